@@ -1,0 +1,31 @@
+"""Exact likelihoods of images with PixelPyramids (Mahajan & Roth, ICCV 2021).
+
+Names resolve on first use: importing the package imports neither torch nor anything else that is slow.
+"""
+
+from importlib import import_module
+from importlib.metadata import version
+from typing import Any
+
+from pixelpyramids.errors import BitstreamError, PixelPyramidsError
+
+__version__ = version("pixelpyramids")
+
+_HOMES = {
+    "load": "pixelpyramids.checkpoint",
+    "PixelPyramid": "pixelpyramids.model",
+    "Parameters": "pixelpyramids.parameters",
+    "load_parameters": "pixelpyramids.parameters",
+    "Rate": "pixelpyramids.rate",
+}
+_MODULES = ("pyramid", "walk")
+
+__all__ = ["BitstreamError", "PixelPyramidsError", "__version__", *sorted(_HOMES), *_MODULES]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name]), name)
+    if name in _MODULES:
+        return import_module(f"pixelpyramids.{name}")
+    raise AttributeError(f"module 'pixelpyramids' has no attribute {name!r}")

@@ -1,0 +1,53 @@
+"""Files appear whole or not at all: a temporary name beside the target, flushed to the disk, then renamed."""
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from pixelpyramids.errors import PixelPyramidsError
+
+
+@contextmanager
+def replacing(target: Path) -> Iterator[Path]:
+    """Give a temporary path in the folder of `target`; move it onto `target` once the block has ended well.
+
+    The folder is made where it is missing. After an exception the temporary file is gone and `target` is as it was.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=".part")
+    os.close(descriptor)
+    temporary = Path(name)
+    try:
+        yield temporary
+        with open(temporary, "rb+") as file:
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o666 & ~_umask())
+        os.replace(temporary, target)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_bytes(target: Path, content: bytes) -> None:
+    """Write `content` to `target`, whole or not at all."""
+    with replacing(target) as temporary:
+        temporary.write_bytes(content)
+
+
+def write_text(target: Path, content: str) -> None:
+    """Write `content` to `target` as UTF-8, whole or not at all."""
+    write_bytes(target, content.encode())
+
+
+def refuse_existing(target: Path, overwrite: bool) -> None:
+    """Raise `PixelPyramidsError` where `target` exists (a folder: where it holds anything), unless `overwrite`."""
+    if overwrite or not target.exists() or (target.is_dir() and not any(target.iterdir())):
+        return
+    raise PixelPyramidsError(f"{target} exists already; choose another name, or say --overwrite to replace it")
+
+
+def _umask() -> int:
+    umask = os.umask(0)
+    os.umask(umask)
+    return umask

@@ -1,0 +1,178 @@
+"""One image file to integers: value = floor(stored / 2**(stored bits - n_bits)), in [0, 2**n_bits).
+
+Quantising happens here and nowhere else. Pixels come as they are stored: no colour management, no turning by EXIF, the
+first frame of an animation.
+"""
+
+import struct
+import zlib
+from functools import cache
+from os import PathLike
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from pixelpyramids.errors import DataError
+
+Pixels = NDArray[np.integer[Any]]
+
+MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
+
+# Pillow knows these by name only: EPS starts another program, the others have no decoder of its own.
+_NOT_DECODED = frozenset({"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF"})
+
+_SIXTEEN_BITS = frozenset({"I", "I;16", "I;16B", "I;16L", "I;16N"})
+_EIGHT_BITS = frozenset({"1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "RGBa", "La", "YCbCr", "HSV"})
+_REFUSED = {
+    "F": "floating-point values, which have no exact integer counterpart",
+    "CMYK": "four inks, whose colours depend on a profile",
+    "LAB": "CIE L*a*b* values, which have no exact RGB counterpart",
+}
+
+# What Pillow's decoders raise on damaged and foreign files.
+_DAMAGE = (OSError, SyntaxError, ValueError, TypeError, LookupError, EOFError, OverflowError, struct.error, zlib.error)
+_BOMB = (Image.DecompressionBombError, Image.DecompressionBombWarning)
+
+
+class Header(NamedTuple):
+    """What a file says of itself before its pixels are read."""
+
+    height: int
+    width: int
+    format: str
+
+
+@cache
+def readable_formats() -> dict[str, str]:
+    """File extension (lower case, with its dot) to format, for what this Pillow decodes by itself."""
+    extensions = Image.registered_extensions()
+    return {e: f for e, f in extensions.items() if f in Image.OPEN and f not in _NOT_DECODED}
+
+
+def read_header(path: str | PathLike[str], channels: int = 3, n_bits: int = 8) -> Header:
+    """Height, width and format of a file that `read_image` with the same arguments accepts, as far as its header tells.
+
+    Raises DataError, naming the file, as `read_image` does.
+    """
+    _check_request(channels, n_bits)
+    try:
+        with _open(path) as image:
+            _check_image(image, path, channels, n_bits)
+            return Header(image.height, image.width, image.format or "unknown")
+    except _BOMB as error:
+        raise _too_large(path, error) from error
+    except _DAMAGE as error:
+        raise _unreadable(path, error) from error
+
+
+def read_image(path: str | PathLike[str], channels: int = 3, n_bits: int = 8) -> Pixels:
+    """The file's pixels, (channels, H, W), integers in [0, 2**n_bits): uint8 up to 8 bits, uint16 above.
+
+    `channels` 1, 2, 3, 4 mean grey, grey and alpha, RGB, RGBA; Pillow converts (colour to grey is ITU-R 601 luma, alpha
+    is dropped or added as opaque). 16-bit greys serve every n_bits; more than 8 bits needs one of them and one channel.
+    Pillow opens 16-bit colour as 8-bit. The array is the caller's own.
+
+    Raises DataError, naming the file, where it is missing, damaged, not an image, larger than Pillow's limit for
+    untrusted files, of floating-point, CMYK or L*a*b* pixels, or not deep enough.
+    """
+    _check_request(channels, n_bits)
+    try:
+        with _open(path) as image:
+            _check_image(image, path, channels, n_bits)
+            pixels, stored_bits = _pixels(image, path, channels)
+    except _BOMB as error:
+        raise _too_large(path, error) from error
+    except _DAMAGE as error:
+        raise _unreadable(path, error) from error
+    pixels = pixels.reshape(*pixels.shape[:2], channels).transpose(2, 0, 1) >> (stored_bits - n_bits)
+    return np.ascontiguousarray(pixels, dtype=pixel_type(n_bits))
+
+
+def pixel_type(n_bits: int) -> np.dtype[np.integer[Any]]:
+    """The type of an image's values: uint8 up to 8 bits, uint16 above."""
+    return np.dtype(np.uint8 if n_bits <= 8 else np.uint16)
+
+
+def _check_request(channels: int, n_bits: int) -> None:
+    if channels not in MODES:
+        raise DataError(f"expected 1 (grey), 2 (grey, alpha), 3 (RGB) or 4 (RGBA) channels, got {channels}")
+    if not 1 <= n_bits <= 16:
+        raise DataError(f"expected 1 to 16 bits a value, got n_bits {n_bits}")
+    if n_bits > 8 and channels != 1:
+        raise DataError(
+            f"expected 1 channel for {n_bits} bits, got {channels}: more than 8 bits are read from grey images only; "
+            "use n_bits 8 or less, or one channel"
+        )
+
+
+def _open(path: str | PathLike[str]) -> Image.Image:
+    # Formats are named so that a file in disguise never reaches a decoder that starts another program.
+    image = Image.open(path, formats=sorted(set(readable_formats().values())))
+    limit = Image.MAX_IMAGE_PIXELS
+    if limit is not None and image.width * image.height > limit:
+        image.close()
+        raise Image.DecompressionBombError(f"it has {image.width}x{image.height} pixels, Pillow's limit is {limit}")
+    return image
+
+
+def _check_image(image: Image.Image, path: str | PathLike[str], channels: int, n_bits: int) -> None:
+    if image.mode in _REFUSED:
+        raise DataError(
+            f"{path}: expected grey or RGB pixels, got mode {image.mode} ({_REFUSED[image.mode]}); "
+            "convert the file to 8-bit RGB or 16-bit grey"
+        )
+    if image.mode not in _SIXTEEN_BITS | _EIGHT_BITS:
+        raise DataError(f"{path}: expected grey or RGB pixels, got mode {image.mode}; convert the file to 8-bit RGB")
+    if n_bits > 8 and image.mode not in _SIXTEEN_BITS:
+        raise DataError(
+            f"{path}: expected 16-bit grey for n_bits {n_bits}, got an 8-bit source (mode {image.mode}); "
+            "use n_bits 8 or less"
+        )
+
+
+def _pixels(image: Image.Image, path: str | PathLike[str], channels: int) -> tuple[Pixels, int]:
+    """Stored values, (H, W) or (H, W, channels), and their bits."""
+    if image.mode in _SIXTEEN_BITS:
+        grey = np.asarray(image)
+        # Mode I holds 32 bits; Pillow opens some 16-bit formats so.
+        least, most = int(grey.min()), int(grey.max())
+        if least < 0 or most > 0xFFFF:
+            raise DataError(
+                f"{path}: expected values in 0 … 65535, got {least} … {most}; convert the file to 16-bit grey"
+            )
+        grey = grey.astype(np.uint16)
+        if channels == 1:
+            return grey, 16
+        # Pillow would clip 16 bits to 255 instead of scaling them.
+        image = Image.fromarray((grey >> 8).astype(np.uint8))
+    elif image.mode in ("La", "RGBa"):
+        image = image.convert({"La": "LA", "RGBa": "RGBA"}[image.mode])
+    elif "transparency" in image.info or image.mode == "PA":
+        # One step at a time: Pillow's direct conversions lose a transparent colour or a palette's alpha.
+        image = image.convert("RGBA")
+    return np.asarray(image.convert(MODES[channels])), 8
+
+
+def _unreadable(path: str | PathLike[str], error: BaseException) -> DataError:
+    if isinstance(error, FileNotFoundError):
+        return DataError(f"{path}: expected an image, but there is no such file")
+    return DataError(
+        f"{path}: expected an image that Pillow can read, got {_reason(error, path)}; replace or remove the file"
+    )
+
+
+def _too_large(path: str | PathLike[str], error: BaseException) -> DataError:
+    return DataError(
+        f"{path}: expected an image of at most {Image.MAX_IMAGE_PIXELS} pixels, got a larger one ({error}); "
+        "crop or scale it, or raise PIL.Image.MAX_IMAGE_PIXELS for files that you trust"
+    )
+
+
+def _reason(error: BaseException, path: str | PathLike[str]) -> str:
+    text = str(error).strip()
+    if text.startswith("cannot identify image file"):
+        return f"a file that is none (its name says {Path(path).suffix or 'nothing'})"
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__

@@ -1,0 +1,275 @@
+"""`PixelPyramid`: the paper's model, a network for each stage of the walk.
+
+    log p(image) = log p(coarsest) + sum over levels of log p(fine | coarse)
+
+`rate` scores all stages in parallel from the true values. `sample` and `complete` follow the same walk from coarse to
+fine, and feed each slice back as the integers it is.
+"""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from pixelpyramids import likelihood
+from pixelpyramids.errors import DataError
+from pixelpyramids.networks.level import CoarsestNetwork, LevelNetwork
+from pixelpyramids.parameters import Parameters
+from pixelpyramids.pyramid import from_residual, merge, pad_coarse, split, to_residual
+from pixelpyramids.rate import Rate
+from pixelpyramids.walk import Slice, Stage, walk
+
+Choose = Callable[[Stage, Slice, Tensor, Tensor | None], Tensor]
+"""(stage, slice, the mixture's outputs at its sites, offset or None) -> the coded values at its sites."""
+
+
+class StageModel(nn.Module):
+    """The probability of one stage: a network, and what its mixture is over.
+
+    A level codes the residual to `coarse` modulo n, or (`residual: "value"`) the value itself in a mixture whose means
+    are offset by `coarse`; the coarsest stage codes its values.
+    """
+
+    def __init__(self, parameters: Parameters, index: int) -> None:
+        super().__init__()
+        self.n_values = parameters.n_values
+        self.channels = parameters.image_channels
+        self.likelihood = parameters.likelihood
+        outputs = parameters.outputs(index)
+        self.shift: int | None = None
+        self.network: LevelNetwork | CoarsestNetwork
+        if index == parameters.L - 1:
+            self.network = CoarsestNetwork(
+                image_channels=self.channels,
+                width=parameters.n_channels,
+                n_res_layers=parameters.n_res_layers,
+                outputs=outputs,
+            )
+        else:
+            residual = parameters.residual
+            self.shift = self.n_values // 2 if residual == "centred" else None if residual == "value" else residual
+            self.network = LevelNetwork(
+                image_channels=self.channels,
+                width=parameters.C,
+                n_layers=parameters.depth(index),
+                condition_channels=parameters.condition_channels,
+                lstm_channels=parameters.lstm_channels,
+                outputs=outputs,
+                n_squeeze=parameters.n_squeeze[index],
+                norm=parameters.norm,
+            )
+        _start(self.network.head, self.channels, self.n_values, spread=index == parameters.L - 1)
+
+    def forward(
+        self,
+        fine: Int[Tensor, "batch channels height width"],
+        coarse: Int[Tensor, "batch channels coarse_height coarse_width"] | None,
+        dtype: torch.dtype = torch.float32,
+    ) -> Float[Tensor, "batch height width"]:
+        """Nats of each position of `fine` (of the coarsest image, with coarse None); the mixture in `dtype`."""
+        coarse = None if coarse is None else pad_coarse(coarse, (fine.shape[-2], fine.shape[-1]))
+        values = self.code(fine, coarse)
+        known = () if coarse is None else (self._units(coarse),)
+        outputs = self.network(self._feed(values, coarse), *known)
+        return -self.log_prob(outputs.to(dtype), values, self._offset(coarse))
+
+    def log_prob(self, outputs: Tensor, values: Tensor, offset: Tensor | None) -> Tensor:
+        """Log-probability of coded values at each position, by the likelihood of the parameters."""
+        if self.likelihood == "authors":
+            return likelihood.clamped_log_prob(outputs, values, self.n_values)
+        return likelihood.log_prob(outputs, values, self.n_values, offset)
+
+    @torch.no_grad()
+    def follow(self, stage: Stage, coarse: Tensor | None, batch: int, choose: Choose) -> Tensor:
+        """Go through the slices of the stage in order, let `choose` say each one's coded values; return fine."""
+        if coarse is not None:
+            coarse = pad_coarse(coarse, (stage.height, stage.width))
+            steps = self.network.stepwise(self._units(coarse), stage)
+        else:
+            steps = self.network.stepwise(batch, stage)
+        outputs = next(steps)
+        device = outputs.device
+        values = torch.zeros(batch, self.channels, stage.height, stage.width, dtype=torch.long, device=device)
+        for index, slice_ in enumerate(stage.slices):
+            at = (..., *slice_.sites)
+            known = None if coarse is None else coarse[at]
+            values[at] = choose(stage, slice_, outputs, self._offset(known))
+            if index + 1 < len(stage.slices):
+                outputs = steps.send(self._feed(values[at], known))
+        steps.close()
+        return self.decode(values, coarse)
+
+    def code(self, fine: Tensor, coarse: Tensor | None) -> Tensor:
+        """The integers that the mixture is over, for fine given coarse."""
+        if coarse is None or self.shift is None:
+            return fine
+        return to_residual(fine, coarse, self.n_values, self.shift)
+
+    def decode(self, values: Tensor, coarse: Tensor | None) -> Tensor:
+        """The inverse of `code`."""
+        if coarse is None or self.shift is None:
+            return values
+        return from_residual(values, coarse, self.n_values, self.shift)
+
+    def _offset(self, coarse: Tensor | None) -> Tensor | None:
+        return coarse if self.shift is None else None
+
+    def _feed(self, values: Tensor, coarse: Tensor | None) -> Tensor:
+        """What the network sees of coded values: [-1, 1] units, or their difference to an offset in these."""
+        if coarse is None or self.shift is not None:
+            return self._units(values)
+        return self._scaled(values - coarse)
+
+    def _units(self, values: Tensor) -> Tensor:
+        return self._scaled(values) - 1
+
+    def _scaled(self, values: Tensor) -> Tensor:
+        return values.to(self.network.head.bias.dtype) * 2 / (self.n_values - 1)
+
+
+class PixelPyramid(nn.Module):
+    """A network for each of the L stages of `config`: `stages[i]` is level i, the last one the coarsest image.
+
+    Images are integer tensors (B, C, H, W) in [0, 2**n_bits), of any height and width. A new model is in evaluation mode.
+    """
+
+    def __init__(self, config: Parameters) -> None:
+        super().__init__()
+        self.config = config
+        self.stages = nn.ModuleList(StageModel(config, index) for index in range(config.L))
+        self.to(memory_format=torch.channels_last)
+        self.eval()
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next(self.parameters()).device
+
+    @torch.no_grad()
+    def rate(self, images: Int[Tensor, "batch channels height width"]) -> Rate:
+        """The code length of each image, in nats for each level, the mixtures in float64; on the CPU.
+
+        Raises DataError where the images are not integers of the model's channels and range.
+        """
+        images = self._checked(images)
+        stages = walk(images.shape[-2], images.shape[-1], self.config.squeezes)
+        nats = torch.zeros(images.shape[0], len(stages), dtype=torch.float64)
+        dimensions = torch.zeros(images.shape[0], len(stages), dtype=torch.int64)
+        for index, (fine, coarse) in decompose(images, stages).items():
+            nats[:, index] = self.stages[index](fine, coarse, torch.float64).double().sum(dim=(1, 2)).cpu()
+            dimensions[:, index] = fine[0].numel()
+        return Rate(nats, dimensions)
+
+    def sample(
+        self, n: int, height: int | None = None, width: int | None = None, seed: int = 0, first: int = 0
+    ) -> Int[Tensor, "n channels height width"]:
+        """n exact ancestral samples, by default of the size that L says.
+
+        The random numbers of sample i are keyed by (seed, first + i): a large n can be drawn in parts.
+        Raises DataError where n or a side is below 1.
+        """
+        size = self.config.image_size
+        height, width = size[0] if height is None else height, size[1] if width is None else width
+        if min(n, height, width) < 1:
+            raise DataError(f"expected at least 1 sample of 1 x 1 pixels, got {n} of {height} x {width}")
+        stages = walk(height, width, self.config.squeezes)
+        return self.follow(stages, None, n, self.sampler(n, seed, first))
+
+    def complete(
+        self,
+        coarse: Int[Tensor, "batch channels coarse_height coarse_width"],
+        height: int,
+        width: int,
+        seed: int = 0,
+        first: int = 0,
+    ) -> Int[Tensor, "batch channels height width"]:
+        """Sample the levels that are missing between `coarse` and an image of height x width.
+
+        Splitting the result again gives `coarse` back to the integer. Raises DataError where no level of such an image
+        has a coarse half of that size.
+        """
+        coarse = self._checked(coarse)
+        given = (coarse.shape[-2], coarse.shape[-1])
+        stages = walk(max(height, 1), max(width, 1), self.config.squeezes)
+        missing = [stage for stage in stages if stage.coarse is not None]
+        above = next((i for i, stage in enumerate(missing) if stage.is_split and stage.coarse == given), None)
+        if above is None:
+            sizes = ", ".join(f"{h} x {w}" for h, w in dict.fromkeys(stage.coarse for stage in missing if stage.coarse))
+            raise DataError(
+                f"expected the coarse image of a {height} x {width} image ({sizes}), got {given[0]} x {given[1]}"
+            )
+        return self.follow(missing[above:], coarse, coarse.shape[0], self.sampler(coarse.shape[0], seed, first))
+
+    def follow(self, stages: Sequence[Stage], coarse: Tensor | None, batch: int, choose: Choose) -> Tensor:
+        """Walk through the stages, from `coarse` (None: from the coarsest image on), and return the finest image."""
+        image = coarse
+        for stage in stages:
+            if stage.axis is None:
+                image = self._stage(stage).follow(stage, None, batch, choose)
+            elif stage.is_split and image is not None:
+                image = merge(self._stage(stage).follow(stage, image, batch, choose), image, stage.axis)
+        if image is None:
+            raise ValueError("expected a coarse image, or a walk that begins with the coarsest stage")
+        return image
+
+    def sampler(self, batch: int, seed: int, first: int = 0) -> Choose:
+        """Chooses each slice's values at random, with a generator for each item of the batch."""
+        generators = [
+            torch.Generator().manual_seed(int(np.random.SeedSequence([seed, first + item]).generate_state(1)[0]))
+            for item in range(batch)
+        ]
+        uniforms_per_site = 1 + self.config.image_channels
+
+        def choose(stage: Stage, slice_: Slice, outputs: Tensor, offset: Tensor | None) -> Tensor:
+            shape = (uniforms_per_site, *outputs.shape[-2:])
+            uniforms = torch.stack([torch.rand(shape, dtype=torch.float64, generator=g) for g in generators])
+            return likelihood.sample(outputs, uniforms.to(outputs.device), self.config.n_values, offset)
+
+        return choose
+
+    def _stage(self, stage: Stage) -> StageModel:
+        model = self.stages[stage.index]
+        assert isinstance(model, StageModel)
+        return model
+
+    def _checked(self, images: Tensor) -> Tensor:
+        channels, n_values = self.config.image_channels, self.config.n_values
+        if images.ndim != 4 or images.shape[1] != channels or images.numel() == 0:
+            raise DataError(
+                f"expected images of shape (batch, {channels}, height, width), got {tuple(images.shape)}; "
+                "add the batch's axis, or load a model of that many channels"
+            )
+        if images.is_floating_point() or images.is_complex() or images.dtype == torch.bool:
+            raise DataError(f"expected integers in [0, {n_values}), got {images.dtype}")
+        images = images.to(self.device).long()
+        low, high = int(images.min()), int(images.max())
+        if low < 0 or high >= n_values:
+            raise DataError(
+                f"expected {self.config.n_bits}-bit values in [0, {n_values}), got values from {low} to {high}; "
+                f"8-bit images are quantised by x // 2**(8 - n_bits)"
+            )
+        return images
+
+
+def decompose(images: Tensor, stages: Sequence[Stage]) -> dict[int, tuple[Tensor, Tensor | None]]:
+    """(fine, coarse) of each stage that has sites, by its index, finest first; (coarsest image, None) last."""
+    pairs: dict[int, tuple[Tensor, Tensor | None]] = {}
+    for stage in reversed(stages):
+        if stage.axis is None:
+            pairs[stage.index] = (images, None)
+        elif stage.is_split:
+            fine, images = split(images, stage.axis)
+            pairs[stage.index] = (fine, images)
+    return pairs
+
+
+@torch.no_grad()
+def _start(head: nn.Conv2d, channels: int, n_values: int, spread: bool) -> None:
+    """Begin at a sensible mixture: the last layer near zero, its bias the mixture's start."""
+    head.weight.mul_(0.1)
+    bias = head.bias
+    assert bias is not None
+    components = bias.shape[0] // likelihood.outputs_per_component(channels)
+    bias.copy_(likelihood.starting_bias(components, channels, n_values, spread))

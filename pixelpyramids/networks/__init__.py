@@ -1,0 +1,1 @@
+"""Networks of the levels: tensors in, tensors out."""

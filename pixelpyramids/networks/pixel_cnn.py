@@ -1,0 +1,141 @@
+"""PixelCNN++ for the coarsest image (Salimans et al. 2017), in the form of the authors' release.
+
+Two streams, u (all rows above) and ul (above, and left in the row), go down one halving of the resolution and up again
+with n gated residual layers at each station; what the way down made is the auxiliary input of the way up:
+
+    image, ones ── u_input ─┬─ n gated ── halve ── n gated ─┐   every result is kept
+                  ul_input ─┴─ n gated ── halve ── n gated ─┤
+    outputs ─ ELU ─ 1x1 ─ n + 1 gated ── double ── n gated ─┘   each takes a kept one, last in, first out
+
+On the way up the gated layers of ul continue from u, not from the old ul: the release does so, and its weights need it.
+Any height and width: halving rounds up, and doubling is cropped.
+"""
+
+from collections.abc import Generator
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+from torch.nn.utils.parametrizations import weight_norm
+
+
+class ShiftedConv(nn.Module):
+    """A weight-normalised convolution that sees rows above and its own (`down`), or also only columns up to its own."""
+
+    def __init__(self, inputs: int, outputs: int, kernel: tuple[int, int], right: bool, stride: int = 1) -> None:
+        super().__init__()
+        height, width = kernel
+        self.padding = (width - 1, 0, height - 1, 0) if right else (width // 2, width // 2, height - 1, 0)
+        self.conv = weight_norm(nn.Conv2d(inputs, outputs, kernel, stride))
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.conv(F.pad(x, self.padding))
+        return y
+
+
+class Doubling(nn.Module):
+    """A transposed convolution of stride 2; a kernel of odd width loses its first column. Cropped to height, width."""
+
+    def __init__(self, width: int, kernel: tuple[int, int]) -> None:
+        super().__init__()
+        self.first_column = kernel[1] - 2
+        self.conv = weight_norm(nn.ConvTranspose2d(width, width, kernel, stride=2))
+
+    def forward(self, x: Tensor, height: int, width: int) -> Tensor:
+        y: Tensor = self.conv(x)
+        return y[..., :height, self.first_column : self.first_column + width]
+
+
+class Gated(nn.Module):
+    """x + a sigmoid(b), where (a, b) are two convolutions of x, the auxiliary input added between (1x1)."""
+
+    def __init__(self, width: int, auxiliary: int, kernel: tuple[int, int], right: bool) -> None:
+        super().__init__()
+        self.conv1 = ShiftedConv(2 * width, width, kernel, right)
+        self.auxiliary = weight_norm(nn.Conv2d(2 * auxiliary, width, 1)) if auxiliary else None
+        self.conv2 = ShiftedConv(2 * width, 2 * width, kernel, right)
+
+    def forward(self, x: Tensor, auxiliary: Tensor | None = None) -> Tensor:
+        hidden = self.conv1(concatenated_elu(x))
+        if self.auxiliary is not None and auxiliary is not None:
+            hidden = hidden + self.auxiliary(concatenated_elu(auxiliary))
+        a, b = self.conv2(concatenated_elu(hidden)).chunk(2, dim=1)
+        gated: Tensor = x + a * torch.sigmoid(b)
+        return gated
+
+
+class PixelCNN(nn.Module):
+    """Outputs of the mixture for every pixel, given the pixels before it in raster order; n_res_layers a station."""
+
+    def __init__(self, image_channels: int, width: int, n_res_layers: int, outputs: int) -> None:
+        super().__init__()
+        n, inputs = n_res_layers, image_channels + 1
+        u, ul = (2, 3), (2, 2)
+        self.u_input = ShiftedConv(inputs, width, u, right=False)
+        self.ul_input_above = ShiftedConv(inputs, width, (1, 3), right=False)
+        self.ul_input_left = ShiftedConv(inputs, width, (2, 1), right=True)
+        self.u_down = nn.ModuleList(Gated(width, 0, u, right=False) for _ in range(2 * n))
+        self.ul_down = nn.ModuleList(Gated(width, width, ul, right=True) for _ in range(2 * n))
+        self.u_halve = ShiftedConv(width, width, u, right=False, stride=2)
+        self.ul_halve = ShiftedConv(width, width, ul, right=True, stride=2)
+        self.u_up = nn.ModuleList(Gated(width, width, u, right=False) for _ in range(2 * n + 1))
+        self.ul_up = nn.ModuleList(Gated(width, 2 * width, ul, right=True) for _ in range(2 * n + 1))
+        self.u_double = Doubling(width, u)
+        self.ul_double = Doubling(width, ul)
+        self.head = weight_norm(nn.Conv2d(width, outputs, 1))
+        self.n_res_layers = n
+
+    def forward(
+        self, image: Float[Tensor, "batch channels height width"]
+    ) -> Float[Tensor, "batch outputs height width"]:
+        """Outputs at every pixel, from an image in [-1, 1] units."""
+        n, (height, width) = self.n_res_layers, image.shape[-2:]
+        x = torch.cat([image, torch.ones_like(image[:, :1])], dim=1)
+        u = _moved_down(self.u_input(x))
+        ul = _moved_down(self.ul_input_above(x)) + _moved_right(self.ul_input_left(x))
+        kept_u, kept_ul = [u], [ul]
+        for i in range(2 * n + 1):
+            if i == n:
+                u, ul = self.u_halve(u), self.ul_halve(ul)
+            else:
+                layer = i - (i > n)
+                u = self.u_down[layer](u)
+                ul = self.ul_down[layer](ul, u)
+            kept_u.append(u)
+            kept_ul.append(ul)
+        u, ul = kept_u.pop(), kept_ul.pop()
+        for i in range(2 * n + 2):
+            if i == n:
+                u, ul = self.u_double(u, height, width), self.ul_double(ul, height, width)
+            else:
+                layer = i - (i > n)
+                u = self.u_up[layer](u, kept_u.pop())
+                ul = self.ul_up[layer](u, torch.cat([u, kept_ul.pop()], dim=1))
+        outputs: Tensor = self.head(F.elu(ul))
+        return outputs
+
+    def stepwise(self, batch: int, height: int, width: int) -> Generator[Tensor, Tensor, None]:
+        """Yield the outputs (batch, outputs, 1, 1) of each pixel in raster order; take its value in [-1, 1] units."""
+        bias = self.u_input.conv.bias
+        channels = self.u_input.conv.in_channels - 1
+        image = bias.new_zeros(batch, channels, height, width)
+        with parametrize.cached():
+            for y in range(height):
+                for x in range(width):
+                    outputs = self(image[..., : y + 1, :])
+                    image[..., y : y + 1, x : x + 1] = yield outputs[..., y : y + 1, x : x + 1]
+
+
+def concatenated_elu(x: Tensor) -> Tensor:
+    """ELU of x and of -x, side by side along the channels."""
+    return F.elu(torch.cat([x, -x], dim=1))
+
+
+def _moved_down(x: Tensor) -> Tensor:
+    return F.pad(x[..., :-1, :], (0, 0, 1, 0))
+
+
+def _moved_right(x: Tensor) -> Tensor:
+    return F.pad(x[..., :-1], (1, 0, 0, 0))

@@ -1,0 +1,159 @@
+"""Parameter files: the authors' keys, ours optional beside them, validated when they are read.
+
+    {"params": {"dataset_name": "celeba_256", "L": 13, "C": 64, "n_bits": 5, …}, "about": {…}}
+
+`about` is for people: the paper's figure, what is known of the settings, what the file reached.
+"""
+
+import json
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from pixelpyramids.errors import ParameterError
+from pixelpyramids.walk import halving_size
+
+Positive = Annotated[int, Field(ge=1)]
+DATA_SETS = ("celeba_256", "celeba_1024", "lsun_bedroom", "lsun_church", "lsun_tower", "imagenet_128")
+
+
+class Parameters(BaseModel):
+    """A model and its training. L counts the stages: L-1 levels (0 = finest) and the coarsest image."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+
+    dataset_name: str
+    data_root: str = ""
+    batch_size: Positive
+    L: Positive
+    C: Positive
+    n_bits: Annotated[int, Field(ge=1, le=16)]
+    eval_interval: Positive = 1
+    n_classes: tuple[Positive, ...]
+    n_squeeze: tuple[Annotated[int, Field(ge=0, le=4)], ...]
+    n_channels: Positive
+    n_res_layers: Positive
+
+    n_layers: tuple[Positive, ...] | None = None
+    condition_channels: Positive = 100
+    lstm_channels: Positive = 128
+    image_channels: Annotated[int, Field(ge=1, le=4)] = 3
+    norm: Literal["channel", "group", "batch"] = "channel"
+    residual: Literal["centred", "value"] | Annotated[int, Field(ge=0)] = "centred"
+    likelihood: Literal["exact", "authors"] = "exact"
+
+    epochs: Positive = 100
+    learning_rate: Annotated[float, Field(gt=0)] = 1e-3
+    warmup_steps: Annotated[int, Field(ge=0)] = 200
+    clip_norm: Annotated[float, Field(gt=0)] = 1.0
+    average_decay: Annotated[float, Field(ge=0, lt=1)] = 0.9995
+
+    @model_validator(mode="after")
+    def _lengths_and_classes(self) -> "Parameters":
+        levels = self.L - 1
+        for name, wanted in (("n_squeeze", levels), ("n_classes", max(levels, 1)), ("n_layers", levels)):
+            entries = getattr(self, name)
+            if entries is not None and len(entries) < wanted:
+                raise ValueError(f"{name}: expected at least {wanted} entries for L = {self.L}, got {len(entries)}")
+        per_component = 1 + 2 * self.image_channels + self.image_channels * (self.image_channels - 1) // 2
+        for stage in range(self.L):
+            if self.outputs(stage) % per_component:
+                raise ValueError(
+                    f"n_classes: expected multiples of {per_component} for {self.image_channels} image channels, "
+                    f"got {self.outputs(stage)} for stage {stage}"
+                )
+        if self.likelihood == "authors" and self.residual == "value":
+            raise ValueError('likelihood "authors" is defined for residuals only, got residual "value"')
+        return self
+
+    @property
+    def n_values(self) -> int:
+        """2**n_bits, the number of values of a subpixel."""
+        return 1 << self.n_bits
+
+    @property
+    def image_size(self) -> tuple[int, int]:
+        """Height and width of the images it trains on: what L-1 splits bring to 4x4."""
+        return halving_size(self.L - 1)
+
+    @property
+    def squeezes(self) -> tuple[int, ...]:
+        """n_squeeze of the levels, surplus entries dropped."""
+        return self.n_squeeze[: self.L - 1]
+
+    def outputs(self, stage: int) -> int:
+        """How many outputs a stage's mixture has: its entry of n_classes, the last one for the coarsest stage."""
+        return self.n_classes[stage] if stage < self.L - 1 else self.n_classes[-1]
+
+    def depth(self, level: int) -> int:
+        """Halvings of the U-Net of a level: `n_layers`, else the formula of the authors' release."""
+        if self.n_layers is not None:
+            return self.n_layers[level]
+        remaining = self.L - level // 2 - 6 if self.L == 11 else self.L - level - 7
+        return min(max(remaining, 1), 4)
+
+
+def load_parameters(path: str | Path) -> Parameters:
+    """Read a parameter file, given by its path, or by the name of one that is shipped (`celeba_256`).
+
+    Raises ParameterError, with every fault in it. Surplus entries of the lists are ignored with a warning.
+    """
+    path = find_parameters(path)
+    try:
+        content = json.loads(path.read_text())
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise ParameterError(f"{path}: expected a JSON file of parameters, {error}") from error
+    if not isinstance(content, dict) or not isinstance(content.get("params"), dict):
+        raise ParameterError(f'{path}: expected an object {{"params": {{…}}}} as in the files of params/')
+    parameters = parse_parameters(content["params"], str(path))
+    for message in _surplus(parameters):
+        warnings.warn(f"{path}: {message}", stacklevel=2)
+    return parameters
+
+
+def parse_parameters(keys: dict[str, Any], source: str) -> Parameters:
+    """Parameters from a dictionary of keys; `source` names it in errors. Raises ParameterError."""
+    try:
+        return Parameters.model_validate(keys)
+    except ValidationError as error:
+        faults = "; ".join(_fault(fault) for fault in error.errors())
+        raise ParameterError(f"{source}: {faults}") from error
+
+
+def find_parameters(path: str | Path) -> Path:
+    """The file at `path`, or the shipped file of that name. Raises ParameterError, naming what is shipped."""
+    path = Path(path)
+    if path.is_file():
+        return path
+    shipped = _shipped_folder() / f"{path.name.removesuffix('.json')}.json"
+    if path.parent == Path() and shipped.is_file():
+        return shipped
+    names = ", ".join(sorted(file.stem for file in _shipped_folder().glob("*.json")))
+    raise ParameterError(f"{path}: no such parameter file; give a path, or one of the shipped names: {names}")
+
+
+def _shipped_folder() -> Path:
+    """Inside the installed package, else beside it in a checkout."""
+    package = Path(__file__).parent
+    return package / "params" if (package / "params").is_dir() else package.parent / "params"
+
+
+def _surplus(parameters: Parameters) -> Iterator[str]:
+    levels = parameters.L - 1
+    for name, used in (("n_squeeze", levels), ("n_classes", levels + 1), ("n_layers", levels)):
+        entries = getattr(parameters, name)
+        if entries is not None and len(entries) > used:
+            yield f"{name} has {len(entries)} entries and L = {parameters.L} uses {used}; the surplus is ignored"
+
+
+def _fault(fault: Any) -> str:
+    where = ".".join(str(part) for part in fault["loc"])
+    message = fault["msg"].removeprefix("Value error, ")
+    if fault["type"] == "missing":
+        return f"{where} is missing"
+    if fault["type"] == "extra_forbidden":
+        return f"{where} is not a key of parameter files"
+    return f"{where}: {message}, got {fault['input']!r}" if where else message

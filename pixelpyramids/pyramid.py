@@ -1,0 +1,75 @@
+"""The lossless split of an image into a fine and a coarse half, and its inverse.
+
+`fine` holds the lines 0, 2, … of one axis and `coarse` the lines 1, 3, … (Mahajan & Roth, ICCV 2021, section 3). What a
+level codes of `fine` is, where residuals are used, its difference to `coarse` modulo the number of values n:
+residual = (fine - coarse + shift) mod n, with shift = n / 2 for residuals centred in the range.
+Everything here works on integer NumPy arrays and torch tensors alike.
+"""
+
+from typing import Any
+
+from array_api_compat import array_namespace
+
+Array = Any  # numpy.ndarray or torch.Tensor: the package's import graph keeps torch out of this module
+
+
+def split(image: Array, axis: int = -2) -> tuple[Array, Array]:
+    """Split along `axis` (-2 rows, -1 columns) into (fine, coarse): the even and the odd lines, as views.
+
+    With an odd count of lines, fine has one more than coarse. Raises ValueError where the axis has one line only: such
+    a side is not split.
+    """
+    _check_axis(axis)
+    lines = image.shape[axis]
+    if lines < 2:
+        raise ValueError(f"expected at least 2 lines along axis {axis}, got {lines}: a side of 1 is not split")
+    if axis == -2:
+        return image[..., 0::2, :], image[..., 1::2, :]
+    return image[..., 0::2], image[..., 1::2]
+
+
+def merge(fine: Array, coarse: Array, axis: int = -2) -> Array:
+    """Interleave fine and coarse along `axis`: the exact inverse of `split`.
+
+    Raises ValueError where the two cannot come from one image: fine has as many lines as coarse, or one more.
+    """
+    _check_axis(axis)
+    lines, others = fine.shape[axis] + coarse.shape[axis], list(coarse.shape)
+    others[axis] = fine.shape[axis]
+    if fine.shape[axis] - coarse.shape[axis] not in (0, 1) or list(fine.shape) != others:
+        raise ValueError(
+            f"expected halves that differ at most by one more line of fine along axis {axis}, "
+            f"got fine {tuple(fine.shape)} and coarse {tuple(coarse.shape)}"
+        )
+    others[axis] = lines
+    image = array_namespace(fine, coarse).empty(tuple(others), dtype=fine.dtype, device=fine.device)
+    if axis == -2:
+        image[..., 0::2, :], image[..., 1::2, :] = fine, coarse
+    else:
+        image[..., 0::2], image[..., 1::2] = fine, coarse
+    return image
+
+
+def pad_coarse(coarse: Array, fine_shape: tuple[int, int]) -> Array:
+    """Repeat the last line of coarse (…, h, w) where fine, of `fine_shape` (height, width), has one line more."""
+    xp = array_namespace(coarse)
+    if coarse.shape[-2] < fine_shape[0]:
+        coarse = xp.concat([coarse, coarse[..., -1:, :]], axis=-2)
+    if coarse.shape[-1] < fine_shape[1]:
+        coarse = xp.concat([coarse, coarse[..., -1:]], axis=-1)
+    return coarse
+
+
+def to_residual(fine: Array, coarse: Array, n_values: int, shift: int) -> Array:
+    """(fine - coarse + shift) mod n_values, for signed integers of at least 32 bits in [0, n_values)."""
+    return (fine - coarse + shift) % n_values
+
+
+def from_residual(residual: Array, coarse: Array, n_values: int, shift: int) -> Array:
+    """(residual - shift + coarse) mod n_values: the inverse of `to_residual`."""
+    return (residual - shift + coarse) % n_values
+
+
+def _check_axis(axis: int) -> None:
+    if axis not in (-2, -1):
+        raise ValueError(f"expected axis -2 (rows) or -1 (columns), got {axis}")
