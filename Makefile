@@ -21,14 +21,15 @@ check: $(DEV)
 bench: $(DEV)
 	$(BIN)/python -m benchmarks
 
-$(BIN)/python:
+# pip, not python: where Debian lacks python3-venv, the attempt leaves a python without pip behind.
+$(BIN)/pip:
 	$(PYTHON) -m venv $(VENV)
 
-$(DEMO): pyproject.toml | $(BIN)/python
+$(DEMO): pyproject.toml | $(BIN)/pip
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[train,plots]"
 	touch $@
 
-$(DEV): pyproject.toml | $(BIN)/python
+$(DEV): pyproject.toml | $(BIN)/pip
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[train,plots,dev]"
 	touch $@
 

@@ -47,7 +47,7 @@ def reference(bits, variant):
     keys, seed = config.pop("keys"), config.pop("seed")
     parameters = parse_parameters(config | {"dataset_name": VARIANTS[variant], "batch_size": 4}, "vectors")
     stages = [seeded_weights(stage, seed + i) for i, stage in enumerate(keys)]
-    images = torch.from_numpy(vectors["images"]).permute(0, 3, 1, 2).long() // 2 ** (8 - config["n_bits"])
+    images = torch.from_numpy(vectors["images"]).permute(0, 3, 1, 2).long()
     return vectors, convert(stages, parameters, "vectors"), images
 
 
