@@ -132,13 +132,18 @@ class StageModel(nn.Module):
 class PixelPyramid(nn.Module):
     """A network for each of the L stages of `config`: `stages[i]` is level i, the last one the coarsest image.
 
-    Images are integer tensors (B, C, H, W) in [0, 2**n_bits), of any height and width. A new model is in evaluation mode.
+    Images are integer tensors (B, C, H, W) in [0, 2**n_bits), of any height and width. A new model is in evaluation
+    mode; the initial weights of stage i are keyed by (seed, i).
     """
 
-    def __init__(self, config: Parameters) -> None:
+    def __init__(self, config: Parameters, seed: int = 0) -> None:
         super().__init__()
         self.config = config
-        self.stages = nn.ModuleList(StageModel(config, index) for index in range(config.L))
+        self.stages = nn.ModuleList()
+        for index in range(config.L):
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(_key(seed, index))
+                self.stages.append(StageModel(config, index))
         self.to(memory_format=torch.channels_last)
         self.eval()
 
@@ -148,16 +153,18 @@ class PixelPyramid(nn.Module):
         return next(self.parameters()).device
 
     @torch.no_grad()
-    def rate(self, images: Int[Tensor, "batch channels height width"]) -> Rate:
+    def rate(self, images: Int[Tensor, "batch channels height width"], levels: Sequence[int] | None = None) -> Rate:
         """The code length of each image, in nats for each level, the mixtures in float64; on the CPU.
 
-        Raises DataError where the images are not integers of the model's channels and range.
+        With `levels`, only these stages are scored and counted. Raises DataError where the images are not integers of the model's channels and range.
         """
         images = self._checked(images)
         stages = walk(images.shape[-2], images.shape[-1], self.config.squeezes)
         nats = torch.zeros(images.shape[0], len(stages), dtype=torch.float64)
         dimensions = torch.zeros(images.shape[0], len(stages), dtype=torch.int64)
         for index, (fine, coarse) in decompose(images, stages).items():
+            if levels is not None and index not in levels:
+                continue
             nats[:, index] = self.stages[index](fine, coarse, torch.float64).double().sum(dim=(1, 2)).cpu()
             dimensions[:, index] = fine[0].numel()
         return Rate(nats, dimensions)
@@ -216,10 +223,7 @@ class PixelPyramid(nn.Module):
 
     def sampler(self, batch: int, seed: int, first: int = 0) -> Choose:
         """Chooses each slice's values at random, with a generator for each item of the batch."""
-        generators = [
-            torch.Generator().manual_seed(int(np.random.SeedSequence([seed, first + item]).generate_state(1)[0]))
-            for item in range(batch)
-        ]
+        generators = [torch.Generator().manual_seed(_key(seed, first + item)) for item in range(batch)]
         uniforms_per_site = 1 + self.config.image_channels
 
         def choose(stage: Stage, slice_: Slice, outputs: Tensor, offset: Tensor | None) -> Tensor:
@@ -263,6 +267,11 @@ def decompose(images: Tensor, stages: Sequence[Stage]) -> dict[int, tuple[Tensor
             fine, images = split(images, stage.axis)
             pairs[stage.index] = (fine, images)
     return pairs
+
+
+def _key(seed: int, index: int) -> int:
+    """A seed of its own for each index."""
+    return int(np.random.SeedSequence([seed, index]).generate_state(1)[0])
 
 
 @torch.no_grad()

@@ -23,7 +23,8 @@ class ImageFolder:
     they keep in memory is not sent along.
 
     Attributes: `files` (paths, in order), `sizes` ((H, W) of each), `formats` (format -> count of files, such as
-    {"JPEG": 3}: a lossy source is worth knowing), `channels`, `n_bits`, `skipped` (what was not readable).
+    {"JPEG": 3}: a lossy source is worth knowing), `channels`, `n_bits`, `skipped` (what was not readable), `in_memory`
+    (whether decoded images are kept).
 
     Raises DataError where the split is empty, nothing in it is readable, or `size` (H, W) is given and an image has
     another.
@@ -66,7 +67,7 @@ class ImageFolder:
         if reasons:
             warnings.warn(f"skipped {len(reasons)} unreadable file(s):\n{_listed(reasons)}", stacklevel=2)
         decoded = sum(h * w for h, w in self.sizes) * channels * pixel_type(n_bits).itemsize
-        self._keep = decoded <= KEPT_BYTES
+        self.in_memory = decoded <= KEPT_BYTES
         self._kept: dict[int, Pixels] = {}
 
     def __len__(self) -> int:
@@ -90,9 +91,9 @@ class ImageFolder:
                     f"{self.files[index]}: expected {height}x{width} pixels, as when the folder was opened, "
                     f"got {h}x{w}; leave the folder as it is while it is in use"
                 )
-            if self._keep:
+            if self.in_memory:
                 self._kept[index] = image
-        return image.copy() if copy and self._keep else image
+        return image.copy() if copy and self.in_memory else image
 
 
 def _listed(reasons: list[str]) -> str:

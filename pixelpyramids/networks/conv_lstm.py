@@ -11,15 +11,81 @@ Given the true values, nothing but W_hh * h is sequential: the input convolution
 """
 
 from collections.abc import Generator
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+
+
+class Recurrence(torch.autograd.Function):
+    """Hidden states of all steps, from the input's share of the gates and the weights of the hidden state's.
+
+    The same as applying `cell` step by step, with its gradient written out: the states of all steps are kept side by
+    side, so that the gradient of the weights is one convolution instead of one a step.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, gates: Tensor, weight: Tensor) -> Tensor:
+        """`gates` (steps, batch, 4 width, h, w), `weight` (4 width, width, 3, 3) -> (steps, batch, width, h, w)."""
+        activations = gates.to(_state_type(gates))  # in place where the type fits: no one else reads the gates
+        memories = torch.empty_like(activations[:, :, : weight.shape[1]])
+        hidden = torch.empty_like(memories)
+        weight = weight.to(gates.dtype)
+        for t, gate in enumerate(activations):
+            if t > 0:
+                gate += F.conv2d(hidden[t - 1].to(gates.dtype), weight, padding=1)
+            entry, forget, fresh, leave = gate.chunk(4, dim=1)
+            gate[:, : 2 * weight.shape[1]].sigmoid_()
+            fresh.tanh_()
+            leave.sigmoid_()
+            torch.mul(entry, fresh, out=memories[t])
+            if t > 0:
+                memories[t].addcmul_(forget, memories[t - 1])
+            torch.tanh(memories[t], out=hidden[t])
+            hidden[t].mul_(leave)
+        ctx.save_for_backward(activations, memories, hidden, weight)
+        return hidden
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Gradients of the gates and of the weights."""
+        activations, memories, hidden, weight = ctx.saved_tensors
+        gate_grads = torch.empty_like(activations)
+        grad_hidden, grad_memory = grad[-1], None
+        for t in reversed(range(len(activations))):
+            entry, forget, fresh, leave = activations[t].chunk(4, dim=1)
+            to_entry, to_forget, to_fresh, to_leave = gate_grads[t].chunk(4, dim=1)
+            squashed = torch.tanh(memories[t])
+            through = grad_hidden * leave
+            torch.ops.aten.sigmoid_backward.grad_input(grad_hidden * squashed, leave, grad_input=to_leave)
+            through = torch.ops.aten.tanh_backward(through, squashed)
+            grad_memory = through if grad_memory is None else grad_memory.add_(through)
+            torch.ops.aten.sigmoid_backward.grad_input(grad_memory * fresh, entry, grad_input=to_entry)
+            torch.ops.aten.tanh_backward.grad_input(grad_memory * entry, fresh, grad_input=to_fresh)
+            if t == 0:
+                to_forget.zero_()
+                break
+            torch.ops.aten.sigmoid_backward.grad_input(grad_memory * memories[t - 1], forget, grad_input=to_forget)
+            grad_memory = grad_memory.mul_(forget)
+            back = F.conv_transpose2d(gate_grads[t].to(weight.dtype), weight, padding=1)
+            grad_hidden = grad[t - 1] + back
+        gate_grads = gate_grads.to(weight.dtype)
+        if len(hidden) == 1:
+            return gate_grads, None
+        before = hidden[:-1].flatten(0, 1).to(weight.dtype)
+        weight_grad = torch.nn.grad.conv2d_weight(before, list(weight.shape), gate_grads[1:].flatten(0, 1), padding=1)
+        return gate_grads, weight_grad.to(activations.dtype)
 
 
 class ConvLSTMLayer(nn.Module):
-    """A convolutional LSTM layer, 3x3, zero padding, no peepholes, gates in the order input, forget, cell, output."""
+    """A convolutional LSTM layer, 3x3, zero padding, no peepholes, gates in the order input, forget, cell, output.
+
+    Its state is float32 (or wider) also where its convolutions are bfloat16.
+    """
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -29,26 +95,20 @@ class ConvLSTMLayer(nn.Module):
     def forward(self, x: Float[Tensor, "steps batch width h w"]) -> Float[Tensor, "steps batch width h w"]:
         """Hidden states of all steps, for inputs that are all known."""
         gates = self.input(x.flatten(0, 1)).unflatten(0, x.shape[:2])
-        states, state = [], None
-        for step in range(x.shape[0]):
-            state = self.update(gates[step], state)
-            states.append(state[0])
-        return torch.stack(states)
+        with torch.autocast(x.device.type, enabled=False):
+            hidden: Tensor = Recurrence.apply(gates, self.hidden.weight)
+        return hidden
 
     def step(self, x: Tensor, state: tuple[Tensor, Tensor] | None) -> tuple[Tensor, Tensor]:
-        """Hidden and cell state after input x (batch, width, h, w); None is the zero state."""
-        return self.update(self.input(x), state)
-
-    def update(self, gates: Tensor, state: tuple[Tensor, Tensor] | None) -> tuple[Tensor, Tensor]:
-        """The cell, on the input's share of the gates; its state in float32 also where convolutions are not."""
+        """Hidden state and memory after input x (batch, width, h, w); None is the zero state."""
+        gates = self.input(x)
         if state is not None:
             gates = gates + self.hidden(state[0])
-        if gates.dtype == torch.bfloat16:
-            gates = gates.float()
-        entry, forget, cell, exit_ = gates.chunk(4, dim=1)
-        fresh = torch.sigmoid(entry) * torch.tanh(cell)
-        memory = fresh if state is None else torch.sigmoid(forget) * state[1] + fresh
-        return torch.sigmoid(exit_) * torch.tanh(memory), memory
+        entry, forget, fresh, leave = gates.to(_state_type(gates)).chunk(4, dim=1)
+        memory = torch.sigmoid(entry) * torch.tanh(fresh)
+        if state is not None:
+            memory = memory + torch.sigmoid(forget) * state[1]
+        return torch.sigmoid(leave) * torch.tanh(memory), memory
 
 
 class ConvLSTM(nn.Module):
@@ -115,3 +175,7 @@ class ConvLSTM(nn.Module):
         with torch.autocast(x.device.type, enabled=False):
             outputs: Tensor = self.head(x)
         return outputs
+
+
+def _state_type(gates: Tensor) -> torch.dtype:
+    return torch.float64 if gates.dtype == torch.float64 else torch.float32

@@ -1,0 +1,166 @@
+"""The run directory: a model's parameters, one file of weights a stage, its log, and what training needs to go on.
+
+    RUN/parameters.json             {"params": {…}}: the run holds its own
+    RUN/level_00.safetensors …      the best averaged weights of each stage; the last is the coarsest image's
+    RUN/log/level_00.jsonl …        a line every ten steps and at each validation: step, nats an image, dimensions
+    RUN/training/level_00.safetensors …   weights, averages and optimiser of the last checkpoint
+    RUN/samples/                    pictures drawn while training
+
+Levels are files of their own, so that trainings of different levels can fill one directory. Nothing here is pickled.
+"""
+
+import json
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from pixelpyramids.atomic import replacing, write_text
+from pixelpyramids.authors import read_checkpoint
+from pixelpyramids.errors import CheckpointError, ParameterError
+from pixelpyramids.model import PixelPyramid, StageModel
+from pixelpyramids.parameters import Parameters, load_parameters, parse_parameters
+
+PARAMETERS = "parameters.json"
+NOT_OF_THE_RUN = {"data_root", "epochs"}  # keys that may differ when a training goes on
+
+
+def load(
+    path: str | Path,
+    params: str | Path | None = None,
+    likelihood: Literal["exact", "authors"] | None = None,
+) -> PixelPyramid:
+    """The model of a run directory, or of the authors' `.pt` with the parameter file `params`; in evaluation mode.
+
+    `likelihood` chooses another than that of the parameters. Raises CheckpointError where something is missing,
+    damaged or of another model, ParameterError where the parameters are at fault.
+    """
+    path = Path(path)
+    if path.suffix == ".pt":
+        if params is None:
+            raise CheckpointError(f"{path}: expected its parameter file beside it: load(path, params=…)")
+        model = read_checkpoint(path, load_parameters(params)).model
+        return model if likelihood is None else with_likelihood(model, likelihood)
+    if not path.is_dir():
+        raise CheckpointError(f"{path}: expected a run directory or a .pt file of the authors, found neither")
+    config = read_parameters(path)
+    if likelihood is not None:
+        config = parse_parameters(config.model_dump(exclude_unset=True) | {"likelihood": likelihood}, str(path))
+    missing = [index for index in range(config.L) if not level_file(path, index).is_file()]
+    if missing:
+        levels = ",".join(map(str, missing))
+        raise CheckpointError(
+            f"{path}: levels {levels} of {config.L} have no weights yet; train them with --levels {levels}"
+        )
+    model = PixelPyramid(config)
+    for index, stage in enumerate(model.stages):
+        load_stage(level_file(path, index), stage)
+    return model
+
+
+def with_likelihood(model: PixelPyramid, likelihood: Literal["exact", "authors"]) -> PixelPyramid:
+    """The same weights under another likelihood."""
+    keys = model.config.model_dump(exclude_unset=True) | {"likelihood": likelihood}
+    other = PixelPyramid(parse_parameters(keys, "parameters"))
+    other.load_state_dict(model.state_dict())
+    return other.to(model.device)
+
+
+def save(model: PixelPyramid, run: Path) -> None:
+    """Write a model as a run directory."""
+    write_parameters(run, model.config)
+    for index, stage in enumerate(model.stages):
+        save_tensors(level_file(run, index), stage.state_dict())
+
+
+def level_file(run: Path, index: int) -> Path:
+    """Where the weights of stage `index` lie."""
+    return run / f"level_{index:02d}.safetensors"
+
+
+def training_file(run: Path, index: int) -> Path:
+    """Where the training of stage `index` goes on from."""
+    return run / "training" / f"level_{index:02d}.safetensors"
+
+
+def log_file(run: Path, index: int) -> Path:
+    """The log of stage `index`."""
+    return run / "log" / f"level_{index:02d}.jsonl"
+
+
+def read_log(run: Path, index: int) -> list[dict[str, float]]:
+    """The entries of a stage's log; a line that a killed process left unfinished is passed over."""
+    entries = []
+    for line in log_file(run, index).read_text().splitlines():
+        try:
+            entries.append(json.loads(line))
+        except json.JSONDecodeError:
+            continue
+    return entries
+
+
+def claim(run: Path, config: Parameters) -> None:
+    """Begin a run of these parameters, or see that the one in `run` has the same. Raises CheckpointError else."""
+    if not (run / PARAMETERS).exists():
+        if run.exists() and (not run.is_dir() or any(run.iterdir())):
+            raise CheckpointError(f"{run}: expected an empty or new folder, or a run directory to go on with")
+        write_parameters(run, config)
+        return
+    there = read_parameters(run)
+    differing = sorted(
+        key
+        for key in Parameters.model_fields
+        if key not in NOT_OF_THE_RUN and getattr(there, key) != getattr(config, key)
+    )
+    if differing:
+        raise CheckpointError(
+            f"{run}: its {PARAMETERS} differs in {', '.join(differing)}; choose another --out, or go on with its own"
+        )
+
+
+def read_parameters(run: Path) -> Parameters:
+    """The parameters of a run. Raises CheckpointError where it holds none that can be read."""
+    if not (run / PARAMETERS).is_file():
+        raise CheckpointError(f"{run}: expected a run directory, but it holds no {PARAMETERS}")
+    try:
+        return load_parameters(run / PARAMETERS)
+    except ParameterError as error:
+        raise CheckpointError(str(error)) from error
+
+
+def write_parameters(run: Path, config: Parameters) -> None:
+    """Write the parameters of a run, only the keys that were set."""
+    content = {"params": config.model_dump(mode="json", exclude_unset=True)}
+    write_text(run / PARAMETERS, json.dumps(content, indent=2) + "\n")
+
+
+def load_stage(path: Path, stage: StageModel | torch.nn.Module) -> None:
+    """Load a stage's weights. Raises CheckpointError where they are damaged or of another model."""
+    tensors, _ = read_tensors(path)
+    try:
+        stage.load_state_dict(tensors)
+    except RuntimeError as error:
+        first = str(error).splitlines()[1].strip() if "\n" in str(error) else str(error)
+        raise CheckpointError(f"{path}: the weights are not those of this run's {PARAMETERS}: {first}") from error
+
+
+def save_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, Any] | None = None) -> None:
+    """Write tensors, and metadata as JSON, whole or not at all."""
+    plain = {key: value.detach().cpu().contiguous() for key, value in tensors.items()}
+    with replacing(path) as temporary:
+        save_file(plain, temporary, {"pixelpyramids": json.dumps(metadata or {})})
+
+
+def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Tensors and metadata of a file. Raises CheckpointError where it is missing, damaged or foreign."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = json.loads((file.metadata() or {})["pixelpyramids"])
+            return {key: file.get_tensor(key) for key in file.keys()}, metadata  # noqa: SIM118 (not a mapping)
+    except FileNotFoundError as error:
+        raise CheckpointError(f"{path}: no such file") from error
+    except (SafetensorError, OSError, KeyError, json.JSONDecodeError) as error:
+        raise CheckpointError(f"{path}: damaged, or not written by this package; remove it to begin anew") from error

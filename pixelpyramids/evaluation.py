@@ -1,0 +1,149 @@
+"""Bits/dim of a model on images, of any sizes, with its standard error and its share of each level."""
+
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from pixelpyramids.data.folder import ImageFolder
+from pixelpyramids.errors import DataError
+from pixelpyramids.model import PixelPyramid
+from pixelpyramids.rate import Rate, cat
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Code lengths of images, the finest level first.
+
+    `nats` and `dimensions` (images, levels); `seconds` (levels,), what each level's networks and likelihood took in
+    all; `files` and `sizes` (height, width) of the images, `skipped` the files whose pixels could not be read.
+    """
+
+    nats: NDArray[np.float64]
+    dimensions: NDArray[np.int64]
+    seconds: NDArray[np.float64]
+    files: tuple[Path, ...]
+    sizes: tuple[tuple[int, int], ...]
+    skipped: tuple[Path, ...]
+
+    @property
+    def bits_per_dim(self) -> float:
+        """Bits over all dimensions: a ratio of sums, so each pixel of the set counts the same."""
+        return float(self.nats.sum() / (math.log(2) * self.dimensions.sum()))
+
+    @property
+    def standard_error(self) -> float:
+        """Standard error of `bits_per_dim` over images: sd / sqrt(N), linearised for images of mixed sizes."""
+        n = len(self.files)
+        if n < 2:
+            return math.nan
+        dimensions = self.dimensions.sum(axis=1)
+        residuals = self.nats.sum(axis=1) / math.log(2) - self.bits_per_dim * dimensions
+        return float(residuals.std(ddof=1) / dimensions.mean() / math.sqrt(n))
+
+    @property
+    def bits_per_dim_of_images(self) -> NDArray[np.float64]:
+        """Bits/dim of each image."""
+        bits: NDArray[np.float64] = self.nats.sum(axis=1) / (math.log(2) * self.dimensions.sum(axis=1))
+        return bits
+
+
+def evaluate(
+    model: PixelPyramid,
+    images: ImageFolder,
+    *,
+    batch_size: int = 16,
+    tile: int = 512,
+    levels: Sequence[int] | None = None,
+    report: Callable[[int, int], None] = lambda done, of: None,
+) -> Evaluation:
+    """Score every pixel of every image, in the folder's order; images above tile x tile in tiles, each on its own.
+
+    Images of one size that follow each other share a batch; `levels` scores these alone. `report` is told how many images are done. Raises DataError
+    where no image can be read.
+    """
+    rates: list[Rate] = []
+    kept: list[int] = []
+    skipped: list[Path] = []
+    with LevelClock(model) as clock:
+        for indices, batch in _batches(images, batch_size, skipped):
+            rates.append(rate_in_tiles(model, batch, tile, levels))
+            kept += indices
+            report(len(kept) + len(skipped), len(images))
+    if not rates:
+        raise DataError(f"none of the {len(images)} images could be read, the first is {images.files[0]}")
+    joined = cat(rates)
+    return Evaluation(
+        nats=joined.nats.numpy(),
+        dimensions=joined.dimensions.numpy(),
+        seconds=clock.seconds,
+        files=tuple(images.files[i] for i in kept),
+        sizes=tuple(images.sizes[i] for i in kept),
+        skipped=tuple(skipped),
+    )
+
+
+def rate_in_tiles(model: PixelPyramid, images: Tensor, tile: int, levels: Sequence[int] | None = None) -> Rate:
+    """`model.rate`, but images above tile x tile are cut into tiles that are scored as images of their own.
+
+    The sum over tiles is an exact code length too, of an image sent tile by tile. Every pixel counts.
+    """
+    if tile < 1:
+        raise DataError(f"expected tiles of at least 1 pixel a side, got {tile}")
+    height, width = images.shape[-2:]
+    parts = [
+        model.rate(images[..., y : y + tile, x : x + tile], levels)
+        for y in range(0, height, tile)
+        for x in range(0, width, tile)
+    ]
+    nats = torch.stack([part.nats for part in parts]).sum(dim=0)
+    return Rate(nats, torch.stack([part.dimensions for part in parts]).sum(dim=0))
+
+
+def _batches(images: ImageFolder, batch_size: int, skipped: list[Path]) -> Iterator[tuple[list[int], Tensor]]:
+    indices: list[int] = []
+    arrays: list[NDArray[Any]] = []
+    for index in range(len(images)):
+        try:
+            array = images.read(index)
+        except DataError:
+            skipped.append(images.files[index])
+            continue
+        if arrays and (len(arrays) == batch_size or arrays[0].shape != array.shape):
+            yield indices, torch.from_numpy(np.stack(arrays).astype(np.int64))
+            indices, arrays = [], []
+        indices.append(index)
+        arrays.append(array)
+    if arrays:
+        yield indices, torch.from_numpy(np.stack(arrays).astype(np.int64))
+
+
+class LevelClock:
+    """Adds up the seconds that each stage of a model takes while the block runs."""
+
+    def __init__(self, model: PixelPyramid) -> None:
+        self.model = model
+        self.seconds = np.zeros(len(model.stages))
+
+    def __enter__(self) -> "LevelClock":
+        self._handles = []
+        for index, stage in enumerate(self.model.stages):
+            self._handles.append(stage.register_forward_pre_hook(lambda *_, i=index: self._add(i, -1)))
+            self._handles.append(stage.register_forward_hook(lambda *_, i=index: self._add(i, 1)))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for handle in self._handles:
+            handle.remove()
+
+    def _add(self, index: int, sign: int) -> None:
+        if self.model.device.type == "cuda":
+            torch.cuda.synchronize()
+        self.seconds[index] += sign * time.perf_counter()

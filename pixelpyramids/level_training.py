@@ -1,0 +1,153 @@
+"""The training of one level: its weights, their average, its optimiser, and its place, saved and restored as one.
+
+    loss          = summed nats of the level's dimensions, averaged over the batch
+    learning rate = base * min(1, (step + 1) / warmup) * (0.01 + 0.99 (1 + cos(pi * progress)) / 2)
+    average       = d average + (1 - d) weights,   d = min(decay, (1 + step) / (10 + step))
+"""
+
+import json
+import math
+from pathlib import Path
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor
+
+from pixelpyramids import checkpoint
+from pixelpyramids.atomic import write_text
+from pixelpyramids.errors import CheckpointError
+from pixelpyramids.model import StageModel
+from pixelpyramids.parameters import Parameters
+
+FINAL_LEARNING_RATE = 0.01  # of the base rate, at the end of the cosine
+LOG_EVERY = 10  # steps
+
+
+class LevelTraining:
+    """Trains `stage` (level `index`), keeping its averaged weights in `average`, a stage of the same shape.
+
+    `step` counts the updates, `best` is the lowest mean of nats on validation images, `seed` that of the run.
+    """
+
+    def __init__(
+        self, config: Parameters, index: int, stage: StageModel, average: StageModel, accelerator: Accelerator, seed: int
+    ) -> None:
+        self.config, self.index, self.accelerator, self.seed = config, index, accelerator, seed
+        self.stage, self.average = stage, average.requires_grad_(False)
+        self.average.load_state_dict(stage.state_dict())
+        self.prepared = accelerator.prepare_model(stage)
+        self.optimiser = torch.optim.AdamW(
+            stage.parameters(), lr=config.learning_rate, betas=(0.9, 0.98), weight_decay=0.0, fused=True
+        )
+        self.step, self.best = 0, math.inf
+
+    def update(
+        self, fine: Tensor, coarse: Tensor | None, progress: float, micro_batch: int | None, bfloat16: bool
+    ) -> float:
+        """One step on a batch; its mean nats an image. Where loss or gradient is not finite, nan, and nothing changes.
+
+        `progress` (0 to 1) places the step in the schedule; the batch's gradient is summed over micro-batches.
+        """
+        self.stage.train()
+        nats = 0.0
+        size = micro_batch or fine.shape[0]
+        for start in range(0, fine.shape[0], size):
+            part = slice(start, start + size)
+            with torch.autocast(fine.device.type, torch.bfloat16, enabled=bfloat16):
+                positions = self.prepared(fine[part], None if coarse is None else coarse[part])
+            loss = positions.sum() / fine.shape[0]
+            self.accelerator.backward(loss)
+            nats += loss.item()
+        limit = self.config.clip_norm * fine[0].numel()
+        norm = float(self.accelerator.clip_grad_norm_(self.stage.parameters(), limit))
+        finite = math.isfinite(nats) and math.isfinite(norm)
+        if finite:
+            warm = min(1.0, (self.step + 1) / max(self.config.warmup_steps, 1))
+            cosine = FINAL_LEARNING_RATE + (1 - FINAL_LEARNING_RATE) * (1 + math.cos(math.pi * progress)) / 2
+            for group in self.optimiser.param_groups:
+                group["lr"] = self.config.learning_rate * warm * cosine
+            self.optimiser.step()
+            self._average()
+            self.step += 1
+        self.optimiser.zero_grad(set_to_none=True)
+        return nats if finite else math.nan
+
+    @torch.no_grad()
+    def _average(self) -> None:
+        decay = min(self.config.average_decay, (1 + self.step) / (10 + self.step))
+        torch._foreach_lerp_(list(self.average.parameters()), list(self.stage.parameters()), 1 - decay)
+        for average, buffer in zip(self.average.buffers(), self.stage.buffers(), strict=True):
+            average.copy_(buffer)
+
+    def save(self, run: Path, seconds: float) -> None:
+        """Write all that is needed to go on, and the time that the run took so far."""
+        tensors = {f"weights.{key}": value for key, value in self.stage.state_dict().items()}
+        tensors |= {f"average.{key}": value for key, value in self.average.state_dict().items()}
+        for name, parameter in self.stage.named_parameters():
+            for key, value in self.optimiser.state[parameter].items():
+                tensors[f"optimiser.{key}.{name}"] = value
+        best = self.best if math.isfinite(self.best) else None
+        place = {"step": self.step, "seconds": seconds, "best": best, "seed": self.seed}
+        checkpoint.save_tensors(checkpoint.training_file(run, self.index), tensors, place)
+
+    def restore(self, run: Path) -> float:
+        """Go on from where `save` was last called, if it was; the seconds of the run so far.
+
+        Raises CheckpointError where the file is damaged, of other parameters, or of another seed.
+        """
+        path = checkpoint.training_file(run, self.index)
+        if not path.exists():
+            return 0.0
+        tensors, place = checkpoint.read_tensors(path)
+        try:
+            if place["seed"] != self.seed:
+                raise CheckpointError(
+                    f"{path}: the run has seed {place['seed']}, got {self.seed}; say --seed {place['seed']}, or choose "
+                    "another --out"
+                )
+            for stage, kind in ((self.stage, "weights."), (self.average, "average.")):
+                stage.load_state_dict({k.removeprefix(kind): v for k, v in tensors.items() if k.startswith(kind)})
+            for name, parameter in self.stage.named_parameters():
+                if f"optimiser.step.{name}" not in tensors:
+                    continue
+                moments = {
+                    key: torch.empty_like(parameter, requires_grad=False).copy_(tensors[f"optimiser.{key}.{name}"])
+                    for key in ("exp_avg", "exp_avg_sq")
+                }
+                step = tensors[f"optimiser.step.{name}"].to(parameter.device)
+                self.optimiser.state[parameter] = {"step": step, **moments}
+            self.step, seconds = int(place["step"]), float(place["seconds"])
+            self.best = math.inf if place["best"] is None else float(place["best"])
+        except (KeyError, RuntimeError, ValueError, TypeError) as error:
+            raise CheckpointError(f"{path}: not of this run's parameters; remove it to train the level anew") from error
+        self._forget_after(run, self.step)
+        return seconds
+
+    def publish(self, run: Path) -> None:
+        """Make the averaged weights those that `load` reads."""
+        checkpoint.save_tensors(checkpoint.level_file(run, self.index), self.average.state_dict())
+
+    def validate(self, nats: float, dimensions: float, run: Path) -> None:
+        """Take the mean nats an image on the validation set, over that many dimensions; publish if it is the best."""
+        self._log(run, {"step": self.step, "validation_nats": nats, "dimensions": dimensions})
+        if nats < self.best:
+            self.best = nats
+            self.publish(run)
+
+    def log(self, run: Path, nats: float, dimensions: int) -> None:
+        """Note the mean nats an image of a training batch, every tenth step."""
+        if self.step % LOG_EVERY == 0:
+            self._log(run, {"step": self.step, "nats": nats, "dimensions": dimensions})
+
+    def _log(self, run: Path, entry: dict[str, float]) -> None:
+        path = checkpoint.log_file(run, self.index)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("a") as file:
+            file.write(json.dumps(entry) + "\n")
+
+    def _forget_after(self, run: Path, step: int) -> None:
+        """Drop what was logged after the checkpoint: it will be logged again."""
+        path = checkpoint.log_file(run, self.index)
+        if path.exists():
+            kept = [entry for entry in checkpoint.read_log(run, self.index) if entry["step"] <= step]
+            write_text(path, "".join(json.dumps(entry) + "\n" for entry in kept))

@@ -1,0 +1,289 @@
+"""Training: one loop for all levels or some, each level a training of its own.
+
+Images and crops are keyed by (seed, step, item) and initial weights by (seed, level), and levels share nothing. So
+levels trained one by one, anywhere, equal levels trained together, and a run that was killed and resumed equals one that
+was not (with a budget of steps, on as many threads).
+"""
+
+import ctypes
+import math
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from pixelpyramids import checkpoint
+from pixelpyramids.data.crops import Crops
+from pixelpyramids.data.folder import ImageFolder
+from pixelpyramids.errors import ParameterError
+from pixelpyramids.evaluation import Evaluation, evaluate
+from pixelpyramids.level_training import LevelTraining
+from pixelpyramids.model import PixelPyramid, StageModel, decompose
+from pixelpyramids.parameters import Parameters
+from pixelpyramids.walk import walk
+
+
+@dataclass(frozen=True)
+class Budget:
+    """How long a training is: in steps, or in minutes of its own time (validation not counted)."""
+
+    steps: int | None = None
+    minutes: float | None = None
+
+    def __post_init__(self) -> None:
+        given = [value for value in (self.steps, self.minutes) if value is not None]
+        if len(given) != 1 or given[0] <= 0:
+            raise ParameterError(f"expected a positive number of steps or of minutes, one of them, got {self}")
+
+    def progress(self, step: int, seconds: float) -> float:
+        """The share that is done, from 0 to 1."""
+        if self.steps is not None:
+            return min(step / self.steps, 1.0)
+        assert self.minutes is not None
+        return min(seconds / (60 * self.minutes), 1.0)
+
+
+@dataclass(frozen=True)
+class Report:
+    """A training after a step: bits/dim of its recent batches in all and for each level, images/s, time left."""
+
+    step: int
+    progress: float
+    bits_per_dim: float
+    bits_per_dim_of_levels: dict[int, float]
+    images_per_second: float
+    seconds_left: float
+
+
+@dataclass
+class Outcome:
+    """What a training came to: `stopped` says why a level stopped early, `validation` is the last evaluation."""
+
+    steps: int = 0
+    seconds: float = 0.0
+    interrupted: bool = False
+    validation: Evaluation | None = None
+    stopped: dict[int, str] = field(default_factory=dict)
+
+
+class Training:
+    """The training of some levels of a model in the run directory `run`; `fit` goes on from what lies there.
+
+    `levels` are the stages to train (all by default). `validation` chooses the weights to keep; without it these are
+    the last averages. `micro_batch` splits a batch to save memory; `bfloat16` None is where the device is fast at it.
+    Raises ParameterError or CheckpointError where the run directory is of other parameters or another seed.
+    """
+
+    def __init__(
+        self,
+        config: Parameters,
+        run: Path,
+        crops: Crops,
+        validation: ImageFolder | None = None,
+        *,
+        levels: Sequence[int] | None = None,
+        seed: int = 0,
+        micro_batch: int | None = None,
+        cpu: bool = False,
+        bfloat16: bool | None = None,
+    ) -> None:
+        wanted = sorted(set(range(config.L) if levels is None else levels))
+        if not wanted or wanted[0] < 0 or wanted[-1] >= config.L:
+            raise ParameterError(f"expected levels from 0 to {config.L - 1} (L = {config.L}), got {levels}")
+        if micro_batch is not None and micro_batch < 1:
+            raise ParameterError(f"expected a micro-batch of at least 1 image, got {micro_batch}")
+        if config.likelihood != "exact":
+            raise ParameterError(f'expected likelihood "exact" to train with, got "{config.likelihood}"')
+        checkpoint.claim(run, config)
+        self.config, self.run, self.crops, self.validation = config, run, crops, validation
+        accelerator = Accelerator(cpu=cpu)
+        self.device = accelerator.device
+        self.averaged = PixelPyramid(config, seed).to(self.device)
+        model = PixelPyramid(config, seed).to(self.device)
+        self.levels: list[LevelTraining] = []
+        self.seconds = 0.0
+        for index in range(config.L):
+            stage, average = model.stages[index], self.averaged.stages[index]
+            assert isinstance(stage, StageModel) and isinstance(average, StageModel)
+            if index in wanted:
+                level = LevelTraining(config, index, stage, average, accelerator, seed)
+                self.seconds = max(self.seconds, level.restore(run))
+                self.levels.append(level)
+            elif checkpoint.level_file(run, index).exists():
+                checkpoint.load_stage(checkpoint.level_file(run, index), average)
+        self.micro_batch = micro_batch
+        self.bfloat16 = bfloat16_is_fast(self.device) if bfloat16 is None else bfloat16
+        self.stages = walk(*crops.size, config.squeezes)
+
+    @property
+    def step(self) -> int:
+        """Updates that every level has had."""
+        return min(level.step for level in self.levels)
+
+    def fit(
+        self,
+        budget: Budget,
+        *,
+        checkpoint_minutes: float = 5.0,
+        report: Callable[[Report], None] = lambda _: None,
+        validated: Callable[[Evaluation, PixelPyramid], None] = lambda *_: None,
+    ) -> Outcome:
+        """Train until the budget is spent. Ctrl-C ends it after the step, all saved, with `interrupted` set.
+
+        `report` is called after every step, `validated` after every validation, with the averaged model.
+        """
+        keep_freed_memory()
+        outcome = Outcome()
+        recent = _Recent(self.levels[-1].index + 1)
+        interval = self.config.eval_interval * self.crops.steps_per_epoch
+        saved_at, step = time.monotonic(), self.step
+        with _interruptible() as interrupted:
+            for step, images in self._batches(budget):
+                running = [level for level in self.levels if level.index not in outcome.stopped]
+                progress = budget.progress(step, self.seconds)
+                if progress >= 1 or not running or interrupted():
+                    break
+                began = time.monotonic()
+                self._update([level for level in running if level.step == step], step, images, progress, outcome, recent)
+                self.seconds += time.monotonic() - began
+                report(recent.report(step + 1, budget, self.seconds, time.monotonic() - began, images.shape[0]))
+                if (step + 1) % interval == 0:
+                    self._validate(outcome, validated)
+                if time.monotonic() - saved_at > 60 * checkpoint_minutes:
+                    self._save()
+                    saved_at = time.monotonic()
+            outcome.interrupted = interrupted()
+            outcome.steps, outcome.seconds = max(level.step for level in self.levels), self.seconds
+            if not outcome.interrupted and outcome.steps % interval:
+                self._validate(outcome, validated)
+            self._save()
+        return outcome
+
+    def _batches(self, budget: Budget) -> Iterator[tuple[int, Tensor]]:
+        steps = range(self.step, sys.maxsize if budget.steps is None else budget.steps)
+        workers = 0 if self.crops.folder.in_memory else min(4, torch.multiprocessing.cpu_count())
+        loader = DataLoader(
+            self.crops,  # type: ignore[arg-type]  # a sequence in all but its length, which has no end
+            batch_size=None,
+            sampler=steps,
+            num_workers=workers,
+            prefetch_factor=4 if workers else None,
+        )
+        yield from zip(steps, loader, strict=False)
+
+    def _update(
+        self,
+        levels: Sequence[LevelTraining],
+        step: int,
+        images: Tensor,
+        progress: float,
+        outcome: Outcome,
+        recent: "_Recent",
+    ) -> None:
+        pairs = decompose(images.to(self.device).long(), self.stages)
+        for level in levels:
+            fine, coarse = pairs[level.index]
+            nats = level.update(fine, coarse, progress, self.micro_batch, self.bfloat16)
+            if math.isfinite(nats):
+                recent.add(level.index, nats, fine[0].numel())
+                level.log(self.run, nats, fine[0].numel())
+            else:
+                files = ", ".join(dict.fromkeys(str(file) for file in self.crops.files_of(step)))
+                outcome.stopped[level.index] = f"level {level.index} stopped: loss not finite at step {step}, on {files}"
+
+    def _validate(self, outcome: Outcome, validated: Callable[[Evaluation, PixelPyramid], None]) -> None:
+        if self.validation is None:
+            return
+        indices = [level.index for level in self.levels]
+        outcome.validation = evaluate(self.averaged, self.validation, levels=indices)
+        for level in self.levels:
+            nats = float(outcome.validation.nats[:, level.index].mean())
+            level.validate(nats, float(outcome.validation.dimensions[:, level.index].mean()), self.run)
+        validated(outcome.validation, self.averaged)
+
+    def _save(self) -> None:
+        for level in self.levels:
+            level.save(self.run, self.seconds)
+            if self.validation is None or not checkpoint.level_file(self.run, level.index).exists():
+                level.publish(self.run)
+
+
+class _Recent:
+    """Running means of each level's bits/dim and of the speed."""
+
+    def __init__(self, levels: int) -> None:
+        self.nats: list[float] = [math.nan] * levels
+        self.dimensions = [0] * levels
+        self.seconds_of_step = math.nan
+        self.first: tuple[float, float] | None = None
+
+    def add(self, level: int, nats: float, dimensions: int) -> None:
+        """Take a batch's mean nats an image."""
+        self.nats[level] = _blend(self.nats[level], nats)
+        self.dimensions[level] = dimensions
+
+    def report(self, step: int, budget: Budget, seconds: float, seconds_of_step: float, images: int) -> Report:
+        """The state after a step."""
+        progress = budget.progress(step, seconds)
+        self.seconds_of_step = _blend(self.seconds_of_step, seconds_of_step)
+        if budget.steps is not None:
+            left = (budget.steps - step) * self.seconds_of_step
+        else:
+            left = 60 * (budget.minutes or 0.0) - seconds
+        seen = [level for level, dimensions in enumerate(self.dimensions) if dimensions]
+        bits = {level: self.nats[level] / self.dimensions[level] / math.log(2) for level in seen}
+        total = sum(self.nats[level] for level in seen) / max(sum(self.dimensions), 1) / math.log(2)
+        return Report(step, progress, total, bits, images / self.seconds_of_step, max(left, 0.0))
+
+
+def bfloat16_is_fast(device: torch.device) -> bool:
+    """Whether the processor or GPU multiplies bfloat16 natively."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    if device.type != "cpu":
+        return False
+    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+
+
+def keep_freed_memory() -> None:
+    """Have glibc keep freed memory for the next step: mapping fresh pages costs a tenth of a step on the CPU."""
+    if sys.platform == "linux":
+        mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+        if mallopt is not None:
+            m_trim_threshold, m_mmap_max = -1, -4
+            mallopt(m_mmap_max, 0)
+            mallopt(m_trim_threshold, 2**31 - 1)
+
+
+def _blend(old: float, new: float) -> float:
+    return new if math.isnan(old) else 0.95 * old + 0.05 * new
+
+
+@contextmanager
+def _interruptible() -> Iterator[Callable[[], bool]]:
+    """Turn Ctrl-C and SIGTERM into a flag that is read between steps; a second one interrupts at once."""
+    if threading.current_thread() is not threading.main_thread():
+        yield lambda: False
+        return
+    received: list[int] = []
+
+    def remember(number: int, _: object) -> None:
+        if received:
+            raise KeyboardInterrupt
+        received.append(number)
+
+    before = {number: signal.signal(number, remember) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield lambda: bool(received)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
