@@ -6,9 +6,10 @@ An import becomes an ordinary model whose parameters say what is different: norm
 Depths and widths come from the tensors' shapes.
 """
 
+import copy
 import pickle
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -84,6 +85,21 @@ def convert(stages: list[dict[str, Tensor]], parameters: Parameters, source: str
     return Imported(model.eval(), tuple(unused))
 
 
+def calibrate(model: PixelPyramid, batches: Iterable[Tensor]) -> PixelPyramid:
+    """A copy of an import whose running statistics are the means of those of the batches, one level each at once.
+
+    The stored ones are of the authors' test set, and of one GPU's share of a batch; give training images here.
+    """
+    calibrated = copy.deepcopy(model).train()
+    for module in calibrated.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.reset_running_stats()
+            module.momentum = None  # a plain mean over the batches
+    for batch in batches:
+        calibrated.rate(batch)
+    return calibrated.eval()
+
+
 def _stages(content: Any, n_stages: int, path: str | Path, averaged: bool) -> list[dict[str, Tensor]]:
     found = sorted(key for key in content if isinstance(key, int)) if isinstance(content, Mapping) else []
     if found != list(range(n_stages)) or not all(isinstance(content[key], Mapping) for key in found):
@@ -135,7 +151,8 @@ def _described(stages: list[dict[str, Tensor]], parameters: Parameters, source: 
         keys |= {
             "image_channels": coarsest["u_input.weight_v"].shape[1] - 1,
             "n_channels": coarsest["u_input.bias"].shape[0],
-            "n_res_layers": (1 + max(int(key.split(".")[1]) for key in coarsest if key.startswith("up_u_modules"))) // 2,
+            "n_res_layers": (1 + max(int(key.split(".")[1]) for key in coarsest if key.startswith("up_u_modules")))
+            // 2,
             "n_classes": (*n_classes, coarsest["output_conv.bias"].shape[0]),
             "n_squeeze": parameters.squeezes,
         }
@@ -195,8 +212,8 @@ def _level_name(key: str, squeeze: int) -> str | None:
     if kind is not None:
         target = "hidden" if (kind, source) == ("weight", "hh") else "input"
         return f"network.conv_lstm.layers.{layer}.{target}.{kind}"
-    target = {"conv_embed": "embed", "conv_out1": "head"}.get(conv)
-    return None if target is None else f"network.conv_lstm.{target}.{parameter}"
+    name = {"conv_embed": "embed", "conv_out1": "head"}.get(conv)
+    return None if name is None else f"network.conv_lstm.{name}.{parameter}"
 
 
 def _coarsest_name(key: str, n_res_layers: int) -> str | None:

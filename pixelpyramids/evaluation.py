@@ -66,15 +66,15 @@ def evaluate(
 ) -> Evaluation:
     """Score every pixel of every image, in the folder's order; images above tile x tile in tiles, each on its own.
 
-    Images of one size that follow each other share a batch; `levels` scores these alone. `report` is told how many images are done. Raises DataError
-    where no image can be read.
+    Images of one size that follow each other share a batch; `levels` scores these alone. `report` is told how many
+    images are done. Raises DataError where no image can be read.
     """
     rates: list[Rate] = []
     kept: list[int] = []
     skipped: list[Path] = []
     with LevelClock(model) as clock:
         for indices, batch in _batches(images, batch_size, skipped):
-            rates.append(rate_in_tiles(model, batch, tile, levels))
+            rates.append(rate_in_tiles(model, batch, tile, levels, batch_size))
             kept += indices
             report(len(kept) + len(skipped), len(images))
     if not rates:
@@ -90,21 +90,32 @@ def evaluate(
     )
 
 
-def rate_in_tiles(model: PixelPyramid, images: Tensor, tile: int, levels: Sequence[int] | None = None) -> Rate:
+def rate_in_tiles(
+    model: PixelPyramid, images: Tensor, tile: int, levels: Sequence[int] | None = None, batch_size: int = 16
+) -> Rate:
     """`model.rate`, but images above tile x tile are cut into tiles that are scored as images of their own.
 
-    The sum over tiles is an exact code length too, of an image sent tile by tile. Every pixel counts.
+    The sum over tiles is an exact code length too, of an image sent tile by tile. Every pixel counts. Tiles of one size
+    are scored in batches of at most as many pixels as batch_size tiles have.
     """
     if tile < 1:
         raise DataError(f"expected tiles of at least 1 pixel a side, got {tile}")
-    height, width = images.shape[-2:]
-    parts = [
-        model.rate(images[..., y : y + tile, x : x + tile], levels)
-        for y in range(0, height, tile)
-        for x in range(0, width, tile)
-    ]
-    nats = torch.stack([part.nats for part in parts]).sum(dim=0)
-    return Rate(nats, torch.stack([part.dimensions for part in parts]).sum(dim=0))
+    count, _, height, width = images.shape
+    if height <= tile and width <= tile:
+        return model.rate(images, levels)
+    by_shape: dict[tuple[int, int], list[Tensor]] = {}
+    for y in range(0, height, tile):
+        for x in range(0, width, tile):
+            part = images[..., y : y + tile, x : x + tile]
+            by_shape.setdefault((part.shape[-2], part.shape[-1]), []).append(part)
+    nats = torch.zeros(count, model.config.L, dtype=torch.float64)
+    dimensions = torch.zeros(count, model.config.L, dtype=torch.int64)
+    for parts in by_shape.values():
+        tiles = torch.cat(parts)
+        rate = cat([model.rate(tiles[i : i + batch_size], levels) for i in range(0, len(tiles), batch_size)])
+        nats += rate.nats.unflatten(0, (len(parts), count)).sum(dim=0)
+        dimensions += rate.dimensions.unflatten(0, (len(parts), count)).sum(dim=0)
+    return Rate(nats, dimensions)
 
 
 def _batches(images: ImageFolder, batch_size: int, skipped: list[Path]) -> Iterator[tuple[list[int], Tensor]]:

@@ -1,8 +1,8 @@
 """The training of one level: its weights, their average, its optimiser, and its place, saved and restored as one.
 
-    loss          = summed nats of the level's dimensions, averaged over the batch
-    learning rate = base * min(1, (step + 1) / warmup) * (0.01 + 0.99 (1 + cos(pi * progress)) / 2)
-    average       = d average + (1 - d) weights,   d = min(decay, (1 + step) / (10 + step))
+loss          = summed nats of the level's dimensions, averaged over the batch
+learning rate = base * min(1, (step + 1) / warmup) * (0.01 + 0.99 (1 + cos(pi * progress)) / 2)
+average       = d average + (1 - d) weights,   d = min(decay, (1 + step) / (10 + step))
 """
 
 import json
@@ -30,7 +30,13 @@ class LevelTraining:
     """
 
     def __init__(
-        self, config: Parameters, index: int, stage: StageModel, average: StageModel, accelerator: Accelerator, seed: int
+        self,
+        config: Parameters,
+        index: int,
+        stage: StageModel,
+        average: StageModel,
+        accelerator: Accelerator,
+        seed: int,
     ) -> None:
         self.config, self.index, self.accelerator, self.seed = config, index, accelerator, seed
         self.stage, self.average = stage, average.requires_grad_(False)

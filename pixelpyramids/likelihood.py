@@ -101,7 +101,8 @@ def sample(
     noise = noise * torch.exp(_bounded(chosen(log_scales), n_values))
     mean, weight = chosen(means) * half, torch.tanh(chosen(coefficients))
     origin = torch.full_like(mean, half) if offset is None else offset.double()
-    values, differences = [], []
+    values: list[Tensor] = []
+    differences: list[Tensor] = []
     for channel in range(channels):
         location = mean[:, channel] + noise[:, channel]
         for before in range(channel):

@@ -86,9 +86,11 @@ class StageModel(nn.Module):
         """Go through the slices of the stage in order, let `choose` say each one's coded values; return fine."""
         if coarse is not None:
             coarse = pad_coarse(coarse, (stage.height, stage.width))
-            steps = self.network.stepwise(self._units(coarse), stage)
+        if isinstance(self.network, CoarsestNetwork):
+            steps = self.network.stepwise(stage, batch)
         else:
-            steps = self.network.stepwise(batch, stage)
+            assert coarse is not None
+            steps = self.network.stepwise(stage, self._units(coarse))
         outputs = next(steps)
         device = outputs.device
         values = torch.zeros(batch, self.channels, stage.height, stage.width, dtype=torch.long, device=device)
@@ -105,13 +107,15 @@ class StageModel(nn.Module):
         """The integers that the mixture is over, for fine given coarse."""
         if coarse is None or self.shift is None:
             return fine
-        return to_residual(fine, coarse, self.n_values, self.shift)
+        residual: Tensor = to_residual(fine, coarse, self.n_values, self.shift)
+        return residual
 
     def decode(self, values: Tensor, coarse: Tensor | None) -> Tensor:
         """The inverse of `code`."""
         if coarse is None or self.shift is None:
             return values
-        return from_residual(values, coarse, self.n_values, self.shift)
+        fine: Tensor = from_residual(values, coarse, self.n_values, self.shift)
+        return fine
 
     def _offset(self, coarse: Tensor | None) -> Tensor | None:
         return coarse if self.shift is None else None
@@ -126,7 +130,7 @@ class StageModel(nn.Module):
         return self._scaled(values) - 1
 
     def _scaled(self, values: Tensor) -> Tensor:
-        return values.to(self.network.head.bias.dtype) * 2 / (self.n_values - 1)
+        return values.to(self.network.head.weight.dtype) * 2 / (self.n_values - 1)
 
 
 class PixelPyramid(nn.Module):
@@ -144,7 +148,7 @@ class PixelPyramid(nn.Module):
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(_key(seed, index))
                 self.stages.append(StageModel(config, index))
-        self.to(memory_format=torch.channels_last)
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in torch's stubs
         self.eval()
 
     @property
@@ -156,7 +160,8 @@ class PixelPyramid(nn.Module):
     def rate(self, images: Int[Tensor, "batch channels height width"], levels: Sequence[int] | None = None) -> Rate:
         """The code length of each image, in nats for each level, the mixtures in float64; on the CPU.
 
-        With `levels`, only these stages are scored and counted. Raises DataError where the images are not integers of the model's channels and range.
+        With `levels`, only these stages are scored and counted. Raises DataError where the images are not integers of
+        the model's channels and range.
         """
         images = self._checked(images)
         stages = walk(images.shape[-2], images.shape[-1], self.config.squeezes)
@@ -172,7 +177,7 @@ class PixelPyramid(nn.Module):
     def sample(
         self, n: int, height: int | None = None, width: int | None = None, seed: int = 0, first: int = 0
     ) -> Int[Tensor, "n channels height width"]:
-        """n exact ancestral samples, by default of the size that L says.
+        """N exact ancestral samples, by default of the size that L says.
 
         The random numbers of sample i are keyed by (seed, first + i): a large n can be drawn in parts.
         Raises DataError where n or a side is below 1.

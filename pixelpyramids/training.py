@@ -1,8 +1,8 @@
 """Training: one loop for all levels or some, each level a training of its own.
 
 Images and crops are keyed by (seed, step, item) and initial weights by (seed, level), and levels share nothing. So
-levels trained one by one, anywhere, equal levels trained together, and a run that was killed and resumed equals one that
-was not (with a budget of steps, on as many threads).
+levels trained one by one, anywhere, equal levels trained together, and a run that was killed and resumed equals one
+that was not (with a budget of steps, on as many threads).
 """
 
 import ctypes
@@ -153,7 +153,9 @@ class Training:
                 if progress >= 1 or not running or interrupted():
                     break
                 began = time.monotonic()
-                self._update([level for level in running if level.step == step], step, images, progress, outcome, recent)
+                self._update(
+                    [level for level in running if level.step == step], step, images, progress, outcome, recent
+                )
                 self.seconds += time.monotonic() - began
                 report(recent.report(step + 1, budget, self.seconds, time.monotonic() - began, images.shape[0]))
                 if (step + 1) % interval == 0:
@@ -171,7 +173,7 @@ class Training:
     def _batches(self, budget: Budget) -> Iterator[tuple[int, Tensor]]:
         steps = range(self.step, sys.maxsize if budget.steps is None else budget.steps)
         workers = 0 if self.crops.folder.in_memory else min(4, torch.multiprocessing.cpu_count())
-        loader = DataLoader(
+        loader: DataLoader[Tensor] = DataLoader(
             self.crops,  # type: ignore[arg-type]  # a sequence in all but its length, which has no end
             batch_size=None,
             sampler=steps,
@@ -198,7 +200,9 @@ class Training:
                 level.log(self.run, nats, fine[0].numel())
             else:
                 files = ", ".join(dict.fromkeys(str(file) for file in self.crops.files_of(step)))
-                outcome.stopped[level.index] = f"level {level.index} stopped: loss not finite at step {step}, on {files}"
+                outcome.stopped[level.index] = (
+                    f"level {level.index} stopped: loss not finite at step {step}, on {files}"
+                )
 
     def _validate(self, outcome: Outcome, validated: Callable[[Evaluation, PixelPyramid], None]) -> None:
         if self.validation is None:
@@ -248,7 +252,7 @@ class _Recent:
 def bfloat16_is_fast(device: torch.device) -> bool:
     """Whether the processor or GPU multiplies bfloat16 natively."""
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     if device.type != "cpu":
         return False
     return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())

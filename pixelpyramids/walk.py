@@ -65,9 +65,7 @@ def walk(height: int, width: int, n_squeeze: Sequence[int]) -> tuple[Stage, ...]
     for index, squeeze in enumerate(n_squeeze):
         axis = -2 if index % 2 == 0 else -1
         coarse = (height // 2, width) if axis == -2 else (height, width // 2)
-        lattice = tuple(
-            Slice(y, x, 2**squeeze, 2**squeeze) for y in range(2**squeeze) for x in range(2**squeeze)
-        )
+        lattice = tuple(Slice(y, x, 2**squeeze, 2**squeeze) for y in range(2**squeeze) for x in range(2**squeeze))
         if 0 in coarse:
             stages.append(Stage(index, axis, 0, 0, (height, width), ()))
             continue

@@ -1,4 +1,4 @@
-"""The two-layer ConvLSTM that codes the fine half of a level in T = 4**n_squeeze sub-images (Mahajan & Roth, ICCV 2021).
+"""The two-layer ConvLSTM that codes a level's fine half in T = 4**n_squeeze sub-images (Mahajan & Roth, ICCV 2021).
 
 With f = 2**n_squeeze, sub-image t = dy f + dx holds the sites [dy::f, dx::f]. Step t sees the conditioning of its own
 sites and the values of sub-image t-1:
@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
+from torch.nn.grad import conv2d_weight
 
 
 class Recurrence(torch.autograd.Function):
@@ -77,7 +78,7 @@ class Recurrence(torch.autograd.Function):
         if len(hidden) == 1:
             return gate_grads, None
         before = hidden[:-1].flatten(0, 1).to(weight.dtype)
-        weight_grad = torch.nn.grad.conv2d_weight(before, list(weight.shape), gate_grads[1:].flatten(0, 1), padding=1)
+        weight_grad = conv2d_weight(before, list(weight.shape), gate_grads[1:].flatten(0, 1), padding=1)
         return gate_grads, weight_grad.to(activations.dtype)
 
 
@@ -119,7 +120,7 @@ class ConvLSTM(nn.Module):
         self.factor = 2**n_squeeze
         self.image_channels = image_channels
         self.embed = nn.Conv2d(condition_channels + image_channels, width, 3, padding=1)
-        self.layers = nn.ModuleList(ConvLSTMLayer(width) for _ in range(2))
+        self.layers = nn.ModuleList([ConvLSTMLayer(width), ConvLSTMLayer(width)])
         self.head = nn.Conv2d(width, outputs, 3, padding=1)
 
     def forward(
@@ -143,14 +144,15 @@ class ConvLSTM(nn.Module):
         self, conditioning: Float[Tensor, "batch condition_channels padded_height padded_width"]
     ) -> Generator[Tensor, Tensor, None]:
         """Yield the outputs of each slice; take its values (batch, image_channels, h, w), padded to the lattice."""
-        states: list[tuple[Tensor, Tensor] | None] = [None for _ in self.layers]
+        layers = [layer for layer in self.layers if isinstance(layer, ConvLSTMLayer)]
+        states: list[tuple[Tensor, Tensor] | None] = [None] * len(layers)
         slices = self.sub_images(conditioning)
         before = slices.new_zeros(slices[0].shape[0], self.image_channels, *slices.shape[-2:])
         for conditioned in slices:
             x = self._embed(torch.cat([conditioned, before], dim=1))
-            for i, layer in enumerate(self.layers):
-                states[i] = layer.step(x, states[i])
-                x = states[i][0]
+            for i, layer in enumerate(layers):
+                x, memory = layer.step(x, states[i])
+                states[i] = x, memory
             before = yield self._head(x)
 
     def sub_images(self, x: Float[Tensor, "batch c height width"]) -> Float[Tensor, "steps batch c h w"]:

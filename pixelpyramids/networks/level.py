@@ -56,7 +56,7 @@ class LevelNetwork(nn.Module):
         return outputs
 
     def stepwise(
-        self, coarse: Float[Tensor, "batch channels height width"], stage: Stage
+        self, stage: Stage, coarse: Float[Tensor, "batch channels height width"]
     ) -> Generator[Tensor, Tensor, None]:
         """Yield the outputs at the sites of each slice of the stage; take the slice's values, in [-1, 1] units."""
         conditioning = self._conditioning(coarse)
@@ -90,7 +90,8 @@ class CoarsestNetwork(nn.Module):
     @property
     def head(self) -> nn.Conv2d:
         """The last layer, whose bias is the mixture of an untrained network."""
-        return self.pixel_cnn.head
+        head: nn.Conv2d = self.pixel_cnn.head
+        return head
 
     def forward(
         self, image: Float[Tensor, "batch channels height width"]
@@ -98,6 +99,6 @@ class CoarsestNetwork(nn.Module):
         outputs: Tensor = self.pixel_cnn(image)
         return outputs
 
-    def stepwise(self, batch: int, stage: Stage) -> Generator[Tensor, Tensor, None]:
+    def stepwise(self, stage: Stage, batch: int) -> Generator[Tensor, Tensor, None]:
         """Yield the outputs of each pixel; take its value, in [-1, 1] units."""
         return self.pixel_cnn.stepwise(batch, stage.height, stage.width)

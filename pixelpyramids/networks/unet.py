@@ -54,7 +54,8 @@ class Down(nn.Module):
         self.after = Block(outputs, outputs, norm)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.after(F.max_pool2d(self.before(x), 2, ceil_mode=True))
+        pooled: Tensor = self.after(F.max_pool2d(self.before(x), 2, ceil_mode=True))
+        return pooled
 
 
 class Up(nn.Module):
@@ -67,7 +68,8 @@ class Up(nn.Module):
 
     def forward(self, deeper: Tensor, skip: Tensor) -> Tensor:
         deeper = F.interpolate(self.before(deeper), scale_factor=2, mode="bilinear", align_corners=True)
-        return self.join(torch.cat([skip, deeper[..., : skip.shape[-2], : skip.shape[-1]]], dim=1))
+        joined: Tensor = self.join(torch.cat([skip, deeper[..., : skip.shape[-2], : skip.shape[-1]]], dim=1))
+        return joined
 
 
 class UNet(nn.Module):

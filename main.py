@@ -1,0 +1,89 @@
+"""The command of the authors' release: `python main.py --params_file ./params/celeba_256.json [--gen_samples]`.
+
+Trains, or goes on with, the run directory ckpts/{dataset_name}_{batch_size}_{n_bits}/. With --gen_samples it draws
+pictures to samples/{dataset_name}_{batch_size}_{n_bits}/, with --evaluate it prints bits/dim on the test split; both
+also read a checkpoint of the authors, ckpts/{dataset_name}_{batch_size}_{n_bits}.pt, where there is no run directory.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+from pixelpyramids.cli import run
+from pixelpyramids.errors import CheckpointError
+from pixelpyramids.parameters import Parameters, load_parameters
+
+
+def parse(arguments: list[str] | None = None) -> argparse.Namespace:
+    """The command line: the authors' flags and defaults, and ours."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--params_file", default="./params/lsun_bedroom.json", help="default: %(default)s")
+    parser.add_argument("--gen_samples", action="store_true", help="draw samples instead of training")
+    parser.add_argument("--num_samples", type=int, default=4, help="default: %(default)s")
+    parser.add_argument("--sampling_batch_size", type=int, default=4, help="default: %(default)s")
+    parser.add_argument("--evaluate", action="store_true", help="bits/dim on the test split, instead of training")
+    parser.add_argument("--data_root", type=Path, help="folder of the images; default: that of the parameters")
+    parser.add_argument("--epochs", type=int, help="default: the parameters'")
+    parser.add_argument("--steps", type=int, help="train this many steps instead")
+    parser.add_argument("--micro_batch", type=int, help="images at once; a batch's gradient is their sum")
+    parser.add_argument("--device", choices=("cpu", "cuda"), help="default: a GPU where there is one")
+    return parser.parse_args(arguments)
+
+
+def main(arguments: argparse.Namespace) -> None:
+    """Train, evaluate or sample, as the flags say."""
+    config = load_parameters(arguments.params_file)
+    name = f"{config.dataset_name}_{config.batch_size}_{config.n_bits}"
+    if arguments.gen_samples or arguments.evaluate:
+        from pixelpyramids.commands.sample import sample
+        from pixelpyramids.commands.score import evaluate_split, load_model
+
+        path = trained(name, config)
+        model = load_model(path, arguments.params_file, None)
+        if arguments.evaluate:
+            evaluate_split(
+                model,
+                str(path),
+                arguments.data_root,
+                split="test",
+                batch_size=config.batch_size,
+                tile=max(config.image_size),
+                batch_statistics=None,
+                as_json=False,
+            )
+        if arguments.gen_samples:
+            folder = Path("samples") / name
+            count, batch_size = arguments.num_samples, arguments.sampling_batch_size
+            sample(model, count, folder, batch_size=batch_size, overwrite=True, grid=False)
+        return
+    from pixelpyramids.commands.train import train
+
+    outcome = train(
+        config,
+        Path("ckpts") / name,
+        data=arguments.data_root,
+        epochs=arguments.epochs,
+        steps=arguments.steps,
+        micro_batch=arguments.micro_batch,
+        device=arguments.device,
+    )
+    if outcome.interrupted or outcome.stopped:
+        sys.exit(130 if outcome.interrupted else 1)
+
+
+def trained(name: str, config: Parameters) -> Path:
+    """The run directory of that name, else the authors' checkpoint. Raises CheckpointError where neither is there."""
+    run_directory, file = Path("ckpts") / name, Path("ckpts") / f"{name}.pt"
+    if run_directory.is_dir():
+        return run_directory
+    if file.is_file():
+        return file
+    raise CheckpointError(
+        f"expected {run_directory}/ or {file}, found neither; train first, or put the authors' checkpoint for "
+        f"{config.dataset_name} there"
+    )
+
+
+if __name__ == "__main__":
+    parsed = parse()
+    sys.exit(run(lambda: main(parsed)))

@@ -1,0 +1,258 @@
+"""The command line: `pixelpyramids COMMAND`.
+
+Exit status: 0 all well, 1 some files failed, 2 bad usage or input, 130 interrupted.
+"""
+
+import sys
+import warnings
+from importlib import import_module
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from pixelpyramids.errors import ParameterError, PixelPyramidsError
+
+app = typer.Typer(
+    name="pixelpyramids",
+    help="Exact likelihoods of images by lossless pyramids: train, evaluate, sample and complete.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Params = Annotated[
+    str, typer.Argument(metavar="PARAMS", help="A parameter file, or the name of a shipped one (celeba_256).")
+]
+Model = Annotated[Path, typer.Argument(metavar="MODEL", help="A run directory, or the authors' .pt with --params.")]
+Data = Annotated[Path | None, typer.Option("--data", metavar="DIR", help="Folder of images; overrides data_root.")]
+Out = Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder to write to.")]
+Run = Annotated[Path, typer.Option("--out", metavar="RUN", help="The run directory; one that exists is gone on with.")]
+Seed = Annotated[int, typer.Option("--seed", min=0, help="Key of all random numbers.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+OfModel = Annotated[str | None, typer.Option("--params", help="Parameter file of an authors' .pt.")]
+Likelihood = Annotated[
+    str | None, typer.Option("--likelihood", metavar="exact|authors", help="Another than that of the parameters.")
+]
+Tile = Annotated[int, typer.Option("--tile", min=1, help="Images with a longer side are scored in tiles of this size.")]
+Steps = Annotated[int | None, typer.Option("--steps", min=1, help="Train this many steps.")]
+Epochs = Annotated[
+    int | None, typer.Option("--epochs", min=1, help="Train this many epochs (default: the parameters').")
+]
+Minutes = Annotated[float | None, typer.Option("--minutes", help="Train this long.")]
+Device = Annotated[str | None, typer.Option("--device", metavar="cpu|cuda", help="Default: a GPU where there is one.")]
+
+
+@app.callback(invoke_without_command=True)
+def _version(
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
+) -> None:
+    if version:
+        from pixelpyramids import __version__
+
+        print(f"pixelpyramids {__version__}")
+        raise typer.Exit
+
+
+@app.command()
+def demo(
+    out: Out = Path("pixelpyramids-demo"),
+    minutes: Annotated[float, typer.Option("--minutes", help="How long to train.")] = 6.0,
+    seed: Seed = 0,
+) -> None:
+    """Train on the bundled photographs, score two it never saw, and draw pictures, in minutes."""
+    _commands("demo").demo(out, minutes=minutes, seed=seed)
+
+
+@app.command()
+def train(
+    params: Params,
+    out: Run,
+    data: Data = None,
+    levels: Annotated[str | None, typer.Option("--levels", metavar="0-3,7", help="Train these levels only.")] = None,
+    epochs: Epochs = None,
+    steps: Steps = None,
+    minutes: Minutes = None,
+    seed: Seed = 0,
+    device: Device = None,
+    micro_batch: Annotated[
+        int | None, typer.Option("--micro-batch", min=1, help="Images at once; a batch's gradient is their sum.")
+    ] = None,
+    no_validation: Annotated[
+        bool, typer.Option("--no-validation", help="Train on all images and keep the last averaged weights.")
+    ] = False,
+) -> None:
+    """Train a model on a folder of images; the same command goes on with a training that was ended."""
+    config = _parameters(params)
+    outcome = _commands("train").train(
+        config,
+        out,
+        data=data,
+        levels=None if levels is None else parse_levels(levels, config.L),
+        epochs=epochs,
+        steps=steps,
+        minutes=minutes,
+        seed=seed,
+        device=device,
+        micro_batch=micro_batch,
+        validate=not no_validation,
+    )
+    if outcome.interrupted or outcome.stopped:
+        raise typer.Exit(130 if outcome.interrupted else 1)
+
+
+@app.command()
+def evaluate(
+    model: Model,
+    data: Data = None,
+    split: Annotated[str, typer.Option("--split", metavar="train|validation|test|all")] = "test",
+    batch_statistics: Annotated[
+        int | None,
+        typer.Option("--batch-statistics", min=1, help="Normalise imports by batches of so many images, as theirs."),
+    ] = None,
+    batch_size: Annotated[int, typer.Option("--batch-size", min=1)] = 16,
+    tile: Tile = 512,
+    params: OfModel = None,
+    likelihood: Likelihood = None,
+    json: Json = False,
+) -> None:
+    """Bits/dim of a model on a split of a folder, with its standard error and a table of its levels."""
+    score = _commands("score")
+    score.evaluate_split(
+        score.load_model(model, params, likelihood),
+        str(model),
+        data,
+        split=split,
+        batch_size=batch_size,
+        tile=tile,
+        batch_statistics=batch_statistics,
+        as_json=json,
+    )
+
+
+@app.command()
+def score(
+    model: Model,
+    paths: Annotated[list[Path], typer.Argument(metavar="PATH…", help="Images, or folders of them.")],
+    tile: Tile = 512,
+    params: OfModel = None,
+    likelihood: Likelihood = None,
+    json: Json = False,
+) -> None:
+    """Bits/dim of single images."""
+    commands = _commands("score")
+    loaded = commands.load_model(model, params, likelihood)
+    raise typer.Exit(commands.score_files(loaded, paths, tile=tile, as_json=json))
+
+
+@app.command()
+def sample(
+    model: Model,
+    out: Out,
+    n: Annotated[int, typer.Option("-n", min=1, help="How many.")] = 16,
+    seed: Seed = 0,
+    height: Annotated[int | None, typer.Option("--height", min=1)] = None,
+    width: Annotated[int | None, typer.Option("--width", min=1)] = None,
+    batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="How many at once.")] = 16,
+    params: OfModel = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """Draw images from a model: 0000.png, …, and grid.png."""
+    loaded = _commands("score").load_model(model, params, None)
+    _commands("sample").sample(
+        loaded, n, out, seed=seed, height=height, width=width, batch_size=batch_size, overwrite=overwrite
+    )
+
+
+@app.command()
+def complete(
+    model: Model,
+    image: Annotated[Path, typer.Argument(metavar="IMAGE", help="The coarse image, kept to the integer.")],
+    out: Out,
+    scale: Annotated[int, typer.Option("--scale", metavar="2|4|8", help="How many times the height and width.")] = 4,
+    n: Annotated[int, typer.Option("-n", min=1, help="How many.")] = 4,
+    seed: Seed = 0,
+    params: OfModel = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """Draw the missing fine levels above a given coarse image."""
+    loaded = _commands("score").load_model(model, params, None)
+    _commands("sample").complete(loaded, image, out, scale=scale, n=n, seed=seed, overwrite=overwrite)
+
+
+@app.command("import-checkpoint")
+def import_checkpoint(
+    file: Annotated[Path, typer.Argument(metavar="FILE.pt", help="A checkpoint of the authors' release.")],
+    params: Annotated[str, typer.Option("--params", metavar="PARAMS", help="The parameter file it was trained with.")],
+    out: Out,
+    averaged: Annotated[bool, typer.Option("--averaged", help="Take the averaged weights.")] = False,
+    calibrate: Annotated[
+        Path | None,
+        typer.Option("--calibrate", metavar="DIR", help="Compute running statistics again on these images."),
+    ] = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """Turn a checkpoint of the authors' release into a run directory."""
+    _commands("import_checkpoint").import_checkpoint(
+        file, _parameters(params), out, averaged=averaged, calibration=calibrate, overwrite=overwrite
+    )
+
+
+def parse_levels(text: str, n_stages: int) -> list[int]:
+    """`0-3,7` as [0, 1, 2, 3, 7]. Raises ParameterError for what is not of that form or not in [0, n_stages)."""
+    levels: set[int] = set()
+    for part in text.split(","):
+        first, dash, last = part.strip().partition("-")
+        if not first.isdecimal() or (dash and not last.isdecimal()):
+            raise ParameterError(f"expected --levels such as 0-3,7, got {text}")
+        levels |= set(range(int(first), int(last or first) + 1))
+    if not levels or max(levels) >= n_stages:
+        raise ParameterError(f"expected --levels from 0 to {n_stages - 1} (L = {n_stages}), got {text}")
+    return sorted(levels)
+
+
+def run(command: Any) -> int:
+    """Call `command`, and turn what a person can cause into a line and an exit status."""
+    warnings.showwarning = _show_warning  # type: ignore[assignment]  # takes the rest as it comes
+    try:
+        command()
+    except PixelPyramidsError as error:
+        print(f"pixelpyramids: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        return 1
+    return 0
+
+
+def main() -> None:
+    """The entry point of `pixelpyramids`."""
+    sys.exit(run(app))
+
+
+def _commands(name: str) -> Any:
+    """A module of `commands`, imported when it is needed. Raises PixelPyramidsError where its extra is missing."""
+    try:
+        return import_module(f"pixelpyramids.commands.{name}")
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.startswith("pixelpyramids"):
+            raise
+        raise PixelPyramidsError(
+            f'{error.name} is not installed; this command needs: pip install "pixelpyramids[train,plots]"'
+        ) from error
+
+
+def _parameters(params: str) -> Any:
+    from pixelpyramids.parameters import load_parameters
+
+    return load_parameters(params)
+
+
+def _show_warning(message: Warning | str, category: type[Warning], *_: Any) -> None:
+    if issubclass(category, UserWarning):
+        print(f"warning: {message}", file=sys.stderr)

@@ -1,0 +1,48 @@
+"""What commands print: lines for people on standard error, results on standard output."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.live import Live
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.text import Text
+
+LINE_EVERY = 20.0  # seconds, where output is not a terminal
+
+out = Console(highlight=False)
+err = Console(stderr=True, highlight=False)
+
+
+@contextmanager
+def live_line() -> Iterator[Callable[[str], None]]:
+    """Show one line that is written over on a terminal, and a line now and then elsewhere."""
+    last = [-LINE_EVERY]
+    if err.is_terminal:
+        with Live(console=err, refresh_per_second=4, transient=False) as live:
+            yield lambda line: live.update(Text(line, no_wrap=False))
+        return
+
+    def sparse(line: str) -> None:
+        if time.monotonic() - last[0] >= LINE_EVERY:
+            last[0] = time.monotonic()
+            err.print(line, soft_wrap=True, markup=False)
+
+    yield sparse
+
+
+@contextmanager
+def counted(what: str) -> Iterator[Callable[[int, int], None]]:
+    """Show how many of how many are done, and the time left."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as progress:
+        task = progress.add_task(what, total=None)
+        yield lambda done, of: progress.update(task, completed=done, total=of)
+
+
+def duration(seconds: float) -> str:
+    """Hours, minutes and seconds: 1:02:03, 2:03."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

@@ -1,0 +1,25 @@
+"""Opening the images that parameters are for."""
+
+from pathlib import Path
+
+from pixelpyramids.data.folder import ImageFolder
+from pixelpyramids.errors import DataError
+from pixelpyramids.parameters import DATA_SETS, Parameters
+
+
+def open_images(config: Parameters, root: Path | None, split: str, hold_out: bool = True) -> ImageFolder:
+    """One split of the folder `root`, or of the parameters' data_root.
+
+    For the six data sets every image must have the size that L says. Raises DataError where it has not, or no folder
+    was named.
+    """
+    if root is None and not config.data_root:
+        raise DataError("no images were named: say --data DIR, or give the parameters a data_root")
+    return ImageFolder(
+        Path(config.data_root) if root is None else root,
+        split,
+        channels=config.image_channels,
+        n_bits=config.n_bits,
+        size=config.image_size if config.dataset_name in DATA_SETS else None,
+        hold_out=hold_out,
+    )

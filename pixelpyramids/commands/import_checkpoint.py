@@ -1,0 +1,45 @@
+"""`import-checkpoint`: the authors' `.pt` as a run directory."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pixelpyramids.atomic import refuse_existing
+from pixelpyramids.authors import calibrate, read_checkpoint
+from pixelpyramids.checkpoint import save
+from pixelpyramids.commands.console import counted, out
+from pixelpyramids.commands.data import open_images
+from pixelpyramids.data.folder import ImageFolder
+from pixelpyramids.parameters import Parameters
+
+
+def import_checkpoint(
+    path: Path, config: Parameters, run: Path, *, averaged: bool, calibration: Path | None, overwrite: bool
+) -> None:
+    """Convert the file, say what of it is not used, and write the run directory."""
+    refuse_existing(run, overwrite)
+    imported = read_checkpoint(path, config, averaged)
+    model = imported.model
+    if calibration is not None:
+        images = open_images(model.config, calibration, "train", hold_out=False)
+        model = calibrate(model, _batches(images, config.batch_size))
+    save(model, run)
+    out.print(
+        f"{path}: {config.L} stages imported into {run}"
+        f"{', averaged weights' if averaged else ''}{', running statistics computed again' if calibration else ''}"
+    )
+    if imported.unused:
+        groups = sorted({".".join(key.split(".")[:3]) for key in imported.unused})
+        out.print(f"{len(imported.unused)} weights of the file are never used: {', '.join(groups)}", soft_wrap=True)
+
+
+def _batches(images: ImageFolder, batch_size: int) -> Iterator[Tensor]:
+    with counted("calibration images") as report:
+        for first in range(0, len(images), batch_size):
+            indices = range(first, min(first + batch_size, len(images)))
+            report(indices.stop, len(images))
+            if len(indices) > 1 or len(images) == 1:
+                yield torch.from_numpy(np.stack([images.read(i) for i in indices]).astype(np.int64))

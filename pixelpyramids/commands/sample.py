@@ -1,0 +1,74 @@
+"""`sample` and `complete`: pictures drawn from a model."""
+
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from pixelpyramids.atomic import refuse_existing
+from pixelpyramids.commands.console import counted, out
+from pixelpyramids.data.reading import read_image
+from pixelpyramids.errors import DataError
+from pixelpyramids.model import PixelPyramid
+from pixelpyramids.report.pictures import save_grid, save_png
+from pixelpyramids.walk import walk
+
+SCALES = (2, 4, 8)
+
+
+def sample(
+    model: PixelPyramid,
+    n: int,
+    folder: Path,
+    *,
+    seed: int = 0,
+    height: int | None = None,
+    width: int | None = None,
+    batch_size: int = 16,
+    overwrite: bool = False,
+    grid: bool = True,
+) -> None:
+    """Write n samples as 0000.png … and grid.png, and print the time of each and the sequential steps it took."""
+    if n < 1 or batch_size < 1:
+        raise DataError(f"expected at least 1 sample in batches of at least 1, got {n} in batches of {batch_size}")
+    refuse_existing(folder, overwrite)
+    default = model.config.image_size
+    size = default[0] if height is None else height, default[1] if width is None else width
+    began = time.monotonic()
+    drawn = []
+    with counted("samples") as report:
+        for first in range(0, n, batch_size):
+            batch = model.sample(min(batch_size, n - first), *size, seed=seed, first=first).cpu().numpy()
+            for i, image in enumerate(batch):
+                save_png(folder / f"{first + i:04d}.png", image, model.config.n_bits)
+            drawn.append(batch)
+            report(first + len(batch), n)
+    seconds = (time.monotonic() - began) / n
+    if grid:
+        save_grid(folder / "grid.png", np.concatenate(drawn), model.config.n_bits)
+    steps = sum(len(stage.slices) for stage in walk(*size, model.config.squeezes))
+    out.print(
+        f"{n} samples of {size[0]} x {size[1]} in {folder}: {seconds:.3f} s an image (batches of "
+        f"{min(n, batch_size)}), {steps} sequential steps",
+        soft_wrap=True,
+    )
+
+
+def complete(
+    model: PixelPyramid, image: Path, folder: Path, *, scale: int, n: int, seed: int = 0, overwrite: bool = False
+) -> None:
+    """Write n images of `scale` times the height and width whose pyramid leads to the given one exactly."""
+    if scale not in SCALES:
+        raise DataError(f"expected --scale {' or '.join(map(str, SCALES))}, got {scale}")
+    if n < 1:
+        raise DataError(f"expected at least 1 completion, got {n}")
+    refuse_existing(folder, overwrite)
+    coarse = read_image(image, model.config.image_channels, model.config.n_bits)
+    height, width = scale * coarse.shape[1], scale * coarse.shape[2]
+    repeated = torch.from_numpy(coarse.astype(np.int64))[None].repeat(n, 1, 1, 1)
+    completed = model.complete(repeated, height, width, seed=seed).cpu().numpy()
+    for i, picture in enumerate(completed):
+        save_png(folder / f"{i:04d}.png", picture, model.config.n_bits)
+    save_grid(folder / "grid.png", completed, model.config.n_bits)
+    out.print(f"{n} completions of {image} at {height} x {width} in {folder}", soft_wrap=True)

@@ -1,0 +1,90 @@
+"""`evaluate` and `score`: bits/dim of a data set's split, or of files."""
+
+import copy
+import json
+from pathlib import Path
+
+import torch
+
+from pixelpyramids.checkpoint import load
+from pixelpyramids.commands.console import counted, err, out
+from pixelpyramids.commands.data import open_images
+from pixelpyramids.data.reading import read_image
+from pixelpyramids.data.splits import find_images
+from pixelpyramids.errors import DataError
+from pixelpyramids.evaluation import evaluate, rate_in_tiles
+from pixelpyramids.model import PixelPyramid
+from pixelpyramids.report.tables import evaluation_json, levels_table
+
+
+def evaluate_split(
+    model: PixelPyramid,
+    name: str,
+    data: Path | None,
+    *,
+    split: str,
+    batch_size: int,
+    tile: int,
+    batch_statistics: int | None,
+    as_json: bool,
+) -> None:
+    """Print bits/dim of a split with its standard error and a table of the levels, or one JSON object.
+
+    `batch_statistics` N normalises by batches of N images in place of running statistics, as the authors' code does: a
+    code length of a batch, to compare with the authors' figures.
+    """
+    images = open_images(model.config, data, split)
+    if batch_statistics is not None:
+        if model.config.norm != "batch":
+            raise DataError(f'--batch-statistics needs a model with norm "batch", this one has "{model.config.norm}"')
+        model, batch_size = copy.deepcopy(model).train(), batch_statistics
+    with counted(f"{split} images") as report:
+        evaluation = evaluate(model, images, batch_size=batch_size, tile=tile, report=report)
+    counts = [sum(p.numel() for p in stage.parameters()) for stage in model.stages]
+    if as_json:
+        print(json.dumps(evaluation_json(evaluation, name)))
+        return
+    out.print(levels_table(evaluation, counts))
+    error = f" ± {evaluation.standard_error:.4f}" if len(evaluation.files) > 1 else ""
+    sources = ", ".join(f"{count} {kind}" for kind, count in images.formats.items())
+    statistics = "" if batch_statistics is None else f", statistics of batches of {batch_statistics}"
+    tiled = sum(h > tile or w > tile for h, w in evaluation.sizes)
+    tiles = f"; {tiled} of them in tiles of at most {tile} x {tile}" if tiled else ""
+    out.print(
+        f"{evaluation.bits_per_dim:.4f}{error} bits/dim on {len(evaluation.files)} {split} images ({sources}), "
+        f"{model.config.n_bits} bits{statistics}{tiles}; every pixel counted",
+        soft_wrap=True,
+    )
+    for file in evaluation.skipped:
+        err.print(f"skipped, not readable: {file}", soft_wrap=True)
+
+
+def score_files(model: PixelPyramid, paths: list[Path], *, tile: int, as_json: bool) -> int:
+    """Print bits/dim of each image among the paths (folders: all below them); 1 where some could not be read."""
+    config = model.config
+    files = [file for path in paths for file in (find_images(path) if path.is_dir() else [path])]
+    scored: list[dict[str, object]] = []
+    failed: list[str] = []
+    for file in files:
+        try:
+            image = read_image(file, config.image_channels, config.n_bits)
+        except DataError as error:
+            failed.append(str(error))
+            err.print(str(error), soft_wrap=True)
+            continue
+        rate = rate_in_tiles(model, torch.from_numpy(image.astype("int64"))[None], tile)
+        bits, nats = float(rate.bits_per_dim[0]), float(rate.total_nats[0])
+        scored.append({"file": str(file), "bits_per_dim": bits, "nats": nats})
+        if not as_json:
+            out.print(f"{bits:.4f} bits/dim  {file}", soft_wrap=True)
+    if as_json:
+        print(json.dumps({"images": scored, "failed": failed}))
+    return 1 if failed else 0
+
+
+def load_model(path: Path, params: Path | None, likelihood: str | None) -> PixelPyramid:
+    """A run directory or an authors' file, on the GPU where there is one."""
+    if likelihood not in (None, "exact", "authors"):
+        raise DataError(f"expected --likelihood exact or authors, got {likelihood}")
+    model = load(path, params, likelihood)  # type: ignore[arg-type]  # checked above
+    return model.to("cuda" if torch.cuda.is_available() else "cpu")

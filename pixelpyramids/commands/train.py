@@ -1,0 +1,110 @@
+"""`train`: fill a run directory."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from pixelpyramids.checkpoint import level_file
+from pixelpyramids.commands.console import duration, err, live_line
+from pixelpyramids.commands.data import open_images
+from pixelpyramids.data.crops import Crops
+from pixelpyramids.errors import ParameterError
+from pixelpyramids.evaluation import Evaluation
+from pixelpyramids.model import PixelPyramid
+from pixelpyramids.parameters import Parameters
+from pixelpyramids.report.pictures import save_grid
+from pixelpyramids.training import Budget, Outcome, Report, Training
+
+SAMPLES_IN_GRID = 16
+
+
+def train(
+    config: Parameters,
+    run: Path,
+    *,
+    data: Path | None = None,
+    levels: Sequence[int] | None = None,
+    epochs: int | None = None,
+    steps: int | None = None,
+    minutes: float | None = None,
+    seed: int = 0,
+    device: str | None = None,
+    micro_batch: int | None = None,
+    validate: bool = True,
+    flip: bool = True,
+    checkpoint_minutes: float = 5.0,
+) -> Outcome:
+    """Train, or go on with a training, and print how it goes.
+
+    The budget is one of epochs, steps and minutes; by default the parameters' epochs. Ctrl-C saves and ends it.
+    """
+    if sum(value is not None for value in (epochs, steps, minutes)) > 1:
+        raise ParameterError("expected one of --epochs, --steps and --minutes, got several")
+    images = open_images(config, data, "train", hold_out=validate)
+    validation = open_images(config, data, "validation") if validate else None
+    crops = Crops(images, config.image_size, config.batch_size, seed, flip=flip)
+    budget = (
+        Budget(minutes=minutes)
+        if minutes is not None
+        else Budget(steps=steps if steps is not None else (epochs or config.epochs) * crops.steps_per_epoch)
+    )
+    training = Training(
+        config, run, crops, validation, levels=levels, seed=seed, micro_batch=micro_batch, cpu=uses_cpu(device)
+    )
+    parameters = sum(p.numel() for level in training.levels for p in level.stage.parameters())
+    err.print(
+        f"{len(images)} images to train on, {len(validation) if validation else 'none'} to validate on; "
+        f"crops of {crops.size[0]} x {crops.size[1]}, {crops.steps_per_epoch} steps an epoch; "
+        f"{parameters / 1e6:.2f} million parameters on {training.device}"
+        f"{', convolutions in bfloat16' if training.bfloat16 else ''}",
+        soft_wrap=True,
+    )
+    if training.step:
+        err.print(f"going on from step {training.step}, after {duration(training.seconds)}")
+
+    def validated(evaluation: Evaluation, model: PixelPyramid) -> None:
+        step = max(level.step for level in training.levels)
+        error = f" ± {evaluation.standard_error:.3f}" if len(evaluation.files) > 1 else ""
+        err.print(
+            f"step {step}: {evaluation.bits_per_dim:.4f}{error} bits/dim on {len(evaluation.files)} validation images"
+        )
+        complete = all(
+            level_file(run, index).exists() or any(level.index == index for level in training.levels)
+            for index in range(config.L)
+        )
+        if complete:
+            samples = model.sample(SAMPLES_IN_GRID, seed=seed).cpu().numpy()
+            save_grid(run / "samples" / f"step_{step:07d}.png", samples, config.n_bits)
+
+    with live_line() as line:
+        outcome = training.fit(
+            budget,
+            checkpoint_minutes=checkpoint_minutes,
+            report=lambda report: line(_described(report)),
+            validated=validated,
+        )
+    for message in outcome.stopped.values():
+        err.print(message, style="bold red", soft_wrap=True)
+    if outcome.interrupted:
+        err.print(f"interrupted at step {outcome.steps}, all saved: the same command goes on from here")
+    elif not outcome.stopped:
+        err.print(f"trained {outcome.steps} steps in {duration(outcome.seconds)}; the model is in {run}")
+    return outcome
+
+
+def uses_cpu(device: str | None) -> bool:
+    """Whether to stay on the CPU: `device` is cpu, cuda, or None for whatever is there."""
+    if device not in (None, "cpu", "cuda"):
+        raise ParameterError(f"expected --device cpu or cuda, got {device}")
+    if device == "cuda" and not torch.cuda.is_available():
+        raise ParameterError("--device cuda: torch finds no GPU here; leave the option out to train on the CPU")
+    return device == "cpu"
+
+
+def _described(report: Report) -> str:
+    levels = " ".join(f"{level}:{bits:.2f}" for level, bits in report.bits_per_dim_of_levels.items())
+    return (
+        f"step {report.step} ({report.progress:.0%})  {report.bits_per_dim:.3f} bits/dim  [{levels}]  "
+        f"{report.images_per_second:.1f} images/s  {duration(report.seconds_left)} left"
+    )
