@@ -92,9 +92,10 @@ def log_file(run: Path, index: int) -> Path:
 
 
 def read_log(run: Path, index: int) -> list[dict[str, float]]:
-    """The entries of a stage's log; a line that a killed process left unfinished is passed over."""
-    entries = []
-    for line in log_file(run, index).read_text().splitlines():
+    """The entries of a stage's log, none where there is no log; an unfinished line of a killed process is passed over."""
+    entries: list[dict[str, float]] = []
+    path = log_file(run, index)
+    for line in path.read_text().splitlines() if path.exists() else ():
         try:
             entries.append(json.loads(line))
         except json.JSONDecodeError:

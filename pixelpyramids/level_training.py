@@ -20,6 +20,7 @@ from pixelpyramids.model import StageModel
 from pixelpyramids.parameters import Parameters
 
 FINAL_LEARNING_RATE = 0.01  # of the base rate, at the end of the cosine
+WARMUP_SHARE = 0.05  # of the training: a short one is warm sooner
 LOG_EVERY = 10  # steps
 
 
@@ -68,7 +69,7 @@ class LevelTraining:
         norm = float(self.accelerator.clip_grad_norm_(self.stage.parameters(), limit))
         finite = math.isfinite(nats) and math.isfinite(norm)
         if finite:
-            warm = min(1.0, (self.step + 1) / max(self.config.warmup_steps, 1))
+            warm = min(1.0, max((self.step + 1) / (self.config.warmup_steps + 1), progress / WARMUP_SHARE))
             cosine = FINAL_LEARNING_RATE + (1 - FINAL_LEARNING_RATE) * (1 + math.cos(math.pi * progress)) / 2
             for group in self.optimiser.param_groups:
                 group["lr"] = self.config.learning_rate * warm * cosine

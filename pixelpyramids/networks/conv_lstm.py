@@ -97,7 +97,7 @@ class ConvLSTMLayer(nn.Module):
         """Hidden states of all steps, for inputs that are all known."""
         gates = self.input(x.flatten(0, 1)).unflatten(0, x.shape[:2])
         with torch.autocast(x.device.type, enabled=False):
-            hidden: Tensor = Recurrence.apply(gates, self.hidden.weight)
+            hidden: Tensor = Recurrence.apply(gates, self.hidden.weight)  # type: ignore[no-untyped-call]
         return hidden
 
     def step(self, x: Tensor, state: tuple[Tensor, Tensor] | None) -> tuple[Tensor, Tensor]:

@@ -1,0 +1,227 @@
+"""Training: interrupted equals uninterrupted, one by one equals together, and what goes wrong is said."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from pixelpyramids import checkpoint
+from pixelpyramids.data.crops import Crops
+from pixelpyramids.data.folder import ImageFolder
+from pixelpyramids.errors import CheckpointError, ParameterError
+from pixelpyramids.parameters import Parameters
+from pixelpyramids.training import Budget, Training, bfloat16_is_fast
+
+KEYS = {
+    "dataset_name": "tiny", "batch_size": 4, "L": 4, "C": 8, "n_bits": 8, "n_classes": (20, 20, 20, 20),
+    "n_squeeze": (1, 1, 0), "n_channels": 8, "n_res_layers": 1, "condition_channels": 8, "lstm_channels": 8,
+    "warmup_steps": 2, "eval_interval": 2,
+}  # fmt: skip
+
+
+def config(**keys):
+    return Parameters.model_validate(KEYS | keys)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Ten smooth pictures of 24 x 24."""
+    root, rng = tmp_path_factory.mktemp("images"), np.random.default_rng(0)
+    for i in range(10):
+        walk = rng.normal(0, 8, (24, 24, 3)).cumsum(0).cumsum(1) / 3
+        Image.fromarray(np.clip(walk + 128, 0, 255).astype(np.uint8)).save(root / f"{i}.png")
+    return root
+
+
+def training(folder, run, parameters=None, validate=False, **options):
+    parameters = parameters or config()
+    images = ImageFolder(folder, "train", hold_out=validate)
+    validation = ImageFolder(folder, "validation") if validate else None
+    crops = Crops(images, parameters.image_size, parameters.batch_size, options.get("seed", 0))
+    return Training(parameters, run, crops, validation, cpu=True, bfloat16=False, **options)
+
+
+def weights(run):
+    return {
+        (index, key): value
+        for index in range(KEYS["L"])
+        for path in (checkpoint.level_file(run, index), checkpoint.training_file(run, index))
+        for key, value in checkpoint.read_tensors(path)[0].items()
+    }
+
+
+def assert_equal_runs(a, b):
+    first, second = weights(a), weights(b)
+    assert first.keys() == second.keys()
+    for key, value in first.items():
+        assert torch.equal(value, second[key]), key
+
+
+@pytest.mark.parametrize("validate", [False, True])
+@pytest.mark.parametrize("norm", ["channel", "batch"])
+def test_a_training_in_two_parts_equals_one_that_was_not_interrupted(folder, tmp_path, norm, validate):
+    parameters = config(norm=norm)
+    training(folder, tmp_path / "whole", parameters, validate).fit(Budget(steps=11))
+
+    part = training(folder, tmp_path / "parts", parameters, validate)
+    taken = []
+
+    def interrupt(report):
+        taken.append(report.step)
+        if report.step == 3:
+            signal.raise_signal(signal.SIGINT)
+
+    outcome = part.fit(Budget(steps=11), report=interrupt)
+    assert outcome.interrupted and outcome.steps == 3 and taken == [1, 2, 3]
+    again = training(folder, tmp_path / "parts", parameters, validate)
+    assert again.step == 3
+    assert not again.fit(Budget(steps=11)).interrupted
+    assert_equal_runs(tmp_path / "whole", tmp_path / "parts")
+    for index in range(parameters.L):
+        assert checkpoint.read_log(tmp_path / "whole", index) == checkpoint.read_log(tmp_path / "parts", index)
+
+
+def test_levels_trained_one_by_one_equal_levels_trained_together(folder, tmp_path):
+    training(folder, tmp_path / "together").fit(Budget(steps=4))
+    for levels in ([2], [0, 3], [1]):
+        training(folder, tmp_path / "apart", levels=levels).fit(Budget(steps=4))
+    assert_equal_runs(tmp_path / "together", tmp_path / "apart")
+    assert checkpoint.load(tmp_path / "apart").sample(1).shape == (1, 3, *config().image_size)
+
+
+def test_missing_levels_are_named(folder, tmp_path):
+    training(folder, tmp_path / "run", levels=[1]).fit(Budget(steps=1))
+    with pytest.raises(CheckpointError, match=r"levels 0,2,3 of 4 .* --levels 0,2,3"):
+        checkpoint.load(tmp_path / "run")
+
+
+def test_a_killed_process_goes_on_and_ends_with_the_same_weights(folder, tmp_path):
+    script = (
+        "import sys; sys.path.insert(0, sys.argv[1])\n"
+        "from test_training import *\n"
+        "torch.set_num_threads(1)\n"
+        "from pathlib import Path\n"
+        "training(Path(sys.argv[2]), Path(sys.argv[3]), seed=1).fit(\n"
+        "    Budget(steps=12), checkpoint_minutes=0, report=lambda r: print(r.step, flush=True))\n"
+    )
+    arguments = [sys.executable, "-c", script, str(Path(__file__).parent), str(folder)]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    subprocess.run([*arguments, str(tmp_path / "whole")], check=True, env=environment, stdout=subprocess.DEVNULL)
+    for kill_after in (2, 6):
+        process = subprocess.Popen(
+            [*arguments, str(tmp_path / "killed")], env=environment, stdout=subprocess.PIPE, text=True
+        )
+        for line in process.stdout:
+            if int(line) >= kill_after:
+                time.sleep(0.02)
+                process.send_signal(signal.SIGKILL)
+                break
+        process.wait()
+        process.stdout.close()
+    subprocess.run([*arguments, str(tmp_path / "killed")], check=True, env=environment, stdout=subprocess.DEVNULL)
+    assert_equal_runs(tmp_path / "whole", tmp_path / "killed")
+    assert not list((tmp_path / "killed").rglob("*.part*.safetensors"))
+
+
+def test_micro_batches_add_up_to_the_batch(folder, tmp_path):
+    training(folder, tmp_path / "whole", config(clip_norm=1e6)).fit(Budget(steps=2))
+    training(folder, tmp_path / "micro", config(clip_norm=1e6), micro_batch=1).fit(Budget(steps=2))
+    first, second = weights(tmp_path / "whole"), weights(tmp_path / "micro")
+    for key, value in first.items():
+        if ".exp_avg." in key[1]:
+            assert torch.allclose(value, second[key], rtol=1e-3, atol=1e-3 * float(value.abs().max()) + 1e-12), key
+
+
+def test_a_loss_that_is_not_finite_stops_its_level_alone(folder, tmp_path):
+    run = training(folder, tmp_path / "run")
+    with torch.no_grad():
+        run.levels[1].stage.network.head.bias[0] = float("nan")
+    outcome = run.fit(Budget(steps=3))
+    assert list(outcome.stopped) == [1]
+    assert "level 1" in outcome.stopped[1] and "step 0" in outcome.stopped[1] and ".png" in outcome.stopped[1]
+    assert [level.step for level in run.levels] == [3, 0, 3, 3]
+
+
+def test_training_learns(folder, tmp_path):
+    run = training(folder, tmp_path / "run", config(learning_rate=3e-3), validate=True)
+    first = []
+    outcome = run.fit(Budget(steps=60), report=lambda report: first.append(report.bits_per_dim))
+    assert outcome.validation is not None
+    assert outcome.validation.bits_per_dim < 0.9 * first[0]
+    assert checkpoint.load(tmp_path / "run").rate(torch.zeros(1, 3, 8, 8, dtype=torch.long)).nats.isfinite().all()
+
+
+def test_the_best_weights_on_the_validation_set_are_kept(folder, tmp_path):
+    run = training(folder, tmp_path / "run", validate=True)
+    level = run.levels[0]
+    level.validate(100.0, 10, tmp_path / "run")
+    best = checkpoint.read_tensors(checkpoint.level_file(tmp_path / "run", 0))[0]
+    with torch.no_grad():
+        next(level.average.parameters()).add_(1)
+    level.validate(101.0, 10, tmp_path / "run")
+    kept = checkpoint.read_tensors(checkpoint.level_file(tmp_path / "run", 0))[0]
+    assert all(torch.equal(value, kept[key]) for key, value in best.items())
+
+
+def test_a_run_of_other_parameters_or_another_seed_is_refused(folder, tmp_path):
+    training(folder, tmp_path / "run").fit(Budget(steps=1))
+    with pytest.raises(CheckpointError, match="differs in C"):
+        training(folder, tmp_path / "run", config(C=16))
+    with pytest.raises(CheckpointError, match="--seed 0"):
+        training(folder, tmp_path / "run", seed=5)
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "notes.txt").write_text("mine")
+    with pytest.raises(CheckpointError, match="empty or new folder"):
+        training(folder, tmp_path / "other")
+
+
+def test_a_damaged_checkpoint_is_named(folder, tmp_path):
+    training(folder, tmp_path / "run").fit(Budget(steps=1))
+    path = checkpoint.training_file(tmp_path / "run", 2)
+    path.write_bytes(path.read_bytes()[:-7])
+    with pytest.raises(CheckpointError, match="level_02"):
+        training(folder, tmp_path / "run")
+
+
+def test_arguments_that_make_no_sense_are_refused(folder, tmp_path):
+    for options, message in (({"levels": [4]}, "levels from 0 to 3"), ({"micro_batch": 0}, "micro-batch")):
+        with pytest.raises(ParameterError, match=message):
+            training(folder, tmp_path / "run", **options)
+    with pytest.raises(ParameterError, match="likelihood"):
+        training(folder, tmp_path / "run", config(likelihood="authors", residual=0))
+    for keys in ({}, {"steps": 0}, {"steps": 1, "minutes": 1.0}):
+        with pytest.raises(ParameterError, match="positive number"):
+            Budget(**keys)
+
+
+@pytest.mark.skipif(not bfloat16_is_fast(torch.device("cpu")), reason="this processor has no fast bfloat16")
+def test_bfloat16_changes_the_loss_little(folder, tmp_path):
+    """Parameters, gradients and likelihood stay float32; only convolutions are rounded."""
+    run = training(folder, tmp_path / "run")
+    images = torch.from_numpy(run.crops.batch(0)).long()
+    stage = run.levels[0].stage
+    fine, coarse = images[..., 0::2, :], images[..., 1::2, :]
+    exact = stage(fine, coarse)
+    with torch.autocast("cpu", torch.bfloat16):
+        rounded = stage(fine, coarse)
+    assert rounded.dtype == torch.float32
+    assert float((rounded - exact).detach().abs().mean() / exact.detach().abs().mean()) < 0.01
+    rounded.sum().backward()
+    assert all(p.grad is None or p.grad.dtype == torch.float32 for p in stage.parameters())
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
+def test_training_on_a_gpu(folder, tmp_path):
+    parameters = config()
+    crops = Crops(ImageFolder(folder, "train", hold_out=False), parameters.image_size, 4)
+    run = Training(parameters, tmp_path / "run", crops)
+    assert run.device.type == "cuda"
+    assert run.fit(Budget(steps=3)).steps == 3
+    assert checkpoint.load(tmp_path / "run").device.type == "cpu"
