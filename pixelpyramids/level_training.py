@@ -1,6 +1,6 @@
 """The training of one level: its weights, their average, its optimiser, and its place, saved and restored as one.
 
-loss          = summed nats of the level's dimensions, averaged over the batch
+    loss          = summed nats of the level's dimensions, averaged over the batch
 learning rate = base * min(1, (step + 1) / warmup) * (0.01 + 0.99 (1 + cos(pi * progress)) / 2)
 average       = d average + (1 - d) weights,   d = min(decay, (1 + step) / (10 + step))
 """

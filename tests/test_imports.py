@@ -92,7 +92,9 @@ def test_the_package_itself_imports_only_its_errors():
     assert set(ours(PACKAGE / "__init__.py")) <= {"errors"}
 
 
-@pytest.mark.parametrize("path", [path for path in MODULES if name_of(path).partition(".")[0] in FREE_OF_TORCH], ids=name_of)
+@pytest.mark.parametrize(
+    "path", [path for path in MODULES if name_of(path).partition(".")[0] in FREE_OF_TORCH], ids=name_of
+)
 def test_files_geometry_and_data_need_no_torch(path):
     assert not {name for name in imports_of(path) if name.partition(".")[0] in {"torch", "jaxtyping", "accelerate"}}
     assert {imported.partition(".")[0] for imported in ours(path)} <= FREE_OF_TORCH

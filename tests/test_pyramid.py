@@ -21,7 +21,9 @@ def images(draw, n_bits=st.integers(1, 16), least=1):
     channels, height, width = draw(st.integers(1, 4)), draw(st.integers(least, 9)), draw(st.integers(least, 9))
     seed = draw(st.integers(0, 2**32 - 1))
     values = np.random.default_rng(seed).integers(0, 2**bits, (*leading, channels, height, width))
-    return values.astype(draw(st.sampled_from([t for t in ("uint8", "uint16", "int32", "int64") if fits(bits, t)]))), bits
+    return values.astype(
+        draw(st.sampled_from([t for t in ("uint8", "uint16", "int32", "int64") if fits(bits, t)]))
+    ), bits
 
 
 def fits(bits, dtype):

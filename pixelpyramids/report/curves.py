@@ -129,7 +129,7 @@ def _range(series: Iterable[Series], marks: Iterable[float], last: int) -> tuple
 def _label(axes: "Axes", ends: list[tuple[float, str, str, bool]]) -> None:
     """Write each line's name at its end, the names moved apart so that none covers another."""
     low, high = axes.get_ylim()
-    ends = sorted((min(max(value, low), high), *rest) for value, *rest in ends)
+    ends = sorted((min(max(value, low), high), text, colour, strong) for value, text, colour, strong in ends)
     heights = _spread([end[0] for end in ends], (high - low) / LINES, low, high)
     beside = axes.get_yaxis_transform()
     for (value, text, colour, strong), height in zip(ends, heights, strict=True):

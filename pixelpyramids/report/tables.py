@@ -104,10 +104,14 @@ def evaluation_json(evaluation: Evaluation, model_name: str) -> dict[str, Any]:
 
 
 def _summary(evaluation: Evaluation) -> str:
-    count, error = len(evaluation.files), evaluation.standard_error
-    text = f"{count} image{'s' if count > 1 else ''}, {evaluation.bits_per_dim:.4f} bits/dim"
+    error = evaluation.standard_error
+    text = f"{_count(len(evaluation.files), 'image')}, {evaluation.bits_per_dim:.4f} bits/dim"
     text += "" if math.isnan(error) else f" (standard error {error:.4f})"
-    return text + (f", {len(evaluation.skipped)} files skipped" if evaluation.skipped else "")
+    return text + (f", {_count(len(evaluation.skipped), 'file')} skipped" if evaluation.skipped else "")
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def _sizes(evaluation: Evaluation) -> list[str]:

@@ -1,0 +1,150 @@
+"""The table of docs/performance.md: training step, scoring, sampling, memory, and growth with the image's size.
+
+    python -m benchmarks [PARAMS] [--repeat 3] [--sizes 64 128 256 512]
+
+The plain baseline (benchmarks/plain.py) runs beside ours, in turn, in the same process and on the same threads.
+"""
+
+import argparse
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from benchmarks.plain import PlainAdam, PlainPyramid, train_step
+from pixelpyramids.data.crops import Crops
+from pixelpyramids.data.folder import ImageFolder
+from pixelpyramids.data.photographs import photographs
+from pixelpyramids.model import PixelPyramid, decompose
+from pixelpyramids.parameters import Parameters, load_parameters
+from pixelpyramids.training import Training, bfloat16_is_fast, keep_freed_memory
+from pixelpyramids.walk import walk
+
+BENCH = Path(__file__).parent / "params_64.json"
+
+
+def in_turn(calls: dict[str, Callable[[], object]], repeat: int) -> dict[str, list[float]]:
+    """Seconds of each call, all of them once to warm up and then `repeat` times, one after the other."""
+    seconds: dict[str, list[float]] = {name: [] for name in calls}
+    for round_ in range(repeat + 1):
+        for name, call in calls.items():
+            began = time.perf_counter()
+            call()
+            if round_:
+                seconds[name].append(time.perf_counter() - began)
+    return seconds
+
+
+def ours(config: Parameters, crops: Crops, run: Path, bfloat16: bool) -> Callable[[], object]:
+    training = Training(config, run, crops, bfloat16=bfloat16)
+    images = torch.from_numpy(crops.batch(0)).long()
+
+    def step() -> None:
+        pairs = decompose(images, training.stages)
+        for level in training.levels:
+            level.update(*pairs[level.index], 0.0, None, bfloat16)
+
+    return step
+
+
+def plain_model(config: Parameters) -> PlainPyramid:
+    return PlainPyramid(
+        L=config.L,
+        C=config.C,
+        n_bits=config.n_bits,
+        n_squeeze=list(config.squeezes),
+        n_classes=list(config.n_classes),
+        n_channels=config.n_channels,
+        n_res_layers=config.n_res_layers,
+        lstm_channels=config.lstm_channels,
+        condition_channels=config.condition_channels,
+    )
+
+
+def training_step(config: Parameters, repeat: int) -> None:
+    crops = Crops(ImageFolder(photographs(), "train", hold_out=False), config.image_size, config.batch_size)
+    images = torch.from_numpy(crops.batch(0))
+    plain = plain_model(config)
+    optimiser = PlainAdam(plain.parameters())
+    calls: dict[str, Callable[[], object]] = {"plain": lambda: train_step(plain, optimiser, images)}
+    with tempfile.TemporaryDirectory() as folder:
+        calls["float32"] = ours(config, crops, Path(folder) / "a", bfloat16=False)
+        if bfloat16_is_fast(torch.device("cpu")):
+            calls["bfloat16"] = ours(config, crops, Path(folder) / "b", bfloat16=True)
+        seconds = in_turn(calls, repeat)
+    table(f"training step, batch {config.batch_size}", seconds, "plain")
+
+
+def sampling(config: Parameters, repeat: int, n: int = 16) -> None:
+    plain, model = plain_model(config).eval(), PixelPyramid(config)
+    seconds = in_turn({"plain": lambda: plain.sample(n), "float32": lambda: model.sample(n)}, repeat)
+    table(f"sampling {n} images of {config.image_size[0]} x {config.image_size[1]}, no clean-up", seconds, "plain")
+
+
+def growth(config: Parameters, sizes: list[int], repeat: int) -> None:
+    print(
+        "\n| scoring one image | s | s/megapixel | peak memory, MiB | sequential steps to sample |\n|---|---|---|---|---|"
+    )
+    for size in sizes:
+        command = [sys.executable, "-m", "benchmarks", "--score", str(size), "--repeat", str(repeat)]
+        result = subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()
+        seconds, peak = float(result[0]), float(result[1])
+        grown = resized(config, size)
+        steps = sum(len(stage.slices) for stage in walk(size, size, grown.squeezes))
+        print(f"| {size} x {size} | {seconds:.2f} | {seconds / size**2 * 1e6:.1f} | {peak:.0f} | {steps} |", flush=True)
+
+
+def resized(config: Parameters, size: int) -> Parameters:
+    """The same widths with as many levels as bring size x size to 4 x 4."""
+    L = 2 * (size // 4).bit_length() - 1
+    lengths = {
+        "L": L,
+        "n_squeeze": (config.n_squeeze[0],) * (L - 1),
+        "n_classes": (config.n_classes[0],) * L,
+        "n_layers": (2,) + (1,) * (L - 2),
+    }
+    return Parameters.model_validate(config.model_dump() | lengths)
+
+
+def score(config: Parameters, size: int, repeat: int) -> None:
+    """In a process of its own, for its peak memory: median seconds and MiB."""
+    model = PixelPyramid(resized(config, size))
+    images = torch.randint(0, config.n_values, (1, 3, size, size))
+    seconds = in_turn({"rate": lambda: model.rate(images)}, repeat)["rate"]
+    print(statistics.median(seconds), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+
+
+def table(title: str, seconds: dict[str, list[float]], base: str) -> None:
+    print(f"\n| {title} | s (median) | min – max | of {base}, pairwise median |\n|---|---|---|---|")
+    for name, values in seconds.items():
+        ratio = statistics.median(a / b for a, b in zip(values, seconds[base], strict=True))
+        spread = f"{min(values):.3f} – {max(values):.3f}"
+        print(f"| {name} | {statistics.median(values):.3f} | {spread} | {ratio:.2f} |", flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("params", nargs="?", default=str(BENCH))
+    parser.add_argument("--repeat", type=int, default=3)
+    parser.add_argument("--sizes", type=int, nargs="+", default=[64, 128, 256, 512])
+    parser.add_argument("--score", type=int, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    config = load_parameters(arguments.params)
+    keep_freed_memory()
+    if arguments.score:
+        score(config, arguments.score, arguments.repeat)
+        return
+    print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, {arguments.params}")
+    training_step(config, arguments.repeat)
+    sampling(config, arguments.repeat)
+    growth(config, arguments.sizes, arguments.repeat)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,325 @@
+"""The authors' `.pt` files: read whole, averages restored, what is unused reported, what is not theirs refused unrun."""
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from test_vectors import VECTORS, json, parse_parameters, seeded_weights
+
+from pixelpyramids.authors import convert, read_checkpoint
+from pixelpyramids.errors import CheckpointError
+
+STEP = 1234
+
+
+def checkpoint(bits=5, dataset_name="lsun_bedroom"):
+    """State dicts as the release saves them, and the parameters of their file."""
+    config = json.loads(str(np.load(VECTORS / f"vectors_{bits}bit.npz")["config"]))
+    keys, seed = config.pop("keys"), config.pop("seed")
+    # as narrow as the shapes allow: the depths and widths are not in the authors' files
+    parameters = parse_parameters(config | {"dataset_name": dataset_name, "batch_size": 4}, "test")
+    return [seeded_weights(narrowed(stage), seed + i) for i, stage in enumerate(keys)], parameters
+
+
+def narrowed(keys):
+    """The same keys with a ConvLSTM of width 8 in place of 128, and conditioning of 10 channels where it is inner."""
+    sizes = {512: 32, 128: 8}
+    inner = "conv_lstm_enc.prior_lstm."
+    small = {}
+    for key, shape in keys.items():
+        small[key] = [sizes.get(size, size) for size in shape] if key.startswith(inner) else shape
+    return small
+
+
+def is_buffer(key):
+    return key.rpartition(".")[2] in ("running_mean", "running_var", "num_batches_tracked")
+
+
+def is_dead(key, state):
+    """Layers that never run: a block `conv` in every `downs`, and the ConvLSTM where the head is the U-Net's."""
+    return (key.startswith("downs.") and key.split(".")[2] == "conv") or state.get("no_lstm", False)
+
+
+def optimiser(averages, dead=()):
+    """What the release's optimiser keeps: averages that start at zero, numbered over the parameters of all stages."""
+    entries, count = {}, 0
+    for index, stage in enumerate(averages):
+        for key, value in stage.items():
+            if is_buffer(key):
+                continue
+            entries[count] = {"ema": torch.zeros_like(value)} if (index, key) in dead else averaged(value)
+            count += 1
+    return {"state": entries, "param_groups": [{"lr": 5e-4, "params": list(range(count))}]}
+
+
+def averaged(value):
+    return {"step": STEP, "ema": (1 - 0.9995**STEP) * value, "exp_avg": torch.zeros_like(value)}
+
+
+def dead_keys(stages, parameters):
+    found = set()
+    for index, stage in enumerate(stages[:-1]):
+        for key in stage:
+            dead_block = key.startswith("downs.") and key.split(".")[2] == "conv"
+            if dead_block or (parameters.n_squeeze[index] == 0 and key.startswith("conv_lstm_enc.")):
+                found.add((index, key))
+    return found
+
+
+def saved(path, stages, prefix="", **others):
+    content = {index: {prefix + key: value for key, value in stage.items()} for index, stage in enumerate(stages)}
+    torch.save(content | {"optim": {"state": {}}, "sched": {"last_epoch": 3}} | others, path)
+    return path
+
+
+def assert_same_weights(model, other):
+    ours, theirs = model.state_dict(), other.state_dict()
+    assert ours.keys() == theirs.keys()
+    for key in ours:
+        torch.testing.assert_close(ours[key], theirs[key], rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("prefix", ["", "module."])
+@pytest.mark.parametrize("bits", [5, 8])
+def test_a_file_gives_the_model_of_its_state_dicts(bits, prefix, tmp_path):
+    stages, parameters = checkpoint(bits)
+    imported = read_checkpoint(saved(tmp_path / "a.pt", stages, prefix), parameters)
+    expected = convert(stages, parameters, "test")
+    assert imported.unused == expected.unused
+    assert imported.model.config == expected.model.config
+    for ours, theirs in zip(imported.model.parameters(), expected.model.parameters(), strict=True):
+        assert torch.equal(ours, theirs)
+    images = torch.randint(0, parameters.n_values, (2, 3, 16, 16), generator=torch.Generator().manual_seed(0))
+    assert torch.equal(imported.model.rate(images).nats, expected.model.rate(images).nats)
+    assert not imported.model.training
+
+
+def test_what_is_particular_to_an_import_is_in_its_parameters():
+    for dataset_name, bits, shift in [("celeba_256", 8, 128), ("celeba_256", 5, 0), ("lsun_tower", 8, 0)]:
+        stages, parameters = checkpoint(bits, dataset_name)
+        config = convert(stages, parameters, "test").model.config
+        assert (config.norm, config.likelihood, config.residual) == ("batch", "authors", shift)
+
+
+def test_depths_and_widths_come_from_the_shapes_not_from_the_file():
+    stages, parameters = checkpoint(5)
+    wrong = parameters.model_copy(update={"C": 64, "n_channels": 96, "n_res_layers": 5, "n_layers": None})
+    config = convert(stages, wrong, "test").model.config
+    assert (config.C, config.n_channels, config.n_res_layers) == (8, 8, 2)
+    assert config.n_layers == (3, 2, 1, 1)
+    assert (config.condition_channels, config.lstm_channels, config.image_channels) == (100, 8, 3)
+    assert [config.outputs(stage) for stage in range(5)] == [50, 40, 100, 30, 50]
+
+
+def test_every_key_is_used_or_reported():
+    stages, parameters = checkpoint(5)
+    imported = convert(stages, parameters, "test")
+    expected = {f"{index}: {key}" for index, key in dead_keys(stages, parameters)}
+    assert parameters.n_squeeze[2] == 0
+    assert any("2: conv_lstm_enc" in key for key in expected) and any("0: downs.0.conv." in key for key in expected)
+    assert sorted(imported.unused) == sorted(expected)
+    extra = [stages[0] | {"surprise.weight": torch.zeros(3)}, *stages[1:]]
+    assert set(convert(extra, parameters, "test").unused) == expected | {"0: surprise.weight"}
+
+
+def test_unused_keys_change_nothing():
+    stages, parameters = checkpoint(5)
+    without = [dict(stage) for stage in stages]
+    for index, key in dead_keys(stages, parameters):
+        if key.startswith("downs."):
+            del without[index][key]
+    assert_same_weights(convert(without, parameters, "t").model, convert(stages, parameters, "t").model)
+
+
+@pytest.mark.parametrize("prefix", ["", "module."])
+@pytest.mark.parametrize("bits", [5, 8])
+def test_averaged_weights_are_those_of_the_optimiser_counted_over_all_stages(bits, prefix, tmp_path):
+    stages, parameters = checkpoint(bits)
+    generator = torch.Generator().manual_seed(1)
+    averages = [
+        {key: value if is_buffer(key) else torch.randn(value.shape, generator=generator) for key, value in stage.items()}
+        for stage in stages
+    ]
+    kept = optimiser(averages, dead_keys(stages, parameters))
+    path = saved(tmp_path / "a.pt", stages, prefix, optim=kept)
+    assert_same_weights(read_checkpoint(path, parameters, averaged=True).model, convert(averages, parameters, "t").model)
+    assert_same_weights(read_checkpoint(path, parameters).model, convert(stages, parameters, "t").model)
+
+
+@pytest.mark.parametrize("kept", [None, {}, {"state": {}}, {"state": {0: {"step": 3}}}, [1], {"state": {0: {"step": 0}}}])
+def test_a_file_without_averages_says_so(kept, tmp_path):
+    stages, parameters = checkpoint(8)
+    path = saved(tmp_path / "a.pt", stages, optim=kept)
+    with pytest.raises(CheckpointError, match=r"a\.pt: expected averaged weights in optim\['state'\]"):
+        read_checkpoint(path, parameters, averaged=True)
+
+
+def test_averages_of_another_shape_are_refused(tmp_path):
+    stages, parameters = checkpoint(8)
+    kept = optimiser(stages)
+    kept["state"][1]["ema"] = torch.zeros(5)
+    path = saved(tmp_path / "a.pt", stages, optim=kept)
+    with pytest.raises(CheckpointError, match=r"average of inc\.double_conv\.0\.bias has shape \(5,\), expected \(8,\)"):
+        read_checkpoint(path, parameters, averaged=True)
+
+
+def living(stages, parameters):
+    """Every key that the model has a use for, but for the count of batches, which it never reads."""
+    dead = dead_keys(stages, parameters)
+    return [(i, key) for i, stage in enumerate(stages) for key in stage if (i, key) not in dead]
+
+
+def test_a_missing_weight_is_an_error_whichever_it_is():
+    stages, parameters = checkpoint(8)
+    for index, key in living(stages, parameters):
+        lacking = [dict(stage) for stage in stages]
+        del lacking[index][key]
+        try:
+            convert(lacking, parameters, "a.pt")
+        except CheckpointError as error:
+            assert str(error).startswith("a.pt: ")
+        else:
+            pytest.fail(f"stage {index} was read without {key}")
+
+
+def test_a_weight_of_another_shape_is_an_error_whichever_it_is():
+    stages, parameters = checkpoint(8)
+    for index, key in living(stages, parameters):
+        other = [dict(stage) for stage in stages]
+        other[index][key] = torch.zeros([size + 1 for size in stages[index][key].shape] or [2])
+        with pytest.raises(CheckpointError, match=r"^a\.pt: "):
+            convert(other, parameters, "a.pt")
+
+
+def test_a_bias_of_one_value_is_not_spread_over_all():
+    stages, parameters = checkpoint(8)
+    stages[0]["conv_lstm_enc.prior_lstm.lstm.bias_hh_l0"] = torch.zeros(1)
+    with pytest.raises(CheckpointError):
+        convert(stages, parameters, "a.pt")
+
+
+@pytest.mark.parametrize("levels", [2, 4, 6])
+def test_another_number_of_stages_is_refused(levels, tmp_path):
+    stages, parameters = checkpoint(5)
+    path = saved(tmp_path / "a.pt", stages)
+    entries = {"n_squeeze": [1] * 6, "n_classes": [50] * 7, "n_layers": [1] * 6}
+    other = parse_parameters(parameters.model_dump() | entries | {"L": levels}, "test")
+    with pytest.raises(CheckpointError, match=rf"stages 0 to {levels - 1} \(L = {levels}\), got 5 stages"):
+        read_checkpoint(path, other)
+
+
+def test_parameters_that_want_a_conv_lstm_where_there_is_none_are_refused(tmp_path):
+    stages, parameters = checkpoint(5)
+    del parameters.__dict__["n_squeeze"]
+    parameters.__dict__["n_squeeze"] = (2, 1, 1, 1)
+    lacking = [
+        {key: value for key, value in stage.items() if i != 2 or not key.startswith("conv_lstm_enc")}
+        for i, stage in enumerate(stages)
+    ]
+    with pytest.raises(CheckpointError, match="conv_out1.bias"):
+        read_checkpoint(saved(tmp_path / "a.pt", lacking), parameters)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        [1, 2],
+        torch.zeros(3),
+        {},
+        {0: {}, 1: {}, 2: {}},
+        {0: [], 1: [], 2: []},
+        {0: {"a": 1}, 1: {}, 2: {}},
+        {0: {5: torch.zeros(1)}, 1: {}, 2: {}},
+        {"0": {}, "1": {}, "2": {}},
+        "text",
+        None,
+    ],
+    ids=str,
+)
+def test_what_torch_saved_but_is_no_checkpoint_is_refused(content, tmp_path):
+    _, parameters = checkpoint(8)
+    torch.save(content, tmp_path / "a.pt")
+    with pytest.raises(CheckpointError, match=r"a\.pt: "):
+        read_checkpoint(tmp_path / "a.pt", parameters)
+
+
+class Trap:
+    """Makes a file when it is unpickled."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return Path.touch, (self.path,)
+
+
+def test_a_file_that_would_run_code_is_refused_and_not_run(tmp_path):
+    stages, parameters = checkpoint(8)
+    trap = tmp_path / "sprung"
+    for place in ({"sched": Trap(trap)}, {0: {"inc.double_conv.0.weight": Trap(trap)}}):
+        path = saved(tmp_path / "a.pt", stages, **{k: v for k, v in place.items() if isinstance(k, str)})
+        if 0 in place:
+            torch.save(dict(enumerate(stages)) | place, path)
+        with pytest.raises(CheckpointError, match="refused, for it holds more than tensors .* would run code"):
+            read_checkpoint(path, parameters)
+        assert not trap.exists()
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    stages, parameters = checkpoint(8)
+    return saved(tmp_path_factory.mktemp("whole") / "a.pt", stages).read_bytes(), parameters
+
+
+@pytest.mark.parametrize("share", [0, 0.001, 0.3, 0.9, 0.999, 0.999999])
+def test_a_truncated_file_is_refused(share, whole, tmp_path):
+    content, parameters = whole
+    (tmp_path / "a.pt").write_bytes(content[: int(share * len(content))])
+    with pytest.raises(CheckpointError, match=r"a\.pt: expected a checkpoint written by torch\.save"):
+        read_checkpoint(tmp_path / "a.pt", parameters)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"hello world", b"\x80", b"\x80\x02", b"\x80\x02}", b"PK\x03\x04" + bytes(100), bytes(1000), b"\x80\x02]q\x00."],
+    ids=repr,
+)
+def test_a_foreign_file_is_refused(content, whole, tmp_path):
+    (tmp_path / "a.pt").write_bytes(content)
+    with pytest.raises(CheckpointError, match=r"a\.pt: "):
+        read_checkpoint(tmp_path / "a.pt", whole[1])
+
+
+def test_a_picture_is_not_said_to_run_code(whole, tmp_path):
+    from PIL import Image
+
+    picture = io.BytesIO()
+    Image.new("RGB", (8, 8)).save(picture, "png")
+    (tmp_path / "a.pt").write_bytes(picture.getvalue())
+    with pytest.raises(CheckpointError, match=r"a\.pt: ") as caught:
+        read_checkpoint(tmp_path / "a.pt", whole[1])
+    assert "run code" not in str(caught.value)
+
+
+def test_damage_anywhere_in_the_pickle_is_refused_or_harmless(whole, tmp_path):
+    content, parameters = whole
+    start = content.index(b"data.pkl")
+    rng = np.random.default_rng(0)
+    for _ in range(60):
+        damaged = bytearray(content[: start + 20_000])
+        for place in start + rng.integers(0, 20_000, 3):
+            damaged[place] ^= rng.integers(1, 256)
+        (tmp_path / "a.pt").write_bytes(bytes(damaged) + content[start + 20_000 :])
+        try:
+            read_checkpoint(tmp_path / "a.pt", parameters)
+        except CheckpointError as error:
+            assert str(error).startswith(f"{tmp_path / 'a.pt'}: ")
+
+
+def test_a_missing_file_and_a_folder_are_named(whole, tmp_path):
+    with pytest.raises(CheckpointError, match=r"none\.pt: no such file"):
+        read_checkpoint(tmp_path / "none.pt", whole[1])
+    with pytest.raises(CheckpointError, match="cannot be read"):
+        read_checkpoint(tmp_path, whole[1])

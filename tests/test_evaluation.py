@@ -1,0 +1,99 @@
+"""Evaluation: ratio of sums, standard error, tiles, independence of batch size and order, damaged files."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from pixelpyramids.data.folder import ImageFolder
+from pixelpyramids.errors import DataError
+from pixelpyramids.evaluation import evaluate, rate_in_tiles
+from pixelpyramids.model import PixelPyramid
+from pixelpyramids.parameters import Parameters
+
+SIZES = [(12, 9), (12, 9), (5, 20), (12, 9), (1, 1)]
+
+
+@pytest.fixture(scope="module")
+def model():
+    config = Parameters(
+        dataset_name="tiny", batch_size=4, L=4, C=8, n_bits=8, n_classes=(20,) * 4, n_squeeze=(1, 1, 0), n_channels=8,
+        n_res_layers=1, condition_channels=8, lstm_channels=8,
+    )  # fmt: skip
+    model = PixelPyramid(config)
+    with torch.no_grad(), torch.random.fork_rng():
+        torch.manual_seed(0)
+        for parameter in model.parameters():
+            parameter.add_(0.1 * torch.randn_like(parameter))
+    return model
+
+
+@pytest.fixture
+def folder(tmp_path):
+    rng = np.random.default_rng(0)
+    for i, size in enumerate(SIZES):
+        Image.fromarray(rng.integers(0, 256, (*size, 3), dtype=np.uint8)).save(tmp_path / f"{i}.png")
+    return tmp_path
+
+
+def test_bits_per_dim_is_a_ratio_of_sums_with_its_standard_error(model, folder):
+    images = ImageFolder(folder, "all")
+    result = evaluate(model, images)
+    alone = [model.rate(torch.from_numpy(images.read(i).astype(np.int64))[None]) for i in range(len(images))]
+    nats = np.array([float(rate.total_nats[0]) for rate in alone])
+    dimensions = np.array([3 * h * w for h, w in images.sizes])
+    np.testing.assert_allclose(result.bits_per_dim, nats.sum() / dimensions.sum() / math.log(2), rtol=1e-6)
+    np.testing.assert_allclose(result.bits_per_dim_of_images, nats / dimensions / math.log(2), rtol=1e-6)
+    assert np.array_equal(result.dimensions.sum(axis=1), dimensions)
+    assert (result.seconds > 0).all()
+
+
+def test_the_standard_error_of_images_of_one_size_is_sd_over_root_n(model, folder):
+    (folder / "2.png").unlink()
+    (folder / "4.png").unlink()
+    result = evaluate(model, ImageFolder(folder, "all"))
+    bits = result.bits_per_dim_of_images
+    np.testing.assert_allclose(result.standard_error, bits.std(ddof=1) / math.sqrt(3), rtol=1e-9)
+    np.testing.assert_allclose(result.bits_per_dim, bits.mean(), rtol=1e-9)
+
+
+def test_the_result_does_not_depend_on_the_batch_size(model, folder):
+    images = ImageFolder(folder, "all")
+    results = [evaluate(model, images, batch_size=size) for size in (1, 2, 16)]
+    for result in results[1:]:
+        np.testing.assert_allclose(result.nats, results[0].nats, rtol=1e-6)
+
+
+def test_tiles_are_images_of_their_own_and_every_pixel_counts(model):
+    image = torch.randint(0, 256, (2, 3, 11, 7), generator=torch.Generator().manual_seed(0))
+    tiled = rate_in_tiles(model, image, 4)
+    parts = [model.rate(image[..., y : y + 4, x : x + 4]) for y in (0, 4, 8) for x in (0, 4)]
+    expected = torch.stack([part.total_nats for part in parts]).sum(0)
+    torch.testing.assert_close(tiled.total_nats, expected, rtol=1e-6, atol=0)
+    assert tiled.dimensions.sum(-1).tolist() == [3 * 11 * 7] * 2
+    assert torch.equal(rate_in_tiles(model, image, 11).nats, model.rate(image).nats)
+    with pytest.raises(DataError, match="tiles of at least 1"):
+        rate_in_tiles(model, image, 0)
+
+
+def test_some_levels_alone(model, folder):
+    images = ImageFolder(folder, "all")
+    whole, some = evaluate(model, images), evaluate(model, images, levels=[1])
+    np.testing.assert_allclose(some.nats[:, 1], whole.nats[:, 1], rtol=1e-9)
+    assert not some.nats[:, [0, 2, 3]].any() and not some.dimensions[:, [0, 2, 3]].any()
+
+
+def test_damaged_pixels_are_named_and_skipped(model, folder):
+    whole = (folder / "1.png").read_bytes()
+    (folder / "1.png").write_bytes(whole[: len(whole) // 2])
+    images = ImageFolder(folder, "all")
+    result = evaluate(model, images)
+    assert [file.name for file in result.skipped] == ["1.png"]
+    assert len(result.files) == len(result.sizes) == len(result.nats) == 4
+    images = ImageFolder(folder, "all")
+    for file in folder.iterdir():
+        file.write_bytes(file.read_bytes()[:50])
+    with pytest.raises(DataError, match="none of the"):
+        evaluate(model, images)

@@ -1,0 +1,55 @@
+"""Push and pull of a run directory, offline: a local folder stands for the hub."""
+
+import pytest
+import torch
+
+from pixelpyramids import checkpoint
+from pixelpyramids.errors import CheckpointError
+from pixelpyramids.hub import PublishedRun
+from pixelpyramids.model import PixelPyramid
+from pixelpyramids.parameters import Parameters
+
+
+@pytest.fixture
+def run(tmp_path):
+    config = Parameters(
+        dataset_name="tiny", batch_size=4, L=2, C=8, n_bits=8, n_classes=(20, 20), n_squeeze=(1,), n_channels=8,
+        n_res_layers=1, condition_channels=8, lstm_channels=8,
+    )  # fmt: skip
+    checkpoint.save(PixelPyramid(config, seed=5), tmp_path / "run")
+    (tmp_path / "run" / "training").mkdir()
+    (tmp_path / "run" / "training" / "level_00.safetensors").write_bytes(b"not for the hub")
+    return tmp_path / "run"
+
+
+def test_a_pulled_run_is_the_one_that_was_pushed(run, tmp_path):
+    PublishedRun(run).save_pretrained(tmp_path / "hub")
+    pulled = PublishedRun.from_pretrained(str(tmp_path / "hub")).model()
+    images = torch.randint(0, 256, (2, 3, 8, 4))
+    assert torch.equal(pulled.rate(images).nats, checkpoint.load(run).rate(images).nats)
+    names = {path.name for path in (tmp_path / "hub").iterdir()}
+    assert {"parameters.json", "level_00.safetensors", "level_01.safetensors"} <= names
+    assert "training" not in names
+
+
+def test_pushing_uploads_the_same_files(run, monkeypatch):
+    uploaded = {}
+
+    class Api:
+        def __init__(self, **_):
+            pass
+
+        def create_repo(self, repo_id, **_):
+            return type("Repo", (), {"repo_id": repo_id})
+
+        def upload_folder(self, *, repo_id, folder_path, **_):
+            uploaded[repo_id] = sorted(path.name for path in checkpoint.Path(folder_path).iterdir())
+
+    monkeypatch.setattr("huggingface_hub.hub_mixin.HfApi", Api)
+    PublishedRun(run).push_to_hub("someone/model")
+    assert {"parameters.json", "level_00.safetensors", "level_01.safetensors"} <= set(uploaded["someone/model"])
+
+
+def test_what_is_no_run_is_refused(tmp_path):
+    with pytest.raises(CheckpointError, match="run directory"):
+        PublishedRun(tmp_path / "nothing")

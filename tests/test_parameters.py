@@ -1,0 +1,240 @@
+"""Parameter files: the authors' load as they are, and whatever does not describe a model is refused by name."""
+
+import json
+import warnings
+from pathlib import Path
+
+import pytest
+
+from pixelpyramids.errors import ParameterError
+from pixelpyramids.parameters import find_parameters, load_parameters, parse_parameters
+
+SHIPPED = sorted((Path(__file__).parent.parent / "params").glob("*.json"))
+SIDES = {  # of the images of the paper's data sets
+    "celeba_1024": 1024,
+    "celeba_256": 256,
+    "imagenet_128": 128,
+    "lsun_bedroom": 128,
+    "lsun_church": 128,
+    "lsun_tower": 128,
+}
+
+# The files of the authors' release, key by key; imagenet_128, lsun_church and lsun_tower have none.
+AUTHORS = {
+    "celeba_256": {
+        "batch_size": 48,
+        "L": 13,
+        "C": 64,
+        "n_bits": 5,
+        "n_classes": 13 * [100],
+        "n_squeeze": [2, 2, 2, 2, 1, 1, 1, 1, 1, 1, 1, 1],
+        "n_channels": 32,
+        "n_res_layers": 2,
+    },
+    "celeba_1024": {
+        "batch_size": 32,
+        "L": 17,
+        "C": 64,
+        "n_bits": 8,
+        "n_classes": 17 * [100],
+        "n_squeeze": 19 * [1],
+        "n_channels": 96,
+        "n_res_layers": 5,
+    },
+    "lsun_bedroom": {
+        "batch_size": 4,
+        "L": 11,
+        "C": 64,
+        "n_bits": 5,
+        "n_classes": 11 * [100],
+        "n_squeeze": [2, 2, 2, 2, 1, 1, 1, 1, 1, 1],
+        "n_channels": 96,
+        "n_res_layers": 5,
+    },
+}
+DEPTHS = {  # U-Net depth of each level, finest first
+    "celeba_256": [4, 4, 4, 3, 2, 1, 1, 1, 1, 1, 1, 1],
+    "celeba_1024": [4, 4, 4, 4, 4, 4, 4, 3, 2, 1, 1, 1, 1, 1, 1, 1],
+    "lsun_bedroom": [4, 4, 4, 4, 3, 3, 2, 2, 1, 1],
+}
+
+
+def keys(**changed):
+    small = {
+        "dataset_name": "small",
+        "batch_size": 2,
+        "L": 3,
+        "C": 8,
+        "n_bits": 5,
+        "n_classes": [30, 20, 10],
+        "n_squeeze": [1, 0],
+        "n_channels": 8,
+        "n_res_layers": 1,
+    }
+    return {key: value for key, value in (small | changed).items() if value is not None}
+
+
+def written(path, params, **others):
+    path.write_text(json.dumps({"params": params, **others}), encoding="utf-8")
+    return path
+
+
+def test_the_papers_data_sets_are_shipped():
+    assert {path.stem for path in SHIPPED} >= SIDES.keys()
+
+
+@pytest.mark.filterwarnings("ignore:.*surplus:UserWarning")
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
+def test_every_shipped_file_loads_by_path_and_by_name(path, monkeypatch, tmp_path):
+    by_path = load_parameters(path)
+    assert by_path == load_parameters(str(path))
+    monkeypatch.chdir(tmp_path)
+    assert by_path == load_parameters(path.stem) == load_parameters(path.name)
+    assert by_path.likelihood == "exact" and by_path.norm != "batch"
+    if path.stem in SIDES:
+        assert by_path.dataset_name == path.stem
+        assert by_path.image_size == (SIDES[path.stem], SIDES[path.stem])
+
+
+@pytest.mark.filterwarnings("ignore:.*surplus:UserWarning")
+@pytest.mark.parametrize("name", AUTHORS)
+def test_the_authors_files_work_unchanged(name, tmp_path):
+    theirs = AUTHORS[name] | {"dataset_name": name, "data_root": "./data", "eval_interval": 1}
+    loaded = load_parameters(written(tmp_path / "theirs.json", theirs))
+    for key, value in theirs.items():
+        assert getattr(loaded, key) == (tuple(value) if isinstance(value, list) else value)
+    shipped = load_parameters(name)
+    for key, value in AUTHORS[name].items():
+        assert getattr(shipped, key) == (tuple(value) if isinstance(value, list) else value)
+
+
+@pytest.mark.filterwarnings("ignore:.*surplus:UserWarning")
+@pytest.mark.parametrize("name", DEPTHS)
+def test_depths_follow_the_formula_of_the_release(name):
+    loaded = load_parameters(name)
+    assert [loaded.depth(level) for level in range(loaded.L - 1)] == DEPTHS[name]
+
+
+def test_depths_that_are_given_win():
+    assert [parse_parameters(keys(n_layers=[3, 2]), "keys").depth(level) for level in range(2)] == [3, 2]
+
+
+def test_surplus_entries_are_ignored_with_a_warning(tmp_path):
+    path = written(tmp_path / "p.json", keys(n_squeeze=[1, 0, 4, 4], n_classes=[30, 20, 7, 10], n_layers=[1, 2, 3]))
+    with pytest.warns(UserWarning) as caught:
+        loaded = load_parameters(path)
+    messages = sorted(str(warning.message) for warning in caught)
+    assert messages == [
+        f"{path}: n_classes has 4 entries and L = 3 uses 3; the surplus is ignored",
+        f"{path}: n_layers has 3 entries and L = 3 uses 2; the surplus is ignored",
+        f"{path}: n_squeeze has 4 entries and L = 3 uses 2; the surplus is ignored",
+    ]
+    assert loaded.squeezes == (1, 0)
+    assert [loaded.outputs(stage) for stage in range(3)] == [30, 20, 10]
+
+
+def test_lists_that_fit_give_no_warning(tmp_path):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        load_parameters(written(tmp_path / "p.json", keys(n_layers=[1, 1])))
+
+
+def test_the_last_entry_of_n_classes_serves_the_coarsest_stage_even_where_the_levels_need_it():
+    loaded = parse_parameters(keys(n_classes=[30, 20]), "keys")
+    assert [loaded.outputs(stage) for stage in range(3)] == [30, 20, 20]
+
+
+def test_a_model_of_the_coarsest_image_alone():
+    loaded = parse_parameters(keys(L=1, n_classes=[10], n_squeeze=[]), "keys")
+    assert loaded.squeezes == () and loaded.image_size == (4, 4) and loaded.outputs(0) == 10
+
+
+FAULTS = [
+    (keys(L=None), "L is missing"),
+    (keys(C=None, n_bits=None), "C is missing; n_bits is missing"),
+    (keys(n_clases=[10]), "n_clases is not a key of parameter files"),
+    (keys(n_squeeze=[1]), r"n_squeeze: expected at least 2 entries for L = 3, got 1"),
+    (keys(n_squeeze=[]), r"n_squeeze: expected at least 2 entries for L = 3, got 0"),
+    (keys(n_classes=[10]), r"n_classes: expected at least 2 entries for L = 3, got 1"),
+    (keys(n_classes=[], L=1), r"n_classes: expected at least 1 entries for L = 1, got 0"),
+    (keys(n_layers=[1]), r"n_layers: expected at least 2 entries for L = 3, got 1"),
+    (keys(n_classes=[30, 25, 10]), r"n_classes: expected multiples of 10 for 3 image channels, got 25 for stage 1"),
+    (keys(n_classes=[30, 20, 15]), r"n_classes: expected multiples of 10 .*, got 15 for stage 2"),
+    (keys(image_channels=1), r"n_classes: expected multiples of 3 for 1 image channels, got 20 for stage 1"),
+    (keys(image_channels=4), r"n_classes: expected multiples of 15 for 4 image channels, got 20 for stage 1"),
+    (keys(image_channels=5), r"image_channels: .*, got 5"),
+    (keys(n_bits=0), r"n_bits: .*, got 0"),
+    (keys(n_bits=17), r"n_bits: .*, got 17"),
+    (keys(L=0), r"L: .*, got 0"),
+    (keys(L="thirteen"), r"L: .*, got 'thirteen'"),
+    (keys(L=2.5), r"L: .*, got 2.5"),
+    (keys(batch_size=-1), r"batch_size: .*, got -1"),
+    (keys(n_squeeze=[1, -1]), r"n_squeeze.1: .*, got -1"),
+    (keys(n_squeeze=7), r"n_squeeze: .*, got 7"),
+    (keys(norm="layer"), r"norm: .*, got 'layer'"),
+    (keys(residual="median"), r"residual.*, got 'median'"),
+    (keys(residual=-1), r"residual.*, got -1"),
+    (keys(likelihood="authors", residual="value"), r'likelihood "authors" is defined for residuals only'),
+    (keys(average_decay=1.0), r"average_decay: .*, got 1.0"),
+    (keys(learning_rate=0), r"learning_rate: .*, got 0"),
+]
+
+
+@pytest.mark.parametrize("params, message", FAULTS, ids=[message for _, message in FAULTS])
+def test_what_does_not_describe_a_model_is_refused_and_named(params, message, tmp_path):
+    with pytest.raises(ParameterError, match=f"^keys: .*{message}"):
+        parse_parameters(params, "keys")
+    path = written(tmp_path / "p.json", params)
+    with pytest.raises(ParameterError, match=message) as caught:
+        load_parameters(path)
+    assert str(caught.value).startswith(f"{path}: ") and "\n" not in str(caught.value)
+
+
+def test_every_fault_is_named_at_once():
+    with pytest.raises(ParameterError) as caught:
+        parse_parameters(keys(L=None, n_bits=40, norm="none", surprise=1), "keys")
+    assert all(part in str(caught.value) for part in ("L is missing", "n_bits", "norm", "surprise is not a key"))
+
+
+@pytest.mark.parametrize(
+    "content, message",
+    [
+        (b"{", "expected a JSON file of parameters"),
+        (b"", "expected a JSON file of parameters"),
+        (b"\xff\xfe\x00", "expected a JSON file of parameters"),
+        (b"[]", 'expected an object {"params"'),
+        (b"3", 'expected an object {"params"'),
+        (b'{"L": 3}', 'expected an object {"params"'),
+        (b'{"params": []}', 'expected an object {"params"'),
+        (b'{"params": {}}', "dataset_name is missing; batch_size is missing"),
+    ],
+)
+def test_a_file_that_holds_no_parameters_is_refused(content, message, tmp_path):
+    path = tmp_path / "p.json"
+    path.write_bytes(content)
+    with pytest.raises(ParameterError, match=message) as caught:
+        load_parameters(path)
+    assert str(caught.value).startswith(f"{path}: ")
+
+
+@pytest.mark.parametrize(
+    "path", ["no_such_set", "no_such_set.json", "elsewhere/celeba_256.json", "/nowhere/celeba_256"]
+)
+def test_a_missing_file_names_what_is_shipped(path, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ParameterError, match=f"^{path}: no such parameter file.*: {', '.join(p.stem for p in SHIPPED)}$"):
+        load_parameters(path)
+
+
+def test_a_file_in_place_wins_over_a_shipped_name_and_a_folder_does_not(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "celeba_256").mkdir()
+    assert find_parameters("celeba_256").is_absolute()
+    own = written(tmp_path / "celeba_256.json", keys())
+    assert find_parameters("celeba_256.json").resolve() == own
+
+
+def test_parameters_cannot_be_changed():
+    parameters = parse_parameters(keys(), "keys")
+    with pytest.raises(ValueError, match="frozen"):
+        parameters.L = 4

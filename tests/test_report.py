@@ -1,0 +1,445 @@
+"""Pictures, curves, tables and comparisons, held to Pillow, the standard library and figures by hand."""
+
+import io
+import json
+import math
+import statistics
+import sys
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image, features
+from rich.console import Console
+
+from pixelpyramids.data.photographs import photographs
+from pixelpyramids.data.reading import read_image
+from pixelpyramids.errors import DataError, PixelPyramidsError
+from pixelpyramids.evaluation import Evaluation
+from pixelpyramids.report.codecs import png_bits_per_dim, webp_bits_per_dim
+from pixelpyramids.report.correlation import lag1_correlation
+from pixelpyramids.report.curves import _spread, read_curve, save_curve
+from pixelpyramids.report.pictures import pyramid_picture, save_grid, save_png, save_pyramid, to_uint8
+from pixelpyramids.report.tables import evaluation_json, images_table, levels_table
+
+CHELSEA = photographs() / "train" / "chelsea.png"
+
+
+def integers(*shape, n_bits=8, seed=0):
+    return np.random.default_rng(seed).integers(2**n_bits, size=shape)
+
+
+def only_files(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+# Pictures
+
+
+@pytest.mark.parametrize("n_bits", range(1, 17))
+def test_values_scale_to_the_whole_range_of_a_screen(n_bits):
+    n = 2**n_bits
+    values = np.arange(n).reshape(1, 1, n)
+    pixels = to_uint8(values, n_bits)
+    assert pixels.shape == (1, n) and pixels.dtype == np.uint8
+    if n_bits <= 8:
+        assert pixels[0].tolist() == [math.floor(v * 255 / (n - 1) + 0.5) for v in range(n)]
+    else:
+        assert pixels[0].tolist() == [v // 2 ** (n_bits - 8) for v in range(n)]
+
+
+@given(
+    height=st.integers(1, 7),
+    width=st.integers(1, 7),
+    channels=st.sampled_from([1, 2, 3, 4]),
+    n_bits=st.integers(1, 16),
+    seed=st.integers(0, 99),
+)
+@settings(max_examples=60, deadline=None)
+def test_a_png_reads_back_to_the_integer(tmp_path_factory, height, width, channels, n_bits, seed):
+    path = tmp_path_factory.getbasetemp() / "picture.png"
+    n_bits = n_bits if channels == 1 else min(n_bits, 8)
+    values = integers(channels, height, width, n_bits=n_bits, seed=seed)
+    save_png(path, values, n_bits)
+    assert (read_image(path, channels, n_bits) == values).all()
+    with Image.open(path) as picture:
+        assert picture.mode == ("I;16" if n_bits > 8 else {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}[channels])
+        if n_bits == 8:
+            assert (np.asarray(picture).reshape(height, width, channels) == values.transpose(1, 2, 0)).all()
+
+
+def test_deep_grey_and_deep_colour(tmp_path):
+    grey, colour = integers(1, 3, 4, n_bits=12), integers(3, 3, 4, n_bits=12)
+    save_png(tmp_path / "grey.png", grey, 12)
+    save_png(tmp_path / "colour.png", colour, 12)
+    assert (np.asarray(Image.open(tmp_path / "grey.png")) == grey[0] * 16).all()
+    assert (np.asarray(Image.open(tmp_path / "colour.png")) == colour.transpose(1, 2, 0) // 16).all()
+
+
+@pytest.mark.parametrize(
+    ("values", "n_bits"),
+    [
+        (np.full((3, 2, 2), 32), 5),
+        (np.full((1, 2, 2), -1), 8),
+        (np.zeros((1, 2, 2)), 8),
+        (np.zeros((5, 2, 2), int), 8),
+        (np.zeros((2, 2), int), 8),
+    ],
+)
+def test_what_is_no_image_is_refused_and_leaves_no_file(tmp_path, values, n_bits):
+    with pytest.raises(ValueError, match="expected"):
+        save_png(tmp_path / "picture.png", values, n_bits)
+    assert only_files(tmp_path) == []
+
+
+def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
+    path = tmp_path / "picture.png"
+    save_png(path, integers(3, 2, 2), 8)
+    before = path.read_bytes()
+
+    def fail(self, file, **options):
+        Path(file).write_bytes(b"half a picture")
+        raise OSError("disk full")
+
+    monkeypatch.setattr(Image.Image, "save", fail)
+    for write in (
+        lambda: save_png(path, integers(3, 2, 2, seed=1), 8),
+        lambda: save_grid(path, integers(1, 3, 2, 2), 8),
+        lambda: save_pyramid(path, integers(3, 4, 4), 1, 8),
+    ):
+        with pytest.raises(OSError, match="disk full"):
+            write()
+    assert path.read_bytes() == before
+    assert only_files(tmp_path) == ["picture.png"]
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+@pytest.mark.parametrize(("count", "columns", "scale"), [(1, None, 1), (5, 3, 1), (6, 2, 3), (3, 9, 2)])
+def test_a_grid_holds_every_image_between_white_margins(tmp_path, channels, count, columns, scale):
+    images = integers(count, channels, 4, 5, seed=count)
+    save_grid(tmp_path / "grid.png", images, 8, columns, scale)
+    sheet = np.asarray(Image.open(tmp_path / "grid.png"))
+    sheet = sheet.reshape(*sheet.shape[:2], channels)
+    across = min(columns or 1, count)
+    down = -(-count // across)
+    assert sheet.shape == (down * (4 * scale + 2) + 2, across * (5 * scale + 2) + 2, channels)
+    rest = np.ones(sheet.shape, bool)
+    for index, image in enumerate(images):
+        y, x = 2 + index // across * (4 * scale + 2), 2 + index % across * (5 * scale + 2)
+        for i in range(4 * scale):
+            for j in range(5 * scale):
+                assert sheet[y + i, x + j].tolist() == image[:, i // scale, j // scale].tolist()
+        rest[y : y + 4 * scale, x : x + 5 * scale] = False
+    assert (sheet[rest] == 255).all()
+
+
+def test_a_grid_is_about_square_by_default(tmp_path):
+    for count, expected in {16: (4, 4), 8: (2, 4), 12: (3, 4), 2: (1, 2), 7: (3, 3)}.items():
+        save_grid(tmp_path / "grid.png", integers(count, 1, 8, 8), 8)
+        with Image.open(tmp_path / "grid.png") as sheet:
+            assert ((sheet.height - 2) // 10, (sheet.width - 2) // 10) == expected
+
+
+def test_a_grid_of_nothing_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="at least one"):
+        save_grid(tmp_path / "grid.png", integers(0, 3, 2, 2), 8)
+    for columns, scale in ((0, 1), (1, 0)):
+        with pytest.raises(ValueError, match="at least 1"):
+            save_grid(tmp_path / "grid.png", integers(1, 3, 2, 2), 8, columns, scale)
+
+
+def test_the_pyramid_of_chelsea(tmp_path):
+    chelsea = read_image(CHELSEA)
+    picture = pyramid_picture(chelsea, 8, 8)
+    assert picture.dtype == np.uint8 and picture.ndim == 3 and picture.shape[2] == 3
+    assert 1500 <= picture.shape[1] <= 1700
+    assert (picture[:20] == 255).all() and (picture[:, :20] == 255).all() and (picture[:, -20:] == 255).all()
+    ink = (picture < 250).any(axis=(0, 2))
+    columns = np.flatnonzero(np.diff(ink.astype(int)) == 1)
+    assert len(columns) == 9  # the photograph and 8 coarse images, white between them
+    save_pyramid(tmp_path / "pyramid.png", chelsea, 8, 8)
+    assert (np.asarray(Image.open(tmp_path / "pyramid.png")) == picture).all()
+
+
+def test_the_pyramid_shows_coarse_images_and_residuals():
+    """A fine half of 10 over a coarse half of 30: the coarse image is 30, the residual 10 - 30 + 128 = 108."""
+    image = np.full((1, 8, 8), 10)
+    image[:, 1::2] = 30
+    picture = pyramid_picture(image, 1, 8)
+    shown = {tuple(colour) for colour in picture[:, -60:-30].reshape(-1, 3)}
+    assert {(30,) * 3, (108,) * 3} <= shown
+    assert (10,) * 3 not in shown
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 1), (3, 1, 9), (2, 7, 1), (4, 5, 6), (3, 200, 3)])
+def test_any_image_has_a_picture(shape):
+    for n_levels in (0, 1, 5):
+        assert pyramid_picture(integers(*shape, n_bits=5), n_levels, 5).shape[2] == 3
+
+
+# Correlation
+
+
+@given(
+    shape=st.tuples(st.integers(1, 3), st.integers(1, 3), st.integers(1, 4), st.integers(1, 4)),
+    seed=st.integers(0, 999),
+)
+@settings(max_examples=60, deadline=None)
+def test_correlation_is_that_of_the_listed_pairs(shape, seed):
+    images = integers(*shape, n_bits=4, seed=seed)
+    pairs = [
+        (int(here), int(there))
+        for image in images
+        for channel in image
+        for lines in (channel, channel.T)
+        for line in lines
+        for here, there in pairwise(line)
+    ]
+    firsts, seconds = [a for a, _ in pairs], [b for _, b in pairs]
+    if len(set(firsts)) < 2 or len(set(seconds)) < 2:
+        assert math.isnan(lag1_correlation(images))
+    else:
+        assert lag1_correlation(images) == pytest.approx(statistics.correlation(firsts, seconds), abs=1e-9)
+        assert lag1_correlation(images) == pytest.approx(np.corrcoef(firsts, seconds)[0, 1], abs=1e-9)
+
+
+def test_photographs_correlate_and_noise_does_not():
+    chelsea = read_image(CHELSEA)[None]
+    assert lag1_correlation(chelsea) > 0.9
+    shuffled = np.random.default_rng(0).permutation(chelsea.ravel()).reshape(chelsea.shape)
+    assert abs(lag1_correlation(shuffled)) < 0.01
+
+
+# Codecs
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+def test_codecs_count_whole_files(tmp_path, channels):
+    image = read_image(CHELSEA, channels)[:, :60, :80]
+    interleaved = image.transpose(1, 2, 0).squeeze()
+    path = tmp_path / "a.png"
+    Image.fromarray(interleaved).save(path, optimize=True)
+    bits = 8 * path.stat().st_size / image.size
+    assert png_bits_per_dim(image) == bits
+    assert png_bits_per_dim(path) == png_bits_per_dim(str(path)) == bits
+    if channels < 3:
+        assert math.isnan(webp_bits_per_dim(image))
+    elif features.check("webp"):
+        webp = tmp_path / "a.webp"
+        Image.fromarray(interleaved).save(webp, lossless=True, quality=100, method=6, exact=True)
+        assert webp_bits_per_dim(image) == webp_bits_per_dim(path) == 8 * webp.stat().st_size / image.size
+        assert (np.asarray(Image.open(webp).convert(Image.open(path).mode)) == interleaved).all()
+
+
+def test_codecs_refuse_other_pixels(tmp_path):
+    Image.fromarray(integers(4, 4, n_bits=16).astype(np.uint16)).save(tmp_path / "deep.png")
+    (tmp_path / "text.png").write_text("no image")
+    for name, message in {"deep.png": "8-bit", "text.png": "Pillow can read", "none.png": "no such file"}.items():
+        for bits_per_dim in (png_bits_per_dim, webp_bits_per_dim):
+            with pytest.raises(DataError, match=message):
+                bits_per_dim(tmp_path / name)
+    for array in (integers(3, 4, 4), np.zeros((4, 4), np.uint8), np.zeros((4, 4, 3, 1), np.uint8)):
+        with pytest.raises(ValueError, match="uint8"):
+            png_bits_per_dim(array)
+
+
+def test_webp_has_a_largest_side():
+    assert math.isnan(webp_bits_per_dim(np.zeros((3, 1, 16384), np.uint8)))
+
+
+# Curves
+
+
+def write_log(run, level, entries):
+    (run / "log").mkdir(exist_ok=True)
+    (run / "log" / f"level_{level:02d}.jsonl").write_text("".join(json.dumps(entry) + "\n" for entry in entries))
+
+
+def test_the_curve_of_a_run(tmp_path):
+    """Two levels of 6 and 2 dimensions at 2 and 4 bits/dim, then 1 and 3."""
+    ln2 = math.log(2)
+    first = [(10, 12 * ln2), (20, 6 * ln2), (30, 6 * ln2)]
+    write_log(
+        tmp_path,
+        0,
+        [{"step": s, "nats": n, "dimensions": 6} for s, n in first]
+        + [{"step": 20, "validation_nats": 9 * ln2, "dimensions": 6}],
+    )
+    write_log(
+        tmp_path,
+        1,
+        [
+            {"step": 10, "nats": 8 * ln2, "dimensions": 2},
+            {"step": 20, "nats": 6 * ln2, "dimensions": 2},
+            {"step": 20, "validation_nats": 7 * ln2, "dimensions": 2},
+        ],
+    )
+    with (tmp_path / "log" / "level_01.jsonl").open("a") as file:
+        file.write('{"step": 30, "na')
+    curve = read_curve(tmp_path, 2, window=2)
+    assert list(curve) == ["training", "validation", "level 0", "level 1"]
+    assert curve["training"][0].tolist() == [10, 20]  # at 30 level 1 has no entry
+    assert curve["training"][1] == pytest.approx([20 / 8, (20 + 12) / 16])
+    assert curve["level 0"][0].tolist() == [10, 20, 30]
+    assert curve["level 0"][1] == pytest.approx([2, 1.5, 1])
+    assert curve["level 1"][1] == pytest.approx([4, 3.5])
+    assert curve["validation"][0].tolist() == [20]
+    assert curve["validation"][1] == pytest.approx([16 / 8])
+    assert read_curve(tmp_path, 2, window=1)["training"][1] == pytest.approx([20 / 8, 12 / 8])
+
+
+def test_a_curve_of_levels_trained_apart(tmp_path):
+    assert read_curve(tmp_path, 2) == {}
+    write_log(tmp_path, 1, [{"step": 10, "nats": 1.0, "dimensions": 2}, {"step": 20, "nats": 1.0, "dimensions": 0}])
+    curve = read_curve(tmp_path, 2)
+    assert list(curve) == ["level 1"]
+    assert curve["level 1"][0].tolist() == [10]
+
+
+def synthetic(levels=9):
+    steps = np.arange(10, 1001, 10)
+    bits = 3.5 + 4 * np.exp(-steps / 100)
+    series = {"training": (steps, bits), "validation": (steps[49::50], bits[49::50] + 0.1)}
+    return series | {f"level {level}": (steps, bits + 0.3 * level) for level in range(levels)}
+
+
+def test_a_curve_is_drawn_without_touching_pyplot(tmp_path):
+    before = set(sys.modules)
+    for name, form in {"curve.png": "PNG", "curve": "PNG"}.items():
+        save_curve(tmp_path / name, synthetic(), "title", {"PNG": 4.1, "WebP lossless": math.nan})
+        with Image.open(tmp_path / name) as picture:
+            assert picture.format == form and picture.width >= 1200
+            assert len(picture.convert("RGB").getcolors(2**24)) > 50
+    save_curve(tmp_path / "curve.svg", synthetic(), "title", {"PNG": 4.1, "WebP lossless": math.nan})
+    assert "<svg" in (tmp_path / "curve.svg").read_text()
+    assert only_files(tmp_path) == ["curve", "curve.png", "curve.svg"]
+    assert "matplotlib.pyplot" not in set(sys.modules) - before
+
+
+def test_curves_of_a_single_step(tmp_path):
+    save_curve(tmp_path / "curve.png", {"training": (np.array([10]), np.array([4.0]))}, "")
+    assert only_files(tmp_path) == ["curve.png"]
+
+
+def test_a_curve_of_nothing_is_refused(tmp_path):
+    for series in ({}, {"training": (np.array([10]), np.array([math.nan]))}):
+        with pytest.raises(PixelPyramidsError, match="expected steps"):
+            save_curve(tmp_path / "curve.png", series, "title")
+    assert only_files(tmp_path) == []
+
+
+def test_without_matplotlib_the_error_says_how_to_get_it(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    with pytest.raises(PixelPyramidsError, match=r'pip install "pixelpyramids\[plots\]"'):
+        save_curve(tmp_path / "curve.png", synthetic(), "title")
+
+
+@given(heights=st.lists(st.floats(0, 10), min_size=1, max_size=12))
+@settings(max_examples=100, deadline=None)
+def test_names_beside_a_curve_never_cover_each_other(heights):
+    spread = _spread(sorted(heights), 0.5, 0.0, 10.0)
+    assert len(spread) == len(heights)
+    assert all(b - a >= 0.5 - 1e-6 for a, b in pairwise(spread))
+    assert spread[0] >= -1e-6 and spread[-1] <= 10 + 1e-6
+    apart = [3.0 * i for i in range(3)]
+    assert _spread(apart, 0.5, 0.0, 10.0) == pytest.approx(apart)
+
+
+# Tables
+
+
+def evaluation(sizes=((4, 6), (4, 6)), skipped=()):
+    """Three stages; the first image at 2, 3 and 4 bits/dim, the second at 1 more."""
+    dimensions = [[3 * h // 2 * w, 3 * h // 2 * (w // 2), 3 * h // 2 * (w // 2)] for h, w in sizes]
+    nats = [
+        [d * (2 + level + image) * math.log(2) for level, d in enumerate(of_image)]
+        for image, of_image in enumerate(dimensions)
+    ]
+    return Evaluation(
+        nats=np.array(nats, np.float64),
+        dimensions=np.array(dimensions, np.int64),
+        seconds=np.array([0.2, 0.1, 0.05]),
+        files=tuple(Path(f"/data/[red]/{index}.png") for index in range(len(sizes))),
+        sizes=tuple(sizes),
+        skipped=tuple(map(Path, skipped)),
+    )
+
+
+def printed(table):
+    console = Console(file=io.StringIO(), width=160, no_color=True, force_terminal=False)
+    console.print(table)
+    lines = console.file.getvalue().splitlines()
+    return [[cell.strip() for cell in line.split("│")[1:-1]] for line in lines if "│" in line], "\n".join(lines)
+
+
+def test_the_table_of_levels():
+    rows, text = printed(levels_table(evaluation(skipped=["bad.png"]), [1000, 200, 34]))
+    ln2 = math.log(2)
+    assert rows[0][:4] == ["0 finest", "2 x 6", "36", f"{36 * 2.5 * ln2:.1f}"]
+    assert rows[0][4:] == ["2.5000", f"{100 * 90 / 234:.1f}", "1,000", "100.0"]
+    assert rows[1] == ["1", "2 x 3", "18", f"{18 * 3.5 * ln2:.1f}", "3.5000", f"{100 * 63 / 234:.1f}", "200", "50.0"]
+    assert rows[2][:2] == ["2 coarsest", "2 x 3"]
+    assert rows[3] == ["total", "", "72", f"{234 * ln2:.1f}", "3.2500", "100.0", "1,234", "175.0"]
+    assert "2 images, 3.2500 bits/dim (standard error 0.5000), 1 file skipped" in text
+
+
+def test_the_table_of_levels_of_mixed_sizes_and_of_one_image():
+    rows, _ = printed(levels_table(evaluation(((4, 6), (8, 8))), [1, 1, 1]))
+    assert [row[1] for row in rows] == ["–", "–", "–", ""]
+    _, text = printed(levels_table(evaluation(((4, 6),)), [1, 1, 1]))
+    assert text.splitlines()[-1].strip() == "1 image, 2.7500 bits/dim" and "standard error" not in text
+    with pytest.raises(ValueError):
+        levels_table(evaluation(), [1, 1])
+
+
+def test_the_table_of_images():
+    table = images_table(evaluation(((4, 6), (8, 6))), {"PNG": [4.0, 3.0], "WebP": [math.nan, 3.5]}, "demo")
+    rows, text = printed(table)
+    assert all(name in text for name in ("file", "size", "demo", "PNG", "WebP"))
+    assert rows == [
+        ["0.png", "4 x 6", "2.750", "4.000", "–"],
+        ["1.png", "8 x 6", "3.750", "3.000", "3.500"],
+        ["all", "", f"{(2.75 + 2 * 3.75) / 3:.3f}", f"{(4 + 2 * 3) / 3:.3f}", "–"],
+    ]
+    bold = [[str(cell.style) == "bold" for cell in column._cells] for column in table.columns[2:]]
+    assert bold == [[True, False, False], [False, True, True], [False, False, False]]
+    with pytest.raises(ValueError):
+        images_table(evaluation(), {"PNG": [4.0]})
+
+
+def test_names_of_files_are_no_markup():
+    files = (Path("/data/a/[red]x.png"), Path("/data/b/[red]x.png"))
+    rows, _ = printed(images_table(Evaluation(**{**evaluation().__dict__, "files": files})))
+    assert [row[0] for row in rows] == ["a/[red]x.png", "b/[red]x.png", "all"]
+
+
+def test_an_evaluation_survives_json():
+    scores = evaluation(((4, 6), (8, 6)), skipped=["bad.png"])
+    written = evaluation_json(scores, "demo")
+    assert json.loads(json.dumps(written, allow_nan=False)) == written
+    assert written["model"] == "demo" and written["images"] == 2 and written["skipped"] == ["bad.png"]
+    assert written["bits_per_dim"] == pytest.approx(scores.bits_per_dim)
+    assert written["standard_error"] == pytest.approx(scores.standard_error)
+    assert written["dimensions"] == 3 * (4 * 6 + 8 * 6)
+    assert [level["dimensions"] for level in written["levels"]] == [108, 54, 54]
+    assert sum(level["nats"] for level in written["levels"]) == pytest.approx(scores.nats.sum())
+    assert sum(level["share"] for level in written["levels"]) == pytest.approx(1)
+    second = written["per_image"][1]
+    assert (second["file"], second["height"], second["width"]) == ("/data/[red]/1.png", 8, 6)
+    assert second["bits_per_dim"] == pytest.approx(3.75)
+    assert second["nats_of_levels"] == pytest.approx(scores.nats[1].tolist())
+    assert second["nats"] == pytest.approx(sum(second["nats_of_levels"]))
+
+
+def test_figures_that_are_not_finite_are_null():
+    scores = evaluation(((4, 6),))
+    scores.nats[0, 1], scores.dimensions[0, 2], scores.nats[0, 2] = math.inf, 0, 0
+    written = evaluation_json(scores, "demo")
+    json.dumps(written, allow_nan=False)
+    assert written["standard_error"] is None and written["bits_per_dim"] is None
+    assert written["levels"][1]["nats"] is None and written["levels"][2]["bits_per_dim"] is None
+    printed(levels_table(scores, [1, 1, 1]))
+    printed(images_table(scores))
