@@ -142,8 +142,8 @@ class LevelTraining:
             self.publish(run)
 
     def log(self, run: Path, nats: float, dimensions: int) -> None:
-        """Note the mean nats an image of a training batch, every tenth step."""
-        if self.step % LOG_EVERY == 0:
+        """Note the mean nats an image of a training batch, at the first and at every tenth step."""
+        if self.step == 1 or self.step % LOG_EVERY == 0:
             self._log(run, {"step": self.step, "nats": nats, "dimensions": dimensions})
 
     def _log(self, run: Path, entry: dict[str, float]) -> None:

@@ -16,7 +16,7 @@ from PIL import Image, features
 from pixelpyramids.data.reading import MODES, read_header, read_image
 from pixelpyramids.errors import DataError
 
-Source = Path | str | NDArray[np.uint8]
+Source = Path | str | NDArray[np.integer[Any]]
 
 WEBP_SIDE = 16383  # the format has 14 bits for a side
 
@@ -50,7 +50,7 @@ def _pixels(image: Source) -> NDArray[np.uint8]:
         return _read(Path(image))
     if image.dtype != np.uint8 or image.ndim != 3 or len(image) not in MODES or image.size == 0:
         raise ValueError(f"expected uint8 (C, H, W) of 1 to 4 channels, got {image.dtype} {tuple(image.shape)}")
-    return image
+    return image.astype(np.uint8, copy=False)
 
 
 def _read(path: Path) -> NDArray[np.uint8]:

@@ -1,0 +1,309 @@
+"""A run directory gives back what was written into it, and says what is wrong where it cannot."""
+
+import json
+import os
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+from test_authors import checkpoint, saved
+
+from pixelpyramids import checkpoint as runs
+from pixelpyramids.authors import convert
+from pixelpyramids.errors import CheckpointError, ParameterError
+from pixelpyramids.model import PixelPyramid
+from pixelpyramids.parameters import parse_parameters
+
+
+def parameters(**changed):
+    small = {
+        "dataset_name": "small",
+        "batch_size": 2,
+        "L": 3,
+        "C": 8,
+        "n_bits": 4,
+        "n_classes": [20, 20, 20],
+        "n_squeeze": [1, 0],
+        "n_channels": 8,
+        "n_res_layers": 1,
+        "condition_channels": 8,
+        "lstm_channels": 8,
+    }
+    return parse_parameters(small | changed, "test")
+
+
+@pytest.fixture
+def run(tmp_path):
+    model = PixelPyramid(parameters(), seed=5)
+    runs.save(model, tmp_path / "run")
+    return tmp_path / "run"
+
+
+def files(folder):
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+
+
+@pytest.mark.parametrize("norm", ["channel", "group", "batch"])
+def test_a_model_is_loaded_as_it_was_saved(norm, tmp_path):
+    model = PixelPyramid(parameters(norm=norm, residual="value"), seed=3)
+    images = torch.randint(0, 16, (4, 3, 9, 7), generator=torch.Generator().manual_seed(0))
+    model.train().rate(images)  # running statistics of their own
+    model.eval()
+    runs.save(model, tmp_path / "new" / "run")
+    loaded = runs.load(tmp_path / "new" / "run")
+    assert loaded.config == model.config and not loaded.training
+    for (key, ours), (other, theirs) in zip(loaded.state_dict().items(), model.state_dict().items(), strict=True):
+        assert key == other and torch.equal(ours, theirs)
+    assert torch.equal(loaded.rate(images).nats, model.rate(images).nats)
+    assert torch.equal(runs.load(str(tmp_path / "new" / "run")).sample(2, 8, 8), model.sample(2, 8, 8))
+
+
+def test_a_run_directory_is_what_its_description_says(run):
+    assert files(run) == ["level_00.safetensors", "level_01.safetensors", "level_02.safetensors", "parameters.json"]
+    content = json.loads((run / "parameters.json").read_text())
+    assert content["params"]["n_squeeze"] == [1, 0] and "learning_rate" not in content["params"]
+
+
+def test_saving_again_replaces_the_weights(run):
+    other = PixelPyramid(parameters(), seed=6)
+    runs.save(other, run)
+    assert all(torch.equal(a, b) for a, b in zip(runs.load(run).parameters(), other.parameters(), strict=True))
+
+
+def test_the_likelihood_can_be_chosen(run):
+    assert runs.load(run).config.likelihood == "exact"
+    other = runs.load(run, likelihood="authors")
+    assert other.config.likelihood == "authors" and other.stages[0].likelihood == "authors"
+    assert all(torch.equal(a, b) for a, b in zip(runs.load(run).parameters(), other.parameters(), strict=True))
+
+
+def test_a_likelihood_that_the_residual_excludes_is_a_parameter_error(tmp_path):
+    runs.save(PixelPyramid(parameters(residual="value")), tmp_path / "run")
+    with pytest.raises(ParameterError, match='likelihood "authors" is defined for residuals only'):
+        runs.load(tmp_path / "run", likelihood="authors")
+
+
+def test_another_likelihood_keeps_weights_and_statistics():
+    model = PixelPyramid(parameters(norm="batch", likelihood="authors"))
+    model.train().rate(torch.randint(0, 16, (4, 3, 8, 8)))
+    other = runs.with_likelihood(model.eval(), "exact")
+    assert other.config.likelihood == "exact"
+    assert all(torch.equal(value, other.state_dict()[key]) for key, value in model.state_dict().items())
+
+
+@pytest.mark.parametrize("missing", [[0], [2], [0, 2], [0, 1, 2]])
+def test_levels_without_weights_are_named(run, missing):
+    for index in missing:
+        runs.level_file(run, index).unlink()
+    levels = ",".join(map(str, missing))
+    with pytest.raises(CheckpointError, match=f"levels {levels} of 3 have no weights yet; train them with --levels {levels}"):
+        runs.load(run)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.001, 0.1, 0.9, 0.9999])
+def test_truncated_weights_are_refused(run, share):
+    path = runs.level_file(run, 1)
+    content = path.read_bytes()
+    path.write_bytes(content[: int(share * len(content))])
+    with pytest.raises(CheckpointError, match="level_01.safetensors: damaged, or not written by this package"):
+        runs.load(run)
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"hello", bytes(8), bytes(1000), b"\xff" * 1000, b"\x02\0\0\0\0\0\0\0{}", b"\x02\0\0\0\0\0\0\0[]"]
+)
+def test_files_that_are_not_weights_are_refused(run, content):
+    runs.level_file(run, 0).write_bytes(content)
+    with pytest.raises(CheckpointError, match="level_00.safetensors: damaged, or not written by this package"):
+        runs.load(run)
+
+
+def test_damage_anywhere_in_the_header_is_refused_or_names_the_file(run):
+    path = runs.level_file(run, 1)
+    content = path.read_bytes()
+    header = 8 + int.from_bytes(content[:8], "little")
+    rng = np.random.default_rng(0)
+    for _ in range(100):
+        damaged = bytearray(content)
+        for place in rng.integers(0, header, 2):
+            damaged[place] ^= rng.integers(1, 256)
+        path.write_bytes(bytes(damaged))
+        try:
+            runs.load(run)
+        except CheckpointError as error:
+            assert str(error).startswith(f"{path}: ")
+
+
+@pytest.mark.parametrize("metadata", [None, {"format": "pt"}, {"pixelpyramids": "no json"}])
+def test_foreign_safetensors_are_refused(run, metadata):
+    save_file({"weight": torch.zeros(3)}, runs.level_file(run, 0), metadata)
+    with pytest.raises(CheckpointError, match="level_00.safetensors: damaged, or not written by this package"):
+        runs.load(run)
+
+
+def test_weights_of_another_stage_or_model_are_refused(run, tmp_path):
+    level = runs.level_file(run, 0)
+    for other in (runs.level_file(run, 1), runs.level_file(run, 2)):
+        level.write_bytes(other.read_bytes())
+        with pytest.raises(CheckpointError, match=r"level_00.safetensors: the weights are not those of this run's"):
+            runs.load(run)
+    runs.save(PixelPyramid(parameters(C=16)), tmp_path / "wider")
+    level.write_bytes(runs.level_file(tmp_path / "wider", 0).read_bytes())
+    with pytest.raises(CheckpointError, match=r"level_00.safetensors: the weights are not those of this run's"):
+        runs.load(run)
+
+
+def test_lacking_and_surplus_weights_are_refused(run):
+    path = runs.level_file(run, 1)
+    tensors, _ = runs.read_tensors(path)
+    first = next(iter(tensors))
+    for changed in ({k: v for k, v in tensors.items() if k != first}, tensors | {"surprise": torch.zeros(2)}):
+        runs.save_tensors(path, changed)
+        with pytest.raises(CheckpointError, match="the weights are not those") as caught:
+            runs.load(run)
+        assert first in str(caught.value) or "surprise" in str(caught.value)
+        assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"params": {}}', '{"params": {"L": 3}}', "\0"])
+def test_damaged_parameters_of_a_run_are_a_checkpoint_error(run, content):
+    (run / "parameters.json").write_text(content)
+    with pytest.raises(CheckpointError, match="parameters.json: "):
+        runs.load(run)
+
+
+def test_folders_and_files_that_are_no_run_are_named(run, tmp_path):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(CheckpointError, match="empty: expected a run directory, but it holds no parameters.json"):
+        runs.load(tmp_path / "empty")
+    for path in (tmp_path / "nowhere", run / "parameters.json"):
+        with pytest.raises(CheckpointError, match="expected a run directory or a .pt file of the authors, found neither"):
+            runs.load(path)
+
+
+def test_the_authors_file_is_loaded_with_its_parameters(tmp_path):
+    stages, config = checkpoint(8, "celeba_256")
+    path = saved(tmp_path / "a.pt", stages)
+    params = tmp_path / "p.json"
+    params.write_text(json.dumps({"params": config.model_dump(mode="json", exclude_unset=True)}))
+    with pytest.raises(CheckpointError, match=r"a\.pt: expected its parameter file beside it: load\(path, params="):
+        runs.load(path)
+    expected = convert(stages, config, "test").model
+    images = torch.randint(0, 256, (2, 3, 8, 8), generator=torch.Generator().manual_seed(0))
+    theirs, exact = runs.load(path, params), runs.load(path, params, likelihood="exact")
+    assert torch.equal(theirs.rate(images).nats, expected.rate(images).nats)
+    assert (theirs.config.likelihood, exact.config.likelihood) == ("authors", "exact")
+    assert all(torch.equal(a, b) for a, b in zip(exact.parameters(), expected.parameters(), strict=True))
+    runs.save(theirs, tmp_path / "run")
+    again = runs.load(tmp_path / "run")
+    assert again.config == expected.config
+    assert torch.equal(again.rate(images).nats, expected.rate(images).nats)
+
+
+# Tensors
+
+
+def test_tensors_and_metadata_come_back(tmp_path):
+    tensors = {
+        "a": torch.randn(3, 4, dtype=torch.float64),
+        "transposed": torch.randn(5, 2).T,
+        "last": torch.randn(2, 3, 4, 5).to(memory_format=torch.channels_last),
+        "count": torch.tensor(7),
+        "half": torch.randn(4).bfloat16(),
+        "empty": torch.zeros(0, 3),
+    }
+    runs.save_tensors(tmp_path / "deep" / "t.safetensors", tensors, {"step": 3, "best": [1.5, None]})
+    found, metadata = runs.read_tensors(tmp_path / "deep" / "t.safetensors")
+    assert metadata == {"step": 3, "best": [1.5, None]}
+    assert found.keys() == tensors.keys()
+    for key, value in tensors.items():
+        assert found[key].dtype == value.dtype and torch.equal(found[key], value)
+
+
+def test_a_missing_file_of_tensors_is_named(tmp_path):
+    with pytest.raises(CheckpointError, match="none.safetensors: no such file"):
+        runs.read_tensors(tmp_path / "none.safetensors")
+    with pytest.raises(CheckpointError):
+        runs.read_tensors(tmp_path)
+
+
+def test_a_failed_save_leaves_the_file_as_it_was(tmp_path):
+    path = tmp_path / "t.safetensors"
+    runs.save_tensors(path, {"a": torch.ones(2)})
+    with pytest.raises(TypeError):
+        runs.save_tensors(path, {"a": torch.zeros(2)}, {"step": object()})
+    assert runs.read_tensors(path)[0]["a"].tolist() == [1, 1]
+    assert files(tmp_path) == ["t.safetensors"]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="permissions of POSIX")
+def test_files_have_the_permissions_of_any_new_file(tmp_path):
+    (tmp_path / "plain").touch()
+    runs.save_tensors(tmp_path / "t.safetensors", {"a": torch.ones(2)})
+    assert (tmp_path / "t.safetensors").stat().st_mode == (tmp_path / "plain").stat().st_mode
+
+
+# Beginning a run and going on with it
+
+
+@pytest.mark.parametrize("exists", [False, True])
+def test_a_new_or_empty_folder_can_be_claimed_and_claimed_again(exists, tmp_path):
+    run = tmp_path / "run"
+    if exists:
+        run.mkdir()
+    config = parameters()
+    runs.claim(run, config)
+    assert runs.read_parameters(run) == config
+    runs.claim(run, config)
+    assert files(run) == ["parameters.json"]
+
+
+def test_data_and_epochs_may_differ_when_a_run_goes_on(tmp_path):
+    runs.claim(tmp_path / "run", parameters(data_root="here", epochs=3))
+    runs.claim(tmp_path / "run", parameters(data_root="there", epochs=4))
+    assert runs.read_parameters(tmp_path / "run").data_root == "here"
+
+
+@pytest.mark.parametrize(
+    "changed, named",
+    [
+        ({"C": 16}, "C"),
+        ({"n_bits": 5}, "n_bits"),
+        ({"norm": "group", "batch_size": 3}, "batch_size, norm"),
+        ({"learning_rate": 0.5}, "learning_rate"),
+        ({"residual": 0}, "residual"),
+    ],
+)
+def test_other_parameters_cannot_go_on_with_a_run(changed, named, tmp_path):
+    run = tmp_path / "run"
+    runs.claim(run, parameters())
+    with pytest.raises(CheckpointError, match=f"its parameters.json differs in {named}; choose another --out"):
+        runs.claim(run, parameters(**changed))
+    assert runs.read_parameters(run) == parameters()
+
+
+def test_a_default_that_is_spelled_out_is_no_difference(tmp_path):
+    runs.claim(tmp_path / "run", parameters())
+    runs.claim(tmp_path / "run", parameters(learning_rate=parameters().learning_rate, image_channels=3))
+
+
+def test_a_folder_of_other_things_and_a_file_cannot_be_claimed(tmp_path):
+    (tmp_path / "holiday.jpg").touch()
+    for place in (tmp_path, tmp_path / "holiday.jpg"):
+        with pytest.raises(CheckpointError, match="expected an empty or new folder, or a run directory to go on with"):
+            runs.claim(place, parameters())
+    assert files(tmp_path) == ["holiday.jpg"]
+
+
+def test_a_run_that_was_killed_while_it_was_claimed_can_be_claimed_again(tmp_path):
+    (tmp_path / ".parameters.json.abc123.part").write_text("{")
+    runs.claim(tmp_path, parameters())
+    assert runs.read_parameters(tmp_path) == parameters()
+
+
+def test_a_log_is_read_up_to_the_line_that_a_killed_process_left(tmp_path):
+    path = runs.log_file(tmp_path, 3)
+    path.parent.mkdir()
+    path.write_text('{"step": 10, "nats": 1.5}\n{"step": 20, "nats": 1.25}\n{"step": 30, "na')
+    assert [entry["step"] for entry in runs.read_log(tmp_path, 3)] == [10, 20]
