@@ -92,7 +92,7 @@ def log_file(run: Path, index: int) -> Path:
 
 
 def read_log(run: Path, index: int) -> list[dict[str, float]]:
-    """The entries of a stage's log, none where there is no log; an unfinished line of a killed process is passed over."""
+    """The entries of a stage's log, none where there is no log; a line that a kill cut short is passed over."""
     entries: list[dict[str, float]] = []
     path = log_file(run, index)
     for line in path.read_text().splitlines() if path.exists() else ():

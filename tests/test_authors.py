@@ -1,7 +1,8 @@
-"""The authors' `.pt` files: read whole, averages restored, what is unused reported, what is not theirs refused unrun."""
+"""The authors' `.pt` files: read whole, averages restored, the unused reported, what is not theirs refused unrun."""
 
 import io
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -137,16 +138,23 @@ def test_averaged_weights_are_those_of_the_optimiser_counted_over_all_stages(bit
     stages, parameters = checkpoint(bits)
     generator = torch.Generator().manual_seed(1)
     averages = [
-        {key: value if is_buffer(key) else torch.randn(value.shape, generator=generator) for key, value in stage.items()}
+        {
+            key: value if is_buffer(key) else torch.randn(value.shape, generator=generator)
+            for key, value in stage.items()
+        }
         for stage in stages
     ]
     kept = optimiser(averages, dead_keys(stages, parameters))
     path = saved(tmp_path / "a.pt", stages, prefix, optim=kept)
-    assert_same_weights(read_checkpoint(path, parameters, averaged=True).model, convert(averages, parameters, "t").model)
+    assert_same_weights(
+        read_checkpoint(path, parameters, averaged=True).model, convert(averages, parameters, "t").model
+    )
     assert_same_weights(read_checkpoint(path, parameters).model, convert(stages, parameters, "t").model)
 
 
-@pytest.mark.parametrize("kept", [None, {}, {"state": {}}, {"state": {0: {"step": 3}}}, [1], {"state": {0: {"step": 0}}}])
+@pytest.mark.parametrize(
+    "kept", [None, {}, {"state": {}}, {"state": {0: {"step": 3}}}, [1], {"state": {0: {"step": 0}}}]
+)
 def test_a_file_without_averages_says_so(kept, tmp_path):
     stages, parameters = checkpoint(8)
     path = saved(tmp_path / "a.pt", stages, optim=kept)
@@ -159,27 +167,27 @@ def test_averages_of_another_shape_are_refused(tmp_path):
     kept = optimiser(stages)
     kept["state"][1]["ema"] = torch.zeros(5)
     path = saved(tmp_path / "a.pt", stages, optim=kept)
-    with pytest.raises(CheckpointError, match=r"average of inc\.double_conv\.0\.bias has shape \(5,\), expected \(8,\)"):
+    with pytest.raises(
+        CheckpointError, match=r"average of inc\.double_conv\.0\.bias has shape \(5,\), expected \(8,\)"
+    ):
         read_checkpoint(path, parameters, averaged=True)
 
 
 def changed_one_by_one(stages, parameters, change):
-    """(stage, key, what happened) for each living key, changed alone, whose conversion raised no CheckpointError."""
-    accepted = []
-    for index, stage in enumerate(stages):
-        for key in stage:
-            if (index, key) in dead_keys(stages, parameters):
-                continue
-            other = [dict(stage) for stage in stages]
-            change(other[index], key)
-            try:
-                convert(other, parameters, "a.pt")
-            except CheckpointError as error:
-                assert str(error).startswith("a.pt: ")
-            except Exception as error:
-                accepted.append((index, key, repr(error)))
-            else:
-                accepted.append((index, key, "accepted"))
+    """What happened where a key was changed alone and no CheckpointError was raised; a living key of each kind."""
+    dead, accepted = dead_keys(stages, parameters), []
+    living = ((index, key) for index, stage in enumerate(stages) for key in stage if (index, key) not in dead)
+    for index, key in {(index, re.sub(r"\d+", "#", key)): (index, key) for index, key in living}.values():
+        other = [dict(stage) for stage in stages]
+        change(other[index], key)
+        try:
+            convert(other, parameters, "a.pt")
+        except CheckpointError as error:
+            assert str(error).startswith("a.pt: ")
+        except Exception as error:
+            accepted.append(f"stage {index}, {key}: {error!r}")
+        else:
+            accepted.append(f"stage {index}, {key}: accepted")
     return accepted
 
 
@@ -218,7 +226,7 @@ def test_parameters_that_want_a_conv_lstm_where_there_is_none_are_refused(tmp_pa
         {key: value for key, value in stage.items() if i != 2 or not key.startswith("conv_lstm_enc")}
         for i, stage in enumerate(stages)
     ]
-    with pytest.raises(CheckpointError, match="conv_out1.bias"):
+    with pytest.raises(CheckpointError, match=r"conv_out1\.bias"):
         read_checkpoint(saved(tmp_path / "a.pt", lacking), parameters)
 
 
@@ -262,7 +270,7 @@ def test_a_file_that_would_run_code_is_refused_and_not_run(tmp_path):
         path = saved(tmp_path / "a.pt", stages, **{k: v for k, v in place.items() if isinstance(k, str)})
         if 0 in place:
             torch.save(dict(enumerate(stages)) | place, path)
-        with pytest.raises(CheckpointError, match="refused, for it holds more than tensors .* would run code"):
+        with pytest.raises(CheckpointError, match=r"refused, for it holds more than tensors .* would run code"):
             read_checkpoint(path, parameters)
         assert not trap.exists()
 

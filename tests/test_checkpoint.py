@@ -97,7 +97,9 @@ def test_levels_without_weights_are_named(run, missing):
     for index in missing:
         runs.level_file(run, index).unlink()
     levels = ",".join(map(str, missing))
-    with pytest.raises(CheckpointError, match=f"levels {levels} of 3 have no weights yet; train them with --levels {levels}"):
+    with pytest.raises(
+        CheckpointError, match=f"levels {levels} of 3 have no weights yet; train them with --levels {levels}"
+    ):
         runs.load(run)
 
 
@@ -106,7 +108,7 @@ def test_truncated_weights_are_refused(run, share):
     path = runs.level_file(run, 1)
     content = path.read_bytes()
     path.write_bytes(content[: int(share * len(content))])
-    with pytest.raises(CheckpointError, match="level_01.safetensors: damaged, or not written by this package"):
+    with pytest.raises(CheckpointError, match=r"level_01\.safetensors: damaged, or not written by this package"):
         runs.load(run)
 
 
@@ -115,7 +117,7 @@ def test_truncated_weights_are_refused(run, share):
 )
 def test_files_that_are_not_weights_are_refused(run, content):
     runs.level_file(run, 0).write_bytes(content)
-    with pytest.raises(CheckpointError, match="level_00.safetensors: damaged, or not written by this package"):
+    with pytest.raises(CheckpointError, match=r"level_00\.safetensors: damaged, or not written by this package"):
         runs.load(run)
 
 
@@ -124,7 +126,7 @@ def test_damage_anywhere_in_the_header_is_refused_or_names_the_file(run):
     content = path.read_bytes()
     header = 8 + int.from_bytes(content[:8], "little")
     rng = np.random.default_rng(0)
-    for _ in range(100):
+    for _ in range(40):
         damaged = bytearray(content)
         for place in rng.integers(0, header, 2):
             damaged[place] ^= rng.integers(1, 256)
@@ -138,7 +140,7 @@ def test_damage_anywhere_in_the_header_is_refused_or_names_the_file(run):
 @pytest.mark.parametrize("metadata", [None, {"format": "pt"}, {"pixelpyramids": "no json"}])
 def test_foreign_safetensors_are_refused(run, metadata):
     save_file({"weight": torch.zeros(3)}, runs.level_file(run, 0), metadata)
-    with pytest.raises(CheckpointError, match="level_00.safetensors: damaged, or not written by this package"):
+    with pytest.raises(CheckpointError, match=r"level_00\.safetensors: damaged, or not written by this package"):
         runs.load(run)
 
 
@@ -146,11 +148,11 @@ def test_weights_of_another_stage_or_model_are_refused(run, tmp_path):
     level = runs.level_file(run, 0)
     for other in (runs.level_file(run, 1), runs.level_file(run, 2)):
         level.write_bytes(other.read_bytes())
-        with pytest.raises(CheckpointError, match=r"level_00.safetensors: the weights are not those of this run's"):
+        with pytest.raises(CheckpointError, match=r"level_00\.safetensors: the weights are not those of this run's"):
             runs.load(run)
     runs.save(PixelPyramid(parameters(C=16)), tmp_path / "wider")
     level.write_bytes(runs.level_file(tmp_path / "wider", 0).read_bytes())
-    with pytest.raises(CheckpointError, match=r"level_00.safetensors: the weights are not those of this run's"):
+    with pytest.raises(CheckpointError, match=r"level_00\.safetensors: the weights are not those of this run's"):
         runs.load(run)
 
 
@@ -169,16 +171,18 @@ def test_lacking_and_surplus_weights_are_refused(run):
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"params": {}}', '{"params": {"L": 3}}', "\0"])
 def test_damaged_parameters_of_a_run_are_a_checkpoint_error(run, content):
     (run / "parameters.json").write_text(content)
-    with pytest.raises(CheckpointError, match="parameters.json: "):
+    with pytest.raises(CheckpointError, match=r"parameters\.json: "):
         runs.load(run)
 
 
 def test_folders_and_files_that_are_no_run_are_named(run, tmp_path):
     (tmp_path / "empty").mkdir()
-    with pytest.raises(CheckpointError, match="empty: expected a run directory, but it holds no parameters.json"):
+    with pytest.raises(CheckpointError, match=r"empty: expected a run directory, but it holds no parameters\.json"):
         runs.load(tmp_path / "empty")
     for path in (tmp_path / "nowhere", run / "parameters.json"):
-        with pytest.raises(CheckpointError, match="expected a run directory or a .pt file of the authors, found neither"):
+        with pytest.raises(
+            CheckpointError, match=r"expected a run directory or a \.pt file of the authors, found neither"
+        ):
             runs.load(path)
 
 
@@ -222,7 +226,7 @@ def test_tensors_and_metadata_come_back(tmp_path):
 
 
 def test_a_missing_file_of_tensors_is_named(tmp_path):
-    with pytest.raises(CheckpointError, match="none.safetensors: no such file"):
+    with pytest.raises(CheckpointError, match=r"none\.safetensors: no such file"):
         runs.read_tensors(tmp_path / "none.safetensors")
     with pytest.raises(CheckpointError):
         runs.read_tensors(tmp_path)

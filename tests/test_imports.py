@@ -1,4 +1,4 @@
-"""The arrows of the package point one way: a module imports only from layers below its own, as the design draws them."""
+"""The arrows of the package point one way: a module imports only from layers below its own."""
 
 import ast
 import sys

@@ -222,7 +222,9 @@ def test_a_file_that_holds_no_parameters_is_refused(content, message, tmp_path):
 )
 def test_a_missing_file_names_what_is_shipped(path, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(ParameterError, match=f"^{path}: no such parameter file.*: {', '.join(p.stem for p in SHIPPED)}$"):
+    with pytest.raises(
+        ParameterError, match=f"^{path}: no such parameter file.*: {', '.join(p.stem for p in SHIPPED)}$"
+    ):
         load_parameters(path)
 
 

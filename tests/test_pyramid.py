@@ -14,9 +14,9 @@ sides = st.integers(1, 9)
 
 
 @st.composite
-def images(draw, n_bits=st.integers(1, 16), least=1):
+def images(draw, least=1):
     """Integer images (…, C, H, W) of 1 to 4 channels and up to two leading axes, and their number of bits."""
-    bits = draw(n_bits)
+    bits = draw(st.integers(1, 16))
     leading = draw(st.lists(st.integers(1, 3), max_size=2))
     channels, height, width = draw(st.integers(1, 4)), draw(st.integers(least, 9)), draw(st.integers(least, 9))
     seed = draw(st.integers(0, 2**32 - 1))

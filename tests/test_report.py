@@ -372,25 +372,24 @@ def printed(table):
     console = Console(file=io.StringIO(), width=160, no_color=True, force_terminal=False)
     console.print(table)
     lines = console.file.getvalue().splitlines()
-    return [[cell.strip() for cell in line.split("│")[1:-1]] for line in lines if "│" in line], "\n".join(lines)
+    cells = [[str(cell) for cell in column.cells] for column in table.columns]
+    return [list(row) for row in zip(*cells, strict=True)], "\n".join(lines)
 
 
 def test_the_table_of_levels():
     rows, text = printed(levels_table(evaluation(skipped=["bad.png"]), [1000, 200, 34]))
     ln2 = math.log(2)
-    assert rows[0][:4] == ["0 finest", "2 x 6", "36", f"{36 * 2.5 * ln2:.1f}"]
-    assert rows[0][4:] == ["2.5000", f"{100 * 90 / 234:.1f}", "1,000", "100.0"]
-    assert rows[1] == ["1", "2 x 3", "18", f"{18 * 3.5 * ln2:.1f}", "3.5000", f"{100 * 63 / 234:.1f}", "200", "50.0"]
-    assert rows[2][:2] == ["2 coarsest", "2 x 3"]
-    assert rows[3] == ["total", "", "72", f"{234 * ln2:.1f}", "3.2500", "100.0", "1,234", "175.0"]
-    assert "2 images, 3.2500 bits/dim (standard error 0.5000), 1 file skipped" in text
+    assert rows[0][:4] == ["0", "2x6", "36", f"{36 * 2.5 * ln2:.1f}"]
+    assert rows[0][4:] == ["2.5000", f"{100 * 90 / 234:.1f}", "1000", "100.0"]
+    assert rows[1] == ["1", "2x3", "18", f"{18 * 3.5 * ln2:.1f}", "3.5000", f"{100 * 63 / 234:.1f}", "200", "50.0"]
+    assert rows[2][:2] == ["coarsest", "2x3"]
+    assert rows[3] == ["total", "", "72", f"{234 * ln2:.1f}", "3.2500", "100.0", "1234", "175.0"]
+    assert all(len(line) <= 80 for line in text.splitlines())
 
 
 def test_the_table_of_levels_of_mixed_sizes_and_of_one_image():
     rows, _ = printed(levels_table(evaluation(((4, 6), (8, 8))), [1, 1, 1]))
     assert [row[1] for row in rows] == ["–", "–", "–", ""]
-    _, text = printed(levels_table(evaluation(((4, 6),)), [1, 1, 1]))
-    assert text.splitlines()[-1].strip() == "1 image, 2.7500 bits/dim" and "standard error" not in text
     with pytest.raises(ValueError):
         levels_table(evaluation(), [1, 1])
 
@@ -400,8 +399,8 @@ def test_the_table_of_images():
     rows, text = printed(table)
     assert all(name in text for name in ("file", "size", "demo", "PNG", "WebP"))
     assert rows == [
-        ["0.png", "4 x 6", "2.750", "4.000", "–"],
-        ["1.png", "8 x 6", "3.750", "3.000", "3.500"],
+        ["0.png", "4x6", "2.750", "4.000", "–"],
+        ["1.png", "8x6", "3.750", "3.000", "3.500"],
         ["all", "", f"{(2.75 + 2 * 3.75) / 3:.3f}", f"{(4 + 2 * 3) / 3:.3f}", "–"],
     ]
     bold = [[str(cell.style) == "bold" for cell in column._cells] for column in table.columns[2:]]

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from rich import box
 from rich.table import Table
 from rich.text import Text
 
@@ -24,17 +25,17 @@ def levels_table(evaluation: Evaluation, parameter_counts: Sequence[int]) -> Tab
     images, levels = evaluation.nats.shape
     nats, dimensions = evaluation.nats.mean(axis=0), evaluation.dimensions.mean(axis=0)
     milliseconds = 1000 * evaluation.seconds / images
-    table = Table(caption=_summary(evaluation), caption_justify="left")
-    table.add_column("level")
-    for heading in ("size", "dimensions", "nats", "bits/dim", "% of bits", "parameters", "ms/image"):
-        table.add_column(heading, justify="right")
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    table.add_column("level", no_wrap=True)
+    for heading in ("size", "dims", "nats", "bits/dim", "%", "params", "ms"):
+        table.add_column(heading, justify="right", no_wrap=True)
     for level, (size, count) in enumerate(zip(_sizes(evaluation), parameter_counts, strict=True)):
-        name = f"{level} coarsest" if level == levels - 1 else f"{level} finest" if level == 0 else str(level)
+        name = "coarsest" if level == levels - 1 else str(level)
         share = _figure(100 * _ratio(nats[level], nats.sum()), 1)
         row = _costs(nats[level], dimensions[level])
-        table.add_row(name, size, *row, share, f"{count:,}", _figure(milliseconds[level], 1))
+        table.add_row(name, size, *row, share, str(count), _figure(milliseconds[level], 1))
     table.add_section()
-    row, parameters = _costs(nats.sum(), dimensions.sum()), f"{sum(parameter_counts):,}"
+    row, parameters = _costs(nats.sum(), dimensions.sum()), str(sum(parameter_counts))
     table.add_row("total", "", *row, "100.0", parameters, _figure(milliseconds.sum(), 1), style="bold")
     return table
 
@@ -49,14 +50,14 @@ def images_table(
     """
     columns = {model_name: list(evaluation.bits_per_dim_of_images), **{k: list(v) for k, v in (others or {}).items()}}
     dimensions = evaluation.dimensions.sum(axis=1)
-    table = Table(title="bits/dim of each image", title_justify="left")
+    table = Table(title="bits/dim of each image", title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("file", overflow="fold")
     table.add_column("size", justify="right")
     for name in columns:
         table.add_column(Text(name), justify="right")
     rows = zip(_names(evaluation.files), evaluation.sizes, zip(*columns.values(), strict=True), strict=True)
     for name, (height, width), figures in rows:
-        table.add_row(Text(name), f"{height} x {width}", *_best_in_bold(figures))
+        table.add_row(Text(name), f"{height}x{width}", *_best_in_bold(figures))
     table.add_section()
     totals = [_ratio((bits * dimensions).sum(), dimensions.sum()) for bits in columns.values()]
     table.add_row("all", "", *_best_in_bold(totals))
@@ -103,27 +104,16 @@ def evaluation_json(evaluation: Evaluation, model_name: str) -> dict[str, Any]:
     }
 
 
-def _summary(evaluation: Evaluation) -> str:
-    error = evaluation.standard_error
-    text = f"{_count(len(evaluation.files), 'image')}, {evaluation.bits_per_dim:.4f} bits/dim"
-    text += "" if math.isnan(error) else f" (standard error {error:.4f})"
-    return text + (f", {_count(len(evaluation.skipped), 'file')} skipped" if evaluation.skipped else "")
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
-
-
 def _sizes(evaluation: Evaluation) -> list[str]:
     levels = evaluation.nats.shape[1]
     if len(set(evaluation.sizes)) != 1:
         return [NOTHING] * levels
     stages = walk(*evaluation.sizes[0], (0,) * (levels - 1))
-    return [f"{s.height} x {s.width}" if s.axis is None or s.is_split else NOTHING for s in reversed(stages)]
+    return [f"{s.height}x{s.width}" if s.axis is None or s.is_split else NOTHING for s in reversed(stages)]
 
 
 def _costs(nats: float, dimensions: float) -> tuple[str, str, str]:
-    return f"{dimensions:,.0f}", _figure(nats, 1), _figure(_bits(nats, dimensions), 4)
+    return f"{dimensions:.0f}", _figure(nats, 1), _figure(_bits(nats, dimensions), 4)
 
 
 def _best_in_bold(figures: Sequence[float]) -> list[Text]:
@@ -150,4 +140,4 @@ def _finite(figure: float) -> float | None:
 
 
 def _figure(figure: float, decimals: int) -> str:
-    return f"{figure:,.{decimals}f}" if math.isfinite(figure) else NOTHING
+    return f"{figure:.{decimals}f}" if math.isfinite(figure) else NOTHING

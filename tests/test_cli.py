@@ -1,0 +1,226 @@
+"""The command line: what every command does on small images, and what it says when it cannot."""
+
+import json
+import os
+import re
+import shlex
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import typer
+from PIL import Image
+
+from pixelpyramids import checkpoint, cli
+
+ROOT = Path(__file__).parent.parent
+KEYS = {
+    "dataset_name": "tiny", "batch_size": 4, "L": 4, "C": 8, "n_bits": 8, "n_classes": [20, 20, 20, 20],
+    "n_squeeze": [1, 1, 0], "n_channels": 8, "n_res_layers": 1, "condition_channels": 8, "lstm_channels": 8,
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory):
+    """Twenty smooth pictures of 24 x 16."""
+    root, rng = tmp_path_factory.mktemp("images"), np.random.default_rng(0)
+    for i in range(20):
+        smooth = rng.normal(0, 8, (24, 16, 3)).cumsum(0).cumsum(1) / 3
+        Image.fromarray(np.clip(smooth + 128, 0, 255).astype(np.uint8)).save(root / f"{i:02d}.png")
+    return root
+
+
+@pytest.fixture(scope="module")
+def params(tmp_path_factory):
+    path = tmp_path_factory.mktemp("params") / "tiny.json"
+    path.write_text(json.dumps({"params": KEYS}))
+    return path
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory, images, params):
+    run = tmp_path_factory.mktemp("runs") / "run"
+    assert status("train", params, "--data", images, "--out", run, "--steps", 6, "--device", "cpu") == 0
+    return run
+
+
+def status(*arguments):
+    """The exit status of `pixelpyramids ARGUMENTS`, in this process."""
+    before = sys.argv
+    sys.argv = ["pixelpyramids", *map(str, arguments)]
+    try:
+        return cli.run(cli.app)
+    except SystemExit as exit_:
+        return exit_.code or 0
+    finally:
+        sys.argv = before
+
+
+def refused(capsys, *arguments):
+    """What is printed on standard error by a command that ends with status 2, without a traceback."""
+    assert status(*arguments) == 2
+    captured = capsys.readouterr()
+    assert "Traceback" not in captured.err
+    return captured.err
+
+
+def test_train_fills_a_run_directory_and_goes_on(trained, images, params, capsys):
+    assert checkpoint.read_parameters(trained).L == 4
+    assert list((trained / "samples").glob("step_*.png"))
+    capsys.readouterr()
+    assert status("train", params, "--data", images, "--out", trained, "--steps", 6, "--device", "cpu") == 0
+    assert "going on from step 6" in capsys.readouterr().err
+
+
+def test_train_some_levels_then_the_others(images, params, tmp_path, capsys):
+    common = ("train", params, "--data", images, "--out", tmp_path / "run", "--steps", 1, "--device", "cpu")
+    assert status(*common, "--levels", "0,2-3") == 0
+    assert "--levels 1" in refused(capsys, "evaluate", tmp_path / "run", "--data", images)
+    assert status(*common, "--levels", "1", "--no-validation") == 0
+    assert status("evaluate", tmp_path / "run", "--data", images) == 0
+
+
+def test_evaluate_prints_a_table_or_json(trained, images, capsys):
+    capsys.readouterr()
+    assert status("evaluate", trained, "--data", images, "--split", "all") == 0
+    text = capsys.readouterr().out
+    assert "bits/dim on 20 all images (20 PNG), 8 bits" in text and "coarsest" in text
+    assert status("evaluate", trained, "--data", images, "--split", "all", "--json", "--batch-size", 3) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert f"{result['bits_per_dim']:.3f}" in text
+    assert len(result["per_image"]) == 20 and len(result["levels"]) == 4
+    assert status("evaluate", trained, "--data", images, "--split", "all", "--json", "--tile", 8) == 0
+    assert json.loads(capsys.readouterr().out)["dimensions"] == result["dimensions"] == 20 * 24 * 16 * 3
+
+
+def test_score_single_files(trained, images, tmp_path, capsys):
+    (tmp_path / "broken.png").write_bytes(b"no picture")
+    capsys.readouterr()
+    assert status("score", trained, images / "00.png", images / "01.png", "--json") == 0
+    scored = json.loads(capsys.readouterr().out)["images"]
+    model = checkpoint.load(trained)
+    pixels = torch.from_numpy(np.asarray(Image.open(images / "00.png")).astype(np.int64)).permute(2, 0, 1)[None]
+    assert scored[0]["bits_per_dim"] == pytest.approx(float(model.rate(pixels).bits_per_dim[0]), rel=1e-6)
+    assert status("score", trained, tmp_path / "broken.png", images / "01.png") == 1
+    captured = capsys.readouterr()
+    assert "broken.png" in captured.err and "01.png" in captured.out
+
+
+def test_sample_writes_the_same_pictures_for_the_same_seed(trained, tmp_path, capsys):
+    assert status("sample", trained, "-n", 3, "--out", tmp_path / "a", "--seed", 7) == 0
+    assert "3 samples of 16 x 8" in capsys.readouterr().out
+    assert status("sample", trained, "-n", 3, "--out", tmp_path / "b", "--seed", 7, "--batch-size", 2) == 0
+    names = sorted(path.name for path in (tmp_path / "a").iterdir())
+    assert names == ["0000.png", "0001.png", "0002.png", "grid.png"]
+    model = checkpoint.load(trained)
+    drawn = model.sample(3, seed=7).permute(0, 2, 3, 1).numpy()
+    for i in range(3):
+        assert np.array_equal(np.asarray(Image.open(tmp_path / "a" / f"{i:04d}.png")), drawn[i])
+    assert "--overwrite" in refused(capsys, "sample", trained, "--out", tmp_path / "a")
+    assert status("sample", trained, "-n", 1, "--out", tmp_path / "a", "--overwrite", "--height", 5, "--width", 1) == 0
+    assert Image.open(tmp_path / "a" / "0000.png").size == (1, 5)
+
+
+def test_complete_keeps_the_coarse_image(trained, images, tmp_path, capsys):
+    assert status("complete", trained, images / "03.png", "--scale", 2, "-n", 2, "--out", tmp_path / "up") == 0
+    coarse = np.asarray(Image.open(images / "03.png"))
+    for i in range(2):
+        assert np.array_equal(np.asarray(Image.open(tmp_path / "up" / f"{i:04d}.png"))[1::2, 1::2], coarse)
+    assert "--scale 2 or 4 or 8" in refused(
+        capsys, "complete", trained, images / "03.png", "--scale", 3, "--out", tmp_path / "x"
+    )
+    message = refused(capsys, "complete", trained, images / "03.png", "--scale", 8, "--out", tmp_path / "x")
+    assert "expected the coarse image" in message and not (tmp_path / "x").exists()
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (("train", "nosuch", "--out", "run"), "shipped names"),
+        (("train", "celeba_256", "--out", "run", "--data", "nosuch"), "nosuch"),
+        (("train", "PARAMS", "--out", "run"), "--data DIR"),
+        (("train", "PARAMS", "--out", "run", "--data", "IMAGES", "--levels", "2-9"), "levels from 0 to 3"),
+        (("train", "PARAMS", "--out", "run", "--data", "IMAGES", "--levels", "a"), "such as 0-3,7"),
+        (("train", "PARAMS", "--out", "run", "--data", "IMAGES", "--steps", "1", "--epochs", "1"), "one of"),
+        (("train", "PARAMS", "--out", "run", "--data", "IMAGES", "--minutes", "-1"), "positive"),
+        (("train", "PARAMS", "--out", "run", "--data", "IMAGES", "--device", "tpu"), "cpu or cuda"),
+        (("train", "celeba_256", "--out", "run", "--data", "IMAGES"), "expected 256x256"),
+        (("evaluate", "nosuch", "--data", "IMAGES"), "run directory"),
+        (("evaluate", "TRAINED", "--data", "IMAGES", "--split", "nosuch"), "nosuch"),
+        (("evaluate", "TRAINED", "--data", "IMAGES", "--batch-statistics", "4"), 'norm "batch"'),
+        (("evaluate", "TRAINED"), "--data DIR"),
+        (("sample", "IMAGES", "--out", "x"), "parameters.json"),
+        (("import-checkpoint", "nosuch.pt", "--params", "celeba_256", "--out", "x"), "nosuch.pt"),
+        (("score", "TRAINED", "nosuch.png", "--likelihood", "best"), "exact or authors"),
+    ],
+)
+def test_mistakes_are_explained(arguments, message, images, params, trained, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    places = {"PARAMS": str(params), "IMAGES": str(images), "TRAINED": str(trained)}
+    assert message in refused(capsys, *(places.get(argument, argument) for argument in arguments))
+    assert not (tmp_path / "x").exists()
+
+
+def test_usage_errors_end_with_2():
+    for arguments in (["train"], ["nosuch"], ["sample", "run", "--out", "x", "-n", "0"]):
+        process = subprocess.run(
+            [sys.executable, "-c", "from pixelpyramids.cli import main; main()", *arguments], capture_output=True
+        )
+        assert process.returncode == 2 and b"Traceback" not in process.stderr
+
+
+def test_interrupting_saves_and_ends_with_130(images, params, tmp_path):
+    command = [sys.executable, "-u", "-c", "from pixelpyramids.cli import main; main()"]
+    arguments = ["train", params, "--data", images, "--out", tmp_path / "run", "--minutes", 5, "--device", "cpu"]
+    process = subprocess.Popen(
+        [*command, *map(str, arguments)], stderr=subprocess.PIPE, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"}
+    )
+    seen = ""
+    for line in process.stderr:
+        seen += line
+        if line.startswith("step"):
+            process.send_signal(signal.SIGINT)
+            break
+    seen += process.stderr.read()
+    assert process.wait() == 130, seen
+    assert "the same command goes on" in seen
+    assert checkpoint.read_tensors(checkpoint.training_file(tmp_path / "run", 0))[1]["step"] >= 1
+
+
+def test_main_trains_evaluates_and_samples(images, tmp_path):
+    """`main.py` with the authors' flags, in their folders."""
+    params = tmp_path / "celeba_256.json"
+    params.write_text(json.dumps({"params": KEYS | {"data_root": str(images)}}))
+
+    def main(*arguments):
+        return subprocess.run(
+            [sys.executable, str(ROOT / "main.py"), "--params_file", str(params), *arguments],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+        )
+
+    missing = main("--gen_samples")
+    assert missing.returncode == 2 and "ckpts/tiny_4_8" in missing.stderr
+    assert main("--steps", "2", "--device", "cpu").returncode == 0
+    assert (tmp_path / "ckpts" / "tiny_4_8" / "parameters.json").exists()
+    for _ in range(2):
+        sampled = main("--gen_samples", "--num_samples", "3", "--sampling_batch_size", "2")
+        assert sampled.returncode == 0, sampled.stderr
+    assert sorted(p.name for p in (tmp_path / "samples" / "tiny_4_8").iterdir()) == [f"000{i}.png" for i in range(3)]
+    evaluated = main("--evaluate", "--data_root", str(images))
+    assert evaluated.returncode == 0 and "bits/dim on 2 test images" in evaluated.stdout
+
+
+def test_the_readme_names_commands_and_options_that_exist():
+    commands = typer.main.get_command(cli.app).commands
+    lines = re.findall(r"^pixelpyramids (.+?)(?:\s+#.*)?$", (ROOT / "README.md").read_text(), re.M)
+    assert len(lines) >= 6
+    for line in lines:
+        name, *arguments = shlex.split(line)
+        options = {option for parameter in commands[name].params for option in parameter.opts}
+        assert {argument for argument in arguments if argument.startswith("-")} <= options, line

@@ -1,0 +1,451 @@
+"""One walk: what is scored in parallel is what is sampled slice by slice, and together it is a distribution."""
+
+import itertools
+from functools import cache
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import scipy.stats
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pixelpyramids.errors import DataError
+from pixelpyramids.model import PixelPyramid, decompose
+from pixelpyramids.networks.pixel_cnn import PixelCNN
+from pixelpyramids.parameters import parse_parameters
+from pixelpyramids.pyramid import pad_coarse, split
+from pixelpyramids.walk import walk
+
+NORMS = ("channel", "group", "batch")
+RESIDUALS = ("centred", "value", 0)
+SIZES = [(1, 1), (1, 5), (6, 1), (3, 4), (7, 5), (9, 13)]
+
+
+def tiny(dtype=torch.float64, **changed):
+    """A small model with random weights everywhere, so that every dependency that the architecture has is there."""
+    small = {
+        "dataset_name": "tiny",
+        "batch_size": 1,
+        "L": 4,
+        "C": 8,
+        "n_bits": 3,
+        "n_squeeze": [1, 2, 1, 0],
+        "n_channels": 8,
+        "n_res_layers": 1,
+        "condition_channels": 8,
+        "lstm_channels": 8,
+    }
+    keys = small | changed
+    channels = keys.get("image_channels", 3)
+    keys.setdefault("n_classes", keys["L"] * [2 * (1 + 2 * channels + channels * (channels - 1) // 2)])
+    model = PixelPyramid(parse_parameters(keys, "tiny"))
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight.add_(0.1 * torch.randn(weight.shape, generator=generator))
+        for name, statistic in model.named_buffers():
+            if name.endswith(("running_mean", "running_var")):
+                statistic.add_(0.3 * torch.rand(statistic.shape, generator=generator))
+    return model.to(dtype)
+
+
+def random_images(model, batch, height, width, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    shape = (batch, model.config.image_channels, height, width)
+    return torch.randint(0, model.config.n_values, shape, generator=generator)
+
+
+def stepwise(model, images):
+    """The images again, and their nats (batch, levels), from the true values given slice by slice."""
+    stages = walk(*images.shape[-2:], model.config.squeezes)
+    pairs = decompose(images, stages)
+    nats = torch.zeros(len(images), len(stages), dtype=torch.float64)
+
+    def choose(stage, slice_, outputs, offset):
+        fine, coarse = pairs[stage.index]
+        padded = None if coarse is None else pad_coarse(coarse, fine.shape[-2:])
+        network = model.stages[stage.index]
+        values = network.code(fine, padded)[(..., *slice_.sites)]
+        nats[:, stage.index] -= network.log_prob(outputs.double(), values, offset).sum(dim=(1, 2))
+        return values
+
+    return model.follow(stages, None, len(images), choose), nats
+
+
+def collected(model, n, height, width, seed):
+    """Samples, and their nats as collected while they were drawn."""
+    nats = torch.zeros(n, model.config.L, dtype=torch.float64)
+    sampler = model.sampler(n, seed)
+
+    def choose(stage, slice_, outputs, offset):
+        values = sampler(stage, slice_, outputs, offset)
+        scores = model.stages[stage.index].log_prob(outputs.double(), values, offset)
+        nats[:, stage.index] -= scores.sum(dim=(1, 2))
+        return values
+
+    return model.follow(walk(height, width, model.config.squeezes), None, n, choose), nats
+
+
+VARIANTS = [
+    *({"norm": norm, "residual": residual} for norm in NORMS for residual in RESIDUALS),
+    *({"n_squeeze": 3 * [squeeze]} for squeeze in (0, 1, 2)),
+    {"n_layers": [1, 3, 2]},
+    {"image_channels": 1, "n_bits": 1},
+    {"image_channels": 2, "n_bits": 8, "residual": "value"},
+    {"image_channels": 4, "n_bits": 16, "n_res_layers": 2},
+    {"likelihood": "authors", "norm": "batch", "residual": 5},
+    {"L": 1},
+    {"L": 6, "n_squeeze": 5 * [1]},
+]
+
+
+# Parallel and stepwise
+
+
+@pytest.mark.parametrize("variant", VARIANTS, ids=str)
+@pytest.mark.parametrize("dtype, tolerance", [(torch.float32, 1e-6), (torch.float64, 1e-10)])
+def test_scoring_all_at_once_equals_scoring_slice_by_slice(variant, dtype, tolerance):
+    model = tiny(dtype, **variant)
+    for height, width in SIZES if model.config.L > 1 else SIZES[:4]:
+        images = random_images(model, 2, height, width)
+        rate = model.rate(images)
+        again, nats = stepwise(model, images)
+        assert torch.equal(again, images)
+        assert rate.nats.dtype == torch.float64
+        # the authors' clamp turns the last bit of a float32 sigmoid into tenths of a nat
+        loose = 1e-3 if model.config.likelihood == "authors" else tolerance
+        torch.testing.assert_close(nats, rate.nats, rtol=loose, atol=loose)
+
+
+@given(height=st.integers(1, 12), width=st.integers(1, 12), seed=st.integers(0, 999))
+@settings(max_examples=15, deadline=None)
+def test_any_size_is_scored_alike_both_ways(height, width, seed):
+    model = any_size_model()
+    images = random_images(model, 1, height, width, seed)
+    again, nats = stepwise(model, images)
+    assert torch.equal(again, images)
+    torch.testing.assert_close(nats, model.rate(images).nats, rtol=1e-10, atol=1e-10)
+
+
+@cache
+def any_size_model():
+    return tiny(L=5, n_squeeze=[2, 1, 0, 2], residual="value")
+
+
+@pytest.mark.parametrize("variant", VARIANTS, ids=str)
+def test_what_is_collected_while_sampling_is_the_rate_of_the_sample(variant):
+    model = tiny(**variant)
+    for height, width in [(1, 1), (3, 5), (8, 6)]:
+        samples, nats = collected(model, 2, height, width, seed=4)
+        assert torch.equal(samples, model.sample(2, height, width, seed=4))
+        loose = 1e-3 if model.config.likelihood == "authors" else 1e-10
+        torch.testing.assert_close(nats, model.rate(samples).nats, rtol=loose, atol=loose)
+
+
+# A distribution over images
+
+
+@pytest.mark.parametrize("size", [(2, 2), (2, 3), (3, 2), (1, 4)])
+@pytest.mark.parametrize("levels", [2, 3])
+@pytest.mark.parametrize("variant", [*VARIANTS[:9], {"n_squeeze": [0, 0]}, {"n_squeeze": [2, 1]}], ids=str)
+def test_the_probabilities_of_all_images_sum_to_one(variant, levels, size):
+    model = tiny(image_channels=1, n_bits=1, L=levels, **variant)
+    count = size[0] * size[1]
+    images = torch.tensor(list(itertools.product((0, 1), repeat=count))).reshape(-1, 1, *size)
+    probabilities = torch.exp(-model.rate(images).total_nats)
+    assert probabilities.std() > 1e-4
+    assert probabilities.sum().item() == pytest.approx(1, abs=1e-6)
+
+
+def test_the_probabilities_of_all_images_of_two_bits_and_of_colours_sum_to_one():
+    two_bits = torch.tensor(list(itertools.product(range(4), repeat=4))).reshape(-1, 1, 2, 2)
+    colours = torch.tensor(list(itertools.product(range(2), repeat=9))).reshape(-1, 3, 3, 1)
+    for residual in RESIDUALS:
+        grey = tiny(image_channels=1, n_bits=2, L=3, residual=residual)
+        assert torch.exp(-grey.rate(two_bits).total_nats).sum().item() == pytest.approx(1, abs=1e-6)
+        coloured = tiny(image_channels=3, n_bits=1, L=2, residual=residual)
+        assert torch.exp(-coloured.rate(colours).total_nats).sum().item() == pytest.approx(1, abs=1e-6)
+
+
+def test_samples_are_as_frequent_as_their_probabilities_say():
+    model = tiny(image_channels=1, n_bits=1, L=3)
+    images = torch.tensor(list(itertools.product((0, 1), repeat=4))).reshape(-1, 1, 2, 2)
+    expected = torch.exp(-model.rate(images).total_nats).numpy()
+    samples = model.sample(2000, 2, 2, seed=1).flatten(1)
+    counts = np.bincount((samples * torch.tensor([8, 4, 2, 1])).sum(1), minlength=16)
+    assert scipy.stats.chisquare(counts, 2000 * expected / expected.sum()).pvalue > 1e-4
+
+
+# Completing
+
+
+def coarse_images(image):
+    """Every image on the way down to one pixel, finest first, the image itself not among them."""
+    rest, level = image, 0
+    while True:
+        axis = -2 if level % 2 == 0 else -1
+        if rest.shape[axis] > 1:
+            rest = split(rest, axis)[1]
+            yield level, rest
+        level += 1
+        if rest.shape[-1] == rest.shape[-2] == 1:
+            return
+
+
+@pytest.mark.parametrize("size", [(8, 8), (7, 9), (1, 6), (5, 1), (2, 1)])
+@pytest.mark.parametrize("residual", RESIDUALS)
+def test_a_completed_image_holds_the_coarse_one_to_the_integer(residual, size):
+    model = tiny(L=5, n_squeeze=[1, 2, 0, 1], residual=residual)
+    image = random_images(model, 2, *size)
+    depths = [(level, coarse) for level, coarse in coarse_images(image) if level < 4]
+    assert depths
+    for level, coarse in depths:
+        completed = model.complete(coarse, *size, seed=7)
+        assert completed.shape == image.shape and completed.dtype == torch.long
+        assert completed.min() >= 0 and completed.max() < 8
+        again = dict(coarse_images(completed))
+        assert torch.equal(again[level], coarse)
+        assert torch.equal(completed, model.complete(coarse, *size, seed=7))
+    smallest = depths[-1][1]
+    assert size == (2, 1) or any(
+        not torch.equal(model.complete(smallest, *size, seed=s), completed) for s in range(8, 12)
+    )
+
+
+def test_completing_in_parts_gives_the_same_images():
+    model = tiny()
+    coarse = random_images(model, 4, 4, 5)
+    whole = model.complete(coarse, 8, 5, seed=2)
+    assert torch.equal(torch.cat([model.complete(coarse[:3], 8, 5, 2), model.complete(coarse[3:], 8, 5, 2, 3)]), whole)
+
+
+@pytest.mark.parametrize("height, width", [(8, 8), (4, 4), (4, 8), (10, 9), (0, 8), (8, -1), (1, 1)])
+def test_a_coarse_image_that_no_level_has_is_refused(height, width):
+    model = tiny()
+    with pytest.raises(DataError, match=rf"the coarse image of a {height} x {width} image \(.*\), got 4 x 7"):
+        model.complete(random_images(model, 1, 4, 7), height, width)
+
+
+def test_the_image_itself_is_no_coarse_image_and_is_not_named_as_one():
+    model = tiny()
+    with pytest.raises(DataError, match=r"of a 8 x 8 image \(2 x 4, 4 x 4, 4 x 8\), got 8 x 8"):
+        model.complete(random_images(model, 1, 8, 8), 8, 8)
+    # its rows are not split: 1 x 8 is no coarse image of it either
+    with pytest.raises(DataError, match=r"of a 1 x 8 image \(1 x 4\), got 1 x 8"):
+        model.complete(random_images(model, 1, 1, 8), 1, 8)
+
+
+# What is refused
+
+
+@pytest.mark.parametrize("call", ["rate", "complete"])
+def test_what_is_not_an_image_of_the_model_is_refused(call):
+    model = tiny()
+    do = model.rate if call == "rate" else lambda images: model.complete(images, 8, 4)
+    for shape in [
+        (3, 4, 4),
+        (1, 1, 4, 4),
+        (1, 4, 4, 4),
+        (4, 4),
+        (0, 3, 4, 4),
+        (1, 3, 0, 4),
+        (1, 3, 4, 0),
+        (1, 1, 3, 4, 4),
+    ]:
+        with pytest.raises(DataError, match=r"shape \(batch, 3, height, width\), got \("):
+            do(torch.zeros(shape, dtype=torch.long))
+    for dtype in (torch.float32, torch.float64, torch.bfloat16, torch.bool, torch.complex64):
+        with pytest.raises(DataError, match=rf"integers in \[0, 8\), got {dtype}"):
+            do(torch.zeros(1, 3, 4, 4, dtype=dtype))
+    for value in (-1, 8, 255):
+        images = torch.zeros(1, 3, 4, 4, dtype=torch.long)
+        images[0, 1, 2, 3] = value
+        low, high = min(value, 0), max(value, 0)
+        with pytest.raises(DataError, match=rf"3-bit values in \[0, 8\), got values from {low} to {high}"):
+            do(images)
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int8, torch.int16, torch.uint16, torch.int32, torch.int64])
+def test_every_kind_of_integer_is_scored_alike(dtype):
+    model = tiny()
+    images = random_images(model, 2, 5, 6)
+    assert torch.equal(model.rate(images.to(dtype)).nats, model.rate(images).nats)
+
+
+@pytest.mark.parametrize("n, height, width", [(0, 4, 4), (1, 0, 4), (1, 4, 0), (-1, 4, 4), (1, -3, 4)])
+def test_no_sample_and_no_pixel_are_refused(n, height, width):
+    with pytest.raises(DataError, match=f"at least 1 sample of 1 x 1 pixels, got {n} of {height} x {width}"):
+        tiny().sample(n, height, width)
+
+
+# Independence of the batch
+
+
+@pytest.mark.parametrize("training", [False, True])
+@pytest.mark.parametrize("norm", NORMS)
+def test_an_images_likelihood_does_not_depend_on_its_batch_but_by_batch_statistics_in_training(norm, training):
+    model = tiny(norm=norm).train(training)
+    images = random_images(model, 3, 9, 6)
+    images[1] //= 4
+    together = model.rate(images).nats
+    alone = torch.cat([model.rate(image[None]).nats for image in images])
+    dependent = norm == "batch" and training
+    assert torch.allclose(together, alone, rtol=1e-10, atol=1e-10) != dependent
+    if norm != "batch":
+        other_mode = model.train(not training).rate(images.flip(0)).nats.flip(0)
+        torch.testing.assert_close(other_mode, together, rtol=1e-12, atol=1e-12)
+
+
+def test_an_item_of_a_batch_has_no_gradient_to_another():
+    for norm in ("channel", "group"):
+        model = tiny(norm=norm).train()
+        image = model.stages[0]
+        coarse = torch.randn(2, 3, 4, 5, dtype=torch.float64, requires_grad=True)
+        fine = torch.randn(2, 3, 4, 5, dtype=torch.float64, requires_grad=True)
+        image.network(fine, coarse)[0].square().sum().backward()
+        assert coarse.grad[0].any() and fine.grad[0].any()
+        assert not coarse.grad[1].any() and not fine.grad[1].any()
+
+
+# Real pixels only
+
+
+@given(height=st.integers(1, 20), width=st.integers(1, 20), channels=st.integers(1, 4))
+@settings(max_examples=20, deadline=None)
+def test_every_subpixel_counts_once(height, width, channels):
+    model = SimpleNamespace(config=SimpleNamespace(image_channels=channels, n_values=8))
+    pairs = decompose(random_images(model, 1, height, width), walk(height, width, [2, 2, 1, 0, 1]))
+    assert sum(fine.numel() for fine, _ in pairs.values()) == height * width * channels
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_the_dimensions_of_a_rate_are_the_images_subpixels(size):
+    model = tiny()
+    rate = model.rate(random_images(model, 2, *size))
+    assert rate.nats.shape == rate.dimensions.shape == (2, 4)
+    assert rate.dimensions.dtype == torch.int64
+    assert (rate.dimensions.sum(1) == 3 * size[0] * size[1]).all()
+    assert ((rate.nats != 0) == (rate.dimensions != 0)).all()
+    expected = rate.nats.sum(1) / (np.log(2) * 3 * size[0] * size[1])
+    np.testing.assert_allclose(rate.bits_per_dim, expected, rtol=1e-6)
+
+
+def test_chosen_levels_are_those_of_the_whole():
+    model = tiny()
+    images = random_images(model, 2, 8, 7)
+    whole = model.rate(images)
+    for levels in ([0], [2, 3], [1], []):
+        part = model.rate(images, levels)
+        for index in range(4):
+            chosen = index in levels
+            assert torch.equal(part.nats[:, index], whole.nats[:, index] * chosen)
+            assert torch.equal(part.dimensions[:, index], whole.dimensions[:, index] * chosen)
+
+
+@pytest.mark.parametrize("bits", [1, 4, 8, 12, 16])
+def test_a_new_models_first_bits_are_near_those_of_its_depth(bits):
+    for residual in RESIDUALS:
+        keys = {"n_bits": bits, "residual": residual, "n_classes": 4 * [50]}
+        model = PixelPyramid(parse_parameters(tiny().config.model_dump() | keys, "test"))
+        rate = model.rate(random_images(model, 2, 16, 16))
+        assert rate.nats.isfinite().all()
+        smooth = torch.full((1, 3, 16, 16), 2**bits // 2)
+        assert model.rate(smooth).bits_per_dim.item() < bits + 1.5
+
+
+# Causality
+
+
+@pytest.mark.parametrize("size", [(4, 4), (5, 3), (1, 4), (4, 1), (1, 1), (6, 7)])
+@pytest.mark.parametrize("n_res_layers", [1, 2])
+def test_a_pixel_sees_all_pixels_before_it_and_no_other(n_res_layers, size):
+    torch.manual_seed(0)
+    network = PixelCNN(image_channels=2, width=6, n_res_layers=n_res_layers, outputs=4).double()
+    image = torch.randn(1, 2, *size, dtype=torch.float64, requires_grad=True)
+    outputs = network(image)
+    assert outputs.shape == (1, 4, *size)
+    for position in range(size[0] * size[1]):
+        (grad,) = torch.autograd.grad(outputs.flatten(2)[..., position].square().sum(), image, retain_graph=True)
+        seen = grad.abs().sum(dim=1).flatten() > 0
+        assert not seen[position:].any()
+        if position > 0:
+            assert seen[position - 1]
+
+
+@pytest.mark.parametrize("residual", RESIDUALS)
+def test_a_later_slice_never_changes_what_was_said_of_earlier_ones(residual):
+    model = tiny(residual=residual)
+    images = random_images(model, 1, 9, 7)
+    for index, stage in ((s.index, s) for s in walk(9, 7, model.config.squeezes)):
+        fine, coarse = decompose(images, walk(9, 7, model.config.squeezes))[index]
+        before = model.stages[index](fine, coarse, torch.float64).detach()
+        for t, slice_ in enumerate(stage.slices):
+            changed = fine.clone()
+            changed[(..., *slice_.sites)] = (changed[(..., *slice_.sites)] + 3) % 8
+            after = model.stages[index](changed, coarse, torch.float64).detach()
+            for earlier in stage.slices[:t]:
+                torch.testing.assert_close(
+                    after[(..., *earlier.sites)], before[(..., *earlier.sites)], rtol=1e-12, atol=1e-12
+                )
+
+
+def test_levels_do_not_see_finer_ones():
+    model = tiny()
+    image = random_images(model, 1, 8, 8)
+    other = image.clone()
+    other[..., 0::2, :] = 7 - other[..., 0::2, :]  # the finest level's fine half
+    torch.testing.assert_close(model.rate(other).nats[:, 1:], model.rate(image).nats[:, 1:], rtol=0, atol=0)
+    assert model.rate(other).nats[0, 0] != model.rate(image).nats[0, 0]
+
+
+# Widths
+
+
+@pytest.mark.parametrize("norm", NORMS)
+@pytest.mark.parametrize("width", [1, 3, 8, 12, 20, 28, 44])
+def test_every_width_makes_a_model(width, norm):
+    model = tiny(C=width, norm=norm, L=2, n_layers=[2])
+    assert model.rate(random_images(model, 1, 4, 4)).nats.isfinite().all()
+
+
+# Seeds
+
+
+def test_samples_are_keyed_by_seed_and_number():
+    model = tiny()
+    four = model.sample(4, 6, 5, seed=3)
+    assert torch.equal(model.sample(4, 6, 5, seed=3), four)
+    assert torch.equal(model.sample(2, 6, 5, seed=3, first=2), four[2:])
+    assert torch.equal(model.sample(1, 6, 5, seed=3, first=1), four[1:2])
+    assert not torch.equal(model.sample(4, 6, 5, seed=4), four)
+    assert len({tuple(image.flatten().tolist()) for image in four}) == 4
+
+
+def test_sampling_and_making_models_leave_the_global_generator_alone():
+    torch.manual_seed(11)
+    state = torch.get_rng_state()
+    tiny().sample(1, 4, 4, seed=3)
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+@pytest.mark.parametrize("levels, size", [(1, (4, 4)), (2, (8, 4)), (3, (8, 8)), (4, (16, 8))])
+def test_by_default_samples_have_the_size_that_the_parameters_say(levels, size):
+    model = tiny(L=levels, lstm_channels=8)
+    assert model.sample(1).shape == (1, 3, *size)
+    assert model.sample(1, height=2).shape == (1, 3, 2, size[1])
+
+
+def test_weights_are_keyed_by_seed_and_stage():
+    config = tiny().config
+    one, again, other = PixelPyramid(config, seed=1), PixelPyramid(config, seed=1), PixelPyramid(config, seed=2)
+    for key, weight in one.state_dict().items():
+        assert torch.equal(again.state_dict()[key], weight)
+    first = {index: stage.network.unet.stem.conv1.weight for index, stage in enumerate(one.stages[:-1])}
+    assert not torch.equal(first[0], first[1])
+    assert not torch.equal(other.stages[0].network.unet.stem.conv1.weight, first[0])
+    # a stage's start does not depend on how many there are
+    fewer = PixelPyramid(tiny(L=3).config, seed=1)
+    assert torch.equal(fewer.stages[0].network.unet.stem.conv1.weight, first[0])
+    assert not one.training
