@@ -169,7 +169,9 @@ def _described(stages: list[dict[str, Tensor]], parameters: Parameters, source: 
         raise CheckpointError(f"{source}: expected the weights of the authors' release, {error} is missing") from error
     shift = 128 % parameters.n_values if parameters.dataset_name == "celeba_256" else 0
     try:
-        return parse_parameters(keys | {"norm": "batch", "residual": shift, "likelihood": "authors"}, source)
+        return parse_parameters(
+            keys | {"norm": "batch", "residual": shift, "residual_unit": "range", "likelihood": "authors"}, source
+        )
     except ParameterError as error:
         raise CheckpointError(f"{error}; do the parameters belong to this checkpoint?") from error
 

@@ -1,16 +1,18 @@
 """The discretised logistic mixture over an image's values, channel by channel, and its exact samples.
 
 K components; component k gives channel c of a position a logistic distribution, integrated over the unit cell of the
-value v in {0, …, n-1}; the lowest and the highest value take the tails. With d = v - offset (in values), h = (n - 1)/2,
+value v in {0, …, n-1}; the lowest and the highest value take the tails. With d = v - offset (in values), h = (n - 1)/2
+and a unit of u values (h, or less where differences are small),
 
-    mean_c = h m_c + sum over channels j before c of tanh(t_cj) d_j
+    mean_c = u m_c + sum over channels j before c of tanh(t_cj) d_j
     p(v)   = sigma(a) - sigma(b),   a, b = (d - mean ± 1/2) / scale
     log p  = log sigma(a) + log sigma(-b) + log(-expm1(-(a - b)))
 
 (PixelCNN++, Salimans et al. 2017; the last line is exact and stable for every a > b, so there is no floor on p.)
 Channels add up within a component, and the mixture is taken over them jointly. A network's outputs are, in this order,
 K mixture logits, K C means m, K C log-scales (of [-1, 1] units: log(scale / h)), K C(C-1)/2 coefficients t, with the
-channel (pair) running fastest. Without an offset, d is measured from the middle of the range, and d / h is [-1, 1].
+channel (pair) running fastest. Without an offset, d is measured from the middle of the range; then u = h makes d / u
+the [-1, 1] units of the paper's code.
 """
 
 import math
@@ -34,15 +36,16 @@ def log_prob(
     values: Int[Tensor, "batch channels height width"],
     n_values: int,
     offset: Int[Tensor, "batch channels height width"] | None = None,
+    unit: float | None = None,
 ) -> Float[Tensor, "batch height width"]:
     """Log-probability, in nats, of the values in [0, n_values) of each position; in the precision of `outputs`.
 
-    Log-scales are bounded to [log 0.1 value, log 20 ranges], so that it is finite at every depth.
+    `unit` is what a mean of 1 is, in values; half the range by default. Log-scales are bounded to [log 0.1 value, log 20 ranges], so that it is finite at every depth.
     """
     half = (n_values - 1) / 2
     logits, means, log_scales, coefficients = _unpack(outputs, values.shape[1])
     difference = (values - (half if offset is None else offset)).to(outputs.dtype)
-    means = _conditioned(means * half, torch.tanh(coefficients), difference)
+    means = _conditioned(means * (unit or half), torch.tanh(coefficients), difference)
     inverse_scales = torch.exp(-_bounded(log_scales, n_values))
     centred = (difference.unsqueeze(1) - means) * inverse_scales
     lowest, highest = (values == 0).unsqueeze(1), (values == n_values - 1).unsqueeze(1)
@@ -81,6 +84,7 @@ def sample(
     uniforms: Float[Tensor, "batch channels_and_one height width"],
     n_values: int,
     offset: Int[Tensor, "batch channels height width"] | None = None,
+    unit: float | None = None,
 ) -> Int[Tensor, "batch channels height width"]:
     """Exact sample of the values, distributed as `log_prob` says, from float64 uniforms in [0, 1), 1 + C a position.
 
@@ -99,7 +103,7 @@ def sample(
 
     noise = torch.logit(uniforms[:, 1:].clamp(min=torch.finfo(torch.float64).tiny))
     noise = noise * torch.exp(_bounded(chosen(log_scales), n_values))
-    mean, weight = chosen(means) * half, torch.tanh(chosen(coefficients))
+    mean, weight = chosen(means) * (unit or half), torch.tanh(chosen(coefficients))
     origin = torch.full_like(mean, half) if offset is None else offset.double()
     values: list[Tensor] = []
     differences: list[Tensor] = []
@@ -113,7 +117,9 @@ def sample(
     return torch.stack(values, dim=1).long()
 
 
-def starting_bias(components: int, channels: int, n_values: int, spread: bool) -> Float[Tensor, " outputs"]:
+def starting_bias(
+    components: int, channels: int, n_values: int, spread: bool, unit: float | None = None
+) -> Float[Tensor, " outputs"]:
     """Outputs of an untrained network: scales from a value to the whole range, the colours coupled.
 
     `spread` places the means across the range (for values); else all lie near the middle (for residuals), apart by a
@@ -125,7 +131,7 @@ def starting_bias(components: int, channels: int, n_values: int, spread: bool) -
         means, log_scales = 0.8 * place, torch.full((components,), math.log(0.25))
     else:
         scales = torch.logspace(0, math.log10(max(n_values / 8, 1.0)), components) / half
-        means, log_scales = place * scales / 2, scales.log()
+        means, log_scales = place * scales / 2 * half / (unit or half), scales.log()
     coefficients = [math.atanh(0.8) if later - before == 1 else 0.0 for before, later in _pairs(channels)]
     return torch.cat(
         [

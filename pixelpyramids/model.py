@@ -29,7 +29,8 @@ class StageModel(nn.Module):
     """The probability of one stage: a network, and what its mixture is over.
 
     A level codes the residual to `coarse` modulo n, or (`residual: "value"`) the value itself in a mixture whose means
-    are offset by `coarse`; the coarsest stage codes its values.
+    are offset by `coarse`; the coarsest stage codes its values. What the network sees of residuals, and says of their
+    means, is in units of n / 32 values (`residual_unit: "fine"`: most are small), or of half the range (the authors').
     """
 
     def __init__(self, parameters: Parameters, index: int) -> None:
@@ -38,6 +39,8 @@ class StageModel(nn.Module):
         self.channels = parameters.image_channels
         self.likelihood = parameters.likelihood
         outputs = parameters.outputs(index)
+        self.middle = (self.n_values - 1) / 2
+        self.unit = self.middle
         self.shift: int | None = None
         self.network: LevelNetwork | CoarsestNetwork
         if index == parameters.L - 1:
@@ -49,6 +52,8 @@ class StageModel(nn.Module):
             )
         else:
             residual = parameters.residual
+            if parameters.residual_unit == "fine":
+                self.unit = self.n_values / 32
             self.shift = self.n_values // 2 if residual == "centred" else None if residual == "value" else residual
             self.network = LevelNetwork(
                 image_channels=self.channels,
@@ -60,7 +65,7 @@ class StageModel(nn.Module):
                 n_squeeze=parameters.n_squeeze[index],
                 norm=parameters.norm,
             )
-        _start(self.network.head, self.channels, self.n_values, spread=index == parameters.L - 1)
+        self._start(spread=index == parameters.L - 1)
 
     def forward(
         self,
@@ -79,7 +84,11 @@ class StageModel(nn.Module):
         """Log-probability of coded values at each position, by the likelihood of the parameters."""
         if self.likelihood == "authors":
             return likelihood.clamped_log_prob(outputs, values, self.n_values)
-        return likelihood.log_prob(outputs, values, self.n_values, offset)
+        return likelihood.log_prob(outputs, values, self.n_values, offset, self.unit)
+
+    def sample(self, outputs: Tensor, uniforms: Tensor, offset: Tensor | None) -> Tensor:
+        """Coded values drawn from the mixture, by uniforms (batch, 1 + channels, height, width)."""
+        return likelihood.sample(outputs, uniforms, self.n_values, offset, self.unit)
 
     @torch.no_grad()
     def follow(self, stage: Stage, coarse: Tensor | None, batch: int, choose: Choose) -> Tensor:
@@ -121,16 +130,25 @@ class StageModel(nn.Module):
         return coarse if self.shift is None else None
 
     def _feed(self, values: Tensor, coarse: Tensor | None) -> Tensor:
-        """What the network sees of coded values: [-1, 1] units, or their difference to an offset in these."""
-        if coarse is None or self.shift is not None:
-            return self._units(values)
-        return self._scaled(values - coarse)
+        """What the network sees of coded values: their difference to the offset, or to the middle of the range."""
+        offset = self._offset(coarse)
+        return self._float(values - (self.middle if offset is None else offset)) / self.unit
 
     def _units(self, values: Tensor) -> Tensor:
-        return self._scaled(values) - 1
+        """Values in [-1, 1]."""
+        return self._float(values - self.middle) / self.middle
 
-    def _scaled(self, values: Tensor) -> Tensor:
-        return values.to(self.network.head.weight.dtype) * 2 / (self.n_values - 1)
+    def _float(self, values: Tensor) -> Tensor:
+        return values.to(self.network.head.weight.dtype)
+
+    @torch.no_grad()
+    def _start(self, spread: bool) -> None:
+        """Begin at a sensible mixture: the last layer near zero, its bias the mixture's start."""
+        head = self.network.head
+        assert head.bias is not None
+        head.weight.mul_(0.1)
+        components = head.bias.shape[0] // likelihood.outputs_per_component(self.channels)
+        head.bias.copy_(likelihood.starting_bias(components, self.channels, self.n_values, spread, self.unit))
 
 
 class PixelPyramid(nn.Module):
@@ -234,7 +252,7 @@ class PixelPyramid(nn.Module):
         def choose(stage: Stage, slice_: Slice, outputs: Tensor, offset: Tensor | None) -> Tensor:
             shape = (uniforms_per_site, *outputs.shape[-2:])
             uniforms = torch.stack([torch.rand(shape, dtype=torch.float64, generator=g) for g in generators])
-            return likelihood.sample(outputs, uniforms.to(outputs.device), self.config.n_values, offset)
+            return self._stage(stage).sample(outputs, uniforms.to(outputs.device), offset)
 
         return choose
 
@@ -277,13 +295,3 @@ def decompose(images: Tensor, stages: Sequence[Stage]) -> dict[int, tuple[Tensor
 def _key(seed: int, index: int) -> int:
     """A seed of its own for each index."""
     return int(np.random.SeedSequence([seed, index]).generate_state(1)[0])
-
-
-@torch.no_grad()
-def _start(head: nn.Conv2d, channels: int, n_values: int, spread: bool) -> None:
-    """Begin at a sensible mixture: the last layer near zero, its bias the mixture's start."""
-    head.weight.mul_(0.1)
-    bias = head.bias
-    assert bias is not None
-    components = bias.shape[0] // likelihood.outputs_per_component(channels)
-    bias.copy_(likelihood.starting_bias(components, channels, n_values, spread))

@@ -43,6 +43,7 @@ class Parameters(BaseModel):
     image_channels: Annotated[int, Field(ge=1, le=4)] = 3
     norm: Literal["channel", "group", "batch"] = "channel"
     residual: Literal["centred", "value"] | Annotated[int, Field(ge=0)] = "centred"
+    residual_unit: Literal["fine", "range"] = "fine"
     likelihood: Literal["exact", "authors"] = "exact"
 
     epochs: Positive = 100
@@ -65,8 +66,8 @@ class Parameters(BaseModel):
                     f"n_classes: expected multiples of {per_component} for {self.image_channels} image channels, "
                     f"got {self.outputs(stage)} for stage {stage}"
                 )
-        if self.likelihood == "authors" and self.residual == "value":
-            raise ValueError('likelihood "authors" is defined for residuals only, got residual "value"')
+        if self.likelihood == "authors" and (self.residual == "value" or self.residual_unit != "range"):
+            raise ValueError('likelihood "authors" is defined for residuals in units of the range only')
         return self
 
     @property

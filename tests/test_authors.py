@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 from test_vectors import VECTORS, seeded_weights
 
-from pixelpyramids.authors import convert, read_checkpoint
+from pixelpyramids.authors import calibrate, convert, read_checkpoint
 from pixelpyramids.errors import CheckpointError
 from pixelpyramids.parameters import parse_parameters
 
@@ -322,6 +322,28 @@ def test_damage_anywhere_in_the_pickle_is_refused_or_harmless(whole, tmp_path):
             read_checkpoint(tmp_path / "a.pt", parameters)
         except CheckpointError as error:
             assert str(error).startswith(f"{tmp_path / 'a.pt'}: ")
+
+
+def test_calibrated_statistics_are_the_means_of_those_of_the_batches():
+    stages, parameters = checkpoint(8)
+    model = convert(stages, parameters, "test").model
+    generator = torch.Generator().manual_seed(0)
+    batches = [torch.randint(0, 256, (3, 3, 8, 8), generator=generator) for _ in range(4)]
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    calibrated = calibrate(model, batches)
+    assert not calibrated.training
+    assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
+    assert all(torch.equal(a, b) for a, b in zip(calibrated.parameters(), model.parameters(), strict=True))
+    unet = model.stages[0].network.unet
+    means, variances = [], []
+    for batch in batches:
+        coarse = batch[..., 1::2, :].float() * 2 / 255 - 1
+        maps = unet.stem.conv1(coarse).transpose(0, 1).flatten(1)
+        means.append(maps.mean(1))
+        variances.append(maps.var(1))
+    found = calibrated.stages[0].network.unet.stem.norm1
+    torch.testing.assert_close(found.running_mean, torch.stack(means).mean(0), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(found.running_var, torch.stack(variances).mean(0), rtol=1e-4, atol=1e-5)
 
 
 def test_a_missing_file_and_a_folder_are_named(whole, tmp_path):

@@ -29,6 +29,7 @@ def parameters(**changed):
         "n_res_layers": 1,
         "condition_channels": 8,
         "lstm_channels": 8,
+        "residual_unit": "range",
     }
     return parse_parameters(small | changed, "test")
 
@@ -80,7 +81,7 @@ def test_the_likelihood_can_be_chosen(run):
 
 def test_a_likelihood_that_the_residual_excludes_is_a_parameter_error(tmp_path):
     runs.save(PixelPyramid(parameters(residual="value")), tmp_path / "run")
-    with pytest.raises(ParameterError, match='likelihood "authors" is defined for residuals only'):
+    with pytest.raises(ParameterError, match='likelihood "authors" is defined for residuals'):
         runs.load(tmp_path / "run", likelihood="authors")
 
 

@@ -29,14 +29,14 @@ def every_value(n_values, channels):
     return joint.T.reshape(1, channels, 1, -1)
 
 
-def probabilities(outputs, n_values, channels, offset=None):
+def probabilities(outputs, n_values, channels, offset=None, unit=None):
     """Those of all values of each position: (positions, n_values**channels); offset (channels, positions)."""
     values = every_value(n_values, channels)
     count, found = values.shape[-1], []
     for position in range(outputs.shape[-1]):
         here = outputs[..., position : position + 1].expand(-1, -1, -1, count)
         known = None if offset is None else offset[None, :, None, position, None].expand(-1, -1, -1, count)
-        found.append(log_prob(here, values, n_values, known).flatten().exp())
+        found.append(log_prob(here, values, n_values, known, unit).flatten().exp())
     return torch.stack(found)
 
 
@@ -57,8 +57,9 @@ def test_the_probabilities_of_all_values_sum_to_one(bits, channels, scale, with_
     for components, seed in ((1, 0), (3, 1), (10, 2)):
         outputs = random_outputs(components, channels, 6, scale, seed)
         offset = random_offset(2**bits, channels, 6, seed) if with_offset else None
-        total = probabilities(outputs, 2**bits, channels, offset).sum(1)
-        np.testing.assert_allclose(total, 1, rtol=0, atol=1e-6)
+        for unit in (None, 2**bits / 32):
+            total = probabilities(outputs, 2**bits, channels, offset, unit).sum(1)
+            np.testing.assert_allclose(total, 1, rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize("with_offset", [False, True])
@@ -85,15 +86,17 @@ def test_any_outputs_give_a_distribution(bits, outputs, offset):
 # By hand
 
 
+@pytest.mark.parametrize("unit", [None, 1.0, 0.3])
 @pytest.mark.parametrize("with_offset", [False, True])
 @pytest.mark.parametrize("bits", [1, 3, 8])
-def test_one_component_is_the_logistic_integrated_over_the_cell(bits, with_offset):
+def test_one_component_is_the_logistic_integrated_over_the_cell(bits, with_offset, unit):
     n, half = 2**bits, (2**bits - 1) / 2
     outputs = random_outputs(1, 1, 20, 1.0)
     offset = random_offset(n, 1, 20) if with_offset else None
-    found = probabilities(outputs, n, 1, offset)
+    found = probabilities(outputs, n, 1, offset, unit)
     for position, (_, mean, log_scale) in enumerate(outputs[0, :, 0].T.numpy()):
-        centre = half * (1 + mean) if offset is None else offset[0, position].item() + half * mean
+        origin = half if offset is None else offset[0, position].item()
+        centre = origin + (half if unit is None else unit) * mean
         scale = np.clip(half * np.exp(log_scale), 0.1, 20 * n)
         borders = np.concatenate([[-np.inf], np.arange(n - 1) + 0.5, [np.inf]])
         expected = np.diff(scipy.stats.logistic.cdf(borders, centre, scale))
@@ -112,7 +115,7 @@ def test_far_tails_are_exact_where_differences_of_sigmoids_vanish():
     assert found[0] == pytest.approx(-10 * 127, rel=1e-9)
 
 
-def mixture_by_hand(outputs, values, n_values, offset=None):
+def mixture_by_hand(outputs, values, n_values, offset=None, unit=None):
     """Log-probability of one position's values, from outputs (K per component,), plainly; NumPy, float64."""
     channels, half = len(values), (n_values - 1) / 2
     pairs = channels * (channels - 1) // 2
@@ -125,7 +128,7 @@ def mixture_by_hand(outputs, values, n_values, offset=None):
     for k in range(components):
         product, pair = weights[k], 0
         for c in range(channels):
-            centre = origin[c] + half * means[k * channels + c]
+            centre = origin[c] + (half if unit is None else unit) * means[k * channels + c]
             for j in range(c):
                 centre += np.tanh(coefficients[k * pairs + pair]) * (values[j] - origin[j])
                 pair += 1
@@ -137,19 +140,20 @@ def mixture_by_hand(outputs, values, n_values, offset=None):
     return np.log(total)
 
 
+@pytest.mark.parametrize("unit", [None, 1.0])
 @pytest.mark.parametrize("with_offset", [False, True])
 @pytest.mark.parametrize("components", [1, 3])
 @pytest.mark.parametrize("channels", [1, 2, 3, 4])
-def test_mixtures_of_several_channels_by_hand(channels, components, with_offset):
+def test_mixtures_of_several_channels_by_hand(channels, components, with_offset, unit):
     outputs = random_outputs(components, channels, 30, 0.7)
     values = random_offset(32, channels, 30, 5)
     values[:, :2], values[:, 2:4] = 0, 31
     offset = random_offset(32, channels, 30, 6) if with_offset else None
     known = None if offset is None else offset[None, :, None]
-    found = log_prob(outputs, values[None, :, None], 32, known).flatten()
+    found = log_prob(outputs, values[None, :, None], 32, known, unit).flatten()
+    origins = [None] * 30 if offset is None else list(offset.T.numpy())
     expected = [
-        mixture_by_hand(outputs[0, :, 0, i].numpy(), values[:, i].numpy(), 32, None if offset is None else offset[:, i])
-        for i in range(30)
+        mixture_by_hand(outputs[0, :, 0, i].numpy(), values[:, i].numpy(), 32, origins[i], unit) for i in range(30)
     ]
     np.testing.assert_allclose(found, expected, rtol=1e-7, atol=1e-7)
 
@@ -225,12 +229,12 @@ def test_outputs_of_a_component():
 # Samples
 
 
-def samples(outputs, n_values, channels, draws, seed, offset=None):
+def samples(outputs, n_values, channels, draws, seed, offset=None, unit=None):
     """Draws of one position, as numbers of the joint value: (draws,)."""
     generator = torch.Generator().manual_seed(seed)
     uniforms = torch.rand(1, 1 + channels, 1, draws, generator=generator, dtype=torch.float64)
     known = None if offset is None else offset[None, :, None].expand(-1, -1, -1, draws)
-    values = sample(outputs.expand(-1, -1, -1, draws), uniforms, n_values, known)
+    values = sample(outputs.expand(-1, -1, -1, draws), uniforms, n_values, known, unit)
     assert values.dtype == torch.long and values.min() >= 0 and values.max() < n_values
     return sum(values[0, c, 0] * n_values ** (channels - 1 - c) for c in range(channels))
 
@@ -241,12 +245,12 @@ def samples(outputs, n_values, channels, draws, seed, offset=None):
 )
 def test_samples_follow_the_probabilities(bits, channels, components, with_offset):
     draws = 20_000
-    for seed, scale in enumerate((0.5, 1.5)):
+    for seed, (scale, unit) in enumerate([(0.5, None), (1.5, None), (1.5, 1.0)]):
         outputs = random_outputs(components, channels, 1, scale, seed)
         offset = random_offset(2**bits, channels, 1, seed) if with_offset else None
-        drawn = samples(outputs, 2**bits, channels, draws, seed, offset)
+        drawn = samples(outputs, 2**bits, channels, draws, seed, offset, unit)
         counts = np.bincount(drawn, minlength=2 ** (bits * channels))
-        expected = draws * probabilities(outputs, 2**bits, channels, offset)[0].numpy()
+        expected = draws * probabilities(outputs, 2**bits, channels, offset, unit)[0].numpy()
         # the rarest values count together, as far as it takes for five expected draws
         order = np.argsort(expected)
         pooled = np.searchsorted(np.cumsum(expected[order]), 5) + 1
@@ -300,19 +304,19 @@ def test_a_uniform_of_one_component_inverts_the_distribution():
 @pytest.mark.parametrize("channels", [1, 2, 3, 4])
 @pytest.mark.parametrize("bits", range(1, 17))
 def test_an_untrained_network_starts_at_a_mixture_near_the_uniform(bits, channels, spread):
-    for components in (1, 2, 10):
-        bias = starting_bias(components, channels, 2**bits, spread)
+    for components, unit in itertools.product((1, 2, 10), (None, 2**bits / 32)):
+        bias = starting_bias(components, channels, 2**bits, spread, unit)
         assert bias.shape == (components * outputs_per_component(channels),) and bias.isfinite().all()
         n = 2**bits
         place = torch.linspace(0, n - 1, 33).round().long()
         values = torch.stack([place] * channels)[None, :, None]
         outputs = bias.double()[None, :, None, None].expand(-1, -1, 1, 33)
-        nats = -log_prob(outputs, values, n)
+        nats = -log_prob(outputs, values, n, unit=unit)
         assert nats.isfinite().all()
-        if spread:
+        if spread and unit is None:
             assert (nats < channels * (math.log(n) + 3)).all()
         if channels == 1:
-            np.testing.assert_allclose(probabilities(outputs[..., :1], n, 1).sum(), 1, rtol=0, atol=1e-6)
+            np.testing.assert_allclose(probabilities(outputs[..., :1], n, 1, None, unit).sum(), 1, rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize("spread", [False, True])
@@ -320,6 +324,19 @@ def test_no_two_components_start_alike(spread):
     bias = starting_bias(5, 1, 256, spread)
     means_and_scales = set(zip(bias[5:10].tolist(), bias[10:15].tolist(), strict=True))
     assert len(means_and_scales) == 5
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("bits", [1, 5, 8, 16])
+def test_residuals_start_at_the_same_mixture_in_any_unit(bits, channels):
+    n = 2**bits
+    values = torch.stack([torch.linspace(0, n - 1, 33).round().long()] * channels)[None, :, None]
+    found = []
+    for unit in (None, n / 32, 1.0):
+        bias = starting_bias(5, channels, n, False, unit).double()
+        found.append(log_prob(bias[None, :, None, None].expand(-1, -1, 1, 33), values, n, unit=unit))
+    for other in found[1:]:
+        np.testing.assert_allclose(other, found[0], rtol=1e-4, atol=1e-4)
 
 
 # The likelihood of the authors' release

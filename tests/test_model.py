@@ -95,7 +95,8 @@ VARIANTS = [
     {"image_channels": 1, "n_bits": 1},
     {"image_channels": 2, "n_bits": 8, "residual": "value"},
     {"image_channels": 4, "n_bits": 16, "n_res_layers": 2},
-    {"likelihood": "authors", "norm": "batch", "residual": 5},
+    *({"residual": residual, "residual_unit": "range"} for residual in RESIDUALS),
+    {"likelihood": "authors", "norm": "batch", "residual": 5, "residual_unit": "range"},
     {"L": 1},
     {"L": 6, "n_squeeze": 5 * [1]},
 ]
@@ -149,7 +150,9 @@ def test_what_is_collected_while_sampling_is_the_rate_of_the_sample(variant):
 
 @pytest.mark.parametrize("size", [(2, 2), (2, 3), (3, 2), (1, 4)])
 @pytest.mark.parametrize("levels", [2, 3])
-@pytest.mark.parametrize("variant", [*VARIANTS[:9], {"n_squeeze": [0, 0]}, {"n_squeeze": [2, 1]}], ids=str)
+@pytest.mark.parametrize(
+    "variant", [*VARIANTS[:9], {"n_squeeze": [0, 0]}, {"n_squeeze": [2, 1]}, {"residual_unit": "range"}], ids=str
+)
 def test_the_probabilities_of_all_images_sum_to_one(variant, levels, size):
     model = tiny(image_channels=1, n_bits=1, L=levels, **variant)
     count = size[0] * size[1]
@@ -280,6 +283,22 @@ def test_no_sample_and_no_pixel_are_refused(n, height, width):
         tiny().sample(n, height, width)
 
 
+# Sizes that the lattice does not divide
+
+
+@pytest.mark.parametrize("norm", ["channel", "batch"])
+@pytest.mark.parametrize("size", [(3, 4), (5, 7), (1, 1), (4, 6)])
+@pytest.mark.parametrize("n_squeeze", [1, 2])
+def test_coarse_is_continued_by_its_last_lines_up_to_the_lattice(n_squeeze, size, norm):
+    network = tiny(n_squeeze=3 * [n_squeeze], norm=norm).stages[0].network
+    generator = torch.Generator().manual_seed(0)
+    fine, coarse = torch.randn(2, 1, 3, *size, dtype=torch.float64, generator=generator)
+    edges = [(0, 0), (0, 0), *((0, -side % 2**n_squeeze) for side in size)]
+    padded = (torch.from_numpy(np.pad(x, edges, mode=mode)) for x, mode in ((fine, "constant"), (coarse, "edge")))
+    expected = network(*padded)[..., : size[0], : size[1]]
+    torch.testing.assert_close(network(fine, coarse), expected, rtol=1e-12, atol=1e-12)
+
+
 # Independence of the batch
 
 
@@ -346,8 +365,8 @@ def test_chosen_levels_are_those_of_the_whole():
 
 @pytest.mark.parametrize("bits", [1, 4, 8, 12, 16])
 def test_a_new_models_first_bits_are_near_those_of_its_depth(bits):
-    for residual in RESIDUALS:
-        keys = {"n_bits": bits, "residual": residual, "n_classes": 4 * [50]}
+    for residual, unit in itertools.product(RESIDUALS, ("fine", "range")):
+        keys = {"n_bits": bits, "residual": residual, "residual_unit": unit, "n_classes": 4 * [50]}
         model = PixelPyramid(parse_parameters(tiny().config.model_dump() | keys, "test"))
         rate = model.rate(random_images(model, 2, 16, 16))
         assert rate.nats.isfinite().all()

@@ -174,7 +174,8 @@ FAULTS = [
     (keys(norm="layer"), r"norm: .*, got 'layer'"),
     (keys(residual="median"), r"residual.*, got 'median'"),
     (keys(residual=-1), r"residual.*, got -1"),
-    (keys(likelihood="authors", residual="value"), r'likelihood "authors" is defined for residuals only'),
+    (keys(likelihood="authors", residual="value"), r'likelihood "authors" is defined for residuals'),
+    (keys(likelihood="authors", residual_unit="fine"), r'likelihood "authors" is defined for residuals'),
     (keys(average_decay=1.0), r"average_decay: .*, got 1.0"),
     (keys(learning_rate=0), r"learning_rate: .*, got 0"),
 ]
