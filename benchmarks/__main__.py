@@ -88,9 +88,8 @@ def sampling(config: Parameters, repeat: int, n: int = 16) -> None:
 
 
 def growth(config: Parameters, sizes: list[int], repeat: int) -> None:
-    print(
-        "\n| scoring one image | s | s/megapixel | peak memory, MiB | sequential steps to sample |\n|---|---|---|---|---|"
-    )
+    print("\n| scoring one image | s | s/megapixel | peak memory, MiB | sequential steps to sample |")
+    print("|---|---|---|---|---|")
     for size in sizes:
         command = [sys.executable, "-m", "benchmarks", "--score", str(size), "--repeat", str(repeat)]
         result = subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()

@@ -42,9 +42,16 @@ def write_text(target: Path, content: str) -> None:
 
 def refuse_existing(target: Path, overwrite: bool) -> None:
     """Raise `PixelPyramidsError` where `target` exists (a folder: where it holds anything), unless `overwrite`."""
-    if overwrite or not target.exists() or (target.is_dir() and not any(target.iterdir())):
+    if overwrite or is_free(target):
         return
     raise PixelPyramidsError(f"{target} exists already; choose another name, or say --overwrite to replace it")
+
+
+def is_free(target: Path) -> bool:
+    """Whether nothing is at `target`, or a folder that holds nothing but hidden files (what a killed process left)."""
+    if target.is_dir():
+        return all(path.name.startswith(".") for path in target.iterdir())
+    return not target.exists()
 
 
 def _umask() -> int:

@@ -29,6 +29,7 @@ _WEIGHT_NORM = {
     "weight_g": "parametrizations.weight.original0",
     "weight_v": "parametrizations.weight.original1",
 }
+_DAMAGE = (OSError, RuntimeError, EOFError, ValueError, LookupError, AttributeError, TypeError, AssertionError)
 _GATED = {"c1": "conv1.conv", "c1c": "auxiliary", "c2": "conv2.conv"}
 _INPUTS = {"u_input": "u_input", "ul_input_d": "ul_input_above", "ul_input_dr": "ul_input_left"}
 
@@ -52,10 +53,12 @@ def read_checkpoint(path: str | Path, parameters: Parameters, averaged: bool = F
     except FileNotFoundError as error:
         raise CheckpointError(f"{path}: no such file") from error
     except pickle.UnpicklingError as error:
-        raise CheckpointError(
-            f"{path}: refused, for it holds more than tensors and plain values and would run code when loaded"
-        ) from error
-    except (OSError, RuntimeError, EOFError, ValueError, KeyError) as error:
+        if re.search(r"Unsupported (global|class)", str(error)):
+            raise CheckpointError(
+                f"{path}: refused, for it holds more than tensors and plain values and would run code when loaded"
+            ) from error
+        raise CheckpointError(f"{path}: expected a checkpoint written by torch.save, but it cannot be read") from error
+    except _DAMAGE as error:
         raise CheckpointError(f"{path}: expected a checkpoint written by torch.save, but it cannot be read") from error
     return convert(_stages(content, parameters.L, path, averaged), parameters, str(path))
 
@@ -106,10 +109,15 @@ def _stages(content: Any, n_stages: int, path: str | Path, averaged: bool) -> li
         raise CheckpointError(
             f"{path}: expected the state dicts of stages 0 to {n_stages - 1} (L = {n_stages}), got {len(found)} stages"
         )
+    entries = [entry for index in found for entry in content[index].items()]
+    if not all(isinstance(key, str) and isinstance(value, Tensor) and _is_plain(value) for key, value in entries):
+        raise CheckpointError(f"{path}: expected state dicts of names and dense real tensors")
     stages = [{key.removeprefix("module."): value for key, value in content[index].items()} for index in found]
-    if not all(isinstance(value, Tensor) for stage in stages for value in stage.values()):
-        raise CheckpointError(f"{path}: expected tensors in the state dicts")
     return _averaged(stages, content.get("optim"), path) if averaged else stages
+
+
+def _is_plain(value: Tensor) -> bool:
+    return value.layout == torch.strided and not value.is_complex() and not value.is_quantized
 
 
 def _averaged(stages: list[dict[str, Tensor]], optimiser: Any, path: str | Path) -> list[dict[str, Tensor]]:
@@ -166,7 +174,9 @@ def _described(stages: list[dict[str, Tensor]], parameters: Parameters, source: 
                 ),
             }
     except (KeyError, ValueError, IndexError) as error:
-        raise CheckpointError(f"{source}: expected the weights of the authors' release, {error} is missing") from error
+        raise CheckpointError(
+            f"{source}: expected the weights of the authors' release, but they do not tell the model's sizes ({error})"
+        ) from error
     shift = 128 % parameters.n_values if parameters.dataset_name == "celeba_256" else 0
     try:
         return parse_parameters(
@@ -185,11 +195,24 @@ def _translated(state: dict[str, Tensor], squeeze: int | None) -> tuple[dict[str
         name = _coarsest_name(key, n_down // 2) if squeeze is None else _level_name(key, squeeze)
         if name is None:
             unused.append(key)
-        elif name in translated:
-            translated[name] = translated[name] + value  # the two biases of a ConvLSTM layer act as their sum
         else:
             translated[name] = value
+    for layer in {name.rsplit(".", 2)[0] for name in translated if name.endswith((".input.bias", ".hidden.bias"))}:
+        _join_biases(translated, layer)
     return translated, unused
+
+
+def _join_biases(translated: dict[str, Tensor], layer: str) -> None:
+    """The two biases of a ConvLSTM layer act as their sum; without one of them the layer has none."""
+    ours, theirs = translated.pop(f"{layer}.input.bias", None), translated.pop(f"{layer}.hidden.bias", None)
+    if ours is None or theirs is None:
+        return
+    if ours.shape != theirs.shape:
+        raise CheckpointError(
+            f"{layer}: expected two biases of one shape, got {tuple(ours.shape)} and {tuple(theirs.shape)}; "
+            "the checkpoint is damaged"
+        )
+    translated[f"{layer}.input.bias"] = ours + theirs
 
 
 def _level_name(key: str, squeeze: int) -> str | None:
@@ -212,7 +235,7 @@ def _level_name(key: str, squeeze: int) -> str | None:
         return None
     kind, source, layer, conv, parameter = recurrent.groups()
     if kind is not None:
-        target = "hidden" if (kind, source) == ("weight", "hh") else "input"
+        target = "hidden" if source == "hh" else "input"
         return f"network.conv_lstm.layers.{layer}.{target}.{kind}"
     name = {"conv_embed": "embed", "conv_out1": "head"}.get(conv)
     return None if name is None else f"network.conv_lstm.{name}.{parameter}"

@@ -18,7 +18,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from pixelpyramids.atomic import replacing, write_text
+from pixelpyramids.atomic import is_free, replacing, write_text
 from pixelpyramids.authors import read_checkpoint
 from pixelpyramids.errors import CheckpointError, ParameterError
 from pixelpyramids.model import PixelPyramid, StageModel
@@ -91,9 +91,9 @@ def log_file(run: Path, index: int) -> Path:
     return run / "log" / f"level_{index:02d}.jsonl"
 
 
-def read_log(run: Path, index: int) -> list[dict[str, float]]:
+def read_log(run: Path, index: int) -> list[dict[str, int | float]]:
     """The entries of a stage's log, none where there is no log; a line that a kill cut short is passed over."""
-    entries: list[dict[str, float]] = []
+    entries: list[dict[str, int | float]] = []
     path = log_file(run, index)
     for line in path.read_text().splitlines() if path.exists() else ():
         try:
@@ -106,7 +106,7 @@ def read_log(run: Path, index: int) -> list[dict[str, float]]:
 def claim(run: Path, config: Parameters) -> None:
     """Begin a run of these parameters, or see that the one in `run` has the same. Raises CheckpointError else."""
     if not (run / PARAMETERS).exists():
-        if run.exists() and (not run.is_dir() or any(run.iterdir())):
+        if not is_free(run):
             raise CheckpointError(f"{run}: expected an empty or new folder, or a run directory to go on with")
         write_parameters(run, config)
         return

@@ -146,7 +146,7 @@ class LevelTraining:
         if self.step == 1 or self.step % LOG_EVERY == 0:
             self._log(run, {"step": self.step, "nats": nats, "dimensions": dimensions})
 
-    def _log(self, run: Path, entry: dict[str, float]) -> None:
+    def _log(self, run: Path, entry: dict[str, int | float]) -> None:
         path = checkpoint.log_file(run, self.index)
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("a") as file:

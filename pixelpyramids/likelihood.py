@@ -40,7 +40,8 @@ def log_prob(
 ) -> Float[Tensor, "batch height width"]:
     """Log-probability, in nats, of the values in [0, n_values) of each position; in the precision of `outputs`.
 
-    `unit` is what a mean of 1 is, in values; half the range by default. Log-scales are bounded to [log 0.1 value, log 20 ranges], so that it is finite at every depth.
+    `unit` is what a mean of 1 is, in values; half the range by default. Log-scales are bounded to [log 0.1 value,
+    log 20 ranges], so that it is finite at every depth.
     """
     half = (n_values - 1) / 2
     logits, means, log_scales, coefficients = _unpack(outputs, values.shape[1])

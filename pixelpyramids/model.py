@@ -175,13 +175,15 @@ class PixelPyramid(nn.Module):
         return next(self.parameters()).device
 
     @torch.no_grad()
-    def rate(self, images: Int[Tensor, "batch channels height width"], levels: Sequence[int] | None = None) -> Rate:
-        """The code length of each image, in nats for each level, the mixtures in float64; on the CPU.
+    def rate(self, images: Tensor, levels: Sequence[int] | None = None) -> Rate:
+        """The code length of each image (B, C, H, W), in nats for each level, the mixtures in float64; on the CPU.
 
         With `levels`, only these stages are scored and counted. Raises DataError where the images are not integers of
         the model's channels and range.
         """
         images = self._checked(images)
+        if levels is not None and not set(levels) <= set(range(self.config.L)):
+            raise DataError(f"expected levels from 0 to {self.config.L - 1}, got {list(levels)}")
         stages = walk(images.shape[-2], images.shape[-1], self.config.squeezes)
         nats = torch.zeros(images.shape[0], len(stages), dtype=torch.float64)
         dimensions = torch.zeros(images.shape[0], len(stages), dtype=torch.int64)
@@ -209,13 +211,13 @@ class PixelPyramid(nn.Module):
 
     def complete(
         self,
-        coarse: Int[Tensor, "batch channels coarse_height coarse_width"],
+        coarse: Tensor,
         height: int,
         width: int,
         seed: int = 0,
         first: int = 0,
     ) -> Int[Tensor, "batch channels height width"]:
-        """Sample the levels that are missing between `coarse` and an image of height x width.
+        """Sample the levels that are missing between `coarse` (B, C, h, w) and an image of height x width.
 
         Splitting the result again gives `coarse` back to the integer. Raises DataError where no level of such an image
         has a coarse half of that size.
@@ -226,7 +228,8 @@ class PixelPyramid(nn.Module):
         missing = [stage for stage in stages if stage.coarse is not None]
         above = next((i for i, stage in enumerate(missing) if stage.is_split and stage.coarse == given), None)
         if above is None:
-            sizes = ", ".join(f"{h} x {w}" for h, w in dict.fromkeys(stage.coarse for stage in missing if stage.coarse))
+            halves = dict.fromkeys(stage.coarse for stage in missing if stage.coarse and stage.is_split)
+            sizes = ", ".join(f"{h} x {w}" for h, w in halves) or "none: it is not split"
             raise DataError(
                 f"expected the coarse image of a {height} x {width} image ({sizes}), got {given[0]} x {given[1]}"
             )
@@ -263,6 +266,7 @@ class PixelPyramid(nn.Module):
 
     def _checked(self, images: Tensor) -> Tensor:
         channels, n_values = self.config.image_channels, self.config.n_values
+        images = torch.as_tensor(images)
         if images.ndim != 4 or images.shape[1] != channels or images.numel() == 0:
             raise DataError(
                 f"expected images of shape (batch, {channels}, height, width), got {tuple(images.shape)}; "
@@ -293,5 +297,7 @@ def decompose(images: Tensor, stages: Sequence[Stage]) -> dict[int, tuple[Tensor
 
 
 def _key(seed: int, index: int) -> int:
-    """A seed of its own for each index."""
+    """A seed of its own for each index. Raises DataError where one is negative."""
+    if seed < 0 or index < 0:
+        raise DataError(f"expected a seed and a place from 0 on, got {seed} and {index}")
     return int(np.random.SeedSequence([seed, index]).generate_state(1)[0])

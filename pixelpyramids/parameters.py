@@ -6,6 +6,7 @@
 """
 
 import json
+import os
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,7 +17,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from pixelpyramids.errors import ParameterError
 from pixelpyramids.walk import halving_size
 
-Positive = Annotated[int, Field(ge=1)]
+Positive = Annotated[int, Field(ge=1, strict=True)]
+Natural = Annotated[int, Field(ge=0, strict=True)]
 DATA_SETS = ("celeba_256", "celeba_1024", "lsun_bedroom", "lsun_church", "lsun_tower", "imagenet_128")
 
 
@@ -25,30 +27,30 @@ class Parameters(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
 
-    dataset_name: str
+    dataset_name: Annotated[str, Field(pattern=r"^\w[\w.-]*$")]
     data_root: str = ""
     batch_size: Positive
     L: Positive
     C: Positive
-    n_bits: Annotated[int, Field(ge=1, le=16)]
+    n_bits: Annotated[int, Field(ge=1, le=16, strict=True)]
     eval_interval: Positive = 1
     n_classes: tuple[Positive, ...]
-    n_squeeze: tuple[Annotated[int, Field(ge=0, le=4)], ...]
+    n_squeeze: tuple[Annotated[int, Field(ge=0, le=4, strict=True)], ...]
     n_channels: Positive
     n_res_layers: Positive
 
     n_layers: tuple[Positive, ...] | None = None
     condition_channels: Positive = 100
     lstm_channels: Positive = 128
-    image_channels: Annotated[int, Field(ge=1, le=4)] = 3
+    image_channels: Annotated[int, Field(ge=1, le=4, strict=True)] = 3
     norm: Literal["channel", "group", "batch"] = "channel"
-    residual: Literal["centred", "value"] | Annotated[int, Field(ge=0)] = "centred"
+    residual: Literal["value", "centred"] | Natural = "value"
     residual_unit: Literal["fine", "range"] = "fine"
     likelihood: Literal["exact", "authors"] = "exact"
 
     epochs: Positive = 100
-    learning_rate: Annotated[float, Field(gt=0)] = 1e-3
-    warmup_steps: Annotated[int, Field(ge=0)] = 200
+    learning_rate: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1e-3
+    warmup_steps: Natural = 200
     clip_norm: Annotated[float, Field(gt=0)] = 1.0
     average_decay: Annotated[float, Field(ge=0, lt=1)] = 0.9995
 
@@ -66,6 +68,8 @@ class Parameters(BaseModel):
                     f"n_classes: expected multiples of {per_component} for {self.image_channels} image channels, "
                     f"got {self.outputs(stage)} for stage {stage}"
                 )
+        if isinstance(self.residual, int) and self.residual >= self.n_values:
+            raise ValueError(f"residual: expected a shift below {self.n_values}, got {self.residual}")
         if self.likelihood == "authors" and (self.residual == "value" or self.residual_unit != "range"):
             raise ValueError('likelihood "authors" is defined for residuals in units of the range only')
         return self
@@ -104,8 +108,8 @@ def load_parameters(path: str | Path) -> Parameters:
     """
     path = find_parameters(path)
     try:
-        content = json.loads(path.read_text())
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
         raise ParameterError(f"{path}: expected a JSON file of parameters, {error}") from error
     if not isinstance(content, dict) or not isinstance(content.get("params"), dict):
         raise ParameterError(f'{path}: expected an object {{"params": {{…}}}} as in the files of params/')
@@ -127,10 +131,10 @@ def parse_parameters(keys: dict[str, Any], source: str) -> Parameters:
 def find_parameters(path: str | Path) -> Path:
     """The file at `path`, or the shipped file of that name. Raises ParameterError, naming what is shipped."""
     path = Path(path)
-    if path.is_file():
+    if os.path.isfile(path):
         return path
     shipped = _shipped_folder() / f"{path.name.removesuffix('.json')}.json"
-    if path.parent == Path() and shipped.is_file():
+    if path.parent == Path() and os.path.isfile(shipped):
         return shipped
     names = ", ".join(sorted(file.stem for file in _shipped_folder().glob("*.json")))
     raise ParameterError(f"{path}: no such parameter file; give a path, or one of the shipped names: {names}")

@@ -28,7 +28,7 @@ class Rate:
     @property
     def bits_per_dim(self) -> Array:
         """Bits per dimension (subpixel) of each image (B,), float64."""
-        return self.nats.sum(-1) / (math.log(2) * self.dimensions.sum(-1))
+        return self.nats.sum(-1) / math.log(2) / self.dimensions.sum(-1)
 
     def __add__(self, other: "Rate") -> "Rate":
         """Join the levels of the same images."""

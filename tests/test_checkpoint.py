@@ -29,6 +29,7 @@ def parameters(**changed):
         "n_res_layers": 1,
         "condition_channels": 8,
         "lstm_channels": 8,
+        "residual": 0,
         "residual_unit": "range",
     }
     return parse_parameters(small | changed, "test")
@@ -86,7 +87,7 @@ def test_a_likelihood_that_the_residual_excludes_is_a_parameter_error(tmp_path):
 
 
 def test_another_likelihood_keeps_weights_and_statistics():
-    model = PixelPyramid(parameters(norm="batch", likelihood="authors"))
+    model = PixelPyramid(parameters(norm="batch", likelihood="authors", residual=0))
     model.train().rate(torch.randint(0, 16, (4, 3, 8, 8)))
     other = runs.with_likelihood(model.eval(), "exact")
     assert other.config.likelihood == "exact"

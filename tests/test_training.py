@@ -195,7 +195,7 @@ def test_arguments_that_make_no_sense_are_refused(folder, tmp_path):
         with pytest.raises(ParameterError, match=message):
             training(folder, tmp_path / "run", **options)
     with pytest.raises(ParameterError, match="likelihood"):
-        training(folder, tmp_path / "run", config(likelihood="authors", residual=0))
+        training(folder, tmp_path / "run", config(likelihood="authors", residual=0, residual_unit="range"))
     for keys in ({}, {"steps": 0}, {"steps": 1, "minutes": 1.0}):
         with pytest.raises(ParameterError, match="positive number"):
             Budget(**keys)

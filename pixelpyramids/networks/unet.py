@@ -8,6 +8,8 @@ A block is twice (3x3 convolution, normalisation, ReLU); x2 is bilinear with ali
 is a block on the skip and the upsampled map. The last downsampling keeps its width; all before double it.
 """
 
+import math
+
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
@@ -22,11 +24,11 @@ class ChannelNorm(nn.LayerNorm):
 
 
 def normalisation(kind: str, channels: int) -> nn.Module:
-    """`channel`, `group` (8 channels a group, over the whole image) or `batch` (the authors')."""
+    """`channel`, `group` (8 channels a group or more, over the whole image) or `batch` (the authors')."""
     if kind == "channel":
         return ChannelNorm(channels)
     if kind == "group":
-        return nn.GroupNorm(max(channels // 8, 1), channels)
+        return nn.GroupNorm(math.gcd(channels, max(channels // 8, 1)), channels)
     return nn.BatchNorm2d(channels)
 
 
