@@ -11,6 +11,7 @@ from pathlib import Path
 
 from pixelpyramids.cli import run
 from pixelpyramids.errors import CheckpointError
+from pixelpyramids.extras import imported
 from pixelpyramids.parameters import Parameters, load_parameters
 
 
@@ -35,30 +36,19 @@ def main(arguments: argparse.Namespace) -> None:
     config = load_parameters(arguments.params_file)
     name = f"{config.dataset_name}_{config.batch_size}_{config.n_bits}"
     if arguments.gen_samples or arguments.evaluate:
-        from pixelpyramids.commands.sample import sample
-        from pixelpyramids.commands.score import evaluate_split, load_model
-
+        score = imported("pixelpyramids.commands.score")
         path = trained(name, config)
-        model = load_model(path, arguments.params_file, None)
+        model = score.load_model(path, arguments.params_file, device=arguments.device)
         if arguments.evaluate:
-            evaluate_split(
-                model,
-                str(path),
-                arguments.data_root,
-                split="test",
-                batch_size=config.batch_size,
-                tile=max(config.image_size),
-                batch_statistics=None,
-                as_json=False,
-            )
+            score.evaluate_split(model, str(path), arguments.data_root, batch_size=config.batch_size)
         if arguments.gen_samples:
             folder = Path("samples") / name
             count, batch_size = arguments.num_samples, arguments.sampling_batch_size
-            sample(model, count, folder, batch_size=batch_size, overwrite=True, grid=False)
+            imported("pixelpyramids.commands.sample").sample(
+                model, count, folder, batch_size=batch_size, overwrite=True, grid=False
+            )
         return
-    from pixelpyramids.commands.train import train
-
-    outcome = train(
+    outcome = imported("pixelpyramids.commands.train").train(
         config,
         Path("ckpts") / name,
         data=arguments.data_root,

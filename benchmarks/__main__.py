@@ -21,9 +21,10 @@ from benchmarks.plain import PlainAdam, PlainPyramid, train_step
 from pixelpyramids.data.crops import Crops
 from pixelpyramids.data.folder import ImageFolder
 from pixelpyramids.data.photographs import photographs
+from pixelpyramids.device import bfloat16_is_fast, keep_freed_memory
 from pixelpyramids.model import PixelPyramid, decompose
 from pixelpyramids.parameters import Parameters, load_parameters
-from pixelpyramids.training import Training, bfloat16_is_fast, keep_freed_memory
+from pixelpyramids.training import Training
 from pixelpyramids.walk import walk
 
 BENCH = Path(__file__).parent / "params_64.json"
@@ -83,8 +84,16 @@ def training_step(config: Parameters, repeat: int) -> None:
 
 def sampling(config: Parameters, repeat: int, n: int = 16) -> None:
     plain, model = plain_model(config).eval(), PixelPyramid(config)
-    seconds = in_turn({"plain": lambda: plain.sample(n), "float32": lambda: model.sample(n)}, repeat)
-    table(f"sampling {n} images of {config.image_size[0]} x {config.image_size[1]}, no clean-up", seconds, "plain")
+    calls: dict[str, Callable[[], object]] = {
+        "plain, networks and draws": lambda: plain.sample(n),
+        "plain, with clean-up": lambda: plain.sample(n, clean=True),
+        "float32": lambda: model.sample(n),
+    }
+    table(
+        f"sampling {n} images of {config.image_size[0]} x {config.image_size[1]}",
+        in_turn(calls, repeat),
+        next(iter(calls)),
+    )
 
 
 def growth(config: Parameters, sizes: list[int], repeat: int) -> None:

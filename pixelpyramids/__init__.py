@@ -3,11 +3,11 @@
 Names resolve on first use: importing the package imports neither torch nor anything else that is slow.
 """
 
-from importlib import import_module
 from importlib.metadata import version
 from typing import Any
 
 from pixelpyramids.errors import BitstreamError, PixelPyramidsError
+from pixelpyramids.extras import imported
 
 __version__ = version("pixelpyramids")
 
@@ -25,7 +25,7 @@ __all__ = ["BitstreamError", "PixelPyramidsError", "__version__", *sorted(_HOMES
 
 def __getattr__(name: str) -> Any:
     if name in _HOMES:
-        return getattr(import_module(_HOMES[name]), name)
+        return getattr(imported(_HOMES[name]), name)
     if name in _MODULES:
-        return import_module(f"pixelpyramids.{name}")
+        return imported(f"pixelpyramids.{name}")
     raise AttributeError(f"module 'pixelpyramids' has no attribute {name!r}")

@@ -70,7 +70,7 @@ def convert(stages: list[dict[str, Tensor]], parameters: Parameters, source: str
     unused: list[str] = []
     for index, state in enumerate(stages):
         squeeze = config.squeezes[index] if index < config.L - 1 else None
-        translated, left = _translated(state, squeeze)
+        translated, left = _translated(state, squeeze, f"{source}: stage {index}")
         unused += [f"{index}: {key}" for key in left]
         stage = model.stages[index]
         wanted = stage.state_dict()
@@ -186,7 +186,7 @@ def _described(stages: list[dict[str, Tensor]], parameters: Parameters, source: 
         raise CheckpointError(f"{error}; do the parameters belong to this checkpoint?") from error
 
 
-def _translated(state: dict[str, Tensor], squeeze: int | None) -> tuple[dict[str, Tensor], list[str]]:
+def _translated(state: dict[str, Tensor], squeeze: int | None, where: str) -> tuple[dict[str, Tensor], list[str]]:
     """Our keys for theirs, and the keys that are not used: dead layers, the ConvLSTM where n_squeeze is 0."""
     n_down = 1 + max((int(key.split(".")[1]) for key in state if key.startswith("up_u_modules")), default=0)
     translated: dict[str, Tensor] = {}
@@ -198,19 +198,18 @@ def _translated(state: dict[str, Tensor], squeeze: int | None) -> tuple[dict[str
         else:
             translated[name] = value
     for layer in {name.rsplit(".", 2)[0] for name in translated if name.endswith((".input.bias", ".hidden.bias"))}:
-        _join_biases(translated, layer)
+        _join_biases(translated, layer, where)
     return translated, unused
 
 
-def _join_biases(translated: dict[str, Tensor], layer: str) -> None:
+def _join_biases(translated: dict[str, Tensor], layer: str, where: str) -> None:
     """The two biases of a ConvLSTM layer act as their sum; without one of them the layer has none."""
     ours, theirs = translated.pop(f"{layer}.input.bias", None), translated.pop(f"{layer}.hidden.bias", None)
     if ours is None or theirs is None:
         return
     if ours.shape != theirs.shape:
         raise CheckpointError(
-            f"{layer}: expected two biases of one shape, got {tuple(ours.shape)} and {tuple(theirs.shape)}; "
-            "the checkpoint is damaged"
+            f"{where}, {layer}: expected two biases of one shape, got {tuple(ours.shape)} and {tuple(theirs.shape)}"
         )
     translated[f"{layer}.input.bias"] = ours + theirs
 

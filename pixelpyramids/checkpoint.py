@@ -21,7 +21,7 @@ from torch import Tensor
 from pixelpyramids.atomic import is_free, replacing, write_text
 from pixelpyramids.authors import read_checkpoint
 from pixelpyramids.errors import CheckpointError, ParameterError
-from pixelpyramids.model import PixelPyramid, StageModel
+from pixelpyramids.model import PixelPyramid
 from pixelpyramids.parameters import Parameters, load_parameters, parse_parameters
 
 PARAMETERS = "parameters.json"
@@ -48,7 +48,7 @@ def load(
         raise CheckpointError(f"{path}: expected a run directory or a .pt file of the authors, found neither")
     config = read_parameters(path)
     if likelihood is not None:
-        config = parse_parameters(config.model_dump(exclude_unset=True) | {"likelihood": likelihood}, str(path))
+        config = parse_parameters(config.model_dump() | {"likelihood": likelihood}, str(path))
     missing = [index for index in range(config.L) if not level_file(path, index).is_file()]
     if missing:
         levels = ",".join(map(str, missing))
@@ -63,7 +63,7 @@ def load(
 
 def with_likelihood(model: PixelPyramid, likelihood: Literal["exact", "authors"]) -> PixelPyramid:
     """The same weights under another likelihood."""
-    keys = model.config.model_dump(exclude_unset=True) | {"likelihood": likelihood}
+    keys = model.config.model_dump() | {"likelihood": likelihood}
     other = PixelPyramid(parse_parameters(keys, "parameters"))
     other.load_state_dict(model.state_dict())
     return other.to(model.device)
@@ -106,7 +106,7 @@ def read_log(run: Path, index: int) -> list[dict[str, int | float]]:
 def claim(run: Path, config: Parameters) -> None:
     """Begin a run of these parameters, or see that the one in `run` has the same. Raises CheckpointError else."""
     if not (run / PARAMETERS).exists():
-        if not is_free(run):
+        if not is_free(run) and not (run / PARAMETERS).exists():
             raise CheckpointError(f"{run}: expected an empty or new folder, or a run directory to go on with")
         write_parameters(run, config)
         return
@@ -133,12 +133,12 @@ def read_parameters(run: Path) -> Parameters:
 
 
 def write_parameters(run: Path, config: Parameters) -> None:
-    """Write the parameters of a run, only the keys that were set."""
-    content = {"params": config.model_dump(mode="json", exclude_unset=True)}
+    """Write the parameters of a run, defaults too: a later version's may be others."""
+    content = {"params": config.model_dump(mode="json")}
     write_text(run / PARAMETERS, json.dumps(content, indent=2) + "\n")
 
 
-def load_stage(path: Path, stage: StageModel | torch.nn.Module) -> None:
+def load_stage(path: Path, stage: torch.nn.Module) -> None:
     """Load a stage's weights. Raises CheckpointError where they are damaged or of another model."""
     tensors, _ = read_tensors(path)
     try:

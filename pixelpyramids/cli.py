@@ -5,13 +5,13 @@ Exit status: 0 all well, 1 some files failed, 2 bad usage or input, 130 interrup
 
 import sys
 import warnings
-from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from pixelpyramids.errors import ParameterError, PixelPyramidsError
+from pixelpyramids.extras import imported
 
 app = typer.Typer(
     name="pixelpyramids",
@@ -36,7 +36,10 @@ OfModel = Annotated[str | None, typer.Option("--params", help="Parameter file of
 Likelihood = Annotated[
     str | None, typer.Option("--likelihood", metavar="exact|authors", help="Another than that of the parameters.")
 ]
-Tile = Annotated[int, typer.Option("--tile", min=1, help="Images with a longer side are scored in tiles of this size.")]
+Tile = Annotated[
+    int | None,
+    typer.Option("--tile", min=1, help="Score images with a longer side in tiles of this size. Default: 512."),
+]
 Steps = Annotated[int | None, typer.Option("--steps", min=1, help="Train this many steps.")]
 Epochs = Annotated[
     int | None, typer.Option("--epochs", min=1, help="Train this many epochs (default: the parameters').")
@@ -114,15 +117,16 @@ def evaluate(
         typer.Option("--batch-statistics", min=1, help="Normalise imports by batches of so many images, as theirs."),
     ] = None,
     batch_size: Annotated[int, typer.Option("--batch-size", min=1)] = 16,
-    tile: Tile = 512,
+    tile: Tile = None,
     params: OfModel = None,
     likelihood: Likelihood = None,
+    device: Device = None,
     json: Json = False,
 ) -> None:
     """Bits/dim of a model on a split of a folder, with its standard error and a table of its levels."""
     score = _commands("score")
-    score.evaluate_split(
-        score.load_model(model, params, likelihood),
+    status = score.evaluate_split(
+        score.load_model(model, params, likelihood, device),
         str(model),
         data,
         split=split,
@@ -131,20 +135,22 @@ def evaluate(
         batch_statistics=batch_statistics,
         as_json=json,
     )
+    raise typer.Exit(status)
 
 
 @app.command()
 def score(
     model: Model,
     paths: Annotated[list[Path], typer.Argument(metavar="PATH…", help="Images, or folders of them.")],
-    tile: Tile = 512,
+    tile: Tile = None,
     params: OfModel = None,
     likelihood: Likelihood = None,
+    device: Device = None,
     json: Json = False,
 ) -> None:
     """Bits/dim of single images."""
     commands = _commands("score")
-    loaded = commands.load_model(model, params, likelihood)
+    loaded = commands.load_model(model, params, likelihood, device)
     raise typer.Exit(commands.score_files(loaded, paths, tile=tile, as_json=json))
 
 
@@ -158,10 +164,11 @@ def sample(
     width: Annotated[int | None, typer.Option("--width", min=1)] = None,
     batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="How many at once.")] = 16,
     params: OfModel = None,
+    device: Device = None,
     overwrite: Overwrite = False,
 ) -> None:
     """Draw images from a model: 0000.png, …, and grid.png."""
-    loaded = _commands("score").load_model(model, params, None)
+    loaded = _commands("score").load_model(model, params, device=device)
     _commands("sample").sample(
         loaded, n, out, seed=seed, height=height, width=width, batch_size=batch_size, overwrite=overwrite
     )
@@ -176,10 +183,11 @@ def complete(
     n: Annotated[int, typer.Option("-n", min=1, help="How many.")] = 4,
     seed: Seed = 0,
     params: OfModel = None,
+    device: Device = None,
     overwrite: Overwrite = False,
 ) -> None:
     """Draw the missing fine levels above a given coarse image."""
-    loaded = _commands("score").load_model(model, params, None)
+    loaded = _commands("score").load_model(model, params, device=device)
     _commands("sample").complete(loaded, image, out, scale=scale, n=n, seed=seed, overwrite=overwrite)
 
 
@@ -208,9 +216,9 @@ def parse_levels(text: str, n_stages: int) -> list[int]:
         first, dash, last = part.strip().partition("-")
         if not first.isdecimal() or (dash and not last.isdecimal()):
             raise ParameterError(f"expected --levels such as 0-3,7, got {text}")
+        if not int(first) <= int(last or first) < n_stages:
+            raise ParameterError(f"expected --levels from 0 to {n_stages - 1} (L = {n_stages}), got {text}")
         levels |= set(range(int(first), int(last or first) + 1))
-    if not levels or max(levels) >= n_stages:
-        raise ParameterError(f"expected --levels from 0 to {n_stages - 1} (L = {n_stages}), got {text}")
     return sorted(levels)
 
 
@@ -222,11 +230,14 @@ def run(command: Any) -> int:
     except PixelPyramidsError as error:
         print(f"pixelpyramids: {error}", file=sys.stderr)
         return 2
+    except BrokenPipeError:
+        return 1
+    except OSError as error:
+        print(f"pixelpyramids: cannot read or write: {error}", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
-    except BrokenPipeError:
-        return 1
     return 0
 
 
@@ -236,15 +247,8 @@ def main() -> None:
 
 
 def _commands(name: str) -> Any:
-    """A module of `commands`, imported when it is needed. Raises PixelPyramidsError where its extra is missing."""
-    try:
-        return import_module(f"pixelpyramids.commands.{name}")
-    except ModuleNotFoundError as error:
-        if error.name is None or error.name.startswith("pixelpyramids"):
-            raise
-        raise PixelPyramidsError(
-            f'{error.name} is not installed; this command needs: pip install "pixelpyramids[train,plots]"'
-        ) from error
+    """A module of `commands`, imported when it is needed: most are slow to import."""
+    return imported(f"pixelpyramids.commands.{name}")
 
 
 def _parameters(params: str) -> Any:

@@ -60,20 +60,23 @@ def evaluate(
     images: ImageFolder,
     *,
     batch_size: int = 16,
-    tile: int = 512,
+    tile: int | None = None,
     levels: Sequence[int] | None = None,
     report: Callable[[int, int], None] = lambda done, of: None,
 ) -> Evaluation:
     """Score every pixel of every image, in the folder's order; images above tile x tile in tiles, each on its own.
 
+    By default a tile has 512 pixels a side, or those of the images that the model was trained on, if more.
+
     Images of one size that follow each other share a batch; `levels` scores these alone. `report` is told how many
     images are done. Raises DataError where no image can be read.
     """
+    tile = default_tile(model) if tile is None else tile
     rates: list[Rate] = []
     kept: list[int] = []
     skipped: list[Path] = []
     with LevelClock(model) as clock:
-        for indices, batch in _batches(images, batch_size, skipped):
+        for indices, batch in same_size_batches(images, batch_size, skipped):
             rates.append(rate_in_tiles(model, batch, tile, levels, batch_size))
             kept += indices
             report(len(kept) + len(skipped), len(images))
@@ -96,13 +99,11 @@ def rate_in_tiles(
     """`model.rate`, but images above tile x tile are cut into tiles that are scored as images of their own.
 
     The sum over tiles is an exact code length too, of an image sent tile by tile. Every pixel counts. Tiles of one size
-    are scored in batches of at most as many pixels as batch_size tiles have.
+    are scored together, in batches of at most as many pixels as batch_size images of the training's size have.
     """
     if tile < 1:
         raise DataError(f"expected tiles of at least 1 pixel a side, got {tile}")
     count, _, height, width = images.shape
-    if height <= tile and width <= tile:
-        return model.rate(images, levels)
     by_shape: dict[tuple[int, int], list[Tensor]] = {}
     for y in range(0, height, tile):
         for x in range(0, width, tile):
@@ -110,15 +111,22 @@ def rate_in_tiles(
             by_shape.setdefault((part.shape[-2], part.shape[-1]), []).append(part)
     nats = torch.zeros(count, model.config.L, dtype=torch.float64)
     dimensions = torch.zeros(count, model.config.L, dtype=torch.int64)
-    for parts in by_shape.values():
-        tiles = torch.cat(parts)
-        rate = cat([model.rate(tiles[i : i + batch_size], levels) for i in range(0, len(tiles), batch_size)])
+    for (h, w), parts in by_shape.items():
+        tiles, at_once = torch.cat(parts), max(1, batch_size * math.prod(model.config.image_size) // (h * w))
+        at_once = min(at_once, batch_size)
+        rate = cat([model.rate(tiles[i : i + at_once], levels) for i in range(0, len(tiles), at_once)])
         nats += rate.nats.unflatten(0, (len(parts), count)).sum(dim=0)
         dimensions += rate.dimensions.unflatten(0, (len(parts), count)).sum(dim=0)
     return Rate(nats, dimensions)
 
 
-def _batches(images: ImageFolder, batch_size: int, skipped: list[Path]) -> Iterator[tuple[list[int], Tensor]]:
+def default_tile(model: PixelPyramid) -> int:
+    """512 pixels, or the longer side of the images that the model was trained on, if that is more."""
+    return max(512, *model.config.image_size)
+
+
+def same_size_batches(images: ImageFolder, batch_size: int, skipped: list[Path]) -> Iterator[tuple[list[int], Tensor]]:
+    """Indices and images (B, C, H, W) in order, those of one size together; unreadable files go to `skipped`."""
     indices: list[int] = []
     arrays: list[NDArray[Any]] = []
     for index in range(len(images)):

@@ -19,11 +19,12 @@ PUBLISHED = (checkpoint.PARAMETERS, "level_*.safetensors")
 
 
 class PublishedRun(ModelHubMixin, library_name="pixelpyramids", license="apache-2.0", tags=["pixelpyramids"]):
-    """A run directory as a model of the hub. Raises CheckpointError where `run` is none, or levels are missing."""
+    """A run directory as a model of the hub. Raises CheckpointError where `run` is none."""
 
     def __init__(self, run: str | Path) -> None:
         self.run = Path(run)
-        self.model()
+        self._hub_mixin_config = None  # the mixin would publish the constructor's argument, a path of this machine
+        checkpoint.read_parameters(self.run)
 
     def model(self) -> PixelPyramid:
         """Load the model, in evaluation mode."""

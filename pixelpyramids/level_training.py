@@ -1,7 +1,8 @@
 """The training of one level: its weights, their average, its optimiser, and its place, saved and restored as one.
 
-    loss          = summed nats of the level's dimensions, averaged over the batch
-learning rate = base * min(1, (step + 1) / warmup) * (0.01 + 0.99 (1 + cos(pi * progress)) / 2)
+loss          = summed nats of the level's dimensions, averaged over the batch
+learning rate = base * warm * (0.01 + 0.99 (1 + cos(pi * progress)) / 2)
+warm          = min(1, max((step + 1) / (warmup_steps + 1), progress / 0.05))
 average       = d average + (1 - d) weights,   d = min(decay, (1 + step) / (10 + step))
 """
 
@@ -27,7 +28,8 @@ LOG_EVERY = 10  # steps
 class LevelTraining:
     """Trains `stage` (level `index`), keeping its averaged weights in `average`, a stage of the same shape.
 
-    `step` counts the updates, `best` is the lowest mean of nats on validation images, `seed` that of the run.
+    `step` counts the updates, `seconds` is the time they took, `best` the lowest mean of nats on validation images,
+    `seed` that of the run.
     """
 
     def __init__(
@@ -43,10 +45,8 @@ class LevelTraining:
         self.stage, self.average = stage, average.requires_grad_(False)
         self.average.load_state_dict(stage.state_dict())
         self.prepared = accelerator.prepare_model(stage)
-        self.optimiser = torch.optim.AdamW(
-            stage.parameters(), lr=config.learning_rate, betas=(0.9, 0.98), weight_decay=0.0, fused=True
-        )
-        self.step, self.best = 0, math.inf
+        self.optimiser = torch.optim.Adam(stage.parameters(), lr=config.learning_rate, betas=(0.9, 0.98), fused=True)
+        self.step, self.seconds, self.best = 0, 0.0, math.inf
 
     def update(
         self, fine: Tensor, coarse: Tensor | None, progress: float, micro_batch: int | None, bfloat16: bool
@@ -56,6 +56,7 @@ class LevelTraining:
         `progress` (0 to 1) places the step in the schedule; the batch's gradient is summed over micro-batches.
         """
         self.stage.train()
+        statistics = [buffer.clone() for buffer in self.stage.buffers()]
         nats = 0.0
         size = micro_batch or fine.shape[0]
         for start in range(0, fine.shape[0], size):
@@ -76,6 +77,9 @@ class LevelTraining:
             self.optimiser.step()
             self._average()
             self.step += 1
+        else:
+            for buffer, before in zip(self.stage.buffers(), statistics, strict=True):
+                buffer.copy_(before)
         self.optimiser.zero_grad(set_to_none=True)
         return nats if finite else math.nan
 
@@ -86,25 +90,29 @@ class LevelTraining:
         for average, buffer in zip(self.average.buffers(), self.stage.buffers(), strict=True):
             average.copy_(buffer)
 
-    def save(self, run: Path, seconds: float) -> None:
-        """Write all that is needed to go on, and the time that the run took so far."""
+    def save(self, run: Path) -> None:
+        """Write all that is needed to go on."""
         tensors = {f"weights.{key}": value for key, value in self.stage.state_dict().items()}
         tensors |= {f"average.{key}": value for key, value in self.average.state_dict().items()}
         for name, parameter in self.stage.named_parameters():
             for key, value in self.optimiser.state[parameter].items():
                 tensors[f"optimiser.{key}.{name}"] = value
         best = self.best if math.isfinite(self.best) else None
-        place = {"step": self.step, "seconds": seconds, "best": best, "seed": self.seed}
+        place = {"step": self.step, "seconds": self.seconds, "best": best, "seed": self.seed}
         checkpoint.save_tensors(checkpoint.training_file(run, self.index), tensors, place)
 
-    def restore(self, run: Path) -> float:
-        """Go on from where `save` was last called, if it was; the seconds of the run so far.
+    def restore(self, run: Path) -> None:
+        """Go on from where `save` was last called, if it was; what a killed process left half-written is removed.
 
         Raises CheckpointError where the file is damaged, of other parameters, or of another seed.
         """
         path = checkpoint.training_file(run, self.index)
+        for folder in (path.parent, run):
+            for leftover in folder.glob(f".{path.name}.*.part"):
+                leftover.unlink(missing_ok=True)
         if not path.exists():
-            return 0.0
+            self._forget_after(run, 0)
+            return
         tensors, place = checkpoint.read_tensors(path)
         try:
             if place["seed"] != self.seed:
@@ -123,12 +131,11 @@ class LevelTraining:
                 }
                 step = tensors[f"optimiser.step.{name}"].to(parameter.device)
                 self.optimiser.state[parameter] = {"step": step, **moments}
-            self.step, seconds = int(place["step"]), float(place["seconds"])
+            self.step, self.seconds = int(place["step"]), float(place["seconds"])
             self.best = math.inf if place["best"] is None else float(place["best"])
         except (KeyError, RuntimeError, ValueError, TypeError) as error:
             raise CheckpointError(f"{path}: not of this run's parameters; remove it to train the level anew") from error
         self._forget_after(run, self.step)
-        return seconds
 
     def publish(self, run: Path) -> None:
         """Make the averaged weights those that `load` reads."""

@@ -249,12 +249,14 @@ class PixelPyramid(nn.Module):
 
     def sampler(self, batch: int, seed: int, first: int = 0) -> Choose:
         """Chooses each slice's values at random, with a generator for each item of the batch."""
-        generators = [torch.Generator().manual_seed(_key(seed, first + item)) for item in range(batch)]
+        if seed < 0 or first < 0:
+            raise DataError(f"expected a seed and a first sample from 0 on, got {seed} and {first}")
+        generators = [np.random.default_rng([seed, first + item]) for item in range(batch)]
         uniforms_per_site = 1 + self.config.image_channels
 
         def choose(stage: Stage, slice_: Slice, outputs: Tensor, offset: Tensor | None) -> Tensor:
             shape = (uniforms_per_site, *outputs.shape[-2:])
-            uniforms = torch.stack([torch.rand(shape, dtype=torch.float64, generator=g) for g in generators])
+            uniforms = torch.from_numpy(np.stack([generator.random(shape) for generator in generators]))
             return self._stage(stage).sample(outputs, uniforms.to(outputs.device), offset)
 
         return choose
@@ -297,7 +299,5 @@ def decompose(images: Tensor, stages: Sequence[Stage]) -> dict[int, tuple[Tensor
 
 
 def _key(seed: int, index: int) -> int:
-    """A seed of its own for each index. Raises DataError where one is negative."""
-    if seed < 0 or index < 0:
-        raise DataError(f"expected a seed and a place from 0 on, got {seed} and {index}")
+    """A seed of its own for each stage."""
     return int(np.random.SeedSequence([seed, index]).generate_state(1)[0])

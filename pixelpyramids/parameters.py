@@ -151,7 +151,8 @@ def _surplus(parameters: Parameters) -> Iterator[str]:
     for name, used in (("n_squeeze", levels), ("n_classes", levels + 1), ("n_layers", levels)):
         entries = getattr(parameters, name)
         if entries is not None and len(entries) > used:
-            yield f"{name} has {len(entries)} entries and L = {parameters.L} uses {used}; the surplus is ignored"
+            last = " (of n_classes the last serves the coarsest stage)" if name == "n_classes" else ""
+            yield f"{name} has {len(entries)} entries and L = {parameters.L} uses {used}; the surplus is ignored{last}"
 
 
 def _fault(fault: Any) -> str:

@@ -5,7 +5,6 @@ levels trained one by one, anywhere, equal levels trained together, and a run th
 that was not (with a budget of steps, on as many threads).
 """
 
-import ctypes
 import math
 import signal
 import sys
@@ -24,6 +23,7 @@ from torch.utils.data import DataLoader
 from pixelpyramids import checkpoint
 from pixelpyramids.data.crops import Crops
 from pixelpyramids.data.folder import ImageFolder
+from pixelpyramids.device import bfloat16_is_fast, choose_device
 from pixelpyramids.errors import ParameterError
 from pixelpyramids.evaluation import Evaluation, evaluate
 from pixelpyramids.level_training import LevelTraining
@@ -41,8 +41,10 @@ class Budget:
 
     def __post_init__(self) -> None:
         given = [value for value in (self.steps, self.minutes) if value is not None]
-        if len(given) != 1 or given[0] <= 0:
-            raise ParameterError(f"expected a positive number of steps or of minutes, one of them, got {self}")
+        if len(given) != 1 or not 0 < given[0] < math.inf:
+            raise ParameterError(
+                f"expected a positive number of steps or of minutes, one of them, got {self.steps} and {self.minutes}"
+            )
 
     def progress(self, step: int, seconds: float) -> float:
         """The share that is done, from 0 to 1."""
@@ -93,7 +95,7 @@ class Training:
         levels: Sequence[int] | None = None,
         seed: int = 0,
         micro_batch: int | None = None,
-        cpu: bool = False,
+        device: str | None = None,
         bfloat16: bool | None = None,
     ) -> None:
         wanted = sorted(set(range(config.L) if levels is None else levels))
@@ -103,23 +105,20 @@ class Training:
             raise ParameterError(f"expected a micro-batch of at least 1 image, got {micro_batch}")
         if config.likelihood != "exact":
             raise ParameterError(f'expected likelihood "exact" to train with, got "{config.likelihood}"')
+        accelerator = Accelerator(cpu=choose_device(device).type == "cpu")
+        if accelerator.num_processes > 1:
+            raise ParameterError("expected one process a training; to share the work, train other --levels in each")
         checkpoint.claim(run, config)
         self.config, self.run, self.crops, self.validation = config, run, crops, validation
-        accelerator = Accelerator(cpu=cpu)
         self.device = accelerator.device
         self.averaged = PixelPyramid(config, seed).to(self.device)
         model = PixelPyramid(config, seed).to(self.device)
         self.levels: list[LevelTraining] = []
-        self.seconds = 0.0
-        for index in range(config.L):
+        for index in wanted:
             stage, average = model.stages[index], self.averaged.stages[index]
             assert isinstance(stage, StageModel) and isinstance(average, StageModel)
-            if index in wanted:
-                level = LevelTraining(config, index, stage, average, accelerator, seed)
-                self.seconds = max(self.seconds, level.restore(run))
-                self.levels.append(level)
-            elif checkpoint.level_file(run, index).exists():
-                checkpoint.load_stage(checkpoint.level_file(run, index), average)
+            self.levels.append(LevelTraining(config, index, stage, average, accelerator, seed))
+            self.levels[-1].restore(run)
         self.micro_batch = micro_batch
         self.bfloat16 = bfloat16_is_fast(self.device) if bfloat16 is None else bfloat16
         self.stages = walk(*crops.size, config.squeezes)
@@ -135,38 +134,50 @@ class Training:
         *,
         checkpoint_minutes: float = 5.0,
         report: Callable[[Report], None] = lambda _: None,
+        notify: Callable[[str], None] = lambda _: None,
         validated: Callable[[Evaluation, PixelPyramid], None] = lambda *_: None,
     ) -> Outcome:
         """Train until the budget is spent. Ctrl-C ends it after the step, all saved, with `interrupted` set.
 
-        `report` is called after every step, `validated` after every validation, with the averaged model.
+        `report` is called after every step, `validated` after every validation, with the averaged model, and `notify`
+        with a line for people when a training is asked to end.
         """
-        keep_freed_memory()
         outcome = Outcome()
         recent = _Recent(self.levels[-1].index + 1)
         interval = self.config.eval_interval * self.crops.steps_per_epoch
-        saved_at, step = time.monotonic(), self.step
-        with _interruptible() as interrupted:
-            for step, images in self._batches(budget):
-                running = [level for level in self.levels if level.index not in outcome.stopped]
-                progress = budget.progress(step, self.seconds)
-                if progress >= 1 or not running or interrupted():
-                    break
-                began = time.monotonic()
-                self._update(
-                    [level for level in running if level.step == step], step, images, progress, outcome, recent
-                )
-                self.seconds += time.monotonic() - began
-                report(recent.report(step + 1, budget, self.seconds, time.monotonic() - began, images.shape[0]))
-                if (step + 1) % interval == 0:
-                    self._validate(outcome, validated)
-                if time.monotonic() - saved_at > 60 * checkpoint_minutes:
-                    self._save()
-                    saved_at = time.monotonic()
+        saved_at = time.monotonic()
+        with _interruptible(notify) as interrupted:
+            try:
+                self._validate([level for level in self.levels if level.step % interval == 0], validated, interrupted)
+                mark = time.monotonic()
+                for step, images in self._batches(budget):
+                    running = [
+                        level
+                        for level in self.levels
+                        if level.index not in outcome.stopped and budget.progress(level.step, level.seconds) < 1
+                    ]
+                    if not running or interrupted():
+                        break
+                    levels = [level for level in running if level.step == step]
+                    self._update(levels, step, images, budget, outcome, recent)
+                    elapsed, mark = time.monotonic() - mark, time.monotonic()
+                    for level in levels:
+                        level.seconds += elapsed
+                    slowest = min(running, key=lambda level: budget.progress(level.step, level.seconds))
+                    report(recent.report(step + 1, budget, slowest.seconds, elapsed, images.shape[0]))
+                    if (step + 1) % interval == 0:
+                        outcome.validation = self._validate(levels, validated, interrupted) or outcome.validation
+                        mark = time.monotonic()
+                    if time.monotonic() - saved_at > 60 * checkpoint_minutes:
+                        self._save()
+                        saved_at = time.monotonic()
+                if not interrupted():
+                    outcome.validation = self._validate(self.levels, validated, interrupted) or outcome.validation
+            except _Interrupted:
+                pass
             outcome.interrupted = interrupted()
-            outcome.steps, outcome.seconds = max(level.step for level in self.levels), self.seconds
-            if not outcome.interrupted and outcome.steps % interval:
-                self._validate(outcome, validated)
+            outcome.steps = max(level.step for level in self.levels)
+            outcome.seconds = max(level.seconds for level in self.levels)
             self._save()
         return outcome
 
@@ -179,6 +190,7 @@ class Training:
             sampler=steps,
             num_workers=workers,
             prefetch_factor=4 if workers else None,
+            worker_init_fn=_leave_interrupts_to_the_parent,
         )
         yield from zip(steps, loader, strict=False)
 
@@ -187,13 +199,14 @@ class Training:
         levels: Sequence[LevelTraining],
         step: int,
         images: Tensor,
-        progress: float,
+        budget: Budget,
         outcome: Outcome,
         recent: "_Recent",
     ) -> None:
         pairs = decompose(images.to(self.device).long(), self.stages)
         for level in levels:
             fine, coarse = pairs[level.index]
+            progress = budget.progress(step, level.seconds)
             nats = level.update(fine, coarse, progress, self.micro_batch, self.bfloat16)
             if math.isfinite(nats):
                 recent.add(level.index, nats, fine[0].numel())
@@ -204,20 +217,50 @@ class Training:
                     f"level {level.index} stopped: loss not finite at step {step}, on {files}"
                 )
 
-    def _validate(self, outcome: Outcome, validated: Callable[[Evaluation, PixelPyramid], None]) -> None:
+    def _validate(
+        self,
+        levels: Sequence[LevelTraining],
+        validated: Callable[[Evaluation, PixelPyramid], None],
+        interrupted: Callable[[], bool],
+    ) -> Evaluation | None:
+        """Score those of the levels that were not scored at the step where they are."""
         if self.validation is None:
-            return
-        indices = [level.index for level in self.levels]
-        outcome.validation = evaluate(self.averaged, self.validation, levels=indices)
-        for level in self.levels:
-            nats = float(outcome.validation.nats[:, level.index].mean())
-            level.validate(nats, float(outcome.validation.dimensions[:, level.index].mean()), self.run)
-        validated(outcome.validation, self.averaged)
+            return None
+        levels = [level for level in levels if level.step and not self._is_validated(level)]
+        if not levels:
+            return None
+
+        def stop_if_asked(*_: int) -> None:
+            if interrupted():
+                raise _Interrupted
+
+        indices = [level.index for level in levels]
+        batch_size = self.micro_batch or self.config.batch_size
+        evaluation = evaluate(
+            self.averaged, self.validation, levels=indices, batch_size=batch_size, report=stop_if_asked
+        )
+        for level in levels:
+            nats = float(evaluation.nats[:, level.index].mean())
+            level.validate(nats, float(evaluation.dimensions[:, level.index].mean()), self.run)
+        self._read_other_levels()
+        validated(evaluation, self.averaged)
+        return evaluation
+
+    def _is_validated(self, level: LevelTraining) -> bool:
+        entries = checkpoint.read_log(self.run, level.index)
+        return any(entry["step"] == level.step and "validation_nats" in entry for entry in entries)
+
+    def _read_other_levels(self) -> None:
+        """Take what other processes have trained so far, so that samples can be drawn."""
+        mine = {level.index for level in self.levels}
+        for index, stage in enumerate(self.averaged.stages):
+            if index not in mine and checkpoint.level_file(self.run, index).exists():
+                checkpoint.load_stage(checkpoint.level_file(self.run, index), stage)
 
     def _save(self) -> None:
         for level in self.levels:
-            level.save(self.run, self.seconds)
-            if self.validation is None or not checkpoint.level_file(self.run, level.index).exists():
+            level.save(self.run)
+            if level.step and (self.validation is None or not checkpoint.level_file(self.run, level.index).exists()):
                 level.publish(self.run)
 
 
@@ -228,7 +271,6 @@ class _Recent:
         self.nats: list[float] = [math.nan] * levels
         self.dimensions = [0] * levels
         self.seconds_of_step = math.nan
-        self.first: tuple[float, float] | None = None
 
     def add(self, level: int, nats: float, dimensions: int) -> None:
         """Take a batch's mean nats an image."""
@@ -249,31 +291,20 @@ class _Recent:
         return Report(step, progress, total, bits, images / self.seconds_of_step, max(left, 0.0))
 
 
-def bfloat16_is_fast(device: torch.device) -> bool:
-    """Whether the processor or GPU multiplies bfloat16 natively."""
-    if device.type == "cuda":
-        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    if device.type != "cpu":
-        return False
-    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
-
-
-def keep_freed_memory() -> None:
-    """Have glibc keep freed memory for the next step: mapping fresh pages costs a tenth of a step on the CPU."""
-    if sys.platform == "linux":
-        mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-        if mallopt is not None:
-            m_trim_threshold, m_mmap_max = -1, -4
-            mallopt(m_mmap_max, 0)
-            mallopt(m_trim_threshold, 2**31 - 1)
-
-
 def _blend(old: float, new: float) -> float:
     return new if math.isnan(old) else 0.95 * old + 0.05 * new
 
 
+class _Interrupted(Exception):
+    """A validation that was asked to end."""
+
+
+def _leave_interrupts_to_the_parent(_: int) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
 @contextmanager
-def _interruptible() -> Iterator[Callable[[], bool]]:
+def _interruptible(notify: Callable[[str], None]) -> Iterator[Callable[[], bool]]:
     """Turn Ctrl-C and SIGTERM into a flag that is read between steps; a second one interrupts at once."""
     if threading.current_thread() is not threading.main_thread():
         yield lambda: False
@@ -284,6 +315,7 @@ def _interruptible() -> Iterator[Callable[[], bool]]:
         if received:
             raise KeyboardInterrupt
         received.append(number)
+        notify("finishing this step, then saving; again to stop at once and lose what came since the last checkpoint")
 
     before = {number: signal.signal(number, remember) for number in (signal.SIGINT, signal.SIGTERM)}
     try:

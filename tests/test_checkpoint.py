@@ -278,7 +278,7 @@ def test_data_and_epochs_may_differ_when_a_run_goes_on(tmp_path):
         ({"n_bits": 5}, "n_bits"),
         ({"norm": "group", "batch_size": 3}, "batch_size, norm"),
         ({"learning_rate": 0.5}, "learning_rate"),
-        ({"residual": 0}, "residual"),
+        ({"residual": 3}, "residual"),
     ],
 )
 def test_other_parameters_cannot_go_on_with_a_run(changed, named, tmp_path):

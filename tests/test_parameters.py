@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from pixelpyramids.errors import ParameterError
-from pixelpyramids.parameters import find_parameters, load_parameters, parse_parameters
+from pixelpyramids.parameters import Parameters, find_parameters, load_parameters, parse_parameters
 
 SHIPPED = sorted((Path(__file__).parent.parent / "params").glob("*.json"))
 SIDES = {  # of the images of the paper's data sets
@@ -241,3 +241,8 @@ def test_parameters_cannot_be_changed():
     parameters = parse_parameters(keys(), "keys")
     with pytest.raises(ValueError, match="frozen"):
         parameters.L = 4
+
+
+def test_every_key_is_documented():
+    text = (Path(__file__).parent.parent / "docs" / "parameters.md").read_text()
+    assert {key for key in Parameters.model_fields if f"`{key}`" not in text} == set()

@@ -15,9 +15,10 @@ from PIL import Image
 from pixelpyramids import checkpoint
 from pixelpyramids.data.crops import Crops
 from pixelpyramids.data.folder import ImageFolder
+from pixelpyramids.device import bfloat16_is_fast
 from pixelpyramids.errors import CheckpointError, ParameterError
 from pixelpyramids.parameters import Parameters
-from pixelpyramids.training import Budget, Training, bfloat16_is_fast
+from pixelpyramids.training import Budget, Training
 
 KEYS = {
     "dataset_name": "tiny", "batch_size": 4, "L": 4, "C": 8, "n_bits": 8, "n_classes": (20, 20, 20, 20),
@@ -45,7 +46,7 @@ def training(folder, run, parameters=None, validate=False, **options):
     images = ImageFolder(folder, "train", hold_out=validate)
     validation = ImageFolder(folder, "validation") if validate else None
     crops = Crops(images, parameters.image_size, parameters.batch_size, options.get("seed", 0))
-    return Training(parameters, run, crops, validation, cpu=True, bfloat16=False, **options)
+    return Training(parameters, run, crops, validation, device="cpu", bfloat16=False, **options)
 
 
 def weights(run):

@@ -11,8 +11,8 @@ from rich.text import Text
 
 LINE_EVERY = 20.0  # seconds, where output is not a terminal
 
-out = Console(highlight=False)
-err = Console(stderr=True, highlight=False)
+out = Console(highlight=False, markup=False, emoji=False)
+err = Console(stderr=True, highlight=False, markup=False, emoji=False)
 
 
 @contextmanager
@@ -27,7 +27,7 @@ def live_line() -> Iterator[Callable[[str], None]]:
     def sparse(line: str) -> None:
         if time.monotonic() - last[0] >= LINE_EVERY:
             last[0] = time.monotonic()
-            err.print(line, soft_wrap=True, markup=False)
+            err.print(line, soft_wrap=True)
 
     yield sparse
 

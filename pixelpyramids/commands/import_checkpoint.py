@@ -1,18 +1,19 @@
 """`import-checkpoint`: the authors' `.pt` as a run directory."""
 
+import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
-import torch
 from torch import Tensor
 
 from pixelpyramids.atomic import refuse_existing
 from pixelpyramids.authors import calibrate, read_checkpoint
 from pixelpyramids.checkpoint import save
-from pixelpyramids.commands.console import counted, out
+from pixelpyramids.commands.console import counted, err, out
 from pixelpyramids.commands.data import open_images
 from pixelpyramids.data.folder import ImageFolder
+from pixelpyramids.evaluation import same_size_batches
 from pixelpyramids.parameters import Parameters
 
 
@@ -26,7 +27,12 @@ def import_checkpoint(
     if calibration is not None:
         images = open_images(model.config, calibration, "train", hold_out=False)
         model = calibrate(model, _batches(images, config.batch_size))
-    save(model, run)
+    written = run.with_name(f".{run.name}.part")
+    shutil.rmtree(written, ignore_errors=True)
+    save(model, written)
+    if run.exists():
+        shutil.rmtree(run)
+    os.replace(written, run)
     out.print(
         f"{path}: {config.L} stages imported into {run}"
         f"{', averaged weights' if averaged else ''}{', running statistics computed again' if calibration else ''}"
@@ -37,9 +43,10 @@ def import_checkpoint(
 
 
 def _batches(images: ImageFolder, batch_size: int) -> Iterator[Tensor]:
+    skipped: list[Path] = []
     with counted("calibration images") as report:
-        for first in range(0, len(images), batch_size):
-            indices = range(first, min(first + batch_size, len(images)))
-            report(indices.stop, len(images))
-            if len(indices) > 1 or len(images) == 1:
-                yield torch.from_numpy(np.stack([images.read(i) for i in indices]).astype(np.int64))
+        for indices, batch in same_size_batches(images, batch_size, skipped):
+            report(indices[-1] + 1, len(images))
+            yield batch
+    for file in skipped:
+        err.print(f"skipped, not readable: {file}", soft_wrap=True)

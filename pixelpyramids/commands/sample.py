@@ -15,6 +15,7 @@ from pixelpyramids.report.pictures import save_grid, save_png
 from pixelpyramids.walk import walk
 
 SCALES = (2, 4, 8)
+IN_GRID = 64
 
 
 def sample(
@@ -29,7 +30,7 @@ def sample(
     overwrite: bool = False,
     grid: bool = True,
 ) -> None:
-    """Write n samples as 0000.png … and grid.png, and print the time of each and the sequential steps it took."""
+    """Write n samples as 0000.png … and grid.png (of the first 64); print the time of each and its sequential steps."""
     if n < 1 or batch_size < 1:
         raise DataError(f"expected at least 1 sample in batches of at least 1, got {n} in batches of {batch_size}")
     refuse_existing(folder, overwrite)
@@ -42,11 +43,11 @@ def sample(
             batch = model.sample(min(batch_size, n - first), *size, seed=seed, first=first).cpu().numpy()
             for i, image in enumerate(batch):
                 save_png(folder / f"{first + i:04d}.png", image, model.config.n_bits)
-            drawn.append(batch)
+            drawn += list(batch[: max(IN_GRID - first, 0)])
             report(first + len(batch), n)
     seconds = (time.monotonic() - began) / n
     if grid:
-        save_grid(folder / "grid.png", np.concatenate(drawn), model.config.n_bits)
+        save_grid(folder / "grid.png", np.stack(drawn), model.config.n_bits)
     steps = sum(len(stage.slices) for stage in walk(*size, model.config.squeezes))
     out.print(
         f"{n} samples of {size[0]} x {size[1]} in {folder}: {seconds:.3f} s an image (batches of "
@@ -66,9 +67,13 @@ def complete(
     refuse_existing(folder, overwrite)
     coarse = read_image(image, model.config.image_channels, model.config.n_bits)
     height, width = scale * coarse.shape[1], scale * coarse.shape[2]
-    repeated = torch.from_numpy(coarse.astype(np.int64))[None].repeat(n, 1, 1, 1)
-    completed = model.complete(repeated, height, width, seed=seed).cpu().numpy()
-    for i, picture in enumerate(completed):
-        save_png(folder / f"{i:04d}.png", picture, model.config.n_bits)
-    save_grid(folder / "grid.png", completed, model.config.n_bits)
+    given = torch.from_numpy(coarse.astype(np.int64))[None]
+    drawn = []
+    with counted("completions") as report:
+        for i in range(n):
+            picture = model.complete(given, height, width, seed=seed, first=i)[0].cpu().numpy()
+            save_png(folder / f"{i:04d}.png", picture, model.config.n_bits)
+            drawn += [picture] if i < IN_GRID else []
+            report(i + 1, n)
+    save_grid(folder / "grid.png", np.stack(drawn), model.config.n_bits)
     out.print(f"{n} completions of {image} at {height} x {width} in {folder}", soft_wrap=True)

@@ -11,8 +11,9 @@ from pixelpyramids.commands.console import counted, err, out
 from pixelpyramids.commands.data import open_images
 from pixelpyramids.data.reading import read_image
 from pixelpyramids.data.splits import find_images
+from pixelpyramids.device import choose_device
 from pixelpyramids.errors import DataError
-from pixelpyramids.evaluation import evaluate, rate_in_tiles
+from pixelpyramids.evaluation import default_tile, evaluate, rate_in_tiles
 from pixelpyramids.model import PixelPyramid
 from pixelpyramids.report.tables import evaluation_json, levels_table
 
@@ -22,13 +23,15 @@ def evaluate_split(
     name: str,
     data: Path | None,
     *,
-    split: str,
-    batch_size: int,
-    tile: int,
-    batch_statistics: int | None,
-    as_json: bool,
-) -> None:
+    split: str = "test",
+    batch_size: int = 16,
+    tile: int | None = None,
+    batch_statistics: int | None = None,
+    as_json: bool = False,
+) -> int:
     """Print bits/dim of a split with its standard error and a table of the levels, or one JSON object.
+
+    Returns the exit status: 1 where files could not be read.
 
     `batch_statistics` N normalises by batches of N images in place of running statistics, as the authors' code does: a
     code length of a batch, to compare with the authors' figures.
@@ -38,30 +41,48 @@ def evaluate_split(
         if model.config.norm != "batch":
             raise DataError(f'--batch-statistics needs a model with norm "batch", this one has "{model.config.norm}"')
         model, batch_size = copy.deepcopy(model).train(), batch_statistics
+    tile = default_tile(model) if tile is None else tile
     with counted(f"{split} images") as report:
         evaluation = evaluate(model, images, batch_size=batch_size, tile=tile, report=report)
     counts = [sum(p.numel() for p in stage.parameters()) for stage in model.stages]
+    skipped = [*images.skipped, *evaluation.skipped]
+    tiled = sum(h > tile or w > tile for h, w in evaluation.sizes)
     if as_json:
-        print(json.dumps(evaluation_json(evaluation, name)))
-        return
+        result = evaluation_json(evaluation, name)
+        for level, count in zip(result["levels"], counts, strict=True):
+            level["parameters"] = count
+        result |= {
+            "split": split,
+            "n_bits": model.config.n_bits,
+            "likelihood": model.config.likelihood,
+            "batch_statistics": batch_statistics,
+            "tile": tile,
+            "tiled_images": tiled,
+            "formats": images.formats,
+            "skipped": [str(file) for file in skipped],
+        }
+        print(json.dumps(result))
+        return 1 if skipped else 0
     out.print(levels_table(evaluation, counts))
     error = f" ± {evaluation.standard_error:.4f}" if len(evaluation.files) > 1 else ""
     sources = ", ".join(f"{count} {kind}" for kind, count in images.formats.items())
+    kind = "exact" if model.config.likelihood == "exact" else "the authors' clamped likelihood, not a distribution"
     statistics = "" if batch_statistics is None else f", statistics of batches of {batch_statistics}"
-    tiled = sum(h > tile or w > tile for h, w in evaluation.sizes)
     tiles = f"; {tiled} of them in tiles of at most {tile} x {tile}" if tiled else ""
     out.print(
         f"{evaluation.bits_per_dim:.4f}{error} bits/dim on {len(evaluation.files)} {split} images ({sources}), "
-        f"{model.config.n_bits} bits{statistics}{tiles}; every pixel counted",
+        f"{model.config.n_bits} bits, {kind}{statistics}{tiles}; every pixel of them counted",
         soft_wrap=True,
     )
     for file in evaluation.skipped:
         err.print(f"skipped, not readable: {file}", soft_wrap=True)
+    return 1 if skipped else 0
 
 
-def score_files(model: PixelPyramid, paths: list[Path], *, tile: int, as_json: bool) -> int:
+def score_files(model: PixelPyramid, paths: list[Path], *, tile: int | None, as_json: bool) -> int:
     """Print bits/dim of each image among the paths (folders: all below them); 1 where some could not be read."""
     config = model.config
+    tile = default_tile(model) if tile is None else tile
     files = [file for path in paths for file in (find_images(path) if path.is_dir() else [path])]
     scored: list[dict[str, object]] = []
     failed: list[str] = []
@@ -82,9 +103,11 @@ def score_files(model: PixelPyramid, paths: list[Path], *, tile: int, as_json: b
     return 1 if failed else 0
 
 
-def load_model(path: Path, params: Path | None, likelihood: str | None) -> PixelPyramid:
-    """A run directory or an authors' file, on the GPU where there is one."""
+def load_model(
+    path: Path, params: str | None, likelihood: str | None = None, device: str | None = None
+) -> PixelPyramid:
+    """A run directory or an authors' file, on the device of that name (by default a GPU where there is one)."""
     if likelihood not in (None, "exact", "authors"):
         raise DataError(f"expected --likelihood exact or authors, got {likelihood}")
-    model = load(path, params, likelihood)  # type: ignore[arg-type]  # checked above
-    return model.to("cuda" if torch.cuda.is_available() else "cpu")
+    chosen = choose_device(device)
+    return load(path, params, likelihood).to(chosen)  # type: ignore[arg-type]  # checked above

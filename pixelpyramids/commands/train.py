@@ -1,14 +1,14 @@
 """`train`: fill a run directory."""
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
-
-import torch
 
 from pixelpyramids.checkpoint import level_file
 from pixelpyramids.commands.console import duration, err, live_line
 from pixelpyramids.commands.data import open_images
 from pixelpyramids.data.crops import Crops
+from pixelpyramids.device import keep_freed_memory
 from pixelpyramids.errors import ParameterError
 from pixelpyramids.evaluation import Evaluation
 from pixelpyramids.model import PixelPyramid
@@ -32,25 +32,28 @@ def train(
     device: str | None = None,
     micro_batch: int | None = None,
     validate: bool = True,
-    flip: bool = True,
     checkpoint_minutes: float = 5.0,
 ) -> Outcome:
     """Train, or go on with a training, and print how it goes.
 
     The budget is one of epochs, steps and minutes; by default the parameters' epochs. Ctrl-C saves and ends it.
     """
-    if sum(value is not None for value in (epochs, steps, minutes)) > 1:
-        raise ParameterError("expected one of --epochs, --steps and --minutes, got several")
+    given = [value for value in (epochs, steps, minutes) if value is not None]
+    if len(given) > 1:
+        raise ParameterError("expected one of epochs, steps and minutes, got several")
+    if any(not 0 < value < math.inf for value in given):
+        raise ParameterError(f"expected a positive number of epochs, steps or minutes, got {given[0]}")
+    keep_freed_memory()
     images = open_images(config, data, "train", hold_out=validate)
     validation = open_images(config, data, "validation") if validate else None
-    crops = Crops(images, config.image_size, config.batch_size, seed, flip=flip)
+    crops = Crops(images, config.image_size, config.batch_size, seed, flip=True)
     budget = (
         Budget(minutes=minutes)
         if minutes is not None
         else Budget(steps=steps if steps is not None else (epochs or config.epochs) * crops.steps_per_epoch)
     )
     training = Training(
-        config, run, crops, validation, levels=levels, seed=seed, micro_batch=micro_batch, cpu=uses_cpu(device)
+        config, run, crops, validation, levels=levels, seed=seed, micro_batch=micro_batch, device=device
     )
     parameters = sum(p.numel() for level in training.levels for p in level.stage.parameters())
     err.print(
@@ -61,7 +64,7 @@ def train(
         soft_wrap=True,
     )
     if training.step:
-        err.print(f"going on from step {training.step}, after {duration(training.seconds)}")
+        err.print(f"going on from step {training.step}, after {duration(min(lv.seconds for lv in training.levels))}")
 
     def validated(evaluation: Evaluation, model: PixelPyramid) -> None:
         step = max(level.step for level in training.levels)
@@ -69,11 +72,8 @@ def train(
         err.print(
             f"step {step}: {evaluation.bits_per_dim:.4f}{error} bits/dim on {len(evaluation.files)} validation images"
         )
-        complete = all(
-            level_file(run, index).exists() or any(level.index == index for level in training.levels)
-            for index in range(config.L)
-        )
-        if complete:
+        trained = {level.index for level in training.levels}
+        if all(index in trained or level_file(run, index).exists() for index in range(config.L)):
             samples = model.sample(SAMPLES_IN_GRID, seed=seed).cpu().numpy()
             save_grid(run / "samples" / f"step_{step:07d}.png", samples, config.n_bits)
 
@@ -82,6 +82,7 @@ def train(
             budget,
             checkpoint_minutes=checkpoint_minutes,
             report=lambda report: line(_described(report)),
+            notify=err.print,
             validated=validated,
         )
     for message in outcome.stopped.values():
@@ -91,15 +92,6 @@ def train(
     elif not outcome.stopped:
         err.print(f"trained {outcome.steps} steps in {duration(outcome.seconds)}; the model is in {run}")
     return outcome
-
-
-def uses_cpu(device: str | None) -> bool:
-    """Whether to stay on the CPU: `device` is cpu, cuda, or None for whatever is there."""
-    if device not in (None, "cpu", "cuda"):
-        raise ParameterError(f"expected --device cpu or cuda, got {device}")
-    if device == "cuda" and not torch.cuda.is_available():
-        raise ParameterError("--device cuda: torch finds no GPU here; leave the option out to train on the CPU")
-    return device == "cpu"
 
 
 def _described(report: Report) -> str:

@@ -33,7 +33,7 @@ class Recurrence(torch.autograd.Function):
         """`gates` (steps, batch, 4 width, h, w), `weight` (4 width, width, 3, 3) -> (steps, batch, width, h, w)."""
         activations = gates.to(_state_type(gates))  # in place where the type fits: no one else reads the gates
         memories = torch.empty_like(activations[:, :, : weight.shape[1]])
-        hidden = torch.empty_like(memories)
+        squashed, hidden = torch.empty_like(memories), torch.empty_like(memories)
         weight = weight.to(gates.dtype)
         for t, gate in enumerate(activations):
             if t > 0:
@@ -45,25 +45,23 @@ class Recurrence(torch.autograd.Function):
             torch.mul(entry, fresh, out=memories[t])
             if t > 0:
                 memories[t].addcmul_(forget, memories[t - 1])
-            torch.tanh(memories[t], out=hidden[t])
-            hidden[t].mul_(leave)
-        ctx.save_for_backward(activations, memories, hidden, weight)
+            torch.tanh(memories[t], out=squashed[t])
+            torch.mul(leave, squashed[t], out=hidden[t])
+        ctx.save_for_backward(activations, memories, squashed, hidden, weight)
         return hidden
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor | None]:
         """Gradients of the gates and of the weights."""
-        activations, memories, hidden, weight = ctx.saved_tensors
+        activations, memories, squashed, hidden, weight = ctx.saved_tensors
         gate_grads = torch.empty_like(activations)
         grad_hidden, grad_memory = grad[-1], None
         for t in reversed(range(len(activations))):
             entry, forget, fresh, leave = activations[t].chunk(4, dim=1)
             to_entry, to_forget, to_fresh, to_leave = gate_grads[t].chunk(4, dim=1)
-            squashed = torch.tanh(memories[t])
-            through = grad_hidden * leave
-            torch.ops.aten.sigmoid_backward.grad_input(grad_hidden * squashed, leave, grad_input=to_leave)
-            through = torch.ops.aten.tanh_backward(through, squashed)
+            torch.ops.aten.sigmoid_backward.grad_input(grad_hidden * squashed[t], leave, grad_input=to_leave)
+            through = torch.ops.aten.tanh_backward(grad_hidden * leave, squashed[t])
             grad_memory = through if grad_memory is None else grad_memory.add_(through)
             torch.ops.aten.sigmoid_backward.grad_input(grad_memory * fresh, entry, grad_input=to_entry)
             torch.ops.aten.tanh_backward.grad_input(grad_memory * entry, fresh, grad_input=to_fresh)

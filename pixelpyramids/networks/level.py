@@ -58,7 +58,7 @@ class LevelNetwork(nn.Module):
     def stepwise(
         self, stage: Stage, coarse: Float[Tensor, "batch channels height width"]
     ) -> Generator[Tensor, Tensor, None]:
-        """Yield the outputs at the sites of each slice of the stage; take the slice's values, in [-1, 1] units."""
+        """Yield the outputs at the sites of each slice of the stage; take its values, in `forward`'s units."""
         conditioning = self._conditioning(coarse)
         if self.conv_lstm is None:
             yield conditioning
@@ -96,7 +96,8 @@ class CoarsestNetwork(nn.Module):
     def forward(
         self, image: Float[Tensor, "batch channels height width"]
     ) -> Float[Tensor, "batch outputs height width"]:
-        outputs: Tensor = self.pixel_cnn(image)
+        with torch.autocast(image.device.type, enabled=False):  # small: nothing is won by less precision
+            outputs: Tensor = self.pixel_cnn(image)
         return outputs
 
     def stepwise(self, stage: Stage, batch: int) -> Generator[Tensor, Tensor, None]:

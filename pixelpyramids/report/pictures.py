@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from pixelpyramids.atomic import replacing
+from pixelpyramids.data.reading import Pixels
 from pixelpyramids.pyramid import pad_coarse, split, to_residual
 from pixelpyramids.walk import walk
 
-Pixels = NDArray[np.integer[Any]]
 Bytes = NDArray[np.uint8]
 
 MARGIN = 2  # of a contact sheet, in pixels

@@ -1,0 +1,41 @@
+"""What is chosen for a device: which one, how exact, and how its memory is kept."""
+
+import ctypes
+import sys
+
+import torch
+
+from pixelpyramids.errors import ParameterError
+
+
+def choose_device(name: str | None) -> torch.device:
+    """`cpu`, `cuda`, or for None a GPU where torch finds one; others compute no float64, so they are not taken.
+
+    On a GPU float32 convolutions are float32 from here on, not TensorFloat-32, whose 10 bits are too few for exact
+    likelihoods. Raises ParameterError where there is no such device.
+    """
+    if name not in (None, "cpu", "cuda"):
+        raise ParameterError(f"expected the device cpu or cuda, got {name}")
+    if name == "cuda" and not torch.cuda.is_available():
+        raise ParameterError("device cuda: torch finds no GPU here; leave the option out to use the CPU")
+    if name == "cpu" or not torch.cuda.is_available():
+        return torch.device("cpu")
+    torch.backends.cudnn.allow_tf32 = False
+    return torch.device("cuda")
+
+
+def bfloat16_is_fast(device: torch.device) -> bool:
+    """Whether the processor or GPU multiplies bfloat16 natively."""
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+
+
+def keep_freed_memory() -> None:
+    """Have glibc keep freed memory for the next step: mapping fresh pages costs up to a tenth of a step on the CPU."""
+    if sys.platform == "linux":
+        mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+        if mallopt is not None:
+            m_trim_threshold, m_mmap_max = -1, -4
+            mallopt(m_mmap_max, 0)
+            mallopt(m_trim_threshold, 2**31 - 1)
