@@ -13,7 +13,7 @@ from pixelpyramids import checkpoint as runs
 from pixelpyramids.authors import convert
 from pixelpyramids.errors import CheckpointError, ParameterError
 from pixelpyramids.model import PixelPyramid
-from pixelpyramids.parameters import parse_parameters
+from pixelpyramids.parameters import Parameters, parse_parameters
 
 
 def parameters(**changed):
@@ -64,7 +64,7 @@ def test_a_model_is_loaded_as_it_was_saved(norm, tmp_path):
 def test_a_run_directory_is_what_its_description_says(run):
     assert files(run) == ["level_00.safetensors", "level_01.safetensors", "level_02.safetensors", "parameters.json"]
     content = json.loads((run / "parameters.json").read_text())
-    assert content["params"]["n_squeeze"] == [1, 0] and "learning_rate" not in content["params"]
+    assert content["params"]["n_squeeze"] == [1, 0] and set(content["params"]) == set(Parameters.model_fields)
 
 
 def test_saving_again_replaces_the_weights(run):

@@ -125,7 +125,8 @@ def test_surplus_entries_are_ignored_with_a_warning(tmp_path):
         loaded = load_parameters(path)
     messages = sorted(str(warning.message) for warning in caught)
     assert messages == [
-        f"{path}: n_classes has 4 entries and L = 3 uses 3; the surplus is ignored",
+        f"{path}: n_classes has 4 entries and L = 3 uses 3; the surplus is ignored "
+        "(of n_classes the last serves the coarsest stage)",
         f"{path}: n_layers has 3 entries and L = 3 uses 2; the surplus is ignored",
         f"{path}: n_squeeze has 4 entries and L = 3 uses 2; the surplus is ignored",
     ]

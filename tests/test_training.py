@@ -17,6 +17,7 @@ from pixelpyramids.data.crops import Crops
 from pixelpyramids.data.folder import ImageFolder
 from pixelpyramids.device import bfloat16_is_fast
 from pixelpyramids.errors import CheckpointError, ParameterError
+from pixelpyramids.model import decompose
 from pixelpyramids.parameters import Parameters
 from pixelpyramids.training import Budget, Training
 
@@ -131,6 +132,39 @@ def test_a_killed_process_goes_on_and_ends_with_the_same_weights(folder, tmp_pat
     assert not list((tmp_path / "killed").rglob("*.part*.safetensors"))
 
 
+def test_levels_have_minutes_of_their_own(folder, tmp_path):
+    """A level that has had its time waits for no one, and one that has not is trained, not published as it began."""
+    first = training(folder, tmp_path / "run", levels=[0])
+    first.fit(Budget(minutes=0.02))
+    both = training(folder, tmp_path / "run", levels=[0, 1])
+    steps = both.levels[0].step
+    assert steps > 0 and both.levels[1].step == 0
+    both.fit(Budget(minutes=0.02))
+    assert both.levels[0].step == steps and both.levels[1].step > 0
+    interrupted = training(folder, tmp_path / "run", levels=[2])
+    interrupted.fit(Budget(steps=3), report=lambda _: None)
+    assert not checkpoint.level_file(tmp_path / "run", 3).exists()
+
+
+def test_an_interrupted_validation_is_made_up_for(folder, tmp_path):
+    training(folder, tmp_path / "whole", validate=True).fit(Budget(steps=4))
+    part = training(folder, tmp_path / "parts", validate=True)
+    notes = []
+    with pytest.MonkeyPatch.context() as patch:
+        scored = part.averaged.rate
+
+        def interrupted(*arguments):
+            signal.raise_signal(signal.SIGINT)
+            return scored(*arguments)
+
+        patch.setattr(part.averaged, "rate", interrupted)
+        assert part.fit(Budget(steps=4), notify=notes.append).interrupted
+    assert len(notes) == 1 and "saving" in notes[0]
+    training(folder, tmp_path / "parts", validate=True).fit(Budget(steps=4))
+    assert_equal_runs(tmp_path / "whole", tmp_path / "parts")
+    assert checkpoint.read_log(tmp_path / "whole", 0) == checkpoint.read_log(tmp_path / "parts", 0)
+
+
 def test_micro_batches_add_up_to_the_batch(folder, tmp_path):
     training(folder, tmp_path / "whole", config(clip_norm=1e6)).fit(Budget(steps=2))
     training(folder, tmp_path / "micro", config(clip_norm=1e6), micro_batch=1).fit(Budget(steps=2))
@@ -204,18 +238,21 @@ def test_arguments_that_make_no_sense_are_refused(folder, tmp_path):
 
 @pytest.mark.skipif(not bfloat16_is_fast(torch.device("cpu")), reason="this processor has no fast bfloat16")
 def test_bfloat16_changes_the_loss_little(folder, tmp_path):
-    """Parameters, gradients and likelihood stay float32; only convolutions are rounded."""
+    """Parameters, gradients, the mixtures' outputs and the likelihood stay float32; only convolutions are rounded."""
     run = training(folder, tmp_path / "run")
-    images = torch.from_numpy(run.crops.batch(0)).long()
-    stage = run.levels[0].stage
-    fine, coarse = images[..., 0::2, :], images[..., 1::2, :]
-    exact = stage(fine, coarse)
-    with torch.autocast("cpu", torch.bfloat16):
-        rounded = stage(fine, coarse)
-    assert rounded.dtype == torch.float32
-    assert float((rounded - exact).detach().abs().mean() / exact.detach().abs().mean()) < 0.01
-    rounded.sum().backward()
-    assert all(p.grad is None or p.grad.dtype == torch.float32 for p in stage.parameters())
+    pairs = decompose(torch.from_numpy(run.crops.batch(0)).long(), run.stages)
+    for level in run.levels:
+        seen = []
+        level.stage.network.register_forward_hook(
+            lambda _module, _inputs, outputs, seen=seen: seen.append(outputs.dtype)
+        )
+        exact = level.stage(*pairs[level.index])
+        with torch.autocast("cpu", torch.bfloat16):
+            rounded = level.stage(*pairs[level.index])
+        assert rounded.dtype == torch.float32 and seen == [torch.float32, torch.float32]
+        assert float((rounded - exact).detach().abs().mean() / exact.detach().abs().mean()) < 0.01
+        rounded.sum().backward()
+        assert all(p.grad is None or p.grad.dtype == torch.float32 for p in level.stage.parameters())
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")

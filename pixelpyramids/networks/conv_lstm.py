@@ -102,7 +102,7 @@ class ConvLSTMLayer(nn.Module):
         """Hidden state and memory after input x (batch, width, h, w); None is the zero state."""
         gates = self.input(x)
         if state is not None:
-            gates = gates + self.hidden(state[0])
+            gates += self.hidden(state[0])
         entry, forget, fresh, leave = gates.to(_state_type(gates)).chunk(4, dim=1)
         memory = torch.sigmoid(entry) * torch.tanh(fresh)
         if state is not None:

@@ -90,47 +90,67 @@ class PixelCNN(nn.Module):
     def forward(
         self, image: Float[Tensor, "batch channels height width"]
     ) -> Float[Tensor, "batch outputs height width"]:
-        """Outputs at every pixel, from an image in [-1, 1] units."""
-        n, (height, width) = self.n_res_layers, image.shape[-2:]
-        x = torch.cat([image, torch.ones_like(image[:, :1])], dim=1)
-        u = _moved_down(self.u_input(x))
-        ul = _moved_down(self.ul_input_above(x)) + _moved_right(self.ul_input_left(x))
-        kept_u, kept_ul = [u], [ul]
-        for i in range(2 * n + 1):
-            if i == n:
-                u, ul = self.u_halve(u), self.ul_halve(ul)
-            else:
-                layer = i - (i > n)
-                u = self.u_down[layer](u)
-                ul = self.ul_down[layer](ul, u)
-            kept_u.append(u)
-            kept_ul.append(ul)
-        u, ul = kept_u.pop(), kept_ul.pop()
-        for i in range(2 * n + 2):
-            if i == n:
-                u, ul = self.u_double(u, height, width), self.ul_double(ul, height, width)
-            else:
-                layer = i - (i > n)
-                u = self.u_up[layer](u, kept_u.pop())
-                ul = self.ul_up[layer](u, torch.cat([u, kept_ul.pop()], dim=1))
-        outputs: Tensor = self.head(F.elu(ul))
-        return outputs
+        """Outputs at every pixel, from an image in [-1, 1]."""
+        return self._from_left(image, self._from_above(image))
 
     def stepwise(self, batch: int, height: int, width: int) -> Generator[Tensor, Tensor, None]:
-        """Yield the outputs (batch, outputs, 1, 1) of each pixel in raster order; take its value in [-1, 1] units."""
+        """Yield the outputs (batch, outputs, 1, 1) of each pixel in raster order; take its value in [-1, 1].
+
+        Stream u sees only the rows above, so it is computed once a row.
+        """
         bias = self.u_input.conv.bias
         channels = self.u_input.conv.in_channels - 1
         image = bias.new_zeros(batch, channels, height, width)
         with parametrize.cached():
             for y in range(height):
+                above = self._from_above(image[..., : y + 1, :])
                 for x in range(width):
-                    outputs = self(image[..., : y + 1, :])
+                    outputs = self._from_left(image[..., : y + 1, :], above)
                     image[..., y : y + 1, x : x + 1] = yield outputs[..., y : y + 1, x : x + 1]
+
+    def _from_above(self, image: Tensor) -> tuple[list[Tensor], list[Tensor]]:
+        """Stream u: all its maps on the way down, the input's first, and all on the way up."""
+        n, (height, width) = self.n_res_layers, image.shape[-2:]
+        u = _moved_down(self.u_input(_with_ones(image)))
+        down, up = [u], []
+        for i in range(2 * n + 1):
+            u = self.u_halve(u) if i == n else self.u_down[i - (i > n)](u)
+            down.append(u)
+        kept = down.copy()
+        u = kept.pop()
+        for i in range(2 * n + 2):
+            u = self.u_double(u, height, width) if i == n else self.u_up[i - (i > n)](u, kept.pop())
+            up.append(u)
+        return down, up
+
+    def _from_left(self, image: Tensor, above: tuple[list[Tensor], list[Tensor]]) -> Tensor:
+        """Stream ul, given all maps of stream u, and the outputs."""
+        n, (height, width) = self.n_res_layers, image.shape[-2:]
+        (_, *u_down), u_up = above
+        x = _with_ones(image)
+        ul = _moved_down(self.ul_input_above(x)) + _moved_right(self.ul_input_left(x))
+        kept = [ul]
+        for i, u in enumerate(u_down):
+            ul = self.ul_halve(ul) if i == n else self.ul_down[i - (i > n)](ul, u)
+            kept.append(ul)
+        ul = kept.pop()
+        for i, u in enumerate(u_up):
+            if i == n:
+                ul = self.ul_double(ul, height, width)
+            else:
+                ul = self.ul_up[i - (i > n)](u, torch.cat([u, kept.pop()], dim=1))
+        outputs: Tensor = self.head(F.elu(ul))
+        return outputs
 
 
 def concatenated_elu(x: Tensor) -> Tensor:
     """ELU of x and of -x, side by side along the channels."""
     return F.elu(torch.cat([x, -x], dim=1))
+
+
+def _with_ones(image: Tensor) -> Tensor:
+    """The image and a channel of ones, which tells the padding from the picture."""
+    return torch.cat([image, torch.ones_like(image[:, :1])], dim=1)
 
 
 def _moved_down(x: Tensor) -> Tensor:
