@@ -99,12 +99,21 @@ def growth(config: Parameters, sizes: list[int], repeat: int) -> None:
     print("\n| scoring one image | s | s/megapixel | peak memory, MiB | sequential steps to sample |")
     print("|---|---|---|---|---|")
     for size in sizes:
-        command = [sys.executable, "-m", "benchmarks", "--score", str(size), "--repeat", str(repeat)]
-        result = subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()
-        seconds, peak = float(result[0]), float(result[1])
+        seconds, peak = in_a_process("--score", str(size), "--repeat", str(repeat))
         grown = resized(config, size)
         steps = sum(len(stage.slices) for stage in walk(size, size, grown.squeezes))
         print(f"| {size} x {size} | {seconds:.2f} | {seconds / size**2 * 1e6:.1f} | {peak:.0f} | {steps} |", flush=True)
+
+
+def in_a_process(*arguments: str) -> list[float]:
+    """The figures that this module prints with the arguments, in a process of its own."""
+    command = [sys.executable, "-m", "benchmarks", *arguments]
+    return [float(word) for word in subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()]
+
+
+def training_memory(params: str) -> None:
+    (peak,) = in_a_process(params, "--step")
+    print(f"\nPeak memory of a process that takes training steps in float32: {peak:.0f} MiB")
 
 
 def resized(config: Parameters, size: int) -> Parameters:
@@ -117,6 +126,16 @@ def resized(config: Parameters, size: int) -> Parameters:
         "n_layers": (2,) + (1,) * (L - 2),
     }
     return Parameters.model_validate(config.model_dump() | lengths)
+
+
+def one_step(config: Parameters) -> None:
+    """In a process of its own, for its peak memory: MiB."""
+    crops = Crops(ImageFolder(photographs(), "train", hold_out=False), config.image_size, config.batch_size)
+    with tempfile.TemporaryDirectory() as folder:
+        step = ours(config, crops, Path(folder) / "run", bfloat16=False)
+        step()
+        step()
+    print(peak_memory())
 
 
 def score(config: Parameters, size: int, repeat: int) -> None:
@@ -147,14 +166,19 @@ def main() -> None:
     parser.add_argument("--repeat", type=int, default=3)
     parser.add_argument("--sizes", type=int, nargs="+", default=[64, 128, 256, 512])
     parser.add_argument("--score", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--step", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     config = load_parameters(arguments.params)
     keep_freed_memory()
     if arguments.score:
         score(config, arguments.score, arguments.repeat)
         return
-    print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, {arguments.params}")
+    if arguments.step:
+        one_step(config)
+        return
+    print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, {Path(arguments.params).name}", flush=True)
     training_step(config, arguments.repeat)
+    training_memory(arguments.params)
     sampling(config, arguments.repeat)
     growth(config, arguments.sizes, arguments.repeat)
 

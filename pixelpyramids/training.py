@@ -163,8 +163,9 @@ class Training:
                     elapsed, mark = time.monotonic() - mark, time.monotonic()
                     for level in levels:
                         level.seconds += elapsed
-                    slowest = min(running, key=lambda level: budget.progress(level.step, level.seconds))
-                    report(recent.report(step + 1, budget, slowest.seconds, elapsed, images.shape[0]))
+                    if levels:
+                        seconds = min(level.seconds for level in levels)
+                        report(recent.report(step + 1, budget, seconds, elapsed, images.shape[0]))
                     if (step + 1) % interval == 0:
                         outcome.validation = self._validate(levels, validated, interrupted) or outcome.validation
                         mark = time.monotonic()
