@@ -19,7 +19,7 @@ from pixelpyramids.parameters import Parameters
 from pixelpyramids.training import Budget, Training
 
 VARIANTS: dict[str, dict[str, object]] = {
-    "default: norm channel, value offset by coarse, fine unit": {},
+    "default: norm channel, value offset by the coarse lines beside, fine unit": {},
     "norm group": {"norm": "group"},
     "norm batch": {"norm": "batch"},
     "centred residual": {"residual": "centred"},

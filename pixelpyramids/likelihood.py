@@ -19,7 +19,7 @@ import math
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Real
 from torch import Tensor
 
 SMALLEST_SCALE = 0.1  # in values
@@ -35,7 +35,7 @@ def log_prob(
     outputs: Float[Tensor, "batch outputs height width"],
     values: Int[Tensor, "batch channels height width"],
     n_values: int,
-    offset: Int[Tensor, "batch channels height width"] | None = None,
+    offset: Real[Tensor, "batch channels height width"] | None = None,
     unit: float | None = None,
 ) -> Float[Tensor, "batch height width"]:
     """Log-probability, in nats, of the values in [0, n_values) of each position; in the precision of `outputs`.
@@ -84,7 +84,7 @@ def sample(
     outputs: Float[Tensor, "batch outputs height width"],
     uniforms: Float[Tensor, "batch channels_and_one height width"],
     n_values: int,
-    offset: Int[Tensor, "batch channels height width"] | None = None,
+    offset: Real[Tensor, "batch channels height width"] | None = None,
     unit: float | None = None,
 ) -> Int[Tensor, "batch channels height width"]:
     """Exact sample of the values, distributed as `log_prob` says, from float64 uniforms in [0, 1), 1 + C a position.

@@ -17,7 +17,7 @@ from pixelpyramids import likelihood
 from pixelpyramids.errors import DataError
 from pixelpyramids.networks.level import CoarsestNetwork, LevelNetwork
 from pixelpyramids.parameters import Parameters
-from pixelpyramids.pyramid import from_residual, merge, pad_coarse, split, to_residual
+from pixelpyramids.pyramid import between, from_residual, merge, pad_coarse, split, to_residual
 from pixelpyramids.rate import Rate
 from pixelpyramids.walk import Slice, Stage, walk
 
@@ -28,9 +28,10 @@ Choose = Callable[[Stage, Slice, Tensor, Tensor | None], Tensor]
 class StageModel(nn.Module):
     """The probability of one stage: a network, and what its mixture is over.
 
-    A level codes the residual to `coarse` modulo n, or (`residual: "value"`) the value itself in a mixture whose means
-    are offset by `coarse`; the coarsest stage codes its values. What the network sees of residuals, and says of their
-    means, is in units of n / 32 values (`residual_unit: "fine"`: most are small), or of half the range (the authors').
+    A level codes the value itself (`residual: "value"`), in a mixture whose means are offset by the mean of the two
+    coarse lines beside, or the residual to `coarse` modulo n; the coarsest stage codes its values. What the network
+    sees of differences, and says of their means, is in units of n / 32 values (`residual_unit: "fine"`: most are
+    small), or of half the range (the authors').
     """
 
     def __init__(self, parameters: Parameters, index: int) -> None:
@@ -42,6 +43,7 @@ class StageModel(nn.Module):
         self.middle = (self.n_values - 1) / 2
         self.unit = self.middle
         self.shift: int | None = None
+        self.axis = -2 if index % 2 == 0 else -1
         self.network: LevelNetwork | CoarsestNetwork
         if index == parameters.L - 1:
             self.network = CoarsestNetwork(
@@ -77,8 +79,9 @@ class StageModel(nn.Module):
         coarse = None if coarse is None else pad_coarse(coarse, (fine.shape[-2], fine.shape[-1]))
         values = self.code(fine, coarse)
         known = () if coarse is None else (self._units(coarse),)
-        outputs = self.network(self._feed(values, coarse), *known)
-        return -self.log_prob(outputs.to(dtype), values, self._offset(coarse))
+        offset = self._offset(coarse)
+        outputs = self.network(self._feed(values, offset), *known)
+        return -self.log_prob(outputs.to(dtype), values, offset)
 
     def log_prob(self, outputs: Tensor, values: Tensor, offset: Tensor | None) -> Tensor:
         """Log-probability of coded values at each position, by the likelihood of the parameters."""
@@ -100,15 +103,16 @@ class StageModel(nn.Module):
         else:
             assert coarse is not None
             steps = self.network.stepwise(stage, self._units(coarse))
+        offset = self._offset(coarse)
         outputs = next(steps)
         device = outputs.device
         values = torch.zeros(batch, self.channels, stage.height, stage.width, dtype=torch.long, device=device)
         for index, slice_ in enumerate(stage.slices):
             at = (..., *slice_.sites)
-            known = None if coarse is None else coarse[at]
-            values[at] = choose(stage, slice_, outputs, self._offset(known))
+            beside = None if offset is None else offset[at]
+            values[at] = choose(stage, slice_, outputs, beside)
             if index + 1 < len(stage.slices):
-                outputs = steps.send(self._feed(values[at], known))
+                outputs = steps.send(self._feed(values[at], beside))
         steps.close()
         return self.decode(values, coarse)
 
@@ -127,11 +131,11 @@ class StageModel(nn.Module):
         return fine
 
     def _offset(self, coarse: Tensor | None) -> Tensor | None:
-        return coarse if self.shift is None else None
+        """What differences count from, in halves of a value; None where they count from the middle of the range."""
+        return None if coarse is None or self.shift is not None else between(coarse, self.axis) / 2
 
-    def _feed(self, values: Tensor, coarse: Tensor | None) -> Tensor:
+    def _feed(self, values: Tensor, offset: Tensor | None) -> Tensor:
         """What the network sees of coded values: their difference to the offset, or to the middle of the range."""
-        offset = self._offset(coarse)
         return self._float(values - (self.middle if offset is None else offset)) / self.unit
 
     def _units(self, values: Tensor) -> Tensor:

@@ -60,6 +60,17 @@ def pad_coarse(coarse: Array, fine_shape: tuple[int, int]) -> Array:
     return coarse
 
 
+def between(coarse: Array, axis: int) -> Array:
+    """Twice the interpolation of fine, from coarse padded to its size: for each line the sum of the coarse ones beside.
+
+    Fine line i lies between coarse lines i - 1 and i; the first has the one after it alone, which counts twice.
+    """
+    _check_axis(axis)
+    xp = array_namespace(coarse)
+    first, others = (coarse[..., :1, :], coarse[..., :-1, :]) if axis == -2 else (coarse[..., :1], coarse[..., :-1])
+    return coarse + xp.concat([first, others], axis=axis)
+
+
 def to_residual(fine: Array, coarse: Array, n_values: int, shift: int) -> Array:
     """(fine - coarse + shift) mod n_values, for signed integers of at least 32 bits in [0, n_values)."""
     return (fine - coarse + shift) % n_values

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from pixelpyramids.pyramid import from_residual, merge, pad_coarse, split, to_residual
+from pixelpyramids.pyramid import between, from_residual, merge, pad_coarse, split, to_residual
 
 AXES = (-2, -1)
 sides = st.integers(1, 9)
@@ -175,3 +175,14 @@ def test_coarse_is_padded_by_repeating_its_last_lines(coarse, row, column):
     expected = np.pad(coarse, edges, mode="edge")
     assert np.array_equal(pad_coarse(coarse, shape), expected)
     assert same(pad_coarse(torch.from_numpy(coarse), shape), expected)
+
+
+@pytest.mark.parametrize("axis", [-2, -1])
+def test_between_is_the_sum_of_the_coarse_lines_beside_each_fine_line(axis):
+    image = np.random.default_rng(0).integers(0, 256, (2, 7, 7))
+    fine, coarse = split(image, axis)
+    padded = pad_coarse(coarse, fine.shape[-2:])
+    for line in range(fine.shape[axis]):
+        beside = [padded.take(max(line - 1, 0), axis), padded.take(line, axis)]
+        assert np.array_equal(between(padded, axis).take(line, axis), beside[0] + beside[1])
+        assert torch.equal(between(torch.from_numpy(padded), axis), torch.from_numpy(between(padded, axis)))
