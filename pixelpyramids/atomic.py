@@ -48,9 +48,9 @@ def refuse_existing(target: Path, overwrite: bool) -> None:
 
 
 def is_free(target: Path) -> bool:
-    """Whether nothing is at `target`, or a folder that holds nothing but hidden files (what a killed process left)."""
+    """Whether nothing is at `target`, or a folder that holds nothing but what a killed process left half-written."""
     if target.is_dir():
-        return all(path.name.startswith(".") for path in target.iterdir())
+        return all(path.name.startswith(".") and path.name.endswith(".part") for path in target.iterdir())
     return not target.exists()
 
 

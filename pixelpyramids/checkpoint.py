@@ -39,7 +39,7 @@ def load(
     damaged or of another model, ParameterError where the parameters are at fault.
     """
     path = Path(path)
-    if path.suffix == ".pt":
+    if path.suffix == ".pt" and not path.is_dir():
         if params is None:
             raise CheckpointError(f"{path}: expected its parameter file beside it: load(path, params=…)")
         model = read_checkpoint(path, load_parameters(params)).model
@@ -53,11 +53,11 @@ def load(
     if missing:
         levels = ",".join(map(str, missing))
         raise CheckpointError(
-            f"{path}: levels {levels} of {config.L} have no weights yet; train them with --levels {levels}"
+            f"{path}: level(s) {levels} (L = {config.L}) have no weights yet; train them with --levels {levels}"
         )
     model = PixelPyramid(config)
     for index, stage in enumerate(model.stages):
-        load_stage(level_file(path, index), stage)
+        load_stage(path, index, stage)
     return model
 
 
@@ -70,10 +70,22 @@ def with_likelihood(model: PixelPyramid, likelihood: Literal["exact", "authors"]
 
 
 def save(model: PixelPyramid, run: Path) -> None:
-    """Write a model as a run directory."""
-    write_parameters(run, model.config)
+    """Write a model as a run directory, in place of the run that may be there: its weights, trainings and logs go.
+
+    The parameters are written last: what is cut short is no run directory.
+    """
+    (run / PARAMETERS).unlink(missing_ok=True)
+    for pattern in ("level_*.safetensors", "training/level_*.safetensors", "log/level_*.jsonl"):
+        for old in run.glob(pattern):
+            old.unlink()
     for index, stage in enumerate(model.stages):
-        save_tensors(level_file(run, index), stage.state_dict())
+        save_stage(run, index, stage)
+    write_parameters(run, model.config)
+
+
+def save_stage(run: Path, index: int, stage: torch.nn.Module) -> None:
+    """Write the weights of stage `index`."""
+    save_tensors(level_file(run, index), stage.state_dict(), {"level": index})
 
 
 def level_file(run: Path, index: int) -> Path:
@@ -95,11 +107,13 @@ def read_log(run: Path, index: int) -> list[dict[str, int | float]]:
     """The entries of a stage's log, none where there is no log; a line that a kill cut short is passed over."""
     entries: list[dict[str, int | float]] = []
     path = log_file(run, index)
-    for line in path.read_text().splitlines() if path.exists() else ():
+    for line in path.read_text(errors="replace").splitlines() if path.exists() else ():
         try:
-            entries.append(json.loads(line))
-        except json.JSONDecodeError:
+            entry = json.loads(line)
+        except ValueError:
             continue
+        if isinstance(entry, dict) and isinstance(entry.get("step"), int):
+            entries.append(entry)
     return entries
 
 
@@ -138,9 +152,14 @@ def write_parameters(run: Path, config: Parameters) -> None:
     write_text(run / PARAMETERS, json.dumps(content, indent=2) + "\n")
 
 
-def load_stage(path: Path, stage: torch.nn.Module) -> None:
-    """Load a stage's weights. Raises CheckpointError where they are damaged or of another model."""
-    tensors, _ = read_tensors(path)
+def load_stage(run: Path, index: int, stage: torch.nn.Module) -> None:
+    """Load the weights of stage `index`. Raises CheckpointError where they are damaged or of another level or model."""
+    path = level_file(run, index)
+    tensors, metadata = read_tensors(path)
+    if metadata.get("level") != index:
+        raise CheckpointError(f"{path}: expected the weights of level {index}, got those of {metadata.get('level')}")
+    if not all(bool(value.isfinite().all()) for value in tensors.values()):
+        raise CheckpointError(f"{path}: holds weights that are not finite; train the level anew")
     try:
         stage.load_state_dict(tensors)
     except RuntimeError as error:
@@ -152,7 +171,10 @@ def save_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, Any
     """Write tensors, and metadata as JSON, whole or not at all."""
     plain = {key: value.detach().cpu().contiguous() for key, value in tensors.items()}
     with replacing(path) as temporary:
-        save_file(plain, temporary, {"pixelpyramids": json.dumps(metadata or {})})
+        try:
+            save_file(plain, temporary, {"pixelpyramids": json.dumps(metadata or {})})
+        except SafetensorError as error:
+            raise CheckpointError(f"{path}: cannot be written: {error}") from error
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:

@@ -3,6 +3,7 @@
 Exit status: 0 all well, 1 some files failed, 2 bad usage or input, 130 interrupted.
 """
 
+import io
 import sys
 import warnings
 from pathlib import Path
@@ -224,6 +225,9 @@ def parse_levels(text: str, n_stages: int) -> list[int]:
 
 def run(command: Any) -> int:
     """Call `command`, and turn what a person can cause into a line and an exit status."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # names of files may be no text
     warnings.showwarning = _show_warning  # type: ignore[assignment]  # takes the rest as it comes
     try:
         command()

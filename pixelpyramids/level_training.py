@@ -98,7 +98,7 @@ class LevelTraining:
             for key, value in self.optimiser.state[parameter].items():
                 tensors[f"optimiser.{key}.{name}"] = value
         best = self.best if math.isfinite(self.best) else None
-        place = {"step": self.step, "seconds": self.seconds, "best": best, "seed": self.seed}
+        place = {"step": self.step, "seconds": self.seconds, "best": best, "seed": self.seed, "level": self.index}
         checkpoint.save_tensors(checkpoint.training_file(run, self.index), tensors, place)
 
     def restore(self, run: Path) -> None:
@@ -115,6 +115,8 @@ class LevelTraining:
             return
         tensors, place = checkpoint.read_tensors(path)
         try:
+            if place["level"] != self.index or place["step"] < 0 or place["seconds"] < 0:
+                raise CheckpointError(f"{path}: not the training of level {self.index}; remove it to train it anew")
             if place["seed"] != self.seed:
                 raise CheckpointError(
                     f"{path}: the run has seed {place['seed']}, got {self.seed}; say --seed {place['seed']}, or choose "
@@ -139,14 +141,15 @@ class LevelTraining:
 
     def publish(self, run: Path) -> None:
         """Make the averaged weights those that `load` reads."""
-        checkpoint.save_tensors(checkpoint.level_file(run, self.index), self.average.state_dict())
+        checkpoint.save_stage(run, self.index, self.average)
 
     def validate(self, nats: float, dimensions: float, run: Path) -> None:
         """Take the mean nats an image on the validation set, over that many dimensions; publish if it is the best."""
-        self._log(run, {"step": self.step, "validation_nats": nats, "dimensions": dimensions})
         if nats < self.best:
             self.best = nats
             self.publish(run)
+        self.save(run)  # before the log says that it is done: `best` must outlive a kill
+        self._log(run, {"step": self.step, "validation_nats": nats, "dimensions": dimensions})
 
     def log(self, run: Path, nats: float, dimensions: int) -> None:
         """Note the mean nats an image of a training batch, at the first and at every tenth step."""

@@ -131,7 +131,8 @@ def starting_bias(
     if spread:
         means, log_scales = 0.8 * place, torch.full((components,), math.log(0.25))
     else:
-        scales = torch.logspace(0, math.log10(max(n_values / 8, 1.0)), components) / half
+        widest = math.log10(max(n_values / 8, 1.0))
+        scales = torch.logspace(0 if components > 1 else widest / 2, widest, components) / half
         means, log_scales = place * scales / 2 * half / (unit or half), scales.log()
     coefficients = [math.atanh(0.8) if later - before == 1 else 0.0 for before, later in _pairs(channels)]
     return torch.cat(

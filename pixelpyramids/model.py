@@ -21,6 +21,8 @@ from pixelpyramids.pyramid import between, from_residual, merge, pad_coarse, spl
 from pixelpyramids.rate import Rate
 from pixelpyramids.walk import Slice, Stage, walk
 
+MOST_COARSEST_PIXELS = 2**16  # that `sample` draws
+
 Choose = Callable[[Stage, Slice, Tensor, Tensor | None], Tensor]
 """(stage, slice, the mixture's outputs at its sites, offset or None) -> the coded values at its sites."""
 
@@ -210,6 +212,11 @@ class PixelPyramid(nn.Module):
         height, width = size[0] if height is None else height, size[1] if width is None else width
         if min(n, height, width) < 1:
             raise DataError(f"expected at least 1 sample of 1 x 1 pixels, got {n} of {height} x {width}")
+        if (height * width) >> (self.config.L - 1) > MOST_COARSEST_PIXELS:
+            raise DataError(
+                f"{height} x {width} leaves a coarsest image of more than {MOST_COARSEST_PIXELS} pixels, drawn one by "
+                f"one; choose a smaller size, or a model of more levels than L = {self.config.L}"
+            )
         stages = walk(height, width, self.config.squeezes)
         return self.follow(stages, None, n, self.sampler(n, seed, first))
 
@@ -272,7 +279,7 @@ class PixelPyramid(nn.Module):
 
     def _checked(self, images: Tensor) -> Tensor:
         channels, n_values = self.config.image_channels, self.config.n_values
-        images = torch.as_tensor(images)
+        images = torch.as_tensor(np.ascontiguousarray(images) if isinstance(images, np.ndarray) else images)
         if images.ndim != 4 or images.shape[1] != channels or images.numel() == 0:
             raise DataError(
                 f"expected images of shape (batch, {channels}, height, width), got {tuple(images.shape)}; "

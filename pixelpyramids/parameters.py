@@ -39,7 +39,7 @@ class Parameters(BaseModel):
     n_channels: Positive
     n_res_layers: Positive
 
-    n_layers: tuple[Positive, ...] | None = None
+    n_layers: tuple[Annotated[int, Field(ge=1, le=8, strict=True)], ...] | None = None
     condition_channels: Positive = 100
     lstm_channels: Positive = 128
     image_channels: Annotated[int, Field(ge=1, le=4, strict=True)] = 3
@@ -51,7 +51,7 @@ class Parameters(BaseModel):
     epochs: Positive = 100
     learning_rate: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1e-3
     warmup_steps: Natural = 200
-    clip_norm: Annotated[float, Field(gt=0)] = 1.0
+    clip_norm: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0
     average_decay: Annotated[float, Field(ge=0, lt=1)] = 0.9995
 
     @model_validator(mode="after")

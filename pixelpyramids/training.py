@@ -24,7 +24,7 @@ from pixelpyramids import checkpoint
 from pixelpyramids.data.crops import Crops
 from pixelpyramids.data.folder import ImageFolder
 from pixelpyramids.device import bfloat16_is_fast, choose_device
-from pixelpyramids.errors import ParameterError
+from pixelpyramids.errors import ParameterError, PixelPyramidsError
 from pixelpyramids.evaluation import Evaluation, evaluate
 from pixelpyramids.level_training import LevelTraining
 from pixelpyramids.model import PixelPyramid, StageModel, decompose
@@ -176,6 +176,9 @@ class Training:
                     outcome.validation = self._validate(self.levels, validated, interrupted) or outcome.validation
             except _Interrupted:
                 pass
+            except (PixelPyramidsError, OSError):
+                self._save()  # what a validation or a picture ran into must not cost the steps before it
+                raise
             outcome.interrupted = interrupted()
             outcome.steps = max(level.step for level in self.levels)
             outcome.seconds = max(level.seconds for level in self.levels)
@@ -256,7 +259,7 @@ class Training:
         mine = {level.index for level in self.levels}
         for index, stage in enumerate(self.averaged.stages):
             if index not in mine and checkpoint.level_file(self.run, index).exists():
-                checkpoint.load_stage(checkpoint.level_file(self.run, index), stage)
+                checkpoint.load_stage(self.run, index, stage)
 
     def _save(self) -> None:
         for level in self.levels:

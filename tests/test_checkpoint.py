@@ -100,7 +100,7 @@ def test_levels_without_weights_are_named(run, missing):
         runs.level_file(run, index).unlink()
     levels = ",".join(map(str, missing))
     with pytest.raises(
-        CheckpointError, match=f"levels {levels} of 3 have no weights yet; train them with --levels {levels}"
+        CheckpointError, match=f"level\\(s\\) {levels} \\(L = 3\\) have no weights yet; train them with --levels {levels}"
     ):
         runs.load(run)
 

@@ -224,3 +224,30 @@ def test_the_readme_names_commands_and_options_that_exist():
         name, *arguments = shlex.split(line)
         options = {option for parameter in commands[name].params for option in parameter.opts}
         assert {argument for argument in arguments if argument.startswith("-")} <= options, line
+
+
+def test_an_import_replaces_nothing_but_a_run(tmp_path, capsys):
+    from test_authors import checkpoint as authors_checkpoint
+
+    stages, parameters = authors_checkpoint(8)
+    torch.save(dict(enumerate(stages)), tmp_path / "a.pt")
+    keys = parameters.model_dump(mode="json", exclude_unset=True)
+    (tmp_path / "p.json").write_text(json.dumps({"params": keys}))
+    mine = tmp_path / "home"
+    (mine / ".git").mkdir(parents=True)
+    command = ("import-checkpoint", tmp_path / "a.pt", "--params", tmp_path / "p.json", "--out")
+    assert "exists already" in refused(capsys, *command, mine)
+    assert "left alone" in refused(capsys, *command, mine, "--overwrite")
+    assert (mine / ".git").is_dir() and list(mine.iterdir()) == [mine / ".git"]
+    assert status(*command, tmp_path / "run") == 0
+    (tmp_path / "run" / "notes.txt").write_text("mine")
+    assert status(*command, tmp_path / "run", "--overwrite") == 0
+    assert (tmp_path / "run" / "notes.txt").read_text() == "mine"
+    assert status("sample", tmp_path / "run", "-n", 1, "--out", tmp_path / "drawn") == 0
+
+
+def test_the_demo_overwrites_nothing_of_mine(tmp_path, capsys):
+    (tmp_path / "pyramid.png").write_text("mine")
+    assert "positive" in refused(capsys, "demo", "--out", tmp_path / "new", "--minutes", -1)
+    assert "holds something else" in refused(capsys, "demo", "--out", tmp_path, "--minutes", 1)
+    assert (tmp_path / "pyramid.png").read_text() == "mine" and not (tmp_path / "new").exists()

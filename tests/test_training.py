@@ -16,7 +16,7 @@ from pixelpyramids import checkpoint
 from pixelpyramids.data.crops import Crops
 from pixelpyramids.data.folder import ImageFolder
 from pixelpyramids.device import bfloat16_is_fast
-from pixelpyramids.errors import CheckpointError, ParameterError
+from pixelpyramids.errors import CheckpointError, DataError, ParameterError
 from pixelpyramids.model import decompose
 from pixelpyramids.parameters import Parameters
 from pixelpyramids.training import Budget, Training
@@ -100,7 +100,7 @@ def test_levels_trained_one_by_one_equal_levels_trained_together(folder, tmp_pat
 
 def test_missing_levels_are_named(folder, tmp_path):
     training(folder, tmp_path / "run", levels=[1]).fit(Budget(steps=1))
-    with pytest.raises(CheckpointError, match=r"levels 0,2,3 of 4 .* --levels 0,2,3"):
+    with pytest.raises(CheckpointError, match=r"level\(s\) 0,2,3 \(L = 4\) .* --levels 0,2,3"):
         checkpoint.load(tmp_path / "run")
 
 
@@ -163,6 +163,34 @@ def test_an_interrupted_validation_is_made_up_for(folder, tmp_path):
     training(folder, tmp_path / "parts", validate=True).fit(Budget(steps=4))
     assert_equal_runs(tmp_path / "whole", tmp_path / "parts")
     assert checkpoint.read_log(tmp_path / "whole", 0) == checkpoint.read_log(tmp_path / "parts", 0)
+
+
+def test_the_best_weights_outlive_a_kill_after_their_validation(folder, tmp_path):
+    """Validation saves what it found: a process killed before its next checkpoint still knows its best."""
+    run = training(folder, tmp_path / "run", validate=True)
+    run.fit(Budget(steps=2))
+    run.levels[0].validate(1.0, 10, tmp_path / "run")
+    again = training(folder, tmp_path / "run", validate=True)
+    assert again.levels[0].best == 1.0
+
+
+def test_a_validation_that_fails_costs_no_steps(folder, tmp_path):
+    run = training(folder, tmp_path / "run", validate=True)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(run.validation, "read", lambda _index: (_ for _ in ()).throw(DataError("damaged")))
+        with pytest.raises(DataError, match="none of the"):
+            run.fit(Budget(steps=6))
+    assert training(folder, tmp_path / "run", validate=True).step > 0
+
+
+def test_weights_of_another_level_are_refused(folder, tmp_path):
+    training(folder, tmp_path / "run").fit(Budget(steps=1))
+    for place in (checkpoint.level_file, checkpoint.training_file):
+        place(tmp_path / "run", 1).write_bytes(place(tmp_path / "run", 0).read_bytes())
+    with pytest.raises(CheckpointError, match="level 1, got those of 0"):
+        checkpoint.load(tmp_path / "run")
+    with pytest.raises(CheckpointError, match="not the training of level 1"):
+        training(folder, tmp_path / "run")
 
 
 def test_micro_batches_add_up_to_the_batch(folder, tmp_path):

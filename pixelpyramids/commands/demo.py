@@ -7,7 +7,8 @@ import numpy as np
 import torch
 from rich.table import Table
 
-from pixelpyramids.checkpoint import load
+from pixelpyramids.atomic import is_free
+from pixelpyramids.checkpoint import PARAMETERS, load
 from pixelpyramids.commands.console import counted, err, out
 from pixelpyramids.commands.train import train
 from pixelpyramids.data.crops import Crops
@@ -24,6 +25,7 @@ from pixelpyramids.report.correlation import lag1_correlation
 from pixelpyramids.report.curves import read_curve, save_curve
 from pixelpyramids.report.pictures import save_grid, save_pyramid
 from pixelpyramids.report.tables import images_table, levels_table
+from pixelpyramids.training import Budget
 
 SAMPLES = 16
 SCALE = 4
@@ -36,6 +38,9 @@ def demo(folder: Path, *, minutes: float, seed: int) -> None:
 
     Everything is written to `folder`; the training in `folder`/run is gone on with where it was ended.
     """
+    Budget(minutes=minutes)
+    if not is_free(folder) and not (folder / "run" / PARAMETERS).is_file():
+        raise PixelPyramidsError(f"{folder} holds something else already; choose another --out")
     config = load_parameters("photographs")
     training, held_out = ImageFolder(photographs(), "train", hold_out=False), ImageFolder(photographs(), "test")
     chelsea = next(i for i, file in enumerate(training.files) if file.stem == "chelsea")

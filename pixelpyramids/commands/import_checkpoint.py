@@ -1,18 +1,17 @@
 """`import-checkpoint`: the authors' `.pt` as a run directory."""
 
-import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 from torch import Tensor
 
-from pixelpyramids.atomic import refuse_existing
+from pixelpyramids.atomic import is_free, refuse_existing
 from pixelpyramids.authors import calibrate, read_checkpoint
-from pixelpyramids.checkpoint import save
+from pixelpyramids.checkpoint import PARAMETERS, save
 from pixelpyramids.commands.console import counted, err, out
 from pixelpyramids.commands.data import open_images
 from pixelpyramids.data.folder import ImageFolder
+from pixelpyramids.errors import CheckpointError
 from pixelpyramids.evaluation import same_size_batches
 from pixelpyramids.parameters import Parameters
 
@@ -22,17 +21,16 @@ def import_checkpoint(
 ) -> None:
     """Convert the file, say what of it is not used, and write the run directory."""
     refuse_existing(run, overwrite)
+    if not is_free(run) and not (run / PARAMETERS).is_file():
+        raise CheckpointError(
+            f"{run}: holds something that is no run directory and is left alone; choose another --out"
+        )
     imported = read_checkpoint(path, config, averaged)
     model = imported.model
     if calibration is not None:
         images = open_images(model.config, calibration, "train", hold_out=False)
         model = calibrate(model, _batches(images, config.batch_size))
-    written = run.with_name(f".{run.name}.part")
-    shutil.rmtree(written, ignore_errors=True)
-    save(model, written)
-    if run.exists():
-        shutil.rmtree(run)
-    os.replace(written, run)
+    save(model, run)
     out.print(
         f"{path}: {config.L} stages imported into {run}"
         f"{', averaged weights' if averaged else ''}{', running statistics computed again' if calibration else ''}"
