@@ -100,7 +100,8 @@ def test_levels_without_weights_are_named(run, missing):
         runs.level_file(run, index).unlink()
     levels = ",".join(map(str, missing))
     with pytest.raises(
-        CheckpointError, match=f"level\\(s\\) {levels} \\(L = 3\\) have no weights yet; train them with --levels {levels}"
+        CheckpointError,
+        match=f"level\\(s\\) {levels} \\(L = 3\\) have no weights yet; train them with --levels {levels}",
     ):
         runs.load(run)
 
@@ -150,7 +151,7 @@ def test_weights_of_another_stage_or_model_are_refused(run, tmp_path):
     level = runs.level_file(run, 0)
     for other in (runs.level_file(run, 1), runs.level_file(run, 2)):
         level.write_bytes(other.read_bytes())
-        with pytest.raises(CheckpointError, match=r"level_00\.safetensors: the weights are not those of this run's"):
+        with pytest.raises(CheckpointError, match=r"level_00\.safetensors: expected the weights of level 0, got those"):
             runs.load(run)
     runs.save(PixelPyramid(parameters(C=16)), tmp_path / "wider")
     level.write_bytes(runs.level_file(tmp_path / "wider", 0).read_bytes())
@@ -163,7 +164,7 @@ def test_lacking_and_surplus_weights_are_refused(run):
     tensors, _ = runs.read_tensors(path)
     first = next(iter(tensors))
     for changed in ({k: v for k, v in tensors.items() if k != first}, tensors | {"surprise": torch.zeros(2)}):
-        runs.save_tensors(path, changed)
+        runs.save_tensors(path, changed, {"level": 1})
         with pytest.raises(CheckpointError, match="the weights are not those") as caught:
             runs.load(run)
         assert first in str(caught.value) or "surprise" in str(caught.value)
