@@ -468,3 +468,9 @@ def test_weights_are_keyed_by_seed_and_stage():
     fewer = PixelPyramid(tiny(L=3).config, seed=1)
     assert torch.equal(fewer.stages[0].network.unet.stem.conv1.weight, first[0])
     assert not one.training
+
+
+def test_batch_statistics_of_a_single_position_are_refused():
+    model = tiny(norm="batch").train()
+    with pytest.raises(DataError, match="more than one image or position"):
+        model.rate(torch.zeros(1, 3, 2, 1, dtype=torch.long))

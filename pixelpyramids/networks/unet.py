@@ -15,6 +15,8 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from pixelpyramids.errors import DataError
+
 
 class ChannelNorm(nn.LayerNorm):
     """Layer normalisation over the channels of each position: patches, images and batches see the same function."""
@@ -23,13 +25,22 @@ class ChannelNorm(nn.LayerNorm):
         return super().forward(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
 
 
+class BatchNorm(nn.BatchNorm2d):
+    """Batch normalisation. Raises DataError where batch statistics are asked for of a single position."""
+
+    def forward(self, x: Float[Tensor, "batch channels height width"]) -> Float[Tensor, "batch channels height width"]:
+        if self.training and x.numel() == x.shape[1]:
+            raise DataError("batch statistics need more than one image or position; use larger batches or images")
+        return super().forward(x)
+
+
 def normalisation(kind: str, channels: int) -> nn.Module:
     """`channel`, `group` (8 channels a group or more, over the whole image) or `batch` (the authors')."""
     if kind == "channel":
         return ChannelNorm(channels)
     if kind == "group":
         return nn.GroupNorm(math.gcd(channels, max(channels // 8, 1)), channels)
-    return nn.BatchNorm2d(channels)
+    return BatchNorm(channels)
 
 
 class Block(nn.Module):
