@@ -84,7 +84,9 @@ def convert(stages: list[dict[str, Tensor]], parameters: Parameters, source: str
                     f"{source}: stage {index}, {key}: expected {expected}, got {tuple(value.shape)}; "
                     "do the parameters belong to this checkpoint?"
                 )
-        stage.load_state_dict(translated)
+        stage.load_state_dict(
+            {key: _forget_first(value) if ".layers." in key else value for key, value in translated.items()}
+        )
     return Imported(model.eval(), tuple(unused))
 
 
@@ -200,6 +202,12 @@ def _translated(state: dict[str, Tensor], squeeze: int | None, where: str) -> tu
     for layer in {name.rsplit(".", 2)[0] for name in translated if name.endswith((".input.bias", ".hidden.bias"))}:
         _join_biases(translated, layer, where)
     return translated, unused
+
+
+def _forget_first(gates: Tensor) -> Tensor:
+    """Their gates (input, forget, cell, output) along the first axis, in our order (forget, input, cell, output)."""
+    entry, forget, *others = gates.chunk(4)
+    return torch.cat([forget, entry, *others])
 
 
 def _join_biases(translated: dict[str, Tensor], layer: str, where: str) -> None:

@@ -25,7 +25,7 @@ def conv_lstm(n_squeeze, width=6):
     return ConvLSTM(condition_channels=5, image_channels=3, width=width, outputs=7, n_squeeze=n_squeeze).double()
 
 
-SHAPES = [(1, 2, 4, 4), (2, 1, 3, 5), (4, 2, 4, 3), (16, 2, 2, 2), (4, 1, 1, 1), (3, 3, 1, 4)]
+SHAPES = [(2, 1, 3, 5), (4, 2, 4, 3), (16, 2, 2, 2), (4, 1, 1, 1), (3, 3, 1, 4)]
 
 
 @pytest.mark.parametrize("steps, batch, height, width", SHAPES)
@@ -44,11 +44,10 @@ def test_outputs_and_gradients_equal_those_of_the_steps(steps, batch, height, wi
         assert torch.allclose(ours.double(), theirs.double(), rtol=1e-10, atol=1e-12), name
 
 
-@pytest.mark.parametrize("steps", [1, 2, 4])
+@pytest.mark.parametrize("steps", [2, 4])
 def test_gradients_are_those_of_finite_differences(steps):
-    gates = torch.randn(steps, 2, 12, 3, 2, dtype=torch.float64)
-    weight = (0.5 * torch.randn(12, 3, 3, 3, dtype=torch.float64)).requires_grad_(steps > 1)
-    gates.requires_grad_()
+    gates = torch.randn(steps, 2, 12, 3, 2, dtype=torch.float64, requires_grad=True)
+    weight = (0.5 * torch.randn(12, 3, 3, 3, dtype=torch.float64)).requires_grad_()
     assert gradcheck(lambda g, w: Recurrence.apply(g.clone(), w), (gates, weight))
 
 

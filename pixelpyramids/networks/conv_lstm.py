@@ -4,7 +4,7 @@ With f = 2**n_squeeze, sub-image t = dy f + dx holds the sites [dy::f, dx::f]. S
 sites and the values of sub-image t-1:
 
     x_t = embed(conditioning_t, fine_{t-1})       fine_{-1} = 0
-    h, c = layer 1, layer 2:  (i, f, g, o) = W_ih * x_t + W_hh * h + b;  c = σ(f) c + σ(i) tanh(g);  h = σ(o) tanh(c)
+    h, c = layer 1, layer 2:  (f, i, g, o) = W_ih * x_t + W_hh * h + b;  c = σ(f) c + σ(i) tanh(g);  h = σ(o) tanh(c)
     outputs_t = head(h of layer 2)                initial h = c = 0
 
 Given the true values, nothing but W_hh * h is sequential: the input convolutions of all steps run in one call.
@@ -24,75 +24,78 @@ from torch.nn.grad import conv2d_weight
 class Recurrence(torch.autograd.Function):
     """Hidden states of all steps, from the input's share of the gates and the weights of the hidden state's.
 
-    The same as applying `cell` step by step, with its gradient written out: the states of all steps are kept side by
-    side, so that the gradient of the weights is one convolution instead of one a step.
+    The same as applying `ConvLSTMLayer.step` step by step, with its gradient written out: the states of all steps are
+    kept side by side, so that the gradient of the weights is one convolution instead of one a step.
     """
 
     @staticmethod
     def forward(ctx: Any, gates: Tensor, weight: Tensor) -> Tensor:
         """`gates` (steps, batch, 4 width, h, w), `weight` (4 width, width, 3, 3) -> (steps, batch, width, h, w)."""
         activations = gates.to(_state_type(gates))  # in place where the type fits: no one else reads the gates
-        memories = torch.empty_like(activations[:, :, : weight.shape[1]])
+        width = weight.shape[1]
+        memories = torch.empty_like(activations[:, :, :width])
         squashed, hidden = torch.empty_like(memories), torch.empty_like(memories)
         weight = weight.to(gates.dtype)
         for t, gate in enumerate(activations):
             if t > 0:
-                gate += F.conv2d(hidden[t - 1].to(gates.dtype), weight, padding=1)
-            entry, forget, fresh, leave = gate.chunk(4, dim=1)
-            gate[:, : 2 * weight.shape[1]].sigmoid_()
-            fresh.tanh_()
+                gate += F.conv2d(hidden[t - 1].to(weight.dtype), weight, padding=1)
+            forget, entry, fresh, leave = gate.split(width, dim=1)
+            gate[:, : 2 * width].sigmoid_()
+            _tanh(fresh, out=fresh)
             leave.sigmoid_()
             torch.mul(entry, fresh, out=memories[t])
             if t > 0:
                 memories[t].addcmul_(forget, memories[t - 1])
-            torch.tanh(memories[t], out=squashed[t])
+            _tanh(memories[t], out=squashed[t])
             torch.mul(leave, squashed[t], out=hidden[t])
         ctx.save_for_backward(activations, memories, squashed, hidden, weight)
         return hidden
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor | None]:
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor]:
         """Gradients of the gates and of the weights."""
         activations, memories, squashed, hidden, weight = ctx.saved_tensors
+        width = weight.shape[1]
         gate_grads = torch.empty_like(activations)
+        rounded = gate_grads if weight.dtype == grad.dtype else torch.empty_like(activations, dtype=weight.dtype)
         grad_hidden, grad_memory = grad[-1], None
         for t in reversed(range(len(activations))):
-            entry, forget, fresh, leave = activations[t].chunk(4, dim=1)
-            to_entry, to_forget, to_fresh, to_leave = gate_grads[t].chunk(4, dim=1)
+            forget, entry, fresh, leave = activations[t].split(width, dim=1)
+            to_forget, to_entry, to_fresh, to_leave = gate_grads[t].split(width, dim=1)
             torch.ops.aten.sigmoid_backward.grad_input(grad_hidden * squashed[t], leave, grad_input=to_leave)
             through = torch.ops.aten.tanh_backward(grad_hidden * leave, squashed[t])
             grad_memory = through if grad_memory is None else grad_memory.add_(through)
             torch.ops.aten.sigmoid_backward.grad_input(grad_memory * fresh, entry, grad_input=to_entry)
             torch.ops.aten.tanh_backward.grad_input(grad_memory * entry, fresh, grad_input=to_fresh)
-            if t == 0:
+            if t > 0:
+                memory = grad_memory * memories[t - 1]
+                torch.ops.aten.sigmoid_backward.grad_input(memory, forget, grad_input=to_forget)
+                grad_memory = grad_memory.mul_(forget)
+            else:
                 to_forget.zero_()
-                break
-            torch.ops.aten.sigmoid_backward.grad_input(grad_memory * memories[t - 1], forget, grad_input=to_forget)
-            grad_memory = grad_memory.mul_(forget)
-            back = F.conv_transpose2d(gate_grads[t].to(weight.dtype), weight, padding=1)
-            grad_hidden = grad[t - 1] + back
-        gate_grads = gate_grads.to(weight.dtype)
-        if len(hidden) == 1:
-            return gate_grads, None
+            rounded[t].copy_(gate_grads[t])  # no copy where the type is the same
+            if t > 0:
+                grad_hidden = grad[t - 1] + F.conv_transpose2d(rounded[t], weight, padding=1)
         before = hidden[:-1].flatten(0, 1).to(weight.dtype)
-        weight_grad = conv2d_weight(before, list(weight.shape), gate_grads[1:].flatten(0, 1), padding=1)
-        return gate_grads, weight_grad.to(activations.dtype)
+        weight_grad = conv2d_weight(before, list(weight.shape), rounded[1:].flatten(0, 1), padding=1)
+        return rounded, weight_grad.to(grad.dtype)
 
 
 class ConvLSTMLayer(nn.Module):
-    """A convolutional LSTM layer, 3x3, zero padding, no peepholes, gates in the order input, forget, cell, output.
+    """A convolutional LSTM layer, 3x3, zero padding, no peepholes, gates in the order forget, input, cell, output.
 
     Its state is float32 (or wider) also where its convolutions are bfloat16.
     """
 
     def __init__(self, width: int) -> None:
         super().__init__()
+        self.width = width
         self.input = nn.Conv2d(width, 4 * width, 3, padding=1)
         self.hidden = nn.Conv2d(width, 4 * width, 3, padding=1, bias=False)
 
     def forward(self, x: Float[Tensor, "steps batch width h w"]) -> Float[Tensor, "steps batch width h w"]:
-        """Hidden states of all steps, for inputs that are all known."""
+        """Hidden states of all steps, at least two, for inputs that are all known."""
         gates = self.input(x.flatten(0, 1)).unflatten(0, x.shape[:2])
         with torch.autocast(x.device.type, enabled=False):
             hidden: Tensor = Recurrence.apply(gates, self.hidden.weight)  # type: ignore[no-untyped-call]
@@ -100,13 +103,15 @@ class ConvLSTMLayer(nn.Module):
 
     def step(self, x: Tensor, state: tuple[Tensor, Tensor] | None) -> tuple[Tensor, Tensor]:
         """Hidden state and memory after input x (batch, width, h, w); None is the zero state."""
-        gates = self.input(x)
-        if state is not None:
-            gates += self.hidden(state[0])
-        entry, forget, fresh, leave = gates.to(_state_type(gates)).chunk(4, dim=1)
+        if state is None:  # nothing to forget
+            bias = None if self.input.bias is None else self.input.bias[self.width :]
+            gates = F.conv2d(x, self.input.weight[self.width :], bias, padding=1)
+        else:
+            gates = self.input(x) + self.hidden(state[0])
+        *forget, entry, fresh, leave = gates.to(_state_type(gates)).split(self.width, dim=1)
         memory = torch.sigmoid(entry) * torch.tanh(fresh)
         if state is not None:
-            memory = memory + torch.sigmoid(forget) * state[1]
+            memory = memory + torch.sigmoid(forget[0]) * state[1]
         return torch.sigmoid(leave) * torch.tanh(memory), memory
 
 
@@ -175,6 +180,11 @@ class ConvLSTM(nn.Module):
         with torch.autocast(x.device.type, enabled=False):
             outputs: Tensor = self.head(x)
         return outputs
+
+
+def _tanh(x: Tensor, out: Tensor) -> None:
+    """By the sigmoid, which torch computes several times as fast on a CPU."""
+    torch.mul(x, 2, out=out).sigmoid_().mul_(2).sub_(1)
 
 
 def _state_type(gates: Tensor) -> torch.dtype:
