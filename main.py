@@ -36,18 +36,22 @@ def main(arguments: argparse.Namespace) -> None:
     config = load_parameters(arguments.params_file)
     name = f"{config.dataset_name}_{config.batch_size}_{config.n_bits}"
     if arguments.gen_samples or arguments.evaluate:
-        score = imported("pixelpyramids.commands.score")
         path = trained(name, config)
-        model = score.load_model(path, arguments.params_file, device=arguments.device)
+        model = imported("pixelpyramids.commands.opening").open_model(
+            path, arguments.params_file, device=arguments.device
+        )
+        status = 0
         if arguments.evaluate:
-            score.evaluate_split(model, str(path), arguments.data_root, batch_size=config.batch_size)
+            status = imported("pixelpyramids.commands.score").evaluate_split(
+                model, str(path), arguments.data_root, batch_size=config.batch_size
+            )
         if arguments.gen_samples:
             folder = Path("samples") / name
             count, batch_size = arguments.num_samples, arguments.sampling_batch_size
             imported("pixelpyramids.commands.sample").sample(
                 model, count, folder, batch_size=batch_size, overwrite=True, grid=False
             )
-        return
+        sys.exit(status)
     outcome = imported("pixelpyramids.commands.train").train(
         config,
         Path("ckpts") / name,

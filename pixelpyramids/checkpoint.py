@@ -4,6 +4,7 @@
     RUN/level_00.safetensors …      the best averaged weights of each stage; the last is the coarsest image's
     RUN/log/level_00.jsonl …        a line every ten steps and at each validation: step, nats an image, dimensions
     RUN/training/level_00.safetensors …   weights, averages and optimiser of the last checkpoint
+    RUN/training/level_00.lock …    held by the process that trains the stage
     RUN/samples/                    pictures drawn while training
 
 Levels are files of their own, so that trainings of different levels can fill one directory. Nothing here is pickled.
@@ -11,9 +12,10 @@ Levels are files of their own, so that trainings of different levels can fill on
 
 import json
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
+from filelock import BaseFileLock, FileLock, Timeout
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
@@ -25,18 +27,19 @@ from pixelpyramids.model import PixelPyramid
 from pixelpyramids.parameters import Parameters, load_parameters, parse_parameters
 
 PARAMETERS = "parameters.json"
+LOCK_SECONDS = 10.0
 NOT_OF_THE_RUN = {"data_root", "epochs"}  # keys that may differ when a training goes on
 
 
 def load(
     path: str | Path,
     params: str | Path | None = None,
-    likelihood: Literal["exact", "authors"] | None = None,
+    likelihood: str | None = None,
 ) -> PixelPyramid:
     """The model of a run directory, or of the authors' `.pt` with the parameter file `params`; in evaluation mode.
 
-    `likelihood` chooses another than that of the parameters. Raises CheckpointError where something is missing,
-    damaged or of another model, ParameterError where the parameters are at fault.
+    `likelihood`, "exact" or "authors", chooses another than that of the parameters. Raises CheckpointError where
+    something is missing, damaged or of another model, ParameterError where the parameters are at fault.
     """
     path = Path(path)
     if path.suffix == ".pt" and not path.is_dir():
@@ -61,7 +64,7 @@ def load(
     return model
 
 
-def with_likelihood(model: PixelPyramid, likelihood: Literal["exact", "authors"]) -> PixelPyramid:
+def with_likelihood(model: PixelPyramid, likelihood: str) -> PixelPyramid:
     """The same weights under another likelihood."""
     keys = model.config.model_dump() | {"likelihood": likelihood}
     other = PixelPyramid(parse_parameters(keys, "parameters"))
@@ -96,6 +99,23 @@ def level_file(run: Path, index: int) -> Path:
 def training_file(run: Path, index: int) -> Path:
     """Where the training of stage `index` goes on from."""
     return run / "training" / f"level_{index:02d}.safetensors"
+
+
+def lock_level(run: Path, index: int) -> BaseFileLock:
+    """See that no other process trains stage `index`, for as long as what is returned lives.
+
+    Raises CheckpointError where one does, after some seconds: what a killed training leaves behind ends in these.
+    """
+    path = run / "training" / f"level_{index:02d}.lock"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(path, is_singleton=True)
+    try:
+        lock.acquire(timeout=LOCK_SECONDS)
+    except Timeout as error:
+        raise CheckpointError(
+            f"{run}: another process trains level {index}; wait until it has ended, or train other --levels"
+        ) from error
+    return lock
 
 
 def log_file(run: Path, index: int) -> Path:

@@ -125,9 +125,8 @@ def evaluate(
     json: Json = False,
 ) -> None:
     """Bits/dim of a model on a split of a folder, with its standard error and a table of its levels."""
-    score = _commands("score")
-    status = score.evaluate_split(
-        score.load_model(model, params, likelihood, device),
+    status = _commands("score").evaluate_split(
+        _model(model, params, likelihood, device),
         str(model),
         data,
         split=split,
@@ -150,9 +149,8 @@ def score(
     json: Json = False,
 ) -> None:
     """Bits/dim of single images."""
-    commands = _commands("score")
-    loaded = commands.load_model(model, params, likelihood, device)
-    raise typer.Exit(commands.score_files(loaded, paths, tile=tile, as_json=json))
+    loaded = _model(model, params, likelihood, device)
+    raise typer.Exit(_commands("score").score_files(loaded, paths, tile=tile, as_json=json))
 
 
 @app.command()
@@ -169,7 +167,7 @@ def sample(
     overwrite: Overwrite = False,
 ) -> None:
     """Draw images from a model: 0000.png, …, and grid.png."""
-    loaded = _commands("score").load_model(model, params, device=device)
+    loaded = _model(model, params, None, device)
     _commands("sample").sample(
         loaded, n, out, seed=seed, height=height, width=width, batch_size=batch_size, overwrite=overwrite
     )
@@ -188,7 +186,7 @@ def complete(
     overwrite: Overwrite = False,
 ) -> None:
     """Draw the missing fine levels above a given coarse image."""
-    loaded = _commands("score").load_model(model, params, device=device)
+    loaded = _model(model, params, None, device)
     _commands("sample").complete(loaded, image, out, scale=scale, n=n, seed=seed, overwrite=overwrite)
 
 
@@ -234,6 +232,15 @@ def run(command: Any) -> int:
     except PixelPyramidsError as error:
         print(f"pixelpyramids: {error}", file=sys.stderr)
         return 2
+    except (MemoryError, RuntimeError) as error:
+        if not _is_out_of_memory(error):
+            raise
+        print(
+            "pixelpyramids: out of memory; use smaller batches (--batch-size, --micro-batch), tiles (--tile) or images,"
+            " or a smaller model",
+            file=sys.stderr,
+        )
+        return 2
     except BrokenPipeError:
         return 1
     except OSError as error:
@@ -255,10 +262,22 @@ def _commands(name: str) -> Any:
     return imported(f"pixelpyramids.commands.{name}")
 
 
+def _model(path: Path, params: str | None, likelihood: str | None, device: str | None) -> Any:
+    return _commands("opening").open_model(path, params, likelihood, device)
+
+
 def _parameters(params: str) -> Any:
     from pixelpyramids.parameters import load_parameters
 
     return load_parameters(params)
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    if isinstance(error, MemoryError):
+        return True
+    from accelerate.utils.memory import should_reduce_batch_size
+
+    return bool(should_reduce_batch_size(error))
 
 
 def _show_warning(message: Warning | str, category: type[Warning], *_: Any) -> None:

@@ -15,7 +15,7 @@ from torch import Tensor
 from pixelpyramids.data.folder import ImageFolder
 from pixelpyramids.errors import DataError
 from pixelpyramids.model import PixelPyramid
-from pixelpyramids.rate import Rate, cat
+from pixelpyramids.rate import Rate, bits_per_dim, cat
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class Evaluation:
     """Code lengths of images, the finest level first.
 
     `nats` and `dimensions` (images, levels); `seconds` (levels,), what each level's networks and likelihood took in
-    all; `files` and `sizes` (height, width) of the images, `skipped` the files whose pixels could not be read.
+    all; `files`, `sizes` (height, width) and `formats` of the images; `skipped`, files whose pixels could not be read.
     """
 
     nats: NDArray[np.float64]
@@ -31,12 +31,13 @@ class Evaluation:
     seconds: NDArray[np.float64]
     files: tuple[Path, ...]
     sizes: tuple[tuple[int, int], ...]
+    formats: tuple[str, ...]
     skipped: tuple[Path, ...]
 
     @property
     def bits_per_dim(self) -> float:
         """Bits over all dimensions: a ratio of sums, so each pixel of the set counts the same."""
-        return float(self.nats.sum() / (math.log(2) * self.dimensions.sum()))
+        return float(bits_per_dim(self.nats.sum(), self.dimensions.sum()))
 
     @property
     def standard_error(self) -> float:
@@ -45,13 +46,13 @@ class Evaluation:
         if n < 2:
             return math.nan
         dimensions = self.dimensions.sum(axis=1)
-        residuals = self.nats.sum(axis=1) / math.log(2) - self.bits_per_dim * dimensions
+        residuals = (self.bits_per_dim_of_images - self.bits_per_dim) * dimensions
         return float(residuals.std(ddof=1) / dimensions.mean() / math.sqrt(n))
 
     @property
     def bits_per_dim_of_images(self) -> NDArray[np.float64]:
         """Bits/dim of each image."""
-        bits: NDArray[np.float64] = self.nats.sum(axis=1) / (math.log(2) * self.dimensions.sum(axis=1))
+        bits: NDArray[np.float64] = bits_per_dim(self.nats.sum(axis=1), self.dimensions.sum(axis=1))
         return bits
 
 
@@ -89,6 +90,7 @@ def evaluate(
         seconds=clock.seconds,
         files=tuple(images.files[i] for i in kept),
         sizes=tuple(images.sizes[i] for i in kept),
+        formats=tuple(images.formats[i] for i in kept),
         skipped=tuple(skipped),
     )
 

@@ -22,13 +22,10 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int, Real
 from torch import Tensor
 
+from pixelpyramids.parameters import outputs_per_component
+
 SMALLEST_SCALE = 0.1  # in values
 LARGEST_SCALE = 20.0  # in ranges of n values
-
-
-def outputs_per_component(channels: int) -> int:
-    """1 + 2 C + C(C-1)/2: a logit, C means, C log-scales and a coefficient for each pair of channels."""
-    return 1 + 2 * channels + channels * (channels - 1) // 2
 
 
 def log_prob(

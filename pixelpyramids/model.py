@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from pixelpyramids import likelihood
 from pixelpyramids.errors import DataError
 from pixelpyramids.networks.level import CoarsestNetwork, LevelNetwork
-from pixelpyramids.parameters import Parameters
+from pixelpyramids.parameters import Parameters, outputs_per_component
 from pixelpyramids.pyramid import between, from_residual, merge, pad_coarse, split, to_residual
 from pixelpyramids.rate import Rate
 from pixelpyramids.walk import Slice, Stage, walk
@@ -153,7 +153,7 @@ class StageModel(nn.Module):
         head = self.network.head
         assert head.bias is not None
         head.weight.mul_(0.1)
-        components = head.bias.shape[0] // likelihood.outputs_per_component(self.channels)
+        components = head.bias.shape[0] // outputs_per_component(self.channels)
         head.bias.copy_(likelihood.starting_bias(components, self.channels, self.n_values, spread, self.unit))
 
 

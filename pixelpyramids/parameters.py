@@ -17,7 +17,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from pixelpyramids.errors import ParameterError
 from pixelpyramids.walk import halving_size
 
-Positive = Annotated[int, Field(ge=1, strict=True)]
+Positive = Annotated[int, Field(ge=1, le=2**20, strict=True)]
+Width = Annotated[int, Field(ge=1, le=2**14, strict=True)]
 Natural = Annotated[int, Field(ge=0, strict=True)]
 DATA_SETS = ("celeba_256", "celeba_1024", "lsun_bedroom", "lsun_church", "lsun_tower", "imagenet_128")
 
@@ -30,18 +31,18 @@ class Parameters(BaseModel):
     dataset_name: Annotated[str, Field(pattern=r"^\w[\w.-]*$")]
     data_root: str = ""
     batch_size: Positive
-    L: Positive
-    C: Positive
+    L: Annotated[int, Field(ge=1, le=61, strict=True)]
+    C: Width
     n_bits: Annotated[int, Field(ge=1, le=16, strict=True)]
     eval_interval: Positive = 1
-    n_classes: tuple[Positive, ...]
+    n_classes: tuple[Width, ...]
     n_squeeze: tuple[Annotated[int, Field(ge=0, le=4, strict=True)], ...]
-    n_channels: Positive
-    n_res_layers: Positive
+    n_channels: Width
+    n_res_layers: Annotated[int, Field(ge=1, le=64, strict=True)]
 
     n_layers: tuple[Annotated[int, Field(ge=1, le=8, strict=True)], ...] | None = None
-    condition_channels: Positive = 100
-    lstm_channels: Positive = 128
+    condition_channels: Width = 100
+    lstm_channels: Width = 128
     image_channels: Annotated[int, Field(ge=1, le=4, strict=True)] = 3
     norm: Literal["channel", "group", "batch"] = "channel"
     residual: Literal["value", "centred"] | Natural = "value"
@@ -61,7 +62,7 @@ class Parameters(BaseModel):
             entries = getattr(self, name)
             if entries is not None and len(entries) < wanted:
                 raise ValueError(f"{name}: expected at least {wanted} entries for L = {self.L}, got {len(entries)}")
-        per_component = 1 + 2 * self.image_channels + self.image_channels * (self.image_channels - 1) // 2
+        per_component = outputs_per_component(self.image_channels)
         for stage in range(self.L):
             if self.outputs(stage) % per_component:
                 raise ValueError(
@@ -99,6 +100,11 @@ class Parameters(BaseModel):
             return self.n_layers[level]
         remaining = self.L - level // 2 - 6 if self.L == 11 else self.L - level - 7
         return min(max(remaining, 1), 4)
+
+
+def outputs_per_component(channels: int) -> int:
+    """1 + 2 C + C(C-1)/2: a logit, C means, C log-scales and a coefficient for each pair of channels (PixelCNN++)."""
+    return 1 + 2 * channels + channels * (channels - 1) // 2
 
 
 def load_parameters(path: str | Path) -> Parameters:

@@ -7,10 +7,16 @@ bits/dim = nats / (ln 2 * dimensions). NumPy arrays and torch tensors alike.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from array_api_compat import array_namespace
 
 from pixelpyramids.pyramid import Array
+
+
+def bits_per_dim(nats: Any, dimensions: Any) -> Any:
+    """Bits/dim of nats over dimensions: numbers, arrays or tensors."""
+    return nats / math.log(2) / dimensions
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,7 +34,7 @@ class Rate:
     @property
     def bits_per_dim(self) -> Array:
         """Bits per dimension (subpixel) of each image (B,), float64."""
-        return self.nats.sum(-1) / math.log(2) / self.dimensions.sum(-1)
+        return bits_per_dim(self.nats.sum(-1), self.dimensions.sum(-1))
 
     def __add__(self, other: "Rate") -> "Rate":
         """Join the levels of the same images."""

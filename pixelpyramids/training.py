@@ -24,11 +24,12 @@ from pixelpyramids import checkpoint
 from pixelpyramids.data.crops import Crops
 from pixelpyramids.data.folder import ImageFolder
 from pixelpyramids.device import bfloat16_is_fast, choose_device
-from pixelpyramids.errors import ParameterError, PixelPyramidsError
+from pixelpyramids.errors import DataError, ParameterError, PixelPyramidsError
 from pixelpyramids.evaluation import Evaluation, evaluate
 from pixelpyramids.level_training import LevelTraining
 from pixelpyramids.model import PixelPyramid, StageModel, decompose
 from pixelpyramids.parameters import Parameters
+from pixelpyramids.rate import bits_per_dim
 from pixelpyramids.walk import walk
 
 
@@ -82,7 +83,8 @@ class Training:
 
     `levels` are the stages to train (all by default). `validation` chooses the weights to keep; without it these are
     the last averages. `micro_batch` splits a batch to save memory; `bfloat16` None is where the device is fast at it.
-    Raises ParameterError or CheckpointError where the run directory is of other parameters or another seed.
+    Raises ParameterError or CheckpointError where the run directory is of other parameters or another seed, or another
+    process trains one of the levels there.
     """
 
     def __init__(
@@ -114,9 +116,11 @@ class Training:
         self.averaged = PixelPyramid(config, seed).to(self.device)
         model = PixelPyramid(config, seed).to(self.device)
         self.levels: list[LevelTraining] = []
+        self._locks: list[object] = []
         for index in wanted:
             stage, average = model.stages[index], self.averaged.stages[index]
             assert isinstance(stage, StageModel) and isinstance(average, StageModel)
+            self._locks.append(checkpoint.lock_level(run, index))
             self.levels.append(LevelTraining(config, index, stage, average, accelerator, seed))
             self.levels[-1].restore(run)
         self.micro_batch = micro_batch
@@ -196,7 +200,10 @@ class Training:
             prefetch_factor=4 if workers else None,
             worker_init_fn=_leave_interrupts_to_the_parent,
         )
-        yield from zip(steps, loader, strict=False)
+        try:
+            yield from zip(steps, loader, strict=False)
+        except DataError as error:  # a worker's comes with its traceback
+            raise DataError(str(error).strip().rsplit("DataError: ", 1)[-1]) from None
 
     def _update(
         self,
@@ -290,8 +297,8 @@ class _Recent:
         else:
             left = 60 * (budget.minutes or 0.0) - seconds
         seen = [level for level, dimensions in enumerate(self.dimensions) if dimensions]
-        bits = {level: self.nats[level] / self.dimensions[level] / math.log(2) for level in seen}
-        total = sum(self.nats[level] for level in seen) / max(sum(self.dimensions), 1) / math.log(2)
+        bits = {level: bits_per_dim(self.nats[level], self.dimensions[level]) for level in seen}
+        total = bits_per_dim(sum(self.nats[level] for level in seen), max(sum(self.dimensions), 1))
         return Report(step, progress, total, bits, images / self.seconds_of_step, max(left, 0.0))
 
 

@@ -155,7 +155,7 @@ def test_complete_keeps_the_coarse_image(trained, images, tmp_path, capsys):
         (("evaluate", "TRAINED"), "--data DIR"),
         (("sample", "IMAGES", "--out", "x"), "parameters.json"),
         (("import-checkpoint", "nosuch.pt", "--params", "celeba_256", "--out", "x"), "nosuch.pt"),
-        (("score", "TRAINED", "nosuch.png", "--likelihood", "best"), "exact or authors"),
+        (("score", "TRAINED", "nosuch.png", "--likelihood", "best"), "'exact' or 'authors'"),
     ],
 )
 def test_mistakes_are_explained(arguments, message, images, params, trained, tmp_path, monkeypatch, capsys):
@@ -163,6 +163,15 @@ def test_mistakes_are_explained(arguments, message, images, params, trained, tmp
     places = {"PARAMS": str(params), "IMAGES": str(images), "TRAINED": str(trained)}
     assert message in refused(capsys, *(places.get(argument, argument) for argument in arguments))
     assert not (tmp_path / "x").exists()
+
+
+@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory")])
+def test_too_little_memory_is_explained(error, capsys):
+    def command():
+        raise error
+
+    assert cli.run(command) == 2
+    assert "out of memory; use smaller batches" in capsys.readouterr().err
 
 
 def test_usage_errors_end_with_2():

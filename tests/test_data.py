@@ -368,7 +368,7 @@ def test_a_folder_reads_what_the_files_hold(tmp_path: Path) -> None:
     folder = ImageFolder(tmp_path, n_bits=5)
     assert len(folder) == 2
     assert folder.sizes == [(4, 7), (5, 6)]
-    assert folder.formats == {"PNG": 1, "JPEG": 1}
+    assert sorted(folder.formats) == ["JPEG", "PNG"]
     assert folder.skipped == []
     for index, file in enumerate(folder.files):
         assert (folder.read(index) == read_image(file, 3, 5)).all()

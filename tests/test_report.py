@@ -364,6 +364,7 @@ def evaluation(sizes=((4, 6), (4, 6)), skipped=()):
         seconds=np.array([0.2, 0.1, 0.05]),
         files=tuple(Path(f"/data/[red]/{index}.png") for index in range(len(sizes))),
         sizes=tuple(sizes),
+        formats=("PNG",) * len(sizes),
         skipped=tuple(map(Path, skipped)),
     )
 

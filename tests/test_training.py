@@ -132,6 +132,37 @@ def test_a_killed_process_goes_on_and_ends_with_the_same_weights(folder, tmp_pat
     assert not list((tmp_path / "killed").rglob("*.part*.safetensors"))
 
 
+def test_two_processes_never_train_one_level_of_a_run(folder, tmp_path, monkeypatch):
+    run = tmp_path / "run"
+    script = (
+        "import sys; sys.path.insert(0, sys.argv[1])\n"
+        "from test_training import *\n"
+        "held = training(Path(sys.argv[2]), Path(sys.argv[3]), levels=[1])\n"
+        "print('held', flush=True); sys.stdin.read()\n"
+    )
+    arguments = [sys.executable, "-c", script, str(Path(__file__).parent), str(folder), str(run)]
+    other = subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    try:
+        assert other.stdout.readline() == "held\n"
+        monkeypatch.setattr(checkpoint, "LOCK_SECONDS", 0.1)
+        with pytest.raises(CheckpointError, match="another process trains level 1; wait"):
+            training(folder, run)
+        training(folder, run, levels=[0, 2])
+    finally:
+        other.kill()
+        other.communicate()
+    training(folder, run)
+
+
+def test_a_loaders_worker_explains_without_a_traceback(folder, tmp_path, monkeypatch):
+    monkeypatch.setattr("pixelpyramids.data.folder.KEPT_BYTES", 0)
+    work = training(folder, tmp_path / "run")
+    monkeypatch.setattr(ImageFolder, "read", lambda self, index, copy=True: (_ for _ in ()).throw(DataError("damaged")))
+    assert not work.crops.folder.in_memory
+    with pytest.raises(DataError, match=r"^expected at least one readable image among 9, .* are damaged$"):
+        work.fit(Budget(steps=1))
+
+
 def test_levels_have_minutes_of_their_own(folder, tmp_path):
     """A level that has had its time waits for no one, and one that has not is trained, not published as it began."""
     first = training(folder, tmp_path / "run", levels=[0])

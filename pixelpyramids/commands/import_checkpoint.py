@@ -9,7 +9,7 @@ from pixelpyramids.atomic import is_free, refuse_existing
 from pixelpyramids.authors import calibrate, read_checkpoint
 from pixelpyramids.checkpoint import PARAMETERS, save
 from pixelpyramids.commands.console import counted, err, out
-from pixelpyramids.commands.data import open_images
+from pixelpyramids.commands.opening import open_images
 from pixelpyramids.data.folder import ImageFolder
 from pixelpyramids.errors import CheckpointError
 from pixelpyramids.evaluation import same_size_batches

@@ -2,16 +2,15 @@
 
 import copy
 import json
+from collections import Counter
 from pathlib import Path
 
 import torch
 
-from pixelpyramids.checkpoint import load
 from pixelpyramids.commands.console import counted, err, out
-from pixelpyramids.commands.data import open_images
+from pixelpyramids.commands.opening import open_images
 from pixelpyramids.data.reading import read_image
 from pixelpyramids.data.splits import find_images
-from pixelpyramids.device import choose_device
 from pixelpyramids.errors import DataError
 from pixelpyramids.evaluation import default_tile, evaluate, rate_in_tiles
 from pixelpyramids.model import PixelPyramid
@@ -46,6 +45,7 @@ def evaluate_split(
         evaluation = evaluate(model, images, batch_size=batch_size, tile=tile, report=report)
     counts = [sum(p.numel() for p in stage.parameters()) for stage in model.stages]
     skipped = [*images.skipped, *evaluation.skipped]
+    formats = Counter(evaluation.formats)
     tiled = sum(h > tile or w > tile for h, w in evaluation.sizes)
     if as_json:
         result = evaluation_json(evaluation, name)
@@ -58,14 +58,14 @@ def evaluate_split(
             "batch_statistics": batch_statistics,
             "tile": tile,
             "tiled_images": tiled,
-            "formats": images.formats,
+            "formats": formats,
             "skipped": [str(file) for file in skipped],
         }
         print(json.dumps(result))
         return 1 if skipped else 0
     out.print(levels_table(evaluation, counts))
     error = f" ± {evaluation.standard_error:.4f}" if len(evaluation.files) > 1 else ""
-    sources = ", ".join(f"{count} {kind}" for kind, count in images.formats.items())
+    sources = ", ".join(f"{count} {kind}" for kind, count in formats.items())
     kind = "exact" if model.config.likelihood == "exact" else "the authors' clamped likelihood, not a distribution"
     statistics = "" if batch_statistics is None else f", statistics of batches of {batch_statistics}"
     tiles = f"; {tiled} of them in tiles of at most {tile} x {tile}" if tiled else ""
@@ -101,13 +101,3 @@ def score_files(model: PixelPyramid, paths: list[Path], *, tile: int | None, as_
     if as_json:
         print(json.dumps({"images": scored, "failed": failed}))
     return 1 if failed else 0
-
-
-def load_model(
-    path: Path, params: str | None, likelihood: str | None = None, device: str | None = None
-) -> PixelPyramid:
-    """A run directory or an authors' file, on the device of that name (by default a GPU where there is one)."""
-    if likelihood not in (None, "exact", "authors"):
-        raise DataError(f"expected --likelihood exact or authors, got {likelihood}")
-    chosen = choose_device(device)
-    return load(path, params, likelihood).to(chosen)  # type: ignore[arg-type]  # checked above

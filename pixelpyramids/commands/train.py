@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pixelpyramids.checkpoint import level_file
 from pixelpyramids.commands.console import duration, err, live_line
-from pixelpyramids.commands.data import open_images
+from pixelpyramids.commands.opening import open_images
 from pixelpyramids.data.crops import Crops
 from pixelpyramids.device import keep_freed_memory
 from pixelpyramids.errors import ParameterError

@@ -1,7 +1,6 @@
 """A folder of images as a sequence of integer arrays."""
 
 import warnings
-from collections import Counter
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -22,8 +21,8 @@ class ImageFolder:
     skipped. A split that takes at most 512 MiB decoded stays in memory as it is read. Instances can be pickled; what
     they keep in memory is not sent along.
 
-    Attributes: `files` (paths, in order), `sizes` ((H, W) of each), `formats` (format -> count of files, such as
-    {"JPEG": 3}: a lossy source is worth knowing), `channels`, `n_bits`, `skipped` (what was not readable), `in_memory`
+    Attributes: `files` (paths, in order), `sizes` ((H, W) of each), `formats` (such as "JPEG", of each:
+    a lossy source is worth knowing), `channels`, `n_bits`, `skipped` (what was not readable), `in_memory`
     (whether decoded images are kept).
 
     Raises DataError where the split is empty, nothing in it is readable, or `size` (H, W) is given and an image has
@@ -43,8 +42,8 @@ class ImageFolder:
         self.channels, self.n_bits = channels, n_bits
         self.files: list[Path] = []
         self.sizes: list[tuple[int, int]] = []
+        self.formats: list[str] = []
         self.skipped: list[Path] = []
-        formats: Counter[str] = Counter()
         reasons: list[str] = []
         for file in split_files(root, split, seed, hold_out):
             try:
@@ -60,8 +59,7 @@ class ImageFolder:
                 )
             self.files.append(file)
             self.sizes.append((header.height, header.width))
-            formats[header.format] += 1
-        self.formats: dict[str, int] = dict(formats)
+            self.formats.append(header.format)
         if not self.files:
             raise DataError(f"expected readable images in the {split} split of {root}, got none:\n{_listed(reasons)}")
         if reasons:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from pixelpyramids.atomic import replacing
 from pixelpyramids.checkpoint import log_file, read_log
 from pixelpyramids.errors import PixelPyramidsError
+from pixelpyramids.rate import bits_per_dim
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -114,7 +115,7 @@ def _bits_per_dim(costs: dict[int, tuple[float, float]], window: int) -> Series:
     sums = np.cumsum(np.array([(0.0, 0.0)] + [costs[step] for step in steps]), axis=0)
     ends = np.arange(1, len(steps) + 1)
     nats, dimensions = (sums[ends] - sums[np.maximum(ends - window, 0)]).T
-    return np.array(steps, np.int64), nats / (math.log(2) * dimensions)
+    return np.array(steps, np.int64), bits_per_dim(nats, dimensions)
 
 
 def _range(series: Iterable[Series], marks: Iterable[float], last: int) -> tuple[float, float]:

@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from pixelpyramids.evaluation import Evaluation
+from pixelpyramids.rate import bits_per_dim
 from pixelpyramids.walk import walk
 
 NOTHING = "–"
@@ -128,7 +129,7 @@ def _names(files: Sequence[Path]) -> list[str]:
 
 
 def _bits(nats: float, dimensions: float) -> float:
-    return _ratio(float(nats), math.log(2) * float(dimensions))
+    return float(bits_per_dim(nats, dimensions)) if dimensions else math.nan
 
 
 def _ratio(part: float, whole: float) -> float:

@@ -1,9 +1,12 @@
-"""Opening the images that parameters are for."""
+"""Opening what a command is given: the images that parameters are for, a model."""
 
 from pathlib import Path
 
+from pixelpyramids.checkpoint import load
 from pixelpyramids.data.folder import ImageFolder
+from pixelpyramids.device import choose_device
 from pixelpyramids.errors import DataError
+from pixelpyramids.model import PixelPyramid
 from pixelpyramids.parameters import DATA_SETS, Parameters
 
 
@@ -23,3 +26,11 @@ def open_images(config: Parameters, root: Path | None, split: str, hold_out: boo
         size=config.image_size if config.dataset_name in DATA_SETS else None,
         hold_out=hold_out,
     )
+
+
+def open_model(
+    path: Path, params: str | None = None, likelihood: str | None = None, device: str | None = None
+) -> PixelPyramid:
+    """A run directory or an authors' file, on the device of that name (by default a GPU where there is one)."""
+    chosen = choose_device(device)
+    return load(path, params, likelihood).to(chosen)
