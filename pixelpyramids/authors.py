@@ -261,8 +261,11 @@ def _coarsest_name(key: str, n_res_layers: int) -> str | None:
     if modules is None or len(place) < 2:
         return None
     way, stream, position = "down" if modules[1] == "up" else "up", modules[2], int(place[1])
-    if position == n_res_layers and len(place) == 2:
-        return f"network.pixel_cnn.{stream}_{'halve' if way == 'down' else 'double'}.conv.{weight}"
-    layer = position - (position > n_res_layers)
     inside = _GATED.get(place[2]) if len(place) == 3 else None
-    return None if inside is None else f"network.pixel_cnn.{stream}_{way}.{layer}.{inside}.{weight}"
+    if stream == "ul":  # of this stream only the last layer reaches the outputs
+        last = way == "up" and position == 2 * n_res_layers + 1
+        return f"network.pixel_cnn.ul_last.{inside}.{weight}" if last and inside else None
+    if position == n_res_layers and len(place) == 2:
+        return f"network.pixel_cnn.u_{'halve' if way == 'down' else 'double'}.conv.{weight}"
+    layer = position - (position > n_res_layers)
+    return None if inside is None else f"network.pixel_cnn.u_{way}.{layer}.{inside}.{weight}"

@@ -57,13 +57,18 @@ def averaged(value):
 
 
 def dead_keys(stages, parameters):
-    """Of layers that never run: a block `conv` in every `downs`, and the ConvLSTM where the U-Net gives the output."""
+    """Of layers that reach no output: a block `conv` in every `downs`, the ConvLSTM where the U-Net gives the output, and
+    stream ul of the coarsest stage but for its input and its last layer."""
     found = set()
     for index, stage in enumerate(stages[:-1]):
         for key in stage:
             dead_block = key.startswith("downs.") and key.split(".")[2] == "conv"
             if dead_block or (parameters.n_squeeze[index] == 0 and key.startswith("conv_lstm_enc.")):
                 found.add((index, key))
+    positions = {int(key.split(".")[1]) for key in stages[-1] if key.startswith("down_ul_modules.")}
+    for key in stages[-1]:
+        if re.match(r"(up|down)_ul_modules", key) and not key.startswith(f"down_ul_modules.{max(positions)}."):
+            found.add((len(stages) - 1, key))
     return found
 
 

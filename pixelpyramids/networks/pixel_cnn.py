@@ -1,13 +1,14 @@
 """PixelCNN++ for the coarsest image (Salimans et al. 2017), in the form of the authors' release.
 
-Two streams, u (all rows above) and ul (above, and left in the row), go down one halving of the resolution and up again
-with n gated residual layers at each station; what the way down made is the auxiliary input of the way up:
+Two streams. Stream u sees all rows above, and goes down one halving of the resolution and up again with n gated
+residual layers at each station; what the way down made is the auxiliary input of the way up. Stream ul also sees the
+pixels to the left in the row:
 
-    image, ones ── u_input ─┬─ n gated ── halve ── n gated ─┐   every result is kept
-                  ul_input ─┴─ n gated ── halve ── n gated ─┤
-    outputs ─ ELU ─ 1x1 ─ n + 1 gated ── double ── n gated ─┘   each takes a kept one, last in, first out
+    image, ones ─┬─ u_input ── n gated ── halve ── n gated ── n + 1 gated ── double ── n gated ─┐
+                 └─ ul_input ───────────────────────────────────────────────────── one gated ───┴─ ELU ─ 1x1 ─ outputs
 
-On the way up the gated layers of ul continue from u, not from the old ul: the release does so, and its weights need it.
+In the release stream ul has as many layers as u, but on the way up each of them continues from u and drops the ul
+before it, so that none but its input and its last layer reach the outputs: these alone are here.
 Any height and width: halving rounds up, and doubling is cropped.
 """
 
@@ -72,18 +73,15 @@ class PixelCNN(nn.Module):
     def __init__(self, image_channels: int, width: int, n_res_layers: int, outputs: int) -> None:
         super().__init__()
         n, inputs = n_res_layers, image_channels + 1
-        u, ul = (2, 3), (2, 2)
-        self.u_input = ShiftedConv(inputs, width, u, right=False)
+        kernel = 2, 3
+        self.u_input = ShiftedConv(inputs, width, kernel, right=False)
+        self.u_down = nn.ModuleList(Gated(width, 0, kernel, right=False) for _ in range(2 * n))
+        self.u_halve = ShiftedConv(width, width, kernel, right=False, stride=2)
+        self.u_up = nn.ModuleList(Gated(width, width, kernel, right=False) for _ in range(2 * n + 1))
+        self.u_double = Doubling(width, kernel)
         self.ul_input_above = ShiftedConv(inputs, width, (1, 3), right=False)
         self.ul_input_left = ShiftedConv(inputs, width, (2, 1), right=True)
-        self.u_down = nn.ModuleList(Gated(width, 0, u, right=False) for _ in range(2 * n))
-        self.ul_down = nn.ModuleList(Gated(width, width, ul, right=True) for _ in range(2 * n))
-        self.u_halve = ShiftedConv(width, width, u, right=False, stride=2)
-        self.ul_halve = ShiftedConv(width, width, ul, right=True, stride=2)
-        self.u_up = nn.ModuleList(Gated(width, width, u, right=False) for _ in range(2 * n + 1))
-        self.ul_up = nn.ModuleList(Gated(width, 2 * width, ul, right=True) for _ in range(2 * n + 1))
-        self.u_double = Doubling(width, u)
-        self.ul_double = Doubling(width, ul)
+        self.ul_last = Gated(width, 2 * width, (2, 2), right=True)
         self.head = weight_norm(nn.Conv2d(width, outputs, 1))
         self.n_res_layers = n
 
@@ -108,37 +106,24 @@ class PixelCNN(nn.Module):
                     outputs = self._from_left(image[..., : y + 1, :], above)
                     image[..., y : y + 1, x : x + 1] = yield outputs[..., y : y + 1, x : x + 1]
 
-    def _from_above(self, image: Tensor) -> tuple[list[Tensor], list[Tensor]]:
-        """Stream u: all its maps on the way down, the input's first, and all on the way up."""
+    def _from_above(self, image: Tensor) -> Tensor:
+        """Stream u."""
         n, (height, width) = self.n_res_layers, image.shape[-2:]
         u = _moved_down(self.u_input(_with_ones(image)))
-        down, up = [u], []
+        kept = [u]
         for i in range(2 * n + 1):
             u = self.u_halve(u) if i == n else self.u_down[i - (i > n)](u)
-            down.append(u)
-        kept = down.copy()
-        u = kept.pop()
+            kept.append(u)
+        kept.pop()
         for i in range(2 * n + 2):
             u = self.u_double(u, height, width) if i == n else self.u_up[i - (i > n)](u, kept.pop())
-            up.append(u)
-        return down, up
+        return u
 
-    def _from_left(self, image: Tensor, above: tuple[list[Tensor], list[Tensor]]) -> Tensor:
-        """Stream ul, given all maps of stream u, and the outputs."""
-        n, (height, width) = self.n_res_layers, image.shape[-2:]
-        (_, *u_down), u_up = above
+    def _from_left(self, image: Tensor, u: Tensor) -> Tensor:
+        """Stream ul, given u, and the outputs."""
         x = _with_ones(image)
         ul = _moved_down(self.ul_input_above(x)) + _moved_right(self.ul_input_left(x))
-        kept = [ul]
-        for i, u in enumerate(u_down):
-            ul = self.ul_halve(ul) if i == n else self.ul_down[i - (i > n)](ul, u)
-            kept.append(ul)
-        ul = kept.pop()
-        for i, u in enumerate(u_up):
-            if i == n:
-                ul = self.ul_double(ul, height, width)
-            else:
-                ul = self.ul_up[i - (i > n)](u, torch.cat([u, kept.pop()], dim=1))
+        ul = self.ul_last(u, torch.cat([u, ul], dim=1))
         outputs: Tensor = self.head(F.elu(ul))
         return outputs
 
