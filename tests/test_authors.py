@@ -57,8 +57,11 @@ def averaged(value):
 
 
 def dead_keys(stages, parameters):
-    """Of layers that reach no output: a block `conv` in every `downs`, the ConvLSTM where the U-Net gives the output, and
-    stream ul of the coarsest stage but for its input and its last layer."""
+    """Of layers that reach no output.
+
+    A block `conv` in every `downs`, the ConvLSTM where the U-Net gives the output, and stream ul of the coarsest stage
+    but for its input and its last layer.
+    """
     found = set()
     for index, stage in enumerate(stages[:-1]):
         for key in stage:
