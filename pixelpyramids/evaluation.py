@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pixelpyramids.data.folder import ImageFolder
+from pixelpyramids.data.images import Images
 from pixelpyramids.errors import DataError
 from pixelpyramids.model import PixelPyramid
 from pixelpyramids.rate import Rate, bits_per_dim, cat
@@ -58,7 +58,7 @@ class Evaluation:
 
 def evaluate(
     model: PixelPyramid,
-    images: ImageFolder,
+    images: Images,
     *,
     batch_size: int = 16,
     tile: int | None = None,
@@ -127,7 +127,7 @@ def default_tile(model: PixelPyramid) -> int:
     return max(512, *model.config.image_size)
 
 
-def same_size_batches(images: ImageFolder, batch_size: int, skipped: list[Path]) -> Iterator[tuple[list[int], Tensor]]:
+def same_size_batches(images: Images, batch_size: int, skipped: list[Path]) -> Iterator[tuple[list[int], Tensor]]:
     """Indices and images (B, C, H, W) in order, those of one size together; unreadable files go to `skipped`."""
     indices: list[int] = []
     arrays: list[NDArray[Any]] = []

@@ -22,7 +22,7 @@ from torch.utils.data import DataLoader
 
 from pixelpyramids import checkpoint
 from pixelpyramids.data.crops import Crops
-from pixelpyramids.data.folder import ImageFolder
+from pixelpyramids.data.images import Images
 from pixelpyramids.device import bfloat16_is_fast, choose_device
 from pixelpyramids.errors import DataError, ParameterError, PixelPyramidsError
 from pixelpyramids.evaluation import Evaluation, evaluate
@@ -92,7 +92,7 @@ class Training:
         config: Parameters,
         run: Path,
         crops: Crops,
-        validation: ImageFolder | None = None,
+        validation: Images | None = None,
         *,
         levels: Sequence[int] | None = None,
         seed: int = 0,

@@ -29,7 +29,12 @@ LAYERS = (
 # The layers of a package that has several ideas inside, by the same rule.
 INSIDE = {
     "networks": ({"unet", "conv_lstm", "pixel_cnn"}, {"level"}),
-    "data": ({"reading", "photographs"}, {"splits"}, {"folder"}, {"crops"}),
+    "data": (
+        {"reading", "photographs"},
+        {"splits", "images"},
+        {"folder", "containers"},
+        {"crops", "celeba_hq", "lsun", "imagenet", "hub"},
+    ),
 }
 FREE_OF_TORCH = {"errors", "extras", "pyramid", "walk", "rate", "parameters", "atomic", "data"}
 

@@ -10,7 +10,7 @@ from pixelpyramids.authors import calibrate, read_checkpoint
 from pixelpyramids.checkpoint import PARAMETERS, save
 from pixelpyramids.commands.console import counted, err, out
 from pixelpyramids.commands.opening import open_images
-from pixelpyramids.data.folder import ImageFolder
+from pixelpyramids.data.images import Images
 from pixelpyramids.errors import CheckpointError
 from pixelpyramids.evaluation import same_size_batches
 from pixelpyramids.parameters import Parameters
@@ -40,7 +40,7 @@ def import_checkpoint(
         out.print(f"{len(imported.unused)} weights of the file are never used: {', '.join(groups)}", soft_wrap=True)
 
 
-def _batches(images: ImageFolder, batch_size: int) -> Iterator[Tensor]:
+def _batches(images: Images, batch_size: int) -> Iterator[Tensor]:
     skipped: list[Path] = []
     with counted("calibration images") as report:
         for indices, batch in same_size_batches(images, batch_size, skipped):

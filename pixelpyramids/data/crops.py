@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from pixelpyramids.data.folder import ImageFolder
+from pixelpyramids.data.images import Images
 from pixelpyramids.data.reading import Pixels, pixel_type
 from pixelpyramids.errors import DataError
 
@@ -33,7 +33,7 @@ class Crops:
     """
 
     def __init__(
-        self, folder: ImageFolder, size: tuple[int, int], batch_size: int, seed: int = 0, flip: bool = False
+        self, folder: Images, size: tuple[int, int], batch_size: int, seed: int = 0, flip: bool = False
     ) -> None:
         height, width = size
         if min(height, width, batch_size) < 1:

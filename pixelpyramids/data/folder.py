@@ -5,11 +5,10 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
+from pixelpyramids.data.images import KEPT_BYTES
 from pixelpyramids.data.reading import Pixels, pixel_type, read_header, read_image
 from pixelpyramids.data.splits import split_files
 from pixelpyramids.errors import DataError
-
-KEPT_BYTES = 512 * 2**20
 
 _NAMED_AT_MOST = 10
 

@@ -4,12 +4,14 @@ Quantising happens here and nowhere else. Pixels come as they are stored: no col
 first frame of an animation.
 """
 
+import io
 import struct
 import zlib
+from collections.abc import Callable
 from functools import cache
 from os import PathLike
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +20,8 @@ from PIL import Image
 from pixelpyramids.errors import DataError
 
 Pixels = NDArray[np.integer[Any]]
+Prepare = Callable[[Image.Image], Image.Image]
+"""What is done to a decoded 8-bit image: a crop, a resize."""
 
 MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
 
@@ -78,15 +82,56 @@ def read_image(path: str | PathLike[str], channels: int = 3, n_bits: int = 8) ->
     Raises DataError, naming the file, where it is missing, damaged, not an image, larger than Pillow's limit for
     untrusted files, of floating-point, CMYK or L*a*b* pixels, or not deep enough.
     """
+    return _read(path, path, channels, n_bits, None)[0]
+
+
+def decode(
+    content: bytes, name: str | PathLike[str], channels: int = 3, n_bits: int = 8, prepare: Prepare | None = None
+) -> tuple[Pixels, str]:
+    """Pixels as of `read_image`, and the format, of an image file's content, called `name` in errors.
+
+    `prepare`, such as a crop and a resize, is done on the decoded image, of 8 bits, before quantising.
+    """
+    return _read(io.BytesIO(content), name, channels, n_bits, prepare)
+
+
+def quantise(
+    pixels: Pixels, name: str | PathLike[str], channels: int = 3, n_bits: int = 8, prepare: Prepare | None = None
+) -> Pixels:
+    """Plain 8-bit pixels (H, W, channels) as `decode` gives those of a file. Raises DataError for others."""
+    _check_request(channels, n_bits)
+    if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != channels or n_bits > 8:
+        raise DataError(
+            f"{name}: expected uint8 pixels (height, width, {channels}) and at most 8 bits, got {pixels.dtype} of "
+            f"shape {pixels.shape} and n_bits {n_bits}"
+        )
+    return _quantised(pixels, 8, channels, n_bits, prepare)
+
+
+def _read(
+    source: str | PathLike[str] | BinaryIO,
+    name: str | PathLike[str],
+    channels: int,
+    n_bits: int,
+    prepare: Prepare | None,
+) -> tuple[Pixels, str]:
     _check_request(channels, n_bits)
     try:
-        with _open(path) as image:
-            _check_image(image, path, channels, n_bits)
-            pixels, stored_bits = _pixels(image, path, channels)
+        with _open(source) as image:
+            _check_image(image, name, channels, n_bits)
+            pixels, stored_bits = _pixels(image, name, channels)
+            return _quantised(pixels, stored_bits, channels, n_bits, prepare), image.format or "unknown"
     except _BOMB as error:
-        raise _too_large(path, error) from error
+        raise _too_large(name, error) from error
     except _DAMAGE as error:
-        raise _unreadable(path, error) from error
+        raise _unreadable(name, error) from error
+
+
+def _quantised(pixels: Pixels, stored_bits: int, channels: int, n_bits: int, prepare: Prepare | None) -> Pixels:
+    if prepare is not None:
+        eight = (pixels >> (stored_bits - 8)).astype(np.uint8)
+        grey = channels == 1 and eight.ndim == 3
+        pixels, stored_bits = np.asarray(prepare(Image.fromarray(eight[..., 0] if grey else eight))), 8
     pixels = pixels.reshape(*pixels.shape[:2], channels).transpose(2, 0, 1) >> (stored_bits - n_bits)
     return np.ascontiguousarray(pixels, dtype=pixel_type(n_bits))
 
@@ -108,7 +153,7 @@ def _check_request(channels: int, n_bits: int) -> None:
         )
 
 
-def _open(path: str | PathLike[str]) -> Image.Image:
+def _open(path: str | PathLike[str] | BinaryIO) -> Image.Image:
     # Formats are named so that a file in disguise never reaches a decoder that starts another program.
     image = Image.open(path, formats=sorted(set(readable_formats().values())))
     limit = Image.MAX_IMAGE_PIXELS

@@ -11,6 +11,9 @@ from collections.abc import Iterable
 from os import PathLike
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from pixelpyramids.data.reading import readable_formats
 from pixelpyramids.errors import DataError
 
@@ -65,6 +68,16 @@ def split_files(root: str | PathLike[str], split: str, seed: int = 0, hold_out: 
             + _way_out(split, hold_out)
         )
     return splits[split]
+
+
+def hold_out(count: int, seed: int = 0) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Indices of `count` training images that stay in train, and of those held out for validation, ascending.
+
+    One in a hundred, at least 1 of 2 or more, at most 1,000, is held out, at random by the seed.
+    """
+    held = min(HOLD_OUT_MOST, _share(count, HOLD_OUT_SHARE, fewest=2))
+    order = np.random.default_rng([seed, count]).permutation(count)
+    return np.sort(order[held:]), np.sort(order[:held])
 
 
 def _splits(root: Path, files: list[Path], seed: int, hold_out: bool) -> dict[str, list[Path]]:

@@ -1,0 +1,154 @@
+"""What every collection of images offers, `Images`, and the one of images of a single size, from any container.
+
+A container holds entries, as they are stored: the content of an image file, or plain pixels. What is done to an entry,
+decoding, cropping, resizing, quantising, is the same wherever it lies.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+from PIL import Image
+
+from pixelpyramids.data.reading import Pixels, Prepare, decode, pixel_type, quantise
+from pixelpyramids.errors import DataError
+
+KEPT_BYTES = 512 * 2**20
+"""A split that takes at most so much decoded stays in memory as it is read."""
+
+
+class Images(Protocol):
+    """The images of one split: `read(i)` gives (channels, H, W), integers in [0, 2**n_bits), uint8 up to 8 bits.
+
+    `files` names each image: a path, or for an entry of a container the container's path and the entry's name below it.
+    `sizes` are (H, W), `formats` how each is stored ("JPEG", "PNG", …; "" where that is known only once it is read),
+    `skipped` what could not be read when the split was opened, `in_memory` whether decoded images are kept. Instances
+    can be pickled, and read in workers.
+    """
+
+    @property
+    def channels(self) -> int: ...
+    @property
+    def n_bits(self) -> int: ...
+    @property
+    def files(self) -> Sequence[Path]: ...
+    @property
+    def sizes(self) -> Sequence[tuple[int, int]]: ...
+    @property
+    def formats(self) -> Sequence[str]: ...
+    @property
+    def skipped(self) -> Sequence[Path]: ...
+    @property
+    def in_memory(self) -> bool: ...
+
+    def __len__(self) -> int: ...
+
+    def read(self, index: int, copy: bool = True) -> Pixels:
+        """Image `index`; with `copy` False it may be an array that is kept: not to be written to.
+
+        Raises DataError, naming the image, where it is damaged or not as it should be.
+        """
+        ...
+
+
+class Entries(Protocol):
+    """Stored images, by index: the content of image files (bytes), or plain pixels (H, W, channels) uint8.
+
+    `names` are as the `files` of `Images`; `format` is that of plain pixels ("HDF5", …), "" for contents of files.
+    Instances can be pickled; what is open is opened again, in each worker, at the first read.
+    """
+
+    @property
+    def names(self) -> Sequence[Path]: ...
+    @property
+    def format(self) -> str: ...
+
+    def read(self, index: int) -> bytes | Pixels:
+        """Entry `index`. Raises DataError, naming it, where it cannot be read."""
+        ...
+
+
+class PreparedImages:
+    """The chosen entries of a container as `Images` of one size (H, W), which `prepare` crops and resizes to.
+
+    `chosen` are indices into the entries, all by default. The first image is read at once, so that a wrong size is
+    refused when the split is opened. Raises DataError where there is no entry.
+    """
+
+    def __init__(
+        self,
+        entries: Entries,
+        size: tuple[int, int],
+        chosen: Sequence[int] | None = None,
+        *,
+        channels: int = 3,
+        n_bits: int = 8,
+        prepare: Prepare | None = None,
+    ) -> None:
+        self.entries, self.size, self.channels, self.n_bits, self.prepare = entries, size, channels, n_bits, prepare
+        self.chosen: Sequence[int] = range(len(entries.names)) if chosen is None else chosen
+        if not len(self.chosen):
+            raise DataError("expected at least one image in the split, got none")
+        self.files: Sequence[Path] = _Chosen(entries.names, self.chosen)
+        self.sizes: Sequence[tuple[int, int]] = [size] * len(self.chosen)
+        self.formats: list[str] = [entries.format] * len(self.chosen)
+        self.skipped: list[Path] = []
+        decoded = size[0] * size[1] * len(self.chosen) * channels * pixel_type(n_bits).itemsize
+        self.in_memory = decoded <= KEPT_BYTES
+        self._kept: dict[int, Pixels] = {}
+        self.read(0)
+
+    def __len__(self) -> int:
+        return len(self.chosen)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_kept": {}}
+
+    def read(self, index: int, copy: bool = True) -> Pixels:
+        """As of `Images`."""
+        image = self._kept.get(index)
+        if image is None:
+            image = self._decoded(index)
+            if self.in_memory:
+                self._kept[index] = image
+        return image.copy() if copy and self.in_memory else image
+
+    def _decoded(self, index: int) -> Pixels:
+        name, stored = self.files[index], self.entries.read(self.chosen[index])
+        if isinstance(stored, bytes):
+            image, self.formats[index] = decode(stored, name, self.channels, self.n_bits, self.prepare)
+        else:
+            image = quantise(stored, name, self.channels, self.n_bits, self.prepare)
+        if image.shape[1:] != self.size:
+            (height, width), (h, w) = self.size, image.shape[1:]
+            raise DataError(
+                f"{name}: expected {height}x{width} pixels (height x width), as the parameters say, got {h}x{w}; "
+                "resize the images, or use parameters of their size"
+            )
+        return image
+
+
+class _Chosen(Sequence[Path]):
+    """Names of the chosen entries, made when they are asked for: a data set may have millions."""
+
+    def __init__(self, names: Sequence[Path], chosen: Sequence[int]) -> None:
+        self._names, self._chosen = names, chosen
+
+    def __len__(self) -> int:
+        return len(self._chosen)
+
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, slice):
+            return [self._names[i] for i in self._chosen[index]]
+        return self._names[self._chosen[index]]
+
+
+def center_crop(image: Image.Image, side: int) -> Image.Image:
+    """The middle side x side pixels of a Pillow image, offsets rounded half to even, as torchvision's CenterCrop.
+
+    Raises DataError where a side of the image is shorter.
+    """
+    if min(image.size) < side:
+        raise DataError(f"expected an image of at least {side}x{side} pixels to crop, got {image.height}x{image.width}")
+    left, top = round((image.width - side) / 2), round((image.height - side) / 2)
+    return image.crop((left, top, left + side, top + side))
