@@ -16,7 +16,8 @@ from pixelpyramids.data.folder import ImageFolder
 from pixelpyramids.data.photographs import photographs
 from pixelpyramids.evaluation import evaluate
 from pixelpyramids.parameters import Parameters
-from pixelpyramids.training import Budget, Training
+from pixelpyramids.progress import Budget
+from pixelpyramids.training import Training
 
 VARIANTS: dict[str, dict[str, object]] = {
     "default: norm channel, value offset by the coarse lines beside, fine unit": {},

@@ -25,7 +25,8 @@ from pixelpyramids.data.folder import ImageFolder
 from pixelpyramids.data.photographs import photographs
 from pixelpyramids.device import bfloat16_is_fast, keep_freed_memory
 from pixelpyramids.parameters import Parameters, load_parameters
-from pixelpyramids.training import Budget, Training
+from pixelpyramids.progress import Budget
+from pixelpyramids.training import Training
 
 AVERAGE_DECAY = 0.9995
 

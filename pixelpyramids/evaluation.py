@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 import torch
+from accelerate import Accelerator, PartialState
+from accelerate.utils import gather_object
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -64,34 +66,43 @@ def evaluate(
     tile: int | None = None,
     levels: Sequence[int] | None = None,
     report: Callable[[int, int], None] = lambda done, of: None,
+    processes: Accelerator | PartialState | None = None,
 ) -> Evaluation:
     """Score every pixel of every image, in the folder's order; images above tile x tile in tiles, each on its own.
 
     By default a tile has 512 pixels a side, or those of the images that the model was trained on, if more.
 
     Images of one size that follow each other share a batch; `levels` scores these alone. `report` is told how many
-    images are done. Raises DataError where no image can be read.
+    images are done. Of several `processes` each scores every so manieth image, and all have the whole evaluation.
+    Raises DataError where no image can be read.
     """
     tile = default_tile(model) if tile is None else tile
-    rates: list[Rate] = []
-    kept: list[int] = []
-    skipped: list[Path] = []
+    index, count = (0, 1) if processes is None else (processes.process_index, processes.num_processes)
+    mine = range(index, len(images), count)
+    rates: dict[int, tuple[NDArray[np.float64], NDArray[np.int64]]] = {}
+    skipped: list[int] = []
     with LevelClock(model) as clock:
-        for indices, batch in same_size_batches(images, batch_size, skipped):
-            rates.append(rate_in_tiles(model, batch, tile, levels, batch_size))
-            kept += indices
-            report(len(kept) + len(skipped), len(images))
-    if not rates:
+        for indices, batch in same_size_batches(images, batch_size, skipped, mine):
+            rate = rate_in_tiles(model, batch, tile, levels, batch_size)
+            rates |= zip(indices, zip(rate.nats.numpy(), rate.dimensions.numpy(), strict=True), strict=True)
+            report(len(rates) + len(skipped), len(mine))
+    formats = {i: images.formats[i] for i in rates}
+    parts = [(rates, formats, skipped, clock.seconds)]
+    if count > 1:
+        parts = gather_object(parts)
+    rates = {i: rate for part in parts for i, rate in part[0].items()}
+    formats = {i: kind for part in parts for i, kind in part[1].items()}
+    kept = sorted(rates)
+    if not kept:
         raise DataError(f"none of the {len(images)} images could be read, the first is {images.files[0]}")
-    joined = cat(rates)
     return Evaluation(
-        nats=joined.nats.numpy(),
-        dimensions=joined.dimensions.numpy(),
-        seconds=clock.seconds,
+        nats=np.stack([rates[i][0] for i in kept]),
+        dimensions=np.stack([rates[i][1] for i in kept]),
+        seconds=np.sum([part[3] for part in parts], axis=0),
         files=tuple(images.files[i] for i in kept),
         sizes=tuple(images.sizes[i] for i in kept),
-        formats=tuple(images.formats[i] for i in kept),
-        skipped=tuple(skipped),
+        formats=tuple(formats[i] for i in kept),
+        skipped=tuple(images.files[i] for i in sorted(i for part in parts for i in part[2])),
     )
 
 
@@ -127,15 +138,20 @@ def default_tile(model: PixelPyramid) -> int:
     return max(512, *model.config.image_size)
 
 
-def same_size_batches(images: Images, batch_size: int, skipped: list[Path]) -> Iterator[tuple[list[int], Tensor]]:
-    """Indices and images (B, C, H, W) in order, those of one size together; unreadable files go to `skipped`."""
+def same_size_batches(
+    images: Images, batch_size: int, skipped: list[int], chosen: Sequence[int] | None = None
+) -> Iterator[tuple[list[int], Tensor]]:
+    """Indices and images (B, C, H, W) in order, those of one size together; indices of unreadable ones to `skipped`.
+
+    `chosen` are the indices to read, all by default.
+    """
     indices: list[int] = []
     arrays: list[NDArray[Any]] = []
-    for index in range(len(images)):
+    for index in range(len(images)) if chosen is None else chosen:
         try:
             array = images.read(index)
         except DataError:
-            skipped.append(images.files[index])
+            skipped.append(index)
             continue
         if arrays and (len(arrays) == batch_size or arrays[0].shape != array.shape):
             yield indices, torch.from_numpy(np.stack(arrays).astype(np.int64))

@@ -8,6 +8,7 @@ average       = d average + (1 - d) weights,   d = min(decay, (1 + step) / (10 +
 
 import json
 import math
+from contextlib import nullcontext
 from pathlib import Path
 
 import torch
@@ -29,7 +30,8 @@ class LevelTraining:
     """Trains `stage` (level `index`), keeping its averaged weights in `average`, a stage of the same shape.
 
     `step` counts the updates, `seconds` is the time they took, `best` the lowest mean of nats on validation images,
-    `seed` that of the run.
+    `validated_at` the step of the last one, `seed` that of the run. Where several processes share each batch, all have
+    the same state, and the main one alone writes.
     """
 
     def __init__(
@@ -47,11 +49,14 @@ class LevelTraining:
         self.prepared = accelerator.prepare_model(stage)
         self.optimiser = torch.optim.Adam(stage.parameters(), lr=config.learning_rate, betas=(0.9, 0.98), fused=True)
         self.step, self.seconds, self.best = 0, 0.0, math.inf
+        self.validated_at = 0
 
     def update(
         self, fine: Tensor, coarse: Tensor | None, progress: float, micro_batch: int | None, bfloat16: bool
     ) -> float:
         """One step on a batch; its mean nats an image. Where loss or gradient is not finite, nan, and nothing changes.
+
+        Of a batch that processes share, each is given as large a part as the others.
 
         `progress` (0 to 1) places the step in the schedule; the batch's gradient is summed over micro-batches.
         """
@@ -60,12 +65,14 @@ class LevelTraining:
         nats = 0.0
         size = micro_batch or fine.shape[0]
         for start in range(0, fine.shape[0], size):
-            part = slice(start, start + size)
-            with torch.autocast(fine.device.type, torch.bfloat16, enabled=bfloat16):
-                positions = self.prepared(fine[part], None if coarse is None else coarse[part])
-            loss = positions.sum() / fine.shape[0]
-            self.accelerator.backward(loss)
+            part, last = slice(start, start + size), start + size >= fine.shape[0]
+            with nullcontext() if last else self.accelerator.no_sync(self.prepared):
+                with torch.autocast(fine.device.type, torch.bfloat16, enabled=bfloat16):
+                    positions = self.prepared(fine[part], None if coarse is None else coarse[part])
+                loss = positions.sum() / fine.shape[0]
+                self.accelerator.backward(loss)
             nats += loss.item()
+        nats = float(self.accelerator.reduce(torch.tensor([nats], dtype=torch.float64, device=fine.device), "mean"))
         limit = self.config.clip_norm * fine[0].numel()
         norm = float(self.accelerator.clip_grad_norm_(self.stage.parameters(), limit))
         finite = math.isfinite(nats) and math.isfinite(norm)
@@ -92,6 +99,8 @@ class LevelTraining:
 
     def save(self, run: Path) -> None:
         """Write all that is needed to go on."""
+        if not self.accelerator.is_main_process:
+            return
         tensors = {f"weights.{key}": value for key, value in self.stage.state_dict().items()}
         tensors |= {f"average.{key}": value for key, value in self.average.state_dict().items()}
         for name, parameter in self.stage.named_parameters():
@@ -107,9 +116,10 @@ class LevelTraining:
         Raises CheckpointError where the file is damaged, of other parameters, or of another seed.
         """
         path = checkpoint.training_file(run, self.index)
-        for folder in (path.parent, run):
-            for leftover in folder.glob(f".{path.name}.*.part"):
-                leftover.unlink(missing_ok=True)
+        if self.accelerator.is_main_process:
+            for folder in (path.parent, run):
+                for leftover in folder.glob(f".{path.name}.*.part"):
+                    leftover.unlink(missing_ok=True)
         if not path.exists():
             self._forget_after(run, 0)
             return
@@ -137,17 +147,22 @@ class LevelTraining:
             self.best = math.inf if place["best"] is None else float(place["best"])
         except (KeyError, RuntimeError, ValueError, TypeError) as error:
             raise CheckpointError(f"{path}: not of this run's parameters; remove it to train the level anew") from error
+        log = checkpoint.read_log(run, self.index)
+        validations = [int(entry["step"]) for entry in log if "validation_nats" in entry]
+        self.validated_at = max((step for step in validations if step <= self.step), default=0)
         self._forget_after(run, self.step)
 
     def publish(self, run: Path) -> None:
         """Make the averaged weights those that `load` reads."""
-        checkpoint.save_stage(run, self.index, self.average)
+        if self.accelerator.is_main_process:
+            checkpoint.save_stage(run, self.index, self.average)
 
     def validate(self, nats: float, dimensions: float, run: Path) -> None:
         """Take the mean nats an image on the validation set, over that many dimensions; publish if it is the best."""
         if nats < self.best:
             self.best = nats
             self.publish(run)
+        self.validated_at = self.step
         self.save(run)  # before the log says that it is done: `best` must outlive a kill
         self._log(run, {"step": self.step, "validation_nats": nats, "dimensions": dimensions})
 
@@ -157,6 +172,8 @@ class LevelTraining:
             self._log(run, {"step": self.step, "nats": nats, "dimensions": dimensions})
 
     def _log(self, run: Path, entry: dict[str, int | float]) -> None:
+        if not self.accelerator.is_main_process:
+            return
         path = checkpoint.log_file(run, self.index)
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("a") as file:
@@ -165,6 +182,6 @@ class LevelTraining:
     def _forget_after(self, run: Path, step: int) -> None:
         """Drop what was logged after the checkpoint: it will be logged again."""
         path = checkpoint.log_file(run, self.index)
-        if path.exists():
+        if path.exists() and self.accelerator.is_main_process:
             kept = [entry for entry in checkpoint.read_log(run, self.index) if entry["step"] <= step]
             write_text(path, "".join(json.dumps(entry) + "\n" for entry in kept))

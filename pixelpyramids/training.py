@@ -6,12 +6,10 @@ that was not (with a budget of steps, on as many threads).
 """
 
 import math
-import signal
+import re
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -26,45 +24,12 @@ from pixelpyramids.data.images import Images
 from pixelpyramids.device import bfloat16_is_fast, choose_device
 from pixelpyramids.errors import DataError, ParameterError, PixelPyramidsError
 from pixelpyramids.evaluation import Evaluation, evaluate
+from pixelpyramids.interrupts import interruptible, leave_interrupts_to_the_parent
 from pixelpyramids.level_training import LevelTraining
 from pixelpyramids.model import PixelPyramid, StageModel, decompose
 from pixelpyramids.parameters import Parameters
-from pixelpyramids.rate import bits_per_dim
+from pixelpyramids.progress import Budget, Recent, Report
 from pixelpyramids.walk import walk
-
-
-@dataclass(frozen=True)
-class Budget:
-    """How long a training is: in steps, or in minutes of its own time (validation not counted)."""
-
-    steps: int | None = None
-    minutes: float | None = None
-
-    def __post_init__(self) -> None:
-        given = [value for value in (self.steps, self.minutes) if value is not None]
-        if len(given) != 1 or not 0 < given[0] < math.inf:
-            raise ParameterError(
-                f"expected a positive number of steps or of minutes, one of them, got {self.steps} and {self.minutes}"
-            )
-
-    def progress(self, step: int, seconds: float) -> float:
-        """The share that is done, from 0 to 1."""
-        if self.steps is not None:
-            return min(step / self.steps, 1.0)
-        assert self.minutes is not None
-        return min(seconds / (60 * self.minutes), 1.0)
-
-
-@dataclass(frozen=True)
-class Report:
-    """A training after a step: bits/dim of its recent batches in all and for each level, images/s, time left."""
-
-    step: int
-    progress: float
-    bits_per_dim: float
-    bits_per_dim_of_levels: dict[int, float]
-    images_per_second: float
-    seconds_left: float
 
 
 @dataclass
@@ -108,19 +73,20 @@ class Training:
         if config.likelihood != "exact":
             raise ParameterError(f'expected likelihood "exact" to train with, got "{config.likelihood}"')
         accelerator = Accelerator(cpu=choose_device(device).type == "cpu")
-        if accelerator.num_processes > 1:
-            raise ParameterError("expected one process a training; to share the work, train other --levels in each")
-        checkpoint.claim(run, config)
-        self.config, self.run, self.crops, self.validation = config, run, crops, validation
+        self.crops = crops.shared(accelerator.process_index, accelerator.num_processes)
+        self._locks: list[object] = []
+        if accelerator.is_main_process:
+            checkpoint.claim(run, config)
+            self._locks = [checkpoint.lock_level(run, index) for index in wanted]
+        accelerator.wait_for_everyone()
+        self.config, self.run, self.validation, self.accelerator = config, run, validation, accelerator
         self.device = accelerator.device
         self.averaged = PixelPyramid(config, seed).to(self.device)
         model = PixelPyramid(config, seed).to(self.device)
         self.levels: list[LevelTraining] = []
-        self._locks: list[object] = []
         for index in wanted:
             stage, average = model.stages[index], self.averaged.stages[index]
             assert isinstance(stage, StageModel) and isinstance(average, StageModel)
-            self._locks.append(checkpoint.lock_level(run, index))
             self.levels.append(LevelTraining(config, index, stage, average, accelerator, seed))
             self.levels[-1].restore(run)
         self.micro_batch = micro_batch
@@ -147,47 +113,60 @@ class Training:
         with a line for people when a training is asked to end.
         """
         outcome = Outcome()
-        recent = _Recent(self.levels[-1].index + 1)
+        recent = Recent(self.levels[-1].index + 1)
         interval = self.config.eval_interval * self.crops.steps_per_epoch
         saved_at = time.monotonic()
-        with _interruptible(notify) as interrupted:
+        with interruptible(notify) as interrupted:
             try:
                 self._validate([level for level in self.levels if level.step % interval == 0], validated, interrupted)
-                mark = time.monotonic()
+                mark, asked = time.monotonic(), False
                 for step, images in self._batches(budget):
                     running = [
                         level
                         for level in self.levels
                         if level.index not in outcome.stopped and budget.progress(level.step, level.seconds) < 1
                     ]
-                    if not running or interrupted():
+                    asked = self._most(interrupted()) > 0
+                    if not running or asked:
                         break
                     levels = [level for level in running if level.step == step]
                     self._update(levels, step, images, budget, outcome, recent)
-                    elapsed, mark = time.monotonic() - mark, time.monotonic()
+                    elapsed, mark = self._most(time.monotonic() - mark), time.monotonic()
                     for level in levels:
                         level.seconds += elapsed
                     if levels:
                         seconds = min(level.seconds for level in levels)
-                        report(recent.report(step + 1, budget, seconds, elapsed, images.shape[0]))
+                        report(recent.report(step + 1, budget, seconds, elapsed, self.crops.batch_size))
                     if (step + 1) % interval == 0:
                         outcome.validation = self._validate(levels, validated, interrupted) or outcome.validation
                         mark = time.monotonic()
                     if time.monotonic() - saved_at > 60 * checkpoint_minutes:
                         self._save()
                         saved_at = time.monotonic()
-                if not interrupted():
+                if not (asked or self._most(interrupted())):
                     outcome.validation = self._validate(self.levels, validated, interrupted) or outcome.validation
             except _Interrupted:
                 pass
             except (PixelPyramidsError, OSError):
                 self._save()  # what a validation or a picture ran into must not cost the steps before it
                 raise
-            outcome.interrupted = interrupted()
+            except RuntimeError as error:
+                if self.accelerator.num_processes == 1 or not _LOST.search(str(error)):
+                    raise
+                raise PixelPyramidsError(
+                    "another process of this training has ended; the same command goes on from the last checkpoint"
+                ) from error
+            outcome.interrupted = asked or interrupted()
             outcome.steps = max(level.step for level in self.levels)
             outcome.seconds = max(level.seconds for level in self.levels)
             self._save()
         return outcome
+
+    def _most(self, value: float) -> float:
+        """The largest of the processes' values, the same in all of them."""
+        if self.accelerator.num_processes == 1:
+            return value
+        return float(self.accelerator.gather(torch.tensor([value], dtype=torch.float64, device=self.device)).max())
 
     def _batches(self, budget: Budget) -> Iterator[tuple[int, Tensor]]:
         steps = range(self.step, sys.maxsize if budget.steps is None else budget.steps)
@@ -198,7 +177,7 @@ class Training:
             sampler=steps,
             num_workers=workers,
             prefetch_factor=4 if workers else None,
-            worker_init_fn=_leave_interrupts_to_the_parent,
+            worker_init_fn=leave_interrupts_to_the_parent,
         )
         try:
             yield from zip(steps, loader, strict=False)
@@ -212,7 +191,7 @@ class Training:
         images: Tensor,
         budget: Budget,
         outcome: Outcome,
-        recent: "_Recent",
+        recent: "Recent",
     ) -> None:
         pairs = decompose(images.to(self.device).long(), self.stages)
         for level in levels:
@@ -237,18 +216,23 @@ class Training:
         """Score those of the levels that were not scored at the step where they are."""
         if self.validation is None:
             return None
-        levels = [level for level in levels if level.step and not self._is_validated(level)]
+        levels = [level for level in levels if level.step > level.validated_at]
         if not levels:
             return None
 
         def stop_if_asked(*_: int) -> None:
-            if interrupted():
+            if interrupted() and self.accelerator.num_processes == 1:
                 raise _Interrupted
 
         indices = [level.index for level in levels]
         batch_size = self.micro_batch or self.config.batch_size
         evaluation = evaluate(
-            self.averaged, self.validation, levels=indices, batch_size=batch_size, report=stop_if_asked
+            self.averaged,
+            self.validation,
+            levels=indices,
+            batch_size=batch_size,
+            report=stop_if_asked,
+            processes=self.accelerator,
         )
         for level in levels:
             nats = float(evaluation.nats[:, level.index].mean())
@@ -256,10 +240,6 @@ class Training:
         self._read_other_levels()
         validated(evaluation, self.averaged)
         return evaluation
-
-    def _is_validated(self, level: LevelTraining) -> bool:
-        entries = checkpoint.read_log(self.run, level.index)
-        return any(entry["step"] == level.step and "validation_nats" in entry for entry in entries)
 
     def _read_other_levels(self) -> None:
         """Take what other processes have trained so far, so that samples can be drawn."""
@@ -275,62 +255,9 @@ class Training:
                 level.publish(self.run)
 
 
-class _Recent:
-    """Running means of each level's bits/dim and of the speed."""
-
-    def __init__(self, levels: int) -> None:
-        self.nats: list[float] = [math.nan] * levels
-        self.dimensions = [0] * levels
-        self.seconds_of_step = math.nan
-
-    def add(self, level: int, nats: float, dimensions: int) -> None:
-        """Take a batch's mean nats an image."""
-        self.nats[level] = _blend(self.nats[level], nats)
-        self.dimensions[level] = dimensions
-
-    def report(self, step: int, budget: Budget, seconds: float, seconds_of_step: float, images: int) -> Report:
-        """The state after a step."""
-        progress = budget.progress(step, seconds)
-        self.seconds_of_step = _blend(self.seconds_of_step, seconds_of_step)
-        if budget.steps is not None:
-            left = (budget.steps - step) * self.seconds_of_step
-        else:
-            left = 60 * (budget.minutes or 0.0) - seconds
-        seen = [level for level, dimensions in enumerate(self.dimensions) if dimensions]
-        bits = {level: bits_per_dim(self.nats[level], self.dimensions[level]) for level in seen}
-        total = bits_per_dim(sum(self.nats[level] for level in seen), max(sum(self.dimensions), 1))
-        return Report(step, progress, total, bits, images / self.seconds_of_step, max(left, 0.0))
-
-
-def _blend(old: float, new: float) -> float:
-    return new if math.isnan(old) else 0.95 * old + 0.05 * new
+# What torch's backends say, in RuntimeErrors, where a process that they wait for is gone.
+_LOST = re.compile(r"gloo|nccl|connection (closed|reset|refused)|timed out", re.IGNORECASE)
 
 
 class _Interrupted(Exception):
     """A validation that was asked to end."""
-
-
-def _leave_interrupts_to_the_parent(_: int) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-
-@contextmanager
-def _interruptible(notify: Callable[[str], None]) -> Iterator[Callable[[], bool]]:
-    """Turn Ctrl-C and SIGTERM into a flag that is read between steps; a second one interrupts at once."""
-    if threading.current_thread() is not threading.main_thread():
-        yield lambda: False
-        return
-    received: list[int] = []
-
-    def remember(number: int, _: object) -> None:
-        if received:
-            raise KeyboardInterrupt
-        received.append(number)
-        notify("finishing this step, then saving; again to stop at once and lose what came since the last checkpoint")
-
-    before = {number: signal.signal(number, remember) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield lambda: bool(received)
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -14,8 +14,8 @@ PACKAGE = Path(pixelpyramids.__file__).parent
 # but for those inside one package.
 LAYERS = (
     {"errors", "pyramid", "walk"},
-    {"atomic", "extras", "device", "rate", "parameters"},
-    {"likelihood", "networks", "data"},
+    {"atomic", "extras", "device", "rate", "parameters", "interrupts"},
+    {"likelihood", "networks", "data", "progress"},
     {"model"},
     {"authors"},
     {"checkpoint"},

@@ -19,7 +19,8 @@ from pixelpyramids.device import bfloat16_is_fast
 from pixelpyramids.errors import CheckpointError, DataError, ParameterError
 from pixelpyramids.model import decompose
 from pixelpyramids.parameters import Parameters
-from pixelpyramids.training import Budget, Training
+from pixelpyramids.progress import Budget
+from pixelpyramids.training import Training
 
 KEYS = {
     "dataset_name": "tiny", "batch_size": 4, "L": 4, "C": 8, "n_bits": 8, "n_classes": (20, 20, 20, 20),

@@ -1,5 +1,6 @@
 """What commands print: lines for people on standard error, results on standard output."""
 
+import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,8 +12,11 @@ from rich.text import Text
 
 LINE_EVERY = 20.0  # seconds, where output is not a terminal
 
-out = Console(highlight=False, markup=False, emoji=False)
-err = Console(stderr=True, highlight=False, markup=False, emoji=False)
+# Of the processes that a launcher such as torchrun starts, the first one speaks.
+_QUIET = os.environ.get("RANK", "0") != "0"
+
+out = Console(highlight=False, markup=False, emoji=False, quiet=_QUIET)
+err = Console(stderr=True, highlight=False, markup=False, emoji=False, quiet=_QUIET)
 
 
 @contextmanager

@@ -19,13 +19,13 @@ from pixelpyramids.errors import PixelPyramidsError
 from pixelpyramids.evaluation import evaluate
 from pixelpyramids.model import PixelPyramid
 from pixelpyramids.parameters import load_parameters
+from pixelpyramids.progress import Budget
 from pixelpyramids.pyramid import split
 from pixelpyramids.report.codecs import png_bits_per_dim, webp_bits_per_dim
 from pixelpyramids.report.correlation import lag1_correlation
 from pixelpyramids.report.curves import read_curve, save_curve
 from pixelpyramids.report.pictures import save_grid, save_pyramid
 from pixelpyramids.report.tables import images_table, levels_table
-from pixelpyramids.training import Budget
 
 SAMPLES = 16
 SCALE = 4

@@ -41,10 +41,10 @@ def import_checkpoint(
 
 
 def _batches(images: Images, batch_size: int) -> Iterator[Tensor]:
-    skipped: list[Path] = []
+    skipped: list[int] = []
     with counted("calibration images") as report:
         for indices, batch in same_size_batches(images, batch_size, skipped):
             report(indices[-1] + 1, len(images))
             yield batch
-    for file in skipped:
-        err.print(f"skipped, not readable: {file}", soft_wrap=True)
+    for index in skipped:
+        err.print(f"skipped, not readable: {images.files[index]}", soft_wrap=True)

@@ -13,8 +13,9 @@ from pixelpyramids.errors import ParameterError
 from pixelpyramids.evaluation import Evaluation
 from pixelpyramids.model import PixelPyramid
 from pixelpyramids.parameters import Parameters
+from pixelpyramids.progress import Budget, Report
 from pixelpyramids.report.pictures import save_grid
-from pixelpyramids.training import Budget, Outcome, Report, Training
+from pixelpyramids.training import Outcome, Training
 
 SAMPLES_IN_GRID = 16
 
@@ -55,11 +56,13 @@ def train(
     training = Training(
         config, run, crops, validation, levels=levels, seed=seed, micro_batch=micro_batch, device=device
     )
+    processes = training.accelerator.num_processes
     parameters = sum(p.numel() for level in training.levels for p in level.stage.parameters())
     err.print(
         f"{len(images)} images to train on, {len(validation) if validation else 'none'} to validate on; "
         f"crops of {crops.size[0]} x {crops.size[1]}, {crops.steps_per_epoch} steps an epoch; "
         f"{parameters / 1e6:.2f} million parameters on {training.device}"
+        f"{f', {processes} processes share each batch' if processes > 1 else ''}"
         f"{', convolutions in bfloat16' if training.bfloat16 else ''}",
         soft_wrap=True,
     )
@@ -73,7 +76,9 @@ def train(
             f"step {step}: {evaluation.bits_per_dim:.4f}{error} bits/dim on {len(evaluation.files)} validation images"
         )
         trained = {level.index for level in training.levels}
-        if all(index in trained or level_file(run, index).exists() for index in range(config.L)):
+        if training.accelerator.is_main_process and all(
+            index in trained or level_file(run, index).exists() for index in range(config.L)
+        ):
             samples = model.sample(SAMPLES_IN_GRID, seed=seed).cpu().numpy()
             save_grid(run / "samples" / f"step_{step:07d}.png", samples, config.n_bits)
 

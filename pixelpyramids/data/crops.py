@@ -7,6 +7,7 @@ pass over the N slots of all images in an order of its own, so large images are 
     offset of the crop, flip ~ generator(seed, g), uniform over all valid offsets
 """
 
+import copy
 import warnings
 from pathlib import Path
 
@@ -51,6 +52,21 @@ class Crops:
         self.steps_per_epoch = max(1, self.items_per_epoch // batch_size)
         self._order: tuple[int, NDArray[np.int64]] | None = None
         self._damaged: set[int] = set()
+        self._share = 0, 1
+
+    def shared(self, index: int, count: int) -> "Crops":
+        """The same stream for one of `count` processes: of each step's samples every count-th, from `index` on.
+
+        Raises DataError where the batch does not divide among them.
+        """
+        if self.batch_size % count:
+            raise DataError(
+                f"expected a batch_size that divides among {count} processes, got {self.batch_size}; "
+                "use another number of processes"
+            )
+        shared = copy.copy(self)
+        shared._damaged, shared._share = set(), (index, count)
+        return shared
 
     def __getitem__(self, step: int) -> Pixels:
         return self.batch(step)
@@ -58,12 +74,16 @@ class Crops:
     def batch(self, step: int) -> Pixels:
         """The crops of one step, (batch_size, channels, h, w), integers in [0, 2**n_bits), the caller's own.
 
+        Of a shared stream, those of this process alone.
+
         A file whose pixels turn out to be damaged is named in a UserWarning, once, and the next image takes its place.
         Raises DataError where no image can be read.
         """
         height, width = self.size
-        crops = np.empty((self.batch_size, self.folder.channels, height, width), dtype=pixel_type(self.folder.n_bits))
-        for crop, sample in zip(crops, self._samples(step), strict=True):
+        index, count = self._share
+        samples = self._samples(step)[index::count]
+        crops = np.empty((len(samples), self.folder.channels, height, width), dtype=pixel_type(self.folder.n_bits))
+        for crop, sample in zip(crops, samples, strict=True):
             image = self._image(sample)[1]
             draw = np.random.default_rng([_OFFSET, self.seed, sample])
             top = int(draw.integers(image.shape[1] - height + 1))
@@ -74,7 +94,7 @@ class Crops:
         return crops
 
     def files_of(self, step: int) -> list[Path]:
-        """The file of each crop of a step, in the batch's order."""
+        """The file of each crop of a step, in the batch's order; of a shared stream, those of all processes."""
         return [self.folder.files[self._image(sample)[0]] for sample in self._samples(step)]
 
     def _samples(self, step: int) -> range:

@@ -1,0 +1,33 @@
+"""Ctrl-C and SIGTERM as a flag, so that what is under way can be finished and saved."""
+
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+
+@contextmanager
+def interruptible(notify: Callable[[str], None]) -> Iterator[Callable[[], bool]]:
+    """Turn Ctrl-C and SIGTERM into a flag that is read between steps; a second one interrupts at once."""
+    if threading.current_thread() is not threading.main_thread():
+        yield lambda: False
+        return
+    received: list[int] = []
+
+    def remember(number: int, _: object) -> None:
+        if received:
+            raise KeyboardInterrupt
+        received.append(number)
+        notify("finishing this step, then saving; again to stop at once and lose what came since the last checkpoint")
+
+    before = {number: signal.signal(number, remember) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield lambda: bool(received)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def leave_interrupts_to_the_parent(_: int) -> None:
+    """For a loader's workers: they end when their parent does."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
