@@ -85,6 +85,12 @@ def train(
     micro_batch: Annotated[
         int | None, typer.Option("--micro-batch", min=1, help="Images at once; a batch's gradient is their sum.")
     ] = None,
+    float32: Annotated[
+        bool, typer.Option("--float32", help="Convolve in float32 also where bfloat16 is fast.")
+    ] = False,
+    checkpoint_minutes: Annotated[
+        float, typer.Option("--checkpoint-minutes", min=0, help="Save what is needed to go on so often.")
+    ] = 5.0,
     no_validation: Annotated[
         bool, typer.Option("--no-validation", help="Train on all images and keep the last averaged weights.")
     ] = False,
@@ -102,6 +108,8 @@ def train(
         seed=seed,
         device=device,
         micro_batch=micro_batch,
+        bfloat16=False if float32 else None,
+        checkpoint_minutes=checkpoint_minutes,
         validate=not no_validation,
     )
     if outcome.interrupted or outcome.stopped:
@@ -249,6 +257,8 @@ def run(command: Any) -> int:
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
+    finally:
+        _leave_the_others()
     return 0
 
 
@@ -270,6 +280,15 @@ def _parameters(params: str) -> Any:
     from pixelpyramids.parameters import load_parameters
 
     return load_parameters(params)
+
+
+def _leave_the_others() -> None:
+    """Take leave of the processes that a launcher started beside this one: torch may abort where this is not done."""
+    if "accelerate" in sys.modules:
+        from torch import distributed
+
+        if distributed.is_available() and distributed.is_initialized():
+            distributed.destroy_process_group()
 
 
 def _is_out_of_memory(error: Exception) -> bool:

@@ -9,6 +9,7 @@ import math
 import re
 import sys
 import time
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -79,6 +80,8 @@ class Training:
             checkpoint.claim(run, config)
             self._locks = [checkpoint.lock_level(run, index) for index in wanted]
         accelerator.wait_for_everyone()
+        # Of 1x1 convolutions, whose weights have several names for one layout.
+        warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")
         self.config, self.run, self.validation, self.accelerator = config, run, validation, accelerator
         self.device = accelerator.device
         self.averaged = PixelPyramid(config, seed).to(self.device)

@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+from accelerate import PartialState
+
 from pixelpyramids.checkpoint import load
 from pixelpyramids.data.folder import ImageFolder
 from pixelpyramids.device import choose_device
@@ -31,6 +33,9 @@ def open_images(config: Parameters, root: Path | None, split: str, hold_out: boo
 def open_model(
     path: Path, params: str | None = None, likelihood: str | None = None, device: str | None = None
 ) -> PixelPyramid:
-    """A run directory or an authors' file, on the device of that name (by default a GPU where there is one)."""
-    chosen = choose_device(device)
-    return load(path, params, likelihood).to(chosen)
+    """A run directory or an authors' file, on the device of that name (by default a GPU where there is one).
+
+    Of several processes that a launcher started, each has a device of its own.
+    """
+    processes = PartialState(cpu=choose_device(device).type == "cpu")
+    return load(path, params, likelihood).to(processes.device)

@@ -6,6 +6,7 @@ from collections import Counter
 from pathlib import Path
 
 import torch
+from accelerate import PartialState
 
 from pixelpyramids.commands.console import counted, err, out
 from pixelpyramids.commands.opening import open_images
@@ -41,8 +42,9 @@ def evaluate_split(
             raise DataError(f'--batch-statistics needs a model with norm "batch", this one has "{model.config.norm}"')
         model, batch_size = copy.deepcopy(model).train(), batch_statistics
     tile = default_tile(model) if tile is None else tile
+    processes = PartialState()
     with counted(f"{split} images") as report:
-        evaluation = evaluate(model, images, batch_size=batch_size, tile=tile, report=report)
+        evaluation = evaluate(model, images, batch_size=batch_size, tile=tile, report=report, processes=processes)
     counts = [sum(p.numel() for p in stage.parameters()) for stage in model.stages]
     skipped = [*images.skipped, *evaluation.skipped]
     formats = Counter(evaluation.formats)
@@ -61,7 +63,8 @@ def evaluate_split(
             "formats": formats,
             "skipped": [str(file) for file in skipped],
         }
-        print(json.dumps(result))
+        if processes.is_main_process:
+            print(json.dumps(result))
         return 1 if skipped else 0
     out.print(levels_table(evaluation, counts))
     error = f" ± {evaluation.standard_error:.4f}" if len(evaluation.files) > 1 else ""

@@ -32,6 +32,7 @@ def train(
     seed: int = 0,
     device: str | None = None,
     micro_batch: int | None = None,
+    bfloat16: bool | None = None,
     validate: bool = True,
     checkpoint_minutes: float = 5.0,
 ) -> Outcome:
@@ -54,7 +55,15 @@ def train(
         else Budget(steps=steps if steps is not None else (epochs or config.epochs) * crops.steps_per_epoch)
     )
     training = Training(
-        config, run, crops, validation, levels=levels, seed=seed, micro_batch=micro_batch, device=device
+        config,
+        run,
+        crops,
+        validation,
+        levels=levels,
+        seed=seed,
+        micro_batch=micro_batch,
+        device=device,
+        bfloat16=bfloat16,
     )
     processes = training.accelerator.num_processes
     parameters = sum(p.numel() for level in training.levels for p in level.stage.parameters())

@@ -1,0 +1,163 @@
+"""Real launchers: processes that share each batch equal one, evaluation is exact over them, a kill is survived."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from pixelpyramids import checkpoint
+
+KEYS = {
+    "dataset_name": "tiny", "batch_size": 4, "L": 4, "C": 8, "n_bits": 8, "n_classes": [20, 20, 20, 20],
+    "n_squeeze": [1, 1, 0], "n_channels": 8, "n_res_layers": 1, "condition_channels": 8, "lstm_channels": 8,
+    "warmup_steps": 2, "eval_interval": 2,
+}  # fmt: skip
+ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
+TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "-m")
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory):
+    """Nineteen smooth pictures of 24 x 16, of which one is for testing and one for validation."""
+    root, rng = tmp_path_factory.mktemp("images"), np.random.default_rng(0)
+    for i in range(19):
+        smooth = rng.normal(0, 8, (24, 16, 3)).cumsum(0).cumsum(1) / 3
+        Image.fromarray(np.clip(smooth + 128, 0, 255).astype(np.uint8)).save(root / f"{i:02d}.png")
+    return root
+
+
+@pytest.fixture(scope="module")
+def params(tmp_path_factory):
+    path = tmp_path_factory.mktemp("params") / "tiny.json"
+    path.write_text(json.dumps({"params": KEYS}))
+    return path
+
+
+def pixelpyramids(launcher, *arguments, check=True):
+    command = [*launcher, "pixelpyramids", *map(str, arguments)]
+    done = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, timeout=240)
+    assert not check or done.returncode == 0, done.stderr
+    return done
+
+
+def weights(run):
+    return {
+        (index, key): value
+        for index in range(KEYS["L"])
+        for key, value in checkpoint.read_tensors(checkpoint.level_file(run, index))[0].items()
+    }
+
+
+def losses(run):
+    return [
+        [entry.get("nats", entry.get("validation_nats")) for entry in checkpoint.read_log(run, index)]
+        for index in range(KEYS["L"])
+    ]
+
+
+def assert_close_runs(a, b):
+    first, second = weights(a), weights(b)
+    for key, value in first.items():
+        torch.testing.assert_close(value, second[key], rtol=2e-3, atol=2e-4, msg=str(key))
+    for ours, theirs in zip(losses(a), losses(b), strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=2e-5)
+
+
+@pytest.fixture(scope="module")
+def alone(images, params, tmp_path_factory):
+    """What one process makes of it."""
+    run = tmp_path_factory.mktemp("alone") / "run"
+    pixelpyramids((sys.executable, "-m"), "train", params, "--data", images, "--out", run, "--steps", 12, *FLOAT32)
+    return run
+
+
+FLOAT32 = ("--device", "cpu", "--float32")
+
+
+@pytest.mark.parametrize("micro_batch", [None, 1])
+def test_two_processes_equal_one_with_the_same_batch(alone, images, params, tmp_path, micro_batch):
+    run, micro = tmp_path / "run", () if micro_batch is None else ("--micro-batch", micro_batch)
+    said = pixelpyramids(TORCHRUN, "train", params, "--data", images, "--out", run, "--steps", 12, *FLOAT32, *micro)
+    assert "2 processes share each batch" in said.stderr and said.stderr.count("images to train on") == 1
+    assert_close_runs(alone, run)
+
+
+@pytest.mark.parametrize("count", [1, 4, 7])
+def test_evaluation_is_exact_over_processes_for_any_count(alone, images, tmp_path, count):
+    folder = tmp_path / "test"
+    folder.mkdir()
+    for file in sorted(images.iterdir())[:count]:
+        (folder / file.name).write_bytes(file.read_bytes())
+    arguments = ("evaluate", alone, "--data", folder, "--split", "all", "--json", "--device", "cpu")
+    one = json.loads(pixelpyramids((sys.executable, "-m"), *arguments).stdout)
+    two = json.loads(pixelpyramids(TORCHRUN, *arguments).stdout)
+    assert one["images"] == count
+    for result in (one, two):
+        for level in result["levels"]:
+            del level["seconds"]
+    assert one == two
+
+
+def test_a_killed_worker_ends_the_run_with_a_message_and_the_same_command_resumes(alone, images, params, tmp_path):
+    run = tmp_path / "run"
+    command = [
+        *TORCHRUN, "pixelpyramids", "train", str(params), "--data", str(images), "--out", str(run), "--device", "cpu",
+        "--float32", "--checkpoint-minutes", "0",
+    ]  # fmt: skip
+    process = subprocess.Popen(
+        [*command, "--steps", "100000"], env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    deadline = time.monotonic() + 120
+    while not checkpoint.training_file(run, KEYS["L"] - 1).exists():
+        assert time.monotonic() < deadline and process.poll() is None
+        time.sleep(0.05)
+    workers = subprocess.run(["pgrep", "-P", str(process.pid)], capture_output=True, text=True, check=True).stdout
+    os.kill(int(workers.split()[-1]), signal.SIGKILL)
+    said, _ = process.communicate(timeout=120)
+    assert process.returncode != 0
+    assert "another process of this training has ended; the same command goes on" in said or "SIGKILL" in said
+    step = checkpoint.read_tensors(checkpoint.training_file(run, 0))[1]["step"]
+    resumed = pixelpyramids(TORCHRUN, *command[len(TORCHRUN) + 1 :], "--steps", step + 2)
+    assert f"trained {step + 2} steps" in resumed.stderr and "going on from step" in resumed.stderr
+
+
+def test_a_batch_that_does_not_divide_is_refused(images, params, tmp_path):
+    launcher = [word if word != "2" else "3" for word in TORCHRUN]
+    done = pixelpyramids(
+        launcher, "train", params, "--data", images, "--out", tmp_path / "run", "--device", "cpu", check=False
+    )
+    assert done.returncode != 0 and "expected a batch_size that divides among 3 processes, got 4" in done.stderr
+
+
+def test_levels_in_separate_processes_at_once_equal_training_them_together(alone, images, params, tmp_path):
+    run = tmp_path / "run"
+    command = [
+        sys.executable, "-m", "pixelpyramids", "train", str(params), "--data", str(images), "--out", str(run),
+        "--steps", "12", *FLOAT32,
+    ]  # fmt: skip
+    both = [
+        subprocess.Popen([*command, "--levels", levels], env=ENVIRONMENT, stderr=subprocess.PIPE, text=True)
+        for levels in ("0,3", "1-2")
+    ]
+    for process in both:
+        assert process.communicate(timeout=240)[1].count("Traceback") == 0 and process.returncode == 0
+    first, second = weights(alone), weights(run)
+    assert all(torch.equal(value, second[key]) for key, value in first.items())
+
+
+def test_missing_levels_are_named_by_evaluate(images, params, tmp_path):
+    run = tmp_path / "run"
+    python = (sys.executable, "-m")
+    pixelpyramids(
+        python, "train", params, "--data", images, "--out", run, "--steps", 1, "--levels", "1-2", "--device", "cpu"
+    )
+    done = pixelpyramids(python, "evaluate", run, "--data", images, check=False)
+    assert done.returncode == 2
+    assert "level(s) 0,3 (L = 4) have no weights yet; train them with --levels 0,3" in done.stderr
