@@ -49,6 +49,7 @@ class Parameters(BaseModel):
     residual_unit: Literal["fine", "range"] = "fine"
     likelihood: Literal["exact", "authors"] = "exact"
 
+    patch_size: Positive | None = None
     epochs: Positive = 100
     learning_rate: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1e-3
     warmup_steps: Natural = 200

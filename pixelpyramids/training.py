@@ -29,6 +29,7 @@ from pixelpyramids.interrupts import interruptible, leave_interrupts_to_the_pare
 from pixelpyramids.level_training import LevelTraining
 from pixelpyramids.model import PixelPyramid, StageModel, decompose
 from pixelpyramids.parameters import Parameters
+from pixelpyramids.patches import patches
 from pixelpyramids.progress import Budget, Recent, Report
 from pixelpyramids.walk import walk
 
@@ -198,7 +199,13 @@ class Training:
     ) -> None:
         pairs = decompose(images.to(self.device).long(), self.stages)
         for level in levels:
-            fine, coarse = pairs[level.index]
+            fine, coarse = patches(
+                *pairs[level.index],
+                self.config.patch_size,
+                seed=level.seed,
+                level=level.index,
+                samples=self.crops.samples(step),
+            )
             progress = budget.progress(step, level.seconds)
             nats = level.update(fine, coarse, progress, self.micro_batch, self.bfloat16)
             if math.isfinite(nats):

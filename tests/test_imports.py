@@ -15,7 +15,7 @@ PACKAGE = Path(pixelpyramids.__file__).parent
 LAYERS = (
     {"errors", "pyramid", "walk"},
     {"atomic", "extras", "device", "rate", "parameters", "interrupts"},
-    {"likelihood", "networks", "data", "progress"},
+    {"likelihood", "networks", "data", "progress", "patches"},
     {"model"},
     {"authors"},
     {"checkpoint"},

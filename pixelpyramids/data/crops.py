@@ -80,8 +80,7 @@ class Crops:
         Raises DataError where no image can be read.
         """
         height, width = self.size
-        index, count = self._share
-        samples = self._samples(step)[index::count]
+        samples = self.samples(step)
         crops = np.empty((len(samples), self.folder.channels, height, width), dtype=pixel_type(self.folder.n_bits))
         for crop, sample in zip(crops, samples, strict=True):
             image = self._image(sample)[1]
@@ -92,6 +91,11 @@ class Crops:
             if self.flip and draw.integers(2):
                 crop[:] = crop[:, :, ::-1].copy()
         return crops
+
+    def samples(self, step: int) -> range:
+        """The numbers of the samples that `batch` gives, in its order."""
+        index, count = self._share
+        return self._samples(step)[index::count]
 
     def files_of(self, step: int) -> list[Path]:
         """The file of each crop of a step, in the batch's order; of a shared stream, those of all processes."""

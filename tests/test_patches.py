@@ -1,0 +1,64 @@
+"""Patches of a level's pair: one place in both halves, every place reached, keyed by the sample alone."""
+
+import numpy as np
+import torch
+from test_training import config, folder, training  # noqa: F401 (a fixture)
+
+from pixelpyramids import checkpoint
+from pixelpyramids.patches import patches
+from pixelpyramids.progress import Budget
+
+
+def numbered(batch, height, width):
+    """Each pixel its own number, the coarse half's one more."""
+    fine = torch.arange(batch * height * width).reshape(batch, 1, height, width) * 2
+    return fine, fine + 1
+
+
+def test_both_halves_are_cut_at_one_place():
+    fine, coarse = patches(*numbered(5, 8, 16), 4, seed=0, level=1, samples=range(5))
+    assert fine.shape == coarse.shape == (5, 1, 4, 4)
+    assert torch.equal(fine + 1, coarse)
+    assert torch.equal(fine[:, 0, 1:, 0] - fine[:, 0, :-1, 0], torch.full((5, 3), 32))
+
+
+def test_a_side_that_is_short_enough_stays_whole():
+    fine, _ = patches(*numbered(2, 3, 16), 4, seed=0, level=0, samples=range(2))
+    assert fine.shape == (2, 1, 3, 4)
+
+
+def test_what_is_no_larger_and_the_coarsest_image_stay_as_they_are():
+    fine, coarse = numbered(2, 4, 4)
+    assert patches(fine, coarse, 4, seed=0, level=0, samples=range(2)) == (fine, coarse)
+    assert patches(fine, coarse, None, seed=0, level=0, samples=range(2)) == (fine, coarse)
+    assert patches(fine, None, 2, seed=0, level=3, samples=range(2)) == (fine, None)
+
+
+def test_every_place_is_as_likely_as_any_other():
+    fine, coarse = numbered(1, 5, 5)
+    corners = [
+        int(patches(fine, coarse, 3, seed=0, level=0, samples=[sample])[0][0, 0, 0, 0]) // 2 for sample in range(1800)
+    ]
+    counts = np.bincount(corners, minlength=25).reshape(5, 5)
+    assert counts[:3, :3].sum() == 1800 and counts[:3, :3].min() > 140
+
+
+def test_a_sample_has_its_patch_in_any_batch():
+    fine, coarse = numbered(4, 16, 16)
+    whole, _ = patches(fine, coarse, 4, seed=3, level=2, samples=range(8, 12))
+    for index in range(4):
+        alone, _ = patches(fine[[index]], coarse[[index]], 4, seed=3, level=2, samples=[8 + index])
+        assert torch.equal(alone[0], whole[index])
+
+
+def test_levels_trained_alone_see_the_same_patches_and_whole_images_are_scored(folder, tmp_path):  # noqa: F811
+    parameters = config(patch_size=4)
+    training(folder, tmp_path / "whole", parameters, validate=True).fit(Budget(steps=6))
+    for levels in ([0, 3], [1, 2]):
+        training(folder, tmp_path / "parts", parameters, validate=True, levels=levels).fit(Budget(steps=6))
+    for index in range(parameters.L):
+        a, b = (checkpoint.read_tensors(checkpoint.level_file(tmp_path / run, index))[0] for run in ("whole", "parts"))
+        assert all(torch.equal(value, b[key]) for key, value in a.items())
+    log = checkpoint.read_log(tmp_path / "whole", 0)
+    assert {entry["dimensions"] for entry in log if "nats" in entry} == {4 * 4 * 3}
+    assert all(entry["dimensions"] == 24 * 12 * 3 for entry in log if "validation_nats" in entry)
