@@ -117,6 +117,19 @@ def train(
 
 
 @app.command()
+def plan(
+    params: Params,
+    devices: Annotated[int, typer.Option("--devices", min=1, help="How many devices to share the levels among.")] = 1,
+    memory: Annotated[float, typer.Option("--memory", min=0, help="Of each device, in GiB.")] = 24.0,
+    images: Annotated[int, typer.Option("--images", min=1, help="Measure with so many images at once.")] = 1,
+    device: Device = None,
+    json: Json = False,
+) -> None:
+    """Measure what each level costs here, and print the commands that share the training among devices."""
+    _commands("plan").plan(params, devices, memory=memory, images=images, device=device, as_json=json)
+
+
+@app.command()
 def evaluate(
     model: Model,
     data: Data = None,

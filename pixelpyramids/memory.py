@@ -1,0 +1,97 @@
+"""How much memory a training step of a level takes, told without taking it.
+
+The step runs on fake tensors, which have shapes and no storage, and each storage that it makes counts from its birth to
+its death. That is the peak of the tensors; what a library allocates for itself comes on top.
+"""
+
+import weakref
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from pixelpyramids.model import StageModel
+from pixelpyramids.parameters import Parameters
+from pixelpyramids.walk import walk
+
+KEPT_COPIES = 4  # of a level's weights, throughout: themselves, their average, two moments of Adam
+
+
+@dataclass(frozen=True)
+class StepMemory:
+    """Bytes of a training step: `kept` throughout, `fixed` and `of_an_image` while it runs."""
+
+    kept: int
+    fixed: int
+    of_an_image: int
+
+    def peak(self, images: int) -> int:
+        """Bytes of a step on so many images at once."""
+        return self.kept + self.running(images)
+
+    def running(self, images: int) -> int:
+        """Bytes that the step adds to what is kept."""
+        return self.fixed + images * self.of_an_image
+
+
+def step_memory(config: Parameters, index: int, bfloat16: bool = False) -> StepMemory:
+    """What a training step of stage `index` takes, on images of the parameters' size, or on patches of them.
+
+    With `bfloat16` as for convolutions in it. Two steps are followed, of one and of two images; the rest is a line.
+    """
+    with FakeTensorMode():
+        stage = StageModel(config, index)
+        weights = sum(p.numel() * p.element_size() for p in stage.parameters())
+        one, two = (_peak(stage, *pair(config, index, images), bfloat16) for images in (1, 2))
+    return StepMemory(KEPT_COPIES * weights, 2 * one - two, two - one)
+
+
+def pair(config: Parameters, index: int, images: int) -> tuple[Tensor, Tensor | None]:
+    """Zeros as large as what stage `index` is trained on: its halves, or patches of them; coarse None for the last."""
+    stage = walk(*config.image_size, config.squeezes)[config.L - 1 - index]
+    height, width = (min(side, config.patch_size or side) for side in (stage.height, stage.width))
+    if stage.axis is None:
+        height, width = stage.height, stage.width
+    fine = torch.zeros(images, config.image_channels, height, width, dtype=torch.long)
+    return fine, None if stage.axis is None else fine.clone()
+
+
+def _peak(stage: StageModel, fine: Tensor, coarse: Tensor | None, bfloat16: bool) -> int:
+    live = LiveBytes()
+    with live:
+        with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
+            positions = stage(fine, coarse)
+        positions.sum().backward()
+        stage.zero_grad(set_to_none=True)
+    return live.peak
+
+
+class LiveBytes(TorchDispatchMode):
+    """Counts the bytes of the storages that are made while it is on: `now` alive, and at most `peak`."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.now: int = 0
+        self.peak: int = 0
+        self._known: weakref.WeakSet[torch.UntypedStorage] = weakref.WeakSet()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        for leaf in tree_leaves(result):
+            if isinstance(leaf, Tensor):
+                self._count(leaf.untyped_storage())
+        return result
+
+    def _count(self, storage: torch.UntypedStorage) -> None:
+        if storage not in self._known:
+            self._known.add(storage)
+            self.now += storage.nbytes()
+            self.peak = max(self.peak, self.now)
+            weakref.finalize(storage, self._release, storage.nbytes())
+
+    def _release(self, size: int) -> None:
+        self.now -= size
