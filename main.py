@@ -37,9 +37,8 @@ def main(arguments: argparse.Namespace) -> None:
     name = f"{config.dataset_name}_{config.batch_size}_{config.n_bits}"
     if arguments.gen_samples or arguments.evaluate:
         path = trained(name, config)
-        model = imported("pixelpyramids.commands.opening").open_model(
-            path, arguments.params_file, device=arguments.device
-        )
+        params = arguments.params_file if path.is_file() else None
+        model = imported("pixelpyramids.commands.opening").open_model(path, params, device=arguments.device)
         status = 0
         if arguments.evaluate:
             status = imported("pixelpyramids.commands.score").evaluate_split(
@@ -66,9 +65,13 @@ def main(arguments: argparse.Namespace) -> None:
 
 
 def trained(name: str, config: Parameters) -> Path:
-    """The run directory of that name, else the authors' checkpoint. Raises CheckpointError where neither is there."""
+    """The run directory of that name, else the authors' checkpoint. Raises CheckpointError where neither is there.
+
+    Or where the run directory is of other parameters.
+    """
     run_directory, file = Path("ckpts") / name, Path("ckpts") / f"{name}.pt"
     if run_directory.is_dir():
+        imported("pixelpyramids.checkpoint").claim(run_directory, config)
         return run_directory
     if file.is_file():
         return file

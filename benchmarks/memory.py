@@ -15,7 +15,7 @@ import torch
 from accelerate import Accelerator
 
 from benchmarks.__main__ import BENCH
-from pixelpyramids.level_training import LevelTraining
+from pixelpyramids.level_training import LevelTraining, Origin
 from pixelpyramids.memory import pair, step_memory
 from pixelpyramids.model import StageModel
 from pixelpyramids.parameters import load_parameters
@@ -38,7 +38,7 @@ def measure(params: str, index: int, images: int) -> int:
     stages = [StageModel(config, index) for _ in range(2)]
     for stage in stages:
         stage.to(memory_format=torch.channels_last)
-    training = LevelTraining(config, index, stages[0], stages[1], accelerator, seed=0)
+    training = LevelTraining(config, index, stages[0], stages[1], accelerator, Origin(0, False, 0))
     for _ in range(3):
         training.update(*pair(config, index, images), 0.5, None, False)
     return held("VmHWM") - before

@@ -9,6 +9,7 @@ Depths and widths come from the tensors' shapes.
 import copy
 import pickle
 import re
+import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,12 +18,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pixelpyramids.errors import CheckpointError, ParameterError
+from pixelpyramids.errors import CheckpointError, DataError, ParameterError
 from pixelpyramids.model import PixelPyramid
 from pixelpyramids.parameters import Parameters, parse_parameters
 
 AVERAGE_DECAY = 0.9995
 _BUFFERS = ("running_mean", "running_var", "num_batches_tracked")
+_TYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.int64)
 _BLOCK = {"0": "conv1", "1": "norm1", "3": "conv2", "4": "norm2"}
 _WEIGHT_NORM = {
     "bias": "bias",
@@ -49,11 +51,13 @@ def read_checkpoint(path: str | Path, parameters: Parameters, averaged: bool = F
     have the stages that the parameters say.
     """
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of pickles that are refused anyway
+            content = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
         raise CheckpointError(f"{path}: no such file") from error
     except pickle.UnpicklingError as error:
-        if re.search(r"Unsupported (global|class)", str(error)):
+        if re.search(r"unsupported (global|class)", str(error), re.IGNORECASE):
             raise CheckpointError(
                 f"{path}: refused, for it holds more than tensors and plain values and would run code when loaded"
             ) from error
@@ -84,6 +88,10 @@ def convert(stages: list[dict[str, Tensor]], parameters: Parameters, source: str
                     f"{source}: stage {index}, {key}: expected {expected}, got {tuple(value.shape)}; "
                     "do the parameters belong to this checkpoint?"
                 )
+            if not value.isfinite().all() or (key.endswith("running_var") and bool((value < 0).any())):
+                raise CheckpointError(
+                    f"{source}: stage {index}, {key}: expected finite weights and variances from 0 on, got others"
+                )
         stage.load_state_dict(
             {key: _forget_first(value) if ".layers." in key else value for key, value in translated.items()}
         )
@@ -94,14 +102,19 @@ def calibrate(model: PixelPyramid, batches: Iterable[Tensor]) -> PixelPyramid:
     """A copy of an import whose running statistics are the means of those of the batches, one level each at once.
 
     The stored ones are of the authors' test set, and of one GPU's share of a batch; give training images here.
+    Raises DataError where there is no batch.
     """
     calibrated = copy.deepcopy(model).train()
     for module in calibrated.modules():
         if isinstance(module, torch.nn.BatchNorm2d):
             module.reset_running_stats()
             module.momentum = None  # a plain mean over the batches
+    count = 0
     for batch in batches:
         calibrated.rate(batch)
+        count += len(batch)
+    if not count:
+        raise DataError("expected images to compute running statistics on, got none that can be read")
     return calibrated.eval()
 
 
@@ -119,7 +132,7 @@ def _stages(content: Any, n_stages: int, path: str | Path, averaged: bool) -> li
 
 
 def _is_plain(value: Tensor) -> bool:
-    return value.layout == torch.strided and not value.is_complex() and not value.is_quantized
+    return value.layout == torch.strided and value.device.type == "cpu" and value.dtype in _TYPES
 
 
 def _averaged(stages: list[dict[str, Tensor]], optimiser: Any, path: str | Path) -> list[dict[str, Tensor]]:

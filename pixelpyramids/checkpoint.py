@@ -11,6 +11,9 @@ Levels are files of their own, so that trainings of different levels can fill on
 """
 
 import json
+import os
+import shutil
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +30,8 @@ from pixelpyramids.model import PixelPyramid
 from pixelpyramids.parameters import Parameters, load_parameters, parse_parameters
 
 PARAMETERS = "parameters.json"
+OF_A_RUN = ("level_*.safetensors", "training/level_*.safetensors", "log/level_*.jsonl")  # beside its parameters
+FORMAT = 1  # of the files of weights and of trainings: their names, shapes and what is in their metadata
 LOCK_SECONDS = 10.0
 NOT_OF_THE_RUN = {"data_root", "epochs"}  # keys that may differ when a training goes on
 
@@ -44,9 +49,11 @@ def load(
     path = Path(path)
     if path.suffix == ".pt" and not path.is_dir():
         if params is None:
-            raise CheckpointError(f"{path}: expected its parameter file beside it: load(path, params=…)")
+            raise CheckpointError(f"{path}: expected the parameter file it was trained with (--params, or params=)")
         model = read_checkpoint(path, load_parameters(params)).model
         return model if likelihood is None else with_likelihood(model, likelihood)
+    if path.is_dir() and params is not None:
+        raise CheckpointError(f"{path}: a run directory holds its own parameters; leave out {params}")
     if not path.is_dir():
         raise CheckpointError(f"{path}: expected a run directory or a .pt file of the authors, found neither")
     config = read_parameters(path)
@@ -75,15 +82,37 @@ def with_likelihood(model: PixelPyramid, likelihood: str) -> PixelPyramid:
 def save(model: PixelPyramid, run: Path) -> None:
     """Write a model as a run directory, in place of the run that may be there: its weights, trainings and logs go.
 
-    The parameters are written last: what is cut short is no run directory.
+    They go once all that is new lies beside them on the disk; other files stay. Raises CheckpointError where another
+    process trains the run.
     """
-    (run / PARAMETERS).unlink(missing_ok=True)
-    for pattern in ("level_*.safetensors", "training/level_*.safetensors", "log/level_*.jsonl"):
-        for old in run.glob(pattern):
-            old.unlink()
-    for index, stage in enumerate(model.stages):
-        save_stage(run, index, stage)
-    write_parameters(run, model.config)
+    run.mkdir(parents=True, exist_ok=True)
+    locks = [lock_level(run, index) for index in range(model.config.L)] if (run / "training").is_dir() else []
+    new = Path(tempfile.mkdtemp(dir=run, prefix=".new.", suffix=".part"))
+    try:
+        for index, stage in enumerate(model.stages):
+            save_stage(new, index, stage)
+        write_parameters(new, model.config)
+        (run / PARAMETERS).unlink(missing_ok=True)
+        for pattern in OF_A_RUN:
+            for old in run.glob(pattern):
+                old.unlink()
+        for index in range(model.config.L):
+            os.replace(level_file(new, index), level_file(run, index))
+        os.replace(new / PARAMETERS, run / PARAMETERS)
+    finally:
+        shutil.rmtree(new, ignore_errors=True)
+        for lock in locks:
+            lock.release()
+
+
+def is_replaceable(run: Path) -> bool:
+    """Whether `run` is a run directory, or what a cut-short `save` left of one, or free."""
+    if is_free(run) or (run / PARAMETERS).is_file():
+        return True
+    return run.is_dir() and all(
+        path.match("level_*.safetensors") or path.name in ("training", "log") or path.suffix == ".part"
+        for path in run.iterdir()
+    )
 
 
 def save_stage(run: Path, index: int, stage: torch.nn.Module) -> None:
@@ -152,7 +181,7 @@ def claim(run: Path, config: Parameters) -> None:
     )
     if differing:
         raise CheckpointError(
-            f"{run}: its {PARAMETERS} differs in {', '.join(differing)}; choose another --out, or go on with its own"
+            f"{run}: its {PARAMETERS} differs in {', '.join(differing)}; use another run directory, or its parameters"
         )
 
 
@@ -178,8 +207,7 @@ def load_stage(run: Path, index: int, stage: torch.nn.Module) -> None:
     tensors, metadata = read_tensors(path)
     if metadata.get("level") != index:
         raise CheckpointError(f"{path}: expected the weights of level {index}, got those of {metadata.get('level')}")
-    if not all(bool(value.isfinite().all()) for value in tensors.values()):
-        raise CheckpointError(f"{path}: holds weights that are not finite; train the level anew")
+    require_finite(tensors, path)
     try:
         stage.load_state_dict(tensors)
     except RuntimeError as error:
@@ -187,23 +215,59 @@ def load_stage(run: Path, index: int, stage: torch.nn.Module) -> None:
         raise CheckpointError(f"{path}: the weights are not those of this run's {PARAMETERS}: {first}") from error
 
 
+def require_finite(tensors: dict[str, Tensor], path: Path) -> None:
+    """Raise CheckpointError where a weight is not finite."""
+    for key, value in tensors.items():
+        if not value.isfinite().all():
+            raise CheckpointError(f"{path}: {key} is not finite; remove the file to train the level anew")
+
+
+def require_seed(run: Path, seed: int) -> None:
+    """Raise CheckpointError where a level of the run was trained with another seed."""
+    for path in sorted((run / "training").glob("level_*.safetensors")):
+        there = read_metadata(path).get("seed")
+        if there != seed:
+            raise CheckpointError(
+                f"{run}: expected the seed that it has, {there}, got {seed}; go on with that, or choose another run "
+                "directory"
+            )
+
+
 def save_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, Any] | None = None) -> None:
     """Write tensors, and metadata as JSON, whole or not at all."""
     plain = {key: value.detach().cpu().contiguous() for key, value in tensors.items()}
     with replacing(path) as temporary:
         try:
-            save_file(plain, temporary, {"pixelpyramids": json.dumps(metadata or {})})
+            save_file(plain, temporary, {"pixelpyramids": json.dumps({"format": FORMAT, **(metadata or {})})})
         except SafetensorError as error:
             raise CheckpointError(f"{path}: cannot be written: {error}") from error
 
 
+def read_metadata(path: Path) -> dict[str, Any]:
+    """Metadata of a file, its tensors left unread. Raises CheckpointError as `read_tensors` does."""
+    return _read(path, False)[1]
+
+
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Tensors and metadata of a file. Raises CheckpointError where it is missing, damaged or foreign."""
+    return _read(path, True)
+
+
+def _read(path: Path, with_tensors: bool) -> tuple[dict[str, Tensor], dict[str, Any]]:
     try:
         with safe_open(path, framework="pt") as file:
             metadata = json.loads((file.metadata() or {})["pixelpyramids"])
-            return {key: file.get_tensor(key) for key in file.keys()}, metadata  # noqa: SIM118 (not a mapping)
-    except FileNotFoundError as error:
-        raise CheckpointError(f"{path}: no such file") from error
-    except (SafetensorError, OSError, KeyError, json.JSONDecodeError) as error:
+            if not isinstance(metadata, dict):
+                raise KeyError("pixelpyramids")
+            if metadata.get("format") != FORMAT:
+                raise CheckpointError(
+                    f"{path}: expected a file of format {FORMAT}, got {metadata.get('format')}, of another version of "
+                    "this package"
+                )
+            keys = file.keys() if with_tensors else ()
+            return {key: file.get_tensor(key) for key in keys}, metadata
+    except OSError as error:
+        reason = str(error).removesuffix(f": {path}")
+        raise CheckpointError(f"{path}: expected a file that can be read, got: {reason}") from error
+    except (SafetensorError, KeyError, json.JSONDecodeError) as error:
         raise CheckpointError(f"{path}: damaged, or not written by this package; remove it to begin anew") from error

@@ -4,6 +4,7 @@ Exit status: 0 all well, 1 some files failed, 2 bad usage or input, 130 interrup
 """
 
 import io
+import re
 import sys
 import warnings
 from pathlib import Path
@@ -92,7 +93,7 @@ def train(
         float, typer.Option("--checkpoint-minutes", min=0, help="Save what is needed to go on so often.")
     ] = 5.0,
     no_validation: Annotated[
-        bool, typer.Option("--no-validation", help="Train on all images and keep the last averaged weights.")
+        bool, typer.Option("--no-validation", help="Hold no images out, and keep the last averaged weights.")
     ] = False,
 ) -> None:
     """Train a model on a folder of images; the same command goes on with a training that was ended."""
@@ -224,21 +225,26 @@ def import_checkpoint(
     overwrite: Overwrite = False,
 ) -> None:
     """Turn a checkpoint of the authors' release into a run directory."""
-    _commands("import_checkpoint").import_checkpoint(
+    status = _commands("import_checkpoint").import_checkpoint(
         file, _parameters(params), out, averaged=averaged, calibration=calibrate, overwrite=overwrite
     )
+    raise typer.Exit(status)
 
 
 def parse_levels(text: str, n_stages: int) -> list[int]:
     """`0-3,7` as [0, 1, 2, 3, 7]. Raises ParameterError for what is not of that form or not in [0, n_stages)."""
     levels: set[int] = set()
     for part in text.split(","):
-        first, dash, last = part.strip().partition("-")
-        if not first.isdecimal() or (dash and not last.isdecimal()):
-            raise ParameterError(f"expected --levels such as 0-3,7, got {text}")
-        if not int(first) <= int(last or first) < n_stages:
-            raise ParameterError(f"expected --levels from 0 to {n_stages - 1} (L = {n_stages}), got {text}")
-        levels |= set(range(int(first), int(last or first) + 1))
+        form = re.fullmatch(r"(\d{1,4})(?:-(\d{1,4}))?", part.strip(), re.ASCII)
+        if form is None:
+            raise ParameterError(f"expected --levels such as 0-3,7, got {text[:80]}")
+        first, last = int(form[1]), int(form[2] or form[1])
+        if not first <= last < n_stages:
+            raise ParameterError(
+                f"expected --levels from 0 to {n_stages - 1} (L = {n_stages}), in each range the first not above the "
+                f"last, got {text}"
+            )
+        levels |= set(range(first, last + 1))
     return sorted(levels)
 
 

@@ -2,6 +2,8 @@
 
 import ctypes
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 
@@ -11,8 +13,7 @@ from pixelpyramids.errors import ParameterError
 def choose_device(name: str | None) -> torch.device:
     """`cpu`, `cuda`, or for None a GPU where torch finds one; others compute no float64, so they are not taken.
 
-    On a GPU float32 convolutions are float32 from here on, not TensorFloat-32, whose 10 bits are too few for exact
-    likelihoods. Raises ParameterError where there is no such device.
+    Raises ParameterError where there is no such device.
     """
     if name not in (None, "cpu", "cuda"):
         raise ParameterError(f"expected the device cpu or cuda, got {name}")
@@ -20,8 +21,18 @@ def choose_device(name: str | None) -> torch.device:
         raise ParameterError("device cuda: torch finds no GPU here; leave the option out to use the CPU")
     if name == "cpu" or not torch.cuda.is_available():
         return torch.device("cpu")
-    torch.backends.cudnn.allow_tf32 = False
     return torch.device("cuda")
+
+
+@contextmanager
+def full_float32() -> Iterator[None]:
+    """Have GPUs convolve float32 in float32, not in TensorFloat-32, whose 10 bits are too few for exact likelihoods."""
+    before = torch.backends.cudnn.allow_tf32
+    torch.backends.cudnn.allow_tf32 = False
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.allow_tf32 = before
 
 
 def bfloat16_is_fast(device: torch.device) -> bool:

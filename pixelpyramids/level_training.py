@@ -8,7 +8,9 @@ average       = d average + (1 - d) weights,   d = min(decay, (1 + step) / (10 +
 
 import json
 import math
+import warnings
 from contextlib import nullcontext
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
@@ -26,12 +28,21 @@ WARMUP_SHARE = 0.05  # of the training: a short one is warm sooner
 LOG_EVERY = 10  # steps
 
 
+@dataclass(frozen=True)
+class Origin:
+    """What a training is of throughout: its seed, whether images are held out to validate, its crops an epoch."""
+
+    seed: int
+    held_out: bool
+    items_per_epoch: int
+
+
 class LevelTraining:
     """Trains `stage` (level `index`), keeping its averaged weights in `average`, a stage of the same shape.
 
     `step` counts the updates, `seconds` is the time they took, `best` the lowest mean of nats on validation images,
-    `validated_at` the step of the last one, `seed` that of the run. Where several processes share each batch, all have
-    the same state, and the main one alone writes.
+    `validated_at` the step of the last one. Where several processes share each batch, all have the same state, and the
+    main one alone writes.
     """
 
     def __init__(
@@ -41,9 +52,10 @@ class LevelTraining:
         stage: StageModel,
         average: StageModel,
         accelerator: Accelerator,
-        seed: int,
+        origin: Origin,
     ) -> None:
-        self.config, self.index, self.accelerator, self.seed = config, index, accelerator, seed
+        self.config, self.index, self.accelerator = config, index, accelerator
+        self.origin = origin
         self.stage, self.average = stage, average.requires_grad_(False)
         self.average.load_state_dict(stage.state_dict())
         self.prepared = accelerator.prepare_model(stage)
@@ -107,30 +119,45 @@ class LevelTraining:
             for key, value in self.optimiser.state[parameter].items():
                 tensors[f"optimiser.{key}.{name}"] = value
         best = self.best if math.isfinite(self.best) else None
-        place = {"step": self.step, "seconds": self.seconds, "best": best, "seed": self.seed, "level": self.index}
+        place = {"step": self.step, "seconds": self.seconds, "best": best, "level": self.index}
+        place |= asdict(self.origin)
         checkpoint.save_tensors(checkpoint.training_file(run, self.index), tensors, place)
 
     def restore(self, run: Path) -> None:
         """Go on from where `save` was last called, if it was; what a killed process left half-written is removed.
 
-        Raises CheckpointError where the file is damaged, of other parameters, or of another seed.
+        Raises CheckpointError where the file is damaged or of other parameters, or where there are weights without it.
         """
         path = checkpoint.training_file(run, self.index)
+        weights = checkpoint.level_file(run, self.index)
         if self.accelerator.is_main_process:
             for folder in (path.parent, run):
                 for leftover in folder.glob(f".{path.name}.*.part"):
                     leftover.unlink(missing_ok=True)
         if not path.exists():
+            if weights.exists():
+                raise CheckpointError(
+                    f"{weights}: there are weights, but no training of them to go on with; choose another run "
+                    "directory, or remove them to train the level anew"
+                )
             self._forget_after(run, 0)
+            self.save(run)  # from here on, weights in this run are this training's
             return
         tensors, place = checkpoint.read_tensors(path)
+        checkpoint.require_finite(tensors, path)
         try:
             if place["level"] != self.index or place["step"] < 0 or place["seconds"] < 0:
                 raise CheckpointError(f"{path}: not the training of level {self.index}; remove it to train it anew")
-            if place["seed"] != self.seed:
+            if place["held_out"] != self.origin.held_out:
                 raise CheckpointError(
-                    f"{path}: the run has seed {place['seed']}, got {self.seed}; say --seed {place['seed']}, or choose "
-                    "another --out"
+                    f"{path}: the training holds {'' if place['held_out'] else 'no '}images out for validation; go on "
+                    "with it so, or choose another run directory"
+                )
+            if place["items_per_epoch"] != self.origin.items_per_epoch:
+                warnings.warn(
+                    f"level {self.index} was trained on {place['items_per_epoch']} crops an epoch, now there are "
+                    f"{self.origin.items_per_epoch}: the images are others than before",
+                    stacklevel=2,
                 )
             for stage, kind in ((self.stage, "weights."), (self.average, "average.")):
                 stage.load_state_dict({k.removeprefix(kind): v for k, v in tensors.items() if k.startswith(kind)})

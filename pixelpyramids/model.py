@@ -6,6 +6,7 @@
 fine, and feed each slice back as the integers it is.
 """
 
+import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -14,14 +15,15 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from pixelpyramids import likelihood
-from pixelpyramids.errors import DataError
+from pixelpyramids.device import full_float32
+from pixelpyramids.errors import DataError, PixelPyramidsError
 from pixelpyramids.networks.level import CoarsestNetwork, LevelNetwork
 from pixelpyramids.parameters import Parameters, outputs_per_component
 from pixelpyramids.pyramid import between, from_residual, merge, pad_coarse, split, to_residual
 from pixelpyramids.rate import Rate
-from pixelpyramids.walk import Slice, Stage, walk
+from pixelpyramids.walk import Slice, Stage, coarsest_size, walk
 
-MOST_COARSEST_PIXELS = 2**16  # that `sample` draws
+MOST_COARSEST_PIXELS = 2**12  # that `sample` draws
 
 Choose = Callable[[Stage, Slice, Tensor, Tensor | None], Tensor]
 """(stage, slice, the mixture's outputs at its sites, offset or None) -> the coded values at its sites."""
@@ -181,6 +183,7 @@ class PixelPyramid(nn.Module):
         return next(self.parameters()).device
 
     @torch.no_grad()
+    @full_float32()
     def rate(self, images: Tensor, levels: Sequence[int] | None = None) -> Rate:
         """The code length of each image (B, C, H, W), in nats for each level, the mixtures in float64; on the CPU.
 
@@ -189,7 +192,7 @@ class PixelPyramid(nn.Module):
         """
         images = self._checked(images)
         if levels is not None and not set(levels) <= set(range(self.config.L)):
-            raise DataError(f"expected levels from 0 to {self.config.L - 1}, got {list(levels)}")
+            raise DataError(f"expected some of the levels 0 to {self.config.L - 1}, got {list(levels)}")
         stages = walk(images.shape[-2], images.shape[-1], self.config.squeezes)
         nats = torch.zeros(images.shape[0], len(stages), dtype=torch.float64)
         dimensions = torch.zeros(images.shape[0], len(stages), dtype=torch.int64)
@@ -212,7 +215,7 @@ class PixelPyramid(nn.Module):
         height, width = size[0] if height is None else height, size[1] if width is None else width
         if min(n, height, width) < 1:
             raise DataError(f"expected at least 1 sample of 1 x 1 pixels, got {n} of {height} x {width}")
-        if (height * width) >> (self.config.L - 1) > MOST_COARSEST_PIXELS:
+        if math.prod(coarsest_size(height, width, self.config.L - 1)) > MOST_COARSEST_PIXELS:
             raise DataError(
                 f"{height} x {width} leaves a coarsest image of more than {MOST_COARSEST_PIXELS} pixels, drawn one by "
                 f"one; choose a smaller size, or a model of more levels than L = {self.config.L}"
@@ -246,6 +249,7 @@ class PixelPyramid(nn.Module):
             )
         return self.follow(missing[above:], coarse, coarse.shape[0], self.sampler(coarse.shape[0], seed, first))
 
+    @full_float32()
     def follow(self, stages: Sequence[Stage], coarse: Tensor | None, batch: int, choose: Choose) -> Tensor:
         """Walk through the stages, from `coarse` (None: from the coarsest image on), and return the finest image."""
         image = coarse
@@ -266,6 +270,11 @@ class PixelPyramid(nn.Module):
         uniforms_per_site = 1 + self.config.image_channels
 
         def choose(stage: Stage, slice_: Slice, outputs: Tensor, offset: Tensor | None) -> Tensor:
+            if not outputs.isfinite().all():
+                raise PixelPyramidsError(
+                    f"level {stage.index}: the network's outputs are not finite, for its weights have diverged; "
+                    "train it anew, with a lower learning_rate"
+                )
             shape = (uniforms_per_site, *outputs.shape[-2:])
             uniforms = torch.from_numpy(np.stack([generator.random(shape) for generator in generators]))
             return self._stage(stage).sample(outputs, uniforms.to(outputs.device), offset)
@@ -279,7 +288,12 @@ class PixelPyramid(nn.Module):
 
     def _checked(self, images: Tensor) -> Tensor:
         channels, n_values = self.config.image_channels, self.config.n_values
-        images = torch.as_tensor(np.ascontiguousarray(images) if isinstance(images, np.ndarray) else images)
+        if isinstance(images, np.ndarray):
+            if images.dtype.kind not in "iu":
+                raise DataError(f"expected integers in [0, {n_values}), got {images.dtype}")
+            images = torch.from_numpy(images.astype(np.int64))
+        if not isinstance(images, Tensor):
+            raise DataError(f"expected a tensor or an array of images, got {type(images).__name__}")
         if images.ndim != 4 or images.shape[1] != channels or images.numel() == 0:
             raise DataError(
                 f"expected images of shape (batch, {channels}, height, width), got {tuple(images.shape)}; "

@@ -14,7 +14,7 @@ from accelerate import Accelerator
 
 from pixelpyramids.device import bfloat16_is_fast
 from pixelpyramids.errors import ParameterError
-from pixelpyramids.level_training import LevelTraining
+from pixelpyramids.level_training import LevelTraining, Origin
 from pixelpyramids.memory import StepMemory, pair, step_memory
 from pixelpyramids.model import StageModel
 from pixelpyramids.parameters import Parameters
@@ -53,7 +53,7 @@ def level_costs(
         stages = [StageModel(config, index).to(device) for _ in range(2)]
         for stage in stages:
             stage.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in torch's stubs
-        training = LevelTraining(config, index, stages[0], stages[1], accelerator, seed=0)
+        training = LevelTraining(config, index, stages[0], stages[1], accelerator, Origin(0, False, 0))
         fine, coarse = pair(config, index, images)
         halves = fine.to(device), None if coarse is None else coarse.to(device)
         for _ in range(2):

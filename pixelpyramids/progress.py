@@ -54,6 +54,10 @@ class Recent:
         self.nats[level] = _blend(self.nats[level], nats)
         self.dimensions[level] = dimensions
 
+    def drop(self, level: int) -> None:
+        """Forget a level that has stopped."""
+        self.nats[level], self.dimensions[level] = math.nan, 0
+
     def report(self, step: int, budget: Budget, seconds: float, seconds_of_step: float, images: int) -> Report:
         """The state after a step."""
         progress = budget.progress(step, seconds)

@@ -31,9 +31,12 @@ def split(image: Array, axis: int = -2) -> tuple[Array, Array]:
 def merge(fine: Array, coarse: Array, axis: int = -2) -> Array:
     """Interleave fine and coarse along `axis`: the exact inverse of `split`.
 
-    Raises ValueError where the two cannot come from one image: fine has as many lines as coarse, or one more.
+    Raises ValueError where the two cannot come from one image: fine has as many lines as coarse, or one more, and both
+    are of one type.
     """
     _check_axis(axis)
+    if fine.dtype != coarse.dtype:
+        raise ValueError(f"expected halves of one type, got fine {fine.dtype} and coarse {coarse.dtype}")
     lines, others = fine.shape[axis] + coarse.shape[axis], list(coarse.shape)
     others[axis] = fine.shape[axis]
     if fine.shape[axis] - coarse.shape[axis] not in (0, 1) or list(fine.shape) != others:
@@ -63,22 +66,30 @@ def pad_coarse(coarse: Array, fine_shape: tuple[int, int]) -> Array:
 def between(coarse: Array, axis: int) -> Array:
     """Twice the interpolation of fine, from coarse padded to its size: for each line the sum of the coarse ones beside.
 
-    Fine line i lies between coarse lines i - 1 and i; the first has the one after it alone, which counts twice.
+    Fine line i lies between coarse lines i - 1 and i; the first has the one after it alone, which counts twice. Sums
+    are int64.
     """
     _check_axis(axis)
+    coarse = _wide(coarse)
     xp = array_namespace(coarse)
     first, others = (coarse[..., :1, :], coarse[..., :-1, :]) if axis == -2 else (coarse[..., :1], coarse[..., :-1])
     return coarse + xp.concat([first, others], axis=axis)
 
 
 def to_residual(fine: Array, coarse: Array, n_values: int, shift: int) -> Array:
-    """(fine - coarse + shift) mod n_values, for signed integers of at least 32 bits in [0, n_values)."""
-    return (fine - coarse + shift) % n_values
+    """(fine - coarse + shift) mod n_values, int64, for integers in [0, n_values)."""
+    return (_wide(fine) - _wide(coarse) + shift) % n_values
 
 
 def from_residual(residual: Array, coarse: Array, n_values: int, shift: int) -> Array:
-    """(residual - shift + coarse) mod n_values: the inverse of `to_residual`."""
-    return (residual - shift + coarse) % n_values
+    """(residual - shift + coarse) mod n_values, int64: the inverse of `to_residual`."""
+    return (_wide(residual) - shift + _wide(coarse)) % n_values
+
+
+def _wide(values: Array) -> Array:
+    """As int64, in which sums and differences of values cannot wrap round."""
+    xp = array_namespace(values)
+    return xp.astype(values, xp.int64)
 
 
 def _check_axis(axis: int) -> None:

@@ -26,7 +26,7 @@ from pixelpyramids.device import bfloat16_is_fast, choose_device
 from pixelpyramids.errors import DataError, ParameterError, PixelPyramidsError
 from pixelpyramids.evaluation import Evaluation, evaluate
 from pixelpyramids.interrupts import interruptible, leave_interrupts_to_the_parent
-from pixelpyramids.level_training import LevelTraining
+from pixelpyramids.level_training import LevelTraining, Origin
 from pixelpyramids.model import PixelPyramid, StageModel, decompose
 from pixelpyramids.parameters import Parameters
 from pixelpyramids.patches import patches
@@ -79,6 +79,7 @@ class Training:
         self._locks: list[object] = []
         if accelerator.is_main_process:
             checkpoint.claim(run, config)
+            checkpoint.require_seed(run, seed)
             self._locks = [checkpoint.lock_level(run, index) for index in wanted]
         accelerator.wait_for_everyone()
         # Of 1x1 convolutions, whose weights have several names for one layout.
@@ -88,10 +89,11 @@ class Training:
         self.averaged = PixelPyramid(config, seed).to(self.device)
         model = PixelPyramid(config, seed).to(self.device)
         self.levels: list[LevelTraining] = []
+        origin = Origin(seed, validation is not None, crops.items_per_epoch)
         for index in wanted:
             stage, average = model.stages[index], self.averaged.stages[index]
             assert isinstance(stage, StageModel) and isinstance(average, StageModel)
-            self.levels.append(LevelTraining(config, index, stage, average, accelerator, seed))
+            self.levels.append(LevelTraining(config, index, stage, average, accelerator, origin))
             self.levels[-1].restore(run)
         self.micro_batch = micro_batch
         self.bfloat16 = bfloat16_is_fast(self.device) if bfloat16 is None else bfloat16
@@ -114,7 +116,7 @@ class Training:
         """Train until the budget is spent. Ctrl-C ends it after the step, all saved, with `interrupted` set.
 
         `report` is called after every step, `validated` after every validation, with the averaged model, and `notify`
-        with a line for people when a training is asked to end.
+        with a line for people when a training is asked to end or a level stops.
         """
         outcome = Outcome()
         recent = Recent(self.levels[-1].index + 1)
@@ -122,7 +124,12 @@ class Training:
         saved_at = time.monotonic()
         with interruptible(notify) as interrupted:
             try:
-                self._validate([level for level in self.levels if level.step % interval == 0], validated, interrupted)
+                self._validate(
+                    [level for level in self.levels if level.step % interval == 0],
+                    validated,
+                    interrupted,
+                    outcome.stopped,
+                )
                 mark, asked = time.monotonic(), False
                 for step, images in self._batches(budget):
                     running = [
@@ -134,7 +141,7 @@ class Training:
                     if not running or asked:
                         break
                     levels = [level for level in running if level.step == step]
-                    self._update(levels, step, images, budget, outcome, recent)
+                    self._update(levels, step, images, budget, outcome, recent, notify)
                     elapsed, mark = self._most(time.monotonic() - mark), time.monotonic()
                     for level in levels:
                         level.seconds += elapsed
@@ -142,13 +149,17 @@ class Training:
                         seconds = min(level.seconds for level in levels)
                         report(recent.report(step + 1, budget, seconds, elapsed, self.crops.batch_size))
                     if (step + 1) % interval == 0:
-                        outcome.validation = self._validate(levels, validated, interrupted) or outcome.validation
+                        outcome.validation = (
+                            self._validate(levels, validated, interrupted, outcome.stopped) or outcome.validation
+                        )
                         mark = time.monotonic()
                     if time.monotonic() - saved_at > 60 * checkpoint_minutes:
                         self._save()
                         saved_at = time.monotonic()
                 if not (asked or self._most(interrupted())):
-                    outcome.validation = self._validate(self.levels, validated, interrupted) or outcome.validation
+                    outcome.validation = (
+                        self._validate(self.levels, validated, interrupted, outcome.stopped) or outcome.validation
+                    )
             except _Interrupted:
                 pass
             except (PixelPyramidsError, OSError):
@@ -164,6 +175,7 @@ class Training:
             outcome.steps = max(level.step for level in self.levels)
             outcome.seconds = max(level.seconds for level in self.levels)
             self._save()
+            self.accelerator.wait_for_everyone()
         return outcome
 
     def _most(self, value: float) -> float:
@@ -195,14 +207,15 @@ class Training:
         images: Tensor,
         budget: Budget,
         outcome: Outcome,
-        recent: "Recent",
+        recent: Recent,
+        notify: Callable[[str], None],
     ) -> None:
         pairs = decompose(images.to(self.device).long(), self.stages)
         for level in levels:
             fine, coarse = patches(
                 *pairs[level.index],
                 self.config.patch_size,
-                seed=level.seed,
+                seed=level.origin.seed,
                 level=level.index,
                 samples=self.crops.samples(step),
             )
@@ -213,17 +226,19 @@ class Training:
                 level.log(self.run, nats, fine[0].numel())
             else:
                 files = ", ".join(dict.fromkeys(str(file) for file in self.crops.files_of(step)))
-                outcome.stopped[level.index] = (
-                    f"level {level.index} stopped: loss not finite at step {step}, on {files}"
-                )
+                message = f"level {level.index} stopped: loss not finite at step {step}, on {files}"
+                outcome.stopped[level.index] = message
+                recent.drop(level.index)
+                notify(message)
 
     def _validate(
         self,
         levels: Sequence[LevelTraining],
         validated: Callable[[Evaluation, PixelPyramid], None],
         interrupted: Callable[[], bool],
+        stopped: dict[int, str],
     ) -> Evaluation | None:
-        """Score those of the levels that were not scored at the step where they are."""
+        """Score those of the levels that were not scored at the step where they are; `stopped` takes what fails."""
         if self.validation is None:
             return None
         levels = [level for level in levels if level.step > level.validated_at]
@@ -246,9 +261,16 @@ class Training:
         )
         for level in levels:
             nats = float(evaluation.nats[:, level.index].mean())
-            level.validate(nats, float(evaluation.dimensions[:, level.index].mean()), self.run)
+            if math.isfinite(nats):
+                level.validate(nats, float(evaluation.dimensions[:, level.index].mean()), self.run)
+            else:
+                stopped[level.index] = (
+                    f"level {level.index} stopped: loss on validation images not finite at step {level.step}; train it "
+                    "anew, with a lower learning_rate"
+                )
         self._read_other_levels()
-        validated(evaluation, self.averaged)
+        if math.isfinite(evaluation.bits_per_dim):
+            validated(evaluation, self.averaged)
         return evaluation
 
     def _read_other_levels(self) -> None:

@@ -77,6 +77,13 @@ def walk(height: int, width: int, n_squeeze: Sequence[int]) -> tuple[Stage, ...]
     return tuple(reversed(stages))
 
 
+def coarsest_size(height: int, width: int, n_levels: int) -> tuple[int, int]:
+    """Height and width of the coarsest image of a height x width one."""
+    for index in range(n_levels):
+        height, width = (max(height // 2, 1), width) if index % 2 == 0 else (height, max(width // 2, 1))
+    return height, width
+
+
 def halving_size(n_levels: int, coarsest: int = 4) -> tuple[int, int]:
     """Height and width of the image that n_levels splits bring to coarsest x coarsest pixels."""
     return coarsest << (n_levels + 1) // 2, coarsest << n_levels // 2

@@ -194,7 +194,7 @@ def test_the_authors_file_is_loaded_with_its_parameters(tmp_path):
     path = saved(tmp_path / "a.pt", stages)
     params = tmp_path / "p.json"
     params.write_text(json.dumps({"params": config.model_dump(mode="json", exclude_unset=True)}))
-    with pytest.raises(CheckpointError, match=r"a\.pt: expected its parameter file beside it: load\(path, params="):
+    with pytest.raises(CheckpointError, match=r"a\.pt: expected the parameter file it was trained with"):
         runs.load(path)
     expected = convert(stages, config, "test").model
     images = torch.randint(0, 256, (2, 3, 8, 8), generator=torch.Generator().manual_seed(0))
@@ -208,9 +208,6 @@ def test_the_authors_file_is_loaded_with_its_parameters(tmp_path):
     assert torch.equal(again.rate(images).nats, expected.rate(images).nats)
 
 
-# Tensors
-
-
 def test_tensors_and_metadata_come_back(tmp_path):
     tensors = {
         "a": torch.randn(3, 4, dtype=torch.float64),
@@ -222,14 +219,15 @@ def test_tensors_and_metadata_come_back(tmp_path):
     }
     runs.save_tensors(tmp_path / "deep" / "t.safetensors", tensors, {"step": 3, "best": [1.5, None]})
     found, metadata = runs.read_tensors(tmp_path / "deep" / "t.safetensors")
-    assert metadata == {"step": 3, "best": [1.5, None]}
+    assert metadata == {"format": runs.FORMAT, "step": 3, "best": [1.5, None]}
+    assert runs.read_metadata(tmp_path / "deep" / "t.safetensors") == metadata
     assert found.keys() == tensors.keys()
     for key, value in tensors.items():
         assert found[key].dtype == value.dtype and torch.equal(found[key], value)
 
 
 def test_a_missing_file_of_tensors_is_named(tmp_path):
-    with pytest.raises(CheckpointError, match=r"none\.safetensors: no such file"):
+    with pytest.raises(CheckpointError, match=r"none\.safetensors: expected a file that can be read, got: No such file"):
         runs.read_tensors(tmp_path / "none.safetensors")
     with pytest.raises(CheckpointError):
         runs.read_tensors(tmp_path)
@@ -249,9 +247,6 @@ def test_files_have_the_permissions_of_any_new_file(tmp_path):
     (tmp_path / "plain").touch()
     runs.save_tensors(tmp_path / "t.safetensors", {"a": torch.ones(2)})
     assert (tmp_path / "t.safetensors").stat().st_mode == (tmp_path / "plain").stat().st_mode
-
-
-# Beginning a run and going on with it
 
 
 @pytest.mark.parametrize("exists", [False, True])
@@ -285,7 +280,7 @@ def test_data_and_epochs_may_differ_when_a_run_goes_on(tmp_path):
 def test_other_parameters_cannot_go_on_with_a_run(changed, named, tmp_path):
     run = tmp_path / "run"
     runs.claim(run, parameters())
-    with pytest.raises(CheckpointError, match=f"its parameters.json differs in {named}; choose another --out"):
+    with pytest.raises(CheckpointError, match=f"its parameters.json differs in {named}; use another run directory"):
         runs.claim(run, parameters(**changed))
     assert runs.read_parameters(run) == parameters()
 

@@ -91,7 +91,7 @@ def test_evaluate_prints_a_table_or_json(trained, images, capsys):
     assert "bits/dim on 20 all images (20 PNG), 8 bits" in text and "coarsest" in text
     assert status("evaluate", trained, "--data", images, "--split", "all", "--json", "--batch-size", 3) == 0
     result = json.loads(capsys.readouterr().out)
-    assert f"{result['bits_per_dim']:.3f}" in text
+    assert f"{result['bits_per_dim']:.4f}" in text
     assert len(result["per_image"]) == 20 and len(result["levels"]) == 4
     assert status("evaluate", trained, "--data", images, "--split", "all", "--json", "--tile", 8) == 0
     assert json.loads(capsys.readouterr().out)["dimensions"] == result["dimensions"] == 20 * 24 * 16 * 3
@@ -134,7 +134,7 @@ def test_complete_keeps_the_coarse_image(trained, images, tmp_path, capsys):
         capsys, "complete", trained, images / "03.png", "--scale", 3, "--out", tmp_path / "x"
     )
     message = refused(capsys, "complete", trained, images / "03.png", "--scale", 8, "--out", tmp_path / "x")
-    assert "expected the coarse image" in message and not (tmp_path / "x").exists()
+    assert "--scale 8 needs 6 levels, this model has 3" in message and not (tmp_path / "x").exists()
 
 
 @pytest.mark.parametrize(

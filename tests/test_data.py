@@ -52,9 +52,6 @@ def damage(path: Path) -> Path:
     return path
 
 
-# Reading
-
-
 @given(
     height=st.integers(1, 9),
     width=st.integers(1, 9),
@@ -193,7 +190,7 @@ def test_damaged_and_foreign_files_are_named(tmp_path: Path, spoil: Callable[[Pa
 def test_missing_files_and_folders_are_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"a\.png: expected an image, but there is no such file"):
         read_image(tmp_path / "a.png")
-    with pytest.raises(DataError, match="expected an image that Pillow can read, got IsADirectoryError"):
+    with pytest.raises(DataError, match="expected an image that Pillow can read, got OSError: no regular file"):
         read_header(tmp_path)
 
 
@@ -225,9 +222,6 @@ def test_a_decompression_bomb_is_refused(tmp_path: Path, monkeypatch: pytest.Mon
                 warnings.simplefilter("ignore", Image.DecompressionBombWarning)
                 with pytest.raises(DataError, match=rf"a\.png: expected an image of at most {limit} pixels"):
                     read(path)
-
-
-# Splits
 
 
 def test_images_are_found_sorted_and_hidden_ones_skipped(tmp_path: Path) -> None:
@@ -359,9 +353,6 @@ def test_an_empty_split_names_the_counts(tmp_path: Path) -> None:
         split_files(tmp_path / "both", "test")
 
 
-# ImageFolder
-
-
 def test_a_folder_reads_what_the_files_hold(tmp_path: Path) -> None:
     save(tmp_path / "test" / "a.png", 4, 7, seed=1)
     save(tmp_path / "test" / "b.jpg", 5, 6, seed=2)
@@ -438,9 +429,6 @@ def test_a_file_that_changes_while_in_use_is_refused(tmp_path: Path) -> None:
     save(tmp_path / "a.png", 5, 5)
     with pytest.raises(DataError, match=r"a\.png: expected 6x5 pixels, as when the folder was opened, got 5x5"):
         folder.read(0)
-
-
-# Crops
 
 
 @pytest.fixture
@@ -565,9 +553,6 @@ def test_sixteen_bit_crops(tmp_path: Path) -> None:
     batch = Crops(ImageFolder(tmp_path, "all", channels=1, n_bits=12), (8, 8), 2)[0]
     assert batch.dtype == np.uint16
     assert (batch == stored // 16).all()
-
-
-# What is bundled
 
 
 def test_the_bundled_photographs_are_those_of_their_packages() -> None:

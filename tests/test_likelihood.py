@@ -45,9 +45,6 @@ def random_offset(n_values, channels, positions, seed=0):
     return torch.randint(0, n_values, (channels, positions), generator=generator)
 
 
-# A distribution
-
-
 @pytest.mark.parametrize("with_offset", [False, True])
 @pytest.mark.parametrize("scale", SCALES)
 @pytest.mark.parametrize(
@@ -81,9 +78,6 @@ def test_any_outputs_give_a_distribution(bits, outputs, offset):
     found = probabilities(torch.tensor(outputs, dtype=torch.float64).reshape(1, 6, 1, 1), 2**bits, 1, known)
     assert (found >= 0).all()
     np.testing.assert_allclose(found.sum(), 1, rtol=0, atol=1e-6)
-
-
-# By hand
 
 
 @pytest.mark.parametrize("unit", [None, 1.0, 0.3])
@@ -181,9 +175,6 @@ def test_the_first_channels_do_not_depend_on_what_comes_after():
     np.testing.assert_allclose(first, alone[0], atol=1e-12)
 
 
-# Finite
-
-
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("bits", range(1, 17))
 def test_log_probabilities_and_gradients_are_finite_at_extremes(bits, dtype):
@@ -224,9 +215,6 @@ def test_outputs_that_make_no_components_are_refused(outputs, channels):
 
 def test_outputs_of_a_component():
     assert [outputs_per_component(channels) for channels in (1, 2, 3, 4)] == [3, 6, 10, 15]
-
-
-# Samples
 
 
 def samples(outputs, n_values, channels, draws, seed, offset=None, unit=None):
@@ -297,9 +285,6 @@ def test_a_uniform_of_one_component_inverts_the_distribution():
     assert sample(outputs.expand(-1, -1, -1, 16), uniforms, 16).flatten().tolist() == list(range(16))
 
 
-# The start
-
-
 @pytest.mark.parametrize("spread", [False, True])
 @pytest.mark.parametrize("channels", [1, 2, 3, 4])
 @pytest.mark.parametrize("bits", range(1, 17))
@@ -337,9 +322,6 @@ def test_residuals_start_at_the_same_mixture_in_any_unit(bits, channels):
         found.append(log_prob(bias[None, :, None, None].expand(-1, -1, 1, 33), values, n, unit=unit))
     for other in found[1:]:
         np.testing.assert_allclose(other, found[0], rtol=1e-4, atol=1e-4)
-
-
-# The likelihood of the authors' release
 
 
 def clamped_by_hand(outputs, values, n_values):

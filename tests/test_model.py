@@ -102,9 +102,6 @@ VARIANTS = [
 ]
 
 
-# Parallel and stepwise
-
-
 @pytest.mark.parametrize("variant", VARIANTS, ids=str)
 @pytest.mark.parametrize("dtype, tolerance", [(torch.float32, 1e-6), (torch.float64, 1e-10)])
 def test_scoring_all_at_once_equals_scoring_slice_by_slice(variant, dtype, tolerance):
@@ -145,9 +142,6 @@ def test_what_is_collected_while_sampling_is_the_rate_of_the_sample(variant):
         torch.testing.assert_close(nats, model.rate(samples).nats, rtol=loose, atol=loose)
 
 
-# A distribution over images
-
-
 @pytest.mark.parametrize("size", [(2, 2), (2, 3), (3, 2), (1, 4)])
 @pytest.mark.parametrize("levels", [2, 3])
 @pytest.mark.parametrize(
@@ -179,9 +173,6 @@ def test_samples_are_as_frequent_as_their_probabilities_say():
     samples = model.sample(2000, 2, 2, seed=1).flatten(1)
     counts = np.bincount((samples * torch.tensor([8, 4, 2, 1])).sum(1), minlength=16)
     assert scipy.stats.chisquare(counts, 2000 * expected / expected.sum()).pvalue > 1e-4
-
-
-# Completing
 
 
 def coarse_images(image):
@@ -240,9 +231,6 @@ def test_the_image_itself_is_no_coarse_image_and_is_not_named_as_one():
         model.complete(random_images(model, 1, 1, 8), 1, 8)
 
 
-# What is refused
-
-
 @pytest.mark.parametrize("call", ["rate", "complete"])
 def test_what_is_not_an_image_of_the_model_is_refused(call):
     model = tiny()
@@ -283,9 +271,6 @@ def test_no_sample_and_no_pixel_are_refused(n, height, width):
         tiny().sample(n, height, width)
 
 
-# Sizes that the lattice does not divide
-
-
 @pytest.mark.parametrize("norm", ["channel", "batch"])
 @pytest.mark.parametrize("size", [(3, 4), (5, 7), (1, 1), (4, 6)])
 @pytest.mark.parametrize("n_squeeze", [1, 2])
@@ -297,9 +282,6 @@ def test_coarse_is_continued_by_its_last_lines_up_to_the_lattice(n_squeeze, size
     padded = (torch.from_numpy(np.pad(x, edges, mode=mode)) for x, mode in ((fine, "constant"), (coarse, "edge")))
     expected = network(*padded)[..., : size[0], : size[1]]
     torch.testing.assert_close(network(fine, coarse), expected, rtol=1e-12, atol=1e-12)
-
-
-# Independence of the batch
 
 
 @pytest.mark.parametrize("training", [False, True])
@@ -326,9 +308,6 @@ def test_an_item_of_a_batch_has_no_gradient_to_another():
         image.network(fine, coarse)[0].square().sum().backward()
         assert coarse.grad[0].any() and fine.grad[0].any()
         assert not coarse.grad[1].any() and not fine.grad[1].any()
-
-
-# Real pixels only
 
 
 @given(height=st.integers(1, 20), width=st.integers(1, 20), channels=st.integers(1, 4))
@@ -374,9 +353,6 @@ def test_a_new_models_first_bits_are_near_those_of_its_depth(bits):
         assert model.rate(smooth).bits_per_dim.item() < bits + 1.5
 
 
-# Causality
-
-
 @pytest.mark.parametrize("size", [(4, 4), (5, 3), (1, 4), (4, 1), (1, 1), (6, 7)])
 @pytest.mark.parametrize("n_res_layers", [1, 2])
 def test_a_pixel_sees_all_pixels_before_it_and_no_other(n_res_layers, size):
@@ -419,17 +395,11 @@ def test_levels_do_not_see_finer_ones():
     assert model.rate(other).nats[0, 0] != model.rate(image).nats[0, 0]
 
 
-# Widths
-
-
 @pytest.mark.parametrize("norm", NORMS)
 @pytest.mark.parametrize("width", [1, 3, 8, 12, 20, 28, 44])
 def test_every_width_makes_a_model(width, norm):
     model = tiny(C=width, norm=norm, L=2, n_layers=[2])
     assert model.rate(random_images(model, 1, 4, 4)).nats.isfinite().all()
-
-
-# Seeds
 
 
 def test_samples_are_keyed_by_seed_and_number():

@@ -36,9 +36,6 @@ def only_files(folder):
     return sorted(path.name for path in folder.iterdir())
 
 
-# Pictures
-
-
 @pytest.mark.parametrize("n_bits", range(1, 17))
 def test_values_scale_to_the_whole_range_of_a_screen(n_bits):
     n = 2**n_bits
@@ -180,9 +177,6 @@ def test_any_image_has_a_picture(shape):
         assert pyramid_picture(integers(*shape, n_bits=5), n_levels, 5).shape[2] == 3
 
 
-# Correlation
-
-
 @given(
     shape=st.tuples(st.integers(1, 3), st.integers(1, 3), st.integers(1, 4), st.integers(1, 4)),
     seed=st.integers(0, 999),
@@ -211,9 +205,6 @@ def test_photographs_correlate_and_noise_does_not():
     assert lag1_correlation(chelsea) > 0.9
     shuffled = np.random.default_rng(0).permutation(chelsea.ravel()).reshape(chelsea.shape)
     assert abs(lag1_correlation(shuffled)) < 0.01
-
-
-# Codecs
 
 
 @pytest.mark.parametrize("channels", [1, 2, 3, 4])
@@ -248,9 +239,6 @@ def test_codecs_refuse_other_pixels(tmp_path):
 
 def test_webp_has_a_largest_side():
     assert math.isnan(webp_bits_per_dim(np.zeros((3, 1, 16384), np.uint8)))
-
-
-# Curves
 
 
 def write_log(run, level, entries):
@@ -346,9 +334,6 @@ def test_names_beside_a_curve_never_cover_each_other(heights):
     assert spread[0] >= -1e-6 and spread[-1] <= 10 + 1e-6
     apart = [3.0 * i for i in range(3)]
     assert _spread(apart, 0.5, 0.0, 10.0) == pytest.approx(apart)
-
-
-# Tables
 
 
 def evaluation(sizes=((4, 6), (4, 6)), skipped=()):

@@ -130,7 +130,7 @@ def test_a_killed_process_goes_on_and_ends_with_the_same_weights(folder, tmp_pat
         process.stdout.close()
     subprocess.run([*arguments, str(tmp_path / "killed")], check=True, env=environment, stdout=subprocess.DEVNULL)
     assert_equal_runs(tmp_path / "whole", tmp_path / "killed")
-    assert not list((tmp_path / "killed").rglob("*.part*.safetensors"))
+    assert not list((tmp_path / "killed").rglob(".*.part"))
 
 
 def test_two_processes_never_train_one_level_of_a_run(folder, tmp_path, monkeypatch):
@@ -165,7 +165,7 @@ def test_a_loaders_worker_explains_without_a_traceback(folder, tmp_path, monkeyp
 
 
 def test_levels_have_minutes_of_their_own(folder, tmp_path):
-    """A level that has had its time waits for no one, and one that has not is trained, not published as it began."""
+    """A level that has had its time waits for no one, and one that has not is trained."""
     first = training(folder, tmp_path / "run", levels=[0])
     first.fit(Budget(minutes=0.02))
     both = training(folder, tmp_path / "run", levels=[0, 1])
@@ -173,9 +173,6 @@ def test_levels_have_minutes_of_their_own(folder, tmp_path):
     assert steps > 0 and both.levels[1].step == 0
     both.fit(Budget(minutes=0.02))
     assert both.levels[0].step == steps and both.levels[1].step > 0
-    interrupted = training(folder, tmp_path / "run", levels=[2])
-    interrupted.fit(Budget(steps=3), report=lambda _: None)
-    assert not checkpoint.level_file(tmp_path / "run", 3).exists()
 
 
 def test_an_interrupted_validation_is_made_up_for(folder, tmp_path):
@@ -269,7 +266,7 @@ def test_a_run_of_other_parameters_or_another_seed_is_refused(folder, tmp_path):
     training(folder, tmp_path / "run").fit(Budget(steps=1))
     with pytest.raises(CheckpointError, match="differs in C"):
         training(folder, tmp_path / "run", config(C=16))
-    with pytest.raises(CheckpointError, match="--seed 0"):
+    with pytest.raises(CheckpointError, match=r"expected the seed that it has, 0, got 5"):
         training(folder, tmp_path / "run", seed=5)
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "notes.txt").write_text("mine")

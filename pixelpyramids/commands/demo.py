@@ -8,7 +8,7 @@ import torch
 from rich.table import Table
 
 from pixelpyramids.atomic import is_free
-from pixelpyramids.checkpoint import PARAMETERS, load
+from pixelpyramids.checkpoint import PARAMETERS, claim, load
 from pixelpyramids.commands.console import counted, err, out
 from pixelpyramids.commands.train import train
 from pixelpyramids.data.crops import Crops
@@ -17,6 +17,7 @@ from pixelpyramids.data.photographs import photographs
 from pixelpyramids.data.reading import Pixels
 from pixelpyramids.errors import PixelPyramidsError
 from pixelpyramids.evaluation import evaluate
+from pixelpyramids.extras import imported
 from pixelpyramids.model import PixelPyramid
 from pixelpyramids.parameters import load_parameters
 from pixelpyramids.progress import Budget
@@ -39,9 +40,11 @@ def demo(folder: Path, *, minutes: float, seed: int) -> None:
     Everything is written to `folder`; the training in `folder`/run is gone on with where it was ended.
     """
     Budget(minutes=minutes)
+    imported("matplotlib")  # missed now rather than after the training
     if not is_free(folder) and not (folder / "run" / PARAMETERS).is_file():
         raise PixelPyramidsError(f"{folder} holds something else already; choose another --out")
     config = load_parameters("photographs")
+    claim(folder / "run", config)
     training, held_out = ImageFolder(photographs(), "train", hold_out=False), ImageFolder(photographs(), "test")
     chelsea = next(i for i, file in enumerate(training.files) if file.stem == "chelsea")
     save_pyramid(folder / "pyramid.png", training.read(chelsea), config.L - 1, config.n_bits)

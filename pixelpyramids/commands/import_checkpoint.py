@@ -5,9 +5,9 @@ from pathlib import Path
 
 from torch import Tensor
 
-from pixelpyramids.atomic import is_free, refuse_existing
+from pixelpyramids.atomic import refuse_existing
 from pixelpyramids.authors import calibrate, read_checkpoint
-from pixelpyramids.checkpoint import PARAMETERS, save
+from pixelpyramids.checkpoint import is_replaceable, save
 from pixelpyramids.commands.console import counted, err, out
 from pixelpyramids.commands.opening import open_images
 from pixelpyramids.data.images import Images
@@ -18,18 +18,19 @@ from pixelpyramids.parameters import Parameters
 
 def import_checkpoint(
     path: Path, config: Parameters, run: Path, *, averaged: bool, calibration: Path | None, overwrite: bool
-) -> None:
+) -> int:
     """Convert the file, say what of it is not used, and write the run directory."""
     refuse_existing(run, overwrite)
-    if not is_free(run) and not (run / PARAMETERS).is_file():
+    if not is_replaceable(run):
         raise CheckpointError(
             f"{run}: holds something that is no run directory and is left alone; choose another --out"
         )
     imported = read_checkpoint(path, config, averaged)
     model = imported.model
+    skipped: list[int] = []
     if calibration is not None:
         images = open_images(model.config, calibration, "train", hold_out=False)
-        model = calibrate(model, _batches(images, config.batch_size))
+        model = calibrate(model, _batches(images, config.batch_size, skipped))
     save(model, run)
     out.print(
         f"{path}: {config.L} stages imported into {run}"
@@ -38,10 +39,10 @@ def import_checkpoint(
     if imported.unused:
         groups = sorted({".".join(key.split(".")[:3]) for key in imported.unused})
         out.print(f"{len(imported.unused)} weights of the file are never used: {', '.join(groups)}", soft_wrap=True)
+    return 1 if skipped else 0
 
 
-def _batches(images: Images, batch_size: int) -> Iterator[Tensor]:
-    skipped: list[int] = []
+def _batches(images: Images, batch_size: int, skipped: list[int]) -> Iterator[Tensor]:
     with counted("calibration images") as report:
         for indices, batch in same_size_batches(images, batch_size, skipped):
             report(indices[-1] + 1, len(images))

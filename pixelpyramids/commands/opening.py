@@ -19,7 +19,9 @@ def open_images(config: Parameters, root: Path | None, split: str, hold_out: boo
     was named.
     """
     if root is None and not config.data_root:
-        raise DataError("no images were named: say --data DIR, or give the parameters a data_root")
+        raise DataError(
+            "no images were named: say --data DIR (main.py: --data_root DIR), or give the parameters a data_root"
+        )
     return ImageFolder(
         Path(config.data_root) if root is None else root,
         split,

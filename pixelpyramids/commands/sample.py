@@ -1,5 +1,6 @@
 """`sample` and `complete`: pictures drawn from a model."""
 
+import math
 import time
 from pathlib import Path
 
@@ -46,6 +47,7 @@ def sample(
             drawn += list(batch[: max(IN_GRID - first, 0)])
             report(first + len(batch), n)
     seconds = (time.monotonic() - began) / n
+    _remove_numbered(folder, n)
     if grid:
         save_grid(folder / "grid.png", np.stack(drawn), model.config.n_bits)
     steps = sum(len(stage.slices) for stage in walk(*size, model.config.squeezes))
@@ -54,6 +56,13 @@ def sample(
         f"{min(n, batch_size)}), {steps} sequential steps",
         soft_wrap=True,
     )
+
+
+def _remove_numbered(folder: Path, first: int) -> None:
+    """Remove the pictures of an earlier, larger set, numbered without a gap from `first` on: a folder holds one set."""
+    while (picture := folder / f"{first:04d}.png").is_file():
+        picture.unlink()
+        first += 1
 
 
 def complete(
@@ -65,6 +74,11 @@ def complete(
     if n < 1:
         raise DataError(f"expected at least 1 completion, got {n}")
     refuse_existing(folder, overwrite)
+    if 2 * int(math.log2(scale)) > model.config.L - 1:
+        raise DataError(
+            f"--scale {scale} needs {2 * int(math.log2(scale))} levels, this model has {model.config.L - 1} "
+            f"(L = {model.config.L}); choose a smaller scale, or another model"
+        )
     coarse = read_image(image, model.config.image_channels, model.config.n_bits)
     height, width = scale * coarse.shape[1], scale * coarse.shape[2]
     given = torch.from_numpy(coarse.astype(np.int64))[None]
@@ -75,5 +89,6 @@ def complete(
             save_png(folder / f"{i:04d}.png", picture, model.config.n_bits)
             drawn += [picture] if i < IN_GRID else []
             report(i + 1, n)
+    _remove_numbered(folder, n)
     save_grid(folder / "grid.png", np.stack(drawn), model.config.n_bits)
     out.print(f"{n} completions of {image} at {height} x {width} in {folder}", soft_wrap=True)

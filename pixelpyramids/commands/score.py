@@ -2,6 +2,7 @@
 
 import copy
 import json
+import math
 from collections import Counter
 from pathlib import Path
 
@@ -31,7 +32,7 @@ def evaluate_split(
 ) -> int:
     """Print bits/dim of a split with its standard error and a table of the levels, or one JSON object.
 
-    Returns the exit status: 1 where files could not be read.
+    Returns the exit status: 1 where files could not be read, or the code length is not finite.
 
     `batch_statistics` N normalises by batches of N images in place of running statistics, as the authors' code does: a
     code length of a batch, to compare with the authors' figures.
@@ -40,6 +41,12 @@ def evaluate_split(
     if batch_statistics is not None:
         if model.config.norm != "batch":
             raise DataError(f'--batch-statistics needs a model with norm "batch", this one has "{model.config.norm}"')
+        height, width = model.config.image_size
+        if any(h * w > height * width for h, w in images.sizes):
+            raise DataError(
+                f"--batch-statistics is for images of at most {height} x {width} pixels, as the model was trained on: "
+                "larger ones are scored in smaller batches, or in tiles"
+            )
         model, batch_size = copy.deepcopy(model).train(), batch_statistics
     tile = default_tile(model) if tile is None else tile
     processes = PartialState()
@@ -49,6 +56,9 @@ def evaluate_split(
     skipped = [*images.skipped, *evaluation.skipped]
     formats = Counter(evaluation.formats)
     tiled = sum(h > tile or w > tile for h, w in evaluation.sizes)
+    status = 1 if skipped or not math.isfinite(evaluation.bits_per_dim) else 0
+    if not math.isfinite(evaluation.bits_per_dim):
+        err.print("the code length is not finite, for the model's weights have diverged", style="bold red")
     if as_json:
         result = evaluation_json(evaluation, name)
         for level, count in zip(result["levels"], counts, strict=True):
@@ -65,7 +75,7 @@ def evaluate_split(
         }
         if processes.is_main_process:
             print(json.dumps(result))
-        return 1 if skipped else 0
+        return status
     out.print(levels_table(evaluation, counts))
     error = f" ± {evaluation.standard_error:.4f}" if len(evaluation.files) > 1 else ""
     sources = ", ".join(f"{count} {kind}" for kind, count in formats.items())
@@ -79,16 +89,22 @@ def evaluate_split(
     )
     for file in evaluation.skipped:
         err.print(f"skipped, not readable: {file}", soft_wrap=True)
-    return 1 if skipped else 0
+    return status
 
 
 def score_files(model: PixelPyramid, paths: list[Path], *, tile: int | None, as_json: bool) -> int:
     """Print bits/dim of each image among the paths (folders: all below them); 1 where some could not be read."""
     config = model.config
     tile = default_tile(model) if tile is None else tile
-    files = [file for path in paths for file in (find_images(path) if path.is_dir() else [path])]
+    files: list[Path] = []
     scored: list[dict[str, object]] = []
     failed: list[str] = []
+    for path in paths:
+        try:
+            files += find_images(path) if path.is_dir() else [path]
+        except DataError as error:
+            failed.append(str(error))
+            err.print(str(error), soft_wrap=True)
     for file in files:
         try:
             image = read_image(file, config.image_channels, config.n_bits)
@@ -98,6 +114,10 @@ def score_files(model: PixelPyramid, paths: list[Path], *, tile: int | None, as_
             continue
         rate = rate_in_tiles(model, torch.from_numpy(image.astype("int64"))[None], tile)
         bits, nats = float(rate.bits_per_dim[0]), float(rate.total_nats[0])
+        if not math.isfinite(nats):
+            failed.append(f"{file}: its code length is not finite, for the model's weights have diverged")
+            err.print(failed[-1], soft_wrap=True)
+            continue
         scored.append({"file": str(file), "bits_per_dim": bits, "nats": nats})
         if not as_json:
             out.print(f"{bits:.4f} bits/dim  {file}", soft_wrap=True)

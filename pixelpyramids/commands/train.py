@@ -4,6 +4,8 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+
 from pixelpyramids.checkpoint import level_file
 from pixelpyramids.commands.console import duration, err, live_line
 from pixelpyramids.commands.opening import open_images
@@ -76,7 +78,9 @@ def train(
         soft_wrap=True,
     )
     if training.step:
-        err.print(f"going on from step {training.step}, after {duration(min(lv.seconds for lv in training.levels))}")
+        err.print(
+            f"going on from step {training.step}, after {duration(min(level.seconds for level in training.levels))}"
+        )
 
     def validated(evaluation: Evaluation, model: PixelPyramid) -> None:
         step = max(level.step for level in training.levels)
@@ -88,8 +92,12 @@ def train(
         if training.accelerator.is_main_process and all(
             index in trained or level_file(run, index).exists() for index in range(config.L)
         ):
-            samples = model.sample(SAMPLES_IN_GRID, seed=seed).cpu().numpy()
-            save_grid(run / "samples" / f"step_{step:07d}.png", samples, config.n_bits)
+            at_once = min(SAMPLES_IN_GRID, micro_batch or config.batch_size)
+            samples = [
+                model.sample(min(at_once, SAMPLES_IN_GRID - first), seed=seed, first=first).cpu().numpy()
+                for first in range(0, SAMPLES_IN_GRID, at_once)
+            ]
+            save_grid(run / "samples" / f"step_{step:07d}.png", np.concatenate(samples), config.n_bits)
 
     with live_line() as line:
         outcome = training.fit(

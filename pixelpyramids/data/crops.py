@@ -76,8 +76,8 @@ class Crops:
 
         Of a shared stream, those of this process alone.
 
-        A file whose pixels turn out to be damaged is named in a UserWarning, once, and the next image takes its place.
-        Raises DataError where no image can be read.
+        A file whose pixels turn out to be damaged is named in a UserWarning, once in each process, and the next image
+        takes its place. Raises DataError where no image can be read.
         """
         height, width = self.size
         samples = self.samples(step)

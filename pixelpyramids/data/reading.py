@@ -5,6 +5,8 @@ first frame of an animation.
 """
 
 import io
+import os
+import stat
 import struct
 import zlib
 from collections.abc import Callable
@@ -37,7 +39,18 @@ _REFUSED = {
 }
 
 # What Pillow's decoders raise on damaged and foreign files.
-_DAMAGE = (OSError, SyntaxError, ValueError, TypeError, LookupError, EOFError, OverflowError, struct.error, zlib.error)
+_DAMAGE = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    TypeError,
+    LookupError,
+    EOFError,
+    OverflowError,
+    RuntimeError,
+    struct.error,
+    zlib.error,
+)
 _BOMB = (Image.DecompressionBombError, Image.DecompressionBombWarning)
 
 
@@ -154,6 +167,8 @@ def _check_request(channels: int, n_bits: int) -> None:
 
 
 def _open(path: str | PathLike[str] | BinaryIO) -> Image.Image:
+    if isinstance(path, str | PathLike) and not stat.S_ISREG(os.stat(path).st_mode):
+        raise OSError("no regular file")  # a pipe would wait for ever
     # Formats are named so that a file in disguise never reaches a decoder that starts another program.
     image = Image.open(path, formats=sorted(set(readable_formats().values())))
     limit = Image.MAX_IMAGE_PIXELS

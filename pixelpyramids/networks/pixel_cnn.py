@@ -101,10 +101,11 @@ class PixelCNN(nn.Module):
         image = bias.new_zeros(batch, channels, height, width)
         with parametrize.cached():
             for y in range(height):
-                above = self._from_above(image[..., : y + 1, :])
+                u = self._from_above(image[..., : y + 1, :])
+                rows = slice(max(y - 3, 0), y + 1)  # as many as stream ul sees
                 for x in range(width):
-                    outputs = self._from_left(image[..., : y + 1, :], above)
-                    image[..., y : y + 1, x : x + 1] = yield outputs[..., y : y + 1, x : x + 1]
+                    outputs = self._from_left(image[..., rows, :], u[..., rows, :])
+                    image[..., y : y + 1, x : x + 1] = yield outputs[..., -1:, x : x + 1]
 
     def _from_above(self, image: Tensor) -> Tensor:
         """Stream u."""

@@ -37,7 +37,8 @@ def levels_table(evaluation: Evaluation, parameter_counts: Sequence[int]) -> Tab
         table.add_row(name, size, *row, share, str(count), _figure(milliseconds[level], 1))
     table.add_section()
     row, parameters = _costs(nats.sum(), dimensions.sum()), str(sum(parameter_counts))
-    table.add_row("total", "", *row, "100.0", parameters, _figure(milliseconds.sum(), 1), style="bold")
+    whole = _figure(100 * _ratio(nats.sum(), nats.sum()), 1)
+    table.add_row("total", "", *row, whole, parameters, _figure(milliseconds.sum(), 1), style="bold")
     return table
 
 
