@@ -688,6 +688,19 @@ def test_arrays_are_read_in_both_orders(tmp_path: Path, channels: int, colours_f
         arrays.names[5]
 
 
+@pytest.mark.parametrize("chunks", [None, (1, 3, 8, 8), (4, 3, 8, 8)])
+def test_images_that_were_never_written_are_refused(tmp_path: Path, chunks: tuple[int, ...] | None) -> None:
+    with h5py.File(tmp_path / "x.h5", "w") as file:
+        file.create_dataset("data8x8", (10, 3, 8, 8), "u1", chunks=chunks)
+        if chunks is not None:
+            file["data8x8"][:4] = faces(range(4))
+    with pytest.raises(DataError, match=r"x\.h5/data8x8: expected \d+ (chunks|bytes) of images, got [014] and nothing"):
+        opened(tmp_path / "x.h5", "all")
+    with h5py.File(tmp_path / "x.h5", "a") as file:
+        file["data8x8"][:] = faces(range(10))
+    assert numbers_of(opened(tmp_path / "x.h5", "all")) == list(range(10))
+
+
 def test_an_array_that_holds_no_images_is_refused(tmp_path: Path) -> None:
     path = hdf5(tmp_path / "x.h5", a=faces(range(3)), b=np.zeros((2, 3, 4, 3), np.uint8), c=np.zeros((2, 9), np.uint8))
     with pytest.raises(DataError, match=r"x\.h5/d: expected a dataset there, got a \(uint8 \(3, 3, 8, 8\)\), b"):

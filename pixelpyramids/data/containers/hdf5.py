@@ -6,6 +6,7 @@ forked worker would share with its parent, down to the offset in the file.
 
 from collections.abc import Sequence
 from functools import partial
+from math import prod
 from os import PathLike
 from pathlib import Path
 from types import ModuleType
@@ -30,8 +31,8 @@ class Hdf5Entries:
     The axis of at most 4 is that of the colours. Names are the file's path, the dataset's below it, and the index.
     Datasets with more than one image in a chunk serve, but each read then decompresses the whole chunk.
 
-    Raises DataError where the file is damaged, the dataset is missing or another kind of array; PixelPyramidsError
-    where h5py is missing.
+    Raises DataError where the file is damaged, the dataset is missing, not written to its end, or another kind of
+    array; PixelPyramidsError where h5py is missing.
     """
 
     format = "HDF5"
@@ -48,7 +49,28 @@ class Hdf5Entries:
             raise DataError(
                 f"{self._name}: expected uint8 images (N, C, H, W) or (N, H, W, C), got {dtype} of shape {shape}"
             )
+        self._check_whole()
         self.names: Sequence[Path] = Names(shape[0], partial(_numbered, self._name))
+
+    def _check_whole(self) -> None:
+        """Of what was never written HDF5 gives zeros: black images that nobody would notice."""
+        try:
+            with _h5py().File(self.path, "r") as file:
+                array = file[self.dataset]
+                if array.is_virtual:
+                    return
+                if array.chunks is None:
+                    stored, expected, unit = array.id.get_storage_size(), array.nbytes, "bytes"
+                else:
+                    chunks = (-(-length // chunk) for length, chunk in zip(array.shape, array.chunks, strict=True))
+                    stored, expected, unit = array.id.get_num_chunks(), prod(chunks), "chunks"
+        except _DAMAGE as error:
+            raise _damaged(self._name, "an array", error) from error
+        if stored < expected:
+            raise DataError(
+                f"{self._name}: expected {expected} {unit} of images, got {stored} and nothing in place of the "
+                "others; get or make the file again"
+            )
 
     def read(self, index: int) -> Pixels:
         """Image `index`, (H, W, C) uint8. Raises DataError where it cannot be read."""
@@ -56,10 +78,7 @@ class Hdf5Entries:
             with _h5py().File(self.path, "r") as file:
                 image = np.asarray(file[self.dataset][index])
         except _DAMAGE as error:
-            raise DataError(
-                f"{self.names[index]}: expected an image that HDF5 can read, got {type(error).__name__}: {error}; "
-                "get the file again"
-            ) from error
+            raise _damaged(self.names[index], "an image", error) from error
         return image.transpose(1, 2, 0) if self.colours_first else image
 
 
@@ -68,17 +87,16 @@ def hdf5_datasets(path: Path) -> dict[str, tuple[tuple[int, ...], np.dtype[Any]]
     h5py = _h5py()
     found: dict[str, tuple[tuple[int, ...], np.dtype[Any]]] = {}
 
-    def visit(name: str, item: object) -> None:
-        if isinstance(item, h5py.Dataset) and item.shape is not None:
+    def visit(name: str | bytes, item: object) -> None:
+        # A damaged name is bytes.
+        if isinstance(name, str) and isinstance(item, h5py.Dataset) and item.shape is not None:
             found[name] = tuple(item.shape), np.dtype(item.dtype)
 
     try:
         with h5py.File(path, "r") as file:
             file.visititems(visit)
     except _DAMAGE as error:
-        raise DataError(
-            f"{path}: expected a whole HDF5 file, got {type(error).__name__}: {error}; get the file again"
-        ) from error
+        raise _damaged(path, "a file", error) from error
     return found
 
 
@@ -92,6 +110,12 @@ def image_size(shape: tuple[int, ...]) -> tuple[int, int] | None:
 def listed(datasets: dict[str, tuple[tuple[int, ...], np.dtype[Any]]]) -> str:
     """What a file holds, for people."""
     return ", ".join(f"{name} ({dtype} {shape})" for name, (shape, dtype) in datasets.items()) or "no dataset"
+
+
+def _damaged(name: Path, wanted: str, error: Exception) -> DataError:
+    return DataError(
+        f"{name}: expected {wanted} that HDF5 can read, got {type(error).__name__}: {error}; get the file again"
+    )
 
 
 def _h5py() -> ModuleType:
