@@ -4,7 +4,8 @@ A container holds entries, as they are stored: the content of an image file, or 
 decoding, cropping, resizing, quantising, is the same wherever it lies.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -89,7 +90,7 @@ class PreparedImages:
         self.chosen: Sequence[int] = range(len(entries.names)) if chosen is None else chosen
         if not len(self.chosen):
             raise DataError("expected at least one image in the split, got none")
-        self.files: Sequence[Path] = _Chosen(entries.names, self.chosen)
+        self.files: Sequence[Path] = Names(len(self.chosen), partial(_chosen_name, entries.names, self.chosen))
         self.sizes: Sequence[tuple[int, int]] = [size] * len(self.chosen)
         self.formats: list[str] = [entries.format] * len(self.chosen)
         self.skipped: list[Path] = []
@@ -128,19 +129,25 @@ class PreparedImages:
         return image
 
 
-class _Chosen(Sequence[Path]):
-    """Names of the chosen entries, made when they are asked for: a data set may have millions."""
+class Names(Sequence[Path]):
+    """Names made when they are asked for, `name(index)` for each index below `count`: a data set may have millions.
 
-    def __init__(self, names: Sequence[Path], chosen: Sequence[int]) -> None:
-        self._names, self._chosen = names, chosen
+    `name` is to be picklable: a function of a module, or a `functools.partial` of one.
+    """
+
+    def __init__(self, count: int, name: Callable[[int], Path]) -> None:
+        self._count, self._name = count, name
 
     def __len__(self) -> int:
-        return len(self._chosen)
+        return self._count
 
     def __getitem__(self, index: Any) -> Any:
-        if isinstance(index, slice):
-            return [self._names[i] for i in self._chosen[index]]
-        return self._names[self._chosen[index]]
+        picked = range(self._count)[index]
+        return [self._name(i) for i in picked] if isinstance(picked, range) else self._name(picked)
+
+
+def _chosen_name(names: Sequence[Path], chosen: Sequence[int], index: int) -> Path:
+    return names[chosen[index]]
 
 
 def center_crop(image: Image.Image, side: int) -> Image.Image:

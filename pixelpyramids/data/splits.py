@@ -7,7 +7,7 @@ weights never looks at test images. Without such sub-folders, files rank by SHA-
 
 import hashlib
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from os import PathLike
 from pathlib import Path
 
@@ -18,6 +18,8 @@ from pixelpyramids.data.reading import readable_formats
 from pixelpyramids.errors import DataError
 
 SPLITS = ("train", "validation", "test", "all")
+PARTS = ("train", "validation", "val", "test")
+"""What the parts of a data set that comes divided are called."""
 
 TEST_SHARE = 10  # one in ten, and as many for validation, where no sub-folders decide
 HOLD_OUT_SHARE = 100  # one training image in a hundred
@@ -34,7 +36,7 @@ def find_images(root: str | PathLike[str]) -> list[Path]:
     if not root.is_dir():
         came = "a file" if root.exists() else "nothing there"
         raise DataError(f"expected a folder of images at {root}, got {came}; give the folder that holds the images")
-    found = _walk(root)
+    found = list_images(root)
     if not found:
         raise DataError(
             f"expected at least one image (.png, .jpg, .webp, .tif, …) in {root} or below, got none; "
@@ -55,16 +57,31 @@ def split_files(root: str | PathLike[str], split: str, seed: int = 0, hold_out: 
     `hold_out` False leaves in train what would be held out for validation, and there is no such validation split.
     The three splits share no file. Raises DataError where the split is unknown or empty, or the folder is.
     """
-    if split not in SPLITS:
-        raise DataError(f"expected a split among {', '.join(SPLITS)}, got {split!r}")
+    check_split(split)
     files = find_images(root)
     if split == "all":
         return files
-    splits = _splits(Path(root), files, seed, hold_out)
+    names = [file.relative_to(root).as_posix() for file in files]
+    return [files[index] for index in choose(split, named_splits(names, root, seed, hold_out), root, hold_out)]
+
+
+def check_split(split: str) -> None:
+    """Raises DataError where there is no split of that name."""
+    if split not in SPLITS:
+        raise DataError(f"expected a split among {', '.join(SPLITS)}, got {split!r}")
+
+
+def choose(
+    split: str, splits: Mapping[str, Sequence[int]], root: str | PathLike[str], hold_out: bool = True
+) -> Sequence[int]:
+    """The indices of one split; of "all" all, ascending. Raises DataError, with the counts, where there are none."""
+    everything = sorted(index for members in splits.values() for index in members)
+    if split == "all":
+        return everything
     if not splits[split]:
         counts = ", ".join(f"{name} {len(members)}" for name, members in splits.items())
         raise DataError(
-            f"expected images in the {split} split of {root}, got none ({counts}, all {len(files)}); "
+            f"expected images in the {split} split of {root}, got none ({counts}, all {len(everything)}); "
             + _way_out(split, hold_out)
         )
     return splits[split]
@@ -75,45 +92,70 @@ def hold_out(count: int, seed: int = 0) -> tuple[NDArray[np.int64], NDArray[np.i
 
     One in a hundred, at least 1 of 2 or more, at most 1,000, is held out, at random by the seed.
     """
-    held = min(HOLD_OUT_MOST, _share(count, HOLD_OUT_SHARE, fewest=2))
+    held = _hold_out_count(count)
     order = np.random.default_rng([seed, count]).permutation(count)
     return np.sort(order[held:]), np.sort(order[:held])
 
 
-def _splits(root: Path, files: list[Path], seed: int, hold_out: bool) -> dict[str, list[Path]]:
-    folders = {name for name in ("train", "validation", "val", "test") if (root / name).is_dir()}
-    if not folders:
-        ranked, share = _ranked(root, files, seed), _share(len(files), TEST_SHARE, fewest=3)
-        test, validation = set(ranked[:share]), set(ranked[share : 2 * share]) if hold_out else set()
-        train = set(files) - test - validation
-    else:
-        if {"validation", "val"} <= folders:
-            raise DataError(
-                f"expected one folder of validation images in {root}, got both validation and val; keep one"
-            )
-        inside = {name: [file for file in files if file.relative_to(root).parts[0] == name] for name in folders}
-        published = inside.get("validation", inside.get("val", []))
-        train = set(inside.get("train", []))
-        if "test" in folders:
-            test, validation = set(inside["test"]), set(published)
-        else:
-            test, validation = set(published), set()
-        own_validation = "test" in folders and bool({"validation", "val"} & folders)
-        if hold_out and not own_validation:
-            ranked = _ranked(root, train, seed)
-            validation = set(ranked[: min(HOLD_OUT_MOST, _share(len(ranked), HOLD_OUT_SHARE, fewest=2))])
-            train -= validation
+def named_splits(
+    names: Sequence[str], root: str | PathLike[str], seed: int = 0, hold_out: bool = True
+) -> dict[str, list[int]]:
+    """Indices of train, validation and test, ascending, of images with such POSIX paths below `root`.
+
+    The rules are those of `split_files`. Raises DataError where there are folders `validation` and `val`.
+    """
+
+    def ranked(indices: Iterable[int]) -> list[int]:
+        def rank(index: int) -> bytes:
+            return hashlib.sha256(f"{seed}\0{names[index]}".encode(errors="surrogateescape")).digest()
+
+        return sorted(indices, key=rank)
+
+    def held_out(train: Sequence[int]) -> list[int]:
+        return ranked(train)[: _hold_out_count(len(train))]
+
+    parts: dict[str, list[int]] = {}
+    for index, name in enumerate(names):
+        first, below, _ = name.partition("/")
+        if below and first in PARTS:
+            parts.setdefault(first, []).append(index)
+    if parts:
+        return published_splits(parts, root, held_out if hold_out else None)
+    order, share = ranked(range(len(names))), _share(len(names), TEST_SHARE, fewest=3)
+    held = share if hold_out else 0
     return {
-        name: [file for file in files if file in members]
-        for name, members in (("train", train), ("validation", validation), ("test", test))
+        "train": sorted(order[share + held :]),
+        "validation": sorted(order[share : share + held]),
+        "test": sorted(order[:share]),
     }
 
 
-def _ranked(root: Path, files: Iterable[Path], seed: int) -> list[Path]:
-    def rank(file: Path) -> bytes:
-        return hashlib.sha256(f"{seed}\0{file.relative_to(root).as_posix()}".encode(errors="surrogateescape")).digest()
+def published_splits(
+    parts: Mapping[str, Sequence[int]],
+    root: str | PathLike[str],
+    held_out: Callable[[Sequence[int]], Iterable[int]] | None,
+) -> dict[str, list[int]]:
+    """Indices of train, validation and test of a data set that comes divided into parts, named as in PARTS.
 
-    return sorted(files, key=rank)
+    `held_out` picks the images of train that become validation where the parts hold none beside test; None leaves them.
+    Raises DataError where there are parts `validation` and `val`.
+    """
+    if {"validation", "val"} <= set(parts):
+        raise DataError(f"expected one folder of validation images in {root}, got both validation and val; keep one")
+    train, published = list(parts.get("train", [])), list(parts.get("validation", parts.get("val", [])))
+    if "test" in parts:
+        test, validation = list(parts["test"]), published
+    else:
+        test, validation = published, []
+    if held_out is not None and not ("test" in parts and published):
+        chosen = set(held_out(train))
+        validation = [index for index in train if index in chosen]
+        train = [index for index in train if index not in chosen]
+    return {"train": train, "validation": validation, "test": test}
+
+
+def _hold_out_count(count: int) -> int:
+    return min(HOLD_OUT_MOST, _share(count, HOLD_OUT_SHARE, fewest=2))
 
 
 def _share(count: int, one_in: int, fewest: int) -> int:
@@ -128,7 +170,9 @@ def _way_out(split: str, hold_out: bool) -> str:
     return f"add images, put some into a sub-folder {split}, or ask for another split, such as all"
 
 
-def _walk(root: Path) -> list[Path]:
+def list_images(root: Path) -> list[Path]:
+    """As `find_images`, of a folder that may hold none."""
+
     def refuse(error: OSError) -> None:
         raise DataError(f"expected a folder that can be listed at {error.filename}, got: {error.strerror}") from error
 

@@ -1,0 +1,207 @@
+"""CelebA-HQ (Karras et al. 2018) in the forms that people have it: folders, a zip, HDF5, TFRecords.
+
+30,000 images, 27,000 for training and 3,000 for test. Which form lies there is told by names alone, and where a form
+comes divided its own division counts; an undivided one is divided in the order of its images, nine tenths and one.
+Nothing is cropped or resized. Copies differ in their pixels: `formats` tells how an image is stored.
+"""
+
+import re
+import warnings
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import accumulate
+from os import PathLike
+from pathlib import Path
+
+import numpy as np
+
+from pixelpyramids.data.containers.files import FileEntries
+from pixelpyramids.data.containers.hdf5 import Hdf5Entries, hdf5_datasets, image_size, listed
+from pixelpyramids.data.containers.joined import JoinedEntries
+from pixelpyramids.data.containers.tfrecord import TfRecordEntries
+from pixelpyramids.data.containers.zip_archive import ZipEntries
+from pixelpyramids.data.images import Entries, Images, PreparedImages
+from pixelpyramids.data.splits import PARTS, check_split, choose, list_images, named_splits, published_splits
+from pixelpyramids.data.splits import hold_out as held_out_indices
+from pixelpyramids.errors import DataError
+
+TRAIN_COUNT, TEST_COUNT = 27_000, 3_000
+
+_ACCEPTED = """one of
+  folders train/ and validation/ (or val/, or test/) of images, each with any folders below
+  a folder of images, below it any folders, without such names
+  one zip archive of either
+  one HDF5 file (.h5, .hdf5) with a dataset of the size, or datasets train and validation (or val, or test)
+  TFRecords: NAME-r08.tfrecords for 256x256, NAME-r10.tfrecords for 1024x1024, or shards in train/ and validation/"""
+
+# CelebAMask-HQ, where most copies of 1024x1024 come from, has masks beside the folder of this name.
+_IMAGES_OF_CELEBAMASK = "CelebA-HQ-img"
+
+_RESOLUTION = re.compile(r"-r(\d\d)\b")
+_SHARD = re.compile(r"(\d+)-of-(\d+)\b")
+
+_Splits = Mapping[str, Sequence[int]]
+_HeldOut = Callable[[Sequence[int]], Iterable[int]] | None
+
+
+def open_celeba_hq(
+    root: str | PathLike[str], split: str, size: int, *, n_bits: int, hold_out: bool = True, seed: int = 0
+) -> Images:
+    """One split of the CelebA-HQ that lies at `root`, a folder or a file: RGB images of size x size pixels.
+
+    `split` is "train", "validation", "test" (the published 3,000), or "all"; without a part of its own, validation is
+    held out of train, one in a hundred at most 1,000, or not at all where `hold_out` is False. Warns where the counts
+    are not 27,000 and 3,000.
+
+    Raises DataError where `root` is none of the accepted forms or more than one, where the split is empty, an image has
+    another size (the first when the split is opened, others when they are read), or what lies there is damaged.
+    """
+    check_split(split)
+    root = Path(root)
+    entries, splits = _found(root, size, seed, hold_out)
+    chosen = choose(split, splits, root, hold_out)
+    train, test = len(splits["train"]) + len(splits["validation"]), len(splits["test"])
+    if (train, test) != (TRAIN_COUNT, TEST_COUNT):
+        warnings.warn(
+            f"{root}: expected {TRAIN_COUNT} images for training and validation and {TEST_COUNT} for test, as "
+            f"CelebA-HQ has, got {train} and {test}; figures are not comparable with those of the whole set",
+            stacklevel=2,
+        )
+    return PreparedImages(entries, (size, size), chosen, n_bits=n_bits)
+
+
+def _found(root: Path, size: int, seed: int, hold_out: bool) -> tuple[Entries, _Splits]:
+    """The stored images, whatever holds them, and the indices of each split."""
+
+    def held_out(train: Sequence[int]) -> list[int]:
+        return [train[index] for index in held_out_indices(len(train), seed)[1]]
+
+    kind, paths = _recognised(root)
+    if kind == "HDF5 file":
+        entries, parts = _arrays(paths[0], size)
+    elif kind == "TFRecord file":
+        entries, parts = _records(root, paths, size)
+    else:
+        entries, top = (ZipEntries(paths[0]), paths[0]) if kind == "zip archive" else (FileEntries(paths), root)
+        indices, names = _images_below([name.relative_to(top) for name in entries.names])
+        if any(name.partition("/")[0] in PARTS for name in names if "/" in name):
+            splits = named_splits(names, root, seed, hold_out)
+            return entries, {split: [indices[i] for i in members] for split, members in splits.items()}
+        parts = _nine_tenths([indices[i] for i in sorted(range(len(names)), key=lambda i: _natural(names[i]))])
+    return entries, published_splits(parts, root, held_out if hold_out else None)
+
+
+def _recognised(root: Path) -> tuple[str, list[Path]]:
+    """What kind of files hold the images, and these files: one zip archive or HDF5 file, or several of the others."""
+    images: list[Path] = []
+    beside, below = [root] if root.is_file() else [], []
+    if root.is_dir():
+        images = list_images(root)
+        beside = sorted(root.iterdir())
+        below = [path for part in PARTS if (root / part).is_dir() for path in sorted((root / part).iterdir())]
+    found = {
+        "image file": images,
+        "zip archive": _files(beside, r"\.zip$"),
+        "HDF5 file": _files(beside, r"\.(h5|hdf5)$"),
+        "TFRecord file": _files(beside + below, r"\.tfrecords?(\.\d+)?$"),
+    }
+    kinds = [kind for kind, members in found.items() if members]
+    if len(kinds) != 1 or (kinds[0] in ("zip archive", "HDF5 file") and len(found[kinds[0]]) > 1):
+        came = ", ".join(f"{len(found[kind])} {kind}(s), such as {found[kind][0].name}" for kind in kinds)
+        if not kinds:
+            came = "a folder without them" if root.is_dir() else "another file" if root.exists() else "nothing there"
+        raise DataError(f"{root}: expected CelebA-HQ as {_ACCEPTED}\ngot {came}; name the folder or file of one form")
+    return kinds[0], found[kinds[0]]
+
+
+def _files(paths: Sequence[Path], pattern: str) -> list[Path]:
+    """Those that are called so and are files: names first, for there may be many files."""
+    named = (path for path in paths if re.search(pattern, path.name, re.IGNORECASE) and not path.name.startswith("."))
+    return [path for path in named if path.is_file()]
+
+
+def _images_below(paths: Sequence[Path]) -> tuple[list[int], list[str]]:
+    """Indices of the images among `paths`, and their POSIX paths below the folder that holds them all."""
+    indices = [i for i, path in enumerate(paths) if _IMAGES_OF_CELEBAMASK in path.parts] or list(range(len(paths)))
+    parts = [paths[index].parts for index in indices]
+    first, last, common = min(parts), max(parts), 0
+    while common < len(first) - 1 and first[: common + 1] == last[: common + 1] and first[common] not in PARTS:
+        common += 1
+    return indices, ["/".join(path[common:]) for path in parts]
+
+
+def _natural(name: str) -> tuple[list[str | int], str]:
+    """Sorts numbers in names by value, so that 10.jpg stands where 00010.jpg does."""
+    pieces = re.split("([0-9]+)", name)
+    return [int(piece) if i % 2 else piece for i, piece in enumerate(pieces)], name
+
+
+def _nine_tenths(indices: Sequence[int]) -> _Splits:
+    count = len(indices) * TRAIN_COUNT // (TRAIN_COUNT + TEST_COUNT)
+    return {"train": indices[:count], "test": indices[count:]}
+
+
+def _arrays(path: Path, size: int) -> tuple[Entries, _Splits]:
+    """The images of an HDF5 file, and its parts."""
+    datasets = hdf5_datasets(path)
+    of_part: dict[str, list[str]] = {}
+    for name, (shape, dtype) in datasets.items():
+        if image_size(shape) == (size, size) and dtype == np.uint8:
+            of_part.setdefault(next((part for part in name.split("/") if part in PARTS), ""), []).append(name)
+    if len(of_part) > 1:
+        of_part.pop("", None)
+    if not of_part or any(len(names) > 1 for names in of_part.values()):
+        raise DataError(
+            f"{path}: expected one dataset of uint8 images of {size}x{size} pixels, (N, 3, H, W) or (N, H, W, 3), such "
+            f"as data{size}x{size}, or one each called train and validation, got {listed(datasets)}"
+        )
+    return _joined({part: Hdf5Entries(path, names[0]) for part, names in of_part.items()})
+
+
+def _records(root: Path, files: Sequence[Path], size: int) -> tuple[Entries, _Splits]:
+    """The images of TFRecord files, those of the asked size where the names tell sizes, and their parts."""
+    of_part: dict[str, list[Path]] = {}
+    for file in files:
+        part = file.parent.name if file.parent != root and file != root else ""
+        of_part.setdefault(part, []).append(file)
+    if "" in of_part and len(of_part) > 1:
+        raise DataError(
+            f"{root}: expected TFRecord files in the folder, or in its folders {', '.join(set(of_part) - {''})}, got "
+            "both; keep one"
+        )
+    return _joined({part: TfRecordEntries(_shards(members, size)) for part, members in of_part.items()})
+
+
+def _shards(files: Sequence[Path], size: int) -> list[Path]:
+    """The files of one size among those of a folder, in order. Raises DataError where one is missing or foreign."""
+    folder, wanted = files[0].parent, f"{size.bit_length() - 1:02d}"
+    sizes = {file: match[1] for file in files if (match := _RESOLUTION.search(file.name))}
+    if sizes:
+        files = [file for file, exponent in sizes.items() if exponent == wanted]
+    if not files:
+        raise DataError(
+            f"{folder}: expected TFRecord files with -r{wanted} in their names, for {size}x{size} pixels, got those of "
+            f"-r{', -r'.join(sorted(set(sizes.values())))}; get the files of that size, or use parameters of these"
+        )
+    files = sorted(files, key=lambda file: _natural(file.name))
+    kinds = sorted({re.sub("[0-9]+", "N", file.name) for file in files})
+    if len(kinds) > 1:
+        raise DataError(f"{folder}: expected the TFRecord files of one data set, got {', '.join(kinds)}; keep one")
+    numbers = [(int(match[1]), int(match[2])) for file in files if (match := _SHARD.search(file.name))]
+    missing = set(range(numbers[0][1])) - {number for number, _ in numbers} if numbers else ()
+    if missing:
+        raise DataError(
+            f"{folder}: expected the {numbers[0][1]} files that {files[0].name} speaks of, got {len(numbers)}: number "
+            f"{min(missing)} is the first that is missing; get the missing files"
+        )
+    return files
+
+
+def _joined(of_part: Mapping[str, Entries]) -> tuple[Entries, _Splits]:
+    """The entries of all parts, and the indices of each; what has no parts is divided in its order."""
+    entries = JoinedEntries(list(of_part.values()))
+    if "" in of_part:
+        return entries, _nine_tenths(range(len(entries.names)))
+    stops = accumulate(len(part.names) for part in of_part.values())
+    return entries, {
+        name: range(stop - len(part.names), stop) for (name, part), stop in zip(of_part.items(), stops, strict=True)
+    }
