@@ -3,9 +3,11 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -20,6 +22,7 @@ KEYS = {
     "warmup_steps": 2, "eval_interval": 2,
 }  # fmt: skip
 ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
+SCRIPTS = Path(__file__).parent.parent / "docs" / "slurm"
 TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "-m")
 
 
@@ -166,3 +169,56 @@ def test_missing_levels_are_named_by_evaluate(images, params, tmp_path):
     done = pixelpyramids(python, "evaluate", run, "--data", images, check=False)
     assert done.returncode == 2
     assert "level(s) 0,3 (L = 4) have no weights yet; train them with --levels 0,3" in done.stderr
+
+
+def free_port():
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        return other.getsockname()[1]
+
+
+def test_two_nodes_that_meet_on_loopback_equal_one_process(alone, images, params, tmp_path):
+    run = tmp_path / "run"
+    command = [
+        sys.executable, "-m", "torch.distributed.run", "--nnodes", "2", "--nproc_per_node", "1",
+        "--rdzv_backend", "c10d", "--rdzv_endpoint", f"127.0.0.1:{free_port()}", "-m", "pixelpyramids", "train",
+        str(params), "--data", str(images), "--out", str(run), "--steps", "12", *FLOAT32,
+    ]  # fmt: skip
+    nodes = [subprocess.Popen(command, env=ENVIRONMENT, stderr=subprocess.PIPE, text=True) for _ in range(2)]
+    for node in nodes:
+        said = node.communicate(timeout=240)[1]
+        assert node.returncode == 0, said
+    assert_close_runs(alone, run)
+
+
+def script(name, folder, srun):
+    """The SLURM script, with `srun` and `scontrol` as one machine can have them on the path."""
+    for program, text in (("srun", srun), ("scontrol", "echo 127.0.0.1")):
+        (folder / program).write_text(f"#!/bin/bash\n{text}\n")
+        (folder / program).chmod(0o755)
+    path = f"{folder}{os.pathsep}{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    return ["bash", str(SCRIPTS / name)], ENVIRONMENT | {"PATH": path}
+
+
+def test_the_array_of_levels_fills_one_run(alone, images, params, tmp_path):
+    run, (command, environment) = tmp_path / "run", script("level_parallel.sbatch", tmp_path, 'exec "$@"')
+    for task, levels in enumerate(("0,3", "1-2")):
+        subprocess.run(
+            [*command, str(params), str(images), str(run), "--steps", "12", *FLOAT32],
+            env=environment | {"SLURM_ARRAY_TASK_ID": str(task), "SHARES": f"--levels {levels}"},
+            check=True,
+        )
+    assert all(torch.equal(value, weights(run)[key]) for key, value in weights(alone).items())
+
+
+def test_the_job_of_two_nodes_shares_batches(alone, images, params, tmp_path):
+    run = tmp_path / "run"
+    command, environment = script("data_parallel.sbatch", tmp_path, '"$@" & "$@" & wait -n; wait')
+    job = {"SLURM_JOB_ID": "7", "SLURM_NNODES": "2", "SLURM_JOB_NODELIST": "node[1-2]", "PORT": str(free_port())}
+    subprocess.run(
+        [*command, str(params), str(images), str(run), "--steps", "12", *FLOAT32],
+        env=environment | job,
+        check=True,
+        timeout=240,
+    )
+    assert_close_runs(alone, run)
