@@ -30,7 +30,7 @@ $(DEMO): pyproject.toml | $(BIN)/pip
 	touch $@
 
 $(DEV): pyproject.toml | $(BIN)/pip
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[train,plots,dev]"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[data,train,plots,dev]"
 	touch $@
 
 clean:

@@ -1,0 +1,121 @@
+"""What the six experiments take, on paper: operations and memory of every level, and what they come to elsewhere.
+
+    python -m benchmarks.scale [PARAMS …] [--device-tflops 7] [--devices 4] [--memory 24] [--dollars 2.5]
+
+Operations are counted on fake tensors, forward and backward, a multiplication and an addition as two; memory is that of
+`plan`. A device is reckoned with `--device-tflops` that it sustains, not with its peak: 7 is a little under half of a
+V100's 15.7 in float32. Nothing here is a measurement of such a device.
+"""
+
+import argparse
+from dataclasses import dataclass
+
+import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils.flop_counter import FlopCounterMode
+
+from pixelpyramids.memory import pair, step_memory
+from pixelpyramids.model import StageModel
+from pixelpyramids.parameters import DATA_SETS, Parameters, load_parameters
+from pixelpyramids.planning import LevelCost, images_at_once, share_levels
+
+TRAINING_IMAGES = {
+    "celeba_256": 27_000,
+    "celeba_1024": 27_000,
+    "lsun_bedroom": 3_033_042,
+    "lsun_church": 126_227,
+    "lsun_tower": 708_264,
+    "imagenet_128": 1_281_167,
+    "imagenet_256": 1_281_167,
+}
+
+
+@dataclass(frozen=True)
+class Costs:
+    training: list[LevelCost]  # seconds an image on the device
+    operations: list[int]  # of a training step, an image
+    scoring: int  # operations of scoring a whole image
+
+
+def imagenet_256() -> Parameters:
+    """ImageNet at 256: the file for 128 with two more levels."""
+    small = load_parameters("imagenet_128")
+    more = {
+        "dataset_name": "imagenet_256",
+        "L": small.L + 2,
+        "n_classes": (small.n_classes[0],) * 2 + small.n_classes,
+        "n_squeeze": (small.n_squeeze[0],) * 2 + small.n_squeeze,
+    }
+    return Parameters.model_validate(small.model_dump() | more)
+
+
+def costs(config: Parameters, tflops: float) -> Costs:
+    training, operations, scoring = [], [], 0
+    whole = Parameters.model_validate(config.model_dump() | {"patch_size": None})
+    for index in range(config.L):
+        with FakeTensorMode():
+            stage = StageModel(config, index)
+            parameters = sum(p.numel() for p in stage.parameters())
+            counter = FlopCounterMode(display=False)
+            with counter:
+                stage(*pair(config, index, 1)).sum().backward()
+            operations.append(counter.get_total_flops())
+            counter = FlopCounterMode(display=False)
+            with counter, torch.no_grad():
+                stage(*pair(whole, index, 1))
+            scoring += counter.get_total_flops()
+        seconds = operations[-1] / tflops / 1e12
+        training.append(LevelCost(index, seconds, step_memory(config, index), parameters))
+    return Costs(training, operations, scoring)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("params", nargs="*", default=[*DATA_SETS, "imagenet_256"])
+    parser.add_argument("--device-tflops", type=float, default=7.0)
+    parser.add_argument("--devices", type=int, default=4)
+    parser.add_argument("--memory", type=float, default=24.0, help="GiB of a device")
+    parser.add_argument("--dollars", type=float, default=2.5, help="an hour of a device")
+    arguments = parser.parse_args()
+    configs = [imagenet_256() if name == "imagenet_256" else load_parameters(name) for name in arguments.params]
+    found = [costs(config, arguments.device_tflops) for config in configs]
+    limit = int(arguments.memory * 2**30)
+
+    print("| experiment | parameters | TFLOP an image, training | finest level's share | TFLOP to score an image |")
+    print("|---|---|---|---|---|")
+    for config, cost in zip(configs, found, strict=True):
+        whole, parameters = sum(cost.operations), sum(level.parameters for level in cost.training)
+        share = cost.operations[0] / whole
+        print(
+            f"| {config.dataset_name} | {parameters / 1e6:.0f} M | {whole / 1e12:.2f} | {share:.0%} | "
+            f"{cost.scoring / 1e12:.2f} |"
+        )
+    print(
+        f"\n| experiment | batch | levels of which a batch fits {arguments.memory:.0f} GiB | largest level, GiB at the "
+        "batch | images at once where it does not fit |\n|---|---|---|---|---|"
+    )
+    for config, cost in zip(configs, found, strict=True):
+        at_once = [images_at_once([level], config.batch_size, limit) for level in cost.training]
+        fit = sum(images == config.batch_size for images in at_once)
+        peak = max(level.memory.peak(config.batch_size) for level in cost.training) / 2**30
+        less = ", ".join(f"level {i}: {n}" for i, n in enumerate(at_once) if n < config.batch_size) or "–"
+        print(f"| {config.dataset_name} | {config.batch_size} | {fit} of {config.L} | {peak:.1f} | {less} |")
+    print(
+        f"\n| experiment | training images | hours an epoch, 1 device | by level on {arguments.devices} | batches shared "
+        f"by {arguments.devices} | dollars an epoch |\n|---|---|---|---|---|---|"
+    )
+    for config, cost in zip(configs, found, strict=True):
+        images = TRAINING_IMAGES.get(config.dataset_name)
+        if images is None:
+            continue
+        alone = images * sum(level.seconds for level in cost.training) / 3600
+        shares = share_levels(cost.training, arguments.devices, config.batch_size, limit)
+        by_level = images * max(share.seconds_of_step for share in shares) / config.batch_size / 3600
+        print(
+            f"| {config.dataset_name} | {images:,} | {alone:.1f} | {by_level:.1f} | {alone / arguments.devices:.1f} | "
+            f"{alone * arguments.dollars:,.0f} |"
+        )
+
+
+if __name__ == "__main__":
+    main()
