@@ -101,8 +101,8 @@ def main() -> None:
         less = ", ".join(f"level {i}: {n}" for i, n in enumerate(at_once) if n < config.batch_size) or "–"
         print(f"| {config.dataset_name} | {config.batch_size} | {fit} of {config.L} | {peak:.1f} | {less} |")
     print(
-        f"\n| experiment | training images | hours an epoch, 1 device | by level on {arguments.devices} | batches shared "
-        f"by {arguments.devices} | dollars an epoch |\n|---|---|---|---|---|---|"
+        f"\n| experiment | training images | hours an epoch, 1 device | by level on {arguments.devices} | batches "
+        f"shared by {arguments.devices} | dollars an epoch |\n|---|---|---|---|---|---|"
     )
     for config, cost in zip(configs, found, strict=True):
         images = TRAINING_IMAGES.get(config.dataset_name)
