@@ -13,9 +13,11 @@ from accelerate import Accelerator, PartialState
 from accelerate.utils import gather_object
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
 
 from pixelpyramids.data.images import Images
 from pixelpyramids.errors import DataError
+from pixelpyramids.interrupts import leave_interrupts_to_the_parent
 from pixelpyramids.model import PixelPyramid
 from pixelpyramids.rate import Rate, bits_per_dim, cat
 
@@ -80,13 +82,14 @@ def evaluate(
     index, count = (0, 1) if processes is None else (processes.process_index, processes.num_processes)
     mine = range(index, len(images), count)
     rates: dict[int, tuple[NDArray[np.float64], NDArray[np.int64]]] = {}
+    formats: dict[int, str] = {}
     skipped: list[int] = []
     with LevelClock(model) as clock:
-        for indices, batch in same_size_batches(images, batch_size, skipped, mine):
+        for indices, batch, kinds in same_size_batches(images, batch_size, skipped, mine):
             rate = rate_in_tiles(model, batch, tile, levels, batch_size)
             rates |= zip(indices, zip(rate.nats.numpy(), rate.dimensions.numpy(), strict=True), strict=True)
+            formats |= zip(indices, kinds, strict=True)
             report(len(rates) + len(skipped), len(mine))
-    formats = {i: images.formats[i] for i in rates}
     parts = [(rates, formats, skipped, clock.seconds)]
     if count > 1:
         parts = gather_object(parts)
@@ -140,26 +143,49 @@ def default_tile(model: PixelPyramid) -> int:
 
 def same_size_batches(
     images: Images, batch_size: int, skipped: list[int], chosen: Sequence[int] | None = None
-) -> Iterator[tuple[list[int], Tensor]]:
-    """Indices and images (B, C, H, W) in order, those of one size together; indices of unreadable ones to `skipped`.
+) -> Iterator[tuple[list[int], Tensor, list[str]]]:
+    """Indices, images (B, C, H, W) and formats in order, those of one size together; unreadable indices to `skipped`.
 
-    `chosen` are the indices to read, all by default.
+    `chosen` are the indices to read, all by default. Images that are not kept in memory are read by workers.
     """
     indices: list[int] = []
-    arrays: list[NDArray[Any]] = []
-    for index in range(len(images)) if chosen is None else chosen:
-        try:
-            array = images.read(index)
-        except DataError:
+    arrays: list[Tensor] = []
+    formats: list[str] = []
+    wanted = range(len(images)) if chosen is None else chosen
+    workers = 0 if images.in_memory else min(4, torch.multiprocessing.cpu_count())
+    loader: DataLoader[tuple[Tensor | None, str]] = DataLoader(
+        _Reading(images),
+        batch_size=None,
+        sampler=wanted,
+        num_workers=workers,
+        worker_init_fn=leave_interrupts_to_the_parent,
+    )
+    for index, (image, kind) in zip(wanted, loader, strict=True):
+        if image is None:
             skipped.append(index)
             continue
-        if arrays and (len(arrays) == batch_size or arrays[0].shape != array.shape):
-            yield indices, torch.from_numpy(np.stack(arrays).astype(np.int64))
-            indices, arrays = [], []
+        if arrays and (len(arrays) == batch_size or arrays[0].shape != image.shape):
+            yield indices, torch.stack(arrays), formats
+            indices, arrays, formats = [], [], []
         indices.append(index)
-        arrays.append(array)
+        arrays.append(image.long())
+        formats.append(kind)
     if arrays:
-        yield indices, torch.from_numpy(np.stack(arrays).astype(np.int64))
+        yield indices, torch.stack(arrays), formats
+
+
+class _Reading(Dataset[tuple[Any, str]]):
+    """Images and their formats for a loader; None for one that cannot be read."""
+
+    def __init__(self, images: Images) -> None:
+        self.images = images
+
+    def __getitem__(self, index: int) -> tuple[Any, str]:
+        try:
+            image = self.images.read(index)
+        except DataError:
+            return None, ""
+        return image, self.images.formats[index]
 
 
 class LevelClock:

@@ -44,7 +44,7 @@ def import_checkpoint(
 
 def _batches(images: Images, batch_size: int, skipped: list[int]) -> Iterator[Tensor]:
     with counted("calibration images") as report:
-        for indices, batch in same_size_batches(images, batch_size, skipped):
+        for indices, batch, _ in same_size_batches(images, batch_size, skipped):
             report(indices[-1] + 1, len(images))
             yield batch
     for index in skipped:
