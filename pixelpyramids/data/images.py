@@ -4,7 +4,7 @@ A container holds entries, as they are stored: the content of an image file, or 
 decoding, cropping, resizing, quantising, is the same wherever it lies.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -68,6 +68,26 @@ class Entries(Protocol):
         ...
 
 
+class Shards(Protocol):
+    """The images of a split in shards; `read(i)` goes through shard i, (name, content) of one after the other.
+
+    `counts` are the images of each and `total` of all, None where that is not known.
+    """
+
+    @property
+    def names(self) -> Sequence[str]: ...
+    @property
+    def counts(self) -> Sequence[int] | None: ...
+    @property
+    def total(self) -> int | None: ...
+
+    def __len__(self) -> int: ...
+
+    def read(self, shard: int) -> Iterator[tuple[Path, bytes]]:
+        """The images of a shard, in its order. Raises DataError, naming the shard, where it is damaged."""
+        ...
+
+
 class PreparedImages:
     """The chosen entries of a container as `Images` of one size (H, W), which `prepare` crops and resizes to.
 
@@ -89,7 +109,7 @@ class PreparedImages:
         self.chosen: Sequence[int] = range(len(entries.names)) if chosen is None else chosen
         if not len(self.chosen):
             raise DataError("expected at least one image in the split, got none")
-        self.files: Sequence[Path] = _Chosen(entries.names, self.chosen)
+        self.files: Sequence[Path] = Chosen(entries.names, self.chosen)
         self.sizes: Sequence[tuple[int, int]] = [size] * len(self.chosen)
         self.formats: list[str] = [entries.format] * len(self.chosen)
         self.skipped: list[Path] = []
@@ -128,7 +148,7 @@ class PreparedImages:
         return image
 
 
-class _Chosen(Sequence[Path]):
+class Chosen(Sequence[Path]):
     """Names of the chosen entries, made when they are asked for: a data set may have millions."""
 
     def __init__(self, names: Sequence[Path], chosen: Sequence[int]) -> None:
