@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from pixelpyramids.errors import DataError
+from pixelpyramids.extras import imported
 
 
 class ArrowEntries:
@@ -36,9 +37,10 @@ def stored_content(stored: Any, name: Path) -> bytes:
     if not stored.get("path"):
         raise DataError(f"{name}: expected an image, got an empty entry; remove it from the data")
     try:
-        return Path(stored["path"]).read_bytes()
-    except OSError as error:
-        raise DataError(f"{name}: expected its image in {stored['path']}, got {error.strerror}") from error
+        with imported("fsspec", "data").open(stored["path"]) as file:  # here, or on the hub
+            return bytes(file.read())
+    except (OSError, ValueError) as error:
+        raise DataError(f"{name}: expected its image in {stored['path']}, got {error}") from error
 
 
 class _Rows(Sequence[Path]):
