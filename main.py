@@ -23,7 +23,9 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--num_samples", type=int, default=4, help="default: %(default)s")
     parser.add_argument("--sampling_batch_size", type=int, default=4, help="default: %(default)s")
     parser.add_argument("--evaluate", action="store_true", help="bits/dim on the test split, instead of training")
-    parser.add_argument("--data_root", type=Path, help="folder of the images; default: that of the parameters")
+    parser.add_argument(
+        "--data_root", help="the images, as --data of pixelpyramids train; default: data_root of the parameters"
+    )
     parser.add_argument("--epochs", type=int, help="default: the parameters'")
     parser.add_argument("--steps", type=int, help="train this many steps instead")
     parser.add_argument("--micro_batch", type=int, help="images at once; a batch's gradient is their sum")

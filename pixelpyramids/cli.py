@@ -28,7 +28,14 @@ Params = Annotated[
     str, typer.Argument(metavar="PARAMS", help="A parameter file, or the name of a shipped one (celeba_256).")
 ]
 Model = Annotated[Path, typer.Argument(metavar="MODEL", help="A run directory, or the authors' .pt with --params.")]
-Data = Annotated[Path | None, typer.Option("--data", metavar="DIR", help="Folder of images; overrides data_root.")]
+Data = Annotated[
+    str | None,
+    typer.Option(
+        "--data",
+        metavar="DIR",
+        help="Folder of images or of Parquet or tar shards, hub:OWNER/NAME or stream:…; overrides data_root.",
+    ),
+]
 Out = Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder to write to.")]
 Run = Annotated[Path, typer.Option("--out", metavar="RUN", help="The run directory; one that exists is gone on with.")]
 Seed = Annotated[int, typer.Option("--seed", min=0, help="Key of all random numbers.")]
@@ -47,7 +54,12 @@ Epochs = Annotated[
     int | None, typer.Option("--epochs", min=1, help="Train this many epochs (default: the parameters').")
 ]
 Minutes = Annotated[float | None, typer.Option("--minutes", help="Train this long.")]
+MicroBatch = Annotated[
+    int | None, typer.Option("--micro-batch", min=1, help="Images at once; a batch's gradient is their sum.")
+]
 Device = Annotated[str | None, typer.Option("--device", metavar="cpu|cuda", help="Default: a GPU where there is one.")]
+data_app = typer.Typer(name="data", help="Look at data before training on it.", no_args_is_help=True)
+app.add_typer(data_app)
 
 
 @app.callback(invoke_without_command=True)
@@ -83,9 +95,7 @@ def train(
     minutes: Minutes = None,
     seed: Seed = 0,
     device: Device = None,
-    micro_batch: Annotated[
-        int | None, typer.Option("--micro-batch", min=1, help="Images at once; a batch's gradient is their sum.")
-    ] = None,
+    micro_batch: MicroBatch = None,
     float32: Annotated[
         bool, typer.Option("--float32", help="Convolve in float32 also where bfloat16 is fast.")
     ] = False,
@@ -115,6 +125,33 @@ def train(
     )
     if outcome.interrupted or outcome.stopped:
         raise typer.Exit(130 if outcome.interrupted else 1)
+
+
+@data_app.command()
+def check(
+    params: Params,
+    data: Data = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="PNG", help="Write a contact sheet of the first images.")
+    ] = None,
+    steps: Annotated[int, typer.Option("--steps", min=1, help="Time so many training steps of each level.")] = 3,
+    micro_batch: MicroBatch = None,
+    device: Device = None,
+    overwrite: Overwrite = False,
+    json: Json = False,
+) -> None:
+    """Counts, sizes and a hash of each split, and images/s of reading beside images/s of training."""
+    status = _commands("data").check(
+        _parameters(params),
+        data,
+        picture=out,
+        steps=steps,
+        micro_batch=micro_batch,
+        device=device,
+        overwrite=overwrite,
+        as_json=json,
+    )
+    raise typer.Exit(status)
 
 
 @app.command()
@@ -219,7 +256,7 @@ def import_checkpoint(
     out: Out,
     averaged: Annotated[bool, typer.Option("--averaged", help="Take the averaged weights.")] = False,
     calibrate: Annotated[
-        Path | None,
+        str | None,
         typer.Option("--calibrate", metavar="DIR", help="Compute running statistics again on these images."),
     ] = None,
     overwrite: Overwrite = False,

@@ -7,7 +7,7 @@ from pixelpyramids.errors import PixelPyramidsError
 
 
 def imported(module: str, extra: str = "train,plots") -> ModuleType:
-    """The module of that name. Raises PixelPyramidsError where a package of `extra` is not installed."""
+    """The module of that name. Raises PixelPyramidsError, naming `extra`, where a package is not installed."""
     try:
         return import_module(module)
     except ModuleNotFoundError as error:

@@ -30,11 +30,14 @@ LOG_EVERY = 10  # steps
 
 @dataclass(frozen=True)
 class Origin:
-    """What a training is of throughout: its seed, whether images are held out to validate, its crops an epoch."""
+    """What a training is of throughout: its seed, whether images are held out to validate, its crops an epoch.
+
+    None where nobody knows how many, as of some streams.
+    """
 
     seed: int
     held_out: bool
-    items_per_epoch: int
+    items_per_epoch: int | None
 
 
 class LevelTraining:

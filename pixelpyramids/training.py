@@ -22,6 +22,7 @@ from torch.utils.data import DataLoader
 from pixelpyramids import checkpoint
 from pixelpyramids.data.crops import Crops
 from pixelpyramids.data.images import Images
+from pixelpyramids.data.stream import Stream
 from pixelpyramids.device import bfloat16_is_fast, choose_device
 from pixelpyramids.errors import DataError, ParameterError, PixelPyramidsError
 from pixelpyramids.evaluation import Evaluation, evaluate
@@ -58,7 +59,7 @@ class Training:
         self,
         config: Parameters,
         run: Path,
-        crops: Crops,
+        crops: Crops | Stream,
         validation: Images | None = None,
         *,
         levels: Sequence[int] | None = None,
@@ -75,7 +76,7 @@ class Training:
         if config.likelihood != "exact":
             raise ParameterError(f'expected likelihood "exact" to train with, got "{config.likelihood}"')
         accelerator = Accelerator(cpu=choose_device(device).type == "cpu")
-        self.crops = crops.shared(accelerator.process_index, accelerator.num_processes)
+        self.crops: Crops | Stream = crops.shared(accelerator.process_index, accelerator.num_processes)
         self._locks: list[object] = []
         if accelerator.is_main_process:
             checkpoint.claim(run, config)
@@ -186,17 +187,8 @@ class Training:
 
     def _batches(self, budget: Budget) -> Iterator[tuple[int, Tensor]]:
         steps = range(self.step, sys.maxsize if budget.steps is None else budget.steps)
-        workers = 0 if self.crops.folder.in_memory else min(4, torch.multiprocessing.cpu_count())
-        loader: DataLoader[Tensor] = DataLoader(
-            self.crops,  # type: ignore[arg-type]  # a sequence in all but its length, which has no end
-            batch_size=None,
-            sampler=steps,
-            num_workers=workers,
-            prefetch_factor=4 if workers else None,
-            worker_init_fn=leave_interrupts_to_the_parent,
-        )
         try:
-            yield from zip(steps, loader, strict=False)
+            yield from zip(steps, loader(self.crops, steps), strict=False)
         except DataError as error:  # a worker's comes with its traceback
             raise DataError(str(error).strip().rsplit("DataError: ", 1)[-1]) from None
 
@@ -285,6 +277,19 @@ class Training:
             level.save(self.run)
             if level.step and (self.validation is None or not checkpoint.level_file(self.run, level.index).exists()):
                 level.publish(self.run)
+
+
+def loader(crops: Crops | Stream, steps: range) -> "DataLoader[Tensor]":
+    """The batches of these steps, read ahead by workers where images are not kept in memory."""
+    workers = 0 if crops.in_memory else min(4, torch.multiprocessing.cpu_count())
+    return DataLoader(
+        crops,  # type: ignore[arg-type]  # a sequence in all but its length, which has no end
+        batch_size=None,
+        sampler=steps,
+        num_workers=workers,
+        prefetch_factor=4 if workers else None,
+        worker_init_fn=leave_interrupts_to_the_parent,
+    )
 
 
 # What torch's backends say, in RuntimeErrors, where a process that they wait for is gone.

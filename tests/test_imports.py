@@ -32,8 +32,9 @@ INSIDE = {
     "data": (
         {"reading", "photographs"},
         {"splits", "images"},
-        {"folder", "containers"},
-        {"crops", "celeba_hq", "lsun", "imagenet", "hub"},
+        {"folder", "varied", "containers"},
+        {"crops", "celeba_hq", "lsun", "imagenet", "shards"},
+        {"hub", "stream"},
     ),
 }
 FREE_OF_TORCH = {"errors", "extras", "pyramid", "walk", "rate", "parameters", "atomic", "data"}

@@ -17,7 +17,7 @@ from pixelpyramids.parameters import Parameters
 
 
 def import_checkpoint(
-    path: Path, config: Parameters, run: Path, *, averaged: bool, calibration: Path | None, overwrite: bool
+    path: Path, config: Parameters, run: Path, *, averaged: bool, calibration: str | None, overwrite: bool
 ) -> int:
     """Convert the file, say what of it is not used, and write the run directory."""
     refuse_existing(run, overwrite)

@@ -22,7 +22,7 @@ from pixelpyramids.report.tables import evaluation_json, levels_table
 def evaluate_split(
     model: PixelPyramid,
     name: str,
-    data: Path | None,
+    data: str | Path | None,
     *,
     split: str = "test",
     batch_size: int = 16,

@@ -8,8 +8,7 @@ import numpy as np
 
 from pixelpyramids.checkpoint import level_file
 from pixelpyramids.commands.console import duration, err, live_line
-from pixelpyramids.commands.opening import open_images
-from pixelpyramids.data.crops import Crops
+from pixelpyramids.commands.opening import open_images, open_training
 from pixelpyramids.device import keep_freed_memory
 from pixelpyramids.errors import ParameterError
 from pixelpyramids.evaluation import Evaluation
@@ -26,7 +25,7 @@ def train(
     config: Parameters,
     run: Path,
     *,
-    data: Path | None = None,
+    data: str | Path | None = None,
     levels: Sequence[int] | None = None,
     epochs: int | None = None,
     steps: int | None = None,
@@ -48,9 +47,10 @@ def train(
     if any(not 0 < value < math.inf for value in given):
         raise ParameterError(f"expected a positive number of epochs, steps or minutes, got {given[0]}")
     keep_freed_memory()
-    images = open_images(config, data, "train", hold_out=validate)
+    crops = open_training(config, data, seed, hold_out=validate)
     validation = open_images(config, data, "validation") if validate else None
-    crops = Crops(images, config.image_size, config.batch_size, seed, flip=True)
+    if crops.count is None and steps is None and minutes is None:
+        raise ParameterError("expected --steps or --minutes for a stream that does not say how many images it has")
     budget = (
         Budget(minutes=minutes)
         if minutes is not None
@@ -69,8 +69,9 @@ def train(
     )
     processes = training.accelerator.num_processes
     parameters = sum(p.numel() for level in training.levels for p in level.stage.parameters())
+    images = "an unknown number of" if crops.count is None else crops.count
     err.print(
-        f"{len(images)} images to train on, {len(validation) if validation else 'none'} to validate on; "
+        f"{images} images to train on, {len(validation) if validation else 'none'} to validate on; "
         f"crops of {crops.size[0]} x {crops.size[1]}, {crops.steps_per_epoch} steps an epoch; "
         f"{parameters / 1e6:.2f} million parameters on {training.device}"
         f"{f', {processes} processes share each batch' if processes > 1 else ''}"

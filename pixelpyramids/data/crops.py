@@ -29,7 +29,8 @@ class Crops:
     `sampler=range(start, stop)` and any number of workers gives the same batches as none.
 
     `size` (h, w) in pixels; `flip` mirrors half of the crops left to right.
-    Attributes: `items_per_epoch` (N), `steps_per_epoch` (max(1, N // batch_size)).
+    Attributes: `count` (images), `items_per_epoch` (N), `steps_per_epoch` (max(1, N // batch_size)), `in_memory`
+    (whether decoded images are kept, so that no workers are needed).
     Raises DataError, naming the file, where an image is smaller than the crop.
     """
 
@@ -46,6 +47,7 @@ class Crops:
                     f"got {h}x{w}; use smaller crops, or remove the image"
                 )
         self.folder, self.size, self.batch_size, self.seed, self.flip = folder, (height, width), batch_size, seed, flip
+        self.count, self.in_memory = len(folder), folder.in_memory
         sizes = np.array(folder.sizes, dtype=np.int64)
         self._last_slot = np.cumsum((sizes[:, 0] // height) * (sizes[:, 1] // width))
         self.items_per_epoch = int(self._last_slot[-1])
@@ -83,13 +85,7 @@ class Crops:
         samples = self.samples(step)
         crops = np.empty((len(samples), self.folder.channels, height, width), dtype=pixel_type(self.folder.n_bits))
         for crop, sample in zip(crops, samples, strict=True):
-            image = self._image(sample)[1]
-            draw = np.random.default_rng([_OFFSET, self.seed, sample])
-            top = int(draw.integers(image.shape[1] - height + 1))
-            left = int(draw.integers(image.shape[2] - width + 1))
-            crop[:] = image[:, top : top + height, left : left + width]
-            if self.flip and draw.integers(2):
-                crop[:] = crop[:, :, ::-1].copy()
+            crop[:] = random_crop(self._image(sample)[1], self.size, self.seed, sample, self.flip)
         return crops
 
     def samples(self, step: int) -> range:
@@ -128,3 +124,12 @@ class Crops:
             draw = np.random.default_rng([_ORDER, self.seed, epoch])
             self._order = epoch, draw.permutation(self.items_per_epoch)
         return self._order[1]
+
+
+def random_crop(image: Pixels, size: tuple[int, int], seed: int, sample: int, flip: bool) -> Pixels:
+    """The crop (channels, h, w) of `image` that sample number `sample` sees, mirrored or not: a view of it."""
+    (height, width), draw = size, np.random.default_rng([_OFFSET, seed, sample])
+    top = int(draw.integers(image.shape[1] - height + 1))
+    left = int(draw.integers(image.shape[2] - width + 1))
+    crop = image[:, top : top + height, left : left + width]
+    return crop[:, :, ::-1] if flip and draw.integers(2) else crop

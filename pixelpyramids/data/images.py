@@ -4,7 +4,7 @@ A container holds entries, as they are stored: the content of an image file, or 
 decoding, cropping, resizing, quantising, is the same wherever it lies.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
@@ -69,6 +69,26 @@ class Entries(Protocol):
         ...
 
 
+class Shards(Protocol):
+    """The images of a split in shards; `read(i)` goes through shard i, (name, content) of one after the other.
+
+    `counts` are the images of each and `total` of all, None where that is not known.
+    """
+
+    @property
+    def names(self) -> Sequence[str]: ...
+    @property
+    def counts(self) -> Sequence[int] | None: ...
+    @property
+    def total(self) -> int | None: ...
+
+    def __len__(self) -> int: ...
+
+    def read(self, shard: int) -> Iterator[tuple[Path, bytes]]:
+        """The images of a shard, in its order. Raises DataError, naming the shard, where it is damaged."""
+        ...
+
+
 class PreparedImages:
     """The chosen entries of a container as `Images` of one size (H, W), which `prepare` crops and resizes to.
 
@@ -90,7 +110,7 @@ class PreparedImages:
         self.chosen: Sequence[int] = range(len(entries.names)) if chosen is None else chosen
         if not len(self.chosen):
             raise DataError("expected at least one image in the split, got none")
-        self.files: Sequence[Path] = Names(len(self.chosen), partial(_chosen_name, entries.names, self.chosen))
+        self.files: Sequence[Path] = chosen_names(entries.names, self.chosen)
         self.sizes: Sequence[tuple[int, int]] = [size] * len(self.chosen)
         self.formats: list[str] = [entries.format] * len(self.chosen)
         self.skipped: list[Path] = []
@@ -144,6 +164,11 @@ class Names(Sequence[Path]):
     def __getitem__(self, index: Any) -> Any:
         picked = range(self._count)[index]
         return [self._name(i) for i in picked] if isinstance(picked, range) else self._name(picked)
+
+
+def chosen_names(names: Sequence[Path], chosen: Sequence[int]) -> Names:
+    """The names of the chosen entries."""
+    return Names(len(chosen), partial(_chosen_name, names, chosen))
 
 
 def _chosen_name(names: Sequence[Path], chosen: Sequence[int], index: int) -> Path:

@@ -74,15 +74,12 @@ def read_header(path: str | PathLike[str], channels: int = 3, n_bits: int = 8) -
 
     Raises DataError, naming the file, as `read_image` does.
     """
-    _check_request(channels, n_bits)
-    try:
-        with _open(path) as image:
-            _check_image(image, path, channels, n_bits)
-            return Header(image.height, image.width, image.format or "unknown")
-    except _BOMB as error:
-        raise _too_large(path, error) from error
-    except _DAMAGE as error:
-        raise _unreadable(path, error) from error
+    return _header(path, path, channels, n_bits)
+
+
+def decode_header(content: bytes, name: str | PathLike[str], channels: int = 3, n_bits: int = 8) -> Header:
+    """As `read_header`, of an image file's content, called `name` in errors."""
+    return _header(io.BytesIO(content), name, channels, n_bits)
 
 
 def read_image(path: str | PathLike[str], channels: int = 3, n_bits: int = 8) -> Pixels:
@@ -119,6 +116,18 @@ def quantise(
             f"shape {pixels.shape} and n_bits {n_bits}"
         )
     return _quantised(pixels, 8, channels, n_bits, prepare)
+
+
+def _header(source: str | PathLike[str] | BinaryIO, name: str | PathLike[str], channels: int, n_bits: int) -> Header:
+    _check_request(channels, n_bits)
+    try:
+        with _open(source) as image:
+            _check_image(image, name, channels, n_bits)
+            return Header(image.height, image.width, image.format or "unknown")
+    except _BOMB as error:
+        raise _too_large(name, error) from error
+    except _DAMAGE as error:
+        raise _unreadable(name, error) from error
 
 
 def _read(

@@ -1,0 +1,181 @@
+"""`data check`: what it counts, hashes, draws and times, on folders and on streams."""
+
+import hashlib
+import io
+import json
+import sys
+import tarfile
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pixelpyramids import cli
+from pixelpyramids.commands import data as command
+from pixelpyramids.commands.data import fitted
+from pixelpyramids.data.folder import ImageFolder
+
+KEYS = {
+    "dataset_name": "tiny", "batch_size": 4, "L": 3, "C": 8, "n_bits": 5, "n_classes": [20, 20, 20],
+    "n_squeeze": [1, 0], "n_channels": 8, "n_res_layers": 1, "condition_channels": 8, "lstm_channels": 8,
+}  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch):
+    monkeypatch.setattr(command, "READING_STEPS", 3)
+
+
+@pytest.fixture
+def params(tmp_path):
+    path = tmp_path / "tiny.json"
+    path.write_text(json.dumps({"params": KEYS}))
+    return path
+
+
+def pixels(number, height=9, width=12):
+    return np.random.default_rng(number).integers(256, size=(height, width, 3), dtype=np.uint8)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    root = tmp_path / "images"
+    for split, numbers in (("train", range(120)), ("test", range(200, 203))):
+        (root / split).mkdir(parents=True)
+        for i in numbers:
+            Image.fromarray(pixels(i, height=9 + i % 2)).save(root / split / f"{i:03d}.png")
+    return root
+
+
+def status(*arguments):
+    """The exit status of `pixelpyramids data check ARGUMENTS`, in this process."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["pixelpyramids", "data", "check", *map(str, arguments)])
+        try:
+            return cli.run(cli.app)
+        except SystemExit as exit_:
+            return exit_.code or 0
+
+
+def checked(capsys, *arguments, expected=0):
+    capsys.readouterr()
+    assert status(*arguments, "--json", "--steps", 1, "--device", "cpu") == expected
+    return json.loads(capsys.readouterr().out)
+
+
+def sha256(arrays):
+    """Written out: the shape as text, then a byte a value, the image's channels one after the other."""
+    text = b""
+    for array in arrays:
+        c, h, w = array.shape
+        text += f"{c} {h} {w}\n".encode() + bytes(int(v) for v in array.reshape(-1))
+    return hashlib.sha256(text).hexdigest()
+
+
+def test_splits_are_counted_and_hashed_as_the_networks_see_them(folder, params, capsys):
+    result = checked(capsys, params, "--data", folder)
+    splits = result["splits"]
+    assert {name: split["count"] for name, split in splits.items()} == {"train": 119, "validation": 1, "test": 3}
+    assert splits["test"]["sizes"] == {"9x12": 2, "10x12": 1} and splits["test"]["formats"] == {"PNG": 3}
+    assert sum(splits["train"]["sizes"].values()) == 119 and splits["train"]["sampled"] == 100
+    expected = [pixels(i, height=9 + i % 2).transpose(2, 0, 1) // 8 for i in range(200, 203)]
+    assert splits["test"]["sha256"] == sha256(expected)
+    train = [int(file.stem) for file in ImageFolder(folder, "train").files[:100]]
+    expected = [pixels(i, height=9 + i % 2).transpose(2, 0, 1) // 8 for i in train]
+    assert splits["train"]["sha256"] == sha256(expected)
+    assert result["reading_images_per_second"] > 0 and result["reading_batches"] == 3
+    levels = result["training_images_per_second_of_levels"]
+    assert len(levels) == 3 and min(levels) > result["training_images_per_second"] > 0
+    assert checked(capsys, params, "--data", folder)["splits"] == splits
+
+
+def test_any_change_of_a_pixel_or_a_shape_changes_the_hash(folder, params, capsys):
+    before = checked(capsys, params, "--data", folder)["splits"]["test"]["sha256"]
+    changed = pixels(200)
+    changed[3, 4, 1] ^= 8  # a value of five bits more or less
+    Image.fromarray(changed).save(folder / "test" / "200.png")
+    one = checked(capsys, params, "--data", folder)["splits"]["test"]["sha256"]
+    Image.fromarray(pixels(200).reshape(12, 9, 3)).save(folder / "test" / "200.png")
+    other = checked(capsys, params, "--data", folder)["splits"]["test"]["sha256"]
+    assert len({before, one, other}) == 3
+
+
+def test_unreadable_images_are_named_with_status_one(folder, params, capsys):
+    file = folder / "test" / "201.png"
+    file.write_bytes(file.read_bytes()[:200])
+    (folder / "test" / "300.png").write_text("no image")
+    result = checked(capsys, params, "--data", folder, expected=1)
+    assert [("201" in reason, "300" in reason) for reason in result["splits"]["test"]["unreadable"]] == [
+        (False, True),
+        (True, False),
+    ]
+    expected = [pixels(i, height=9 + i % 2).transpose(2, 0, 1) // 8 for i in (200, 202)]
+    assert result["splits"]["test"]["sha256"] == sha256(expected)
+    assert status(params, "--data", folder, "--steps", 1, "--device", "cpu") == 1
+    told = capsys.readouterr()
+    assert "test: 3 images" in told.out and "201.png" in told.err and "reading" in told.out
+
+
+def test_a_contact_sheet_shows_the_first_of_each_split(folder, params, tmp_path, capsys):
+    sheet = tmp_path / "sheet.png"
+    result = checked(capsys, params, "--data", folder, "--out", sheet)
+    picture = np.asarray(Image.open(sheet))
+    height, width = 8, 8  # of the parameters; two pixels of margin
+    first = ImageFolder(folder, "train", n_bits=5).read(0)
+    top, left = (first.shape[1] - height) // 2, (first.shape[2] - width) // 2
+    middle = first[:, top : top + height, left : left + width].astype(int)
+    assert (picture[2 : 2 + height, 2 : 2 + width] == ((middle * 510 + 31) // 62).transpose(1, 2, 0)).all()
+    assert result["picture"] == str(sheet)
+    assert status(params, "--data", folder, "--out", sheet) == 2
+    assert "--overwrite" in capsys.readouterr().err
+    checked(capsys, params, "--data", folder, "--out", sheet, "--overwrite")
+
+
+@pytest.mark.parametrize("height", [1, 4, 7])
+@pytest.mark.parametrize("width", [2, 4, 9])
+def test_images_are_fitted_around_their_middle(height, width):
+    image = np.arange(1, 1 + 3 * height * width).reshape(3, height, width)
+    out = fitted(image, (4, 5))
+    assert out.shape == (3, 4, 5)
+    kept = [(min(side, most)) for side, most in ((height, 4), (width, 5))]
+    assert np.count_nonzero(out) == 3 * kept[0] * kept[1]
+    if height >= 4 and width >= 5:
+        y, x = (height - 4) // 2, (width - 5) // 2
+        assert (out == image[:, y : y + 4, x : x + 5]).all()
+    else:
+        assert set(out.reshape(-1)) - {0} <= set(image.reshape(-1))
+
+
+def test_splits_that_are_not_there_say_why(params, tmp_path, capsys):
+    (tmp_path / "few" / "test").mkdir(parents=True)
+    Image.fromarray(pixels(0)).save(tmp_path / "few" / "test" / "0.png")
+    result = checked(capsys, params, "--data", tmp_path / "few")
+    assert set(result["splits"]) == {"test"} and set(result["missing"]) == {"train", "validation"}
+    assert "reading_images_per_second" not in result
+    assert status(params, "--data", tmp_path / "none") == 2
+    assert "expected a folder of images" in capsys.readouterr().err
+    assert status(params) == 2
+    assert "no images were named" in capsys.readouterr().err
+
+
+def test_a_stream_is_checked_by_its_first_images(params, tmp_path, capsys, monkeypatch):
+    datasets = pytest.importorskip("datasets")
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    root = tmp_path / "shards"
+    root.mkdir()
+    for split, numbers in (("train", range(9)), ("test", range(20, 22))):
+        with tarfile.open(root / f"{split}-0.tar", "w") as archive:
+            for number in numbers:
+                file = io.BytesIO()
+                Image.fromarray(pixels(number)).save(file, "PNG")
+                member = tarfile.TarInfo(f"{number:03d}.png")
+                member.size = file.tell()
+                file.seek(0)
+                archive.addfile(member, file)
+    result = checked(capsys, params, "--data", f"stream:{root}")
+    counts = {name: (split["count"], split["sampled"]) for name, split in result["splits"].items()}
+    assert counts == {"train": (8, 8), "validation": (1, 1), "test": (2, 2)}
+    for split, numbers in (("train", range(1, 9)), ("validation", range(1)), ("test", range(20, 22))):
+        assert result["splits"][split]["sha256"] == sha256([pixels(i).transpose(2, 0, 1) // 8 for i in numbers])
+    assert not result["kept_in_memory"] and result["workers"] > 0

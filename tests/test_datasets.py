@@ -1,0 +1,512 @@
+"""Parquet, WebDataset and hub data sets: what is mapped, what is streamed, and what is said of damage."""
+
+import io
+import json
+import pickle
+import subprocess
+import sys
+import tarfile
+import warnings
+from collections import Counter
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch.utils.data import DataLoader
+
+from pixelpyramids import checkpoint, cli
+from pixelpyramids.data.containers.arrow import ArrowEntries
+from pixelpyramids.data.crops import Crops
+from pixelpyramids.data.hub import first_images, is_hub, is_stream, open_hub, open_shards
+from pixelpyramids.data.shards import count_examples, count_rows
+from pixelpyramids.data.stream import Stream
+from pixelpyramids.errors import DataError
+from pixelpyramids.parameters import Parameters
+from pixelpyramids.progress import Budget
+from pixelpyramids.training import Training
+
+datasets = pytest.importorskip("datasets")
+SIZE = (6, 5)
+TINY = {
+    "dataset_name": "tiny", "batch_size": 4, "L": 2, "C": 8, "n_bits": 8, "n_classes": [20, 20], "n_squeeze": [1],
+    "n_channels": 8, "n_res_layers": 1, "condition_channels": 8, "lstm_channels": 8,
+}  # fmt: skip
+PARAMETERS = Parameters.model_validate(TINY)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def offline(tmp_path_factory):
+    """No network, no cache but here, no bars."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path_factory.mktemp("cache"))
+        patch.setattr(datasets.config, "HF_HUB_OFFLINE", True)
+        patch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+        datasets.disable_progress_bars()
+        yield
+
+
+def pixels(number, height=8, width=7):
+    """Picture `number`, which its first value tells."""
+    values = np.random.default_rng(number).integers(256, size=(height, width, 3), dtype=np.uint8)
+    values[..., 0] = number
+    return values
+
+
+def content(number, **size):
+    file = io.BytesIO()
+    Image.fromarray(pixels(number, **size)).save(file, "PNG")
+    return file.getvalue()
+
+
+def write_parquet(path, contents):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    rows = {"label": [0] * len(contents), "image": [c and {"bytes": c, "path": None} for c in contents]}
+    features = datasets.Features({"label": datasets.Value("int64"), "image": datasets.Image()})
+    datasets.Dataset.from_dict(rows, features=features).to_parquet(str(path))
+
+
+def write_tar(path, contents, first=0, field="png"):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tarfile.open(path, "w") as archive:
+        for number, file in enumerate(contents, first):
+            for name, value in ((f"{number:05d}.{field}", file), (f"{number:05d}.json", b'{"label": 0}')):
+                member = tarfile.TarInfo(name)
+                member.size = len(value)
+                archive.addfile(member, io.BytesIO(value))
+
+
+WRITE = {"parquet": write_parquet, "tar": write_tar}
+
+
+def shards(root, kind, train=(5, 4, 6, 3, 7), test=(4, 2)):
+    """Train pictures 0, 1, … in shards of those counts, test pictures 100, 101, …"""
+    for split, counts, number in (("train", train, 0), ("test", test, 100)):
+        for index, count in enumerate(counts):
+            path = root / f"{split}-{index:05d}-of-{len(counts):05d}.{kind}"
+            WRITE[kind](path, [content(i) for i in range(number, number + count)])
+            number += count
+    return root
+
+
+@pytest.fixture(scope="module", params=["parquet", "tar"])
+def streamed(request, tmp_path_factory):
+    return f"stream:{shards(tmp_path_factory.mktemp('shards'), request.param)}"
+
+
+@pytest.fixture(scope="module")
+def parquet(tmp_path_factory):
+    return str(shards(tmp_path_factory.mktemp("parquet"), "parquet"))
+
+
+def equal_to_sources(images, numbers, n_bits=8):
+    assert len(images) == len(images.files) == len(images.sizes) == len(numbers)
+    for index, number in enumerate(numbers):
+        assert (images.read(index) == pixels(number).transpose(2, 0, 1) // 2 ** (8 - n_bits)).all()
+
+
+def numbers_of(images):
+    return [int(images.read(i)[0, 0, 0]) for i in range(len(images))]
+
+
+def status(*arguments):
+    """The exit status of `pixelpyramids ARGUMENTS`, in this process."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["pixelpyramids", *map(str, arguments)])
+        try:
+            return cli.run(cli.app)
+        except SystemExit as exit_:
+            return exit_.code or 0
+
+
+# Mapped
+
+
+@pytest.mark.parametrize("n_bits", [8, 5])
+@pytest.mark.parametrize("size", [None, (8, 7)])
+def test_parquet_is_read_to_the_integer(parquet, n_bits, size):
+    test = open_hub(parquet, "test", n_bits=n_bits, size=size)
+    equal_to_sources(test, range(100, 106), n_bits)
+    assert set(test.formats) == {"PNG"} and set(test.sizes) == {(8, 7)}
+    assert str(test.files[3]) == f"{parquet}/test/3"
+    assert is_hub(parquet) and not is_stream(parquet)
+
+
+def test_splits_of_mapped_data_are_disjoint_and_complete(parquet):
+    train, validation = (numbers_of(open_hub(parquet, split)) for split in ("train", "validation"))
+    assert len(validation) == 1 and sorted(train + validation) == list(range(25))
+    equal_to_sources(open_hub(parquet, "train", hold_out=False), range(25))
+    equal_to_sources(open_hub(parquet, "all"), [*range(100, 106), *range(25)])
+    with pytest.raises(DataError, match="expected a validation split, got test, train; hold out"):
+        open_hub(parquet, "validation", hold_out=False)
+    with pytest.raises(DataError, match="expected a split among"):
+        open_hub(parquet, "dev")
+
+
+def test_published_validation_is_the_test_split_unless_there_is_one(tmp_path):
+    for split in ("train", "valid"):
+        write_parquet(tmp_path / split / "0.parquet", [content(i) for i in range(4)])
+    assert len(open_hub(str(tmp_path), "test")) == 4
+    assert len(open_hub(str(tmp_path), "validation")) == 1
+    write_parquet(tmp_path / "test" / "0.parquet", [content(9)])
+    equal_to_sources(open_hub(str(tmp_path), "test"), [9])
+    equal_to_sources(open_hub(str(tmp_path), "validation"), range(4))
+    equal_to_sources(open_hub(str(tmp_path), "train"), range(4))
+
+
+def test_a_data_set_of_the_hub_is_its_builder(parquet, monkeypatch):
+    """What stands in for the hub: a builder such as the library makes for a name, with splits and files."""
+    named = []
+
+    def builder(name, config=None):
+        named.append((name, config))
+        return load(parquet)
+
+    load = datasets.load_dataset_builder
+    monkeypatch.setattr(datasets, "load_dataset_builder", builder)
+    equal_to_sources(open_hub("hub:owner/name:default", "test"), range(100, 106))
+    assert str(open_hub("hub:owner/name", "test").files[0]) == "hub:owner/name/test/0"
+    assert named == [("owner/name", "default"), ("owner/name", None)]
+    assert sorted(numbers_of(first_images(open_shards("stream:owner/name"), 100))) == list(range(1, 25))
+
+
+def test_images_of_any_size_are_cropped_and_of_another_refused(tmp_path):
+    sizes = [(8, 7), (20, 9), (6, 5)]
+    write_parquet(tmp_path / "0.parquet", [content(i, height=h, width=w) for i, (h, w) in enumerate(sizes)])
+    images = open_hub(str(tmp_path), "train", hold_out=False)
+    assert images.sizes == sizes
+    assert Crops(images, SIZE, 4)[3].shape == (4, 3, *SIZE)
+    with pytest.raises(DataError, match=r"expected 20x9 pixels .* got 8x7"):
+        open_hub(str(tmp_path), "train", size=(20, 9))
+
+
+def test_damaged_rows_are_named_and_skipped(tmp_path):
+    write_parquet(tmp_path / "0.parquet", [content(0), b"no image", None, content(3)[:90], content(4)])
+    with pytest.warns(UserWarning, match=r"skipped 2 unreadable image\(s\):\n.*/train/1: .*\n.*/train/2: .*empty"):
+        images = open_hub(str(tmp_path), "train", hold_out=False)
+    assert [Path(file).name for file in images.files] == ["0", "3", "4"]
+    with pytest.raises(DataError, match="train/3: expected an image that Pillow can read"):
+        images.read(1)
+
+
+def test_images_that_lie_beside_a_table_are_read(tmp_path):
+    (tmp_path / "a.png").write_bytes(content(7))
+    rows = [{"bytes": None, "path": str(tmp_path / "a.png")}, {"bytes": None, "path": str(tmp_path / "b.png")}]
+    features = datasets.Features({"image": datasets.Image()})
+    table = datasets.Dataset.from_dict({"image": rows}, features=features)
+    table = table.cast_column("image", datasets.Image(decode=False))
+    entries = ArrowEntries(table, "image", Path("table"))
+    assert entries.read(0) == content(7)
+    with pytest.raises(DataError, match=r"table/1: expected its image in .*b\.png"):
+        entries.read(1)
+
+
+def test_mapped_images_go_to_workers(parquet):
+    images = open_hub(parquet, "train")
+    again = pickle.loads(pickle.dumps(images))
+    expected = [images.read(i) for i in range(len(images))]
+    assert all((again.read(i) == image).all() for i, image in enumerate(expected))
+    crops = Crops(images, SIZE, 4)
+    loader = DataLoader(crops, batch_size=None, sampler=range(6), num_workers=2)
+    for step, batch in enumerate(loader):
+        assert (batch.numpy() == crops[step]).all()
+
+
+# What is named
+
+
+def test_names_that_are_no_data_are_refused(tmp_path, parquet):
+    for name in (f"stream:{tmp_path}", "hub:a/b/c", f"stream:{tmp_path}/*.tar", "stream:./none"):
+        with pytest.raises(DataError, match="expected hub:owner/name, stream:owner/name, or a folder or glob"):
+            open_hub(name, "train")
+    with pytest.raises(DataError, match=r"expected a data set that `datasets` can open, got .*owner/name"):
+        open_hub("hub:owner/name", "train")
+    write_tar(tmp_path / "a.tar", [content(0)])
+    write_parquet(tmp_path / "a.parquet", [content(0)])
+    with pytest.raises(DataError, match="shards of one kind, got both"):
+        open_hub(str(tmp_path), "train")
+    assert len(open_hub(f"{tmp_path}/*.parquet", "train", hold_out=False)) == 1
+
+
+def test_folders_of_images_stay_folders_of_images(tmp_path):
+    write_tar(tmp_path / "a.tar", [content(0)])
+    assert is_hub(str(tmp_path)) and is_stream(str(tmp_path)) and is_stream(f"{tmp_path}/*.tar")
+    (tmp_path / "train").mkdir()
+    assert not is_hub(str(tmp_path)) and not is_stream(str(tmp_path))
+    (tmp_path / "train").rmdir()
+    Image.fromarray(pixels(0)).save(tmp_path / "a.png")
+    assert not is_hub(str(tmp_path))
+
+
+@pytest.mark.parametrize("columns", [(), ("image", "mask")])
+@pytest.mark.parametrize("prefix", ["", "stream:"])
+def test_no_image_column_or_several_are_named(tmp_path, columns, prefix):
+    features = {"label": datasets.Value("int64")} | {name: datasets.Image() for name in columns}
+    rows = {"label": [1]} | {name: [{"bytes": content(0), "path": None}] for name in columns}
+    datasets.Dataset.from_dict(rows, features=datasets.Features(features)).to_parquet(str(tmp_path / "0.parquet"))
+    with pytest.raises(DataError, match=rf"expected one column of images .* got {len(columns)} among label \(Value\)"):
+        open_hub(f"{prefix}{tmp_path}", "all")
+
+
+# Streams
+
+
+def stream(root, batch_size=4, buffer=6, seed=0, hold_out=True, **options):
+    return Stream(open_shards(root, hold_out=hold_out), SIZE, batch_size, seed, True, buffer=buffer, **options)
+
+
+def test_evaluation_splits_of_a_stream_are_images(streamed):
+    test = open_hub(streamed, "test")
+    equal_to_sources(test, range(100, 106))
+    equal_to_sources(pickle.loads(pickle.dumps(test)), range(100, 106))
+    equal_to_sources(open_hub(streamed, "validation"), [0])  # 1 % of 25, at least one, the first
+    assert sorted(numbers_of(open_hub(streamed, "all"))) == [*range(25), *range(100, 106)]
+    with pytest.raises(DataError, match="training alone"):
+        open_hub(streamed, "train")
+    with pytest.raises(DataError, match="hold out"):
+        open_hub(streamed, "validation", hold_out=False)
+
+
+def test_what_is_held_out_is_never_trained_on(streamed):
+    held, whole = open_shards(streamed), open_shards(streamed, hold_out=False)
+    assert (held.total, whole.total) == (24, 25) and held.counts == [4, 4, 6, 3, 7]
+    seen = Counter(int(b) for step in range(60) for b in stream(streamed)[step][:, 0, 0, 0])
+    assert set(seen) == set(range(1, 25))
+    equal_to_sources(first_images(held, 3), [1, 2, 3])
+    equal_to_sources(first_images(whole, 3), [0, 1, 2])
+
+
+def test_counts_of_shards_are_those_that_are_read(streamed):
+    opened = open_shards(streamed, hold_out=False)
+    for shard, count in enumerate(opened.counts):
+        assert len(list(opened.read(shard))) == count
+
+
+def test_a_crop_is_a_window_of_its_image(streamed):
+    crops = stream(streamed)
+    for step in range(5):
+        batch, files = crops[step], crops.files_of(step)
+        assert batch.shape == (4, 3, *SIZE) and len(files) == 4
+        for crop in batch:
+            source = pixels(int(crop[0, 0, 0])).transpose(2, 0, 1)
+            windows = [source[:, y : y + 6, x : x + 5] for y in range(3) for x in range(3)]
+            assert any((crop == w).all() or (crop == w[..., ::-1]).all() for w in windows)
+
+
+def test_batches_depend_on_the_seed_and_the_step_alone(streamed):
+    expected = [stream(streamed)[0], *islice(map(stream(streamed).__getitem__, range(1, 30)), 29)]
+    one = stream(streamed)
+    for step in (0, 1, 2, 17, 5, 29):  # onwards, ahead, and back
+        assert (one[step] == expected[step]).all()
+    for workers in (1, 2, 3):
+        loader = DataLoader(stream(streamed), batch_size=None, sampler=range(3, 30), num_workers=workers)
+        for step, batch in enumerate(loader, 3):
+            assert (batch.numpy() == expected[step]).all()
+    assert not all((stream(streamed, seed=1)[step] == expected[step]).all() for step in range(3))
+    assert not all((stream(streamed, buffer=100)[step] == expected[step]).all() for step in range(3))
+
+
+@pytest.mark.parametrize("processes", [2, 4])
+def test_processes_share_each_batch(streamed, processes):
+    whole, parts = stream(streamed), [stream(streamed).shared(i, processes) for i in range(processes)]
+    for step in range(8):
+        batch = whole[step]
+        for index, part in enumerate(parts):
+            assert (part[step] == batch[index::processes]).all()
+            assert list(part.samples(step)) == list(whole.samples(step))[index::processes]
+        assert parts[0].files_of(step) == whole.files_of(step)
+    with pytest.raises(DataError, match="divides among 3 processes"):
+        whole.shared(0, 3)
+
+
+class Memory:
+    """Shards of numbered pictures in memory that count what is read of them."""
+
+    def __init__(self, counts, counted=True):
+        self.held, self.read_from = counts, Counter()
+        self.counts, self.total = (counts, sum(counts)) if counted else (None, None)
+        self.names = [f"shard{i}" for i in range(len(counts))]
+
+    def __len__(self):
+        return len(self.held)
+
+    def read(self, shard):
+        for number in range(self.held[shard]):
+            self.read_from[shard] += 1
+            yield Path(self.names[shard], str(number)), content(shard)
+
+
+@pytest.mark.parametrize("counts", [(5,) * 4, (5,) * 24, (5, 9, 1), (3,) * 13])
+@pytest.mark.parametrize("batch_size", [1, 3, 4, 8])
+def test_every_image_is_seen_equally_often(counts, batch_size):
+    crops = Stream(Memory(counts), (8, 7), batch_size, buffer=5)
+    rounds = 60
+    steps = rounds * sum(counts) // batch_size
+    seen = Counter(file for step in range(steps) for file in crops.files_of(step))
+    assert len(seen) == sum(counts)
+    if len(counts) % crops._lanes == 0 and len(set(counts)) == 1:
+        assert max(seen.values()) - min(seen.values()) <= len(counts)
+    assert min(seen.values()) > 0.6 * rounds and max(seen.values()) < 1.6 * rounds
+
+
+def test_starting_late_skips_the_epochs_that_are_counted():
+    early, late = (Stream(Memory((50,) * 12), (8, 7), 4, buffer=24) for _ in range(2))
+    expected = [early[step] for step in range(1003)]
+    assert (late[1002] == expected[1002]).all()
+    assert sum(late.shards.read_from.values()) <= 50 * 12
+    uncounted = Stream(Memory((50,) * 12, counted=False), (8, 7), 4, buffer=24)
+    assert (uncounted[1002] == expected[1002]).all()
+    assert uncounted.steps_per_epoch == 1000 and uncounted.count is None
+    assert [str(file) for file in uncounted.files_of(3)] == uncounted.shards.names
+
+
+def test_workers_and_processes_read_their_own_lanes():
+    crops = Stream(Memory((5,) * 96), (8, 7), 8, buffer=96)
+    assert crops._lanes == 96
+    part = crops.shared(1, 2)
+    for step in range(1, 25, 4):  # the second of four workers, in the second of two processes
+        part[step]
+    assert len(part._reading) == 96 / 8
+
+
+def test_damaged_images_are_named_once_and_replaced(tmp_path):
+    contents = [content(i) for i in range(8)]
+    contents[2], contents[5] = b"no image", contents[5][:90]
+    write_tar(tmp_path / "0.tar", contents)
+    root = str(tmp_path)
+    with pytest.warns(UserWarning) as told:
+        whole = stream(root, hold_out=False)
+        batches = [whole[step] for step in range(12)]
+    assert sorted(str(w.message).partition(":")[0].rpartition("/")[2] for w in told) == ["00002.png", "00005.png"]
+    assert {int(b) for batch in batches for b in batch[:, 0, 0, 0]} == {0, 1, 3, 4, 6, 7}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        parts = [stream(root, hold_out=False).shared(i, 2) for i in range(2)]
+        for step in (0, 1, 7, 11):
+            assert all((part[step] == batches[step][i::2]).all() for i, part in enumerate(parts))
+
+
+def test_images_that_do_not_fit_end_a_stream(tmp_path):
+    write_tar(tmp_path / "0.tar", [content(i, height=5) for i in range(4)])
+    with pytest.raises(DataError, match=r"0\.tar/0000\d\.png: expected an image of at least 6x5 pixels"):
+        stream(str(tmp_path))[0]
+    with pytest.raises(DataError, match=r"expected an image of 6x7 pixels .* got 5x7"):
+        stream(str(tmp_path), image_size=(6, 7))[0]
+
+
+def test_a_stream_without_images_ends(tmp_path):
+    write_tar(tmp_path / "0.tar", [content(0)])
+    with pytest.raises(DataError, match=r"expected images to train on in .*0\.tar"):
+        stream(str(tmp_path))
+    with pytest.raises(DataError, match="expected images to train on in shard0"):
+        Stream(Memory((0, 0), counted=False), SIZE, 1)[0]
+    noise = Memory((3,))
+    noise.read = lambda shard: ((Path(str(i)), b"noise") for i in range(3))
+    with pytest.warns(UserWarning), pytest.raises(DataError, match="100 damaged ones in a row"):
+        Stream(noise, SIZE, 1)[0]
+
+
+@pytest.mark.parametrize("kind", ["parquet", "tar"])
+@pytest.mark.parametrize("share", [0.0, 0.1, 0.5, 0.9])
+def test_shards_that_were_cut_off_are_named(tmp_path, kind, share):
+    root = shards(tmp_path, kind, train=(6, 6), test=(6,))
+    whole = root / f"train-00000-of-00002.{kind}"
+    damaged = root / f"train-00001-of-00002.{kind}"
+    size = damaged.stat().st_size if kind == "parquet" else 6 * 2048  # what follows in a tar is its end
+    assert (count_rows if kind == "parquet" else count_examples)(str(whole)) == 6
+    damaged.write_bytes(damaged.read_bytes()[: int(size * share)])
+    for prefix in ("", "stream:") if kind == "parquet" else ("stream:",):
+        with pytest.raises(DataError, match=rf"train-00001-of-00002\.{kind}: expected a shard that can be read"):
+            open_shards(f"{prefix}{root}") if prefix else open_hub(str(root), "train")
+
+
+@pytest.mark.parametrize("kind", ["parquet", "tar"])
+def test_shards_damaged_in_the_middle_are_named(tmp_path, kind):
+    root = shards(tmp_path, kind, train=(6, 6), test=(6,))
+    damaged = root / f"train-00001-of-00002.{kind}"
+    file = bytearray(damaged.read_bytes())
+    file[0 if kind == "parquet" else 2048 : 3000] = bytes(np.random.default_rng(0).integers(1, 256, 3000, np.uint8))
+    damaged.write_bytes(file)
+    with pytest.raises(DataError, match=rf"train-00001-of-00002\.{kind}|{root}: expected"):
+        crops = stream(f"stream:{root}")
+        for step in range(9):
+            crops[step]
+    if kind == "parquet":
+        with pytest.raises(DataError, match=f"{root}"):
+            open_hub(str(root), "train")
+
+
+def test_foreign_files_are_named(tmp_path):
+    (tmp_path / "0.tar").write_text("no tar")
+    with pytest.raises(DataError, match=r"0\.tar: expected a shard"):
+        open_shards(str(tmp_path))
+
+
+def test_spooled_images_leave_nothing_behind(streamed, tmp_path):
+    script = (
+        "import sys, tempfile\nfrom pixelpyramids.data.hub import open_hub\n"
+        "from torch.utils.data import DataLoader\n"
+        f"images = open_hub({streamed!r}, 'test')\nimages.in_memory = False\n"
+        "class Read:\n    def __getitem__(self, i): return images.read(i)\n"
+        "for epoch in range(2):\n"
+        "    print(sum(int(x.sum()) for x in DataLoader(Read(), batch_size=None, sampler=range(6), num_workers=2)))\n"
+    )
+    environment = {"TMPDIR": str(tmp_path), "HF_HUB_OFFLINE": "1", "HF_DATASETS_CACHE": str(tmp_path / "cache")}
+    run = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True)
+    total = sum(int(pixels(i).astype(int).sum()) for i in range(100, 106))
+    assert run.stdout.split() == [str(total)] * 2
+    assert not list(tmp_path.glob("pixelpyramids-*"))
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_training_on_a_stream_goes_on_where_it_was(streamed, tmp_path, monkeypatch, workers):
+    monkeypatch.setattr(torch.multiprocessing, "cpu_count", lambda: workers)
+
+    def training(name):
+        crops = Stream(open_shards(streamed), PARAMETERS.image_size, 4, flip=True)
+        return Training(PARAMETERS, tmp_path / name, crops, device="cpu", bfloat16=False)
+
+    def killed(report):
+        if report.step == 3:
+            raise Killed
+
+    training("whole").fit(Budget(steps=5))
+    with pytest.raises(Killed):
+        training("parts").fit(Budget(steps=5), report=killed, checkpoint_minutes=0.0)
+    parts = training("parts")
+    assert parts.step == 2
+    parts.fit(Budget(steps=5))
+    for index in range(PARAMETERS.L):
+        whole, again = (
+            checkpoint.read_tensors(checkpoint.training_file(tmp_path / name, index))[0] for name in ("whole", "parts")
+        )
+        assert all(torch.equal(whole[key], again[key]) for key in whole)
+
+
+class Killed(Exception):
+    pass
+
+
+def test_the_commands_train_and_evaluate_on_a_stream(streamed, tmp_path, capsys):
+    params, run = tmp_path / "tiny.json", tmp_path / "run"
+    params.write_text(json.dumps({"params": TINY}))
+    assert status("train", params, "--data", streamed, "--out", run, "--epochs", 1, "--device", "cpu") == 0
+    told = capsys.readouterr().err
+    assert (
+        "24 images to train on, 1 to validate on" in told and "6 steps an epoch" in told and "trained 6 steps" in told
+    )
+    assert status("evaluate", run, "--data", streamed, "--json") == 0
+    assert len(json.loads(capsys.readouterr().out)["per_image"]) == 6
+    assert status("train", params, "--data", f"{streamed}/none", "--out", run, "--steps", 1) == 2
+    assert "got neither such a name nor such shards there" in capsys.readouterr().err
+
+
+def test_a_stream_of_unknown_length_needs_a_budget(streamed, tmp_path, monkeypatch, capsys):
+    params = tmp_path / "tiny.json"
+    params.write_text(json.dumps({"params": TINY}))
+    monkeypatch.setattr("pixelpyramids.commands.opening.open_shards", lambda *_, **__: Memory((9,), counted=False))
+    common = ("train", params, "--data", streamed, "--out", tmp_path / "run", "--device", "cpu", "--no-validation")
+    assert status(*common) == 2 and "expected --steps or --minutes" in capsys.readouterr().err
+    assert status(*common, "--steps", 1) == 0
