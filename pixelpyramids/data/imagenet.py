@@ -4,9 +4,10 @@ The authors' release has no loader for it and their paper does not say how its i
 
     decode, RGB, centre crop to the shorter side, resize by Pillow's box filter
 
-Each pixel of the result is the mean of the source's pixels in its place, each weighted by the area of it that lies
-there: none counts twice, and no ringing or sharpening adds detail that costs bits. It is the filter of the downsampled
-ImageNet of Chrabaszcz et al. (2017), who squeeze the whole image into a square instead of cropping it.
+Each pixel of the result is the mean of those of the source whose centres lie in it, so that each of the source counts
+once, and no ringing or overlap makes neighbours alike or adds detail, which the bits/dim would measure. An image that is
+smaller than the result repeats its pixels. Chrabaszcz et al. (2017) recommend the filter for their downsampled ImageNet,
+but squeeze the whole image into a square instead of cropping it.
 """
 
 from functools import partial

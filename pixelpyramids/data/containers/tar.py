@@ -73,7 +73,7 @@ class TarEntries:
         numbers = np.frombuffer(places, dtype=np.int64).reshape(-1, 3)
         return make_index(names, archive=numbers[:, 0], offset=numbers[:, 1], size=numbers[:, 2])
 
-    def _members(self, places: array[int]) -> Iterator[bytes]:
+    def _members(self, places: "array[int]") -> Iterator[bytes]:
         for number, archive in enumerate(self._archives):
             try:
                 with open(archive, "rb") as file:
