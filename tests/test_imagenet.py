@@ -2,7 +2,6 @@
 
 import io
 import pickle
-import shutil
 import tarfile
 import warnings
 from collections.abc import Callable
@@ -11,6 +10,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -413,7 +414,7 @@ def test_an_archive_cut_anywhere_is_refused_by_name(tmp_path: Path, name: str) -
     path.unlink()
     with pytest.raises(DataError, match="expected a file that can be read, got No such file"):
         entries.read(0)
-    with pytest.raises(DataError, match="expected a tar archive at .*, got none"):
+    with pytest.raises(DataError, match=r"expected a tar archive at .*, got none"):
         TarEntries([path])
 
 
@@ -463,6 +464,27 @@ def test_a_damaged_image_is_named_when_it_is_read(tmp_path: Path) -> None:
     images = opened(tmp_path, "test")
     with pytest.raises(DataError, match=rf"ILSVRC2012_img_val\.tar/{damaged}: expected an image that Pillow can read"):
         images.read(2)
+
+
+@given(data=st.data())
+@settings(max_examples=60, deadline=None)
+def test_damage_anywhere_is_read_or_a_data_error(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
+    folder = tmp_path_factory.getbasetemp()
+    path = folder / data.draw(st.sampled_from(["damaged.tar", "damaged.npz"]))
+    if path.suffix == ".tar":
+        tar(path, {"a.png": b"1" * 600, "b.tar": tar(folder / "inner.tar", {"c.png": b"2"}).read_bytes()})
+    else:
+        np.savez(path, data=small(0)[None])
+    content = bytearray(path.read_bytes())
+    for _ in range(data.draw(st.integers(1, 4))):
+        content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
+    path.write_bytes(content)
+    try:
+        entries: Any = TarEntries([path]) if path.suffix == ".tar" else NpzEntries(path)
+        for index in range(len(entries.names)):
+            entries.read(index)
+    except DataError as error:
+        assert str(path) in str(error)
 
 
 # Arrays

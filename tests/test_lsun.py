@@ -76,12 +76,12 @@ def whole(root: Path, format: str = "JPEG", category: str = "church_outdoor", tr
 def exported(source: Path, target: Path, flat: bool, suffix: str) -> Path:
     """What LSUN's data.py writes: each value unchanged, under folders of the key's first six digits unless flat."""
     for part in ("train", "val"):
-        with lmdb.open(str(source / f"church_outdoor_{part}_lmdb"), readonly=True, lock=False) as opened:
-            with opened.begin() as transaction:
-                for name, value in transaction.cursor():
-                    folder = target / part if flat else (target / part).joinpath(*name.decode()[:6])
-                    folder.mkdir(parents=True, exist_ok=True)
-                    (folder / f"{name.decode()}.{suffix}").write_bytes(value)
+        path = str(source / f"church_outdoor_{part}_lmdb")
+        with lmdb.open(path, readonly=True, lock=False) as opened, opened.begin() as transaction:
+            for name, value in transaction.cursor():
+                folder = target / part if flat else (target / part).joinpath(*name.decode()[:6])
+                folder.mkdir(parents=True, exist_ok=True)
+                (folder / f"{name.decode()}.{suffix}").write_bytes(value)
     return target
 
 
@@ -113,11 +113,11 @@ def bilinear_half(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def prepared(stored: bytes, n_bits: int) -> NDArray[np.uint8]:
-    """What the authors' loader gives, in NumPy, up to Pillow's JPEG decoder; torchvision's CenterCrop by its formula."""
+    """What the authors' loader gives, but for the decoder in NumPy; torchvision's CenterCrop by its formula."""
     pixels = np.asarray(Image.open(io.BytesIO(stored)).convert("RGB"))
     height, width, _ = pixels.shape
     if (height, width) != (128, 128):
-        top, left = int(round((height - 256) / 2.0)), int(round((width - 256) / 2.0))
+        top, left = round((height - 256) / 2.0), round((width - 256) / 2.0)
         pixels = bilinear_half(pixels[top : top + 256, left : left + 256])
     return pixels.transpose(2, 0, 1) // 2 ** (8 - n_bits)
 
@@ -156,7 +156,7 @@ def test_center_crop_has_torchvisions_offsets(height: int, width: int, side: int
     rows, columns = np.mgrid[:height, :width]
     cropped = np.asarray(center_crop(Image.fromarray(np.stack([rows, columns, rows], -1).astype(np.uint8)), side))
     assert cropped.shape == (side, side, 3)
-    assert cropped[0, 0].tolist()[:2] == [int(round((height - side) / 2.0)), int(round((width - side) / 2.0))]
+    assert cropped[0, 0].tolist()[:2] == [round((height - side) / 2.0), round((width - side) / 2.0)]
 
 
 def test_an_image_neither_of_the_size_nor_large_enough_is_named(tmp_path: Path) -> None:
@@ -205,7 +205,7 @@ def test_the_test_split_needs_no_training_images(tmp_path: Path) -> None:
 def test_one_training_image_leaves_none_to_hold_out(tmp_path: Path) -> None:
     whole(tmp_path, train=1)
     assert len(opened(tmp_path, "train")) == 1
-    with pytest.raises(DataError, match="expected at least 2 images for training.*got 1"):
+    with pytest.raises(DataError, match=r"expected at least 2 images for training.*got 1"):
         opened(tmp_path, "validation")
 
 
@@ -223,7 +223,7 @@ def test_missing_data_says_what_was_expected_where(tmp_path: Path) -> None:
         open_lsun(root, "bedroom", "val", 128, n_bits=5)
     with pytest.raises(DataError, match="expected a category among bedroom, church_outdoor, tower, got 'church'"):
         open_lsun(root, "church", "train", 128, n_bits=5)
-    with pytest.raises(DataError, match="a size of 1 to 256 pixels, .* got 512"):
+    with pytest.raises(DataError, match=r"a size of 1 to 256 pixels, .* got 512"):
         open_lsun(root, "tower", "train", 512, n_bits=5)
 
 
@@ -340,7 +340,7 @@ def test_what_is_no_environment_of_images_is_named(tmp_path: Path, make: Callabl
 
 def test_a_damaged_image_is_named_when_it_is_read(tmp_path: Path) -> None:
     values = {key(n): content(n, "JPEG") for n in range(4)}
-    first, second, third, fourth = sorted(values)
+    _, second, third, fourth = sorted(values)
     values[second] = values[second][: len(values[second]) // 2]
     values[third] = b"no image"
     values[fourth] = b""

@@ -4,10 +4,10 @@ The authors' release has no loader for it and their paper does not say how its i
 
     decode, RGB, centre crop to the shorter side, resize by Pillow's box filter
 
-Each pixel of the result is the mean of those of the source whose centres lie in it, so that each of the source counts
-once, and no ringing or overlap makes neighbours alike or adds detail, which the bits/dim would measure. An image that is
-smaller than the result repeats its pixels. Chrabaszcz et al. (2017) recommend the filter for their downsampled ImageNet,
-but squeeze the whole image into a square instead of cropping it.
+Each pixel of the result is the mean of those of the source whose centres lie in it: each of the source counts once, and
+no overlap makes neighbours alike, no ringing adds detail, which the bits/dim would measure. An image that is smaller
+than the result repeats its pixels. The downsampled ImageNet of Chrabaszcz et al. (2017) has the same filter, but there
+the whole image is squeezed into a square instead of cropped.
 """
 
 from functools import partial
