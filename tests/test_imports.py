@@ -32,7 +32,9 @@ INSIDE = {
     "data": (
         {"reading", "photographs"},
         {"splits", "images"},
+        {"index"},
         {"folder", "varied", "containers"},
+        {"divided"},
         {"crops", "celeba_hq", "lsun", "imagenet", "shards"},
         {"hub", "stream"},
     ),

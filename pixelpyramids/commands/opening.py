@@ -5,25 +5,42 @@ from pathlib import Path
 from accelerate import PartialState
 
 from pixelpyramids.checkpoint import load
+from pixelpyramids.data.celeba_hq import open_celeba_hq
 from pixelpyramids.data.crops import Crops
 from pixelpyramids.data.folder import ImageFolder
 from pixelpyramids.data.hub import is_hub, is_stream, open_hub, open_shards
+from pixelpyramids.data.imagenet import open_imagenet
 from pixelpyramids.data.images import Images
+from pixelpyramids.data.lsun import open_lsun
 from pixelpyramids.data.stream import Stream
 from pixelpyramids.device import choose_device
 from pixelpyramids.errors import DataError
 from pixelpyramids.model import PixelPyramid
 from pixelpyramids.parameters import DATA_SETS, Parameters
 
+LSUN_CATEGORIES = {"lsun_bedroom": "bedroom", "lsun_church": "church_outdoor", "lsun_tower": "tower"}
+
 
 def open_images(config: Parameters, root: str | Path | None, split: str, hold_out: bool = True) -> Images:
-    """One split of the images at `root`, or at the parameters' data_root: a folder, or what `data.hub` names.
+    """One split of the images at `root`, or at the parameters' data_root.
 
-    For the six data sets every image must have the size that L says. Raises DataError where it has not, or no images
+    That is one of the six data sets in a form that its reader knows, a folder, or what `data.hub` names. Of the six
+    data sets every image has the size that L says, once it is prepared. Raises DataError where it has not, or no images
     were named.
     """
-    root, channels, n_bits, size = named(config, root), config.image_channels, config.n_bits, _size(config)
-    if is_hub(root):
+    root, name, n_bits = named(config, root), config.dataset_name, config.n_bits
+    known = name in DATA_SETS and not _in_shards(config, root)
+    if known and config.image_channels != 3:
+        raise DataError(f"{name} is in colour: expected image_channels 3, got {config.image_channels}")
+    side = config.image_size[0]
+    if known and name.startswith("celeba"):
+        return open_celeba_hq(root, split, side, n_bits=n_bits, hold_out=hold_out)
+    if known and name.startswith("lsun"):
+        return open_lsun(root, LSUN_CATEGORIES[name], split, side, n_bits=n_bits, hold_out=hold_out)
+    if known:
+        return open_imagenet(root, split, side, n_bits=n_bits, hold_out=hold_out)
+    channels, size = config.image_channels, _size(config)
+    if _in_shards(config, root):
         return open_hub(root, split, channels=channels, n_bits=n_bits, size=size, hold_out=hold_out)
     return ImageFolder(root, split, channels=channels, n_bits=n_bits, size=size, hold_out=hold_out)
 
@@ -33,7 +50,7 @@ def open_training(
 ) -> Crops | Stream:
     """Training batches of the parameters' size from the train split of what `open_images` opens, or from a stream."""
     root = named(config, root)
-    if is_stream(root):
+    if _in_shards(config, root) and is_stream(root):
         return Stream(
             open_shards(root, hold_out=hold_out),
             config.image_size,
@@ -54,6 +71,13 @@ def named(config: Parameters, root: str | Path | None) -> str:
             "no images were named: say --data DIR (main.py: --data_root DIR), or give the parameters a data_root"
         )
     return config.data_root if root is None else str(root)
+
+
+def _in_shards(config: Parameters, root: str) -> bool:
+    """Whether `data.hub` opens what lies at `root`; the tars of the six data sets are no WebDataset shards."""
+    if root.startswith(("hub:", "stream:")):
+        return True
+    return is_hub(root) and not (config.dataset_name in DATA_SETS and is_stream(root))
 
 
 def _size(config: Parameters) -> tuple[int, int] | None:

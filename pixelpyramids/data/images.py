@@ -9,10 +9,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from pixelpyramids.data.reading import Pixels, Prepare, decode, pixel_type, quantise
 from pixelpyramids.errors import DataError
+
+Indices = Sequence[int] | NDArray[np.int64]
 
 KEPT_BYTES = 512 * 2**20
 """A split that takes at most so much decoded stays in memory as it is read."""
@@ -92,22 +96,24 @@ class Shards(Protocol):
 class PreparedImages:
     """The chosen entries of a container as `Images` of one size (H, W), which `prepare` crops and resizes to.
 
-    `chosen` are indices into the entries, all by default. The first image is read at once, so that a wrong size is
-    refused when the split is opened. Raises DataError where there is no entry.
+    `chosen` are indices into the entries, all by default; `accept_cmyk` is that of `decode`. The first image is read at
+    once, so that a wrong size is refused when the split is opened. Raises DataError where there is no entry.
     """
 
     def __init__(
         self,
         entries: Entries,
         size: tuple[int, int],
-        chosen: Sequence[int] | None = None,
+        chosen: Indices | None = None,
         *,
         channels: int = 3,
         n_bits: int = 8,
         prepare: Prepare | None = None,
+        accept_cmyk: bool = False,
     ) -> None:
         self.entries, self.size, self.channels, self.n_bits, self.prepare = entries, size, channels, n_bits, prepare
-        self.chosen: Sequence[int] = range(len(entries.names)) if chosen is None else chosen
+        self.accept_cmyk = accept_cmyk
+        self.chosen: Indices = range(len(entries.names)) if chosen is None else chosen
         if not len(self.chosen):
             raise DataError("expected at least one image in the split, got none")
         self.files: Sequence[Path] = chosen_names(entries.names, self.chosen)
@@ -137,7 +143,9 @@ class PreparedImages:
     def _decoded(self, index: int) -> Pixels:
         name, stored = self.files[index], self.entries.read(self.chosen[index])
         if isinstance(stored, bytes):
-            image, self.formats[index] = decode(stored, name, self.channels, self.n_bits, self.prepare)
+            image, self.formats[index] = decode(
+                stored, name, self.channels, self.n_bits, self.prepare, self.accept_cmyk
+            )
         else:
             image = quantise(stored, name, self.channels, self.n_bits, self.prepare)
         if image.shape[1:] != self.size:
@@ -166,12 +174,12 @@ class Names(Sequence[Path]):
         return [self._name(i) for i in picked] if isinstance(picked, range) else self._name(picked)
 
 
-def chosen_names(names: Sequence[Path], chosen: Sequence[int]) -> Names:
+def chosen_names(names: Sequence[Path], chosen: Indices) -> Names:
     """The names of the chosen entries."""
     return Names(len(chosen), partial(_chosen_name, names, chosen))
 
 
-def _chosen_name(names: Sequence[Path], chosen: Sequence[int], index: int) -> Path:
+def _chosen_name(names: Sequence[Path], chosen: Indices, index: int) -> Path:
     return names[chosen[index]]
 
 

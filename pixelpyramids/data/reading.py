@@ -96,13 +96,20 @@ def read_image(path: str | PathLike[str], channels: int = 3, n_bits: int = 8) ->
 
 
 def decode(
-    content: bytes, name: str | PathLike[str], channels: int = 3, n_bits: int = 8, prepare: Prepare | None = None
+    content: bytes,
+    name: str | PathLike[str],
+    channels: int = 3,
+    n_bits: int = 8,
+    prepare: Prepare | None = None,
+    accept_cmyk: bool = False,
 ) -> tuple[Pixels, str]:
     """Pixels as of `read_image`, and the format, of an image file's content, called `name` in errors.
 
-    `prepare`, such as a crop and a resize, is done on the decoded image, of 8 bits, before quantising.
+    `prepare`, such as a crop and a resize, is done on the decoded image, of 8 bits, before quantising. `accept_cmyk`
+    is for data sets in which every image counts: CMYK becomes RGB as Pillow does it, without a profile, red being
+    (255 - C)(255 - K) / 255 rounded, green and blue likewise.
     """
-    return _read(io.BytesIO(content), name, channels, n_bits, prepare)
+    return _read(io.BytesIO(content), name, channels, n_bits, prepare, accept_cmyk)
 
 
 def quantise(
@@ -115,7 +122,7 @@ def quantise(
             f"{name}: expected uint8 pixels (height, width, {channels}) and at most 8 bits, got {pixels.dtype} of "
             f"shape {pixels.shape} and n_bits {n_bits}"
         )
-    return _quantised(pixels, 8, channels, n_bits, prepare)
+    return _quantised(pixels, name, 8, channels, n_bits, prepare)
 
 
 def _header(source: str | PathLike[str] | BinaryIO, name: str | PathLike[str], channels: int, n_bits: int) -> Header:
@@ -136,24 +143,36 @@ def _read(
     channels: int,
     n_bits: int,
     prepare: Prepare | None,
+    accept_cmyk: bool = False,
 ) -> tuple[Pixels, str]:
     _check_request(channels, n_bits)
     try:
-        with _open(source) as image:
+        with _open(source) as file:
+            image: Image.Image = file.convert("RGB") if accept_cmyk and file.mode == "CMYK" else file
             _check_image(image, name, channels, n_bits)
             pixels, stored_bits = _pixels(image, name, channels)
-            return _quantised(pixels, stored_bits, channels, n_bits, prepare), image.format or "unknown"
+            return _quantised(pixels, name, stored_bits, channels, n_bits, prepare), file.format or "unknown"
     except _BOMB as error:
         raise _too_large(name, error) from error
     except _DAMAGE as error:
         raise _unreadable(name, error) from error
 
 
-def _quantised(pixels: Pixels, stored_bits: int, channels: int, n_bits: int, prepare: Prepare | None) -> Pixels:
+def _quantised(
+    pixels: Pixels,
+    name: str | PathLike[str],
+    stored_bits: int,
+    channels: int,
+    n_bits: int,
+    prepare: Prepare | None,
+) -> Pixels:
     if prepare is not None:
         eight = (pixels >> (stored_bits - 8)).astype(np.uint8)
         grey = channels == 1 and eight.ndim == 3
-        pixels, stored_bits = np.asarray(prepare(Image.fromarray(eight[..., 0] if grey else eight))), 8
+        try:
+            pixels, stored_bits = np.asarray(prepare(Image.fromarray(eight[..., 0] if grey else eight))), 8
+        except DataError as error:
+            raise DataError(f"{name}: {error}") from error
     pixels = pixels.reshape(*pixels.shape[:2], channels).transpose(2, 0, 1) >> (stored_bits - n_bits)
     return np.ascontiguousarray(pixels, dtype=pixel_type(n_bits))
 

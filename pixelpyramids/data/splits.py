@@ -7,7 +7,7 @@ weights never looks at test images. Without such sub-folders, files rank by SHA-
 
 import hashlib
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from os import PathLike
 from pathlib import Path
 
@@ -172,11 +172,16 @@ def _way_out(split: str, hold_out: bool) -> str:
 
 def list_images(root: Path) -> list[Path]:
     """As `find_images`, of a folder that may hold none."""
+    return [Path(root, name) for name in sorted(image_names(root))]
+
+
+def image_names(root: Path) -> Iterator[str]:
+    """The POSIX paths below `root` of what `find_images` finds, in no order."""
 
     def refuse(error: OSError) -> None:
         raise DataError(f"expected a folder that can be listed at {error.filename}, got: {error.strerror}") from error
 
-    extensions, seen, found = readable_formats(), set(), []
+    extensions, seen = readable_formats(), set()
     for folder, folders, names in os.walk(root, followlinks=True, onerror=refuse):
         identity = os.stat(folder)
         if (identity.st_dev, identity.st_ino) in seen:
@@ -185,9 +190,7 @@ def list_images(root: Path) -> list[Path]:
         seen.add((identity.st_dev, identity.st_ino))
         # In order, so that of two links to one folder always the same one is followed.
         folders[:] = sorted(name for name in folders if not name.startswith("."))
-        found += [
-            Path(folder, name)
-            for name in names
-            if not name.startswith(".") and os.path.splitext(name)[1].lower() in extensions
-        ]
-    return sorted(found, key=lambda file: file.relative_to(root).as_posix())
+        below = Path(folder).relative_to(root).as_posix()
+        for name in names:
+            if not name.startswith(".") and os.path.splitext(name)[1].lower() in extensions:
+                yield name if below == "." else f"{below}/{name}"

@@ -1,8 +1,11 @@
 """Image files in folders."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from pixelpyramids.data.index import make_index, pack
+from pixelpyramids.data.splits import image_names
 from pixelpyramids.errors import DataError
 
 
@@ -20,3 +23,8 @@ class FileEntries:
             return self.names[index].read_bytes()
         except OSError as error:
             raise DataError(f"{self.names[index]}: expected a file that can be read, got {error.strerror}") from error
+
+
+def files_below(folder: Path) -> FileEntries:
+    """The image files below a folder that may hold millions, as `find_images` finds them; maybe none."""
+    return FileEntries(make_index(pack(map(os.fsencode, image_names(folder)))).names(folder))
