@@ -12,7 +12,7 @@ from pathlib import Path
 from pixelpyramids.cli import run
 from pixelpyramids.errors import CheckpointError
 from pixelpyramids.extras import imported
-from pixelpyramids.parameters import Parameters, load_parameters
+from pixelpyramids.parameters import Parameters, load_parameters, parse_parameters
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -28,6 +28,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("--epochs", type=int, help="default: the parameters'")
     parser.add_argument("--steps", type=int, help="train this many steps instead")
+    parser.add_argument("--batch_size", type=int, help="another than the parameters', for a try on a small machine")
     parser.add_argument("--micro_batch", type=int, help="images at once; a batch's gradient is their sum")
     parser.add_argument("--device", choices=("cpu", "cuda"), help="default: a GPU where there is one")
     return parser.parse_args(arguments)
@@ -36,6 +37,8 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
 def main(arguments: argparse.Namespace) -> None:
     """Train, evaluate or sample, as the flags say."""
     config = load_parameters(arguments.params_file)
+    if arguments.batch_size is not None:
+        config = parse_parameters(config.model_dump() | {"batch_size": arguments.batch_size}, "--batch_size")
     name = f"{config.dataset_name}_{config.batch_size}_{config.n_bits}"
     if arguments.gen_samples or arguments.evaluate:
         path = trained(name, config)
