@@ -227,7 +227,9 @@ def test_tensors_and_metadata_come_back(tmp_path):
 
 
 def test_a_missing_file_of_tensors_is_named(tmp_path):
-    with pytest.raises(CheckpointError, match=r"none\.safetensors: expected a file that can be read, got: No such file"):
+    with pytest.raises(
+        CheckpointError, match=r"none\.safetensors: expected a file that can be read, got: No such file"
+    ):
         runs.read_tensors(tmp_path / "none.safetensors")
     with pytest.raises(CheckpointError):
         runs.read_tensors(tmp_path)
