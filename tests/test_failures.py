@@ -284,11 +284,17 @@ def test_weights_that_are_no_plain_floats_are_refused(change, averaged, tmp_path
         read_checkpoint(path, parameters, averaged)
 
 
-def test_a_training_that_diverges_says_so(images, tmp_path, capsys):
-    params = write_parameters(tmp_path / "p.json", learning_rate=1e30, warmup_steps=0)
-    assert train(params, images, tmp_path / "run", "--steps", 6) == 1
-    said = capsys.readouterr().err
-    assert "stopped: loss" in said and "Traceback" not in said
+@pytest.mark.parametrize(
+    "interval, said", [(1, "loss on validation images not finite at step"), (9, "loss not finite at")]
+)
+def test_a_training_that_diverges_says_so(interval, said, images, tmp_path, capsys):
+    params = write_parameters(tmp_path / "p.json", learning_rate=1e30, warmup_steps=0, eval_interval=interval)
+    run, steps = tmp_path / "run", 1 if interval == 1 else 6
+    assert train(params, images, run, "--steps", steps) == 1
+    captured = capsys.readouterr().err
+    assert f"level 0 stopped: {said}" in captured and "Traceback" not in captured and "trained " not in captured
+    logged = [entry for index in range(KEYS["L"]) for entry in checkpoint.read_log(run, index)]
+    assert logged and all(math.isfinite(value) for entry in logged for value in entry.values())
 
 
 @pytest.mark.parametrize("kind", ["weights.", "average.", "optimiser.exp_avg."])
