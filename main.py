@@ -76,7 +76,7 @@ def trained(name: str, config: Parameters) -> Path:
     """
     run_directory, file = Path("ckpts") / name, Path("ckpts") / f"{name}.pt"
     if run_directory.is_dir():
-        imported("pixelpyramids.checkpoint").claim(run_directory, config)
+        imported("pixelpyramids.checkpoint").require_parameters(run_directory, config)
         return run_directory
     if file.is_file():
         return file

@@ -24,7 +24,7 @@ from pixelpyramids.parameters import Parameters, parse_parameters
 
 AVERAGE_DECAY = 0.9995
 _BUFFERS = ("running_mean", "running_var", "num_batches_tracked")
-_TYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.int64)
+_TYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 _BLOCK = {"0": "conv1", "1": "norm1", "3": "conv2", "4": "norm2"}
 _WEIGHT_NORM = {
     "bias": "bias",
@@ -125,14 +125,15 @@ def _stages(content: Any, n_stages: int, path: str | Path, averaged: bool) -> li
             f"{path}: expected the state dicts of stages 0 to {n_stages - 1} (L = {n_stages}), got {len(found)} stages"
         )
     entries = [entry for index in found for entry in content[index].items()]
-    if not all(isinstance(key, str) and isinstance(value, Tensor) and _is_plain(value) for key, value in entries):
+    if not all(isinstance(key, str) and isinstance(value, Tensor) and _is_plain(key, value) for key, value in entries):
         raise CheckpointError(f"{path}: expected state dicts of names and dense real tensors")
     stages = [{key.removeprefix("module."): value for key, value in content[index].items()} for index in found]
     return _averaged(stages, content.get("optim"), path) if averaged else stages
 
 
-def _is_plain(value: Tensor) -> bool:
-    return value.layout == torch.strided and value.device.type == "cpu" and value.dtype in _TYPES
+def _is_plain(key: str, value: Tensor) -> bool:
+    types = (torch.int64,) if key.endswith("num_batches_tracked") else _TYPES
+    return value.layout == torch.strided and value.device.type == "cpu" and value.dtype in types
 
 
 def _averaged(stages: list[dict[str, Tensor]], optimiser: Any, path: str | Path) -> list[dict[str, Tensor]]:
@@ -149,7 +150,10 @@ def _averaged(stages: list[dict[str, Tensor]], optimiser: Any, path: str | Path)
             for key, value in stage.items():
                 if key.rsplit(".", 1)[-1] in _BUFFERS:
                     continue
-                average = state[count]["ema"] / (1 - AVERAGE_DECAY**step)
+                average = state[count]["ema"]
+                if not _is_plain(key, average):
+                    raise CheckpointError(f"{path}: the average of {key} is no dense real tensor")
+                average = average / (1 - AVERAGE_DECAY**step)
                 if average.shape != value.shape:
                     raise CheckpointError(
                         f"{path}: the average of {key} has shape {tuple(average.shape)}, expected {tuple(value.shape)}"

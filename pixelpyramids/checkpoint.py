@@ -86,7 +86,7 @@ def save(model: PixelPyramid, run: Path) -> None:
     process trains the run.
     """
     run.mkdir(parents=True, exist_ok=True)
-    locks = [lock_level(run, index) for index in range(model.config.L)] if (run / "training").is_dir() else []
+    locks = _lock_all(run, model.config.L) if (run / "training").is_dir() else []
     new = Path(tempfile.mkdtemp(dir=run, prefix=".new.", suffix=".part"))
     try:
         for index, stage in enumerate(model.stages):
@@ -105,12 +105,18 @@ def save(model: PixelPyramid, run: Path) -> None:
             lock.release()
 
 
+def _lock_all(run: Path, n_stages: int) -> list[BaseFileLock]:
+    """Lock each of so many stages, and those beyond them that the run there has."""
+    there = {int(path.stem[-2:]) for path in (run / "training").glob("level_[0-9][0-9].lock")}
+    return [lock_level(run, index) for index in sorted(there | set(range(n_stages)))]
+
+
 def is_replaceable(run: Path) -> bool:
     """Whether `run` is a run directory, or what a cut-short `save` left of one, or free."""
     if is_free(run) or (run / PARAMETERS).is_file():
         return True
     return run.is_dir() and all(
-        path.match("level_*.safetensors") or path.name in ("training", "log") or path.suffix == ".part"
+        path.match("level_*.safetensors") or path.name in ("training", "log", "samples") or path.suffix == ".part"
         for path in run.iterdir()
     )
 
@@ -173,6 +179,11 @@ def claim(run: Path, config: Parameters) -> None:
             raise CheckpointError(f"{run}: expected an empty or new folder, or a run directory to go on with")
         write_parameters(run, config)
         return
+    require_parameters(run, config)
+
+
+def require_parameters(run: Path, config: Parameters) -> None:
+    """Raise CheckpointError where the run in `run` has other parameters, or none is there."""
     there = read_parameters(run)
     differing = sorted(
         key

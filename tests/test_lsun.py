@@ -441,3 +441,16 @@ def test_a_cache_that_cannot_be_written_costs_time_only(
         warnings.filterwarnings("ignore", message=".*expected (126227|300) images")
         images = opened(tmp_path, "train")
     assert same(pickle.loads(pickle.dumps(images)), images)
+
+
+def test_a_damaged_first_image_does_not_close_the_split(tmp_path):
+    folder = tmp_path / "val"
+    folder.mkdir()
+    for name in ("a", "b"):
+        Image.new("RGB", (128, 128), "blue").save(folder / f"{name}.png")
+    (folder / "a.png").write_bytes((folder / "a.png").read_bytes()[:80])
+    with pytest.warns(UserWarning, match="expected 300 images"):
+        images = open_lsun(tmp_path, "tower", "test", 128, n_bits=8)
+    with pytest.raises(DataError, match=r"a\.png"):
+        images.read(0)
+    assert images.read(1)[2].min() == 255

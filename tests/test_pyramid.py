@@ -186,3 +186,29 @@ def test_between_is_the_sum_of_the_coarse_lines_beside_each_fine_line(axis):
         beside = [padded.take(max(line - 1, 0), axis), padded.take(line, axis)]
         assert np.array_equal(between(padded, axis).take(line, axis), beside[0] + beside[1])
         assert torch.equal(between(torch.from_numpy(padded), axis), torch.from_numpy(between(padded, axis)))
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int32"])
+@pytest.mark.parametrize("kind", [np.asarray, torch.as_tensor], ids=["numpy", "torch"])
+@pytest.mark.parametrize("axis", AXES)
+def test_the_smallest_type_gives_what_the_widest_does(axis, kind, dtype):
+    image = np.random.default_rng(0).integers(0, 256, (3, 6, 6))
+    image[:, :2] = [[0, 255, 0, 255, 255, 0], [255, 0, 0, 255, 0, 255]]
+    fine, coarse = split(image, axis)
+    narrow = kind(fine.astype(dtype)), kind(coarse.astype(dtype))
+    for shift in (0, 128, 255):
+        residual = to_residual(*narrow, 256, shift)
+        assert np.array_equal(residual, (fine - coarse + shift) % 256)
+        back = from_residual(kind(np.asarray(residual).astype(dtype)), narrow[1], 256, shift)
+        assert np.array_equal(back, fine)
+    assert np.array_equal(between(narrow[1], axis), between(coarse, axis)) and between(coarse, axis).max() > 255
+
+
+@pytest.mark.parametrize("others", [("uint8", "int64"), ("int32", "uint8"), ("int64", "int32")])
+def test_halves_of_two_types_are_refused(others):
+    image = np.arange(12).reshape(4, 3)
+    fine, coarse = split(image)
+    for kind in (np.asarray, torch.as_tensor):
+        halves = (kind(half.astype(dtype)) for half, dtype in zip((fine, coarse), others, strict=True))
+        with pytest.raises(ValueError, match=rf"halves of one type, got fine .*{others[0]} and coarse .*{others[1]}"):
+            merge(*halves)

@@ -1,4 +1,7 @@
-"""Every stored vector of the authors' release: pyramid, logits, nats and bits/dim, with both kinds of statistics."""
+"""Every stored vector of the authors' release: pyramid, logits, nats and bits/dim, with both kinds of statistics.
+
+The plain implementation that benchmarks compare with is held to them too.
+"""
 
 import json
 from pathlib import Path
@@ -7,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from benchmarks.plain import PlainPyramid
 from pixelpyramids.authors import convert
 from pixelpyramids.likelihood import clamped_log_prob
 from pixelpyramids.model import decompose
@@ -86,6 +90,23 @@ def test_logits_and_bits_per_dim(bits, variant, mode, tolerance):
         difference = (rate.nats[:, index].numpy() - vectors[f"{name}/nats_{index}"]) / per_dim * share.item()
         assert np.abs(difference).max() < 5e-5
     np.testing.assert_allclose(rate.bits_per_dim, vectors[f"{name}/bits_per_dim"], rtol=0, atol=5e-5)
+
+
+@pytest.mark.parametrize("mode", ["eval", "train"])
+@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("bits", [5, 8])
+def test_the_plain_implementation_computes_them(bits, variant, mode):
+    vectors = np.load(VECTORS / f"vectors_{bits}bit.npz")
+    config = json.loads(str(vectors["config"]))
+    keys, seed = config.pop("keys"), config.pop("seed")
+    shift = 128 % 2**bits if VARIANTS[variant] == "celeba_256" else 0
+    model = PlainPyramid(**config, shift=shift).train(mode == "train")
+    for index, stage in enumerate(model.stages):
+        stage.load_state_dict(seeded_weights(keys[index], seed + index))
+    images = torch.from_numpy(vectors["images"]).permute(0, 3, 1, 2)
+    with torch.no_grad():
+        found = model.nats(images).double().sum(1).numpy() / (np.log(2) * images[0].numel())
+    np.testing.assert_allclose(found, vectors[f"{variant}/{mode}/bits_per_dim"], rtol=0, atol=5e-5)
 
 
 @pytest.mark.parametrize("scale", [1, 10, 100])

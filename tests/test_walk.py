@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pixelpyramids.pyramid import merge, split
-from pixelpyramids.walk import Slice, halving_size, walk
+from pixelpyramids.walk import Slice, coarsest_size, halving_size, walk
 
 sides = st.integers(1, 40)
 squeezes = st.lists(st.integers(0, 3), max_size=12)
@@ -110,6 +110,12 @@ def test_an_image_has_at_least_one_pixel(size):
 def test_halving_size_comes_down_to_the_coarsest_size(n_levels, coarsest):
     stage = walk(*halving_size(n_levels, coarsest), [0] * n_levels)[0]
     assert (stage.height, stage.width) == (coarsest, coarsest)
+
+
+@given(sides, sides, st.integers(0, 12))
+def test_the_coarsest_size_is_that_of_the_walk(height, width, n_levels):
+    stage = walk(height, width, [0] * n_levels)[0]
+    assert coarsest_size(height, width, n_levels) == (stage.height, stage.width)
 
 
 def test_sizes_of_the_papers_levels():

@@ -41,7 +41,7 @@ def demo(folder: Path, *, minutes: float, seed: int) -> None:
     """
     Budget(minutes=minutes)
     imported("matplotlib")  # missed now rather than after the training
-    if not is_free(folder) and not (folder / "run" / PARAMETERS).is_file():
+    if not is_free(folder) and not _is_begun(folder):
         raise PixelPyramidsError(f"{folder} holds something else already; choose another --out")
     config = load_parameters("photographs")
     claim(folder / "run", config)
@@ -88,6 +88,12 @@ def demo(folder: Path, *, minutes: float, seed: int) -> None:
         ("run", "the model: pixelpyramids evaluate, sample or complete it"),
     ):
         out.print(f"{folder / name}  {what}", soft_wrap=True)
+
+
+def _is_begun(folder: Path) -> bool:
+    """Whether the folder is a demo's: it holds a run, or no more than a run that was about to begin."""
+    run = folder / "run"
+    return (run / PARAMETERS).is_file() or (is_free(run) and [path.name for path in folder.glob("*")] == ["run"])
 
 
 def _save_completions(model: PixelPyramid, crops: Pixels, path: Path, seed: int) -> None:

@@ -19,7 +19,10 @@ from pixelpyramids.parameters import Parameters
 def import_checkpoint(
     path: Path, config: Parameters, run: Path, *, averaged: bool, calibration: str | None, overwrite: bool
 ) -> int:
-    """Convert the file, say what of it is not used, and write the run directory."""
+    """Convert the file, say what of it is not used, and write the run directory.
+
+    Returns the exit status: 1 where images to calibrate on could not be read.
+    """
     refuse_existing(run, overwrite)
     if not is_replaceable(run):
         raise CheckpointError(
@@ -28,9 +31,11 @@ def import_checkpoint(
     imported = read_checkpoint(path, config, averaged)
     model = imported.model
     skipped: list[int] = []
+    status = 0
     if calibration is not None:
         images = open_images(model.config, calibration, "train", hold_out=False)
         model = calibrate(model, _batches(images, config.batch_size, skipped))
+        status = 1 if skipped or images.skipped else 0
     save(model, run)
     out.print(
         f"{path}: {config.L} stages imported into {run}"
@@ -39,7 +44,7 @@ def import_checkpoint(
     if imported.unused:
         groups = sorted({".".join(key.split(".")[:3]) for key in imported.unused})
         out.print(f"{len(imported.unused)} weights of the file are never used: {', '.join(groups)}", soft_wrap=True)
-    return 1 if skipped else 0
+    return status
 
 
 def _batches(images: Images, batch_size: int, skipped: list[int]) -> Iterator[Tensor]:

@@ -21,6 +21,8 @@ Indices = Sequence[int] | NDArray[np.int64]
 KEPT_BYTES = 512 * 2**20
 """A split that takes at most so much decoded stays in memory as it is read."""
 
+TRIED_AT_MOST = 10  # images, when a split is opened
+
 
 class Images(Protocol):
     """The images of one split: `read(i)` gives (channels, H, W), integers in [0, 2**n_bits), uint8 up to 8 bits.
@@ -96,8 +98,9 @@ class Shards(Protocol):
 class PreparedImages:
     """The chosen entries of a container as `Images` of one size (H, W), which `prepare` crops and resizes to.
 
-    `chosen` are indices into the entries, all by default; `accept_cmyk` is that of `decode`. The first image is read at
-    once, so that a wrong size is refused when the split is opened. Raises DataError where there is no entry.
+    `chosen` are indices into the entries, all by default; `accept_cmyk` is that of `decode`. An image is read at once, so
+    that a wrong size is refused when the split is opened. Raises DataError where there is no entry, or none of the
+    first ten can be read.
     """
 
     def __init__(
@@ -123,7 +126,7 @@ class PreparedImages:
         decoded = size[0] * size[1] * len(self.chosen) * channels * pixel_type(n_bits).itemsize
         self.in_memory = decoded <= KEPT_BYTES
         self._kept: dict[int, Pixels] = {}
-        self.read(0)
+        self._try_the_first()
 
     def __len__(self) -> int:
         return len(self.chosen)
@@ -140,6 +143,20 @@ class PreparedImages:
                 self._kept[index] = image
         return image.copy() if copy and self.in_memory else image
 
+    def _try_the_first(self) -> None:
+        """Read an image, the first that can be: all are of one size, and some may be damaged."""
+        failures: list[DataError] = []
+        for index in range(min(len(self), TRIED_AT_MOST)):
+            try:
+                self.read(index)
+            except _WrongSize:
+                raise
+            except DataError as error:
+                failures.append(error)
+            else:
+                return
+        raise failures[0]
+
     def _decoded(self, index: int) -> Pixels:
         name, stored = self.files[index], self.entries.read(self.chosen[index])
         if isinstance(stored, bytes):
@@ -150,11 +167,15 @@ class PreparedImages:
             image = quantise(stored, name, self.channels, self.n_bits, self.prepare)
         if image.shape[1:] != self.size:
             (height, width), (h, w) = self.size, image.shape[1:]
-            raise DataError(
+            raise _WrongSize(
                 f"{name}: expected {height}x{width} pixels (height x width), as the parameters say, got {h}x{w}; "
                 "resize the images, or use parameters of their size"
             )
         return image
+
+
+class _WrongSize(DataError):
+    """An image that is not damaged, and not of the size that all are to have."""
 
 
 class Names(Sequence[Path]):

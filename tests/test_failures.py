@@ -1,0 +1,559 @@
+"""What goes wrong is said, and costs nothing: no traceback, no hang, and what was there before is there after."""
+
+import ast
+import json
+import math
+import os
+import re
+import shutil
+import signal
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+import test_authors
+import torch
+from filelock import FileLock
+from PIL import Image, PngImagePlugin, features
+from safetensors.torch import save_file
+from test_cli import KEYS, ROOT, refused, status
+
+import main as authors_command
+import pixelpyramids as pp
+from pixelpyramids import checkpoint, cli
+from pixelpyramids.authors import read_checkpoint
+from pixelpyramids.errors import CheckpointError
+from pixelpyramids.hub import PublishedRun
+from pixelpyramids.model import PixelPyramid
+from pixelpyramids.parameters import parse_parameters
+
+
+def write_parameters(path, **changed):
+    path.write_text(json.dumps({"params": KEYS | changed}))
+    return path
+
+
+def write_images(folder, count=12, size=(24, 16)):
+    folder.mkdir(parents=True, exist_ok=True)
+    rng = np.random.default_rng(0)
+    for i in range(count):
+        smooth = rng.normal(0, 8, (*size, 3)).cumsum(0).cumsum(1) / 3
+        Image.fromarray(np.clip(smooth + 128, 0, 255).astype(np.uint8)).save(folder / f"{i:02d}.png")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory):
+    return write_images(tmp_path_factory.mktemp("images"))
+
+
+@pytest.fixture(scope="module")
+def params(tmp_path_factory):
+    return write_parameters(tmp_path_factory.mktemp("params") / "tiny.json")
+
+
+@pytest.fixture(scope="module")
+def trained_once(tmp_path_factory, images, params):
+    run = tmp_path_factory.mktemp("runs") / "run"
+    assert train(params, images, run, "--steps", 2) == 0
+    return run
+
+
+@pytest.fixture
+def trained(trained_once, tmp_path):
+    """A run of the test's own."""
+    return Path(shutil.copytree(trained_once, tmp_path / "trained"))
+
+
+def train(params, images, run, *options):
+    return status("train", params, "--data", images, "--out", run, "--device", "cpu", *options)
+
+
+def contents(folder):
+    """The files below a folder, but for locks, which are empty."""
+    return {
+        path.relative_to(folder): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file() and path.suffix != ".lock"
+    }
+
+
+def scaled(run, factor, index=0):
+    """The run, the weights of one of its levels multiplied."""
+    path = checkpoint.level_file(run, index)
+    tensors, metadata = checkpoint.read_tensors(path)
+    checkpoint.save_tensors(path, {key: factor * value for key, value in tensors.items()}, metadata)
+    return run
+
+
+@contextmanager
+def at_most(seconds):
+    """Fail, rather than hang, where the block takes longer."""
+
+    def fail(*_):
+        pytest.fail(f"took more than {seconds} s")
+
+    before = signal.signal(signal.SIGALRM, fail)
+    signal.alarm(seconds)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def strict_json(text):
+    """What standard JSON says: without NaN and Infinity."""
+    return json.loads(text, parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
+
+
+@pytest.mark.skipif(not features.check("avif"), reason="this Pillow has no AVIF")
+@pytest.mark.parametrize("damage", ["cut short", "changed"])
+def test_a_damaged_avif_is_named_and_skipped(damage, images, params, trained, tmp_path, capsys):
+    data = Path(shutil.copytree(images, tmp_path / "data"))
+    bad = data / "bad.avif"
+    noise = np.random.default_rng(0).integers(0, 256, (48, 32, 3), np.uint8)
+    Image.fromarray(noise).save(bad, quality=90)
+    content = bytearray(bad.read_bytes())
+    if damage == "cut short":
+        del content[-100:]
+    else:
+        first = content.index(b"mdat") + 4
+        content[first : first + 8] = bytes(255 - value for value in content[first : first + 8])
+    bad.write_bytes(content)
+    capsys.readouterr()
+    assert status("score", trained, bad, images / "00.png") == 1
+    captured = capsys.readouterr()
+    assert "bad.avif: expected an image that Pillow can read" in captured.err and "00.png" in captured.out
+    assert train(params, data, tmp_path / "run", "--steps", 4, "--no-validation") == 0
+    assert "bad.avif" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("error", [RuntimeError, NotImplementedError])
+def test_whatever_a_decoder_raises_is_of_that_file(error, images, params, trained, tmp_path, monkeypatch, capsys):
+    data = Path(shutil.copytree(images, tmp_path / "data"))
+    (data / "03.png").rename(data / "bad.png")
+    load = PngImagePlugin.PngImageFile.load
+
+    def broken(self):
+        if Path(self.filename).name == "bad.png":
+            raise error("cannot decode this")
+        return load(self)
+
+    monkeypatch.setattr(PngImagePlugin.PngImageFile, "load", broken)
+    capsys.readouterr()
+    assert status("score", trained, data / "bad.png", data / "00.png") == 1
+    captured = capsys.readouterr()
+    assert f"bad.png: expected an image that Pillow can read, got {error.__name__}" in captured.err
+    assert "00.png" in captured.out
+    assert status("evaluate", trained, "--data", data, "--split", "all") == 1
+    assert "bad.png" in capsys.readouterr().err
+    assert train(params, data, tmp_path / "run", "--steps", 4, "--no-validation") == 0
+    assert "bad.png" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("levels", [[], ["--levels", "1"]], ids=["all", "one"])
+def test_weights_without_their_training_are_not_overwritten(levels, images, params, trained, capsys):
+    shutil.rmtree(trained / "training")
+    before = contents(trained)
+    assert "no training of them" in refused(
+        capsys, "train", params, "--data", images, "--out", trained, "--steps", 3, "--device", "cpu", *levels
+    )
+    assert contents(trained) == before
+
+
+@pytest.fixture
+def importing(tmp_path):
+    """The command that imports a checkpoint of three stages, and its run directory."""
+    stages, parameters = test_authors.checkpoint(8)
+    torch.save(dict(enumerate(stages)), tmp_path / "a.pt")
+    keys = parameters.model_dump(mode="json", exclude_unset=True)
+    (tmp_path / "p.json").write_text(json.dumps({"params": keys}))
+    run = tmp_path / "run"
+    return ("import-checkpoint", tmp_path / "a.pt", "--params", tmp_path / "p.json", "--out", run), run
+
+
+@pytest.mark.parametrize("what", ["save_stage", "write_parameters"])
+def test_an_import_that_cannot_be_written_leaves_the_old_run(what, importing, monkeypatch, capsys):
+    command, run = importing
+    assert status(*command) == 0
+    scaled(run, 0.5)  # a run of its own
+    (run / "notes.txt").write_text("mine")
+    (run / "log").mkdir()
+    (run / "log" / "level_00.jsonl").write_text('{"step": 1}\n')
+    before, calls, original = contents(run), [], getattr(checkpoint, what)
+
+    def full(*arguments):
+        calls.append(arguments)
+        if what == "write_parameters" or len(calls) == 2:
+            raise OSError(28, "No space left on device")
+        return original(*arguments)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(checkpoint, what, full)
+        assert "No space left" in refused(capsys, *command, "--overwrite")
+    assert contents(run) == before and sorted(path.name for path in run.iterdir() if path.name.startswith(".")) == []
+    checkpoint.load(run)
+    assert status(*command, "--overwrite") == 0
+    assert (run / "notes.txt").read_text() == "mine" and not (run / "log" / "level_00.jsonl").exists()
+    assert contents(run)[Path("level_00.safetensors")] != before[Path("level_00.safetensors")]
+
+
+@pytest.mark.parametrize("others", [(), ("training", "log", "samples")], ids=["import", "training"])
+def test_an_import_that_was_cut_short_can_be_repeated(others, importing, capsys):
+    command, run = importing
+    assert status(*command) == 0
+    whole = contents(run)
+    (run / "parameters.json").unlink()
+    checkpoint.level_file(run, 1).unlink()
+    half = run / ".new.abc.part"
+    half.mkdir()
+    shutil.copy(checkpoint.level_file(run, 0), checkpoint.level_file(half, 0))
+    for name in others:
+        (run / name).mkdir()
+    assert "--overwrite" in refused(capsys, *command)
+    assert status(*command, "--overwrite") == 0
+    shutil.rmtree(half, ignore_errors=True)
+    assert contents(run) == whole
+
+
+@pytest.mark.parametrize("level", [0, 7], ids=["a level of the import", "a level that only the old run has"])
+def test_a_run_that_is_being_trained_is_not_replaced(level, importing, monkeypatch, capsys):
+    command, run = importing
+    assert status(*command) == 0
+    before = contents(run)
+    (run / "training").mkdir()
+    monkeypatch.setattr(checkpoint, "LOCK_SECONDS", 0.1)
+    with FileLock(run / "training" / f"level_{level:02d}.lock", is_singleton=False):
+        assert f"another process trains level {level}" in refused(capsys, *command, "--overwrite")
+        assert contents(run) == before
+    assert status(*command, "--overwrite") == 0
+
+
+@pytest.mark.parametrize("there", [False, True])
+@pytest.mark.parametrize(
+    "key, value", [("inc.double_conv.0.weight", math.nan), ("inc.double_conv.1.running_var", -1.0)], ids=str
+)
+def test_an_import_of_broken_weights_touches_nothing(key, value, there, importing, capsys):
+    command, run = importing
+    if there:
+        assert status(*command) == 0
+    before = contents(run)
+    stages, _ = test_authors.checkpoint(8)
+    stages[1][key].view(-1)[3] = value
+    torch.save(dict(enumerate(stages)), command[1])
+    message = refused(capsys, *command, "--overwrite")
+    assert "a.pt: stage 1" in message and "expected finite weights and variances from 0 on" in message
+    assert run.exists() == there and contents(run) == before
+
+
+class Shell:
+    """Runs a command of the shell when it is unpickled."""
+
+    def __init__(self, command):
+        self.command = command
+
+    def __reduce__(self):
+        return os.system, (self.command,)
+
+
+def test_a_pickle_that_would_call_the_shell_is_refused_as_code(importing, tmp_path, capsys):
+    command, run = importing
+    stages, _ = test_authors.checkpoint(8)
+    torch.save(dict(enumerate(stages)) | {"sched": Shell(f"touch {tmp_path / 'sprung'}")}, command[1])
+    assert "would run code" in refused(capsys, *command)
+    assert not (tmp_path / "sprung").exists() and not run.exists()
+
+
+@pytest.mark.parametrize("averaged", [False, True])
+@pytest.mark.parametrize(
+    "change",
+    [lambda v: v.to("meta"), lambda v: v.to(torch.int32), lambda v: v.long(), lambda v: v.bool(), lambda v: v + 1j],
+    ids=["meta", "int32", "int64", "bool", "complex"],
+)
+def test_weights_that_are_no_plain_floats_are_refused(change, averaged, tmp_path):
+    stages, parameters = test_authors.checkpoint(8)
+    kept = test_authors.optimiser(stages)
+    if averaged:
+        kept["state"][0]["ema"] = change(kept["state"][0]["ema"])
+    else:
+        stages[0]["inc.double_conv.0.weight"] = change(stages[0]["inc.double_conv.0.weight"])
+    path = test_authors.saved(tmp_path / "a.pt", stages, optim=kept)
+    with pytest.raises(CheckpointError, match=r"a\.pt: "):
+        read_checkpoint(path, parameters, averaged)
+
+
+@pytest.mark.parametrize(
+    "interval, said", [(1, "loss on validation images not finite at step"), (9, "loss not finite at")]
+)
+def test_a_training_that_diverges_says_so(interval, said, images, tmp_path, capsys):
+    params = write_parameters(tmp_path / "p.json", learning_rate=1e30, warmup_steps=0, eval_interval=interval)
+    run, steps = tmp_path / "run", 1 if interval == 1 else 6
+    assert train(params, images, run, "--steps", steps) == 1
+    captured = capsys.readouterr().err
+    assert f"level 0 stopped: {said}" in captured and "Traceback" not in captured and "trained " not in captured
+    logged = [entry for index in range(KEYS["L"]) for entry in checkpoint.read_log(run, index)]
+    assert logged and all(math.isfinite(value) for entry in logged for value in entry.values())
+
+
+@pytest.mark.parametrize("kind", ["weights.", "average.", "optimiser.exp_avg."])
+def test_a_training_that_holds_nan_is_not_gone_on_with(kind, images, params, trained, capsys):
+    path = checkpoint.training_file(trained, 2)
+    tensors, place = checkpoint.read_tensors(path)
+    next(value for key, value in tensors.items() if key.startswith(kind)).view(-1)[0] = math.nan
+    checkpoint.save_tensors(path, tensors, place)
+    command = ("train", params, "--data", images, "--out", trained, "--steps", 3, "--device", "cpu")
+    assert f"training/level_02.safetensors: {kind}" in refused(capsys, *command)
+
+
+def test_weights_that_have_exploded_are_named(images, trained, tmp_path, capsys):
+    scaled(trained, 1e36)
+    capsys.readouterr()
+    assert "level 0: the network's outputs are not finite, for its weights have diverged" in refused(
+        capsys, "sample", trained, "-n", 1, "--out", tmp_path / "drawn"
+    )
+    command = ("complete", trained, images / "00.png", "--scale", 2, "--out", tmp_path / "drawn")
+    assert "diverged" in refused(capsys, *command)
+    assert not (tmp_path / "drawn").exists()
+    assert status("score", trained, images / "00.png", "--json") == 1
+    captured = capsys.readouterr()
+    assert strict_json(captured.out)["images"] == [] and "00.png: its code length is not finite" in captured.err
+    assert "diverged" in strict_json(captured.out)["failed"][0]
+    assert status("evaluate", trained, "--data", images, "--json") == 1
+    captured = capsys.readouterr()
+    result = strict_json(captured.out)
+    assert result["bits_per_dim"] is None and result["levels"][0]["nats"] is None
+    assert math.isfinite(result["levels"][1]["nats"]) and "not finite" in captured.err
+    assert status("evaluate", trained, "--data", images) == 1
+    assert "nan" not in capsys.readouterr().out.splitlines()[0]
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
+def test_a_pipe_is_skipped_and_not_waited_for(images, params, trained, tmp_path, capsys):
+    data = Path(shutil.copytree(images, tmp_path / "data" / "train"))
+    os.mkfifo(data / "p.png")
+    capsys.readouterr()
+    with at_most(30):
+        assert status("score", trained, data / "p.png") == 1
+        assert "p.png: expected an image that Pillow can read, got OSError: no regular file" in capsys.readouterr().err
+        assert train(params, data.parent, tmp_path / "run", "--steps", 1, "--no-validation") == 0
+        assert "p.png" in capsys.readouterr().err
+        assert status("evaluate", trained, "--data", data, "--split", "all", "--json") == 1
+        assert json.loads(capsys.readouterr().out)["skipped"] == [str(data / "p.png")]
+
+
+@pytest.mark.parametrize("size", [(1, 524288), (524288, 1), (1, 16384), (2, 32768), (10**6, 10**6)], ids=str)
+def test_samples_that_would_take_for_ever_are_refused_at_once(size, trained, tmp_path, capsys):
+    command = ("sample", trained, "-n", 1, "--out", tmp_path / "x", "--height", size[0], "--width", size[1])
+    with at_most(10):
+        assert "choose a smaller size" in refused(capsys, *command)
+    assert not (tmp_path / "x").exists()
+
+
+def test_the_demo_leaves_a_run_of_other_parameters_alone(tmp_path, capsys):
+    demo = tmp_path / "demo"
+    checkpoint.claim(demo / "run", parse_parameters(KEYS, "test"))
+    before = contents(demo)
+    assert "differs in" in refused(capsys, "demo", "--out", demo, "--minutes", 1)
+    assert contents(demo) == before
+
+
+@pytest.mark.parametrize("left", ["nothing", "an empty run", "a half-written run", "parameters", "a picture"])
+def test_a_demo_that_was_interrupted_as_it_began_goes_on(left, tmp_path, monkeypatch, capsys):
+    demo, minutes = tmp_path / "demo", []
+    if left != "nothing":
+        (demo / "run").mkdir(parents=True)
+    if left == "a half-written run":
+        (demo / "run" / ".parameters.json.abc.part").write_text("{")
+    if left in ("parameters", "a picture"):
+        checkpoint.claim(demo / "run", pp.load_parameters("photographs"))
+    if left == "a picture":
+        (demo / "pyramid.png").touch()
+
+    def interrupted(*_, **options):
+        minutes.append(options["minutes"])
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("pixelpyramids.commands.demo.train", interrupted)
+    assert status("demo", "--out", demo, "--minutes", 3) == 130
+    assert minutes == [3] and Image.open(demo / "pyramid.png").size[0] > 100
+    assert status("demo", "--out", demo, "--minutes", 4) == 130
+
+
+def test_the_demo_from_one_end_to_the_other(tmp_path, capsys):
+    pytest.importorskip("matplotlib")
+    demo = tmp_path / "demo"
+    assert status("demo", "--out", demo, "--minutes", 0.02) == 0
+    said = capsys.readouterr().out
+    assert re.search(r"china\S* +427x640 +\d\.\d{3} +4\.\d{3} +3\.\d{3}", said) and re.search(
+        r"flower\S* +427x640", said
+    )
+    for name in ("pyramid.png", "samples.png", "completions.png", "curve.png"):
+        with Image.open(demo / name) as picture:
+            picture.load()
+            assert min(picture.size) > 100
+    model = checkpoint.load(demo / "run")
+    assert model.config == pp.load_parameters("photographs")
+    steps = [checkpoint.read_metadata(checkpoint.training_file(demo / "run", i))["step"] for i in range(model.config.L)]
+
+    def stop(*_, **__):
+        raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("pixelpyramids.commands.demo.evaluate", stop)  # it is known by now
+        assert status("demo", "--out", demo, "--minutes", 0.03) == 130
+    assert f"going on from step {min(steps)}" in capsys.readouterr().err
+    later = [checkpoint.read_metadata(checkpoint.training_file(demo / "run", i))["step"] for i in range(model.config.L)]
+    assert min(steps) >= 1 and all(after > before for before, after in zip(steps, later, strict=True))
+
+
+def test_a_folder_of_samples_holds_one_set_and_what_is_mine(trained, images, tmp_path):
+    drawn = tmp_path / "drawn"
+    for command in (("sample", trained), ("complete", trained, images / "00.png", "--scale", 2)):
+        assert status(*command, "-n", 3, "--out", drawn, "--overwrite") == 0
+        (drawn / "2019.png").write_text("mine")
+        assert status(*command, "-n", 1, "--out", drawn, "--overwrite") == 0
+        assert sorted(path.name for path in drawn.iterdir()) == ["0000.png", "2019.png", "grid.png"]
+        assert (drawn / "2019.png").read_text() == "mine"
+
+
+@pytest.mark.parametrize("flag", ["--gen_samples", "--evaluate"])
+@pytest.mark.parametrize("there", [True, False], ids=["other parameters", "empty folder"])
+def test_the_authors_command_takes_no_run_but_its_own(flag, there, images, trained, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    run = tmp_path / "ckpts" / "tiny_4_8"
+    run.mkdir(parents=True)
+    if there:
+        shutil.copytree(trained, run, dirs_exist_ok=True)
+    before = contents(run)
+    params = write_parameters(tmp_path / "other.json", n_res_layers=2)
+    parsed = authors_command.parse(["--params_file", str(params), "--data_root", str(images), flag])
+    assert cli.run(lambda: authors_command.main(parsed)) == 2
+    assert ("differs in n_res_layers" if there else "tiny_4_8") in capsys.readouterr().err
+    assert contents(run) == before and not (tmp_path / "samples").exists()
+
+
+@pytest.mark.parametrize("first, then", [((), ("--no-validation",)), (("--no-validation",), ())])
+def test_a_training_goes_on_with_the_images_that_it_held_out(first, then, images, params, tmp_path, capsys):
+    run = tmp_path / "run"
+    assert train(params, images, run, "--steps", 1, *first) == 0
+    before = contents(run)
+    command = ("train", params, "--data", images, "--out", run, "--device", "cpu", "--steps", 2)
+    assert "images out for validation" in refused(capsys, *command, *then)
+    assert contents(run) == before
+    assert train(params, images, run, "--steps", 2, *first) == 0
+
+
+def test_all_levels_of_a_run_have_one_seed(images, params, tmp_path, capsys):
+    run = tmp_path / "run"
+    assert train(params, images, run, "--steps", 1, "--levels", "0-1", "--seed", 3) == 0
+    before = contents(run)
+    command = ("train", params, "--data", images, "--out", run, "--device", "cpu", "--steps", 1, "--levels", "2")
+    assert "expected the seed that it has, 3, got 4" in refused(capsys, *command, "--seed", 4)
+    assert contents(run) == before
+    assert status(*command, "--seed", 3) == 0
+
+
+def test_a_training_that_goes_on_with_other_images_says_so(images, params, tmp_path, capsys):
+    run, fewer = tmp_path / "run", write_images(tmp_path / "fewer", count=7)
+    assert train(params, images, run, "--steps", 1) == 0
+    capsys.readouterr()
+    assert train(params, images, run, "--steps", 2) == 0
+    assert "warning" not in capsys.readouterr().err
+    assert train(params, fewer, run, "--steps", 3) == 0
+    assert re.search(r"warning: level 0 was trained on \d+ crops an epoch, now there are \d+", capsys.readouterr().err)
+
+
+@pytest.mark.parametrize("levels", ["9" * 5000, "0-" + "9" * 5000, "3-1", "٣", "²", "0,,1", "-1", "1-", ""], ids=ascii)
+def test_levels_that_are_none_are_refused(levels, images, params, tmp_path, capsys):
+    run = tmp_path / "run"
+    message = refused(capsys, "train", params, "--data", images, "--out", run, "--levels", levels, "--steps", 1)
+    assert "expected --levels" in message and len(message) < 300
+    assert not run.exists()
+
+
+@pytest.mark.parametrize("content", ["[]", "3", "null", '"text"', "[1, 2]", "{}", '{"format": 2, "level": 0}'])
+@pytest.mark.parametrize("place", ["level_00.safetensors", "training/level_00.safetensors"])
+def test_files_whose_metadata_is_not_ours_are_refused(content, place, images, params, trained, capsys):
+    path = trained / place
+    save_file(checkpoint.read_tensors(path)[0], path, {"pixelpyramids": content})
+    with pytest.raises(CheckpointError, match=r"level_00\.safetensors: (damaged|expected a file of format 1, got)"):
+        checkpoint.read_tensors(path)
+    command = ("train", params, "--data", images, "--out", trained, "--steps", 3, "--device", "cpu")
+    if place.startswith("training"):
+        assert "level_00.safetensors" in refused(capsys, *command)
+    else:
+        assert "level_00.safetensors" in refused(capsys, "evaluate", trained, "--data", images)
+
+
+def test_a_run_directory_takes_no_other_parameters(images, params, trained, capsys):
+    for command in (("evaluate", trained, "--data", images), ("score", trained, images / "00.png")):
+        assert "holds its own parameters" in refused(capsys, *command, "--params", params)
+
+
+def test_statistics_of_batches_are_for_images_of_the_models_size(tmp_path, capsys):
+    config = parse_parameters(KEYS | {"norm": "batch", "residual": 0, "residual_unit": "range"}, "test")
+    checkpoint.save(PixelPyramid(config), tmp_path / "run")
+    height, width = config.image_size
+    for size, said in (((height, width), None), ((height + 1, width), f"at most {height} x {width} pixels")):
+        data = write_images(tmp_path / str(size), count=3, size=size)
+        command = ("evaluate", tmp_path / "run", "--data", data, "--split", "all", "--batch-statistics", 2)
+        assert said in refused(capsys, *command) if said else status(*command) == 0
+
+
+def test_calibrating_needs_images_that_can_be_read(importing, tmp_path, capsys):
+    command, run = importing
+
+    def data(name, count, damaged=(), foreign=()):
+        folder = write_images(tmp_path / name, count=count, size=(8, 8))
+        for i in damaged:  # the header is whole
+            content = (folder / f"{i:02d}.png").read_bytes()
+            (folder / f"{i:02d}.png").write_bytes(content[: len(content) // 2])
+        for i in foreign:
+            (folder / f"{i:02d}.png").write_bytes(b"no picture")
+        for file in folder.iterdir():
+            (folder / "train").mkdir(exist_ok=True)
+            if file.is_file():
+                file.rename(folder / "train" / file.name)
+        return folder
+
+    none = data("none", 3, damaged=range(3))
+    assert "expected an image that Pillow can read" in refused(capsys, *command, "--calibrate", none)
+    assert not run.exists()
+    for name, bad in (("damaged", {"damaged": [1]}), ("foreign", {"foreign": [1]})):
+        assert status(*command, "--overwrite", "--calibrate", data(name, 4, **bad)) == 1
+        assert "01.png" in capsys.readouterr().err
+        checkpoint.load(run)
+    assert status(*command, "--overwrite", "--calibrate", data("whole", 3)) == 0
+
+
+def test_the_python_of_the_readme_runs(trained):
+    (block,) = re.findall(r"```python\n(.+?)```", (ROOT / "README.md").read_text(), re.S)
+    assert 'pp.load("RUN")' in block
+    generator = torch.Generator().manual_seed(0)
+    names = {
+        "images": torch.randint(0, 256, (2, 3, 9, 7), generator=generator),
+        "coarse": torch.randint(0, 256, (1, 3, 32, 64), generator=generator),
+    }
+    *first, last = ast.parse(block.replace('"RUN"', repr(str(trained)))).body
+    exec(compile(ast.Module(first, []), "README.md", "exec"), names)
+    drawn = eval(compile(ast.Expression(last.value), "README.md", "eval"), names)
+    assert drawn.shape == (1, 3, 64, 64) and torch.equal(pp.pyramid.split(drawn)[1], names["coarse"])
+    assert names["rate"].nats.shape == (2, KEYS["L"]) and names["rate"].nats.dtype == torch.float64
+
+
+def test_the_readme_names_flags_of_the_authors_command_that_exist():
+    (line,) = re.findall(r"^python main\.py (.+)$", (ROOT / "README.md").read_text(), re.M)
+    file = re.search(r"--params_file (\S+)", line)[1]
+    parsed = authors_command.parse(["--params_file", file, *re.findall(r"\[(--\w+)\]", line)])
+    assert parsed.gen_samples and parsed.evaluate and (ROOT / file).is_file()
+
+
+@pytest.mark.parametrize("missing", [[0], [3], [0, 1, 2, 3]], ids=str)
+def test_a_run_that_lacks_a_level_is_not_published(missing, trained, tmp_path):
+    for index in missing:
+        checkpoint.level_file(trained, index).unlink()
+    with pytest.raises(CheckpointError, match=rf"level\(s\) {', '.join(map(str, missing))} have no weights yet"):
+        PublishedRun(trained).save_pretrained(tmp_path / "hub")
+    assert not (tmp_path / "hub").exists()
