@@ -98,8 +98,8 @@ class Shards(Protocol):
 class PreparedImages:
     """The chosen entries of a container as `Images` of one size (H, W), which `prepare` crops and resizes to.
 
-    `chosen` are indices into the entries, all by default; `accept_cmyk` is that of `decode`. An image is read at once, so
-    that a wrong size is refused when the split is opened. Raises DataError where there is no entry, or none of the
+    `chosen` are indices into the entries, all by default; `accept_cmyk` is that of `decode`. An image is read at once,
+    so that a wrong size is refused when the split is opened. Raises DataError where there is no entry, or none of the
     first ten can be read.
     """
 
