@@ -9,8 +9,8 @@ import argparse
 import sys
 from pathlib import Path
 
-from pixelpyramids.cli import run
 from pixelpyramids.errors import CheckpointError
+from pixelpyramids.exit_status import run
 from pixelpyramids.extras import imported
 from pixelpyramids.parameters import Parameters, load_parameters, parse_parameters
 

@@ -87,6 +87,8 @@ def save(model: PixelPyramid, run: Path) -> None:
     """
     run.mkdir(parents=True, exist_ok=True)
     locks = _lock_all(run, model.config.L) if (run / "training").is_dir() else []
+    for leftover in run.glob(".new.*.part"):
+        shutil.rmtree(leftover, ignore_errors=True)
     new = Path(tempfile.mkdtemp(dir=run, prefix=".new.", suffix=".part"))
     try:
         for index, stage in enumerate(model.stages):

@@ -3,16 +3,15 @@
 Exit status: 0 all well, 1 some files failed, 2 bad usage or input, 130 interrupted.
 """
 
-import io
 import re
 import sys
-import warnings
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from pixelpyramids.errors import ParameterError, PixelPyramidsError
+from pixelpyramids.errors import ParameterError
+from pixelpyramids.exit_status import run
 from pixelpyramids.extras import imported
 
 app = typer.Typer(
@@ -285,39 +284,6 @@ def parse_levels(text: str, n_stages: int) -> list[int]:
     return sorted(levels)
 
 
-def run(command: Any) -> int:
-    """Call `command`, and turn what a person can cause into a line and an exit status."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")  # names of files may be no text
-    warnings.showwarning = _show_warning  # type: ignore[assignment]  # takes the rest as it comes
-    try:
-        command()
-    except PixelPyramidsError as error:
-        print(f"pixelpyramids: {error}", file=sys.stderr)
-        return 2
-    except (MemoryError, RuntimeError) as error:
-        if not _is_out_of_memory(error):
-            raise
-        print(
-            "pixelpyramids: out of memory; use smaller batches (--batch-size, --micro-batch), tiles (--tile) or images,"
-            " or a smaller model",
-            file=sys.stderr,
-        )
-        return 2
-    except BrokenPipeError:
-        return 1
-    except OSError as error:
-        print(f"pixelpyramids: cannot read or write: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        return 130
-    finally:
-        _leave_the_others()
-    return 0
-
-
 def main() -> None:
     """The entry point of `pixelpyramids`."""
     sys.exit(run(app))
@@ -336,25 +302,3 @@ def _parameters(params: str) -> Any:
     from pixelpyramids.parameters import load_parameters
 
     return load_parameters(params)
-
-
-def _leave_the_others() -> None:
-    """Take leave of the processes that a launcher started beside this one: torch may abort where this is not done."""
-    if "accelerate" in sys.modules:
-        from torch import distributed
-
-        if distributed.is_available() and distributed.is_initialized():
-            distributed.destroy_process_group()
-
-
-def _is_out_of_memory(error: Exception) -> bool:
-    if isinstance(error, MemoryError):
-        return True
-    from accelerate.utils.memory import should_reduce_batch_size
-
-    return bool(should_reduce_batch_size(error))
-
-
-def _show_warning(message: Warning | str, category: type[Warning], *_: Any) -> None:
-    if issubclass(category, UserWarning):
-        print(f"warning: {message}", file=sys.stderr)

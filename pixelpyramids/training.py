@@ -10,7 +10,7 @@ import re
 import sys
 import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -155,7 +155,7 @@ class Training:
                         )
                         mark = time.monotonic()
                     if time.monotonic() - saved_at > 60 * checkpoint_minutes:
-                        self._save()
+                        self._save(outcome.stopped)
                         saved_at = time.monotonic()
                 if not (asked or self._most(interrupted())):
                     outcome.validation = (
@@ -164,7 +164,7 @@ class Training:
             except _Interrupted:
                 pass
             except (PixelPyramidsError, OSError):
-                self._save()  # what a validation or a picture ran into must not cost the steps before it
+                self._save(outcome.stopped)  # what a validation or a picture ran into must not cost the steps before it
                 raise
             except RuntimeError as error:
                 if self.accelerator.num_processes == 1 or not _LOST.search(str(error)):
@@ -175,7 +175,7 @@ class Training:
             outcome.interrupted = asked or interrupted()
             outcome.steps = max(level.step for level in self.levels)
             outcome.seconds = max(level.seconds for level in self.levels)
-            self._save()
+            self._save(outcome.stopped)
             self.accelerator.wait_for_everyone()
         return outcome
 
@@ -272,10 +272,11 @@ class Training:
             if index not in mine and checkpoint.level_file(self.run, index).exists():
                 checkpoint.load_stage(self.run, index, stage)
 
-    def _save(self) -> None:
+    def _save(self, stopped: Mapping[int, str]) -> None:
         for level in self.levels:
             level.save(self.run)
-            if level.step and (self.validation is None or not checkpoint.level_file(self.run, level.index).exists()):
+            chosen = self.validation is not None and checkpoint.level_file(self.run, level.index).exists()
+            if level.step and level.index not in stopped and not chosen:
                 level.publish(self.run)
 
 

@@ -14,7 +14,7 @@ PACKAGE = Path(pixelpyramids.__file__).parent
 # but for those inside one package.
 LAYERS = (
     {"errors", "pyramid", "walk"},
-    {"atomic", "extras", "device", "rate", "parameters", "interrupts"},
+    {"atomic", "extras", "device", "rate", "parameters", "interrupts", "exit_status"},
     {"likelihood", "networks", "data", "progress", "patches"},
     {"model"},
     {"authors"},
