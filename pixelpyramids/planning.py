@@ -15,7 +15,7 @@ from accelerate import Accelerator
 from pixelpyramids.device import bfloat16_is_fast
 from pixelpyramids.errors import ParameterError
 from pixelpyramids.level_training import LevelTraining, Origin
-from pixelpyramids.memory import StepMemory, pair, step_memory
+from pixelpyramids.memory import StepMemory, pair, step_memory, with_library
 from pixelpyramids.model import StageModel
 from pixelpyramids.parameters import Parameters
 
@@ -98,7 +98,7 @@ def images_at_once(costs: Sequence[LevelCost], batch_size: int, memory: int) -> 
 
 def peak_bytes(costs: Sequence[LevelCost], images: int) -> int:
     """What a process holds that trains these levels, their steps one after the other."""
-    return sum(cost.memory.kept for cost in costs) + max(cost.memory.running(images) for cost in costs)
+    return with_library(sum(cost.memory.kept for cost in costs) + max(cost.memory.running(images) for cost in costs))
 
 
 def _share(costs: Sequence[LevelCost], batch_size: int, memory: int) -> Share:

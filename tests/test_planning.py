@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from test_cli import KEYS, status
 
 from pixelpyramids.errors import ParameterError
-from pixelpyramids.memory import LiveBytes, StepMemory, pair, step_memory
+from pixelpyramids.memory import LiveBytes, StepMemory, pair, step_memory, with_library
 from pixelpyramids.parameters import Parameters, load_parameters
 from pixelpyramids.planning import LevelCost, images_at_once, peak_bytes, share_levels
 
@@ -69,7 +69,7 @@ def test_patches_need_less_than_whole_images():
 @given(st.lists(st.floats(0.01, 10), min_size=1, max_size=7), st.integers(1, 3))
 @settings(max_examples=60, deadline=None)
 def test_shares_hold_each_level_once_and_are_close_to_the_best(seconds, devices):
-    shares = share_levels(costs(seconds), devices, batch_size=2, memory=10**6)
+    shares = share_levels(costs(seconds), devices, batch_size=2, memory=10**9)
     assert sorted(level for share in shares for level in share.levels) == list(range(len(seconds)))
     best = min(
         max(sum(s for s, d in zip(seconds, owner, strict=True) if d == device) for device in range(devices))
@@ -81,7 +81,7 @@ def test_shares_hold_each_level_once_and_are_close_to_the_best(seconds, devices)
 @given(st.integers(1, 100), st.integers(0, 400))
 def test_as_many_images_at_once_as_fit(batch_size, room):
     some = costs([1, 2])
-    memory = 2 * 10 + 5 + 3 + room
+    memory = with_library(2 * 10 + 5 + 3 + room)
     images = images_at_once(some, batch_size, memory)
     assert 1 <= images <= batch_size and peak_bytes(some, images) <= memory
     assert images == batch_size or peak_bytes(some, 2 * images) > memory
@@ -89,9 +89,9 @@ def test_as_many_images_at_once_as_fit(batch_size, room):
 
 def test_what_does_not_fit_is_refused():
     with pytest.raises(ParameterError, match=r"need .* GiB for one image at a time"):
-        images_at_once(costs([1]), 4, memory=17)
+        images_at_once(costs([1]), 4, memory=with_library(17))
     with pytest.raises(ParameterError, match=r"at least 1 device"):
-        share_levels(costs([1]), 0, 4, 10**6)
+        share_levels(costs([1]), 0, 4, 10**9)
 
 
 def test_plan_prints_a_command_for_each_device(tmp_path, capsys):
