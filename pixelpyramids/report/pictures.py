@@ -156,8 +156,9 @@ def _columns(count: int, aspect: float) -> int:
 def _checked(values: Pixels, n_bits: int) -> NDArray[np.int64]:
     if values.ndim != 3 or not 1 <= len(values) <= 4 or values.size == 0:
         raise ValueError(f"expected an image (C, H, W) of 1 to 4 channels, got shape {tuple(values.shape)}")
-    if not np.issubdtype(values.dtype, np.integer) or values.min() < 0 or values.max() >= 2**n_bits:
-        raise ValueError(f"expected integers in [0, {2**n_bits}), got {values.dtype} {values.min()} … {values.max()}")
+    low, high = np.min(values).item(), np.max(values).item()
+    if not np.issubdtype(values.dtype, np.integer) or low < 0 or high >= 2**n_bits:
+        raise ValueError(f"expected integers in [0, {2**n_bits}), got {values.dtype} {low} … {high}")
     return values.astype(np.int64)
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from rich import box
 from rich.table import Table
 from rich.text import Text
@@ -61,7 +62,7 @@ def images_table(
     for name, (height, width), figures in rows:
         table.add_row(Text(name), f"{height}x{width}", *_best_in_bold(figures))
     table.add_section()
-    totals = [_ratio((bits * dimensions).sum(), dimensions.sum()) for bits in columns.values()]
+    totals = [_ratio(float(np.dot(bits, dimensions)), float(dimensions.sum())) for bits in columns.values()]
     table.add_row("all", "", *_best_in_bold(totals))
     return table
 
@@ -74,7 +75,7 @@ def evaluation_json(evaluation: Evaluation, model_name: str) -> dict[str, Any]:
     nats, dimensions = evaluation.nats.sum(axis=0), evaluation.dimensions.sum(axis=0)
     return {
         "model": model_name,
-        "bits_per_dim": _finite(_bits(nats.sum(), dimensions.sum())),
+        "bits_per_dim": _finite(_bits(float(nats.sum()), float(dimensions.sum()))),
         "standard_error": _finite(evaluation.standard_error),
         "images": len(evaluation.files),
         "dimensions": int(dimensions.sum()),
