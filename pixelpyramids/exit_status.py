@@ -4,12 +4,17 @@ A command returns 1 by itself, where some files failed. Whatever is no fault of 
 """
 
 import io
+import os
+import re
 import sys
 import warnings
 from collections.abc import Callable
 from typing import Any
 
 from pixelpyramids.errors import PixelPyramidsError
+
+# What torch's backends say, in RuntimeErrors, where a process that they wait for is gone.
+_LOST = re.compile(r"gloo|nccl|connection (closed|reset|refused)|timed out", re.IGNORECASE)
 
 
 def run(command: Callable[[], object]) -> int:
@@ -24,6 +29,13 @@ def run(command: Callable[[], object]) -> int:
         print(f"pixelpyramids: {error}", file=sys.stderr)
         return 2
     except (MemoryError, RuntimeError) as error:
+        if os.environ.get("WORLD_SIZE", "1") != "1" and _LOST.search(str(error)):
+            print(
+                "pixelpyramids: another process of this run has ended; a training goes on from its last checkpoint "
+                "when the same command is given again",
+                file=sys.stderr,
+            )
+            return 2
         if not _is_out_of_memory(error):
             raise
         print(

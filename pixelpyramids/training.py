@@ -6,7 +6,6 @@ that was not (with a budget of steps, on as many threads).
 """
 
 import math
-import re
 import sys
 import time
 import warnings
@@ -166,12 +165,6 @@ class Training:
             except (PixelPyramidsError, OSError):
                 self._save(outcome.stopped)  # what a validation or a picture ran into must not cost the steps before it
                 raise
-            except RuntimeError as error:
-                if self.accelerator.num_processes == 1 or not _LOST.search(str(error)):
-                    raise
-                raise PixelPyramidsError(
-                    "another process of this training has ended; the same command goes on from the last checkpoint"
-                ) from error
             outcome.interrupted = asked or interrupted()
             outcome.steps = max(level.step for level in self.levels)
             outcome.seconds = max(level.seconds for level in self.levels)
@@ -291,10 +284,6 @@ def loader(crops: Crops | Stream, steps: range) -> "DataLoader[Tensor]":
         prefetch_factor=4 if workers else None,
         worker_init_fn=leave_interrupts_to_the_parent,
     )
-
-
-# What torch's backends say, in RuntimeErrors, where a process that they wait for is gone.
-_LOST = re.compile(r"gloo|nccl|connection (closed|reset|refused)|timed out", re.IGNORECASE)
 
 
 class _Interrupted(Exception):

@@ -65,7 +65,8 @@ def check(
 ) -> int:
     """Print what the splits hold and how fast they are read and trained on, or one JSON object.
 
-    Returns the exit status: 1 where images could not be read. Raises DataError where no split can be opened.
+    Returns the exit status: 1 where images could not be read, or those to train on not opened. Raises DataError where
+    no split can be opened.
     """
     if picture is not None:
         refuse_existing(picture, overwrite)
@@ -99,7 +100,7 @@ def check(
         print(json.dumps(result))
     else:
         _print(result)
-    return 1 if any(split.unreadable for split in found.values()) else 0
+    return 1 if "train" in missing or any(split.unreadable for split in found.values()) else 0
 
 
 def describe(images: Images, count: int | None) -> tuple[Split, list[Pixels]]:
@@ -122,7 +123,7 @@ def describe(images: Images, count: int | None) -> tuple[Split, list[Pixels]]:
         digest.update(image.astype(image.dtype.newbyteorder("<")).tobytes())
         pixels.append(image)
     sizes = Counter(f"{height}x{width}" for height, width in images.sizes)
-    formats = Counter(images.formats[index] for index in range(sampled))
+    formats = Counter(kind for kind in images.formats[:sampled] if kind)
     return Split(count, dict(sizes), dict(formats), sampled, digest.hexdigest(), unreadable), pixels
 
 

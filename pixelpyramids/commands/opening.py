@@ -66,11 +66,12 @@ def open_training(
 
 def named(config: Parameters, root: str | Path | None) -> str:
     """What was named as the images: `root`, else the parameters' data_root. Raises DataError where neither was."""
-    if root is None and not config.data_root:
+    name = config.data_root if root is None else str(root)
+    if not name.strip():
         raise DataError(
             "no images were named: say --data DIR (main.py: --data_root DIR), or give the parameters a data_root"
         )
-    return config.data_root if root is None else str(root)
+    return name
 
 
 def _in_shards(config: Parameters, root: str) -> bool:

@@ -4,6 +4,7 @@ The images for evaluation, called `val`, are the test split; validation is a hol
 containers that hold the asked split are opened.
 """
 
+import os
 import warnings
 from collections.abc import Callable, Mapping
 
@@ -42,7 +43,7 @@ def choose_divided(
     for part, entries in parts.items():
         if part in counts and len(entries.names) != counts[part]:
             warnings.warn(
-                f"{entries.names[0].parent}: expected {counts[part]} images in {part}, got {len(entries.names)}; "
+                f"{_shared(entries)}: expected {counts[part]} images in {part}, got {len(entries.names)}; "
                 "figures are not comparable with those of the whole set",
                 stacklevel=3,
             )
@@ -52,7 +53,12 @@ def choose_divided(
     chosen = hold_out(len(entries.names), seed)[0 if split == "train" else 1]
     if not len(chosen):
         raise DataError(
-            f"{entries.names[0].parent}: expected at least 2 images for training, to hold out one for validation, got "
+            f"{_shared(entries)}: expected at least 2 images for training, to hold out one for validation, got "
             f"{len(entries.names)}; add images, or hold nothing out"
         )
     return entries, chosen
+
+
+def _shared(entries: Entries) -> str:
+    """What holds the first entry and the last."""
+    return os.path.commonpath([entries.names[0].parent, entries.names[-1].parent])
