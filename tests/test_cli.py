@@ -231,7 +231,10 @@ def test_the_readme_names_commands_and_options_that_exist():
     assert len(lines) >= 6
     for line in lines:
         name, *arguments = shlex.split(line)
-        options = {option for parameter in commands[name].params for option in parameter.opts}
+        command = commands[name]
+        if name == "data":
+            command = command.commands[arguments.pop(0)]
+        options = {option for parameter in command.params for option in parameter.opts}
         assert {argument for argument in arguments if argument.startswith("-")} <= options, line
 
 

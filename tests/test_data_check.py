@@ -149,7 +149,7 @@ def test_images_are_fitted_around_their_middle(height, width):
 def test_splits_that_are_not_there_say_why(params, tmp_path, capsys):
     (tmp_path / "few" / "test").mkdir(parents=True)
     Image.fromarray(pixels(0)).save(tmp_path / "few" / "test" / "0.png")
-    result = checked(capsys, params, "--data", tmp_path / "few")
+    result = checked(capsys, params, "--data", tmp_path / "few", expected=1)
     assert set(result["splits"]) == {"test"} and set(result["missing"]) == {"train", "validation"}
     assert "reading_images_per_second" not in result
     assert status(params, "--data", tmp_path / "none") == 2
