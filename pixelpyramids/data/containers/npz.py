@@ -25,7 +25,7 @@ from pixelpyramids.errors import DataError
 
 # What zipfile and NumPy raise on damaged and foreign files.
 _DAMAGE = (
-    zipfile.BadZipFile, OSError, ValueError, LookupError, EOFError, NotImplementedError, RuntimeError, OverflowError,
+    zipfile.BadZipFile, OSError, ValueError, LookupError, EOFError, RuntimeError, OverflowError,
     MemoryError, struct.error, zlib.error,
 )  # fmt: skip
 
