@@ -13,6 +13,10 @@ class DataError(PixelPyramidsError):
     """Images that are missing, unreadable, or not of the size, depth or range that was asked for."""
 
 
+class EmptySplitError(DataError):
+    """A split that the images, sound as they may be, do not have."""
+
+
 class CheckpointError(PixelPyramidsError):
     """A run directory or a file of weights that is missing, damaged, foreign, or of another model."""
 

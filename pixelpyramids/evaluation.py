@@ -103,7 +103,7 @@ def evaluate(
         dimensions=np.stack([rates[i][1] for i in kept]),
         seconds=np.sum([part[3] for part in parts], axis=0),
         files=tuple(images.files[i] for i in kept),
-        sizes=tuple(images.sizes[i] for i in kept),
+        sizes=tuple((int(height), int(width)) for height, width in images.sizes[kept]),
         formats=tuple(formats[i] for i in kept),
         skipped=tuple(images.files[i] for i in sorted(i for part in parts for i in part[2])),
     )

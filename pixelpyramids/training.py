@@ -19,9 +19,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from pixelpyramids import checkpoint
-from pixelpyramids.data.crops import Crops
+from pixelpyramids.data.batches import Batches
 from pixelpyramids.data.images import Images
-from pixelpyramids.data.stream import Stream
 from pixelpyramids.device import bfloat16_is_fast, choose_device
 from pixelpyramids.errors import DataError, ParameterError, PixelPyramidsError
 from pixelpyramids.evaluation import Evaluation, evaluate
@@ -58,7 +57,7 @@ class Training:
         self,
         config: Parameters,
         run: Path,
-        crops: Crops | Stream,
+        crops: Batches,
         validation: Images | None = None,
         *,
         levels: Sequence[int] | None = None,
@@ -75,7 +74,7 @@ class Training:
         if config.likelihood != "exact":
             raise ParameterError(f'expected likelihood "exact" to train with, got "{config.likelihood}"')
         accelerator = Accelerator(cpu=choose_device(device).type == "cpu")
-        self.crops: Crops | Stream = crops.shared(accelerator.process_index, accelerator.num_processes)
+        self.crops = crops.shared(accelerator.process_index, accelerator.num_processes)
         self._locks: list[object] = []
         if accelerator.is_main_process:
             checkpoint.claim(run, config)
@@ -273,7 +272,7 @@ class Training:
                 level.publish(self.run)
 
 
-def loader(crops: Crops | Stream, steps: range) -> "DataLoader[Tensor]":
+def loader(crops: Batches, steps: range) -> "DataLoader[Tensor]":
     """The batches of these steps, read ahead by workers where images are not kept in memory."""
     workers = 0 if crops.in_memory else min(4, torch.multiprocessing.cpu_count())
     return DataLoader(

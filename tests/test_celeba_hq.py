@@ -282,7 +282,7 @@ def test_names_sizes_and_formats(built: Any, form: Any) -> None:
     root, images = built(form), opened(built(form), "test")
     assert len(set(images.files)) == len(images.files) == len(images) == 20
     assert all(root in file.parents or root == file for file in images.files)
-    assert list(images.sizes) == [(SIZE, SIZE)] * 20
+    assert images.sizes.tolist() == [[SIZE, SIZE]] * 20
     for index in range(20):
         images.read(index)
     assert set(images.formats) == {format_of(form)}

@@ -156,6 +156,21 @@ def test_splits_that_are_not_there_say_why(params, tmp_path, capsys):
     assert "expected a folder of images" in capsys.readouterr().err
     assert status(params) == 2
     assert "no images were named" in capsys.readouterr().err
+    assert status(params, "--data", "s3://bucket/images") == 2
+    assert "s3://bucket/images: expected a folder" in capsys.readouterr().err
+    assert status(params, "--data", "stream:") == 2
+    assert "stream:: expected hub:owner/name" in capsys.readouterr().err
+
+
+def test_a_split_that_is_damaged_fails_and_one_that_is_absent_does_not(params, tmp_path, capsys):
+    root = tmp_path / "images"
+    (root / "train").mkdir(parents=True)
+    for i in range(2):
+        Image.fromarray(pixels(i)).save(root / "train" / f"{i}.png")
+    assert set(checked(capsys, params, "--data", root)["missing"]) == {"test"}
+    (root / "test").mkdir()
+    (root / "test" / "0.png").write_bytes(b"no image")
+    assert "0.png" in checked(capsys, params, "--data", root, expected=1)["missing"]["test"]
 
 
 def test_a_stream_is_checked_by_its_first_images(params, tmp_path, capsys, monkeypatch):

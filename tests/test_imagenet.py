@@ -334,7 +334,7 @@ def test_pickles_and_workers_give_the_same(
     tmp_path: Path, make: Callable[[Path], Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     data = pytest.importorskip("torch.utils.data")
-    monkeypatch.setattr("pixelpyramids.data.images.KEPT_BYTES", 0)
+    monkeypatch.setattr("pixelpyramids.data.kept.KEPT_BYTES", 0)
     images = opened(make(tmp_path / "root"), "train")
     assert same(pickle.loads(pickle.dumps(images)), images)
     for context in ("fork", "spawn"):
@@ -538,6 +538,12 @@ def test_an_npz_file_cut_anywhere_is_refused_by_name(tmp_path: Path, save: Calla
 def test_other_arrays_are_refused(tmp_path: Path, arrays: dict[str, Any]) -> None:
     np.savez(tmp_path / "a.npz", **arrays)
     with pytest.raises(DataError, match=r"a\.npz: expected an"):
+        NpzEntries(tmp_path / "a.npz")
+
+
+def test_an_array_of_another_name_is_told(tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", images=np.zeros((2, 12), np.uint8), labels=np.zeros(2))
+    with pytest.raises(DataError, match=r"a\.npz: expected an array called data, got images, labels; write"):
         NpzEntries(tmp_path / "a.npz")
 
 

@@ -21,9 +21,9 @@ from PIL import Image
 from pixelpyramids.data import lsun
 from pixelpyramids.data.containers import lmdb_environment
 from pixelpyramids.data.containers.lmdb_environment import LmdbEntries
-from pixelpyramids.data.images import center_crop
 from pixelpyramids.data.index import Index, cache_folder, kept_index, make_index, pack
 from pixelpyramids.data.lsun import open_lsun
+from pixelpyramids.data.prepared import center_crop
 from pixelpyramids.data.splits import SPLITS
 from pixelpyramids.errors import DataError, PixelPyramidsError
 
@@ -137,7 +137,7 @@ def test_every_image_is_the_authors_crop_and_resize_to_the_integer(tmp_path: Pat
     assert len(images) == 16 and sorted(file.name for file in images.files) == sorted(stored)
     for index, file in enumerate(images.files):
         assert file.parent.name in ("church_outdoor_train_lmdb", "church_outdoor_val_lmdb")
-        assert images.read(index).dtype == np.uint8 and images.sizes[index] == (128, 128)
+        assert images.read(index).dtype == np.uint8 and images.sizes[index].tolist() == [128, 128]
         assert (images.read(index) == prepared(stored[file.name], n_bits)).all()
         assert images.formats[index] == format
 
@@ -245,7 +245,7 @@ def test_other_counts_are_a_warning_that_names_both(tmp_path: Path, monkeypatch:
 
 def test_pickles_and_workers_give_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     data = pytest.importorskip("torch.utils.data")
-    monkeypatch.setattr("pixelpyramids.data.images.KEPT_BYTES", 0)
+    monkeypatch.setattr("pixelpyramids.data.kept.KEPT_BYTES", 0)
     images = opened(whole(tmp_path), "train")
     assert same(pickle.loads(pickle.dumps(images)), images)
     for context in ("fork", "spawn"):

@@ -156,7 +156,7 @@ def test_two_processes_never_train_one_level_of_a_run(folder, tmp_path, monkeypa
 
 
 def test_a_loaders_worker_explains_without_a_traceback(folder, tmp_path, monkeypatch):
-    monkeypatch.setattr("pixelpyramids.data.folder.KEPT_BYTES", 0)
+    monkeypatch.setattr("pixelpyramids.data.kept.KEPT_BYTES", 0)
     work = training(folder, tmp_path / "run")
     monkeypatch.setattr(ImageFolder, "read", lambda self, index, copy=True: (_ for _ in ()).throw(DataError("damaged")))
     assert not work.crops.folder.in_memory

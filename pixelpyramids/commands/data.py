@@ -18,13 +18,14 @@ from torch import Tensor
 from pixelpyramids.atomic import refuse_existing
 from pixelpyramids.commands.console import err, out
 from pixelpyramids.commands.opening import open_images, open_training
+from pixelpyramids.data.batches import Batches
 from pixelpyramids.data.crops import Crops
 from pixelpyramids.data.hub import first_images
 from pixelpyramids.data.images import Images
 from pixelpyramids.data.reading import Pixels
 from pixelpyramids.data.stream import Stream
 from pixelpyramids.device import bfloat16_is_fast, choose_device, keep_freed_memory
-from pixelpyramids.errors import DataError
+from pixelpyramids.errors import DataError, EmptySplitError
 from pixelpyramids.level_training import LevelTraining, Origin
 from pixelpyramids.model import PixelPyramid, StageModel, decompose
 from pixelpyramids.parameters import Parameters
@@ -65,26 +66,29 @@ def check(
 ) -> int:
     """Print what the splits hold and how fast they are read and trained on, or one JSON object.
 
-    Returns the exit status: 1 where images could not be read, or those to train on not opened. Raises DataError where
+    Returns the exit status: 1 where images could not be read, or a split not opened but for one beside train that is
+    simply not there. Raises DataError where
     no split can be opened.
     """
     if picture is not None:
         refuse_existing(picture, overwrite)
     found: dict[str, Split] = {}
     missing: dict[str, str] = {}
+    failed = False
     shown: dict[str, list[Pixels]] = {}
-    crops: Crops | Stream | None = None
+    crops: Batches | None = None
     for split in ("train", "validation", "test"):
         try:
             if split == "train":
                 crops = open_training(config, data)
-                images, count = _looked_at(config, crops), crops.count
+                images, count = _looked_at(crops), crops.count
             else:
                 images = open_images(config, data, split)
                 count = len(images)
             found[split], shown[split] = describe(images, count)
         except DataError as error:
             missing[split] = str(error)
+            failed |= split == "train" or not isinstance(error, EmptySplitError)
     if not found:
         raise DataError(next(iter(missing.values())))
     if picture is not None:
@@ -100,7 +104,7 @@ def check(
         print(json.dumps(result))
     else:
         _print(result)
-    return 1 if "train" in missing or any(split.unreadable for split in found.values()) else 0
+    return 1 if failed or any(split.unreadable for split in found.values()) else 0
 
 
 def describe(images: Images, count: int | None) -> tuple[Split, list[Pixels]]:
@@ -122,9 +126,10 @@ def describe(images: Images, count: int | None) -> tuple[Split, list[Pixels]]:
         digest.update("{} {} {}\n".format(*image.shape).encode())
         digest.update(image.astype(image.dtype.newbyteorder("<")).tobytes())
         pixels.append(image)
-    sizes = Counter(f"{height}x{width}" for height, width in images.sizes)
+    of_one_size = zip(*np.unique(images.sizes, axis=0, return_counts=True), strict=True)
+    sizes = {f"{height}x{width}": int(number) for (height, width), number in of_one_size}
     formats = Counter(kind for kind in images.formats[:sampled] if kind)
-    return Split(count, dict(sizes), dict(formats), sampled, digest.hexdigest(), unreadable), pixels
+    return Split(count, sizes, dict(formats), sampled, digest.hexdigest(), unreadable), pixels
 
 
 def save_contact_sheet(path: Path, splits: Sequence[list[Pixels]], config: Parameters) -> None:
@@ -149,7 +154,7 @@ def fitted(image: Pixels, size: tuple[int, int]) -> Pixels:
 
 
 def speeds(
-    config: Parameters, crops: Crops | Stream, steps: int, micro_batch: int | None, device: str | None
+    config: Parameters, crops: Batches, steps: int, micro_batch: int | None, device: str | None
 ) -> dict[str, Any]:
     """Images/s of reading, by the training's own loader, and of training, and how each was timed.
 
@@ -213,9 +218,10 @@ def seconds_of_levels(
     return seconds
 
 
-def _looked_at(config: Parameters, crops: Crops | Stream) -> Images:
+def _looked_at(crops: Batches) -> Images:
     if isinstance(crops, Crops):
         return crops.folder
+    assert isinstance(crops, Stream)
     return first_images(crops.shards, SAMPLE, channels=crops.channels, n_bits=crops.n_bits, size=crops.image_size)
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from accelerate import PartialState
 
 from pixelpyramids.checkpoint import load
+from pixelpyramids.data.batches import Batches
 from pixelpyramids.data.celeba_hq import open_celeba_hq
 from pixelpyramids.data.crops import Crops
 from pixelpyramids.data.folder import ImageFolder
@@ -47,7 +48,7 @@ def open_images(config: Parameters, root: str | Path | None, split: str, hold_ou
 
 def open_training(
     config: Parameters, root: str | Path | None, seed: int = 0, hold_out: bool = True, flip: bool = True
-) -> Crops | Stream:
+) -> Batches:
     """Training batches of the parameters' size from the train split of what `open_images` opens, or from a stream."""
     root = named(config, root)
     if _in_shards(config, root) and is_stream(root):
@@ -70,6 +71,11 @@ def named(config: Parameters, root: str | Path | None) -> str:
     if not name.strip():
         raise DataError(
             "no images were named: say --data DIR (main.py: --data_root DIR), or give the parameters a data_root"
+        )
+    if "://" in name:
+        raise DataError(
+            f"{name}: expected a folder or file here, hub:OWNER/NAME or stream:OWNER/NAME, got an address; download "
+            "what lies there, or name a data set of the Hugging Face hub"
         )
     return name
 

@@ -42,7 +42,7 @@ def evaluate_split(
         if model.config.norm != "batch":
             raise DataError(f'--batch-statistics needs a model with norm "batch", this one has "{model.config.norm}"')
         height, width = model.config.image_size
-        if any(h * w > height * width for h, w in images.sizes):
+        if (images.sizes.prod(axis=1) > height * width).any():
             raise DataError(
                 f"--batch-statistics is for images of at most {height} x {width} pixels, as the model was trained on: "
                 "larger ones are scored in smaller batches, or in tiles"

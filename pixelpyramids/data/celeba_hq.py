@@ -19,7 +19,8 @@ from pixelpyramids.data.containers.hdf5 import Hdf5Entries, hdf5_datasets, image
 from pixelpyramids.data.containers.joined import JoinedEntries
 from pixelpyramids.data.containers.tfrecord import TfRecordEntries
 from pixelpyramids.data.containers.zip_archive import ZipEntries
-from pixelpyramids.data.images import Entries, Images, PreparedImages
+from pixelpyramids.data.images import Entries, Images
+from pixelpyramids.data.prepared import PreparedImages
 from pixelpyramids.data.splits import PARTS, check_split, choose, list_images, named_splits, published_splits
 from pixelpyramids.data.splits import hold_out as held_out_indices
 from pixelpyramids.errors import DataError

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from pixelpyramids.data.containers.joined import JoinedEntries
 from pixelpyramids.data.images import Entries, Indices
 from pixelpyramids.data.splits import check_split, hold_out
-from pixelpyramids.errors import DataError
+from pixelpyramids.errors import EmptySplitError
 
 PARTS = ("train", "val")
 
@@ -31,15 +31,17 @@ def choose_divided(
     `counts` are the published numbers of images of the parts; where there is another a UserWarning names both. With
     `held_out` False nothing of train is held out for validation.
 
-    Raises DataError where the split's part is missing, or the split empty.
+    Raises EmptySplitError where the split's part is missing, or the split empty.
     """
     check_split(split)
     if split == "validation" and not held_out:
-        raise DataError("expected no validation split, as nothing is held out of train here; hold out, or use another")
+        raise EmptySplitError(
+            "expected no validation split, as nothing is held out of train here; hold out, or use another"
+        )
     wanted = {"train": PARTS[:1], "validation": PARTS[:1], "test": PARTS[1:], "all": PARTS}[split]
     parts = {part: entries for part in wanted if (entries := open_part(part)) is not None}
     if not parts:
-        raise DataError(f"expected {' or '.join(expected(part) for part in wanted)}, got none of it")
+        raise EmptySplitError(f"expected {' or '.join(expected(part) for part in wanted)}, got none of it")
     for part, entries in parts.items():
         if part in counts and len(entries.names) != counts[part]:
             warnings.warn(
@@ -52,7 +54,7 @@ def choose_divided(
         return entries, range(len(entries.names))
     chosen = hold_out(len(entries.names), seed)[0 if split == "train" else 1]
     if not len(chosen):
-        raise DataError(
+        raise EmptySplitError(
             f"{_shared(entries)}: expected at least 2 images for training, to hold out one for validation, got "
             f"{len(entries.names)}; add images, or hold nothing out"
         )

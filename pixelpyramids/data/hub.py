@@ -21,13 +21,14 @@ from typing import Any
 
 from pixelpyramids.data.containers.arrow import ArrowEntries
 from pixelpyramids.data.containers.spool import SpooledEntries
-from pixelpyramids.data.images import Images, PreparedImages, Shards
+from pixelpyramids.data.images import Images, Shards
+from pixelpyramids.data.prepared import PreparedImages
 from pixelpyramids.data.reading import readable_formats
 from pixelpyramids.data.shards import FAILURES, StreamedShards, count_examples, count_rows
 from pixelpyramids.data.splits import HOLD_OUT_MOST, HOLD_OUT_SHARE, SPLITS
 from pixelpyramids.data.splits import hold_out as held_out_indices
 from pixelpyramids.data.varied import VariedImages
-from pixelpyramids.errors import DataError
+from pixelpyramids.errors import DataError, EmptySplitError
 from pixelpyramids.extras import imported
 
 _BUILDERS = {".parquet": "parquet", ".tar": "webdataset"}
@@ -155,7 +156,7 @@ def _is_path(name: str) -> bool:
 def _local_shards(root: str) -> list[Path]:
     """Shards lying here, in a folder or the folders in it, sorted; none where `root` names the hub, or has none."""
     name = root.removeprefix("stream:")
-    if name.startswith("hub:"):
+    if not name or name.startswith("hub:"):
         return []
     path = Path(name).expanduser()
     if path.is_dir():
@@ -191,7 +192,7 @@ def _parts(source: _Source, split: str, hold_out: bool) -> list[str]:
         part = "train"
     if part is None or part not in source.files:
         way_out = "hold out, or ask" if split == "validation" else "ask"
-        raise DataError(
+        raise EmptySplitError(
             f"{source.root}: expected a {split} split, got {', '.join(source.files)}; "
             f"{way_out} for another, such as all"
         )

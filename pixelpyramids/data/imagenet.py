@@ -21,7 +21,8 @@ from pixelpyramids.data.containers.joined import JoinedEntries
 from pixelpyramids.data.containers.npz import NpzEntries
 from pixelpyramids.data.containers.tar import TarEntries
 from pixelpyramids.data.divided import PARTS, choose_divided
-from pixelpyramids.data.images import Entries, Images, PreparedImages, center_crop
+from pixelpyramids.data.images import Entries, Images
+from pixelpyramids.data.prepared import PreparedImages, center_crop
 from pixelpyramids.errors import DataError
 
 COUNTS = {"train": 1_281_167, "val": 50_000}

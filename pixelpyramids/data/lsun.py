@@ -14,7 +14,8 @@ from PIL import Image
 from pixelpyramids.data.containers.files import files_below
 from pixelpyramids.data.containers.lmdb_environment import LmdbEntries
 from pixelpyramids.data.divided import choose_divided
-from pixelpyramids.data.images import Entries, Images, PreparedImages, center_crop
+from pixelpyramids.data.images import Entries, Images
+from pixelpyramids.data.prepared import PreparedImages, center_crop
 from pixelpyramids.errors import DataError
 
 CROP = 256

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pixelpyramids.data.reading import readable_formats
-from pixelpyramids.errors import DataError
+from pixelpyramids.errors import DataError, EmptySplitError
 
 SPLITS = ("train", "validation", "test", "all")
 PARTS = ("train", "validation", "val", "test")
@@ -74,13 +74,13 @@ def check_split(split: str) -> None:
 def choose(
     split: str, splits: Mapping[str, Sequence[int]], root: str | PathLike[str], hold_out: bool = True
 ) -> Sequence[int]:
-    """The indices of one split; of "all" all, ascending. Raises DataError, with the counts, where there are none."""
+    """The indices of one split; of "all" all, ascending. Raises EmptySplitError where there are none."""
     everything = sorted(index for members in splits.values() for index in members)
     if split == "all":
         return everything
     if not splits[split]:
         counts = ", ".join(f"{name} {len(members)}" for name, members in splits.items())
-        raise DataError(
+        raise EmptySplitError(
             f"expected images in the {split} split of {root}, got none ({counts}, all {len(everything)}); "
             + _way_out(split, hold_out)
         )

@@ -13,7 +13,6 @@ in each batch_size * steps_per_epoch samples to the letter. To go on from step s
 lanes had read since their epoch began; all of it since step 0 where it is not known how many images the shards hold.
 """
 
-import copy
 import warnings
 from collections import deque
 from collections.abc import Iterator
@@ -23,10 +22,10 @@ from typing import Any
 
 import numpy as np
 
-from pixelpyramids.data.crops import random_crop
+from pixelpyramids.data.batches import Batches
 from pixelpyramids.data.images import Shards
-from pixelpyramids.data.reading import Pixels, decode, pixel_type
-from pixelpyramids.errors import DataError
+from pixelpyramids.data.reading import Pixels, decode
+from pixelpyramids.errors import DataError, EmptySplitError
 
 BUFFER = 4096
 """Images, as they are stored, that the buffers of all lanes hold."""
@@ -37,13 +36,13 @@ _BARREN, _DAMAGED_IN_A_ROW = 50, 100
 _STEPS_OF_UNKNOWN = 1000
 
 
-class Stream:
-    """Crops of the images of `shards`, one of each image; offers training what `crops.Crops` does.
+class Stream(Batches):
+    """Crops of the images of `shards`, one of each image.
 
-    Steps may be asked for in any process; in each, best in ascending order: going back means reading once more. With
-    `image_size` (H, W) images of another size are refused. `buffer` images are held as they are stored.
-    Attributes: `count` (images) and `items_per_epoch`, None where it is not known; `steps_per_epoch` is then 1,000.
-    Raises DataError where there is no image.
+    Steps are best asked for in ascending order: going back means reading once more. With `image_size` (H, W) images of
+    another size are refused. `buffer` images are held as they are stored. Where the count of images is not known,
+    `steps_per_epoch` is 1,000. Raises EmptySplitError where there is no image; `batch` raises DataError where a hundred
+    in a row cannot be read, an image is not of `image_size`, or a shard is damaged.
     """
 
     in_memory = False
@@ -61,12 +60,12 @@ class Stream:
         image_size: tuple[int, int] | None = None,
         buffer: int = BUFFER,
     ) -> None:
-        if min(*size, batch_size, buffer) < 1:
-            raise ValueError(f"expected at least 1 for size {size}, batch_size {batch_size} and buffer {buffer}")
+        super().__init__(size, batch_size, seed, flip, channels, n_bits)
+        if buffer < 1:
+            raise ValueError(f"expected a buffer of at least 1 image, got {buffer}")
         if shards.total == 0:
-            raise DataError(f"expected images to train on in {shards.names[0]} and the other shards, got none")
-        self.shards, self.size, self.batch_size, self.seed, self.flip = shards, size, batch_size, seed, flip
-        self.channels, self.n_bits, self.image_size = channels, n_bits, image_size
+            raise EmptySplitError(f"expected images to train on in {shards.names[0]} and the other shards, got none")
+        self.shards, self.image_size = shards, image_size
         self.count = self.items_per_epoch = shards.total
         self.steps_per_epoch = _STEPS_OF_UNKNOWN if self.count is None else max(1, self.count // batch_size)
         # 12 divides by 1, 2, 3 and 4, as many workers as training has; 8 by most counts of processes.
@@ -74,63 +73,19 @@ class Stream:
         self._samples_apart = gcd(batch_size, next(x for x in (8, 4, 2, 1) if x * self._steps_apart <= len(shards)))
         self._lanes = self._steps_apart * self._samples_apart
         self._buffer = max(buffer // self._lanes, 1)
-        self._share = 0, 1
         self._reading: dict[int, _Lane] = {}
         self._damaged: set[Path] = set()
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_reading": {}, "_damaged": set()}
 
-    def shared(self, index: int, count: int) -> "Stream":
-        """The same stream for one of `count` processes: of each step's samples every count-th, from `index` on.
-
-        Raises DataError where the batch does not divide among them.
-        """
-        if self.batch_size % count:
-            raise DataError(
-                f"expected a batch_size that divides among {count} processes, got {self.batch_size}; "
-                "use another number of processes"
-            )
-        shared = copy.copy(self)
-        shared._share = index, count
-        return shared
-
-    def __getitem__(self, step: int) -> Pixels:
-        return self.batch(step)
-
-    def batch(self, step: int) -> Pixels:
-        """The crops of one step, (batch_size, channels, h, w), integers in [0, 2**n_bits), the caller's own.
-
-        Of a shared stream, those of this process alone.
-
-        An image that cannot be read is named in a UserWarning, once, and the next of its lane is shown in its place.
-        Raises DataError where a hundred in a row cannot be read, an image is smaller than the crop or not of
-        `image_size`, or a shard is damaged.
-        """
-        samples = self.samples(step)
-        crops = np.empty((len(samples), self.channels, *self.size), dtype=pixel_type(self.n_bits))
-        for crop, sample in zip(crops, samples, strict=True):
-            crop[:] = random_crop(self._image(sample)[1], self.size, self.seed, sample, self.flip)
-        return crops
-
-    def samples(self, step: int) -> range:
-        """The numbers of the samples that `batch` gives, in its order."""
-        index, count = self._share
-        return self._samples(step)[index::count]
-
     def files_of(self, step: int) -> list[Path]:
-        """The name of the image of each crop of a step, in the batch's order; of a shared stream, of all processes.
-
-        They are read once more. Where that could mean all since step 0, the names of the shards come instead.
+        """As of `Batches`. The images are read once more; where that could mean all since step 0, the names of
+        the shards come instead.
         """
         if self.shards.counts is None:
             return [Path(name) for name in self.shards.names]
         return [self._image(sample)[0] for sample in self._samples(step)]
-
-    def _samples(self, step: int) -> range:
-        if step < 0:
-            raise ValueError(f"expected a step from 0 on, got {step}")
-        return range(step * self.batch_size, (step + 1) * self.batch_size)
 
     def _image(self, sample: int) -> tuple[Path, Pixels]:
         step, item = divmod(sample, self.batch_size)

@@ -70,6 +70,12 @@ class NpzEntries:
 def _array(path: Path) -> NDArray[np.uint8]:
     try:
         with open(path, "rb") as file, zipfile.ZipFile(file) as archive:
+            if _MEMBER not in archive.namelist():
+                arrays = ", ".join(name.removesuffix(".npy") for name in archive.namelist()[:10]) or "none"
+                raise DataError(
+                    f"{path}: expected an array called data, got {arrays}; write the images again by that name, with "
+                    "numpy.savez(path, data=images)"
+                )
             info = archive.getinfo(_MEMBER)
             with archive.open(info) as member:
                 shape, fortran, dtype = _header(member)

@@ -1,0 +1,99 @@
+"""What every endless stream of training crops shares: batches by their step, divided among processes.
+
+Sample b of step s is number g = s * batch_size + b; what it sees depends on (seed, g) and the files alone.
+"""
+
+import copy
+from abc import ABC, abstractmethod
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+
+from pixelpyramids.data.reading import Pixels, pixel_type
+from pixelpyramids.errors import DataError
+
+_OFFSET = 1  # key of the random stream, beside those of the orders
+
+
+class Batches(ABC):
+    """Training crops; `batch(step)`, or `batches[step]`, gives (batch_size, channels, h, w).
+
+    Steps may be asked for in any order and in any process, so a loader of torch's with `batch_size=None`,
+    `sampler=range(start, stop)` and any number of workers gives the same batches as none.
+
+    `size` (h, w) in pixels; `flip` mirrors half of the crops left to right.
+    Attributes: `count` (images) and `items_per_epoch`, None where it is not known; `steps_per_epoch`; `in_memory`
+    (whether decoded images are kept, so that no workers are needed).
+    """
+
+    count: int | None
+    items_per_epoch: int | None
+    steps_per_epoch: int
+    in_memory: bool
+
+    def __init__(
+        self, size: tuple[int, int], batch_size: int, seed: int, flip: bool, channels: int, n_bits: int
+    ) -> None:
+        if min(*size, batch_size) < 1:
+            raise ValueError(f"expected a crop and a batch of at least 1, got size {size}, batch_size {batch_size}")
+        self.size, self.batch_size, self.seed, self.flip = size, batch_size, seed, flip
+        self.channels, self.n_bits = channels, n_bits
+        self._share = 0, 1
+
+    def shared(self, index: int, count: int) -> Self:
+        """The same stream for one of `count` processes: of each step's samples every count-th, from `index` on.
+
+        Raises DataError where the batch does not divide among them.
+        """
+        if self.batch_size % count:
+            raise DataError(
+                f"expected a batch_size that divides among {count} processes, got {self.batch_size}; "
+                "use another number of processes"
+            )
+        shared = copy.copy(self)
+        shared._share = index, count
+        return shared
+
+    def __getitem__(self, step: int) -> Pixels:
+        return self.batch(step)
+
+    def batch(self, step: int) -> Pixels:
+        """The crops of one step, (batch_size, channels, h, w), integers in [0, 2**n_bits), the caller's own.
+
+        Of a shared stream, those of this process alone.
+
+        An image that cannot be read is named in a UserWarning, once in each process, and the next takes its place.
+        Raises DataError where too many cannot be read, or an image is smaller than the crop.
+        """
+        samples = self.samples(step)
+        crops = np.empty((len(samples), self.channels, *self.size), dtype=pixel_type(self.n_bits))
+        for crop, sample in zip(crops, samples, strict=True):
+            crop[:] = self._random_crop(self._image(sample)[1], sample)
+        return crops
+
+    def samples(self, step: int) -> range:
+        """The numbers of the samples that `batch` gives, in its order."""
+        index, count = self._share
+        return self._samples(step)[index::count]
+
+    @abstractmethod
+    def files_of(self, step: int) -> list[Path]:
+        """The name of the image of each crop of a step, in the batch's order; of a shared stream, of all processes."""
+
+    @abstractmethod
+    def _image(self, sample: int) -> tuple[Path, Pixels]:
+        """The image (channels, H, W) that a sample sees a crop of, and its name."""
+
+    def _samples(self, step: int) -> range:
+        if step < 0:
+            raise ValueError(f"expected a step from 0 on, got {step}")
+        return range(step * self.batch_size, (step + 1) * self.batch_size)
+
+    def _random_crop(self, image: Pixels, sample: int) -> Pixels:
+        """The crop (channels, h, w) of `image` that a sample sees, mirrored or not: a view of it."""
+        (height, width), draw = self.size, np.random.default_rng([_OFFSET, self.seed, sample])
+        top = int(draw.integers(image.shape[1] - height + 1))
+        left = int(draw.integers(image.shape[2] - width + 1))
+        crop = image[:, top : top + height, left : left + width]
+        return crop[:, :, ::-1] if self.flip and draw.integers(2) else crop
