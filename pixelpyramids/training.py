@@ -179,10 +179,7 @@ class Training:
 
     def _batches(self, budget: Budget) -> Iterator[tuple[int, Tensor]]:
         steps = range(self.step, sys.maxsize if budget.steps is None else budget.steps)
-        try:
-            yield from zip(steps, loader(self.crops, steps), strict=False)
-        except DataError as error:  # a worker's comes with its traceback
-            raise DataError(str(error).strip().rsplit("DataError: ", 1)[-1]) from None
+        yield from zip(steps, read_ahead(loader(self.crops, steps)), strict=False)
 
     def _update(
         self,
@@ -283,6 +280,14 @@ def loader(crops: Batches, steps: range) -> "DataLoader[Tensor]":
         prefetch_factor=4 if workers else None,
         worker_init_fn=leave_interrupts_to_the_parent,
     )
+
+
+def read_ahead(batches: "DataLoader[Tensor]") -> Iterator[Tensor]:
+    """The batches of a loader. Raises a worker's DataError as it was raised there, without its traceback."""
+    try:
+        yield from batches
+    except DataError as error:
+        raise DataError(str(error).strip().rsplit("DataError: ", 1)[-1]) from None
 
 
 class _Interrupted(Exception):

@@ -194,3 +194,19 @@ def test_a_stream_is_checked_by_its_first_images(params, tmp_path, capsys, monke
     for split, numbers in (("train", range(1, 9)), ("validation", range(1)), ("test", range(20, 22))):
         assert result["splits"][split]["sha256"] == sha256([pixels(i).transpose(2, 0, 1) // 8 for i in numbers])
     assert not result["kept_in_memory"] and result["workers"] > 0
+
+
+def test_an_image_that_a_worker_refuses_is_named_without_a_traceback(params, tmp_path, capsys, monkeypatch):
+    datasets = pytest.importorskip("datasets")
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    with tarfile.open(tmp_path / "train-0.tar", "w") as archive:
+        for number in range(200):
+            file = io.BytesIO()
+            Image.fromarray(pixels(0, height=9 if number < 120 else 4)).save(file, "PNG")
+            member = tarfile.TarInfo(f"{number:03d}.png")
+            member.size = file.tell()
+            file.seek(0)
+            archive.addfile(member, file)
+    assert status(params, "--data", tmp_path / "train-0.tar", "--device", "cpu") == 2
+    said = capsys.readouterr().err
+    assert "expected an image of at least 8x8 pixels" in said and "Traceback" not in said

@@ -31,7 +31,7 @@ from pixelpyramids.model import PixelPyramid, StageModel, decompose
 from pixelpyramids.parameters import Parameters
 from pixelpyramids.patches import patches
 from pixelpyramids.report.pictures import save_grid
-from pixelpyramids.training import loader
+from pixelpyramids.training import loader, read_ahead
 from pixelpyramids.walk import walk
 
 SAMPLE = 100  # images of a split that are read and hashed
@@ -163,7 +163,7 @@ def speeds(
     """
     keep_freed_memory()
     batches = loader(crops, range(READING_STEPS + 1))
-    iterator = iter(batches)
+    iterator = read_ahead(batches)
     first = next(iterator)
     begin, read = time.monotonic(), 0
     for _ in iterator:
