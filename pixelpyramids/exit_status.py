@@ -16,6 +16,9 @@ from pixelpyramids.errors import PixelPyramidsError
 # What torch's backends say, in RuntimeErrors, where a process that they wait for is gone.
 _LOST = re.compile(r"gloo|nccl|connection (closed|reset|refused)|timed out", re.IGNORECASE)
 
+# What torch says where a process that reads images ahead has died: killed for memory, or inside a library.
+_READER_DIED = re.compile(r"DataLoader worker \(pid.*", re.DOTALL)
+
 
 def run(command: Callable[[], object]) -> int:
     """Call `command`, and turn what a person can cause into a line and an exit status."""
@@ -29,6 +32,13 @@ def run(command: Callable[[], object]) -> int:
         print(f"pixelpyramids: {error}", file=sys.stderr)
         return 2
     except (MemoryError, RuntimeError) as error:
+        if died := _READER_DIED.search(str(error)):
+            print(
+                f"pixelpyramids: a process that reads images has ended ({died[0].strip(' .')}); see that there is "
+                "memory enough and that the data is whole; a training goes on from its last checkpoint when the same command is given again",
+                file=sys.stderr,
+            )
+            return 2
         if os.environ.get("WORLD_SIZE", "1") != "1" and _LOST.search(str(error)):
             print(
                 "pixelpyramids: another process of this run has ended; a training goes on from its last checkpoint "

@@ -174,6 +174,14 @@ def test_too_little_memory_is_explained(error, capsys):
     assert "out of memory; use smaller batches" in capsys.readouterr().err
 
 
+def test_a_reading_process_that_dies_is_explained(capsys):
+    def command():
+        raise RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed. ")
+
+    assert cli.run(command) == 2
+    assert "reads images has ended (DataLoader worker (pid 7) is killed by signal: Killed)" in capsys.readouterr().err
+
+
 def test_usage_errors_end_with_2():
     for arguments in (["train"], ["nosuch"], ["sample", "run", "--out", "x", "-n", "0"]):
         process = subprocess.run(
