@@ -2,7 +2,6 @@
 
 import json
 import shlex
-from pathlib import Path
 
 from rich import box
 from rich.table import Table
@@ -61,7 +60,7 @@ def plan(params: str, devices: int, *, memory: float, images: int, device: str |
     if len(shares) > 1 and slowest == batch_size * max(cost.seconds for cost in costs):
         out.print(
             "the most expensive level fills a device by itself: more devices help only if they share its batches "
-            "(torchrun, docs/scale.md)",
+            "(torchrun, docs/cluster.md)",
             soft_wrap=True,
         )
     for share, command in zip(shares, commands, strict=True):
@@ -73,8 +72,7 @@ def plan(params: str, devices: int, *, memory: float, images: int, device: str |
 def _command(params: str, share: Share) -> str:
     levels = ",".join(map(str, share.levels))
     micro = "" if share.micro_batch is None else f" --micro-batch {share.micro_batch}"
-    name = params if not Path(params).exists() else shlex.quote(params)
-    return f"pixelpyramids train {name} --out RUN --levels {levels}{micro}"
+    return f"pixelpyramids train {shlex.quote(params)} --out RUN --levels {levels}{micro}"
 
 
 def _table(costs: list[LevelCost], batch_size: int, limit: int) -> Table:
