@@ -35,7 +35,8 @@ def run(command: Callable[[], object]) -> int:
         if died := _READER_DIED.search(str(error)):
             print(
                 f"pixelpyramids: a process that reads images has ended ({died[0].strip(' .')}); see that there is "
-                "memory enough and that the data is whole; a training goes on from its last checkpoint when the same command is given again",
+                "memory enough and that the data is whole; a training goes on from its last checkpoint when the same "
+                "command is given again",
                 file=sys.stderr,
             )
             return 2

@@ -74,6 +74,11 @@ class Training:
         if config.likelihood != "exact":
             raise ParameterError(f'expected likelihood "exact" to train with, got "{config.likelihood}"')
         accelerator = Accelerator(cpu=choose_device(device).type == "cpu")
+        if config.norm == "batch" and accelerator.num_processes > 1:
+            raise ParameterError(
+                f'expected norm "channel" or "group" where {accelerator.num_processes} processes share each batch, got '
+                '"batch", whose statistics would be those of a part of it; use one process for each level (--levels)'
+            )
         self.crops = crops.shared(accelerator.process_index, accelerator.num_processes)
         self._locks: list[object] = []
         if accelerator.is_main_process:

@@ -144,6 +144,16 @@ def test_a_batch_that_does_not_divide_is_refused(images, params, tmp_path):
     assert done.returncode != 0 and "expected a batch_size that divides among 3 processes, got 4" in done.stderr
 
 
+def test_statistics_of_a_part_of_the_batch_are_refused(images, tmp_path):
+    params = tmp_path / "batch.json"
+    params.write_text(json.dumps({"params": KEYS | {"norm": "batch"}}))
+    done = pixelpyramids(
+        TORCHRUN, "train", params, "--data", images, "--out", tmp_path / "run", "--device", "cpu", check=False
+    )
+    assert done.returncode != 0 and 'expected norm "channel" or "group" where 2 processes' in done.stderr
+    assert not (tmp_path / "run").exists()
+
+
 def test_levels_in_separate_processes_at_once_equal_training_them_together(alone, images, params, tmp_path):
     run = tmp_path / "run"
     command = [
