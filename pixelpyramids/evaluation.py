@@ -2,6 +2,7 @@
 
 import math
 import time
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -144,8 +145,9 @@ def default_tile(model: PixelPyramid) -> int:
 def same_size_batches(
     images: Images, batch_size: int, skipped: list[int], chosen: Sequence[int] | None = None
 ) -> Iterator[tuple[list[int], Tensor, list[str]]]:
-    """Indices, images (B, C, H, W) and formats in order, those of one size together; unreadable indices to `skipped`.
+    """Indices, images (B, C, H, W) and formats in order, those of one size together.
 
+    An image that cannot be read, or is not as it should be, is named in a UserWarning, and its index goes to `skipped`.
     `chosen` are the indices to read, all by default. Images that are not kept in memory are read by workers.
     """
     indices: list[int] = []
@@ -163,6 +165,7 @@ def same_size_batches(
     for index, (image, kind) in zip(wanted, loader, strict=True):
         if image is None:
             skipped.append(index)
+            warnings.warn(f"{kind}\nleft out", stacklevel=2)
             continue
         if arrays and (len(arrays) == batch_size or arrays[0].shape != image.shape):
             yield indices, torch.stack(arrays), formats
@@ -175,7 +178,7 @@ def same_size_batches(
 
 
 class _Reading(Dataset[tuple[Any, str]]):
-    """Images and their formats for a loader; None for one that cannot be read."""
+    """Images and their formats for a loader; None and the reason for one that cannot be read."""
 
     def __init__(self, images: Images) -> None:
         self.images = images
@@ -183,8 +186,8 @@ class _Reading(Dataset[tuple[Any, str]]):
     def __getitem__(self, index: int) -> tuple[Any, str]:
         try:
             image = self.images.read(index)
-        except DataError:
-            return None, ""
+        except DataError as error:
+            return None, str(error)
         return image, self.images.formats[index]
 
 

@@ -89,11 +89,12 @@ def test_damaged_pixels_are_named_and_skipped(model, folder):
     whole = (folder / "1.png").read_bytes()
     (folder / "1.png").write_bytes(whole[: len(whole) // 2])
     images = ImageFolder(folder, "all")
-    result = evaluate(model, images)
+    with pytest.warns(UserWarning, match=r"1\.png: expected an image that Pillow can read, got .*; .*\nleft out"):
+        result = evaluate(model, images)
     assert [file.name for file in result.skipped] == ["1.png"]
     assert len(result.files) == len(result.sizes) == len(result.nats) == 4
     images = ImageFolder(folder, "all")
     for file in folder.iterdir():
         file.write_bytes(file.read_bytes()[:42])
-    with pytest.raises(DataError, match="none of the"):
+    with pytest.raises(DataError, match="none of the"), pytest.warns(UserWarning, match="left out"):
         evaluate(model, images)

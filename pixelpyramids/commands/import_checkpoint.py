@@ -8,7 +8,7 @@ from torch import Tensor
 from pixelpyramids.atomic import refuse_existing
 from pixelpyramids.authors import calibrate, read_checkpoint
 from pixelpyramids.checkpoint import is_replaceable, save
-from pixelpyramids.commands.console import counted, err, out
+from pixelpyramids.commands.console import counted, out
 from pixelpyramids.commands.opening import open_images
 from pixelpyramids.data.images import Images
 from pixelpyramids.errors import CheckpointError
@@ -52,5 +52,3 @@ def _batches(images: Images, batch_size: int, skipped: list[int]) -> Iterator[Te
         for indices, batch, _ in same_size_batches(images, batch_size, skipped):
             report(indices[-1] + 1, len(images))
             yield batch
-    for index in skipped:
-        err.print(f"skipped, not readable: {images.files[index]}", soft_wrap=True)

@@ -87,8 +87,6 @@ def evaluate_split(
         f"{model.config.n_bits} bits, {kind}{statistics}{tiles}; every pixel of them counted",
         soft_wrap=True,
     )
-    for file in evaluation.skipped:
-        err.print(f"skipped, not readable: {file}", soft_wrap=True)
     return status
 
 
