@@ -59,16 +59,21 @@ def load(
     config = read_parameters(path)
     if likelihood is not None:
         config = parse_parameters(config.model_dump() | {"likelihood": likelihood}, str(path))
-    missing = [index for index in range(config.L) if not level_file(path, index).is_file()]
-    if missing:
-        levels = ",".join(map(str, missing))
-        raise CheckpointError(
-            f"{path}: level(s) {levels} (L = {config.L}) have no weights yet; train them with --levels {levels}"
-        )
+    require_levels(path, config)
     model = PixelPyramid(config)
     for index, stage in enumerate(model.stages):
         load_stage(path, index, stage)
     return model
+
+
+def require_levels(run: Path, config: Parameters) -> None:
+    """Raise CheckpointError, naming them, where levels of the run have no weights."""
+    missing = [index for index in range(config.L) if not level_file(run, index).is_file()]
+    if missing:
+        levels = ",".join(map(str, missing))
+        raise CheckpointError(
+            f"{run}: level(s) {levels} (L = {config.L}) have no weights yet; train them with --levels {levels}"
+        )
 
 
 def with_likelihood(model: PixelPyramid, likelihood: str) -> PixelPyramid:

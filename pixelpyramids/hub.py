@@ -13,7 +13,6 @@ from typing import Any
 from huggingface_hub import ModelHubMixin, snapshot_download
 
 from pixelpyramids import checkpoint
-from pixelpyramids.errors import CheckpointError
 from pixelpyramids.model import PixelPyramid
 
 PUBLISHED = (checkpoint.PARAMETERS, "level_*.safetensors")
@@ -25,10 +24,7 @@ class PublishedRun(ModelHubMixin, library_name="pixelpyramids", tags=["pixelpyra
     def __init__(self, run: str | Path) -> None:
         self.run = Path(run)
         self._hub_mixin_config = None  # the mixin would publish the constructor's argument, a path of this machine
-        config = checkpoint.read_parameters(self.run)
-        missing = [index for index in range(config.L) if not checkpoint.level_file(self.run, index).is_file()]
-        if missing:
-            raise CheckpointError(f"{self.run}: level(s) {', '.join(map(str, missing))} have no weights yet")
+        checkpoint.require_levels(self.run, checkpoint.read_parameters(self.run))
 
     def model(self) -> PixelPyramid:
         """Load the model, in evaluation mode."""

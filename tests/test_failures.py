@@ -554,6 +554,8 @@ def test_the_readme_names_flags_of_the_authors_command_that_exist():
 def test_a_run_that_lacks_a_level_is_not_published(missing, trained, tmp_path):
     for index in missing:
         checkpoint.level_file(trained, index).unlink()
-    with pytest.raises(CheckpointError, match=rf"level\(s\) {', '.join(map(str, missing))} have no weights yet"):
+    with pytest.raises(
+        CheckpointError, match=rf"level\(s\) {','.join(map(str, missing))} \(L = 4\) have no weights yet; train"
+    ):
         PublishedRun(trained).save_pretrained(tmp_path / "hub")
     assert not (tmp_path / "hub").exists()
