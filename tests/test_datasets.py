@@ -230,6 +230,12 @@ def test_names_that_are_no_data_are_refused(tmp_path, parquet):
     assert len(open_hub(f"{tmp_path}/*.parquet", "train", hold_out=False)) == 1
 
 
+@pytest.mark.parametrize("prefix", ["", "stream:"])
+def test_signs_of_globs_in_names_are_letters(tmp_path, prefix):
+    write_parquet(tmp_path / "a[1]*" / "test-0.parquet", [content(0), content(1)])
+    assert len(open_hub(f"{prefix}{tmp_path / 'a[1]*'}", "test")) == 2
+
+
 def test_folders_of_images_stay_folders_of_images(tmp_path):
     write_tar(tmp_path / "a.tar", [content(0)])
     assert is_hub(str(tmp_path)) and is_stream(str(tmp_path)) and is_stream(f"{tmp_path}/*.tar")

@@ -131,7 +131,8 @@ def _open(root: str) -> _Source:
             if len(suffixes) > 1:
                 raise DataError(f"{root}: expected shards of one kind, got both .parquet and .tar; name one by a glob")
             files = _by_split(root, shards)
-            builder = datasets.load_dataset_builder(_BUILDERS[suffixes.pop()], data_files=files)
+            patterns = {split: [glob.escape(file) for file in part] for split, part in files.items()}
+            builder = datasets.load_dataset_builder(_BUILDERS[suffixes.pop()], data_files=patterns)
         else:
             match = _ON_THE_HUB.fullmatch(root.partition(":")[2])
             if match is None or (root.startswith("stream:") and _is_path(match[0])):
