@@ -15,6 +15,8 @@ import torch
 from PIL import Image
 
 from pixelpyramids import checkpoint
+from pixelpyramids.model import PixelPyramid
+from pixelpyramids.parameters import parse_parameters
 
 KEYS = {
     "dataset_name": "tiny", "batch_size": 4, "L": 4, "C": 8, "n_bits": 8, "n_classes": [20, 20, 20, 20],
@@ -152,6 +154,10 @@ def test_statistics_of_a_part_of_the_batch_are_refused(images, tmp_path):
     )
     assert done.returncode != 0 and 'expected norm "channel" or "group" where 2 processes' in done.stderr
     assert not (tmp_path / "run").exists()
+    checkpoint.save(PixelPyramid(parse_parameters(KEYS | {"norm": "batch"}, "test")), tmp_path / "run")
+    command = ("evaluate", tmp_path / "run", "--data", images, "--batch-statistics", 2, "--device", "cpu")
+    done = pixelpyramids(TORCHRUN, *command, check=False)
+    assert done.returncode != 0 and "--batch-statistics needs a single process, got 2" in done.stderr
 
 
 def test_levels_in_separate_processes_at_once_equal_training_them_together(alone, images, params, tmp_path):

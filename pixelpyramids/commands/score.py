@@ -37,8 +37,14 @@ def evaluate_split(
     `batch_statistics` N normalises by batches of N images in place of running statistics, as the authors' code does: a
     code length of a batch, to compare with the authors' figures.
     """
+    processes = PartialState()
     images = open_images(model.config, data, split)
     if batch_statistics is not None:
+        if processes.num_processes > 1:
+            raise DataError(
+                f"--batch-statistics needs a single process, got {processes.num_processes}, whose batches would be of "
+                "other images; run it without a launcher"
+            )
         if model.config.norm != "batch":
             raise DataError(f'--batch-statistics needs a model with norm "batch", this one has "{model.config.norm}"')
         height, width = model.config.image_size
@@ -49,7 +55,6 @@ def evaluate_split(
             )
         model, batch_size = copy.deepcopy(model).train(), batch_statistics
     tile = default_tile(model) if tile is None else tile
-    processes = PartialState()
     with counted(f"{split} images") as report:
         evaluation = evaluate(model, images, batch_size=batch_size, tile=tile, report=report, processes=processes)
     counts = [sum(p.numel() for p in stage.parameters()) for stage in model.stages]
