@@ -10,10 +10,12 @@ from pixelpyramids.errors import PixelPyramidsError
 
 
 @contextmanager
-def replacing(target: Path) -> Iterator[Path]:
+def replacing(target: Path, new: bool = False) -> Iterator[Path]:
     """Give a temporary path in the folder of `target`; move it onto `target` once the block has ended well.
 
     The folder is made where it is missing. After an exception the temporary file is gone and `target` is as it was.
+    With `new` a `target` that is there stays: FileExistsError, whoever made it and when (but for file systems without
+    hard links).
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     descriptor, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=".part")
@@ -24,20 +26,21 @@ def replacing(target: Path) -> Iterator[Path]:
         with open(temporary, "rb+") as file:
             os.fsync(file.fileno())
         os.chmod(temporary, 0o666 & ~_umask())
-        os.replace(temporary, target)
+        if not new or not _linked(temporary, target):
+            os.replace(temporary, target)
     finally:
         temporary.unlink(missing_ok=True)
 
 
-def write_bytes(target: Path, content: bytes) -> None:
-    """Write `content` to `target`, whole or not at all."""
-    with replacing(target) as temporary:
+def write_bytes(target: Path, content: bytes, new: bool = False) -> None:
+    """Write `content` to `target`, whole or not at all; with `new` as `replacing`."""
+    with replacing(target, new) as temporary:
         temporary.write_bytes(content)
 
 
-def write_text(target: Path, content: str) -> None:
-    """Write `content` to `target` as UTF-8, whole or not at all."""
-    write_bytes(target, content.encode())
+def write_text(target: Path, content: str, new: bool = False) -> None:
+    """Write `content` to `target` as UTF-8, whole or not at all; with `new` as `replacing`."""
+    write_bytes(target, content.encode(), new)
 
 
 def refuse_existing(target: Path, overwrite: bool) -> None:
@@ -52,6 +55,19 @@ def is_free(target: Path) -> bool:
     if target.is_dir():
         return all(path.name.startswith(".") and path.name.endswith(".part") for path in target.iterdir())
     return not target.exists()
+
+
+def _linked(temporary: Path, target: Path) -> bool:
+    """Whether `target` is now what was `temporary`. Raises FileExistsError where it was there."""
+    try:
+        os.link(temporary, target)
+    except FileExistsError:
+        raise
+    except OSError:  # a file system without hard links
+        if target.exists():
+            raise FileExistsError(f"{target} exists already") from None
+        return False
+    return True
 
 
 def _umask() -> int:

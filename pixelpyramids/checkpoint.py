@@ -14,6 +14,7 @@ import json
 import os
 import shutil
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -184,8 +185,8 @@ def claim(run: Path, config: Parameters) -> None:
     if not (run / PARAMETERS).exists():
         if not is_free(run) and not (run / PARAMETERS).exists():
             raise CheckpointError(f"{run}: expected an empty or new folder, or a run directory to go on with")
-        write_parameters(run, config)
-        return
+        with suppress(FileExistsError):  # another process may begin it at this moment
+            write_parameters(run, config, new=True)
     require_parameters(run, config)
 
 
@@ -213,10 +214,13 @@ def read_parameters(run: Path) -> Parameters:
         raise CheckpointError(str(error)) from error
 
 
-def write_parameters(run: Path, config: Parameters) -> None:
-    """Write the parameters of a run, defaults too: a later version's may be others."""
+def write_parameters(run: Path, config: Parameters, new: bool = False) -> None:
+    """Write the parameters of a run, defaults too: a later version's may be others.
+
+    With `new` those that are there stay: FileExistsError.
+    """
     content = {"params": config.model_dump(mode="json")}
-    write_text(run / PARAMETERS, json.dumps(content, indent=2) + "\n")
+    write_text(run / PARAMETERS, json.dumps(content, indent=2) + "\n", new)
 
 
 def load_stage(run: Path, index: int, stage: torch.nn.Module) -> None:

@@ -304,6 +304,19 @@ def test_a_run_that_was_killed_while_it_was_claimed_can_be_claimed_again(tmp_pat
     assert runs.read_parameters(tmp_path) == parameters()
 
 
+def test_of_two_that_claim_a_run_at_once_one_is_refused(tmp_path, monkeypatch):
+    write = runs.write_parameters
+
+    def beaten(run, config, new=False):
+        write(run, parameters(n_bits=5))
+        write(run, config, new)
+
+    monkeypatch.setattr(runs, "write_parameters", beaten)
+    with pytest.raises(CheckpointError, match="differs in n_bits"):
+        runs.claim(tmp_path / "run", parameters())
+    assert runs.read_parameters(tmp_path / "run") == parameters(n_bits=5)
+
+
 def test_a_log_is_read_up_to_the_line_that_a_killed_process_left(tmp_path):
     path = runs.log_file(tmp_path, 3)
     path.parent.mkdir()
