@@ -97,6 +97,10 @@ def evaluate(
     formats = {i: kind for part in parts for i, kind in part[1].items()}
     kept = sorted(rates)
     if not kept:
+        try:
+            images.read(0)
+        except DataError as error:
+            raise DataError(f"none of the {len(images)} images could be read; the first: {error}") from error
         raise DataError(f"none of the {len(images)} images could be read, the first is {images.files[0]}")
     return Evaluation(
         nats=np.stack([rates[i][0] for i in kept]),
