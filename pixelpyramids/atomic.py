@@ -25,6 +25,10 @@ def replacing(target: Path) -> Iterator[Path]:
             os.fsync(file.fileno())
         os.chmod(temporary, 0o666 & ~_umask())
         os.replace(temporary, target)
+    except OSError as error:
+        if error.filename is None:  # a write to a full disk names no file
+            error.filename = str(target)
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 

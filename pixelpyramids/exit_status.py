@@ -15,6 +15,8 @@ from pixelpyramids.errors import PixelPyramidsError
 
 # What torch's backends say, in RuntimeErrors, where a process that they wait for is gone.
 _LOST = re.compile(r"gloo|nccl|connection (closed|reset|refused)|timed out", re.IGNORECASE)
+# And of a process that reads images: the system ends some where memory is short.
+_READER_ENDED = re.compile(r"DataLoader worker .*(killed|exited)")
 
 
 def run(command: Callable[[], object]) -> int:
@@ -33,6 +35,14 @@ def run(command: Callable[[], object]) -> int:
             print(
                 "pixelpyramids: another process of this run has ended; a training goes on from its last checkpoint "
                 "when the same command is given again",
+                file=sys.stderr,
+            )
+            return 2
+        if _READER_ENDED.search(str(error)):
+            print(
+                f"pixelpyramids: a process that reads images has ended ({str(error).splitlines()[0].strip()}), as "
+                "where memory is short; a training goes on from its last checkpoint when the same command is given "
+                "again",
                 file=sys.stderr,
             )
             return 2
