@@ -31,9 +31,9 @@ INSIDE = {
     "networks": ({"unet", "conv_lstm", "pixel_cnn"}, {"level"}),
     "data": (
         {"reading", "photographs"},
-        {"splits", "images"},
+        {"splits", "images", "batches", "kept"},
         {"index"},
-        {"folder", "varied", "containers"},
+        {"folder", "varied", "prepared", "containers"},
         {"divided"},
         {"crops", "celeba_hq", "lsun", "imagenet", "shards"},
         {"hub", "stream"},
