@@ -28,6 +28,10 @@ def replacing(target: Path, new: bool = False) -> Iterator[Path]:
         os.chmod(temporary, 0o666 & ~_umask())
         if not new or not _linked(temporary, target):
             os.replace(temporary, target)
+    except OSError as error:
+        if error.filename is None:  # a write to a full disk names no file
+            error.filename = str(target)
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 

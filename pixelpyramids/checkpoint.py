@@ -287,7 +287,8 @@ def _read(path: Path, with_tensors: bool) -> tuple[dict[str, Tensor], dict[str, 
                     "this package"
                 )
             keys = file.keys() if with_tensors else ()
-            return {key: file.get_tensor(key) for key in keys}, metadata
+            # Copies, not maps of the file: its room on the disk is then free once another takes its place.
+            return {key: file.get_tensor(key).clone() for key in keys}, metadata
     except OSError as error:
         reason = str(error).removesuffix(f": {path}")
         raise CheckpointError(f"{path}: expected a file that can be read, got: {reason}") from error

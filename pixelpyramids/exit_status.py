@@ -15,7 +15,6 @@ from pixelpyramids.errors import PixelPyramidsError
 
 # What torch's backends say, in RuntimeErrors, where a process that they wait for is gone.
 _LOST = re.compile(r"gloo|nccl|connection (closed|reset|refused)|timed out", re.IGNORECASE)
-
 # What torch says where a process that reads images ahead has died: killed for memory, or inside a library.
 _READER_DIED = re.compile(r"DataLoader worker \(pid.*", re.DOTALL)
 

@@ -688,6 +688,15 @@ def test_arrays_are_read_in_both_orders(tmp_path: Path, channels: int, colours_f
         arrays.names[5]
 
 
+def test_virtual_images_of_a_file_that_is_not_there_are_refused(tmp_path: Path) -> None:
+    layout = h5py.VirtualLayout((10, 3, 8, 8), "u1")
+    layout[:] = h5py.VirtualSource("elsewhere.h5", "images", (10, 3, 8, 8))
+    with h5py.File(tmp_path / "x.h5", "w") as file:
+        file.create_virtual_dataset("data8x8", layout)
+    with pytest.raises(DataError, match=r"x\.h5/data8x8: expected images in the file itself, got a virtual dataset"):
+        Hdf5Entries(tmp_path / "x.h5", "data8x8")
+
+
 @pytest.mark.parametrize("chunks", [None, (1, 3, 8, 8), (4, 3, 8, 8)])
 def test_images_that_were_never_written_are_refused(tmp_path: Path, chunks: tuple[int, ...] | None) -> None:
     with h5py.File(tmp_path / "x.h5", "w") as file:

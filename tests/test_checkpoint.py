@@ -226,6 +226,16 @@ def test_tensors_and_metadata_come_back(tmp_path):
         assert found[key].dtype == value.dtype and torch.equal(found[key], value)
 
 
+def test_tensors_hold_no_room_on_the_disk_once_they_are_read(tmp_path):
+    path = tmp_path / "x.safetensors"
+    runs.save_tensors(path, {"a": torch.arange(4096.0)})
+    tensors, _ = runs.read_tensors(path)
+    with open(path, "rb+") as file:  # what is mapped would follow
+        file.seek(-8192, os.SEEK_END)
+        file.write(bytes(8192))
+    assert torch.equal(tensors["a"], torch.arange(4096.0))
+
+
 def test_a_missing_file_of_tensors_is_named(tmp_path):
     with pytest.raises(CheckpointError, match=r"none\.safetensors: expected a file that can be read, got: No such"):
         runs.read_tensors(tmp_path / "none.safetensors")

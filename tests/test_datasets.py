@@ -429,6 +429,14 @@ def test_shards_that_were_cut_off_are_named(tmp_path, kind, share):
 
 
 @pytest.mark.parametrize("kind", ["parquet", "tar"])
+def test_shards_that_are_missing_are_told(tmp_path, kind):
+    root = shards(tmp_path, kind, train=(6, 6, 6), test=(6,))
+    (root / f"train-00001-of-00003.{kind}").unlink()
+    with pytest.warns(UserWarning, match=r"expected the 3 shards train-\*-of-\* that their names speak of, got 2"):
+        assert len(open_shards(f"stream:{root}")) == 2
+
+
+@pytest.mark.parametrize("kind", ["parquet", "tar"])
 def test_shards_damaged_in_the_middle_are_named(tmp_path, kind):
     root = shards(tmp_path, kind, train=(6, 6), test=(6,))
     damaged = root / f"train-00001-of-00002.{kind}"

@@ -18,11 +18,14 @@ from filelock import FileLock
 from PIL import Image, PngImagePlugin, features
 from safetensors.torch import save_file
 from test_cli import KEYS, ROOT, refused, status
+from torch.utils.data import get_worker_info
 
 import main as authors_command
 import pixelpyramids as pp
 from pixelpyramids import checkpoint, cli
+from pixelpyramids.atomic import replacing
 from pixelpyramids.authors import read_checkpoint
+from pixelpyramids.data import kept
 from pixelpyramids.errors import CheckpointError
 from pixelpyramids.hub import PublishedRun
 from pixelpyramids.model import PixelPyramid
@@ -151,6 +154,20 @@ def test_whatever_a_decoder_raises_is_of_that_file(error, images, params, traine
     assert "bad.png" in capsys.readouterr().err
     assert train(params, data, tmp_path / "run", "--steps", 4, "--no-validation") == 0
     assert "bad.png" in capsys.readouterr().err
+
+
+def test_a_reader_that_the_system_ends_is_told(images, params, tmp_path, monkeypatch, capsys):
+    read = kept.KeptImages.read
+
+    def ended(self, index, copy=True):
+        if get_worker_info() is not None:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return read(self, index, copy)
+
+    monkeypatch.setattr(kept, "KEPT_BYTES", 0)
+    monkeypatch.setattr(kept.KeptImages, "read", ended)
+    assert train(params, images, tmp_path / "run", "--steps", 4, "--no-validation") == 2
+    assert "a process that reads images has ended (DataLoader worker" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("levels", [[], ["--levels", "1"]], ids=["all", "one"])
@@ -559,3 +576,13 @@ def test_a_run_that_lacks_a_level_is_not_published(missing, trained, tmp_path):
     ):
         PublishedRun(trained).save_pretrained(tmp_path / "hub")
     assert not (tmp_path / "hub").exists()
+
+
+def test_a_write_without_room_names_the_file(tmp_path):
+    with (
+        pytest.raises(OSError, match=r"No space left on device.*x\.png"),
+        replacing(tmp_path / "x.png"),
+        open("/dev/full", "wb") as file,
+    ):
+        file.write(b"x")
+    assert not list(tmp_path.iterdir())

@@ -13,8 +13,10 @@ validation is then a hold-out of the training images (of a stream the first ones
 
 import glob
 import re
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any
@@ -34,6 +36,7 @@ from pixelpyramids.extras import imported
 _BUILDERS = {".parquet": "parquet", ".tar": "webdataset"}
 _ON_THE_HUB = re.compile(r"([\w.-]+(?:/[\w.-]+)?)(?::([\w.-]+))?")
 _VALIDATION = ("validation", "valid", "val", "dev")
+_NUMBERED = re.compile(r"(\d+)-of-(\d+)\b")
 _SPLIT_IN_NAME = re.compile(r"(?<![a-z])(train|validation|valid|val|dev|test)(?:ing)?(?![a-z])")
 
 
@@ -130,6 +133,7 @@ def _open(root: str) -> _Source:
             suffixes = {file.suffix for file in shards}
             if len(suffixes) > 1:
                 raise DataError(f"{root}: expected shards of one kind, got both .parquet and .tar; name one by a glob")
+            _warn_of_missing(tuple(shards))
             files = _by_split(root, shards)
             patterns = {split: [glob.escape(file) for file in part] for split, part in files.items()}
             builder = datasets.load_dataset_builder(_BUILDERS[suffixes.pop()], data_files=patterns)
@@ -166,6 +170,22 @@ def _local_shards(root: str) -> list[Path]:
     else:
         found = [Path(file) for file in glob.glob(str(path), recursive=True)]
     return sorted(file for file in found if file.suffix in _BUILDERS and file.is_file())
+
+
+@cache  # once, for however many splits they are opened
+def _warn_of_missing(shards: tuple[Path, ...]) -> None:
+    """Warn where names such as train-00000-of-00010.parquet speak of more shards than lie here."""
+    numbers: dict[tuple[Path, str, int], set[int]] = {}
+    for file in shards:
+        if (match := _NUMBERED.search(file.name)) is not None:
+            numbers.setdefault((file.parent, file.name[: match.start()], int(match[2])), set()).add(int(match[1]))
+    for (folder, name, count), there in numbers.items():
+        if len(there) < count:
+            warnings.warn(
+                f"{folder}: expected the {count} shards {name}*-of-* that their names speak of, got {len(there)}; get "
+                "the others, unless they are left out on purpose",
+                stacklevel=2,
+            )
 
 
 def _by_split(root: str, shards: list[Path]) -> dict[str, list[str]]:

@@ -31,8 +31,8 @@ class Hdf5Entries:
     The axis of at most 4 is that of the colours. Names are the file's path, the dataset's below it, and the index.
     Datasets with more than one image in a chunk serve, but each read then decompresses the whole chunk.
 
-    Raises DataError where the file is damaged, the dataset is missing, not written to its end, or another kind of
-    array; PixelPyramidsError where h5py is missing.
+    Raises DataError where the file is damaged, the dataset is missing, not written to its end, virtual, or another
+    kind of array; PixelPyramidsError where h5py is missing.
     """
 
     format = "HDF5"
@@ -53,12 +53,15 @@ class Hdf5Entries:
         self.names: Sequence[Path] = Names(shape[0], partial(_numbered, self._name))
 
     def _check_whole(self) -> None:
-        """Of what was never written HDF5 gives zeros: black images that nobody would notice."""
+        """What was never written, or a virtual dataset's absent file, HDF5 gives as zeros: black images."""
         try:
             with _h5py().File(self.path, "r") as file:
                 array = file[self.dataset]
                 if array.is_virtual:
-                    return
+                    raise DataError(
+                        f"{self._name}: expected images in the file itself, got a virtual dataset, of other files; "
+                        "h5py copies it into one: new[name] = old[name][:]"
+                    )
                 if array.chunks is None:
                     stored, expected, unit = array.id.get_storage_size(), array.nbytes, "bytes"
                 else:
