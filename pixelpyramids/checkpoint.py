@@ -4,6 +4,7 @@
     RUN/level_00.safetensors …      the best averaged weights of each stage; the last is the coarsest image's
     RUN/log/level_00.jsonl …        a line every ten steps and at each validation: step, nats an image, dimensions
     RUN/training/level_00.safetensors …   weights, averages and optimiser of the last checkpoint
+    RUN/training/seed               of all trainings of the run
     RUN/training/level_00.lock …    held by the process that trains the stage
     RUN/samples/                    pictures drawn while training
 
@@ -31,7 +32,12 @@ from pixelpyramids.model import PixelPyramid
 from pixelpyramids.parameters import Parameters, load_parameters, parse_parameters
 
 PARAMETERS = "parameters.json"
-OF_A_RUN = ("level_*.safetensors", "training/level_*.safetensors", "log/level_*.jsonl")  # beside its parameters
+OF_A_RUN = (
+    "level_*.safetensors",
+    "training/level_*.safetensors",
+    "training/seed",
+    "log/level_*.jsonl",
+)  # beside its parameters
 FORMAT = 1  # of the files of weights and of trainings: their names, shapes and what is in their metadata
 LOCK_SECONDS = 10.0
 NOT_OF_THE_RUN = {"data_root", "epochs"}  # keys that may differ when a training goes on
@@ -244,15 +250,18 @@ def require_finite(tensors: dict[str, Tensor], path: Path) -> None:
             raise CheckpointError(f"{path}: {key} is not finite; remove the file to train the level anew")
 
 
-def require_seed(run: Path, seed: int) -> None:
-    """Raise CheckpointError where a level of the run was trained with another seed."""
-    for path in sorted((run / "training").glob("level_*.safetensors")):
-        there = read_metadata(path).get("seed")
-        if there != seed:
-            raise CheckpointError(
-                f"{run}: expected the seed that it has, {there}, got {seed}; go on with that, or choose another run "
-                "directory"
-            )
+def claim_seed(run: Path, seed: int) -> None:
+    """Give the run its seed, or see that it has the same. Raises CheckpointError else."""
+    path = run / "training" / "seed"
+    if not path.exists():
+        with suppress(FileExistsError):  # a training of other levels may begin at this moment
+            write_text(path, f"{seed}\n", new=True)
+    there = path.read_text().strip()
+    if there != str(seed):
+        raise CheckpointError(
+            f"{run}: expected the seed that it has, {there}, got {seed}; go on with that, or choose another run "
+            "directory"
+        )
 
 
 def save_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, Any] | None = None) -> None:
@@ -265,17 +274,8 @@ def save_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, Any
             raise CheckpointError(f"{path}: cannot be written: {error}") from error
 
 
-def read_metadata(path: Path) -> dict[str, Any]:
-    """Metadata of a file, its tensors left unread. Raises CheckpointError as `read_tensors` does."""
-    return _read(path, False)[1]
-
-
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Tensors and metadata of a file. Raises CheckpointError where it is missing, damaged or foreign."""
-    return _read(path, True)
-
-
-def _read(path: Path, with_tensors: bool) -> tuple[dict[str, Tensor], dict[str, Any]]:
     try:
         with safe_open(path, framework="pt") as file:
             metadata = json.loads((file.metadata() or {})["pixelpyramids"])
@@ -286,7 +286,7 @@ def _read(path: Path, with_tensors: bool) -> tuple[dict[str, Tensor], dict[str, 
                     f"{path}: expected a file of format {FORMAT}, got {metadata.get('format')}, of another version of "
                     "this package"
                 )
-            keys = file.keys() if with_tensors else ()
+            keys = file.keys()
             # Copies, not maps of the file: its room on the disk is then free once another takes its place.
             return {key: file.get_tensor(key).clone() for key in keys}, metadata
     except OSError as error:

@@ -59,6 +59,8 @@ def level_costs(
         for _ in range(2):
             began = time.perf_counter()
             training.update(*halves, 0.5, None, bfloat16)
+            if device.type == "cuda":
+                torch.cuda.synchronize(device)
             seconds = (time.perf_counter() - began) / images
         parameters = sum(p.numel() for p in stages[0].parameters())
         costs.append(LevelCost(index, seconds, step_memory(config, index, bfloat16), parameters))

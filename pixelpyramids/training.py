@@ -83,7 +83,7 @@ class Training:
         self._locks: list[object] = []
         if accelerator.is_main_process:
             checkpoint.claim(run, config)
-            checkpoint.require_seed(run, seed)
+            checkpoint.claim_seed(run, seed)
             self._locks = [checkpoint.lock_level(run, index) for index in wanted]
         accelerator.wait_for_everyone()
         # Of 1x1 convolutions, whose weights have several names for one layout.

@@ -217,8 +217,10 @@ def test_mapped_images_go_to_workers(parquet):
 # What is named
 
 
-def test_names_that_are_no_data_are_refused(tmp_path, parquet):
-    for name in (f"stream:{tmp_path}", "hub:a/b/c", f"stream:{tmp_path}/*.tar", "stream:./none"):
+def test_names_that_are_no_data_are_refused(tmp_path, parquet, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "owner" / "here").mkdir(parents=True)
+    for name in (f"stream:{tmp_path}", "hub:a/b/c", "hub:owner/here", f"stream:{tmp_path}/*.tar", "stream:./none"):
         with pytest.raises(DataError, match="expected hub:owner/name, stream:owner/name, or a folder or glob"):
             open_hub(name, "train")
     with pytest.raises(DataError, match=r"expected a data set that `datasets` can open, got .*owner/name"):

@@ -25,6 +25,10 @@ KEYS = {
 }  # fmt: skip
 ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
 SCRIPTS = Path(__file__).parent.parent / "docs" / "slurm"
+ACCELERATE = (
+    sys.executable, "-m", "accelerate.commands.accelerate_cli", "launch", "--multi_gpu", "--num_machines", "1",
+    "--num_processes", "2", "--mixed_precision", "no", "--dynamo_backend", "no", "-m",
+)  # fmt: skip
 TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "-m")
 
 
@@ -62,7 +66,7 @@ def weights(run):
 
 def steps_saved(run):
     path = checkpoint.training_file(run, KEYS["L"] - 1)
-    return checkpoint.read_metadata(path)["step"] if path.exists() else 0
+    return checkpoint.read_tensors(path)[1]["step"] if path.exists() else 0
 
 
 def losses(run):
@@ -91,10 +95,14 @@ def alone(images, params, tmp_path_factory):
 FLOAT32 = ("--device", "cpu", "--float32")
 
 
-@pytest.mark.parametrize("micro_batch", [None, 1])
-def test_two_processes_equal_one_with_the_same_batch(alone, images, params, tmp_path, micro_batch):
+@pytest.mark.parametrize(
+    ("launcher", "micro_batch"),
+    [(TORCHRUN, None), (TORCHRUN, 1), (ACCELERATE, None)],
+    ids=["torchrun", "torchrun-micro", "accelerate"],
+)
+def test_two_processes_equal_one_with_the_same_batch(launcher, alone, images, params, tmp_path, micro_batch):
     run, micro = tmp_path / "run", () if micro_batch is None else ("--micro-batch", micro_batch)
-    said = pixelpyramids(TORCHRUN, "train", params, "--data", images, "--out", run, "--steps", 12, *FLOAT32, *micro)
+    said = pixelpyramids(launcher, "train", params, "--data", images, "--out", run, "--steps", 12, *FLOAT32, *micro)
     assert "2 processes share each batch" in said.stderr and said.stderr.count("images to train on") == 1
     assert_close_runs(alone, run)
 

@@ -209,7 +209,6 @@ def seconds_of_levels(
         for step in range(steps + 1):
             if step == 1:
                 begin = time.monotonic()
-            # Its result is read from the device, so it has ended when it returns.
             level.update(fine, coarse, 0.0, micro_batch, bfloat16_is_fast(device))
         if device.type == "cuda":
             torch.cuda.synchronize(device)

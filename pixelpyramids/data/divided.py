@@ -56,7 +56,7 @@ def choose_divided(
     if not len(chosen):
         raise EmptySplitError(
             f"{_shared(entries)}: expected at least 2 images for training, to hold out one for validation, got "
-            f"{len(entries.names)}; add images, or hold nothing out"
+            f"{len(entries.names)}; add images, or hold nothing out (--no-validation)"
         )
     return entries, chosen
 

@@ -139,7 +139,7 @@ def _open(root: str) -> _Source:
             builder = datasets.load_dataset_builder(_BUILDERS[suffixes.pop()], data_files=patterns)
         else:
             match = _ON_THE_HUB.fullmatch(root.partition(":")[2])
-            if match is None or (root.startswith("stream:") and _is_path(match[0])):
+            if match is None or _is_path(match[1]):
                 raise DataError(
                     f"{root}: expected hub:owner/name, stream:owner/name, or a folder or glob of *.parquet or *.tar, "
                     "got neither such a name nor such shards there"

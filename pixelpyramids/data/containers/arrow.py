@@ -1,5 +1,6 @@
 """The image column of a table of `datasets`, memory-mapped: rows by index."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,11 @@ class ArrowEntries:
     def read(self, index: int) -> bytes:
         """The content of row `index`. Raises DataError where it holds no image, or cannot be read."""
         name = self.names[index]
-        return stored_content(self._table[int(index)][self._column], name)
+        try:
+            stored = self._table[int(index)][self._column]
+        except (OSError, ValueError, LookupError) as error:
+            raise DataError(f"{name}: expected a row of a table of `datasets` that can be read, got {error}") from error
+        return stored_content(stored, name)
 
 
 def stored_content(stored: Any, name: Path) -> bytes:
@@ -36,6 +41,8 @@ def stored_content(stored: Any, name: Path) -> bytes:
         return bytes(stored["bytes"])
     if not stored.get("path"):
         raise DataError(f"{name}: expected an image, got an empty entry; remove it from the data")
+    if "://" not in stored["path"] and not os.path.isabs(stored["path"]):
+        raise DataError(f"{name}: expected an image, or where it lies, got the name {stored['path']} alone")
     try:
         with imported("fsspec", "data").open(stored["path"]) as file:  # here, or on the hub
             return bytes(file.read())
