@@ -29,7 +29,7 @@ def replacing(target: Path, new: bool = False) -> Iterator[Path]:
         if not new or not _linked(temporary, target):
             os.replace(temporary, target)
     except OSError as error:
-        if error.filename is None:  # a write to a full disk names no file
+        if error.errno is not None and error.filename is None:  # a write to a full disk names no file
             error.filename = str(target)
         raise
     finally:
