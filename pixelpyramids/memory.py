@@ -1,8 +1,9 @@
 """How much memory a training step of a level takes, told without taking it.
 
 The step runs on fake tensors, which have shapes and no storage, and each storage that it makes counts from its birth to
-its death. To the peak of the tensors comes what the library keeps for itself and what freeing leaves between them:
-benchmarks/memory.py found 8 % and 35 MiB on the CPU.
+its death. To the peak of the tensors comes what the library keeps for itself and what freeing leaves between them. On
+the CPU benchmarks/memory.py found 3.5 % and 26 MiB, and, for what convolutions make of the weights while they run, half
+of these again, or 2.1 times where they are the coarsest stage's, small ones.
 """
 
 import weakref
@@ -19,17 +20,22 @@ from pixelpyramids.model import StageModel
 from pixelpyramids.parameters import Parameters
 from pixelpyramids.walk import walk
 
-LIBRARY_SHARE, LIBRARY_BYTES = 0.08, 35 * 2**20
+LIBRARY_SHARE, LIBRARY_BYTES = 0.035, 26 * 2**20
+OF_WEIGHTS, OF_COARSEST_WEIGHTS = 0.5, 2.1
 KEPT_COPIES = 4  # of a level's weights, throughout: themselves, their average, two moments of Adam
 
 
 @dataclass(frozen=True)
 class StepMemory:
-    """Bytes of the tensors of a training step: `kept` throughout, `fixed` and `of_an_image` while it runs."""
+    """Bytes of a training step: tensors that are `kept` throughout, tensors `fixed` and `of_an_image` while it runs.
+
+    `convolutions` is what the library makes of the weights meanwhile.
+    """
 
     kept: int
     fixed: int
     of_an_image: int
+    convolutions: int = 0
 
     def peak(self, images: int) -> int:
         """Bytes of a process that takes steps on so many images at once, over those that it had before."""
@@ -37,7 +43,7 @@ class StepMemory:
 
     def running(self, images: int) -> int:
         """Bytes that the step adds to what is kept."""
-        return self.fixed + images * self.of_an_image
+        return self.fixed + self.convolutions + images * self.of_an_image
 
 
 def with_library(tensors: int) -> int:
@@ -54,7 +60,8 @@ def step_memory(config: Parameters, index: int, bfloat16: bool = False) -> StepM
         stage = StageModel(config, index)
         weights = sum(p.numel() * p.element_size() for p in stage.parameters())
         one, two = (_peak(stage, *pair(config, index, images), bfloat16) for images in (1, 2))
-    return StepMemory(KEPT_COPIES * weights, 2 * one - two, two - one)
+    share = OF_COARSEST_WEIGHTS if index == config.L - 1 else OF_WEIGHTS
+    return StepMemory(KEPT_COPIES * weights, 2 * one - two, two - one, round(share * weights))
 
 
 def pair(config: Parameters, index: int, images: int) -> tuple[Tensor, Tensor | None]:
