@@ -20,6 +20,7 @@ from torch import Tensor
 from pixelpyramids import checkpoint
 from pixelpyramids.atomic import write_text
 from pixelpyramids.errors import CheckpointError
+from pixelpyramids.compact_stage import CompactStage
 from pixelpyramids.model import StageModel
 from pixelpyramids.parameters import Parameters
 
@@ -52,8 +53,8 @@ class LevelTraining:
         self,
         config: Parameters,
         index: int,
-        stage: StageModel,
-        average: StageModel,
+        stage: StageModel | CompactStage,
+        average: StageModel | CompactStage,
         accelerator: Accelerator,
         origin: Origin,
     ) -> None:

@@ -16,6 +16,7 @@ the [-1, 1] units of the paper's code.
 """
 
 import math
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -26,6 +27,71 @@ from pixelpyramids.parameters import outputs_per_component
 
 SMALLEST_SCALE = 0.1  # in values
 LARGEST_SCALE = 20.0  # in ranges of n values
+
+
+class Mixture(NamedTuple):
+    """K components at each position, of distances from an offset; means and scales in values.
+
+    Log-scales are bounded, so that every probability is finite; `weights` are those of the channels before, pair by
+    pair: (0, 1), (0, 2), (1, 2), …
+    """
+
+    logits: Float[Tensor, "batch components height width"]
+    means: Float[Tensor, "batch components channels height width"]
+    log_scales: Float[Tensor, "batch components channels height width"]
+    weights: Float[Tensor, "batch components pairs height width"]
+
+    def log_prob(
+        self,
+        values: Int[Tensor, "batch channels height width"],
+        offset: Real[Tensor, "batch channels height width"] | float,
+        n_values: int,
+    ) -> Float[Tensor, "batch height width"]:
+        """Log-probability, in nats, of the values in [0, n_values) of each position."""
+        difference = (values - offset).to(self.means.dtype)
+        means = _conditioned(self.means, self.weights, difference)
+        inverse_scales = torch.exp(-self.log_scales)
+        centred = (difference.unsqueeze(1) - means) * inverse_scales
+        lowest, highest = (values == 0).unsqueeze(1), (values == n_values - 1).unsqueeze(1)
+        terms = (
+            F.logsigmoid(centred + inverse_scales / 2).masked_fill(highest, 0.0)
+            + F.logsigmoid(inverse_scales / 2 - centred).masked_fill(lowest, 0.0)
+            + torch.log(-torch.expm1(-inverse_scales)).masked_fill(lowest | highest, 0.0)
+        )
+        return torch.logsumexp(terms.sum(dim=2) + F.log_softmax(self.logits, dim=1), dim=1)
+
+    def sample(
+        self,
+        uniforms: Float[Tensor, "batch channels_and_one height width"],
+        offset: Real[Tensor, "batch channels height width"] | float,
+        n_values: int,
+    ) -> Int[Tensor, "batch channels height width"]:
+        """Values distributed as `log_prob` says, from float64 uniforms in [0, 1), 1 + C a position.
+
+        The first uniform chooses the component of the position; each of the others a channel's logistic noise. A value
+        is rounded to the grid and clamped to the range, and the channels after it see that integer.
+        """
+        cumulative = torch.softmax(self.logits, dim=1).cumsum(dim=1)
+        component = (cumulative <= uniforms[:, :1]).sum(dim=1, keepdim=True).clamp(max=self.logits.shape[1] - 1)
+
+        def chosen(parameters: Tensor) -> Tensor:
+            index = component.unsqueeze(2).expand(-1, -1, parameters.shape[2], -1, -1)
+            return parameters.gather(1, index).squeeze(1)
+
+        noise = torch.logit(uniforms[:, 1:].clamp(min=torch.finfo(torch.float64).tiny))
+        noise = noise * torch.exp(chosen(self.log_scales))
+        mean, weight = chosen(self.means), chosen(self.weights)
+        origin = torch.zeros_like(mean) + offset
+        values: list[Tensor] = []
+        differences: list[Tensor] = []
+        for channel in range(uniforms.shape[1] - 1):
+            location = mean[:, channel] + noise[:, channel]
+            for before in range(channel):
+                location = location + weight[:, _pair(before, channel)] * differences[before]
+            value = torch.round(origin[:, channel] + location).clamp(0, n_values - 1)
+            values.append(value)
+            differences.append(value - origin[:, channel])
+        return torch.stack(values, dim=1).long()
 
 
 def log_prob(
@@ -41,18 +107,8 @@ def log_prob(
     log 20 ranges], so that it is finite at every depth.
     """
     half = (n_values - 1) / 2
-    logits, means, log_scales, coefficients = _unpack(outputs, values.shape[1])
-    difference = (values - (half if offset is None else offset)).to(outputs.dtype)
-    means = _conditioned(means * (unit or half), torch.tanh(coefficients), difference)
-    inverse_scales = torch.exp(-_bounded(log_scales, n_values))
-    centred = (difference.unsqueeze(1) - means) * inverse_scales
-    lowest, highest = (values == 0).unsqueeze(1), (values == n_values - 1).unsqueeze(1)
-    terms = (
-        F.logsigmoid(centred + inverse_scales / 2).masked_fill(highest, 0.0)
-        + F.logsigmoid(inverse_scales / 2 - centred).masked_fill(lowest, 0.0)
-        + torch.log(-torch.expm1(-inverse_scales)).masked_fill(lowest | highest, 0.0)
-    )
-    return torch.logsumexp(terms.sum(dim=2) + F.log_softmax(logits, dim=1), dim=1)
+    mixture = _mixture(outputs, values.shape[1], n_values, unit or half)
+    return mixture.log_prob(values, half if offset is None else offset, n_values)
 
 
 def clamped_log_prob(
@@ -66,7 +122,7 @@ def clamped_log_prob(
     sums float64 (facts about visinf/pixelpyramids; Mahajan & Roth, ICCV 2021).
     """
     half = (n_values - 1) / 2
-    logits, means, log_scales, coefficients = _unpack(outputs.float(), values.shape[1])
+    logits, means, log_scales, coefficients = unpack(outputs.float(), values.shape[1])
     units = values.float() / half - 1
     inverse_scales = torch.exp(-log_scales.clamp(min=-7.0))
     centred = units.unsqueeze(1) - _conditioned(means, torch.tanh(coefficients), units)
@@ -84,35 +140,10 @@ def sample(
     offset: Real[Tensor, "batch channels height width"] | None = None,
     unit: float | None = None,
 ) -> Int[Tensor, "batch channels height width"]:
-    """Exact sample of the values, distributed as `log_prob` says, from float64 uniforms in [0, 1), 1 + C a position.
-
-    The first uniform chooses the component of the position; each of the others a channel's logistic noise. A value is
-    rounded to the grid and clamped to the range, and the channels after it see that integer.
-    """
-    channels = uniforms.shape[1] - 1
+    """Exact sample of the values, distributed as `log_prob` says, by uniforms as `Mixture.sample` takes them."""
     half = (n_values - 1) / 2
-    logits, means, log_scales, coefficients = _unpack(outputs.double(), channels)
-    cumulative = torch.softmax(logits, dim=1).cumsum(dim=1)
-    component = (cumulative <= uniforms[:, :1]).sum(dim=1, keepdim=True).clamp(max=logits.shape[1] - 1)
-
-    def chosen(parameters: Tensor) -> Tensor:
-        index = component.unsqueeze(2).expand(-1, -1, parameters.shape[2], -1, -1)
-        return parameters.gather(1, index).squeeze(1)
-
-    noise = torch.logit(uniforms[:, 1:].clamp(min=torch.finfo(torch.float64).tiny))
-    noise = noise * torch.exp(_bounded(chosen(log_scales), n_values))
-    mean, weight = chosen(means) * (unit or half), torch.tanh(chosen(coefficients))
-    origin = torch.full_like(mean, half) if offset is None else offset.double()
-    values: list[Tensor] = []
-    differences: list[Tensor] = []
-    for channel in range(channels):
-        location = mean[:, channel] + noise[:, channel]
-        for before in range(channel):
-            location = location + weight[:, _pair(before, channel)] * differences[before]
-        value = torch.round(origin[:, channel] + location).clamp(0, n_values - 1)
-        values.append(value)
-        differences.append(value - origin[:, channel])
-    return torch.stack(values, dim=1).long()
+    mixture = _mixture(outputs.double(), uniforms.shape[1] - 1, n_values, unit or half)
+    return mixture.sample(uniforms, half if offset is None else offset, n_values)
 
 
 def starting_bias(
@@ -142,7 +173,7 @@ def starting_bias(
     )
 
 
-def _unpack(outputs: Tensor, channels: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def unpack(outputs: Tensor, channels: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Logits (B, K, H, W); means and log-scales (B, K, C, H, W); coefficients (B, K, pairs, H, W)."""
     components, rest = divmod(outputs.shape[1], outputs_per_component(channels))
     if rest or not components:
@@ -162,10 +193,12 @@ def _unpack(outputs: Tensor, channels: int) -> tuple[Tensor, Tensor, Tensor, Ten
     )
 
 
-def _bounded(log_scales: Tensor, n_values: int) -> Tensor:
-    """Log-scales in values, from log(scale / h), within the bounds."""
+def _mixture(outputs: Tensor, channels: int, n_values: int, unit: float) -> Mixture:
+    """The mixture of a network's outputs; `unit` is what a mean of 1 is, in values."""
+    logits, means, log_scales, coefficients = unpack(outputs, channels)
     in_values = log_scales + math.log((n_values - 1) / 2)
-    return in_values.clamp(math.log(SMALLEST_SCALE), math.log(LARGEST_SCALE * n_values))
+    bounded = in_values.clamp(math.log(SMALLEST_SCALE), math.log(LARGEST_SCALE * n_values))
+    return Mixture(logits, means * unit, bounded, torch.tanh(coefficients))
 
 
 def _conditioned(means: Tensor, weights: Tensor, difference: Tensor) -> Tensor:

@@ -15,6 +15,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from pixelpyramids import likelihood
+from pixelpyramids.compact_stage import CompactStage
 from pixelpyramids.device import full_float32
 from pixelpyramids.errors import DataError, PixelPyramidsError
 from pixelpyramids.networks.level import CoarsestNetwork, LevelNetwork
@@ -173,7 +174,8 @@ class PixelPyramid(nn.Module):
         for index in range(config.L):
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(_key(seed, index))
-                self.stages.append(StageModel(config, index))
+                compact = config.network == "compact"
+                self.stages.append(CompactStage(config) if compact else StageModel(config, index))
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in torch's stubs
         self.eval()
 
@@ -281,9 +283,9 @@ class PixelPyramid(nn.Module):
 
         return choose
 
-    def _stage(self, stage: Stage) -> StageModel:
+    def _stage(self, stage: Stage) -> "StageModel | CompactStage":
         model = self.stages[stage.index]
-        assert isinstance(model, StageModel)
+        assert isinstance(model, StageModel | CompactStage)
         return model
 
     def _checked(self, images: Tensor) -> Tensor:

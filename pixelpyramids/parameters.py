@@ -40,6 +40,10 @@ class Parameters(BaseModel):
     n_channels: Width
     n_res_layers: Annotated[int, Field(ge=1, le=64, strict=True)]
 
+    network: Literal["unet_convlstm", "compact"] = "unet_convlstm"
+    head_layers: Annotated[int, Field(ge=0, le=64, strict=True)] = 2
+    crop_size: Annotated[int, Field(ge=8, le=2**12, strict=True)] = 96
+
     n_layers: tuple[Annotated[int, Field(ge=1, le=8, strict=True)], ...] | None = None
     condition_channels: Width = 100
     lstm_channels: Width = 128
@@ -83,7 +87,9 @@ class Parameters(BaseModel):
 
     @property
     def image_size(self) -> tuple[int, int]:
-        """Height and width of the images it trains on: what L-1 splits bring to 4x4."""
+        """Height and width of the images it trains on: what L-1 splits bring to 4x4, or the compact network's crops."""
+        if self.network == "compact":
+            return self.crop_size, self.crop_size
         return halving_size(self.L - 1)
 
     @property

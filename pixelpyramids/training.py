@@ -26,6 +26,7 @@ from pixelpyramids.errors import DataError, ParameterError, PixelPyramidsError
 from pixelpyramids.evaluation import Evaluation, evaluate
 from pixelpyramids.interrupts import interruptible, leave_interrupts_to_the_parent
 from pixelpyramids.level_training import LevelTraining, Origin
+from pixelpyramids.compact_stage import CompactStage
 from pixelpyramids.model import PixelPyramid, StageModel, decompose
 from pixelpyramids.parameters import Parameters
 from pixelpyramids.patches import patches
@@ -96,7 +97,7 @@ class Training:
         origin = Origin(seed, validation is not None, crops.items_per_epoch)
         for index in wanted:
             stage, average = model.stages[index], self.averaged.stages[index]
-            assert isinstance(stage, StageModel) and isinstance(average, StageModel)
+            assert isinstance(stage, StageModel | CompactStage) and isinstance(average, StageModel | CompactStage)
             self.levels.append(LevelTraining(config, index, stage, average, accelerator, origin))
             self.levels[-1].restore(run)
         self.micro_batch = micro_batch

@@ -1,0 +1,1 @@
+"""The lossless codec: integers only, no torch."""
