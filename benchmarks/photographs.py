@@ -3,8 +3,8 @@
     apt-get install budgie-backgrounds lomiri-wallpapers-16.04 lomiri-wallpapers-20.04
     python -m benchmarks.photographs DIR
 
-Writes DIR/train, from the wallpapers of the three Debian packages, and DIR/validation, from scikit-image and
-scikit-learn. The wallpapers are JPEGs, so they are made smaller, by 2, 3 and 5, which leaves nothing of the JPEG's
+Writes DIR/train, from the wallpapers of the three Debian packages, and DIR/validation and DIR/test, from scikit-image
+and scikit-learn. The wallpapers are JPEGs, so they are made smaller, by 2, 3 and 5, which leaves nothing of the JPEG's
 blocks; every fourth is there in grey too. Authors and licences: pixelpyramids/assets/compact.md.
 """
 
@@ -16,21 +16,14 @@ import skimage
 import sklearn
 from PIL import Image
 
-
 WALLPAPERS = Path("/usr/share/backgrounds")
 REDUCTIONS = ((2, Image.Resampling.BOX), (3, Image.Resampling.LANCZOS), (5, Image.Resampling.LANCZOS))
-VALIDATION = {
-    Path(skimage.__file__).parent / "data": (
-        "astronaut.png",
-        "camera.png",
-        "chelsea.png",
-        "coffee.png",
-        "hubble_deep_field.jpg",
-        "motorcycle_left.png",
-        "retina.jpg",
-        "rocket.jpg",
-    ),
-    Path(sklearn.__file__).parent / "datasets" / "images": ("china.jpg", "flower.jpg"),
+PACKAGED = {
+    Path(skimage.__file__).parent / "data": {
+        "validation": ("astronaut.png", "camera.png", "chelsea.png", "coffee.png"),
+        "test": ("hubble_deep_field.jpg", "motorcycle_left.png", "retina.jpg", "rocket.jpg"),
+    },
+    Path(sklearn.__file__).parent / "datasets" / "images": {"validation": ("flower.jpg",), "test": ("china.jpg",)},
 }
 
 
@@ -40,13 +33,14 @@ def wallpapers() -> list[Path]:
 
 
 def write(folder: Path) -> None:
-    """Write both splits as PNG files."""
-    train, validation = folder / "train", folder / "validation"
-    for split in (train, validation):
-        split.mkdir(parents=True)
-    for root, names in VALIDATION.items():
-        for name in names:
-            Image.open(root / name).convert("RGB").save(validation / f"{Path(name).stem}.png")
+    """Write the three splits as PNG files."""
+    train = folder / "train"
+    train.mkdir(parents=True)
+    for root, splits in PACKAGED.items():
+        for split, names in splits.items():
+            (folder / split).mkdir(exist_ok=True)
+            for name in names:
+                Image.open(root / name).convert("RGB").save(folder / split / f"{Path(name).stem}.png")
     sources = wallpapers()
     for index, source in enumerate(sources):
         print(f"{index + 1} of {len(sources)}: {source.name}", file=sys.stderr)

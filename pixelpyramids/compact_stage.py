@@ -122,9 +122,9 @@ class CompactStage(nn.Module):
         try:
             step = next(steps)
             while True:
-                outputs = self.network.heads[step.index](_activations(step.inputs))
+                outputs = self.network.heads[step.number](_activations(step.inputs))
                 outputs = outputs[..., : step.base.shape[-2], : step.base.shape[-1]]
-                values = code(index, octave.SLICES[step.index], outputs, step.base / 4)
+                values = code(index, octave.SLICES[step.number], outputs, step.base / 4)
                 step = steps.send(values)
         except StopIteration as stop:
             return octave.merged(octave.Bands(image, *stop.value), height, width)

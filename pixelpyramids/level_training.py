@@ -19,8 +19,8 @@ from torch import Tensor
 
 from pixelpyramids import checkpoint
 from pixelpyramids.atomic import write_text
-from pixelpyramids.errors import CheckpointError
 from pixelpyramids.compact_stage import CompactStage
+from pixelpyramids.errors import CheckpointError
 from pixelpyramids.model import StageModel
 from pixelpyramids.parameters import Parameters
 

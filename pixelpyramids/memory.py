@@ -18,7 +18,6 @@ from torch.utils._pytree import tree_leaves
 
 from pixelpyramids.model import StageModel
 from pixelpyramids.parameters import Parameters
-from pixelpyramids.walk import walk
 
 LIBRARY_SHARE, LIBRARY_BYTES = 0.035, 26 * 2**20
 OF_WEIGHTS, OF_COARSEST_WEIGHTS = 0.5, 2.1
@@ -66,7 +65,7 @@ def step_memory(config: Parameters, index: int, bfloat16: bool = False) -> StepM
 
 def pair(config: Parameters, index: int, images: int) -> tuple[Tensor, Tensor | None]:
     """Zeros as large as what stage `index` is trained on: its halves, or patches of them; coarse None for the last."""
-    stage = walk(*config.image_size, config.squeezes)[config.L - 1 - index]
+    stage = config.walk(*config.image_size)[config.L - 1 - index]
     height, width = (min(side, config.patch_size or side) for side in (stage.height, stage.width))
     if stage.axis is None:
         height, width = stage.height, stage.width

@@ -22,7 +22,7 @@ from pixelpyramids.networks.level import CoarsestNetwork, LevelNetwork
 from pixelpyramids.parameters import Parameters, outputs_per_component
 from pixelpyramids.pyramid import between, from_residual, merge, pad_coarse, split, to_residual
 from pixelpyramids.rate import Rate
-from pixelpyramids.walk import Slice, Stage, coarsest_size, walk
+from pixelpyramids.walk import Slice, Stage, coarsest_size
 
 MOST_COARSEST_PIXELS = 2**12  # that `sample` draws
 
@@ -195,7 +195,7 @@ class PixelPyramid(nn.Module):
         images = self._checked(images)
         if levels is not None and not set(levels) <= set(range(self.config.L)):
             raise DataError(f"expected some of the levels 0 to {self.config.L - 1}, got {list(levels)}")
-        stages = walk(images.shape[-2], images.shape[-1], self.config.squeezes)
+        stages = self.config.walk(images.shape[-2], images.shape[-1])
         nats = torch.zeros(images.shape[0], len(stages), dtype=torch.float64)
         dimensions = torch.zeros(images.shape[0], len(stages), dtype=torch.int64)
         for index, (fine, coarse) in decompose(images, stages).items():
@@ -217,12 +217,13 @@ class PixelPyramid(nn.Module):
         height, width = size[0] if height is None else height, size[1] if width is None else width
         if min(n, height, width) < 1:
             raise DataError(f"expected at least 1 sample of 1 x 1 pixels, got {n} of {height} x {width}")
-        if math.prod(coarsest_size(height, width, self.config.L - 1)) > MOST_COARSEST_PIXELS:
+        coarsest = coarsest_size(height, width, self.config.L - 1)
+        if self.config.network != "compact" and math.prod(coarsest) > MOST_COARSEST_PIXELS:
             raise DataError(
                 f"{height} x {width} leaves a coarsest image of more than {MOST_COARSEST_PIXELS} pixels, drawn one by "
                 f"one; choose a smaller size, or a model of more levels than L = {self.config.L}"
             )
-        stages = walk(height, width, self.config.squeezes)
+        stages = self.config.walk(height, width)
         return self.follow(stages, None, n, self.sampler(n, seed, first))
 
     def complete(
@@ -240,7 +241,7 @@ class PixelPyramid(nn.Module):
         """
         coarse = self._checked(coarse)
         given = (coarse.shape[-2], coarse.shape[-1])
-        stages = walk(max(height, 1), max(width, 1), self.config.squeezes)
+        stages = self.config.walk(max(height, 1), max(width, 1))
         missing = [stage for stage in stages if stage.coarse is not None]
         above = next((i for i, stage in enumerate(missing) if stage.is_split and stage.coarse == given), None)
         if above is None:

@@ -138,7 +138,7 @@ class Step(NamedTuple):
     The base, in quarters, is that of the sites that there are, rows <= h and columns <= w.
     """
 
-    index: int
+    number: int
     inputs: Array
     base: Array
 

@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from pixelpyramids.errors import ParameterError
-from pixelpyramids.walk import halving_size
+from pixelpyramids.walk import Stage, halving_size, walk, whole
 
 Positive = Annotated[int, Field(ge=1, le=2**20, strict=True)]
 Width = Annotated[int, Field(ge=1, le=2**14, strict=True)]
@@ -96,6 +96,10 @@ class Parameters(BaseModel):
     def squeezes(self) -> tuple[int, ...]:
         """n_squeeze of the levels, surplus entries dropped."""
         return self.n_squeeze[: self.L - 1]
+
+    def walk(self, height: int, width: int) -> tuple[Stage, ...]:
+        """The stages of an image of that size, coarsest first."""
+        return whole(height, width) if self.network == "compact" else walk(height, width, self.squeezes)
 
     def outputs(self, stage: int) -> int:
         """How many outputs a stage's mixture has: its entry of n_classes, the last one for the coarsest stage."""

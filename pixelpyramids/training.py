@@ -19,6 +19,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from pixelpyramids import checkpoint
+from pixelpyramids.compact_stage import CompactStage
 from pixelpyramids.data.batches import Batches
 from pixelpyramids.data.images import Images
 from pixelpyramids.device import bfloat16_is_fast, choose_device
@@ -26,12 +27,10 @@ from pixelpyramids.errors import DataError, ParameterError, PixelPyramidsError
 from pixelpyramids.evaluation import Evaluation, evaluate
 from pixelpyramids.interrupts import interruptible, leave_interrupts_to_the_parent
 from pixelpyramids.level_training import LevelTraining, Origin
-from pixelpyramids.compact_stage import CompactStage
 from pixelpyramids.model import PixelPyramid, StageModel, decompose
 from pixelpyramids.parameters import Parameters
 from pixelpyramids.patches import patches
 from pixelpyramids.progress import Budget, Recent, Report
-from pixelpyramids.walk import walk
 
 
 @dataclass
@@ -102,7 +101,7 @@ class Training:
             self.levels[-1].restore(run)
         self.micro_batch = micro_batch
         self.bfloat16 = bfloat16_is_fast(self.device) if bfloat16 is None else bfloat16
-        self.stages = walk(*crops.size, config.squeezes)
+        self.stages = config.walk(*crops.size)
 
     @property
     def step(self) -> int:

@@ -32,7 +32,6 @@ from pixelpyramids.parameters import Parameters
 from pixelpyramids.patches import patches
 from pixelpyramids.report.pictures import save_grid
 from pixelpyramids.training import loader, read_ahead
-from pixelpyramids.walk import walk
 
 SAMPLE = 100  # images of a split that are read and hashed
 SHEET_MOST, SHEET_LEAST, SHEET_PIXELS = 36, 4, 2**24
@@ -197,7 +196,7 @@ def seconds_of_levels(
 ) -> list[float]:
     """Mean seconds of a step of each level on a batch of images (B, C, H, W), after one that is not timed."""
     device = accelerator.device
-    pairs = decompose(images.to(device).long(), walk(*config.image_size, config.squeezes))
+    pairs = decompose(images.to(device).long(), config.walk(*config.image_size))
     model, seconds = PixelPyramid(config), []
     for index in range(config.L):
         stage = copy.deepcopy(model.stages[index]).to(device)

@@ -13,7 +13,6 @@ from pixelpyramids.data.reading import read_image
 from pixelpyramids.errors import DataError
 from pixelpyramids.model import PixelPyramid
 from pixelpyramids.report.pictures import save_grid, save_png
-from pixelpyramids.walk import walk
 
 SCALES = (2, 4, 8)
 IN_GRID = 64
@@ -50,7 +49,7 @@ def sample(
     _remove_numbered(folder, n)
     if grid:
         save_grid(folder / "grid.png", np.stack(drawn), model.config.n_bits)
-    steps = sum(len(stage.slices) for stage in walk(*size, model.config.squeezes))
+    steps = sum(len(stage.slices) for stage in model.config.walk(*size))
     out.print(
         f"{n} samples of {size[0]} x {size[1]} in {folder}: {seconds:.3f} s an image (batches of "
         f"{min(n, batch_size)}), {steps} sequential steps",
