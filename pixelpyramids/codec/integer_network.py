@@ -1,0 +1,125 @@
+"""The compact network as integers: its weights, what proves that no sum overflows, and its name.
+
+    a' = clamp(rne((sum of w a + b + 128 skip) / 128), 0, 255)      rne: round half to even; zero padding
+    outputs = sum of w a + b
+
+Activations are from 0 to 255 and weights from -64 to 64; every filter has 255 sum|w| + |b| + 128 * 255 < 2**24, so
+float32 holds each sum exactly, in whatever order it is added. A safetensors file holds int8 weights (outputs, inputs,
+size, size) and int32 biases under the names of `networks.compact`.
+"""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.numpy import load_file
+
+from pixelpyramids.errors import CheckpointError
+
+SHIFT = 7  # of a sum, to an activation
+LARGEST_WEIGHT = 64
+LARGEST_ACTIVATION = 255
+LARGEST_SUM = 1 << 24
+HEADS = 5
+
+
+@dataclass(frozen=True)
+class Convolution:
+    """Weights (outputs, inputs, size, size), int8, and biases (outputs,), int32; stride 1, zero padding."""
+
+    weight: NDArray[np.int8]
+    bias: NDArray[np.int32]
+
+
+@dataclass(frozen=True)
+class Stack:
+    """A convolution, residual blocks of two, and, in a head, a last one that gives outputs, not activations."""
+
+    first: Convolution
+    blocks: tuple[tuple[Convolution, Convolution], ...]
+    last: Convolution | None = None
+
+    @property
+    def inputs(self) -> int:
+        """How many channels it takes."""
+        return int(self.first.weight.shape[1])
+
+    @property
+    def reach(self) -> int:
+        """How many sites away an input can still change an output."""
+        return self.first.weight.shape[2] // 2 + sum(c.weight.shape[2] // 2 for block in self.blocks for c in block)
+
+
+@dataclass(frozen=True)
+class IntegerNetwork:
+    """A trunk and five heads. `name` is what files call it: the first 8 bytes of a SHA-256 over all weights."""
+
+    trunk: Stack
+    heads: tuple[Stack, ...]
+    name: bytes
+
+    @property
+    def outputs(self) -> int:
+        """How many outputs a site has."""
+        last = self.heads[0].last
+        assert last is not None
+        return int(last.weight.shape[0])
+
+
+def load_network(path: Path) -> IntegerNetwork:
+    """Read the weights of a file. Raises CheckpointError where it is damaged, or no such network."""
+    try:
+        tensors = load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(f"{path}: expected a file of integer weights, got: {error}") from error
+    try:
+        return network(tensors)
+    except (KeyError, ValueError) as error:
+        raise CheckpointError(f"{path}: expected the integer weights of a compact network, {error}") from error
+
+
+def network(tensors: Mapping[str, NDArray[Any]]) -> IntegerNetwork:
+    """The network of named weights. Raises KeyError or ValueError where one is missing, surplus or out of bounds."""
+    left = dict(tensors)
+    trunk = _stack(left, "trunk.")
+    heads = tuple(_stack(left, f"heads.{number}.body.", f"heads.{number}.last") for number in range(HEADS))
+    if left:
+        raise ValueError(f"got {', '.join(sorted(left))} besides")
+    return IntegerNetwork(trunk, heads, name(tensors))
+
+
+def name(tensors: Mapping[str, NDArray[Any]]) -> bytes:
+    """The first 8 bytes of the SHA-256 of, in the names' order, each name, shape and values, little-endian."""
+    digest = hashlib.sha256()
+    for key in sorted(tensors):
+        value = np.ascontiguousarray(tensors[key])
+        shape = " ".join(map(str, value.shape))
+        digest.update(f"{key} {shape}\n".encode() + value.astype(value.dtype.newbyteorder("<")).tobytes())
+    return digest.digest()[:8]
+
+
+def _stack(left: dict[str, NDArray[Any]], prefix: str, last: str | None = None) -> Stack:
+    first = _convolution(left, f"{prefix}0")
+    blocks = []
+    while f"{prefix}{len(blocks) + 1}.first.weight" in left:
+        block = f"{prefix}{len(blocks) + 1}"
+        blocks.append((_convolution(left, f"{block}.first"), _convolution(left, f"{block}.second")))
+    return Stack(first, tuple(blocks), None if last is None else _convolution(left, last))
+
+
+def _convolution(left: dict[str, NDArray[Any]], key: str) -> Convolution:
+    weight, bias = left.pop(f"{key}.weight"), left.pop(f"{key}.bias")
+    if weight.dtype != np.int8 or bias.dtype != np.int32 or weight.ndim != 4 or bias.shape != weight.shape[:1]:
+        raise ValueError(f"{key} has other types or shapes: {weight.dtype} {weight.shape}, {bias.dtype} {bias.shape}")
+    if weight.shape[2] != weight.shape[3] or weight.shape[2] % 2 == 0:
+        raise ValueError(f"{key} has a filter of {weight.shape[2]} x {weight.shape[3]}")
+    magnitude = np.abs(weight.astype(np.int64))
+    sums = LARGEST_ACTIVATION * magnitude.sum(axis=(1, 2, 3)) + np.abs(bias.astype(np.int64))
+    if magnitude.max() > LARGEST_WEIGHT or sums.max() + (LARGEST_ACTIVATION << SHIFT) >= LARGEST_SUM:
+        raise ValueError(f"{key} could leave the range in which sums are exact")
+    return Convolution(weight, bias)

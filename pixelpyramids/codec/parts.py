@@ -1,0 +1,55 @@
+"""Which parts a file has, and which tiles of which octave each holds, for any size: octave-major, coarse to fine.
+
+The first part, the base, holds the coarsest pixels and every octave whose image has at most 64 pixels a side. Then come
+the finer octaves, each in tiles, in raster order, of 256 x 256 sites of its grid; what would be the last row or column
+of tiles joins the one before where it has less than half of that.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from pixelpyramids.octave import octave_sizes
+
+BASE_SIDE = 64  # pixels
+TILE = 256  # sites of an octave's grid
+
+
+@dataclass(frozen=True)
+class Tile:
+    """Sites [top, bottom) x [left, right) of the grid of octave `octave` (0 is the finest)."""
+
+    octave: int
+    top: int
+    bottom: int
+    left: int
+    right: int
+
+
+@dataclass(frozen=True)
+class Part:
+    """What is coded together: tiles, one after the other; the base starts with the coarsest pixels."""
+
+    is_base: bool
+    tiles: tuple[Tile, ...]
+
+
+def parts(height: int, width: int) -> list[Part]:
+    """The parts of an image of height x width, in their order."""
+    sizes = octave_sizes(height, width)
+    octaves = list(reversed(range(len(sizes) - 1)))
+    in_base = [octave for octave in octaves if max(sizes[octave]) <= BASE_SIDE]
+    base = tuple(tile for octave in in_base for tile in tiles(octave, *sizes[octave]))
+    rest = [octave for octave in octaves if octave not in in_base]
+    return [Part(True, base)] + [Part(False, (tile,)) for octave in rest for tile in tiles(octave, *sizes[octave])]
+
+
+def tiles(octave: int, height: int, width: int) -> Iterator[Tile]:
+    """The tiles of an octave whose image is height x width, in raster order."""
+    for top, bottom in _spans(-(-height // 2)):
+        for left, right in _spans(-(-width // 2)):
+            yield Tile(octave, top, bottom, left, right)
+
+
+def _spans(sites: int) -> list[tuple[int, int]]:
+    count = max(1, (sites + TILE // 2) // TILE)
+    return [(TILE * i, TILE * (i + 1) if i + 1 < count else sites) for i in range(count)]
