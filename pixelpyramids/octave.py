@@ -40,6 +40,7 @@ class Part(NamedTuple):
     lattice: Slice
 
 
+FINE = ("oe", "eo", "ee")
 SLICES = (
     Part("oe", Slice(0, 0, 1, 2)),
     Part("oe", Slice(0, 1, 1, 2)),
@@ -159,7 +160,7 @@ def follow(
     bases = {"oe": horizontal_base(coarse), "eo": vertical_base(coarse)}
     values = {
         band: xp.zeros((*batch, channels, *shape), dtype=coarse.dtype, device=device)
-        for band, shape in zip(("oe", "eo", "ee"), shapes, strict=True)
+        for band, shape in zip(FINE, shapes, strict=True)
     }
     known = {
         band: xp.zeros((*batch, 2 * channels, rows, columns), dtype=features.dtype, device=device)
@@ -182,7 +183,7 @@ def follow(
             inputs = xp.concat(seen[:index], axis=-3)
         at = (..., *lattice.sites)
         base = bases[band][..., :height, :width][at]
-        chosen = yield Step(index, inputs, base)
+        chosen = xp.astype((yield Step(index, inputs, base)), coarse.dtype)
         values[band][at] = chosen
         if band != "ee":
             known[band][..., :height, :width][at] = xp.astype(companded(4 * chosen - base, gain), features.dtype)

@@ -1,10 +1,10 @@
 """The compact model in integers: it encodes, decodes, rates and samples planes of an image by the walk of the training.
 
 A plane is an integer array (3, H, W) of which the first `coded` channels are coded: 3 of a colour image, 1 of grey,
-which enters as three equal channels.
+which the network sees as three equal channels.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,92 +17,24 @@ from pixelpyramids.codec.engines import Engine
 from pixelpyramids.codec.integer_network import IntegerNetwork
 from pixelpyramids.codec.outputs import coarsest_outputs
 from pixelpyramids.codec.parts import Part, Tile
-from pixelpyramids.octave import fine_shapes, octave_sizes
 
-Plane = NDArray[np.int32]
+Plane = NDArray[np.uint16]
 CHANNELS = 3  # that the network sees
 
-Choose = Callable[[NDArray[np.int32], Any, Any], Any]
-"""(outputs (h, w, O), bases in quarters (C, h, w), where: a view of the sites in the plane) -> their values (C, h, w)."""
+Code = Callable[[NDArray[np.int32], Any, Any, int], None]
+"""(outputs (h, w, O), bases in quarters (C, h, w), values (C, h, w): a view of the plane to read or fill in, gain)."""
 
 
 @dataclass(frozen=True)
 class Format:
-    """What of an image the coding of its planes depends on, beside the values."""
+    """What the coding of a plane depends on beside its values: bits of these, coded channels, the octaves' gains.
 
-    height: int
-    width: int
+    Gains are of octaves, finest first: differences of values are seen divided by 2**gain.
+    """
+
     bits: int
-    gain: int
     coded: int
-
-    @property
-    def sizes(self) -> list[tuple[int, int]]:
-        """Of each octave's image, finest first, the coarsest pixels last."""
-        return octave_sizes(self.height, self.width)
-
-
-class Pyramid:
-    """The images of a plane's octaves, finest first: views of one array for encoding, arrays being filled for decoding."""
-
-    def __init__(self, images: list[Plane]) -> None:
-        self.images = images
-
-    @classmethod
-    def of(cls, plane: Plane) -> "Pyramid":
-        """The octaves of a plane: views of it."""
-        images = [plane]
-        for _ in octave_sizes(*plane.shape[-2:])[1:]:
-            images.append(octave.bands(images[-1]).oo)
-        return cls(images)
-
-
-def follow(part: Part, pyramid: Pyramid, format_: Format, model: "CompactModel", choose: Choose) -> None:
-    """Go through the slices of a part in order, and let `choose` say, or take, their values, in place in the pyramid."""
-    if part.is_base:
-        image = pyramid.images[-1]
-        height, width = image.shape[-2:]
-        outputs = np.broadcast_to(model.coarsest(format_.bits), (height, width, model.network.outputs))
-        middle = np.full(image.shape, 4 << format_.bits >> 1, dtype=np.int32)
-        choose(outputs, middle, image)
-    for tile in part.tiles:
-        _follow_tile(tile, pyramid, format_, model.engine, choose, model.network.trunk.reach)
-
-
-def _follow_tile(tile: Tile, pyramid: Pyramid, format_: Format, engine: Engine, choose: Choose, reach: int) -> None:
-    image, coarse = pyramid.images[tile.octave], pyramid.images[tile.octave + 1]
-    rows, columns = (-(-side // 2) for side in image.shape[-2:])
-    top, bottom = max(tile.top - reach, 0), min(tile.bottom + reach, rows)
-    left, right = max(tile.left - reach, 0), min(tile.right + reach, columns)
-    around = _window(coarse, top - 1, bottom, left - 1, right)
-    inputs = octave.trunk_inputs(around, format_.bits, format_.gain).astype(np.uint8)
-    height, width = tile.bottom - tile.top, tile.right - tile.left
-    inner = slice(tile.top - top, tile.top - top + height), slice(tile.left - left, tile.left - left + width)
-    features = engine.trunk(inputs)[:, inner[0], inner[1]]
-    bands = octave.bands(image)
-    shapes = [
-        (min(max(h - tile.top, 0), height), min(max(w - tile.left, 0), width))
-        for h, w in fine_shapes(*image.shape[-2:])
-    ]
-    near = around[:, inner[0].start : inner[0].stop + 1, inner[1].start : inner[1].stop + 1]
-    steps = octave.follow(near, features, tuple(shapes), format_.gain)
-    try:
-        step = next(steps)
-        while True:
-            band, lattice = octave.SLICES[step.number]
-            inside = getattr(bands, band)[:, tile.top : tile.bottom, tile.left : tile.right][:, *lattice.sites]
-            outputs = engine.head(step.number, step.inputs)[: step.base.shape[-2], : step.base.shape[-1]]
-            choose(outputs, step.base, inside)
-            step = steps.send(inside)
-    except StopIteration:
-        pass
-
-
-def _window(image: Plane, top: int, bottom: int, left: int, right: int) -> Plane:
-    """Lines [top, bottom) and columns [left, right), those outside of the image repeating its nearest."""
-    rows = np.clip(np.arange(top, bottom), 0, image.shape[-2] - 1)
-    columns = np.clip(np.arange(left, right), 0, image.shape[-1] - 1)
-    return image[:, rows[:, None], columns]
+    gains: tuple[int, ...]
 
 
 class CompactModel:
@@ -110,34 +42,90 @@ class CompactModel:
 
     def __init__(self, network: IntegerNetwork, engine: Engine) -> None:
         self.network, self.engine = network, engine
-        components = network.outputs // (1 + 2 * CHANNELS + CHANNELS)
-        self._components = components
+        self._components = network.outputs // (1 + 2 * CHANNELS + CHANNELS)
 
-    def coarsest(self, bits: int) -> NDArray[np.int32]:
-        """The outputs of the coarsest pixels' mixture."""
-        return coarsest_outputs(self._components, CHANNELS, bits).astype(np.int32)
+    def symbols(self, part: Part, pyramid: Sequence[Plane], format_: Format) -> Symbols:
+        """What the coder writes of a part; `pyramid` are the octaves' images, finest first."""
+        symbols = Symbols(format_.coded * _sites(part, pyramid))
 
-    def symbols(self, part: Part, pyramid: Pyramid, format_: Format) -> Symbols:
-        """What the coder writes of a part."""
-        capacity = sum(3 * (t.bottom - t.top) * (t.right - t.left) for t in part.tiles) + octave.FEW_PIXELS
-        symbols = Symbols(format_.coded * capacity)
+        def add(outputs: NDArray[np.int32], bases: Any, values: Any, gain: int) -> None:
+            symbols.add(outputs, bases, values, format_.bits, gain, format_.coded)
 
-        def add(outputs: NDArray[np.int32], bases: Any, values: Any) -> None:
-            symbols.add(outputs, bases, values, format_.bits, format_.gain, format_.coded)
-
-        follow(part, pyramid, format_, self, add)
+        self._follow(part, pyramid, format_, add)
         return symbols
 
-    def encode(self, part: Part, pyramid: Pyramid, format_: Format) -> bytes:
-        """The bytes of a part."""
-        return self.symbols(part, pyramid, format_).encoded()
-
-    def decode(self, data: bytes, part: Part, pyramid: Pyramid, format_: Format) -> None:
-        """Fill in what a part holds; the parts before it that it depends on are there. Raises BitstreamError."""
+    def decode(self, data: bytes, part: Part, pyramid: Sequence[Plane], format_: Format) -> None:
+        """Fill in what a part holds, the coarser octaves that it depends on being there. Raises BitstreamError."""
         reader = Reader(data)
 
-        def fill(outputs: NDArray[np.int32], bases: Any, values: Any) -> None:
-            values[...] = reader.values(outputs, bases, format_.bits, format_.gain, format_.coded)
+        def fill(outputs: NDArray[np.int32], bases: Any, values: Any, gain: int) -> None:
+            values[...] = reader.values(outputs, bases, format_.bits, gain, format_.coded)
 
-        follow(part, pyramid, format_, self, fill)
+        self._follow(part, pyramid, format_, fill)
         reader.close()
+
+    def _follow(self, part: Part, pyramid: Sequence[Plane], format_: Format, code: Code) -> None:
+        """Go through the slices of a part, in order."""
+        if part.is_base:
+            image = pyramid[-1]
+            outputs = coarsest_outputs(self._components, CHANNELS, format_.bits).astype(np.int32)
+            middle = np.full(image.shape, 2 << format_.bits, dtype=np.int32)
+            code(np.broadcast_to(outputs, (*image.shape[-2:], len(outputs))), middle, image, 0)
+        for tile in part.tiles:
+            self._follow_tile(tile, pyramid, format_, code)
+
+    def _follow_tile(self, tile: Tile, pyramid: Sequence[Plane], format_: Format, code: Code) -> None:
+        image, coarse, gain = pyramid[tile.octave], pyramid[tile.octave + 1], format_.gains[tile.octave]
+        rows, columns = (-(-side // 2) for side in image.shape[-2:])
+        top, bottom = _around(tile.top, tile.bottom, self.network.trunk.reach, rows)
+        left, right = _around(tile.left, tile.right, self.network.trunk.reach, columns)
+        known = _window(coarse, top - 1, bottom, left - 1, right)
+        features = self.engine.trunk(octave.trunk_inputs(known, format_.bits, gain).astype(np.uint8))
+        features = features[:, tile.top - top : tile.bottom - top, tile.left - left : tile.right - left]
+        known = known[:, tile.top - top : tile.bottom - top + 1, tile.left - left : tile.right - left + 1]
+        bands = fine_bands(image, tile)
+        steps = octave.follow(known, features, tuple(band.shape[-2:] for band in bands), gain)
+        try:
+            step = next(steps)
+            while True:
+                band, lattice = octave.SLICES[step.number]
+                values = bands[octave.FINE.index(band)][:, *lattice.sites]
+                outputs = self.engine.head(step.number, step.inputs)
+                code(outputs[: values.shape[-2], : values.shape[-1]], step.base, values, gain)
+                step = steps.send(values)
+        except StopIteration:
+            return
+
+
+def pyramid_of(plane: Plane) -> list[Plane]:
+    """The images of the octaves, finest first, the coarsest pixels last: views of the plane."""
+    images = [plane]
+    for _ in octave.octave_sizes(*plane.shape[-2:])[1:]:
+        images.append(octave.bands(images[-1]).oo)
+    return images
+
+
+def fine_bands(image: Plane, tile: Tile) -> tuple[Plane, Plane, Plane]:
+    """The pixels OE, EO and EE of a tile of an octave's image: views of it."""
+    _, *fine = octave.bands(image)
+    oe, eo, ee = (band[:, tile.top : tile.bottom, tile.left : tile.right] for band in fine)
+    return oe, eo, ee
+
+
+def _sites(part: Part, pyramid: Sequence[Plane]) -> int:
+    fine = sum(band[0].size for tile in part.tiles for band in fine_bands(pyramid[tile.octave], tile))
+    return int(fine + (pyramid[-1][0].size if part.is_base else 0))
+
+
+def _around(begin: int, end: int, reach: int, sites: int) -> tuple[int, int]:
+    """Lines that hold [begin, end) and `reach` more to each side, as far as there are lines; as many for every tile."""
+    count = min(end - begin + 2 * reach, sites)
+    first = min(max(begin - reach, 0), sites - count)
+    return first, first + count
+
+
+def _window(image: Plane, top: int, bottom: int, left: int, right: int) -> NDArray[np.int32]:
+    """Lines [top, bottom) and columns [left, right), those outside of the image repeating its nearest."""
+    rows = np.clip(np.arange(top, bottom), 0, image.shape[-2] - 1)
+    columns = np.clip(np.arange(left, right), 0, image.shape[-1] - 1)
+    return image[:, rows[:, None], columns].astype(np.int32)

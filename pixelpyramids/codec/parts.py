@@ -32,6 +32,10 @@ class Part:
     is_base: bool
     tiles: tuple[Tile, ...]
 
+    def finest(self, octaves: int) -> int:
+        """The finest octave that it holds; of a base without tiles the coarsest pixels, which are number `octaves`."""
+        return min((tile.octave for tile in self.tiles), default=octaves)
+
 
 def parts(height: int, width: int) -> list[Part]:
     """The parts of an image of height x width, in their order."""

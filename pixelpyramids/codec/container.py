@@ -1,0 +1,318 @@
+"""The file: a header, an index of the parts, and the parts, octave-major. The fields are told in docs/format.md.
+
+Every byte counts towards a CRC-32: those of header and index to one, those of each part to its own. Numbers are
+little-endian; a varint is LEB128 in its shortest form.
+"""
+
+import zlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from enum import IntEnum
+from typing import Protocol
+
+from pixelpyramids.codec.parts import Part, parts
+from pixelpyramids.errors import BitstreamError
+from pixelpyramids.octave import octave_sizes
+
+MAGIC = b"\x8fPPY"
+VERSION = 0  # nothing of it is promised yet
+NAME_BYTES = 8
+MAX_METADATA = 2**24  # bytes, unpacked
+MAX_SIDE = 2**30
+READ_AHEAD = 2**12  # bytes of a header that are read at once
+
+
+class Content(IntEnum):
+    """What codes the image."""
+
+    MODEL = 0
+    WEBP = 1
+    PNG = 2
+
+
+class Kind(IntEnum):
+    """What codes a part."""
+
+    MODEL = 0
+    CONSTANT = 1
+    STORED = 2
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A part in the index."""
+
+    kind: Kind
+    length: int
+    crc: int
+
+
+@dataclass(frozen=True)
+class Header:
+    """What a file says of its image: the array's shape (H, W) or (H, W, C), its depth in bits, and how it is coded.
+
+    `values`, where it is not None, are those that occur, ascending: the planes hold their numbers. `grey` says that the
+    colours of each pixel are equal and one is coded. `gains` are those of each plane's octaves, finest first.
+    """
+
+    height: int
+    width: int
+    channels: int
+    has_axis: bool
+    is_wide: bool
+    depth: int
+    content: Content
+    model: bytes = b""
+    grey: bool = False
+    values: tuple[int, ...] | None = None
+    gains: tuple[tuple[int, ...], ...] = ()
+    metadata: Mapping[str, bytes] = field(default_factory=dict)
+
+    @property
+    def bits(self) -> int:
+        """Of the planes' numbers."""
+        return self.depth if self.values is None else max((len(self.values) - 1).bit_length(), 1)
+
+    @property
+    def coded(self) -> tuple[int, ...]:
+        """How many channels are coded of each plane: the colours', and alpha's where there is one."""
+        colours = 3 if self.channels >= 3 and not self.grey else 1
+        return (colours, 1) if self.channels in (2, 4) else (colours,)
+
+    @property
+    def octaves(self) -> int:
+        """How many there are."""
+        return len(octave_sizes(self.height, self.width)) - 1
+
+    def layout(self) -> list[tuple[Part, int]]:
+        """The parts, each with the number of its plane, in the order of the file."""
+        return [(part, plane) for part in parts(self.height, self.width) for plane in range(len(self.coded))]
+
+
+class Source(Protocol):
+    """Bytes, read where they are wanted; `size` of them."""
+
+    size: int
+
+    def read(self, offset: int, count: int) -> bytes:
+        """Up to `count` bytes from `offset` on."""
+
+
+class Bytes:
+    """Bytes in memory as a `Source`."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data, self.size = memoryview(data), len(data)
+
+    def read(self, offset: int, count: int) -> bytes:
+        """As of `Source`."""
+        return bytes(self._data[offset : offset + count])
+
+
+@dataclass(frozen=True)
+class Index:
+    """A file's header, its parts, and where they begin."""
+
+    header: Header
+    entries: tuple[Entry, ...]
+    begin: int
+
+    @property
+    def size(self) -> int:
+        """Of the whole file."""
+        return self.begin + sum(entry.length for entry in self.entries)
+
+    def offsets(self) -> list[int]:
+        """Where each part begins."""
+        offsets = [self.begin]
+        for entry in self.entries[:-1]:
+            offsets.append(offsets[-1] + entry.length)
+        return offsets
+
+
+def written(header: Header, contents: list[tuple[Kind, bytes]]) -> bytes:
+    """The bytes of a file."""
+    entries = b"".join(
+        _varint(len(data) << 2 | kind) + zlib.crc32(data).to_bytes(4, "little") for kind, data in contents
+    )
+    front = _header(header) + entries
+    return front + zlib.crc32(front).to_bytes(4, "little") + b"".join(data for _, data in contents)
+
+
+def read_index(source: Source, max_pixels: int, names: Mapping[bytes, object] | None = None) -> Index:
+    """Header and index of a file. Raises BitstreamError where it is damaged, foreign, newer, or above the limits.
+
+    The limits are checked before anything is allocated. With `names`, models that are not among them are refused.
+    """
+    reader = _Reader(source)
+    header = _read_header(reader, max_pixels, names)
+    count = 1 if header.content != Content.MODEL else len(header.layout())
+    if reader.left < 5 * count:
+        raise BitstreamError(f"expected an index of {count} parts, got {reader.left} bytes; the file is cut short")
+    entries = tuple(_read_entry(reader) for _ in range(count))
+    expected = zlib.crc32(reader.taken())
+    if int.from_bytes(reader.take(4), "little") != expected:
+        raise BitstreamError("the header's checksum does not match; the file is damaged")
+    return Index(header, entries, reader.place)
+
+
+def read_part(source: Source, index: Index, number: int, offset: int) -> bytes:
+    """The bytes of a part. Raises BitstreamError where they are damaged or not all there."""
+    entry = index.entries[number]
+    data = source.read(offset, entry.length)
+    if len(data) < entry.length:
+        raise BitstreamError(f"part {number + 1} of {len(index.entries)} is cut short; the file is not whole")
+    if zlib.crc32(data) != entry.crc:
+        raise BitstreamError(f"the checksum of part {number + 1} of {len(index.entries)} does not match; damaged")
+    return data
+
+
+def _header(header: Header) -> bytes:
+    flags = header.has_axis | header.is_wide << 1 | header.content << 2 | header.grey << 4
+    flags |= (header.values is not None) << 5 | bool(header.metadata) << 6
+    out = bytearray(MAGIC + bytes([VERSION, flags, header.depth, header.channels]))
+    out += _varint(header.height) + _varint(header.width)
+    if header.content == Content.MODEL:
+        out += header.model
+        if header.values is not None:
+            out += _packed(_bitmap(header.values, header.depth))
+        if header.bits > 8:
+            out += bytes(gain for plane in header.gains for gain in plane)
+    if header.metadata:
+        out += _packed(b"".join(_blob(tag, data) for tag, data in header.metadata.items()))
+    return bytes(out)
+
+
+def _read_header(reader: "_Reader", max_pixels: int, names: Mapping[bytes, object] | None) -> Header:
+    if reader.take(len(MAGIC)) != MAGIC:
+        raise BitstreamError("expected a .ppyr file, got something else")
+    version, flags, depth, channels = reader.take(4)
+    if version != VERSION:
+        raise BitstreamError(
+            f"expected a file of version {VERSION}, got {version}; install a pixelpyramids that reads it"
+        )
+    height, width = reader.varint(MAX_SIDE), reader.varint(MAX_SIDE)
+    content = flags >> 2 & 3
+    is_wide = bool(flags & 2)
+    grey, has_values = bool(flags & 16), bool(flags & 32)
+    sound = 1 <= depth <= (16 if is_wide else 8) and 1 <= channels <= 4 and height and width and content < 3
+    sound = sound and not flags & 128 and (channels == 1 or bool(flags & 1)) and (channels >= 3 or not grey)
+    if not sound or (content != Content.MODEL and (grey or has_values)):
+        raise BitstreamError("the header contradicts itself; the file is damaged")
+    if height * width > max_pixels:
+        raise BitstreamError(
+            f"the image has {height} x {width} pixels, more than the limit of {max_pixels}; raise it (max_pixels, "
+            "--max-pixels) where the file is trusted"
+        )
+    header = Header(height, width, channels, bool(flags & 1), is_wide, depth, Content(content), grey=grey)
+    if content == Content.MODEL:
+        header = replace(header, model=reader.take(NAME_BYTES))
+        if names is not None and header.model not in names:
+            raise BitstreamError(
+                f"the file needs the model {header.model.hex()}, which this pixelpyramids does not have; install a newer "
+                "one"
+            )
+        if has_values:
+            header = replace(header, values=_values(reader.packed(max(1 << depth, 8) // 8), depth))
+        if header.bits > 8:
+            header = replace(header, gains=tuple(tuple(reader.take(header.octaves)) for _ in header.coded))
+            if any(gain > header.bits - 8 for plane in header.gains for gain in plane):
+                raise BitstreamError("the header contradicts itself; the file is damaged")
+    if flags & 64:
+        header = replace(header, metadata=dict(_blobs(reader.packed(MAX_METADATA))))
+    return header
+
+
+def _read_entry(reader: "_Reader") -> Entry:
+    number = reader.varint(1 << 40)
+    if number & 3 == 3:
+        raise BitstreamError("a part is of no known kind; the file is damaged")
+    return Entry(Kind(number & 3), number >> 2, int.from_bytes(reader.take(4), "little"))
+
+
+class _Reader:
+    """Takes fields from the front of a source, which is read in small pieces."""
+
+    def __init__(self, source: Source) -> None:
+        self._source, self._front, self.place = source, bytearray(), 0
+
+    @property
+    def left(self) -> int:
+        return self._source.size - self.place
+
+    def taken(self) -> bytes:
+        return bytes(self._front[: self.place])
+
+    def take(self, count: int) -> bytes:
+        if count > self.left:
+            raise BitstreamError("the file ends within its header; it is cut short")
+        while len(self._front) < self.place + count:
+            more = self._source.read(len(self._front), max(READ_AHEAD, self.place + count - len(self._front)))
+            if not more:
+                raise BitstreamError("the file ends within its header; it is cut short")
+            self._front += more
+        self.place += count
+        return bytes(self._front[self.place - count : self.place])
+
+    def varint(self, limit: int) -> int:
+        number, shift = 0, 0
+        while True:
+            byte = self.take(1)[0]
+            number |= (byte & 127) << shift
+            shift += 7
+            if number > limit or shift > 63:
+                raise BitstreamError("a number of the header is out of its range; the file is damaged")
+            if byte < 128:
+                if byte == 0 and shift > 7:
+                    raise BitstreamError("a number of the header is not in its shortest form; the file is damaged")
+                return number
+
+    def packed(self, limit: int) -> bytes:
+        """Bytes that zlib packed, preceded by both lengths: at most `limit` of them."""
+        length, unpacked = self.varint(1 << 40), self.varint(limit)
+        packer = zlib.decompressobj()
+        try:
+            data = packer.decompress(self.take(length), unpacked + 1)
+        except zlib.error as error:
+            raise BitstreamError(f"packed bytes of the header cannot be unpacked: {error}; damaged") from error
+        if len(data) != unpacked or not packer.eof or packer.unused_data:
+            raise BitstreamError("packed bytes of the header are not as long as they should be; damaged")
+        return data
+
+
+def _varint(number: int) -> bytes:
+    out = bytearray()
+    while number > 127:
+        out.append(number & 127 | 128)
+        number >>= 7
+    out.append(number)
+    return bytes(out)
+
+
+def _packed(data: bytes) -> bytes:
+    packed = zlib.compress(data, 9)
+    return _varint(len(packed)) + _varint(len(data)) + packed
+
+
+def _bitmap(values: tuple[int, ...], depth: int) -> bytes:
+    bits = sum(1 << value for value in values)
+    return bits.to_bytes(max(1 << depth, 8) // 8, "little")
+
+
+def _values(bitmap: bytes, depth: int) -> tuple[int, ...]:
+    values = tuple(8 * i + bit for i, byte in enumerate(bitmap) if byte for bit in range(8) if byte >> bit & 1)
+    if not values or values[-1] >> depth:
+        raise BitstreamError("the header lists values that cannot be; the file is damaged")
+    return values
+
+
+def _blob(tag: str, data: bytes) -> bytes:
+    name = tag.encode("latin-1")
+    return _varint(len(name)) + name + _varint(len(data)) + data
+
+
+def _blobs(data: bytes) -> Iterator[tuple[str, bytes]]:
+    reader = _Reader(Bytes(data))
+    while reader.left:
+        tag = reader.take(reader.varint(255)).decode("latin-1")
+        yield tag, reader.take(reader.varint(MAX_METADATA))

@@ -1,0 +1,116 @@
+"""A library's lossless stream for the whole image, PNG or WebP, where it is smaller than what the model makes of it.
+
+Drawings, screenshots and repeated patterns are better left to it. A cheap trial decides whether to try.
+"""
+
+import io
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, PngImagePlugin, WebPImagePlugin
+
+from pixelpyramids.codec.container import Content, Header, Kind, written
+from pixelpyramids.codec.planes import Array
+from pixelpyramids.errors import BitstreamError
+
+NEAR = 1.1  # times our size: what the trial may take for the libraries to be tried in full
+FEW_COLOURS = 256
+LOOKED_AT = 2**14  # pixels that tell most images of many colours
+WEBP_SIDE = 16383  # pixels, the most that WebP takes
+_MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
+
+
+def smaller(array: Array, header: Header, ours: bytes, always: bool) -> bytes:
+    """The smallest of our file and those that hold a PNG or a WebP, which are tried always or where a trial says so."""
+    best = ours
+    pixels = array.reshape(header.height, header.width, -1)
+    if not always and not _is_worth_trying(pixels, header, len(ours)):
+        return best
+    for content, stream in _streams(pixels, header):
+        packed = replace(header, content=content, model=b"", grey=False, values=None, gains=())
+        best = min(best, written(packed, [(Kind.STORED, stream)]), key=len)
+    return best
+
+
+def decoded(stream: bytes, header: Header) -> Array:
+    """The pixels (H, W, C) of a stream. Raises BitstreamError where it is not one of the header's image."""
+    plugin = WebPImagePlugin.WebPImageFile if header.content == Content.WEBP else PngImagePlugin.PngImageFile
+    try:
+        with plugin(io.BytesIO(stream)) as image:
+            if image.size != (header.width, header.height) or getattr(image, "n_frames", 1) != 1:
+                raise BitstreamError("the stream holds another image than the header says; the file is damaged")
+            pixels = _pixels(image, header)
+    except (OSError, ValueError, SyntaxError, EOFError) as error:
+        raise BitstreamError(f"the stream within the file cannot be decoded: {error}") from error
+    if int(pixels.max()) >> header.depth:
+        raise BitstreamError("the stream holds a value above the image's depth; the file is damaged")
+    return pixels
+
+
+def _is_worth_trying(pixels: Any, header: Header, size: int) -> bool:
+    if header.is_wide:
+        return header.channels == 1 and len(_saved(_image(pixels), "PNG", compress_level=1)) < NEAR * size
+    if _few_colours(pixels) is not None or max(header.height, header.width) > WEBP_SIDE:
+        return True
+    return len(_saved(_image(pixels), "WEBP", lossless=True, quality=0, method=0, exact=True)) < NEAR * size
+
+
+def _streams(pixels: Any, header: Header) -> list[tuple[Content, bytes]]:
+    """What the libraries make of it; none of what they do not take: 16-bit colours, 16-bit alpha."""
+    if header.is_wide and header.channels > 1:
+        return []
+    streams = [(Content.PNG, _png(pixels, header))]
+    if not header.is_wide and max(header.height, header.width) <= WEBP_SIDE:
+        streams.append((Content.WEBP, _saved(_image(pixels), "WEBP", lossless=True, quality=80, method=4, exact=True)))
+    return streams
+
+
+def _png(pixels: Any, header: Header) -> bytes:
+    """The smallest of PNGs: with a palette where the colours are few, of one bit where that is all."""
+    if header.channels == 1 and header.depth == 1:
+        return _saved(Image.fromarray(pixels[..., 0] > 0), "PNG", optimize=True)
+    streams = [_saved(_image(pixels), "PNG", optimize=True)]
+    few = _few_colours(pixels)
+    if few is not None:
+        colours, numbers = few
+        image = Image.fromarray(numbers)
+        image.putpalette(colours[:, :3].tobytes(), "RGB")
+        alpha = {"transparency": colours[:, 3].tobytes()} if colours.shape[1] == 4 else {}
+        streams.append(_saved(image, "PNG", optimize=True, **alpha))
+    return min(streams, key=len)
+
+
+def _few_colours(pixels: Any) -> tuple[NDArray[np.uint8], NDArray[np.uint8]] | None:
+    """The colours (count, C) of an 8-bit image and each pixel's number, where it has colours and no more than 256."""
+    if pixels.shape[2] < 3 or pixels.dtype != np.uint8:
+        return None
+    flat = pixels.reshape(-1, pixels.shape[2])
+    for some in (flat[:: max(1, len(flat) // LOOKED_AT)], flat):
+        colours, numbers = np.unique(some, axis=0, return_inverse=True)
+        if len(colours) > FEW_COLOURS:
+            return None
+    return colours, numbers.reshape(pixels.shape[:2]).astype(np.uint8)
+
+
+def _image(pixels: Any) -> Image.Image:
+    return Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else np.ascontiguousarray(pixels))
+
+
+def _pixels(image: Image.Image, header: Header) -> Array:
+    """The pixels of a decoded image, in the channels and the type of the header. Raises ValueError where it has others."""
+    if header.is_wide:
+        if image.mode not in ("I;16", "I"):
+            raise ValueError(f"expected 16-bit grey, got {image.mode}")
+        return np.asarray(image).astype(np.uint16)[..., None]
+    if image.mode == "1":
+        return np.asarray(image).astype(np.uint8)[..., None]
+    pixels: NDArray[np.uint8] = np.array(image.convert(_MODES[header.channels]))
+    return pixels.reshape(header.height, header.width, header.channels)
+
+
+def _saved(image: Image.Image, kind: str, **options: Any) -> bytes:
+    out = io.BytesIO()
+    image.save(out, kind, **options)
+    return out.getvalue()

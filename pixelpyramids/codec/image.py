@@ -1,0 +1,205 @@
+"""Images to bytes and back: arrays of any shape and depth to planes, planes to parts, parts to a file.
+
+encode: array -> planes -> parts, each in a thread of its own
+decode: parts -> planes, octave by octave, an octave's tiles each in a thread of its own -> array
+"""
+
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+
+from pixelpyramids.codec import bundled, fallback, planes
+from pixelpyramids.codec.compact_model import CompactModel, Format, Plane, fine_bands, pyramid_of
+from pixelpyramids.codec.container import (
+    Bytes,
+    Content,
+    Header,
+    Index,
+    Kind,
+    Source,
+    read_index,
+    read_part,
+    written,
+)
+from pixelpyramids.codec.parts import Part
+from pixelpyramids.codec.planes import Array, Region
+from pixelpyramids.errors import BitstreamError, DataError
+
+MAX_PIXELS = 2**28
+EFFORTS = ("fast", "default", "max")
+
+
+def encode(
+    array: Any,
+    depth: int | None = None,
+    effort: str = "default",
+    metadata: Mapping[str, bytes] | None = None,
+    model: str = "compact",
+    threads: int | None = None,
+) -> bytes:
+    """The bytes of a .ppyr file that `decode` turns into the very same array.
+
+    `array` is (H, W) or (H, W, C), C from 1 to 4 (grey, grey and alpha, colour, colour and alpha), uint8 or uint16, at
+    least one pixel, its values below 2**depth (by default of its type). `metadata` are blobs by their names. `effort`
+    "max" always tries PNG and lossless WebP too, and takes the smallest; "default" does so where a cheap trial comes
+    near; "fast" never does. Raises DataError where the array is none of this.
+    """
+    if effort not in EFFORTS:
+        raise DataError(f"expected an effort of {', '.join(EFFORTS)}, got {effort!r}")
+    array, depth = planes.checked(array, depth)
+    threads = threads or bundled.available_threads()
+    compact = bundled.model(model, array.shape[0] * array.shape[1], threads)
+    header, pyramids = planes.split(array, depth, compact.network.name, metadata or {})
+    with ThreadPoolExecutor(threads) as pool:
+        layout = header.layout()
+        contents = list(pool.map(lambda at: _encoded(compact, at[0], pyramids[at[1]], _format(header, at[1])), layout))
+    best = written(header, contents)
+    if effort != "fast":
+        best = fallback.smaller(array, header, best, always=effort == "max")
+    return best
+
+
+def decode(
+    data: bytes,
+    scale: int = 1,
+    region: Region | None = None,
+    max_pixels: int = MAX_PIXELS,
+    salvage: bool = False,
+    threads: int | None = None,
+) -> Array:
+    """The array of a .ppyr file, its very shape and type.
+
+    `scale` 2, 4, … gives the image of the first, second, … coarser octave, decimated: it reads the file's front alone.
+    `region` (x, y, width, height), in pixels of the whole image, gives that part of it, on the scaled grid. With
+    `salvage`, what a damaged or cut file still holds whole: the largest scaled image. Raises BitstreamError where the
+    file is damaged, foreign or above the limit of pixels, DataError where scale or region do not fit the image.
+    """
+    return decode_source(Bytes(data), scale, region, max_pixels, salvage, threads)
+
+
+def decode_source(
+    source: Source,
+    scale: int = 1,
+    region: Region | None = None,
+    max_pixels: int = MAX_PIXELS,
+    salvage: bool = False,
+    threads: int | None = None,
+) -> Array:
+    """As `decode`, of what lies in a file: only what is needed is read."""
+    index = read_index(source, max_pixels, bundled.names())
+    header = index.header
+    if index.size < source.size and not salvage:
+        raise BitstreamError(f"{source.size - index.size} bytes follow the file's last part; the file is damaged")
+    level = planes.level_of(header, scale)
+    if header.content != Content.MODEL:
+        whole = fallback.decoded(read_part(source, index, 0, index.begin), header)
+        at = planes.window(header, level, region)
+        image = pyramid_of(np.moveaxis(whole, -1, 0))[level][:, at.top : at.bottom, at.left : at.right]
+        return planes.shaped(np.moveaxis(image, 0, -1), header)
+    threads = threads or bundled.available_threads()
+    compact = bundled.model(header.model, header.height * header.width, threads)
+    pyramids = [pyramid_of(planes.empty(coded, header.height, header.width)) for coded in header.coded]
+    wanted = planes.needed(header, level, region, compact.network.trunk.reach)
+    reached = _decode(source, index, pyramids, compact, level, wanted, salvage, threads)
+    images = [pyramid[reached] for pyramid in pyramids]
+    top, bottom, left, right = planes.window(header, reached, region)
+    return planes.joined(header, [image[:, top:bottom, left:right] for image in images])
+
+
+def _decode(
+    source: Source,
+    index: Index,
+    pyramids: Sequence[Sequence[Plane]],
+    compact: CompactModel,
+    level: int,
+    wanted: Sequence[planes.Window],
+    salvage: bool,
+    threads: int,
+) -> int:
+    """Fill in the octaves down to `level`; return the finest that is whole, which without `salvage` is `level`."""
+    header, offsets = index.header, index.offsets()
+
+    def decode_part(number: int) -> None:
+        part, plane = layout[number]
+        entry = index.entries[number]
+        data = read_part(source, index, number, offsets[number])
+        _decoded(compact, entry.kind, data, part, pyramids[plane], _format(header, plane))
+
+    layout = header.layout()
+    base = [number for number, (part, _) in enumerate(layout) if part.is_base]
+    reached = layout[0][0].finest(header.octaves)
+    for number in base:
+        decode_part(number)
+    with ThreadPoolExecutor(threads) as pool:
+        for octave_ in reversed(range(level, reached)):
+            numbers = [
+                number
+                for number, (part, _) in enumerate(layout)
+                if not part.is_base and part.tiles[0].octave == octave_ and wanted[octave_].touches(part.tiles[0])
+            ]
+            try:
+                list(pool.map(decode_part, numbers))
+            except BitstreamError:
+                if not salvage:
+                    raise
+                return octave_ + 1
+    return level
+
+
+def _format(header: Header, plane: int) -> Format:
+    return Format(header.bits, header.coded[plane], planes.gains(header, plane))
+
+
+def _encoded(compact: CompactModel, part: Part, pyramid: Sequence[Plane], format_: Format) -> tuple[Kind, bytes]:
+    """How a part is coded best, and its bytes."""
+    fields = _fields(part, pyramid, format_.coded)
+    first = [field[:, :1, :1] for field in fields if field.size]
+    if all((field == first[0]).all() for field in fields):
+        return Kind.CONSTANT, first[0].astype("<u2").tobytes()
+    data = compact.symbols(part, pyramid, format_).encoded()
+    plain = -(-sum(field.size for field in fields) * format_.bits // 8)
+    if len(data) <= plain:
+        return Kind.MODEL, data
+    numbers = np.concatenate([field.ravel() for field in fields])
+    digits = numbers[:, None] >> np.arange(format_.bits - 1, -1, -1, dtype=np.uint16) & 1
+    return Kind.STORED, np.packbits(digits.astype(np.uint8)).tobytes()
+
+
+def _decoded(
+    compact: CompactModel, kind: Kind, data: bytes, part: Part, pyramid: Sequence[Plane], format_: Format
+) -> None:
+    """Fill in what a part holds. Raises BitstreamError where its bytes are not such a part's."""
+    if kind == Kind.MODEL:
+        compact.decode(data, part, pyramid, format_)
+        return
+    fields = _fields(part, pyramid, format_.coded)
+    count = sum(field.size for field in fields)
+    expected = 2 * format_.coded if kind == Kind.CONSTANT else -(-count * format_.bits // 8)
+    if len(data) != expected:
+        raise BitstreamError(f"expected a part of {expected} bytes, got {len(data)}; the file is damaged")
+    if kind == Kind.CONSTANT:
+        numbers = np.frombuffer(data, dtype="<u2")
+        if int(numbers.max()) >> format_.bits:
+            raise BitstreamError("a part holds a value above the image's depth; the file is damaged")
+        for field in fields:
+            field[...] = numbers[:, None, None]
+        return
+    digits = np.unpackbits(np.frombuffer(data, dtype=np.uint8))
+    if digits[count * format_.bits :].any():
+        raise BitstreamError("a part ends in bits that mean nothing; the file is damaged")
+    weights = 1 << np.arange(format_.bits - 1, -1, -1)
+    numbers = digits[: count * format_.bits].reshape(count, format_.bits) @ weights
+    first = 0
+    for field in fields:
+        field[...] = numbers[first : first + field.size].reshape(field.shape)
+        first += field.size
+
+
+def _fields(part: Part, pyramid: Sequence[Plane], coded: int) -> list[Plane]:
+    """The coded pixels of a part: views. Of the base, its finest image; of a tile, OE, EO and EE."""
+    if part.is_base:
+        return [pyramid[part.finest(len(pyramid) - 1)][:coded]]
+    (tile,) = part.tiles
+    return [band[:coded] for band in fine_bands(pyramid[tile.octave], tile)]

@@ -1,0 +1,207 @@
+"""Arrays of any shape and depth as planes for the codec, and back; which lines of an octave a region lies on.
+
+Colours are one plane (3, H, W), alpha another; what is coded of a plane are its first channels, one where all three are
+equal. Of more than 8 bits, values that never occur are left out: a plane then holds the numbers of those that do.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pixelpyramids import octave
+from pixelpyramids.codec.compact_model import CHANNELS, Plane, pyramid_of
+from pixelpyramids.codec.container import MAX_SIDE, Content, Header
+from pixelpyramids.codec.parts import Tile, tiles
+from pixelpyramids.errors import BitstreamError, DataError
+
+TYPICAL = 4  # values: what differences of deep images are brought to, as in the 8-bit photographs of the training
+
+Array = NDArray[np.uint8] | NDArray[np.uint16]
+Region = tuple[int, int, int, int]
+
+
+class Window(NamedTuple):
+    """Lines [top, bottom) and columns [left, right) of an octave's image."""
+
+    top: int
+    bottom: int
+    left: int
+    right: int
+
+    def touches(self, tile: Tile) -> bool:
+        """Whether a tile of the octave holds some of its pixels."""
+        rows = self.top // 2 < tile.bottom and tile.top <= (self.bottom - 1) // 2
+        return rows and self.left // 2 < tile.right and tile.left <= (self.right - 1) // 2
+
+
+def checked(array: Any, depth: int | None) -> tuple[Array, int]:
+    """The array, and its depth in bits. Raises DataError where it is no image that the codec takes."""
+    array = np.asarray(array)
+    if array.dtype not in (np.uint8, np.uint16):
+        raise DataError(f"expected an array of uint8 or uint16, got {array.dtype}; scale and round it first")
+    if array.ndim not in (2, 3) or (array.ndim == 3 and not 1 <= array.shape[2] <= 4) or not array.size:
+        raise DataError(
+            f"expected an image (H, W) or (H, W, C) with C from 1 to 4 and at least one pixel, got {array.shape}"
+        )
+    if max(array.shape[:2]) > MAX_SIDE:
+        raise DataError(f"expected at most {MAX_SIDE} pixels a side, got {array.shape[0]} x {array.shape[1]}")
+    most = 8 * array.itemsize
+    if depth is None:
+        depth = most
+    if not 1 <= depth <= most:
+        raise DataError(f"expected a depth of 1 to {most} bits for {array.dtype}, got {depth}")
+    if int(array.max()) >> depth:
+        raise DataError(f"expected values below 2**{depth}, got {int(array.max())}; give their depth")
+    return array, depth
+
+
+def split(array: Array, depth: int, model: bytes, metadata: Mapping[str, bytes]) -> tuple[Header, list[list[Plane]]]:
+    """The header that an array gets, and its planes' octaves."""
+    height, width = array.shape[:2]
+    pixels = array.reshape(height, width, -1)
+    channels = pixels.shape[2]
+    colours = pixels[..., :3] if channels >= 3 else pixels[..., :1]
+    grey = channels >= 3 and bool((colours[..., :1] == colours[..., 1:]).all())
+    values: tuple[int, ...] | None = None
+    if depth > 8 and (occurring := _comb(pixels)) is not None:
+        values = tuple(int(value) for value in occurring)
+        numbers = np.zeros(1 << depth, dtype=np.uint16)
+        numbers[occurring] = np.arange(len(occurring))
+        pixels = numbers[pixels]
+        colours = pixels[..., :3] if channels >= 3 else pixels[..., :1]
+    parts = [colours[..., :1] if grey else colours] + ([pixels[..., -1:]] if channels in (2, 4) else [])
+    planes = [
+        pyramid_of(np.broadcast_to(np.moveaxis(part, -1, 0).astype(np.uint16), (CHANNELS, height, width)))
+        for part in parts
+    ]
+    header = Header(
+        height, width, channels, array.ndim == 3, array.itemsize == 2, depth, Content.MODEL, model, grey, values,
+        metadata=metadata,
+    )  # fmt: skip
+    if header.bits > 8:
+        gains = tuple(tuple(_gain(image, header.bits) for image in plane[:-1]) for plane in planes)
+        header = replace(header, gains=gains)
+    return header, planes
+
+
+def _comb(pixels: Any) -> NDArray[np.intp] | None:
+    """The values that occur, where at most half of those between do, and not for want of pixels."""
+    counts = np.bincount(pixels.ravel())
+    occurring = np.flatnonzero(counts)
+    between = int(occurring[-1] - occurring[0]) + 1
+    return occurring if 2 * len(occurring) <= between and pixels.size >= 4 * between else None
+
+
+def _gain(image: Plane, bits: int) -> int:
+    """What an octave's differences are divided by: a power of two that leaves them of a typical size."""
+    bands = octave.bands(image)
+    lines = bands.oo.astype(np.int64)
+    differences = [np.abs(np.diff(lines, axis=axis)) for axis in (-2, -1)]
+    mean = max((float(d.mean()) for d in differences if d.size), default=0.0)
+    return min(max(round(math.log2(max(mean / TYPICAL, 1.0))), 0), bits - 8)
+
+
+def gains(header: Header, plane: int) -> tuple[int, ...]:
+    """Of the plane's octaves, finest first: written in the file where there are more than 8 bits, else fixed."""
+    return header.gains[plane] if header.gains else (header.bits - 8,) * header.octaves
+
+
+def empty(coded: int, height: int, width: int) -> Plane:
+    """A plane to be filled in; of one coded channel the three are one memory."""
+    plane = np.zeros((coded, height, width), dtype=np.uint16)
+    shape = (CHANNELS, height, width)
+    return plane if coded == CHANNELS else np.lib.stride_tricks.as_strided(plane, shape, (0, *plane.strides[1:]))
+
+
+def joined(header: Header, planes: Sequence[Plane]) -> Array:
+    """The array of planes that hold the whole image, or a part of it on some octave's grid."""
+    height, width = planes[0].shape[-2:]
+    array = np.empty((height, width, header.channels), dtype=np.uint16 if header.is_wide else np.uint8)
+    colours = min(header.channels, 3) if header.channels != 2 else 1
+    parts = [planes[0][:colours]] + ([planes[1][:1]] if header.channels in (2, 4) else [])
+    first = 0
+    for part in parts:
+        numbers = np.moveaxis(part, 0, -1)
+        into = array[..., first : first + part.shape[0]]
+        into[...] = numbers if header.values is None else _looked_up(numbers, header.values)
+        first += part.shape[0]
+    return shaped(array, header)
+
+
+def shaped(pixels: Any, header: Header) -> Array:
+    """Pixels (height, width, C) as the header says that the array was: with its axis of channels, or without."""
+    array: Array = pixels if header.has_axis else pixels[..., 0]
+    return np.ascontiguousarray(array)
+
+
+def _looked_up(numbers: Any, values: tuple[int, ...]) -> Any:
+    if int(numbers.max()) >= len(values):
+        raise BitstreamError("a pixel holds a value that the header does not list; the file is damaged")
+    return np.array(values, dtype=np.uint16)[numbers]
+
+
+def level_of(header: Header, scale: int) -> int:
+    """The octave that an image scaled down by `scale` is. Raises DataError where there is none."""
+    level = scale.bit_length() - 1
+    if scale < 1 or scale != 1 << level or level > header.octaves:
+        raise DataError(
+            f"expected a scale that is a power of two from 1 to {1 << header.octaves} for this image, got {scale}"
+        )
+    return level
+
+
+def window(header: Header, level: int, region: Region | None) -> Window:
+    """Where a region (x, y, width, height) lies on an octave's image: the pixels of it that the octave has.
+
+    Raises DataError where it leaves the image, or the octave has no pixel of it.
+    """
+    if region is None:
+        height, width = octave.octave_sizes(header.height, header.width)[level]
+        return Window(0, height, 0, width)
+    x, y, width, height = region
+    if x < 0 or y < 0 or width < 1 or height < 1 or x + width > header.width or y + height > header.height:
+        raise DataError(
+            f"expected a region x,y,width,height within {header.width} x {header.height} pixels (width x height), "
+            f"got {x},{y},{width},{height}"
+        )
+    top, bottom = _lines(y, y + height, header.height, level)
+    left, right = _lines(x, x + width, header.width, level)
+    if top >= bottom or left >= right:
+        raise DataError(
+            f"the region {x},{y},{width},{height} has no pixel at 1/{1 << level} of the size; take more of it"
+        )
+    return Window(top, bottom, left, right)
+
+
+def needed(header: Header, level: int, region: Region | None, reach: int) -> list[Window]:
+    """What of each octave's image has to be decoded for a region at `level`, finest octave first.
+
+    Tiles are decoded whole, and see `reach` + 1 lines of the coarser image beyond them.
+    """
+    sizes = octave.octave_sizes(header.height, header.width)
+    nothing = Window(0, 0, 0, 0)
+    windows = [nothing] * level + [window(header, level, region)]
+    for index in range(level, len(sizes) - 1):
+        seen = [tile for tile in tiles(index, *sizes[index]) if windows[index].touches(tile)]
+        height, width = sizes[index + 1]
+        windows.append(
+            Window(
+                max(min(tile.top for tile in seen) - reach - 1, 0),
+                min(max(tile.bottom for tile in seen) + reach, height),
+                max(min(tile.left for tile in seen) - reach - 1, 0),
+                min(max(tile.right for tile in seen) + reach, width),
+            )
+        )
+    return windows
+
+
+def _lines(begin: int, end: int, side: int, level: int) -> tuple[int, int]:
+    """The lines of an octave that are among lines [begin, end) of the whole image."""
+    for _ in range(level):
+        if side > 1:
+            begin, end, side = begin // 2, end // 2, side // 2
+    return begin, end
