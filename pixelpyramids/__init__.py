@@ -1,4 +1,4 @@
-"""Exact likelihoods of images with PixelPyramids (Mahajan & Roth, ICCV 2021).
+"""Exact likelihoods of images with PixelPyramids (Mahajan & Roth, ICCV 2021), and a lossless codec made of one.
 
 Names resolve on first use: importing the package imports neither torch nor anything else that is slow.
 """
@@ -12,7 +12,9 @@ from pixelpyramids.extras import imported
 __version__ = version("pixelpyramids")
 
 _HOMES = {
-    "load": "pixelpyramids.checkpoint",
+    "decode": "pixelpyramids.codec.image",
+    "encode": "pixelpyramids.codec.image",
+    "load": "pixelpyramids.loading",
     "PixelPyramid": "pixelpyramids.model",
     "Parameters": "pixelpyramids.parameters",
     "load_parameters": "pixelpyramids.parameters",

@@ -50,6 +50,7 @@ class CompactStage(nn.Module):
             for head in self.network.heads:
                 assert isinstance(head, Head)
                 head.last.weight.mul_(0.1)
+                assert head.last.bias is not None
                 head.last.bias.copy_(start)
 
     def forward(
@@ -74,12 +75,12 @@ class CompactStage(nn.Module):
             place.copy_(-self._mixture(outputs.to(dtype)).log_prob(values, offset, self.n_values))
             return values
 
-        self._walk(fine.shape[0], *fine.shape[-2:], code)
+        self._walk(fine.shape[0], fine.shape[-2], fine.shape[-1], code)
         return nats
 
     @torch.no_grad()
     def follow(
-        self, stage: Stage, coarse: None, batch: int, choose: Callable[[Stage, Slice, Tensor, Tensor], Tensor]
+        self, stage: Stage, coarse: Tensor | None, batch: int, choose: Callable[[Stage, Slice, Tensor, Tensor], Tensor]
     ) -> Tensor:
         """Go through the slices of every octave in order, let `choose` say each one's values; return the images."""
         whole = Slice(0, 0, 1, 1)
@@ -90,8 +91,9 @@ class CompactStage(nn.Module):
             lambda _, part, outputs, offset: choose(stage, part.lattice if part else whole, outputs, offset),
         )
 
-    def sample(self, outputs: Tensor, uniforms: Tensor, offset: Tensor) -> Tensor:
+    def sample(self, outputs: Tensor, uniforms: Tensor, offset: Tensor | None) -> Tensor:
         """Values drawn from the mixture, by uniforms (batch, 1 + channels, height, width)."""
+        assert offset is not None
         return self._mixture(outputs.double()).sample(uniforms, offset, self.n_values)
 
     def _mixture(self, outputs: Tensor) -> Mixture:
@@ -127,7 +129,8 @@ class CompactStage(nn.Module):
                 values = code(index, octave.SLICES[step.number], outputs, step.base / 4)
                 step = steps.send(values)
         except StopIteration as stop:
-            return octave.merged(octave.Bands(image, *stop.value), height, width)
+            whole: Tensor = octave.merged(octave.Bands(image, *stop.value), height, width)
+            return whole
 
 
 def _activations(integers: Tensor) -> Tensor:

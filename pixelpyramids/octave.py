@@ -149,9 +149,9 @@ def follow(
 ) -> Generator[Step, Array, tuple[Array, Array, Array]]:
     """Go through the slices of an octave, or of a tile of it; takes each slice's values, returns OE, EO and EE.
 
-    `coarse` (…, C, rows + 1, columns + 1) holds OO extended to the grid, with the lines above and left of it (repeated at
-    the image's edge); `features` (…, F, rows, columns) what the trunk makes of it; `shapes` the height and width of OE,
-    EO and EE. Scoring sends the true values, sampling and decoding what was drawn or decoded.
+    `coarse` (…, C, rows + 1, columns + 1) holds OO extended to the grid, with the lines above and left of it (repeated
+    at the image's edge); `features` (…, F, rows, columns) what the trunk makes of it; `shapes` the height and width of
+    OE, EO and EE. Scoring sends the true values, sampling and decoding what was drawn or decoded.
     """
     xp = array_namespace(coarse)
     *batch, channels, _, _ = coarse.shape

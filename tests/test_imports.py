@@ -14,11 +14,13 @@ PACKAGE = Path(pixelpyramids.__file__).parent
 # but for those inside one package.
 LAYERS = (
     {"errors", "pyramid", "walk"},
-    {"atomic", "extras", "device", "rate", "parameters", "interrupts", "exit_status"},
-    {"likelihood", "networks", "data", "progress", "patches"},
+    {"atomic", "extras", "device", "rate", "parameters", "interrupts", "exit_status", "octave"},
+    {"likelihood", "networks", "data", "progress", "patches", "codec"},
+    {"compact_stage"},
     {"model"},
     {"authors"},
     {"checkpoint"},
+    {"loading", "export"},
     {"hub", "evaluation", "level_training", "memory"},
     {"training", "planning"},
     {"report"},
@@ -38,8 +40,17 @@ INSIDE = {
         {"crops", "celeba_hq", "lsun", "imagenet", "shards"},
         {"hub", "stream"},
     ),
+    "codec": (
+        {"compiled", "outputs", "parts", "integer_network"},
+        {"kernels", "container", "engines"},
+        {"coder"},
+        {"compact_model"},
+        {"bundled", "planes"},
+        {"fallback"},
+        {"image"},
+    ),
 }
-FREE_OF_TORCH = {"errors", "extras", "pyramid", "walk", "rate", "parameters", "atomic", "data"}
+FREE_OF_TORCH = {"codec", "octave", "errors", "extras", "pyramid", "walk", "rate", "parameters", "atomic", "data"}
 
 MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")
 

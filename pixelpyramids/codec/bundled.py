@@ -5,51 +5,38 @@ from functools import lru_cache
 from pathlib import Path
 
 from pixelpyramids.codec.compact_model import CompactModel
-from pixelpyramids.codec.engines import SMALL, FastEngine, ReferenceEngine
-from pixelpyramids.codec.integer_network import IntegerNetwork, load_network
+from pixelpyramids.codec.engines import FastEngine, ReferenceEngine
+from pixelpyramids.codec.integer_network import load_network
 from pixelpyramids.errors import CheckpointError
 
 ASSETS = Path(__file__).parent.parent / "assets"
 MODELS = {"compact": "compact.safetensors"}
-ENGINE = "PIXELPYRAMIDS_ENGINE"  # in the environment: "reference" or "fast", instead of what suits the image
+ENGINE = "PIXELPYRAMIDS_ENGINE"  # in the environment: "reference" has no other engine used
 
 
-def model(name: str | bytes, pixels: int, threads: int) -> CompactModel:
-    """The model of that name, or that files call so, with an engine that suits an image of so many pixels.
-
-    Raises CheckpointError where there is none.
-    """
-    network = _network(name if isinstance(name, str) else names()[name])
-    wanted = os.environ.get(ENGINE, "reference" if pixels <= SMALL else "fast")
-    if wanted not in ("reference", "fast"):
-        raise CheckpointError(f"{ENGINE}: expected reference or fast, got {wanted}")
-    reference = _reference(network.name)
-    return CompactModel(network, reference if wanted == "reference" else _fast(network.name, threads))
+def model(name: str | bytes, threads: int | None = None) -> CompactModel:
+    """The model of that name, or that files call so, for so many threads. Raises CheckpointError where none is."""
+    engine = os.environ.get(ENGINE, "fast")
+    if engine not in ("fast", "reference"):
+        raise CheckpointError(f"{ENGINE}: expected fast or reference, got {engine}")
+    return _model(name if isinstance(name, str) else names()[name], engine, threads or available_threads())
 
 
 @lru_cache
 def names() -> dict[bytes, str]:
     """The models' names by what files call them."""
-    return {_network(name).name: name for name in MODELS}
-
-
-@lru_cache
-def _network(name: str) -> IntegerNetwork:
-    if name not in MODELS:
-        raise CheckpointError(f"expected a model among {', '.join(MODELS)}, got {name}")
-    return load_network(ASSETS / MODELS[name])
-
-
-@lru_cache
-def _reference(name: bytes) -> ReferenceEngine:
-    return ReferenceEngine(_network(names()[name]))
-
-
-@lru_cache
-def _fast(name: bytes, threads: int) -> FastEngine:
-    return FastEngine(_network(names()[name]), _reference(name), threads)
+    return {_model(name, "reference", 1).network.name: name for name in MODELS}
 
 
 def available_threads() -> int:
     """Processors that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@lru_cache
+def _model(name: str, engine: str, threads: int) -> CompactModel:
+    if name not in MODELS:
+        raise CheckpointError(f"expected a model among {', '.join(MODELS)}, got {name}")
+    network = load_network(ASSETS / MODELS[name])
+    reference = ReferenceEngine(network)
+    return CompactModel(network, reference if engine == "reference" else FastEngine(network, reference, threads))

@@ -4,7 +4,8 @@ A plane is an integer array (3, H, W) of which the first `coded` channels are co
 which the network sees as three equal channels.
 """
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,11 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pixelpyramids import octave
-from pixelpyramids.codec.coder import Reader, Symbols
+from pixelpyramids.codec.coder import RandomReader, Reader, Symbols
 from pixelpyramids.codec.engines import Engine
 from pixelpyramids.codec.integer_network import IntegerNetwork
 from pixelpyramids.codec.outputs import coarsest_outputs
-from pixelpyramids.codec.parts import Part, Tile
+from pixelpyramids.codec.parts import Part, Tile, parts
+from pixelpyramids.errors import DataError
+from pixelpyramids.rate import Rate
 
 Plane = NDArray[np.uint16]
 CHANNELS = 3  # that the network sees
@@ -64,6 +67,47 @@ class CompactModel:
         self._follow(part, pyramid, format_, fill)
         reader.close()
 
+    def rate(self, images: Any) -> Rate:
+        """The code length of 8-bit images (B, C, H, W), C 1 or 3, integers from 0 to 255: of each octave, finest first.
+
+        The last level is the coarsest pixels. Raises DataError where the images are others.
+        """
+        images = np.asarray(images)
+        if images.ndim != 4 or images.shape[1] not in (1, CHANNELS) or images.dtype.kind not in "iu" or not images.size:
+            raise DataError(f"expected integers (B, C, H, W) with C 1 or 3, got {images.dtype} {images.shape}")
+        if images.min() < 0 or images.max() > 255:
+            raise DataError(f"expected values from 0 to 255, got {images.min()} to {images.max()}")
+        batch, coded, height, width = images.shape
+        format_ = Format(8, coded, (0,) * (len(octave.octave_sizes(height, width)) - 1))
+        nats = np.zeros((batch, len(format_.gains) + 1))
+        dimensions = np.zeros_like(nats, dtype=np.int64)
+        for image, of_image, counted in zip(images, nats, dimensions, strict=True):
+            pyramid = pyramid_of(np.broadcast_to(image.astype(np.uint16), (CHANNELS, height, width)))
+            for level, part in levels(height, width):
+                symbols = self.symbols(part, pyramid, format_)
+                of_image[level] += symbols.bits * math.log(2)
+                counted[level] += len(symbols)
+        return Rate(nats, dimensions)
+
+    def sample(self, n: int, height: int, width: int, seed: int = 0, first: int = 0) -> NDArray[np.uint8]:
+        """Images (n, 3, height, width) that random bits decode to; those of image i are keyed by (seed, first + i)."""
+        if min(n, height, width) < 1 or seed < 0 or first < 0:
+            raise DataError(
+                f"expected at least 1 sample of 1 pixel and a seed from 0 on, got {n} of {height} x {width}, {seed}"
+            )
+        format_ = Format(8, CHANNELS, (0,) * (len(octave.octave_sizes(height, width)) - 1))
+        drawn = np.zeros((n, CHANNELS, height, width), dtype=np.uint16)
+        for number, image in enumerate(drawn):
+            draws = RandomReader(np.random.default_rng([seed, first + number]))
+
+            def fill(outputs: NDArray[np.int32], bases: Any, values: Any, gain: int, draws: Any = draws) -> None:
+                values[...] = draws.values(outputs, bases, format_.bits, gain, format_.coded)
+
+            pyramid = pyramid_of(image)
+            for part in parts(height, width):
+                self._follow(part, pyramid, format_, fill)
+        return drawn.astype(np.uint8)
+
     def _follow(self, part: Part, pyramid: Sequence[Plane], format_: Format, code: Code) -> None:
         """Go through the slices of a part, in order."""
         if part.is_base:
@@ -103,6 +147,14 @@ def pyramid_of(plane: Plane) -> list[Plane]:
     for _ in octave.octave_sizes(*plane.shape[-2:])[1:]:
         images.append(octave.bands(images[-1]).oo)
     return images
+
+
+def levels(height: int, width: int) -> Iterator[tuple[int, Part]]:
+    """Each octave's tiles as parts of their own, and the coarsest pixels as one, with the number of the octave."""
+    for part in parts(height, width):
+        if part.is_base:
+            yield len(octave.octave_sizes(height, width)) - 1, Part(True, ())
+        yield from ((tile.octave, Part(False, (tile,))) for tile in part.tiles)
 
 
 def fine_bands(image: Plane, tile: Tile) -> tuple[Plane, Plane, Plane]:

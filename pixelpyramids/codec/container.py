@@ -209,8 +209,8 @@ def _read_header(reader: "_Reader", max_pixels: int, names: Mapping[bytes, objec
         header = replace(header, model=reader.take(NAME_BYTES))
         if names is not None and header.model not in names:
             raise BitstreamError(
-                f"the file needs the model {header.model.hex()}, which this pixelpyramids does not have; install a newer "
-                "one"
+                f"the file needs the model {header.model.hex()}, which this pixelpyramids does not have; install a "
+                "newer one"
             )
         if has_values:
             header = replace(header, values=_values(reader.packed(max(1 << depth, 8) // 8), depth))

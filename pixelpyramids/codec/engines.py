@@ -7,6 +7,7 @@ UserWarning says so and the reference is used.
 
 import sys
 import threading
+import warnings
 from typing import Any, Protocol
 
 import numpy as np
@@ -18,8 +19,8 @@ Activations = NDArray[np.uint8]  # (channels, height, width)
 
 STRIP = 2**14  # sites that the reference multiplies at once
 PROBED = 20  # sites a side on which the fast engine is compared with the reference
-FEW_SITES = 2**8  # for which the reference is as fast
-SMALL = 2**12  # sites up to which the reference is used alone: sooner done than the fast engine is loaded
+FEW_SITES = 2**8  # for which the reference is as fast,
+FEW_SITES_YET = 2**10  # and sooner done than the fast engine is loaded
 
 
 class Engine(Protocol):
@@ -89,33 +90,24 @@ def _convolved(
 
 
 def _rescaled(sums: NDArray[np.float32]) -> NDArray[np.float32]:
-    return np.clip(np.rint(sums / np.float32(1 << SHIFT)), 0, LARGEST_ACTIVATION)
+    rescaled: NDArray[np.float32] = np.clip(np.rint(sums / np.float32(1 << SHIFT)), 0, LARGEST_ACTIVATION)
+    return rescaled
 
 
 class FastEngine:
     """The network in OpenVINO, in 8-bit instructions, for `threads` calls at once; of few sites the reference.
 
-    For each size that is new it is compared with the reference on a part of inputs of that size. Where it differs, a
-    UserWarning says so, and from then on the reference is used.
+    It is loaded when there are more for the first time. For each size that is new it is compared with the reference, on
+    a part of inputs of that size; where it differs, or cannot be loaded, a UserWarning says so, and from then on the
+    reference is used.
     """
 
     def __init__(self, network: IntegerNetwork, reference: ReferenceEngine, threads: int) -> None:
-        core = _openvino().Core()
-        settings = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": threads, "NUM_STREAMS": threads}
-        self._reference = reference
-        self._stacks = (network.trunk, *network.heads)
-        self._compiled = [core.compile_model(_graph(stack), "CPU", settings) for stack in self._stacks]
-        probes = [_probe(stack.inputs, PROBED, PROBED) for stack in self._stacks]
-        self._expected = [
-            _inner(reference.trunk(probes[0]).transpose(1, 2, 0), self._stacks[0].reach),
-            *(
-                _inner(reference.head(number, probe), stack.reach)
-                for number, (stack, probe) in enumerate(zip(self._stacks[1:], probes[1:], strict=True))
-            ),
-        ]
-        self._requests = threading.local()
+        self._stacks, self._reference, self._threads = (network.trunk, *network.heads), reference, threads
+        self._lock, self._local = threading.RLock(), threading.local()
+        self._compiled: list[Any] | None = None
         self._compared: set[tuple[int, int, int]] = set()
-        self._differs = False
+        self._is_refused = False
 
     def trunk(self, inputs: Activations) -> Activations:
         """As of `Engine`."""
@@ -127,35 +119,62 @@ class FastEngine:
         return self._run(1 + number, inputs) if trusted else self._reference.head(number, inputs)
 
     def _is_trusted(self, stack: int, inputs: Activations) -> bool:
-        """Whether to use the fast engine; for a new size it is compared with the reference."""
-        _, height, width = inputs.shape
-        if self._differs or height * width <= FEW_SITES or min(height, width) < PROBED:
+        """Whether to use OpenVINO; for a new size it is compared with the reference."""
+        channels, height, width = inputs.shape
+        few = FEW_SITES if self._compiled else FEW_SITES_YET
+        if self._is_refused or height * width <= few or min(height, width) < PROBED:
             return False
-        if (stack, height, width) not in self._compared:
-            found = self._run(stack, _probe(len(inputs), height, width))
-            found = found.transpose(1, 2, 0) if stack == 0 else found
-            if not np.array_equal(_inner(found[:PROBED, :PROBED], self._stacks[stack].reach), self._expected[stack]):
-                self._differs = True
-                warnings.warn(
-                    "this machine's fast engine gives other numbers than the reference, which is used instead, more "
-                    "slowly; files are the same",
-                    stacklevel=2,
-                )
-            self._compared.add((stack, height, width))
-        return not self._differs
+        with self._lock:
+            if self._compiled is None:
+                self._load()
+            elif (stack, height, width) in self._compared:
+                return True
+            if not self._is_refused:
+                found = self._run(stack, _probe(channels, height, width))
+                if not np.array_equal(self._inner(stack, found), self._expected[stack]):
+                    self._refuse("this machine's fast engine gives other numbers than the reference")
+                self._compared.add((stack, height, width))
+        return not self._is_refused
+
+    def _load(self) -> None:
+        try:
+            core = _openvino().Core()
+        except ImportError as error:
+            self._refuse(f"the fast engine cannot be loaded ({error}): it is the reference")
+            return
+        settings = {
+            "INFERENCE_PRECISION_HINT": "f32",
+            "INFERENCE_NUM_THREADS": self._threads,
+            "NUM_STREAMS": self._threads,
+        }
+        self._compiled = [core.compile_model(_graph(stack), "CPU", settings) for stack in self._stacks]
+        probes = [_probe(stack.inputs, PROBED, PROBED) for stack in self._stacks]
+        outputs: list[Any] = [self._reference.trunk(probes[0])]
+        outputs += [self._reference.head(number, probe) for number, probe in enumerate(probes[1:])]
+        self._expected = [self._inner(stack, output) for stack, output in enumerate(outputs)]
+
+    def _refuse(self, why: str) -> None:
+        self._is_refused = True
+        warnings.warn(f"{why}, which is used instead, more slowly; files are the same", stacklevel=4)
+
+    def _inner(self, stack: int, found: Any) -> Any:
+        """What of the compared part does not see beyond it."""
+        inner = slice(PROBED - self._stacks[stack].reach)
+        return found[:, inner, inner] if stack == 0 else found[inner, inner]
 
     def _run(self, stack: int, inputs: Activations) -> Any:
-        if not hasattr(self._requests, "of"):
-            self._requests.of = {}
-        request = self._requests.of.get(stack)
+        assert self._compiled is not None
+        if not hasattr(self._local, "requests"):
+            self._local.requests = {}
+        request = self._local.requests.get(stack)
         if request is None:
-            request = self._requests.of[stack] = self._compiled[stack].create_infer_request()
+            request = self._local.requests[stack] = self._compiled[stack].create_infer_request()
         request.infer([np.ascontiguousarray(inputs)[None]])
         return request.get_output_tensor().data[0].copy()
 
 
 def _probe(channels: int, height: int, width: int) -> Activations:
-    """Inputs that bring out what can differ, in columns: all 255, random ones, and 255 beside 0 from channel to channel.
+    """Inputs that bring out what can differ, in columns: all 255, random ones, 255 and 0 from channel to channel.
 
     The part that is compared is the same for every size.
     """
@@ -166,18 +185,13 @@ def _probe(channels: int, height: int, width: int) -> Activations:
     return probe
 
 
-def _inner(sites: Any, reach: int) -> Any:
-    """What of the compared part (height, width, channels) does not see beyond it, the sides of the image included."""
-    return sites[: PROBED - reach, : PROBED - reach]
-
-
 def _openvino() -> Any:
     """OpenVINO, without its telemetry, which would begin on import."""
     hidden = "openvino_telemetry" not in sys.modules
     if hidden:
         sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
     try:
-        import openvino
+        import openvino  # type: ignore[import-untyped]
     finally:
         if hidden:
             del sys.modules["openvino_telemetry"]
@@ -185,7 +199,7 @@ def _openvino() -> Any:
 
 
 def _graph(stack: Stack) -> Any:
-    """The stack as OpenVINO's operations: their fake quantisation of 256 levels is our rounding, and fuses with them."""
+    """The stack as OpenVINO's operations: its fake quantisation to 256 levels is our rounding, and fuses."""
     openvino = _openvino()
     operations = openvino.opset13
     low, high = np.float32(0), np.float32(LARGEST_ACTIVATION)

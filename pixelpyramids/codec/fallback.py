@@ -99,7 +99,7 @@ def _image(pixels: Any) -> Image.Image:
 
 
 def _pixels(image: Image.Image, header: Header) -> Array:
-    """The pixels of a decoded image, in the channels and the type of the header. Raises ValueError where it has others."""
+    """The pixels of an image, in the channels and the type of the header. Raises ValueError where it has others."""
     if header.is_wide:
         if image.mode not in ("I;16", "I"):
             raise ValueError(f"expected 16-bit grey, got {image.mode}")

@@ -50,7 +50,7 @@ def encode(
         raise DataError(f"expected an effort of {', '.join(EFFORTS)}, got {effort!r}")
     array, depth = planes.checked(array, depth)
     threads = threads or bundled.available_threads()
-    compact = bundled.model(model, array.shape[0] * array.shape[1], threads)
+    compact = bundled.model(model, threads)
     header, pyramids = planes.split(array, depth, compact.network.name, metadata or {})
     with ThreadPoolExecutor(threads) as pool:
         layout = header.layout()
@@ -94,12 +94,12 @@ def decode_source(
         raise BitstreamError(f"{source.size - index.size} bytes follow the file's last part; the file is damaged")
     level = planes.level_of(header, scale)
     if header.content != Content.MODEL:
-        whole = fallback.decoded(read_part(source, index, 0, index.begin), header)
+        whole: Any = fallback.decoded(read_part(source, index, 0, index.begin), header)
         at = planes.window(header, level, region)
         image = pyramid_of(np.moveaxis(whole, -1, 0))[level][:, at.top : at.bottom, at.left : at.right]
         return planes.shaped(np.moveaxis(image, 0, -1), header)
     threads = threads or bundled.available_threads()
-    compact = bundled.model(header.model, header.height * header.width, threads)
+    compact = bundled.model(header.model, threads)
     pyramids = [pyramid_of(planes.empty(coded, header.height, header.width)) for coded in header.coded]
     wanted = planes.needed(header, level, region, compact.network.trunk.reach)
     reached = _decode(source, index, pyramids, compact, level, wanted, salvage, threads)

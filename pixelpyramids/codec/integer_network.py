@@ -52,7 +52,7 @@ class Stack:
     @property
     def reach(self) -> int:
         """How many sites away an input can still change an output."""
-        return self.first.weight.shape[2] // 2 + sum(c.weight.shape[2] // 2 for block in self.blocks for c in block)
+        return sum(int(c.weight.shape[2]) // 2 for c in (self.first, *(c for block in self.blocks for c in block)))
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,7 @@ def name(tensors: Mapping[str, NDArray[Any]]) -> bytes:
 
 def _stack(left: dict[str, NDArray[Any]], prefix: str, last: str | None = None) -> Stack:
     first = _convolution(left, f"{prefix}0")
-    blocks = []
+    blocks: list[tuple[Convolution, Convolution]] = []
     while f"{prefix}{len(blocks) + 1}.first.weight" in left:
         block = f"{prefix}{len(blocks) + 1}"
         blocks.append((_convolution(left, f"{block}.first"), _convolution(left, f"{block}.second")))

@@ -41,4 +41,5 @@ def _outputs(
     components = len(means)
     logits = np.zeros(components)
     parts = logits, means.repeat(channels), log_scales.repeat(channels), np.tile(weights, components)
-    return np.rint(np.concatenate(parts) * UNIT).astype(np.int64)
+    outputs: NDArray[np.int64] = np.rint(np.concatenate(parts) * UNIT).astype(np.int64)
+    return outputs

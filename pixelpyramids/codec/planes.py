@@ -134,8 +134,8 @@ def joined(header: Header, planes: Sequence[Plane]) -> Array:
 
 def shaped(pixels: Any, header: Header) -> Array:
     """Pixels (height, width, C) as the header says that the array was: with its axis of channels, or without."""
-    array: Array = pixels if header.has_axis else pixels[..., 0]
-    return np.ascontiguousarray(array)
+    array: Array = np.ascontiguousarray(pixels if header.has_axis else pixels[..., 0])
+    return array
 
 
 def _looked_up(numbers: Any, values: tuple[int, ...]) -> Any:

@@ -13,7 +13,8 @@ All arithmetic is on integers held in floating point, so that an integer machine
     output       sum of w a + b, of which 4096 are a unit
 
 W and B are what is trained; gradients pass through the roundings as if they were not there (straight-through).
-Every sum stays below 2**24 in magnitude, so float32 adds exactly in any order. In bfloat16 integers up to 256 are exact.
+Every sum stays below 2**24 in magnitude, so float32 adds exactly in any order; in bfloat16 activations and weights are
+exact, and sums as exact as activations are.
 """
 
 from typing import Any

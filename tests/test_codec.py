@@ -1,0 +1,168 @@
+"""The codec as a whole: what goes in comes out, for every shape, depth and content; what is damaged is refused."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+import pixelpyramids as pp
+from pixelpyramids.codec.container import Bytes, Content, read_index
+from pixelpyramids.data.photographs import photographs
+from pixelpyramids.errors import BitstreamError, DataError
+
+SHAPES = [(1, 1), (1, 2), (2, 1), (1, 9), (9, 1), (3, 3), (2, 130), (64, 64), (65, 66), (131, 70)]
+DEPTHS = [(np.uint8, 1), (np.uint8, 3), (np.uint8, 8), (np.uint16, 5), (np.uint16, 9), (np.uint16, 12), (np.uint16, 16)]
+
+
+def photograph(name="chelsea.png", height=None, width=None):
+    with Image.open(photographs() / "train" / name) as image:
+        return np.asarray(image.convert("RGB"))[:height, :width]
+
+
+def content(kind, shape, dtype, depth, seed=0):
+    """An image that is noise, smooth, constant, grey in colours, or a comb of few values."""
+    rng, n = np.random.default_rng(seed), 1 << depth
+    if kind == "noise":
+        return rng.integers(0, n, shape).astype(dtype)
+    if kind == "constant":
+        return np.full(shape, n - 1, dtype)
+    y, x = np.mgrid[: shape[0], : shape[1]]
+    smooth = (0.5 + 0.4 * np.sin(y / 9) * np.cos(x / 11)) * n + rng.normal(0, 1, shape[:2])
+    smooth = smooth.reshape(*shape[:2], *(1,) * (len(shape) - 2))
+    if kind == "smooth":
+        smooth = smooth + rng.normal(0, 1, shape)
+    smooth = np.broadcast_to(smooth, shape).clip(0, n - 1)
+    if kind == "comb":
+        smooth = smooth // max(n // 16, 1) * max(n // 16, 1)
+    return smooth.astype(dtype)
+
+
+def assert_same(a, b):
+    assert a.dtype == b.dtype and a.shape == b.shape and np.array_equal(a, b)
+
+
+@pytest.mark.parametrize("kind", ["noise", "constant", "smooth", "grey", "comb"])
+@pytest.mark.parametrize(("dtype", "depth"), DEPTHS)
+def test_every_image_comes_back(kind, dtype, depth):
+    for shape in SHAPES:
+        for channels in (None, 1, 2, 3, 4):
+            image = content(kind, shape if channels is None else (*shape, channels), dtype, depth)
+            for effort in ("fast", "max") if shape == (65, 66) else ("fast",):
+                assert_same(pp.decode(pp.encode(image, depth=depth, effort=effort)), image)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.data())
+def test_any_small_image_comes_back(data):
+    depth = data.draw(st.integers(1, 16))
+    shape = data.draw(st.tuples(st.integers(1, 40), st.integers(1, 40)))
+    channels = data.draw(st.sampled_from([(), (1,), (2,), (3,), (4,)]))
+    kind = data.draw(st.sampled_from(["noise", "constant", "smooth", "grey", "comb"]))
+    dtype = np.uint8 if depth <= 8 and data.draw(st.booleans()) else np.uint16
+    image = content(kind, (*shape, *channels), dtype, depth, data.draw(st.integers(0, 99)))
+    assert_same(pp.decode(pp.encode(image, depth=depth)), image)
+
+
+def test_a_photograph_in_tiles_comes_back():
+    image = np.tile(photograph(), (2, 2, 1))
+    data = pp.encode(image, effort="fast")
+    assert len(read_index(Bytes(data), 2**28).entries) > 5
+    assert_same(pp.decode(data), image)
+
+
+def test_grey_costs_less_than_the_same_as_colour():
+    grey = photograph(height=128, width=128)[..., 0]
+    colour = np.repeat(grey[..., None], 3, axis=2)
+    assert abs(len(pp.encode(grey)) - len(pp.encode(colour))) < 4
+    assert len(pp.encode(colour)) < 0.8 * len(pp.encode(photograph(height=128, width=128)))
+
+
+@pytest.mark.parametrize(
+    ("image", "message"),
+    [
+        (np.zeros((4, 4), np.float32), "uint8 or uint16, got float32"),
+        (np.zeros((4, 4), np.int16), "got int16"),
+        (np.zeros((4, 4, 5), np.uint8), r"got \(4, 4, 5\)"),
+        (np.zeros((0, 4), np.uint8), r"got \(0, 4\)"),
+        (np.zeros(4, np.uint8), r"got \(4,\)"),
+    ],
+    ids=str,
+)
+def test_what_is_no_image_is_refused(image, message):
+    with pytest.raises(DataError, match=message):
+        pp.encode(image)
+
+
+def test_values_above_the_depth_and_odd_depths_are_refused():
+    with pytest.raises(DataError, match=r"below 2\*\*3, got 8"):
+        pp.encode(np.full((2, 2), 8, np.uint8), depth=3)
+    for depth in (0, 9):
+        with pytest.raises(DataError, match="a depth of 1 to 8"):
+            pp.encode(np.zeros((2, 2), np.uint8), depth=depth)
+    with pytest.raises(DataError, match="effort of fast, default, max"):
+        pp.encode(np.zeros((2, 2), np.uint8), effort="most")
+
+
+def test_every_bit_flip_every_cut_and_bytes_behind_are_refused():
+    for image in (photograph(height=20, width=9), content("constant", (5, 7, 4), np.uint8, 8)):
+        data = pp.encode(image, effort="fast")
+        for bit in range(8 * len(data)):
+            flipped = bytearray(data)
+            flipped[bit // 8] ^= 1 << bit % 8
+            with pytest.raises(BitstreamError):
+                pp.decode(bytes(flipped))
+        for length in range(len(data)):
+            with pytest.raises(BitstreamError):
+                pp.decode(data[:length])
+        with pytest.raises(BitstreamError, match="1 bytes follow"):
+            pp.decode(data + b"\0")
+
+
+def test_drawings_are_left_to_the_libraries():
+    drawing = np.zeros((200, 300, 3), np.uint8)
+    drawing[40:90, 30:200] = (255, 200, 0)
+    drawing[::7] = (0, 90, 255)
+    data = pp.encode(drawing)
+    assert read_index(Bytes(data), 2**28).header.content in (Content.PNG, Content.WEBP)
+    assert_same(pp.decode(data), drawing)
+    assert_same(pp.decode(data, scale=4), drawing[3::4, 3::4])
+
+
+@pytest.mark.parametrize("shape", [(130, 70), (131, 517), (1, 300)])
+def test_scaled_images_are_the_pyramids_coarse_images(shape):
+    image = content("smooth", (*shape, 3), np.uint8, 8)
+    data = pp.encode(image, effort="fast")
+    coarse = image
+    for scale in (1, 2, 4, 8, 16):
+        assert_same(pp.decode(data, scale=scale), coarse)
+        for axis in (0, 1):
+            if coarse.shape[axis] > 1:
+                coarse = coarse.take(range(1, coarse.shape[axis], 2), axis)
+
+
+def test_regions_are_cut_out():
+    image = np.tile(photograph(), (3, 2, 1))
+    data = pp.encode(image, effort="fast")
+    height, width = image.shape[:2]
+    for x, y, w, h in [(0, 0, 1, 1), (width - 1, height - 1, 1, 1), (300, 20, 333, 77), (500, 300, 30, 40)]:
+        assert_same(pp.decode(data, region=(x, y, w, h)), image[y : y + h, x : x + w])
+    assert_same(pp.decode(data, scale=4, region=(100, 40, 200, 80)), image[3::4, 3::4][10:30, 25:75])
+    with pytest.raises(DataError, match="within"):
+        pp.decode(data, region=(0, 0, width + 1, 1))
+    with pytest.raises(DataError, match="no pixel at 1/8"):
+        pp.decode(data, scale=8, region=(0, 0, 2, 2))
+    with pytest.raises(DataError, match="power of two"):
+        pp.decode(data, scale=3)
+
+
+def test_a_limit_of_pixels_is_kept_before_anything_is_decoded():
+    data = pp.encode(content("constant", (300, 300), np.uint8, 8))
+    with pytest.raises(BitstreamError, match="300 x 300 pixels, more than the limit of 9999"):
+        pp.decode(data, max_pixels=9999)
+
+
+def test_metadata_stays():
+    blobs = {"ICC": bytes(range(256)), "text:Author": "Ä".encode()}
+    data = pp.encode(photograph(height=30, width=30), metadata=blobs)
+    assert dict(read_index(Bytes(data), 2**28).header.metadata) == blobs
