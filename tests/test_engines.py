@@ -2,6 +2,7 @@
 
 import os
 import platform
+import shutil
 import subprocess
 import sys
 import warnings
@@ -126,9 +127,9 @@ def test_without_openvino_the_reference_is_used(monkeypatch):
     bundled._model.cache_clear()
 
 
-def digest(command=(sys.executable,), **environment):
+def digest(command=(sys.executable,), script=DIGEST, **environment):
     done = subprocess.run(
-        [*command, "-W", "ignore", "-c", DIGEST], env=os.environ | environment, capture_output=True, text=True
+        [*command, "-W", "ignore", "-c", script], env=os.environ | environment, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
@@ -144,6 +145,14 @@ def expected():
 @pytest.mark.parametrize("isa", ["AVX512_CORE", "AVX2", "SSE41"])
 def test_every_instruction_set_writes_the_same_file(isa, expected):
     assert digest(OV_CPU_MAX_ISA=isa, ONEDNN_MAX_CPU_ISA=isa) == expected
+
+
+@pytest.mark.skipif(not X86 or shutil.which("qemu-x86_64") is None, reason="wants x86 and Debian's qemu-user")
+def test_another_processor_writes_the_same_file(tmp_path):
+    small = DIGEST.replace("150", "70").replace("170", "90")
+    haswell = ("qemu-x86_64", "-cpu", "Haswell", sys.executable)
+    environment = {"NUMBA_CACHE_DIR": str(tmp_path), "OPENBLAS_NUM_THREADS": "1"}
+    assert digest(haswell, small, **environment) == digest(script=small)
 
 
 @pytest.mark.parametrize("threads", ["1", "2"])
