@@ -1,0 +1,621 @@
+"""Decode a `.ppyr` file of version 0, as docs/format.md specifies it: in one file, slow and obvious, with NumPy alone.
+
+    python ppyr_decoder.py FILE.ppyr WEIGHTS.safetensors OUT.npy
+
+It shares no code with the package, and is what the package is tested against. WEIGHTS.safetensors are those of the
+model that the file names. Pillow is needed for files that hold a PNG or a WebP, and imported for these alone.
+
+Sections named in comments (§) are those of docs/format.md.
+"""
+
+import hashlib
+import json
+import math
+import sys
+import zlib
+from dataclasses import dataclass, field
+from io import BytesIO
+from typing import Any, NamedTuple
+
+import numpy as np
+
+MAX_PIXELS = 2**28
+
+MODEL, WEBP, PNG = 0, 1, 2  # what codes the image (§3)
+CODED, CONSTANT, STORED = 0, 1, 2  # what codes a part (§5)
+
+POWERS = [round(2.0 ** (16 - i / 256)) for i in range(257)]  # §12
+SIGMOIDS = [round(2**24 / (1 + math.exp(-i / 64))) for i in range(-1024, 1025)]
+
+
+class FormatError(Exception):
+    """The file is damaged, foreign or too large, or the weights are not those that it needs."""
+
+
+def require(condition: Any, otherwise: str) -> None:
+    """Refuse the file, with this message, where the condition does not hold."""
+    if not condition:
+        raise FormatError(otherwise)
+
+
+# ---- §2 to §5: header and index
+
+
+class Fields:
+    """Takes fields from the front of bytes."""
+
+    def __init__(self, data: bytes) -> None:
+        self.data, self.place = data, 0
+
+    def take(self, count: int) -> bytes:
+        """The next `count` bytes."""
+        require(self.place + count <= len(self.data), "the file ends too early: it is cut short")
+        self.place += count
+        return self.data[self.place - count : self.place]
+
+    def varint(self, limit: int) -> int:
+        """A number in LEB128, of its shortest form and at most `limit`."""
+        number, shift = 0, 0
+        while True:
+            byte = self.take(1)[0]
+            number |= (byte & 127) << shift
+            require(number <= limit and shift <= 56, "a number of the header is out of its range")
+            if byte < 128:
+                require(byte or not shift, "a number of the header is not in its shortest form")
+                return number
+            shift += 7
+
+    def packed(self, limit: int) -> bytes:
+        """A zlib stream, at most `limit` bytes unpacked, after its length and the length of what it unpacks to."""
+        length, unpacked = self.varint(2**40), self.varint(limit)
+        stream = zlib.decompressobj()
+        try:
+            data = stream.decompress(self.take(length), unpacked + 1)
+        except zlib.error as error:
+            raise FormatError(f"packed bytes of the header cannot be unpacked: {error}") from error
+        whole = len(data) == unpacked and stream.eof and not stream.unused_data
+        require(whole, "packed bytes of the header are not as long as they should be")
+        return data
+
+
+@dataclass
+class Header:
+    """The fields of §3, and what follows from them."""
+
+    height: int
+    width: int
+    channels: int
+    has_axis: bool
+    is_wide: bool
+    depth: int
+    content: int
+    is_grey: bool
+    model: bytes = b""
+    values: list[int] | None = None
+    bits: int = 0
+    gains: list[list[int]] = field(default_factory=list)  # of each plane, of each octave, finest first
+    metadata: dict[str, bytes] = field(default_factory=dict)
+
+    @property
+    def coded(self) -> list[int]:
+        """Of each plane, how many channels are coded."""
+        colours = 3 if self.channels >= 3 and not self.is_grey else 1
+        return [colours, 1] if self.channels in (2, 4) else [colours]
+
+
+def read_header(fields: Fields, max_pixels: int) -> Header:
+    """The header (§3) and the metadata (§4)."""
+    require(fields.take(4) == b"\x8fPPY", "this is no .ppyr file")
+    version, flags, depth, channels = fields.take(4)
+    require(version == 0, f"expected a file of version 0, got {version}")
+    height, width = fields.varint(2**30), fields.varint(2**30)
+    has_axis, is_wide, content = bool(flags & 1), bool(flags >> 1 & 1), flags >> 2 & 3
+    is_grey, has_values, has_metadata = bool(flags >> 4 & 1), flags >> 5 & 1, flags >> 6 & 1
+    sound = height and width and content < 3 and not flags >> 7 and 1 <= channels <= 4
+    sound = sound and 1 <= depth <= (16 if is_wide else 8) and (has_axis or channels == 1)
+    sound = sound and (channels >= 3 or not is_grey) and (content == MODEL or not (is_grey or has_values))
+    require(sound, "the header contradicts itself")
+    require(height * width <= max_pixels, f"{height} x {width} pixels are more than the limit of {max_pixels}")
+    header = Header(height, width, channels, has_axis, is_wide, depth, content, is_grey, bits=depth)
+    if content == MODEL:
+        header.model = fields.take(8)
+        if has_values:
+            size = max(2**depth, 8) // 8
+            bitmap = int.from_bytes(fields.packed(size), "little")
+            header.values = [value for value in range(8 * size) if bitmap >> value & 1]
+            require(header.values and header.values[-1] < 2**depth, "the header lists values that cannot be")
+            header.bits = max((len(header.values) - 1).bit_length(), 1)
+        octaves = len(octave_sizes(height, width)) - 1
+        if header.bits > 8:
+            header.gains = [list(fields.take(octaves)) for _ in header.coded]
+            largest = max((gain for plane in header.gains for gain in plane), default=0)
+            require(largest <= header.bits - 8, "a gain of the header is out of its range")
+        else:
+            header.gains = [[header.bits - 8] * octaves for _ in header.coded]
+    if has_metadata:
+        blobs = Fields(fields.packed(2**24))
+        while blobs.place < len(blobs.data):
+            name = blobs.take(blobs.varint(255)).decode("latin-1")
+            header.metadata[name] = blobs.take(blobs.varint(2**24))
+    return header
+
+
+def read_parts(fields: Fields, count: int) -> list[tuple[int, bytes]]:
+    """The kind and the bytes of each part (§5), all checksums compared."""
+    entries = []
+    for _ in range(count):
+        number = fields.varint(2**40)
+        require(number & 3 != 3, "a part is of no known kind")
+        entries.append((number & 3, number >> 2, int.from_bytes(fields.take(4), "little")))
+    checksum = zlib.crc32(fields.data[: fields.place])
+    require(int.from_bytes(fields.take(4), "little") == checksum, "the header's checksum does not match")
+    parts = []
+    for kind, length, checksum in entries:
+        data = fields.take(length)
+        require(zlib.crc32(data) == checksum, f"the checksum of part {len(parts) + 1} of {count} does not match")
+        parts.append((kind, data))
+    require(fields.place == len(fields.data), "bytes follow the last part")
+    return parts
+
+
+# ---- §7 and §8: octaves, tiles, parts
+
+
+class Tile(NamedTuple):
+    """Sites [top, bottom) x [left, right) of the grid of an octave."""
+
+    octave: int
+    top: int
+    bottom: int
+    left: int
+    right: int
+
+
+def octave_sizes(height: int, width: int) -> list[tuple[int, int]]:
+    """Of each octave's image, finest first, and last of the coarsest pixels."""
+    sizes = [(height, width)]
+    while height * width > 8:
+        height, width = max(height // 2, 1), max(width // 2, 1)
+        sizes.append((height, width))
+    return sizes
+
+
+def part_tiles(height: int, width: int) -> list[list[Tile]]:
+    """The tiles of each part: first those of the base, which may be none."""
+    base: list[Tile] = []
+    parts = [base]
+    sizes = octave_sizes(height, width)
+    for octave in reversed(range(len(sizes) - 1)):
+        rows, columns = ((side + 1) // 2 for side in sizes[octave])
+        for top, bottom in spans(rows):
+            for left, right in spans(columns):
+                tile = Tile(octave, top, bottom, left, right)
+                if max(sizes[octave]) <= 64:
+                    base.append(tile)
+                else:
+                    parts.append([tile])
+    return parts
+
+
+def spans(sites: int) -> list[tuple[int, int]]:
+    """Where tiles begin and end along a side."""
+    count = max(1, (sites + 128) // 256)
+    return [(256 * i, 256 * (i + 1) if i < count - 1 else sites) for i in range(count)]
+
+
+def odd(side: int) -> slice:
+    """The odd lines of a side; of a side of 1, its line."""
+    return slice(1, None, 2) if side > 1 else slice(0, 1)
+
+
+def even(side: int) -> slice:
+    """The even lines of a side; of a side of 1, none."""
+    return slice(0, None, 2) if side > 1 else slice(0, 0)
+
+
+def pyramid(image: Any) -> list[Any]:
+    """The images of the octaves, finest first: views of the whole (3, height, width)."""
+    images = [image]
+    for _ in octave_sizes(*image.shape[1:])[1:]:
+        height, width = images[-1].shape[1:]
+        images.append(images[-1][:, odd(height), odd(width)])
+    return images
+
+
+def fine_bands(image: Any, tile: Tile) -> tuple[Any, Any, Any]:
+    """The pixels OE, EO and EE of a tile: views of the octave's image."""
+    height, width = image.shape[1:]
+    sites = (slice(None), slice(tile.top, tile.bottom), slice(tile.left, tile.right))
+    return (
+        image[:, odd(height), even(width)][sites],
+        image[:, even(height), odd(width)][sites],
+        image[:, even(height), even(width)][sites],
+    )
+
+
+# ---- §9 and §10: the network
+
+
+class Network:
+    """The weights of a safetensors file, and what they compute on arrays (channels, height, width)."""
+
+    def __init__(self, file: bytes) -> None:
+        try:
+            length = int.from_bytes(file[:8], "little")
+            entries, rest = json.loads(file[8 : 8 + length]), file[8 + length :]
+            entries.pop("__metadata__", None)
+            types = {"I8": "<i1", "I32": "<i4"}
+            self.tensors = {}
+            for name, entry in entries.items():
+                begin, end = entry["data_offsets"]
+                self.tensors[name] = np.frombuffer(rest[begin:end], types[entry["dtype"]]).reshape(entry["shape"])
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise FormatError(f"the weights are no safetensors file of integers: {error!r}") from error
+        digest = hashlib.sha256()
+        for name in sorted(self.tensors):
+            shape = " ".join(str(side) for side in self.tensors[name].shape)
+            digest.update(f"{name} {shape}\n".encode() + self.tensors[name].tobytes())
+        self.name = digest.digest()[:8]
+
+    def convolution(self, name: str, activations: Any) -> Any:
+        """The sums of w a + b, zeros round the edges; below 2**24, so that float32 is exact."""
+        weight = self.tensors[f"{name}.weight"].astype(np.float32)
+        height, width = activations.shape[1:]
+        size = weight.shape[2]
+        reach = size // 2
+        padded = np.pad(activations, ((0, 0), (reach, reach), (reach, reach))).astype(np.float32)
+        sums = np.zeros((len(weight), height, width), np.float32)
+        for y in range(size):
+            for x in range(size):
+                sums += np.tensordot(weight[:, :, y, x], padded[:, y : y + height, x : x + width], axes=1)
+        return sums + self.tensors[f"{name}.bias"].astype(np.float32)[:, None, None]
+
+    def body(self, name: str, inputs: Any) -> Any:
+        """The activations of the trunk, or of a head before its last convolution."""
+        activations = rescaled(self.convolution(f"{name}.0", inputs))
+        block = 1
+        while f"{name}.{block}.first.weight" in self.tensors:
+            inner = rescaled(self.convolution(f"{name}.{block}.first", activations))
+            sums = self.convolution(f"{name}.{block}.second", inner)
+            activations = rescaled(sums + 128 * activations)
+            block += 1
+        return activations
+
+    def head(self, number: int, inputs: Any) -> Any:
+        """The outputs (height, width, 50) of a head."""
+        sums = self.convolution(f"heads.{number}.last", self.body(f"heads.{number}.body", inputs))
+        return sums.transpose(1, 2, 0).astype(np.int64)
+
+
+def rescaled(sums: Any) -> Any:
+    """Sums / 128, rounded half to even, from 0 to 255."""
+    return np.clip(np.rint(sums / 128), 0, 255)
+
+
+def companded(quarters: Any, gain: int) -> Any:
+    """Differences (C, height, width) in quarters, as 2 C channels of activations: what is positive, what is negative."""
+    magnitude = abs(quarters) >> gain if gain >= 0 else abs(quarters) << -gain
+    level = np.minimum(np.minimum(magnitude, 72 + magnitude // 4), np.minimum(124 + magnitude // 8, 255))
+    return np.concatenate([np.where(quarters > 0, level, 0), np.where(quarters < 0, level, 0)])
+
+
+def at(image: Any, rows: tuple[int, int], columns: tuple[int, int]) -> Any:
+    """Lines [rows[0], rows[1]) and columns likewise of (C, height, width); those outside repeat the nearest."""
+    i = np.clip(np.arange(*rows), 0, image.shape[1] - 1)
+    j = np.clip(np.arange(*columns), 0, image.shape[2] - 1)
+    return image[:, i][:, :, j]
+
+
+def by_columns(array: Any) -> Any:
+    """Even columns, then, as further channels, the odd ones; zeros where the last is missing."""
+    array = np.pad(array, ((0, 0), (0, 0), (0, array.shape[2] % 2)))
+    return np.concatenate([array[:, :, 0::2], array[:, :, 1::2]])
+
+
+def by_rows(array: Any) -> Any:
+    """The same of rows."""
+    array = np.pad(array, ((0, 0), (0, array.shape[1] % 2), (0, 0)))
+    return np.concatenate([array[:, 0::2], array[:, 1::2]])
+
+
+# ---- §11: the walk through a tile
+
+
+def trunk_features(network: Network, coarse: Any, rows: int, columns: int, bits: int, gain: int) -> Any:
+    """What the trunk makes of the coarser image, on the whole grid of the octave."""
+    here = at(coarse, (0, rows), (0, columns))
+    signed = 2 * ((here << 8) >> bits) - 255
+    left = 4 * (here - at(coarse, (0, rows), (-1, columns - 1)))
+    above = 4 * (here - at(coarse, (-1, rows - 1), (0, columns)))
+    inputs = [np.maximum(signed, 0), np.maximum(-signed, 0), companded(left, gain), companded(above, gain)]
+    return network.body("trunk", np.concatenate(inputs))
+
+
+def decode_tile(
+    coder: "Coder", network: Network, features: Any, image: Any, coarse: Any, tile: Tile, bits: int, gain: int,
+    coded: int,
+) -> None:  # fmt: skip
+    """Fill in the pixels of a tile of an octave's image, slice by slice."""
+    octave, top, bottom, left, right = tile
+    oe, eo, ee = fine_bands(image, tile)
+    features = features[:, top:bottom, left:right]
+    rows, columns = features.shape[1:]
+    here = at(coarse, (top, bottom), (left, right))
+    oe_base = 2 * (at(coarse, (top, bottom), (left - 1, right - 1)) + here)
+    eo_base = 2 * (at(coarse, (top - 1, bottom - 1), (left, right)) + here)
+    oe_known, eo_known = np.zeros((6, rows, columns), np.int64), np.zeros((6, rows, columns), np.int64)
+
+    def decode_slice(number: int, inputs: list[Any], band: Any, base: Any) -> None:
+        outputs = network.head(number, np.concatenate(inputs))
+        coder.values(outputs, base[:, : band.shape[1], : band.shape[2]], band, bits, gain, coded)
+
+    def learn(known: Any, band: Any, base: Any) -> None:
+        height, width = band.shape[1:]
+        known[:, :height, :width] = companded(4 * band - base[:, :height, :width], gain)
+
+    if oe.size:
+        decode_slice(0, [by_columns(features)], oe[:, :, 0::2], oe_base[:, :, 0::2])
+        learn(oe_known[:, :, 0::2], oe[:, :, 0::2], oe_base[:, :, 0::2])
+    if oe[:, :, 1::2].size:
+        decode_slice(1, [by_columns(features), oe_known[:, :, 0::2]], oe[:, :, 1::2], oe_base[:, :, 1::2])
+        learn(oe_known[:, :, 1::2], oe[:, :, 1::2], oe_base[:, :, 1::2])
+    if eo.size:
+        decode_slice(2, [by_rows(features), by_rows(oe_known)], eo[:, 0::2], eo_base[:, 0::2])
+        learn(eo_known[:, 0::2], eo[:, 0::2], eo_base[:, 0::2])
+    if eo[:, 1::2].size:
+        inputs = [by_rows(features), by_rows(oe_known), eo_known[:, 0::2]]
+        decode_slice(3, inputs, eo[:, 1::2], eo_base[:, 1::2])
+        learn(eo_known[:, 1::2], eo[:, 1::2], eo_base[:, 1::2])
+    if ee.size:
+        west, east = at(eo, (0, rows), (-1, columns - 1)), at(eo, (0, rows), (0, columns))
+        north, south = at(oe, (-1, rows - 1), (0, columns)), at(oe, (0, rows), (0, columns))
+        cross = [4 * (east - west), 4 * (south - north), 2 * (west + east - north - south)]
+        inputs = [features, oe_known, eo_known] + [companded(difference, gain) for difference in cross]
+        decode_slice(4, inputs, ee, west + east + north + south)
+
+
+# ---- §12 and §13: the mixture and the coder
+
+
+class Component(NamedTuple):
+    """One logistic of a channel's mixture: its mean, in 512ths of a value from the base, and its scale."""
+
+    mean: int
+    inverse: int
+    shift: int
+
+    def below(self, edge: int) -> int:
+        """The share, of 2**24, that lies below an edge, in 512ths of a value from the base."""
+        z = (edge - self.mean) * self.inverse >> self.shift
+        place = min(max(z, -(2**20)), 2**20) + 2**20
+        low = SIGMOIDS[place >> 10]
+        return low if place == 2**21 else low + ((SIGMOIDS[(place >> 10) + 1] - low) * (place & 1023) >> 10)
+
+
+def first_weights(logits: list[int]) -> list[int]:
+    """The components' weights, which add up to 2**24."""
+    below = [max(logits) - logit for logit in logits]
+    return normalised([max((POWERS[((b & 4095) + 8) >> 4] << 8) >> (b >> 12), 1) for b in below])
+
+
+def normalised(weights: list[int]) -> list[int]:
+    """Weights scaled to add up to 2**24, each at least 1; the first of the largest takes the rest."""
+    inverse = 2**62 // sum(weights)
+    scaled = [max(weight * inverse >> 38, 1) for weight in weights]
+    scaled[weights.index(max(weights))] += 2**24 - sum(scaled)
+    return scaled
+
+
+def reweighted(weights: list[int], components: list[Component], base: int, value: int, n: int) -> list[int]:
+    """The weights given that the channel's value is this one."""
+    edge = 512 * value - 256 - 128 * base
+    products = []
+    for weight, component in zip(weights, components, strict=True):
+        low = 0 if value == 0 else component.below(edge)
+        high = 2**24 if value == n - 1 else component.below(edge + 512)
+        products.append(weight * (high - low))
+    if sum(products) == 0:
+        return weights
+    return normalised([product >> 17 for product in products] if sum(products) >= 2**31 else products)
+
+
+def channel_components(outputs: list[int], channel: int, distances: list[int], bits: int, gain: int) -> list[Component]:
+    """The components of a channel, given the distances of those before from their bases, in quarters."""
+    count = len(outputs) // 10
+    components = []
+    for k in range(count):
+        mean = outputs[count + 3 * k + channel]
+        mean = mean << gain if gain >= 0 else mean >> -gain
+        for before in range(channel):
+            weight = outputs[7 * count + 3 * k + channel * (channel - 1) // 2 + before]
+            mean += min(max(weight, -8192), 8192) * distances[before] >> 5
+        scale = outputs[4 * count + 3 * k + channel] + 4096 * gain
+        scale = min(max(scale, -6 * 4096), (4 + bits) * 4096)
+        components.append(Component(mean, POWERS[((scale & 4095) + 8) >> 4], 9 + (scale >> 12)))
+    return components
+
+
+class Coder:
+    """The decoder of one part's bytes."""
+
+    def __init__(self, data: bytes) -> None:
+        head = 5 if len(data) % 2 else 6
+        require(len(data) >= head, "a part is shorter than a state of the coder")
+        self.state = int.from_bytes(data[:head], "big")
+        require(self.state >= (2**32 if head == 5 else 2**40), "a part begins with a state that is none")
+        self.words = np.frombuffer(data, "<u2", offset=head).tolist()
+        self.taken = 0
+
+    def symbol(self, weights: list[int], components: list[Component], base: int, n: int) -> int:
+        """The next value, from 0 to n - 1."""
+
+        def cumulative(x: int) -> int:
+            if x in (0, n):
+                return 2**24 if x else 0
+            edge = 512 * x - 256 - 128 * base
+            total = sum(weight * component.below(edge) for weight, component in zip(weights, components, strict=True))
+            return x + ((total >> 24) * (2**24 - n) >> 24)
+
+        slot = self.state % 2**24
+        low, high = 0, n  # cumulative(low) <= slot < cumulative(high)
+        while high - low > 1:
+            middle = (low + high) // 2
+            low, high = (middle, high) if cumulative(middle) <= slot else (low, middle)
+        start = cumulative(low)
+        self.state = (cumulative(low + 1) - start) * (self.state >> 24) + slot - start
+        while self.state < 2**32:
+            require(self.taken < len(self.words), "a part ends before its last symbol")
+            self.state = self.state << 16 | self.words[self.taken]
+            self.taken += 1
+        return low
+
+    def values(self, outputs: Any, bases: Any, band: Any, bits: int, gain: int, coded: int) -> None:
+        """Fill in a slice (3, height, width): site by site, channel by channel."""
+        height, width = band.shape[1:]
+        for y in range(height):
+            for x in range(width):
+                of_site, bases_of_site = outputs[y, x].tolist(), bases[:, y, x].tolist()
+                weights = first_weights(of_site[: len(of_site) // 10])
+                distances: list[int] = []
+                for channel in range(coded):
+                    base = bases_of_site[channel]
+                    components = channel_components(of_site, channel, distances, bits, gain)
+                    value = self.symbol(weights, components, base, 2**bits)
+                    distances.append(4 * value - base)
+                    weights = reweighted(weights, components, base, value, 2**bits)
+                    band[channel:, y, x] = value  # where one channel is coded, all three are that
+
+    def close(self) -> None:
+        """See that the part ends as it should."""
+        ended = self.state == 2**32 and self.taken == len(self.words)
+        require(ended, "a part does not end where its last symbol does")
+
+
+def coarsest_outputs(bits: int, size: int) -> list[int]:
+    """The fixed outputs of the coarsest pixels: components spread evenly over the range."""
+    count = size // 10
+    means = [round(256 * (2 * k + 1 - count) * 2**bits / count) for k in range(count)]
+    return [0] * count + [mean for mean in means for _ in range(3)] + [4096 * (bits - 4)] * (3 * count) + [0] * 3 * count
+
+
+# ---- §9: parts
+
+
+def plain_values(kind: int, data: bytes, fields: list[Any], bits: int, coded: int) -> None:
+    """Fill in the fields (3, height, width) of a part that is constant or stored."""
+    count = coded * sum(pixels[0].size for pixels in fields)
+    expected = 2 * coded if kind == CONSTANT else (count * bits + 7) // 8
+    require(len(data) == expected, f"expected a part of {expected} bytes, got {len(data)}")
+    if kind == CONSTANT:
+        numbers = np.frombuffer(data, "<u2").astype(np.int64)
+        require(numbers.max() < 2**bits, "a part holds a value above the image's depth")
+        for pixels in fields:
+            pixels[...] = numbers[:, None, None]
+        return
+    digits = np.unpackbits(np.frombuffer(data, np.uint8))
+    require(not digits[count * bits :].any(), "a part ends in bits that mean nothing")
+    numbers = digits[: count * bits].reshape(count, bits) @ (1 << np.arange(bits - 1, -1, -1))
+    for pixels in fields:
+        size = coded * pixels[0].size
+        pixels[...] = numbers[:size].reshape(coded, *pixels.shape[1:])
+        numbers = numbers[size:]
+
+
+def decode_planes(header: Header, fields: Fields, network: Network) -> list[Any]:
+    """The planes (3, height, width) of the image, from its parts."""
+    require(header.model == network.name, f"expected the weights {header.model.hex()}, got {network.name.hex()}")
+    layout = part_tiles(header.height, header.width)
+    planes = [pyramid(np.zeros((3, header.height, header.width), np.int64)) for _ in header.coded]
+    parts = iter(read_parts(fields, len(layout) * len(planes)))
+    features: dict[tuple[int, int], Any] = {}  # of each plane, of the octave at hand
+    for number, tiles in enumerate(layout):
+        for plane, (images, coded) in enumerate(zip(planes, header.coded, strict=True)):
+            kind, data = next(parts)
+            if kind != CODED:
+                finest = tiles[-1].octave if tiles else len(images) - 1
+                pixels = [images[finest]] if number == 0 else list(fine_bands(images[finest], tiles[0]))
+                plain_values(kind, data, pixels, header.bits, coded)
+                continue
+            coder = Coder(data)
+            if number == 0:
+                outputs = coarsest_outputs(header.bits, len(network.tensors["heads.0.last.bias"]))
+                outputs = np.broadcast_to(outputs, (*images[-1].shape[1:], len(outputs)))
+                bases = np.full(images[-1].shape, 2 * 2**header.bits)
+                coder.values(outputs, bases, images[-1], header.bits, 0, coded)
+            for tile in tiles:
+                image, coarse, gain = images[tile.octave], images[tile.octave + 1], header.gains[plane][tile.octave]
+                if (plane, tile.octave) not in features:
+                    rows, columns = ((side + 1) // 2 for side in image.shape[1:])
+                    features = {at: kept for at, kept in features.items() if at[1] == tile.octave}
+                    features[plane, tile.octave] = trunk_features(network, coarse, rows, columns, header.bits, gain)
+                of_octave = features[plane, tile.octave]
+                decode_tile(coder, network, of_octave, image, coarse, tile, header.bits, gain, coded)
+            coder.close()
+    return [images[0] for images in planes]
+
+
+# ---- §6 and §14: the array
+
+
+def decode_stream(stream: bytes, header: Header) -> Any:
+    """The pixels (height, width, channels) of a PNG or a WebP."""
+    from PIL import PngImagePlugin, WebPImagePlugin
+
+    plugin = WebPImagePlugin.WebPImageFile if header.content == WEBP else PngImagePlugin.PngImageFile
+    try:
+        with plugin(BytesIO(stream)) as image:
+            same = image.size == (header.width, header.height) and getattr(image, "n_frames", 1) == 1
+            require(same, "the stream holds another image than the header says")
+            is_deep = image.mode in ("I;16", "I")
+            require(is_deep == header.is_wide, "the stream is of another depth than the header says")
+            if is_deep or image.mode == "1":
+                require(header.channels == 1, "the stream has other channels than the header says")
+                return np.asarray(image).astype(np.int64)[..., None]
+            pixels = np.asarray(image.convert("RGBA"))
+    except (OSError, ValueError, SyntaxError, EOFError) as error:
+        raise FormatError(f"the stream cannot be decoded: {error}") from error
+    is_grey, is_opaque = (pixels[..., :2] == pixels[..., 1:3]).all(), (pixels[..., 3] == 255).all()
+    fits = (header.channels >= 3 or is_grey) and (header.channels in (2, 4) or is_opaque)
+    require(fits, "the stream has other channels than the header says")
+    return pixels[..., {1: [0], 2: [0, 3], 3: [0, 1, 2], 4: [0, 1, 2, 3]}[header.channels]]
+
+
+def decode(data: bytes, weights: bytes, max_pixels: int = MAX_PIXELS) -> Any:
+    """The array of a file, from its bytes and those of the weights. Raises FormatError where they are not sound."""
+    fields = Fields(data)
+    header = read_header(fields, max_pixels)
+    if header.content == MODEL:
+        planes = decode_planes(header, fields, Network(weights))
+        colours = 3 if header.channels >= 3 else 1
+        pixels = np.concatenate([planes[0][:colours]] + [plane[:1] for plane in planes[1:]]).transpose(1, 2, 0)
+        if header.values is not None:
+            require(pixels.max() < len(header.values), "a pixel holds a value that the header does not list")
+            pixels = np.array(header.values)[pixels]
+    else:
+        ((kind, stream),) = read_parts(fields, 1)
+        require(kind == STORED, "the stream is no stored part")
+        pixels = decode_stream(stream, header)
+        require(pixels.max() < 2**header.depth, "the stream holds a value above the image's depth")
+    array = pixels.astype(np.uint16 if header.is_wide else np.uint8)
+    return array if header.has_axis else array[..., 0]
+
+
+def main(arguments: list[str]) -> int:
+    """Decode the file that is named; the exit status: 0, or 2 where it cannot be."""
+    if len(arguments) != 3:
+        print("usage: python ppyr_decoder.py FILE.ppyr WEIGHTS.safetensors OUT.npy", file=sys.stderr)
+        return 2
+    source, weights, target = arguments
+    try:
+        with open(source, "rb") as file, open(weights, "rb") as other:
+            array = decode(file.read(), other.read())
+        with open(target, "xb") as file:  # nothing that is there is overwritten
+            np.save(file, array)
+    except (FormatError, OSError) as error:
+        print(f"{source}: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
