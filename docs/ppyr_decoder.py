@@ -5,7 +5,7 @@
 It shares no code with the package, and is what the package is tested against. WEIGHTS.safetensors are those of the
 model that the file names. Pillow is needed for files that hold a PNG or a WebP, and imported for these alone.
 
-Sections named in comments (§) are those of docs/format.md.
+Sections named here (§) are those of docs/format.md.
 """
 
 import hashlib
@@ -13,11 +13,14 @@ import json
 import math
 import sys
 import zlib
-from dataclasses import dataclass, field
 from io import BytesIO
-from typing import Any, NamedTuple
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
+
+Tile = tuple[int, int, int, int, int]  # an octave, and of its grid the rows [top, bottom) and columns [left, right)
+Component = tuple[int, int, int]  # a logistic: its mean, in 512ths of a value from the base, inverse scale and shift
 
 MAX_PIXELS = 2**28
 
@@ -36,9 +39,6 @@ def require(condition: Any, otherwise: str) -> None:
     """Refuse the file, with this message, where the condition does not hold."""
     if not condition:
         raise FormatError(otherwise)
-
-
-# ---- §2 to §5: header and index
 
 
 class Fields:
@@ -78,45 +78,22 @@ class Fields:
         return data
 
 
-@dataclass
-class Header:
-    """The fields of §3, and what follows from them."""
-
-    height: int
-    width: int
-    channels: int
-    has_axis: bool
-    is_wide: bool
-    depth: int
-    content: int
-    is_grey: bool
-    model: bytes = b""
-    values: list[int] | None = None
-    bits: int = 0
-    gains: list[list[int]] = field(default_factory=list)  # of each plane, of each octave, finest first
-    metadata: dict[str, bytes] = field(default_factory=dict)
-
-    @property
-    def coded(self) -> list[int]:
-        """Of each plane, how many channels are coded."""
-        colours = 3 if self.channels >= 3 and not self.is_grey else 1
-        return [colours, 1] if self.channels in (2, 4) else [colours]
-
-
-def read_header(fields: Fields, max_pixels: int) -> Header:
+def read_header(fields: Fields, max_pixels: int) -> SimpleNamespace:
     """The header (§3) and the metadata (§4)."""
     require(fields.take(4) == b"\x8fPPY", "this is no .ppyr file")
     version, flags, depth, channels = fields.take(4)
     require(version == 0, f"expected a file of version 0, got {version}")
     height, width = fields.varint(2**30), fields.varint(2**30)
-    has_axis, is_wide, content = bool(flags & 1), bool(flags >> 1 & 1), flags >> 2 & 3
-    is_grey, has_values, has_metadata = bool(flags >> 4 & 1), flags >> 5 & 1, flags >> 6 & 1
+    has_axis, is_wide, is_grey, has_values, has_metadata = (bool(flags >> bit & 1) for bit in (0, 1, 4, 5, 6))
+    content = flags >> 2 & 3
     sound = height and width and content < 3 and not flags >> 7 and 1 <= channels <= 4
     sound = sound and 1 <= depth <= (16 if is_wide else 8) and (has_axis or channels == 1)
     sound = sound and (channels >= 3 or not is_grey) and (content == MODEL or not (is_grey or has_values))
     require(sound, "the header contradicts itself")
     require(height * width <= max_pixels, f"{height} x {width} pixels are more than the limit of {max_pixels}")
-    header = Header(height, width, channels, has_axis, is_wide, depth, content, is_grey, bits=depth)
+    header = SimpleNamespace(height=height, width=width, channels=channels, has_axis=has_axis, is_wide=is_wide)
+    header.depth, header.bits, header.content, header.values, header.metadata = depth, depth, content, None, {}
+    header.coded = [3 if channels >= 3 and not is_grey else 1] + [1] * (channels in (2, 4))  # channels of each plane
     if content == MODEL:
         header.model = fields.take(8)
         if has_values:
@@ -126,12 +103,11 @@ def read_header(fields: Fields, max_pixels: int) -> Header:
             require(header.values and header.values[-1] < 2**depth, "the header lists values that cannot be")
             header.bits = max((len(header.values) - 1).bit_length(), 1)
         octaves = len(octave_sizes(height, width)) - 1
+        header.gains = [[header.bits - 8] * octaves for _ in header.coded]  # of each plane's octaves, finest first
         if header.bits > 8:
             header.gains = [list(fields.take(octaves)) for _ in header.coded]
-            largest = max((gain for plane in header.gains for gain in plane), default=0)
+            largest = max((gain for gains in header.gains for gain in gains), default=0)
             require(largest <= header.bits - 8, "a gain of the header is out of its range")
-        else:
-            header.gains = [[header.bits - 8] * octaves for _ in header.coded]
     if has_metadata:
         blobs = Fields(fields.packed(2**24))
         while blobs.place < len(blobs.data):
@@ -158,19 +134,6 @@ def read_parts(fields: Fields, count: int) -> list[tuple[int, bytes]]:
     return parts
 
 
-# ---- §7 and §8: octaves, tiles, parts
-
-
-class Tile(NamedTuple):
-    """Sites [top, bottom) x [left, right) of the grid of an octave."""
-
-    octave: int
-    top: int
-    bottom: int
-    left: int
-    right: int
-
-
 def octave_sizes(height: int, width: int) -> list[tuple[int, int]]:
     """Of each octave's image, finest first, and last of the coarsest pixels."""
     sizes = [(height, width)]
@@ -189,7 +152,7 @@ def part_tiles(height: int, width: int) -> list[list[Tile]]:
         rows, columns = ((side + 1) // 2 for side in sizes[octave])
         for top, bottom in spans(rows):
             for left, right in spans(columns):
-                tile = Tile(octave, top, bottom, left, right)
+                tile = (octave, top, bottom, left, right)
                 if max(sizes[octave]) <= 64:
                     base.append(tile)
                 else:
@@ -203,37 +166,25 @@ def spans(sites: int) -> list[tuple[int, int]]:
     return [(256 * i, 256 * (i + 1) if i < count - 1 else sites) for i in range(count)]
 
 
-def odd(side: int) -> slice:
-    """The odd lines of a side; of a side of 1, its line."""
-    return slice(1, None, 2) if side > 1 else slice(0, 1)
-
-
-def even(side: int) -> slice:
-    """The even lines of a side; of a side of 1, none."""
-    return slice(0, None, 2) if side > 1 else slice(0, 0)
+def lines(side: int, parity: int) -> slice:
+    """The even (0) or odd (1) lines of a side; the one line of a side of 1 is odd."""
+    return slice(parity, None, 2) if side > 1 else slice(0, parity)
 
 
 def pyramid(image: Any) -> list[Any]:
     """The images of the octaves, finest first: views of the whole (3, height, width)."""
     images = [image]
-    for _ in octave_sizes(*image.shape[1:])[1:]:
-        height, width = images[-1].shape[1:]
-        images.append(images[-1][:, odd(height), odd(width)])
+    for height, width in octave_sizes(*image.shape[1:])[:-1]:
+        images.append(images[-1][:, lines(height, 1), lines(width, 1)])
     return images
 
 
-def fine_bands(image: Any, tile: Tile) -> tuple[Any, Any, Any]:
+def fine_bands(image: Any, tile: Tile) -> list[Any]:
     """The pixels OE, EO and EE of a tile: views of the octave's image."""
-    height, width = image.shape[1:]
-    sites = (slice(None), slice(tile.top, tile.bottom), slice(tile.left, tile.right))
-    return (
-        image[:, odd(height), even(width)][sites],
-        image[:, even(height), odd(width)][sites],
-        image[:, even(height), even(width)][sites],
-    )
-
-
-# ---- §9 and §10: the network
+    _, top, bottom, left, right = tile
+    _, height, width = image.shape
+    bands = [image[:, lines(height, y), lines(width, x)] for y, x in ((1, 0), (0, 1), (0, 0))]
+    return [band[:, top:bottom, left:right] for band in bands]
 
 
 class Network:
@@ -260,7 +211,7 @@ class Network:
     def convolution(self, name: str, activations: Any) -> Any:
         """The sums of w a + b, zeros round the edges; below 2**24, so that float32 is exact."""
         weight = self.tensors[f"{name}.weight"].astype(np.float32)
-        height, width = activations.shape[1:]
+        _, height, width = activations.shape
         size = weight.shape[2]
         reach = size // 2
         padded = np.pad(activations, ((0, 0), (reach, reach), (reach, reach))).astype(np.float32)
@@ -281,11 +232,6 @@ class Network:
             block += 1
         return activations
 
-    def head(self, number: int, inputs: Any) -> Any:
-        """The outputs (height, width, 50) of a head."""
-        sums = self.convolution(f"heads.{number}.last", self.body(f"heads.{number}.body", inputs))
-        return sums.transpose(1, 2, 0).astype(np.int64)
-
 
 def rescaled(sums: Any) -> Any:
     """Sums / 128, rounded half to even, from 0 to 255."""
@@ -293,7 +239,7 @@ def rescaled(sums: Any) -> Any:
 
 
 def companded(quarters: Any, gain: int) -> Any:
-    """Differences (C, height, width) in quarters, as 2 C channels of activations: what is positive, what is negative."""
+    """Differences (C, height, width) in quarters, as 2 C channels of activations: positive, then negative."""
     magnitude = abs(quarters) >> gain if gain >= 0 else abs(quarters) << -gain
     level = np.minimum(np.minimum(magnitude, 72 + magnitude // 4), np.minimum(124 + magnitude // 8, 255))
     return np.concatenate([np.where(quarters > 0, level, 0), np.where(quarters < 0, level, 0)])
@@ -306,19 +252,11 @@ def at(image: Any, rows: tuple[int, int], columns: tuple[int, int]) -> Any:
     return image[:, i][:, :, j]
 
 
-def by_columns(array: Any) -> Any:
-    """Even columns, then, as further channels, the odd ones; zeros where the last is missing."""
-    array = np.pad(array, ((0, 0), (0, 0), (0, array.shape[2] % 2)))
-    return np.concatenate([array[:, :, 0::2], array[:, :, 1::2]])
-
-
-def by_rows(array: Any) -> Any:
-    """The same of rows."""
-    array = np.pad(array, ((0, 0), (0, array.shape[1] % 2), (0, 0)))
-    return np.concatenate([array[:, 0::2], array[:, 1::2]])
-
-
-# ---- §11: the walk through a tile
+def interleaved(array: Any, axis: int) -> Any:
+    """Even lines along an axis, then, as further channels, the odd ones; zeros where the last is missing."""
+    array = np.pad(array, [(0, array.shape[axis] % 2 if axis == i else 0) for i in range(3)])
+    lines = np.moveaxis(array, axis, 0)
+    return np.concatenate([np.moveaxis(lines[i::2], 0, axis) for i in range(2)])
 
 
 def trunk_features(network: Network, coarse: Any, rows: int, columns: int, bits: int, gain: int) -> Any:
@@ -332,12 +270,12 @@ def trunk_features(network: Network, coarse: Any, rows: int, columns: int, bits:
 
 
 def decode_tile(
-    coder: "Coder", network: Network, features: Any, image: Any, coarse: Any, tile: Tile, bits: int, gain: int,
-    coded: int,
-) -> None:  # fmt: skip
+    coder: "Coder", network: Network, features: Any, images: list[Any], tile: Tile, bits: int, gain: int, coded: int
+) -> None:
     """Fill in the pixels of a tile of an octave's image, slice by slice."""
     octave, top, bottom, left, right = tile
-    oe, eo, ee = fine_bands(image, tile)
+    coarse = images[octave + 1]
+    oe, eo, ee = fine_bands(images[octave], tile)
     features = features[:, top:bottom, left:right]
     rows, columns = features.shape[1:]
     here = at(coarse, (top, bottom), (left, right))
@@ -345,27 +283,26 @@ def decode_tile(
     eo_base = 2 * (at(coarse, (top - 1, bottom - 1), (left, right)) + here)
     oe_known, eo_known = np.zeros((6, rows, columns), np.int64), np.zeros((6, rows, columns), np.int64)
 
-    def decode_slice(number: int, inputs: list[Any], band: Any, base: Any) -> None:
-        outputs = network.head(number, np.concatenate(inputs))
-        coder.values(outputs, base[:, : band.shape[1], : band.shape[2]], band, bits, gain, coded)
-
-    def learn(known: Any, band: Any, base: Any) -> None:
+    def decode_slice(number: int, inputs: list[Any], band: Any, base: Any, known: Any = None) -> None:
+        """Fill in a slice of a band, and what later slices know of it; all are given at the slice's sites."""
         height, width = band.shape[1:]
-        known[:, :height, :width] = companded(4 * band - base[:, :height, :width], gain)
+        if height * width == 0:
+            return
+        base = base[:, :height, :width]
+        activations = network.body(f"heads.{number}.body", np.concatenate(inputs))
+        outputs = network.convolution(f"heads.{number}.last", activations).astype(np.int64)
+        coder.values(outputs, base, band, bits, gain, coded)
+        if known is not None:
+            known[:, :height, :width] = companded(4 * band - base, gain)
 
-    if oe.size:
-        decode_slice(0, [by_columns(features)], oe[:, :, 0::2], oe_base[:, :, 0::2])
-        learn(oe_known[:, :, 0::2], oe[:, :, 0::2], oe_base[:, :, 0::2])
-    if oe[:, :, 1::2].size:
-        decode_slice(1, [by_columns(features), oe_known[:, :, 0::2]], oe[:, :, 1::2], oe_base[:, :, 1::2])
-        learn(oe_known[:, :, 1::2], oe[:, :, 1::2], oe_base[:, :, 1::2])
-    if eo.size:
-        decode_slice(2, [by_rows(features), by_rows(oe_known)], eo[:, 0::2], eo_base[:, 0::2])
-        learn(eo_known[:, 0::2], eo[:, 0::2], eo_base[:, 0::2])
-    if eo[:, 1::2].size:
-        inputs = [by_rows(features), by_rows(oe_known), eo_known[:, 0::2]]
-        decode_slice(3, inputs, eo[:, 1::2], eo_base[:, 1::2])
-        learn(eo_known[:, 1::2], eo[:, 1::2], eo_base[:, 1::2])
+    by_columns, by_rows = interleaved(features, 2), interleaved(features, 1)
+    even, odd = np.s_[:, :, 0::2], np.s_[:, :, 1::2]
+    decode_slice(0, [by_columns], oe[even], oe_base[even], oe_known[even])
+    decode_slice(1, [by_columns, oe_known[even]], oe[odd], oe_base[odd], oe_known[odd])
+    even, odd = np.s_[:, 0::2], np.s_[:, 1::2]
+    inputs = [by_rows, interleaved(oe_known, 1)]
+    decode_slice(2, inputs, eo[even], eo_base[even], eo_known[even])
+    decode_slice(3, [*inputs, eo_known[even]], eo[odd], eo_base[odd], eo_known[odd])
     if ee.size:
         west, east = at(eo, (0, rows), (-1, columns - 1)), at(eo, (0, rows), (0, columns))
         north, south = at(oe, (-1, rows - 1), (0, columns)), at(oe, (0, rows), (0, columns))
@@ -374,28 +311,18 @@ def decode_tile(
         decode_slice(4, inputs, ee, west + east + north + south)
 
 
-# ---- §12 and §13: the mixture and the coder
-
-
-class Component(NamedTuple):
-    """One logistic of a channel's mixture: its mean, in 512ths of a value from the base, and its scale."""
-
-    mean: int
-    inverse: int
-    shift: int
-
-    def below(self, edge: int) -> int:
-        """The share, of 2**24, that lies below an edge, in 512ths of a value from the base."""
-        z = (edge - self.mean) * self.inverse >> self.shift
-        place = min(max(z, -(2**20)), 2**20) + 2**20
-        low = SIGMOIDS[place >> 10]
-        return low if place == 2**21 else low + ((SIGMOIDS[(place >> 10) + 1] - low) * (place & 1023) >> 10)
+def below(component: Component, edge: int) -> int:
+    """The share of a logistic, of 2**24, that lies below an edge, in 512ths of a value from the base."""
+    mean, inverse, shift = component
+    place = min(max((edge - mean) * inverse >> shift, -(2**20)), 2**20) + 2**20
+    low = SIGMOIDS[place >> 10]
+    return low if place == 2**21 else low + ((SIGMOIDS[(place >> 10) + 1] - low) * (place & 1023) >> 10)
 
 
 def first_weights(logits: list[int]) -> list[int]:
     """The components' weights, which add up to 2**24."""
-    below = [max(logits) - logit for logit in logits]
-    return normalised([max((POWERS[((b & 4095) + 8) >> 4] << 8) >> (b >> 12), 1) for b in below])
+    less = [max(logits) - logit for logit in logits]
+    return normalised([max(POWERS[((d & 4095) + 8) >> 4] << 8 >> (d >> 12), 1) for d in less])
 
 
 def normalised(weights: list[int]) -> list[int]:
@@ -411,8 +338,8 @@ def reweighted(weights: list[int], components: list[Component], base: int, value
     edge = 512 * value - 256 - 128 * base
     products = []
     for weight, component in zip(weights, components, strict=True):
-        low = 0 if value == 0 else component.below(edge)
-        high = 2**24 if value == n - 1 else component.below(edge + 512)
+        low = 0 if value == 0 else below(component, edge)
+        high = 2**24 if value == n - 1 else below(component, edge + 512)
         products.append(weight * (high - low))
     if sum(products) == 0:
         return weights
@@ -431,7 +358,7 @@ def channel_components(outputs: list[int], channel: int, distances: list[int], b
             mean += min(max(weight, -8192), 8192) * distances[before] >> 5
         scale = outputs[4 * count + 3 * k + channel] + 4096 * gain
         scale = min(max(scale, -6 * 4096), (4 + bits) * 4096)
-        components.append(Component(mean, POWERS[((scale & 4095) + 8) >> 4], 9 + (scale >> 12)))
+        components.append((mean, POWERS[((scale & 4095) + 8) >> 4], 9 + (scale >> 12)))
     return components
 
 
@@ -453,7 +380,7 @@ class Coder:
             if x in (0, n):
                 return 2**24 if x else 0
             edge = 512 * x - 256 - 128 * base
-            total = sum(weight * component.below(edge) for weight, component in zip(weights, components, strict=True))
+            total = sum(weight * below(component, edge) for weight, component in zip(weights, components, strict=True))
             return x + ((total >> 24) * (2**24 - n) >> 24)
 
         slot = self.state % 2**24
@@ -474,7 +401,7 @@ class Coder:
         height, width = band.shape[1:]
         for y in range(height):
             for x in range(width):
-                of_site, bases_of_site = outputs[y, x].tolist(), bases[:, y, x].tolist()
+                of_site, bases_of_site = outputs[:, y, x].tolist(), bases[:, y, x].tolist()
                 weights = first_weights(of_site[: len(of_site) // 10])
                 distances: list[int] = []
                 for channel in range(coded):
@@ -485,20 +412,13 @@ class Coder:
                     weights = reweighted(weights, components, base, value, 2**bits)
                     band[channel:, y, x] = value  # where one channel is coded, all three are that
 
-    def close(self) -> None:
-        """See that the part ends as it should."""
-        ended = self.state == 2**32 and self.taken == len(self.words)
-        require(ended, "a part does not end where its last symbol does")
 
-
-def coarsest_outputs(bits: int, size: int) -> list[int]:
-    """The fixed outputs of the coarsest pixels: components spread evenly over the range."""
+def coarsest_outputs(bits: int, size: int, shape: tuple[int, int]) -> Any:
+    """The fixed outputs (size, height, width) of the coarsest pixels: components spread evenly over the range."""
     count = size // 10
-    means = [round(256 * (2 * k + 1 - count) * 2**bits / count) for k in range(count)]
-    return [0] * count + [mean for mean in means for _ in range(3)] + [4096 * (bits - 4)] * (3 * count) + [0] * 3 * count
-
-
-# ---- §9: parts
+    means = [round(256 * (2 * k + 1 - count) * 2**bits / count) for k in range(count) for _ in range(3)]
+    outputs = [0] * count + means + [4096 * (bits - 4)] * (3 * count) + [0] * (3 * count)
+    return np.broadcast_to(np.array(outputs)[:, None, None], (size, *shape))
 
 
 def plain_values(kind: int, data: bytes, fields: list[Any], bits: int, coded: int) -> None:
@@ -521,43 +441,37 @@ def plain_values(kind: int, data: bytes, fields: list[Any], bits: int, coded: in
         numbers = numbers[size:]
 
 
-def decode_planes(header: Header, fields: Fields, network: Network) -> list[Any]:
+def decode_planes(header: SimpleNamespace, fields: Fields, network: Network) -> list[Any]:
     """The planes (3, height, width) of the image, from its parts."""
     require(header.model == network.name, f"expected the weights {header.model.hex()}, got {network.name.hex()}")
-    layout = part_tiles(header.height, header.width)
+    layout, bits = part_tiles(header.height, header.width), header.bits
     planes = [pyramid(np.zeros((3, header.height, header.width), np.int64)) for _ in header.coded]
     parts = iter(read_parts(fields, len(layout) * len(planes)))
-    features: dict[tuple[int, int], Any] = {}  # of each plane, of the octave at hand
-    for number, tiles in enumerate(layout):
+    features: dict[tuple[int, int], Any] = {}  # of each plane and octave
+    for is_base, tiles in zip([True] + [False] * len(layout), layout, strict=False):
         for plane, (images, coded) in enumerate(zip(planes, header.coded, strict=True)):
             kind, data = next(parts)
             if kind != CODED:
-                finest = tiles[-1].octave if tiles else len(images) - 1
-                pixels = [images[finest]] if number == 0 else list(fine_bands(images[finest], tiles[0]))
-                plain_values(kind, data, pixels, header.bits, coded)
+                finest = images[tiles[-1][0]] if tiles else images[-1]
+                plain_values(kind, data, [finest] if is_base else fine_bands(finest, tiles[0]), bits, coded)
                 continue
             coder = Coder(data)
-            if number == 0:
-                outputs = coarsest_outputs(header.bits, len(network.tensors["heads.0.last.bias"]))
-                outputs = np.broadcast_to(outputs, (*images[-1].shape[1:], len(outputs)))
-                bases = np.full(images[-1].shape, 2 * 2**header.bits)
-                coder.values(outputs, bases, images[-1], header.bits, 0, coded)
+            if is_base:
+                outputs = coarsest_outputs(bits, len(network.tensors["heads.0.last.bias"]), images[-1].shape[1:])
+                coder.values(outputs, np.full(images[-1].shape, 2 * 2**bits), images[-1], bits, 0, coded)
             for tile in tiles:
-                image, coarse, gain = images[tile.octave], images[tile.octave + 1], header.gains[plane][tile.octave]
-                if (plane, tile.octave) not in features:
-                    rows, columns = ((side + 1) // 2 for side in image.shape[1:])
-                    features = {at: kept for at, kept in features.items() if at[1] == tile.octave}
-                    features[plane, tile.octave] = trunk_features(network, coarse, rows, columns, header.bits, gain)
-                of_octave = features[plane, tile.octave]
-                decode_tile(coder, network, of_octave, image, coarse, tile, header.bits, gain, coded)
-            coder.close()
+                octave, gain = tile[0], header.gains[plane][tile[0]]
+                if (plane, octave) not in features:
+                    rows, columns = ((side + 1) // 2 for side in images[octave].shape[1:])
+                    of_octave = trunk_features(network, images[octave + 1], rows, columns, bits, gain)
+                    features[plane, octave] = of_octave
+                decode_tile(coder, network, features[plane, octave], images, tile, bits, gain, coded)
+            ended = coder.state == 2**32 and coder.taken == len(coder.words)
+            require(ended, "a part does not end where its last symbol does")
     return [images[0] for images in planes]
 
 
-# ---- §6 and §14: the array
-
-
-def decode_stream(stream: bytes, header: Header) -> Any:
+def decode_stream(stream: bytes, header: SimpleNamespace) -> Any:
     """The pixels (height, width, channels) of a PNG or a WebP."""
     from PIL import PngImagePlugin, WebPImagePlugin
 
