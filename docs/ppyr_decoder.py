@@ -3,9 +3,7 @@
     python ppyr_decoder.py FILE.ppyr WEIGHTS.safetensors OUT.npy
 
 It shares no code with the package, and is what the package is tested against. WEIGHTS.safetensors are those of the
-model that the file names. Pillow is needed for files that hold a PNG or a WebP, and imported for these alone.
-
-Sections named here (§) are those of docs/format.md.
+model that the file names. Pillow is imported for files that hold a PNG or a WebP alone. § is a section of format.md.
 """
 
 import hashlib
@@ -23,10 +21,8 @@ Tile = tuple[int, int, int, int, int]  # an octave, and of its grid the rows [to
 Component = tuple[int, int, int]  # a logistic: its mean, in 512ths of a value from the base, inverse scale and shift
 
 MAX_PIXELS = 2**28
-
 MODEL, WEBP, PNG = 0, 1, 2  # what codes the image (§3)
 CODED, CONSTANT, STORED = 0, 1, 2  # what codes a part (§5)
-
 POWERS = [round(2.0 ** (16 - i / 256)) for i in range(257)]  # §12
 SIGMOIDS = [round(2**24 / (1 + math.exp(-i / 64))) for i in range(-1024, 1025)]
 
@@ -41,29 +37,25 @@ def require(condition: Any, otherwise: str) -> None:
         raise FormatError(otherwise)
 
 
-class Fields:
-    """Takes fields from the front of bytes."""
-
-    def __init__(self, data: bytes) -> None:
-        self.data, self.place = data, 0
+class Fields(BytesIO):
+    """Bytes whose fields are taken from the front."""
 
     def take(self, count: int) -> bytes:
         """The next `count` bytes."""
-        require(self.place + count <= len(self.data), "the file ends too early: it is cut short")
-        self.place += count
-        return self.data[self.place - count : self.place]
+        data = self.read(count)
+        require(len(data) == count, "the file ends too early: it is cut short")
+        return data
 
     def varint(self, limit: int) -> int:
         """A number in LEB128, of its shortest form and at most `limit`."""
-        number, shift = 0, 0
-        while True:
+        number, shift, byte = 0, 0, 128
+        while byte > 127:
             byte = self.take(1)[0]
             number |= (byte & 127) << shift
             require(number <= limit and shift <= 56, "a number of the header is out of its range")
-            if byte < 128:
-                require(byte or not shift, "a number of the header is not in its shortest form")
-                return number
             shift += 7
+        require(byte or shift == 7, "a number of the header is not in its shortest form")
+        return number
 
     def packed(self, limit: int) -> bytes:
         """A zlib stream, at most `limit` bytes unpacked, after its length and the length of what it unpacks to."""
@@ -110,7 +102,7 @@ def read_header(fields: Fields, max_pixels: int) -> SimpleNamespace:
             require(largest <= header.bits - 8, "a gain of the header is out of its range")
     if has_metadata:
         blobs = Fields(fields.packed(2**24))
-        while blobs.place < len(blobs.data):
+        while blobs.tell() < len(blobs.getvalue()):
             name = blobs.take(blobs.varint(255)).decode("latin-1")
             header.metadata[name] = blobs.take(blobs.varint(2**24))
     return header
@@ -123,14 +115,14 @@ def read_parts(fields: Fields, count: int) -> list[tuple[int, bytes]]:
         number = fields.varint(2**40)
         require(number & 3 != 3, "a part is of no known kind")
         entries.append((number & 3, number >> 2, int.from_bytes(fields.take(4), "little")))
-    checksum = zlib.crc32(fields.data[: fields.place])
+    checksum = zlib.crc32(fields.getvalue()[: fields.tell()])
     require(int.from_bytes(fields.take(4), "little") == checksum, "the header's checksum does not match")
     parts = []
     for kind, length, checksum in entries:
         data = fields.take(length)
         require(zlib.crc32(data) == checksum, f"the checksum of part {len(parts) + 1} of {count} does not match")
         parts.append((kind, data))
-    require(fields.place == len(fields.data), "bytes follow the last part")
+    require(not fields.read(1), "bytes follow the last part")
     return parts
 
 
@@ -144,39 +136,28 @@ def octave_sizes(height: int, width: int) -> list[tuple[int, int]]:
 
 
 def part_tiles(height: int, width: int) -> list[list[Tile]]:
-    """The tiles of each part: first those of the base, which may be none."""
-    base: list[Tile] = []
-    parts = [base]
+    """The tiles of each part (§8): first those of the base, which may be none."""
     sizes = octave_sizes(height, width)
+    parts: list[list[Tile]] = [[]]
     for octave in reversed(range(len(sizes) - 1)):
-        rows, columns = ((side + 1) // 2 for side in sizes[octave])
-        for top, bottom in spans(rows):
-            for left, right in spans(columns):
-                tile = (octave, top, bottom, left, right)
-                if max(sizes[octave]) <= 64:
-                    base.append(tile)
-                else:
-                    parts.append([tile])
+        rows, columns = (spans((side + 1) // 2) for side in sizes[octave])
+        tiles = [(octave, *of_rows, *of_columns) for of_rows in rows for of_columns in columns]
+        if max(sizes[octave]) <= 64:
+            parts[0] += tiles
+        else:
+            parts += [[tile] for tile in tiles]
     return parts
 
 
 def spans(sites: int) -> list[tuple[int, int]]:
     """Where tiles begin and end along a side."""
-    count = max(1, (sites + 128) // 256)
-    return [(256 * i, 256 * (i + 1) if i < count - 1 else sites) for i in range(count)]
+    begins = [256 * i for i in range(max(1, (sites + 128) // 256))]
+    return list(zip(begins, [*begins[1:], sites], strict=True))
 
 
 def lines(side: int, parity: int) -> slice:
     """The even (0) or odd (1) lines of a side; the one line of a side of 1 is odd."""
     return slice(parity, None, 2) if side > 1 else slice(0, parity)
-
-
-def pyramid(image: Any) -> list[Any]:
-    """The images of the octaves, finest first: views of the whole (3, height, width)."""
-    images = [image]
-    for height, width in octave_sizes(*image.shape[1:])[:-1]:
-        images.append(images[-1][:, lines(height, 1), lines(width, 1)])
-    return images
 
 
 def fine_bands(image: Any, tile: Tile) -> list[Any]:
@@ -195,8 +176,7 @@ class Network:
             length = int.from_bytes(file[:8], "little")
             entries, rest = json.loads(file[8 : 8 + length]), file[8 + length :]
             entries.pop("__metadata__", None)
-            types = {"I8": "<i1", "I32": "<i4"}
-            self.tensors = {}
+            types, self.tensors = {"I8": "<i1", "I32": "<i4"}, {}
             for name, entry in entries.items():
                 begin, end = entry["data_offsets"]
                 self.tensors[name] = np.frombuffer(rest[begin:end], types[entry["dtype"]]).reshape(entry["shape"])
@@ -212,13 +192,11 @@ class Network:
         """The sums of w a + b, zeros round the edges; below 2**24, so that float32 is exact."""
         weight = self.tensors[f"{name}.weight"].astype(np.float32)
         _, height, width = activations.shape
-        size = weight.shape[2]
-        reach = size // 2
+        size, reach = weight.shape[2], weight.shape[2] // 2
         padded = np.pad(activations, ((0, 0), (reach, reach), (reach, reach))).astype(np.float32)
         sums = np.zeros((len(weight), height, width), np.float32)
-        for y in range(size):
-            for x in range(size):
-                sums += np.tensordot(weight[:, :, y, x], padded[:, y : y + height, x : x + width], axes=1)
+        for y, x in np.ndindex(size, size):
+            sums += np.tensordot(weight[:, :, y, x], padded[:, y : y + height, x : x + width], axes=1)
         return sums + self.tensors[f"{name}.bias"].astype(np.float32)[:, None, None]
 
     def body(self, name: str, inputs: Any) -> Any:
@@ -259,70 +237,12 @@ def interleaved(array: Any, axis: int) -> Any:
     return np.concatenate([np.moveaxis(lines[i::2], 0, axis) for i in range(2)])
 
 
-def trunk_features(network: Network, coarse: Any, rows: int, columns: int, bits: int, gain: int) -> Any:
-    """What the trunk makes of the coarser image, on the whole grid of the octave."""
-    here = at(coarse, (0, rows), (0, columns))
-    signed = 2 * ((here << 8) >> bits) - 255
-    left = 4 * (here - at(coarse, (0, rows), (-1, columns - 1)))
-    above = 4 * (here - at(coarse, (-1, rows - 1), (0, columns)))
-    inputs = [np.maximum(signed, 0), np.maximum(-signed, 0), companded(left, gain), companded(above, gain)]
-    return network.body("trunk", np.concatenate(inputs))
-
-
-def decode_tile(
-    coder: "Coder", network: Network, features: Any, images: list[Any], tile: Tile, bits: int, gain: int, coded: int
-) -> None:
-    """Fill in the pixels of a tile of an octave's image, slice by slice."""
-    octave, top, bottom, left, right = tile
-    coarse = images[octave + 1]
-    oe, eo, ee = fine_bands(images[octave], tile)
-    features = features[:, top:bottom, left:right]
-    rows, columns = features.shape[1:]
-    here = at(coarse, (top, bottom), (left, right))
-    oe_base = 2 * (at(coarse, (top, bottom), (left - 1, right - 1)) + here)
-    eo_base = 2 * (at(coarse, (top - 1, bottom - 1), (left, right)) + here)
-    oe_known, eo_known = np.zeros((6, rows, columns), np.int64), np.zeros((6, rows, columns), np.int64)
-
-    def decode_slice(number: int, inputs: list[Any], band: Any, base: Any, known: Any = None) -> None:
-        """Fill in a slice of a band, and what later slices know of it; all are given at the slice's sites."""
-        height, width = band.shape[1:]
-        if height * width == 0:
-            return
-        base = base[:, :height, :width]
-        activations = network.body(f"heads.{number}.body", np.concatenate(inputs))
-        outputs = network.convolution(f"heads.{number}.last", activations).astype(np.int64)
-        coder.values(outputs, base, band, bits, gain, coded)
-        if known is not None:
-            known[:, :height, :width] = companded(4 * band - base, gain)
-
-    by_columns, by_rows = interleaved(features, 2), interleaved(features, 1)
-    even, odd = np.s_[:, :, 0::2], np.s_[:, :, 1::2]
-    decode_slice(0, [by_columns], oe[even], oe_base[even], oe_known[even])
-    decode_slice(1, [by_columns, oe_known[even]], oe[odd], oe_base[odd], oe_known[odd])
-    even, odd = np.s_[:, 0::2], np.s_[:, 1::2]
-    inputs = [by_rows, interleaved(oe_known, 1)]
-    decode_slice(2, inputs, eo[even], eo_base[even], eo_known[even])
-    decode_slice(3, [*inputs, eo_known[even]], eo[odd], eo_base[odd], eo_known[odd])
-    if ee.size:
-        west, east = at(eo, (0, rows), (-1, columns - 1)), at(eo, (0, rows), (0, columns))
-        north, south = at(oe, (-1, rows - 1), (0, columns)), at(oe, (0, rows), (0, columns))
-        cross = [4 * (east - west), 4 * (south - north), 2 * (west + east - north - south)]
-        inputs = [features, oe_known, eo_known] + [companded(difference, gain) for difference in cross]
-        decode_slice(4, inputs, ee, west + east + north + south)
-
-
 def below(component: Component, edge: int) -> int:
     """The share of a logistic, of 2**24, that lies below an edge, in 512ths of a value from the base."""
     mean, inverse, shift = component
     place = min(max((edge - mean) * inverse >> shift, -(2**20)), 2**20) + 2**20
     low = SIGMOIDS[place >> 10]
     return low if place == 2**21 else low + ((SIGMOIDS[(place >> 10) + 1] - low) * (place & 1023) >> 10)
-
-
-def first_weights(logits: list[int]) -> list[int]:
-    """The components' weights, which add up to 2**24."""
-    less = [max(logits) - logit for logit in logits]
-    return normalised([max(POWERS[((d & 4095) + 8) >> 4] << 8 >> (d >> 12), 1) for d in less])
 
 
 def normalised(weights: list[int]) -> list[int]:
@@ -336,11 +256,9 @@ def normalised(weights: list[int]) -> list[int]:
 def reweighted(weights: list[int], components: list[Component], base: int, value: int, n: int) -> list[int]:
     """The weights given that the channel's value is this one."""
     edge = 512 * value - 256 - 128 * base
-    products = []
-    for weight, component in zip(weights, components, strict=True):
-        low = 0 if value == 0 else below(component, edge)
-        high = 2**24 if value == n - 1 else below(component, edge + 512)
-        products.append(weight * (high - low))
+    lows = [0 if value == 0 else below(component, edge) for component in components]
+    highs = [2**24 if value == n - 1 else below(component, edge + 512) for component in components]
+    products = [weight * (high - low) for weight, low, high in zip(weights, lows, highs, strict=True)]
     if sum(products) == 0:
         return weights
     return normalised([product >> 17 for product in products] if sum(products) >= 2**31 else products)
@@ -351,13 +269,12 @@ def channel_components(outputs: list[int], channel: int, distances: list[int], b
     count = len(outputs) // 10
     components = []
     for k in range(count):
-        mean = outputs[count + 3 * k + channel]
+        mean, scale = outputs[count + 3 * k + channel], outputs[4 * count + 3 * k + channel]
         mean = mean << gain if gain >= 0 else mean >> -gain
-        for before in range(channel):
+        for before, distance in enumerate(distances):
             weight = outputs[7 * count + 3 * k + channel * (channel - 1) // 2 + before]
-            mean += min(max(weight, -8192), 8192) * distances[before] >> 5
-        scale = outputs[4 * count + 3 * k + channel] + 4096 * gain
-        scale = min(max(scale, -6 * 4096), (4 + bits) * 4096)
+            mean += min(max(weight, -8192), 8192) * distance >> 5
+        scale = min(max(scale + 4096 * gain, -6 * 4096), (4 + bits) * 4096)
         components.append((mean, POWERS[((scale & 4095) + 8) >> 4], 9 + (scale >> 12)))
     return components
 
@@ -365,13 +282,13 @@ def channel_components(outputs: list[int], channel: int, distances: list[int], b
 class Coder:
     """The decoder of one part's bytes."""
 
-    def __init__(self, data: bytes) -> None:
+    def __init__(self, data: bytes, bits: int, coded: int) -> None:
+        self.bits, self.coded = bits, coded
         head = 5 if len(data) % 2 else 6
         require(len(data) >= head, "a part is shorter than a state of the coder")
         self.state = int.from_bytes(data[:head], "big")
         require(self.state >= (2**32 if head == 5 else 2**40), "a part begins with a state that is none")
-        self.words = np.frombuffer(data, "<u2", offset=head).tolist()
-        self.taken = 0
+        self.words = np.frombuffer(data, "<u2", offset=head).tolist()[::-1]
 
     def symbol(self, weights: list[int], components: list[Component], base: int, n: int) -> int:
         """The next value, from 0 to n - 1."""
@@ -391,26 +308,73 @@ class Coder:
         start = cumulative(low)
         self.state = (cumulative(low + 1) - start) * (self.state >> 24) + slot - start
         while self.state < 2**32:
-            require(self.taken < len(self.words), "a part ends before its last symbol")
-            self.state = self.state << 16 | self.words[self.taken]
-            self.taken += 1
+            require(self.words, "a part ends before its last symbol")
+            self.state = self.state << 16 | self.words.pop()
         return low
 
-    def values(self, outputs: Any, bases: Any, band: Any, bits: int, gain: int, coded: int) -> None:
+    def values(self, outputs: Any, bases: Any, band: Any, gain: int) -> None:
         """Fill in a slice (3, height, width): site by site, channel by channel."""
+        for y, x in np.ndindex(*band.shape[1:]):
+            of_site, distances = outputs[:, y, x].tolist(), []
+            logits = of_site[: len(of_site) // 10]
+            below_largest = [max(logits) - logit for logit in logits]
+            weights = normalised([max(POWERS[((d & 4095) + 8) >> 4] << 8 >> (d >> 12), 1) for d in below_largest])
+            for channel, base in enumerate(bases[: self.coded, y, x].tolist()):
+                components = channel_components(of_site, channel, distances, self.bits, gain)
+                value = self.symbol(weights, components, base, 2**self.bits)
+                band[channel:, y, x] = value  # where one channel is coded, all three are that
+                distances.append(4 * value - base)
+                weights = reweighted(weights, components, base, value, 2**self.bits)
+
+
+def trunk_features(network: Network, coarse: Any, rows: int, columns: int, bits: int, gain: int) -> Any:
+    """What the trunk makes of the coarser image, on the whole grid of the octave."""
+    here = at(coarse, (0, rows), (0, columns))
+    signed = 2 * ((here << 8) >> bits) - 255
+    left = 4 * (here - at(coarse, (0, rows), (-1, columns - 1)))
+    above = 4 * (here - at(coarse, (-1, rows - 1), (0, columns)))
+    inputs = [np.maximum(signed, 0), np.maximum(-signed, 0), companded(left, gain), companded(above, gain)]
+    return network.body("trunk", np.concatenate(inputs))
+
+
+def decode_tile(coder: Coder, network: Network, features: Any, images: list[Any], tile: Tile, gain: int) -> None:
+    """Fill in the pixels of a tile of an octave's image, slice by slice."""
+    octave, top, bottom, left, right = tile
+    coarse = images[octave + 1]
+    oe, eo, ee = fine_bands(images[octave], tile)
+    features = features[:, top:bottom, left:right]
+    rows, columns = features.shape[1:]
+    here = at(coarse, (top, bottom), (left, right))
+    oe_base = 2 * (at(coarse, (top, bottom), (left - 1, right - 1)) + here)
+    eo_base = 2 * (at(coarse, (top - 1, bottom - 1), (left, right)) + here)
+    oe_known, eo_known = np.zeros((6, rows, columns), np.int64), np.zeros((6, rows, columns), np.int64)
+
+    def decode_slice(number: int, inputs: list[Any], band: Any, base: Any, known: Any = None) -> None:
+        """Fill in a slice of a band, and what later slices know of it; all are given at the slice's sites."""
         height, width = band.shape[1:]
-        for y in range(height):
-            for x in range(width):
-                of_site, bases_of_site = outputs[:, y, x].tolist(), bases[:, y, x].tolist()
-                weights = first_weights(of_site[: len(of_site) // 10])
-                distances: list[int] = []
-                for channel in range(coded):
-                    base = bases_of_site[channel]
-                    components = channel_components(of_site, channel, distances, bits, gain)
-                    value = self.symbol(weights, components, base, 2**bits)
-                    distances.append(4 * value - base)
-                    weights = reweighted(weights, components, base, value, 2**bits)
-                    band[channel:, y, x] = value  # where one channel is coded, all three are that
+        if height * width == 0:
+            return
+        base = base[:, :height, :width]
+        activations = network.body(f"heads.{number}.body", np.concatenate(inputs))
+        outputs = network.convolution(f"heads.{number}.last", activations).astype(np.int64)
+        coder.values(outputs, base, band, gain)
+        if known is not None:
+            known[:, :height, :width] = companded(4 * band - base, gain)
+
+    by_columns, by_rows = interleaved(features, 2), interleaved(features, 1)
+    even, odd = np.s_[:, :, 0::2], np.s_[:, :, 1::2]
+    decode_slice(0, [by_columns], oe[even], oe_base[even], oe_known[even])
+    decode_slice(1, [by_columns, oe_known[even]], oe[odd], oe_base[odd], oe_known[odd])
+    even, odd = np.s_[:, 0::2], np.s_[:, 1::2]
+    inputs = [by_rows, interleaved(oe_known, 1)]
+    decode_slice(2, inputs, eo[even], eo_base[even], eo_known[even])
+    decode_slice(3, [*inputs, eo_known[even]], eo[odd], eo_base[odd], eo_known[odd])
+    if ee.size:
+        west, east = at(eo, (0, rows), (-1, columns - 1)), at(eo, (0, rows), (0, columns))
+        north, south = at(oe, (-1, rows - 1), (0, columns)), at(oe, (0, rows), (0, columns))
+        cross = [4 * (east - west), 4 * (south - north), 2 * (west + east - north - south)]
+        inputs = [features, oe_known, eo_known] + [companded(difference, gain) for difference in cross]
+        decode_slice(4, inputs, ee, west + east + north + south)
 
 
 def coarsest_outputs(bits: int, size: int, shape: tuple[int, int]) -> Any:
@@ -436,16 +400,18 @@ def plain_values(kind: int, data: bytes, fields: list[Any], bits: int, coded: in
     require(not digits[count * bits :].any(), "a part ends in bits that mean nothing")
     numbers = digits[: count * bits].reshape(count, bits) @ (1 << np.arange(bits - 1, -1, -1))
     for pixels in fields:
-        size = coded * pixels[0].size
-        pixels[...] = numbers[:size].reshape(coded, *pixels.shape[1:])
-        numbers = numbers[size:]
+        pixels[...] = numbers[: coded * pixels[0].size].reshape(coded, *pixels.shape[1:])
+        numbers = numbers[coded * pixels[0].size :]
 
 
 def decode_planes(header: SimpleNamespace, fields: Fields, network: Network) -> list[Any]:
     """The planes (3, height, width) of the image, from its parts."""
     require(header.model == network.name, f"expected the weights {header.model.hex()}, got {network.name.hex()}")
     layout, bits = part_tiles(header.height, header.width), header.bits
-    planes = [pyramid(np.zeros((3, header.height, header.width), np.int64)) for _ in header.coded]
+    planes = [[np.zeros((3, header.height, header.width), np.int64)] for _ in header.coded]
+    for images in planes:  # of each octave, finest first: views of the whole
+        for height, width in octave_sizes(header.height, header.width)[:-1]:
+            images.append(images[-1][:, lines(height, 1), lines(width, 1)])
     parts = iter(read_parts(fields, len(layout) * len(planes)))
     features: dict[tuple[int, int], Any] = {}  # of each plane and octave
     for is_base, tiles in zip([True] + [False] * len(layout), layout, strict=False):
@@ -455,19 +421,17 @@ def decode_planes(header: SimpleNamespace, fields: Fields, network: Network) -> 
                 finest = images[tiles[-1][0]] if tiles else images[-1]
                 plain_values(kind, data, [finest] if is_base else fine_bands(finest, tiles[0]), bits, coded)
                 continue
-            coder = Coder(data)
+            coder = Coder(data, bits, coded)
             if is_base:
                 outputs = coarsest_outputs(bits, len(network.tensors["heads.0.last.bias"]), images[-1].shape[1:])
-                coder.values(outputs, np.full(images[-1].shape, 2 * 2**bits), images[-1], bits, 0, coded)
+                coder.values(outputs, np.full(images[-1].shape, 2 * 2**bits), images[-1], 0)
             for tile in tiles:
                 octave, gain = tile[0], header.gains[plane][tile[0]]
                 if (plane, octave) not in features:
                     rows, columns = ((side + 1) // 2 for side in images[octave].shape[1:])
-                    of_octave = trunk_features(network, images[octave + 1], rows, columns, bits, gain)
-                    features[plane, octave] = of_octave
-                decode_tile(coder, network, features[plane, octave], images, tile, bits, gain, coded)
-            ended = coder.state == 2**32 and coder.taken == len(coder.words)
-            require(ended, "a part does not end where its last symbol does")
+                    features[plane, octave] = trunk_features(network, images[octave + 1], rows, columns, bits, gain)
+                decode_tile(coder, network, features[plane, octave], images, tile, gain)
+            require(coder.state == 2**32 and not coder.words, "a part does not end where its last symbol does")
     return [images[0] for images in planes]
 
 
@@ -477,17 +441,16 @@ def decode_stream(stream: bytes, header: SimpleNamespace) -> Any:
 
     plugin = WebPImagePlugin.WebPImageFile if header.content == WEBP else PngImagePlugin.PngImageFile
     try:
-        with plugin(BytesIO(stream)) as image:
-            same = image.size == (header.width, header.height) and getattr(image, "n_frames", 1) == 1
-            require(same, "the stream holds another image than the header says")
-            is_deep = image.mode in ("I;16", "I")
-            require(is_deep == header.is_wide, "the stream is of another depth than the header says")
-            if is_deep or image.mode == "1":
-                require(header.channels == 1, "the stream has other channels than the header says")
-                return np.asarray(image).astype(np.int64)[..., None]
-            pixels = np.asarray(image.convert("RGBA"))
+        image = plugin(BytesIO(stream))
+        is_deep, is_bilevel = image.mode in ("I;16", "I"), image.mode == "1"
+        same = image.size == (header.width, header.height) and getattr(image, "n_frames", 1) == 1
+        require(same and is_deep == header.is_wide, "the stream holds another image than the header says")
+        pixels = np.asarray(image if is_deep or is_bilevel else image.convert("RGBA"))
     except (OSError, ValueError, SyntaxError, EOFError) as error:
         raise FormatError(f"the stream cannot be decoded: {error}") from error
+    if is_deep or is_bilevel:
+        require(header.channels == 1, "the stream has other channels than the header says")
+        return pixels[..., None].astype(np.int64)
     is_grey, is_opaque = (pixels[..., :2] == pixels[..., 1:3]).all(), (pixels[..., 3] == 255).all()
     fits = (header.channels >= 3 or is_grey) and (header.channels in (2, 4) or is_opaque)
     require(fits, "the stream has other channels than the header says")
@@ -500,8 +463,8 @@ def decode(data: bytes, weights: bytes, max_pixels: int = MAX_PIXELS) -> Any:
     header = read_header(fields, max_pixels)
     if header.content == MODEL:
         planes = decode_planes(header, fields, Network(weights))
-        colours = 3 if header.channels >= 3 else 1
-        pixels = np.concatenate([planes[0][:colours]] + [plane[:1] for plane in planes[1:]]).transpose(1, 2, 0)
+        colours = planes[0][: 3 if header.channels >= 3 else 1]
+        pixels = np.concatenate([colours, *(alpha[:1] for alpha in planes[1:])]).transpose(1, 2, 0)
         if header.values is not None:
             require(pixels.max() < len(header.values), "a pixel holds a value that the header does not list")
             pixels = np.array(header.values)[pixels]
