@@ -59,7 +59,7 @@ class Fields(BytesIO):
 
     def packed(self, limit: int) -> bytes:
         """A zlib stream, at most `limit` bytes unpacked, after its length and the length of what it unpacks to."""
-        length, unpacked = self.varint(2**40), self.varint(limit)
+        length, unpacked = self.varint(2 * limit + 64), self.varint(limit)
         stream = zlib.decompressobj()
         try:
             data = stream.decompress(self.take(length), unpacked + 1)
@@ -75,9 +75,8 @@ def read_header(fields: Fields, max_pixels: int) -> SimpleNamespace:
     require(fields.take(4) == b"\x8fPPY", "this is no .ppyr file")
     version, flags, depth, channels = fields.take(4)
     require(version == 0, f"expected a file of version 0, got {version}")
-    height, width = fields.varint(2**30), fields.varint(2**30)
+    height, width, content = fields.varint(2**30), fields.varint(2**30), flags >> 2 & 3
     has_axis, is_wide, is_grey, has_values, has_metadata = (bool(flags >> bit & 1) for bit in (0, 1, 4, 5, 6))
-    content = flags >> 2 & 3
     sound = height and width and content < 3 and not flags >> 7 and 1 <= channels <= 4
     sound = sound and 1 <= depth <= (16 if is_wide else 8) and (has_axis or channels == 1)
     sound = sound and (channels >= 3 or not is_grey) and (content == MODEL or not (is_grey or has_values))
@@ -90,9 +89,10 @@ def read_header(fields: Fields, max_pixels: int) -> SimpleNamespace:
         header.model = fields.take(8)
         if has_values:
             size = max(2**depth, 8) // 8
-            bitmap = int.from_bytes(fields.packed(size), "little")
-            header.values = [value for value in range(8 * size) if bitmap >> value & 1]
-            require(header.values and header.values[-1] < 2**depth, "the header lists values that cannot be")
+            bitmap = fields.packed(size)
+            header.values = [value for value in range(8 * len(bitmap)) if bitmap[value // 8] >> value % 8 & 1]
+            sound = len(bitmap) == size and header.values and header.values[-1] < 2**depth
+            require(sound, "the header lists values that cannot be")
             header.bits = max((len(header.values) - 1).bit_length(), 1)
         octaves = len(octave_sizes(height, width)) - 1
         header.gains = [[header.bits - 8] * octaves for _ in header.coded]  # of each plane's octaves, finest first
@@ -104,6 +104,9 @@ def read_header(fields: Fields, max_pixels: int) -> SimpleNamespace:
         blobs = Fields(fields.packed(2**24))
         while blobs.tell() < len(blobs.getvalue()):
             name = blobs.take(blobs.varint(255)).decode("latin-1")
+            require(
+                name not in header.metadata and len(header.metadata) < 2**12, "metadata come twice, or are too many"
+            )
             header.metadata[name] = blobs.take(blobs.varint(2**24))
     return header
 
@@ -439,6 +442,7 @@ def decode_stream(stream: bytes, header: SimpleNamespace) -> Any:
     """The pixels (height, width, channels) of a PNG or a WebP."""
     from PIL import PngImagePlugin, WebPImagePlugin
 
+    require(header.content == PNG or stream[8:16] == b"WEBPVP8L", "the stream is no lossless WebP")
     plugin = WebPImagePlugin.WebPImageFile if header.content == WEBP else PngImagePlugin.PngImageFile
     try:
         image = plugin(BytesIO(stream))
@@ -486,7 +490,7 @@ def main(arguments: list[str]) -> int:
     try:
         with open(source, "rb") as file, open(weights, "rb") as other:
             array = decode(file.read(), other.read())
-        with open(target, "xb") as file:  # nothing that is there is overwritten
+        with open(target, "xb") as file:  # nothing is overwritten
             np.save(file, array)
     except (FormatError, OSError) as error:
         print(f"{source}: {error}", file=sys.stderr)

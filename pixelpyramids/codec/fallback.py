@@ -69,7 +69,7 @@ def _streams(pixels: Any, header: Header) -> list[tuple[Content, bytes]]:
 
 def _png(pixels: Any, header: Header) -> bytes:
     """The smallest of PNGs: with a palette where the colours are few, of one bit where that is all."""
-    if header.channels == 1 and header.depth == 1:
+    if header.channels == 1 and header.depth == 1 and not header.is_wide:
         return _saved(Image.fromarray(pixels[..., 0] > 0), "PNG", optimize=True)
     streams = [_saved(_image(pixels), "PNG", optimize=True)]
     few = _few_colours(pixels)
