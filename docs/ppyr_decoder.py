@@ -83,10 +83,10 @@ def read_header(fields: Fields, max_pixels: int) -> SimpleNamespace:
     require(sound, "the header contradicts itself")
     require(height * width <= max_pixels, f"{height} x {width} pixels are more than the limit of {max_pixels}")
     header = SimpleNamespace(height=height, width=width, channels=channels, has_axis=has_axis, is_wide=is_wide)
-    header.depth, header.bits, header.content, header.values, header.metadata = depth, depth, content, None, {}
+    header.depth, header.bits, header.content, header.metadata = depth, depth, content, {}
     header.coded = [3 if channels >= 3 and not is_grey else 1] + [1] * (channels in (2, 4))  # channels of each plane
     if content == MODEL:
-        header.model = fields.take(8)
+        header.model, header.values = fields.take(8), list(range(2**depth))
         if has_values:
             size = max(2**depth, 8) // 8
             bitmap = fields.packed(size)
@@ -98,8 +98,7 @@ def read_header(fields: Fields, max_pixels: int) -> SimpleNamespace:
         header.gains = [[header.bits - 8] * octaves for _ in header.coded]  # of each plane's octaves, finest first
         if header.bits > 8:
             header.gains = [list(fields.take(octaves)) for _ in header.coded]
-            largest = max((gain for gains in header.gains for gain in gains), default=0)
-            require(largest <= header.bits - 8, "a gain of the header is out of its range")
+            require(all(gain <= header.bits - 8 for gains in header.gains for gain in gains), "a gain is out of range")
     if has_metadata:
         blobs = Fields(fields.packed(2**24))
         while blobs.tell() < len(blobs.getvalue()):
@@ -236,8 +235,7 @@ def at(image: Any, rows: tuple[int, int], columns: tuple[int, int]) -> Any:
 def interleaved(array: Any, axis: int) -> Any:
     """Even lines along an axis, then, as further channels, the odd ones; zeros where the last is missing."""
     array = np.pad(array, [(0, array.shape[axis] % 2 if axis == i else 0) for i in range(3)])
-    lines = np.moveaxis(array, axis, 0)
-    return np.concatenate([np.moveaxis(lines[i::2], 0, axis) for i in range(2)])
+    return np.concatenate([array.take(range(first, array.shape[axis], 2), axis) for first in range(2)])
 
 
 def below(component: Component, edge: int) -> int:
@@ -355,7 +353,7 @@ def decode_tile(coder: Coder, network: Network, features: Any, images: list[Any]
     def decode_slice(number: int, inputs: list[Any], band: Any, base: Any, known: Any = None) -> None:
         """Fill in a slice of a band, and what later slices know of it; all are given at the slice's sites."""
         height, width = band.shape[1:]
-        if height * width == 0:
+        if not band.size:
             return
         base = base[:, :height, :width]
         activations = network.body(f"heads.{number}.body", np.concatenate(inputs))
@@ -469,9 +467,8 @@ def decode(data: bytes, weights: bytes, max_pixels: int = MAX_PIXELS) -> Any:
         planes = decode_planes(header, fields, Network(weights))
         colours = planes[0][: 3 if header.channels >= 3 else 1]
         pixels = np.concatenate([colours, *(alpha[:1] for alpha in planes[1:])]).transpose(1, 2, 0)
-        if header.values is not None:
-            require(pixels.max() < len(header.values), "a pixel holds a value that the header does not list")
-            pixels = np.array(header.values)[pixels]
+        require(pixels.max() < len(header.values), "a pixel holds a value that the header does not list")
+        pixels = np.array(header.values)[pixels]
     else:
         ((kind, stream),) = read_parts(fields, 1)
         require(kind == STORED, "the stream is no stored part")
