@@ -1,31 +1,22 @@
-"""The format's text and its decoder, which share no code with the package, against the package."""
+"""The decoder beside the format's text, which shares no code with the package, against the package."""
 
 import ast
 import importlib.util
-import math
-import re
 import subprocess
 import sys
 import zlib
 from dataclasses import replace
-from decimal import Decimal, localcontext
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 import pixelpyramids as pp
-from pixelpyramids import octave
 from pixelpyramids.codec import (
     bundled,
-    compact_model,
     container,
     fallback,
-    image,
-    integer_network,
     kernels,
-    outputs,
-    parts,
 )
 from pixelpyramids.codec.container import Bytes, Content, Header, Kind, read_index, written
 from pixelpyramids.errors import BitstreamError
@@ -33,7 +24,6 @@ from pixelpyramids.errors import BitstreamError
 DOCS = Path(__file__).parent.parent / "docs"
 DECODER = DOCS / "ppyr_decoder.py"
 WEIGHTS = bundled.ASSETS / bundled.MODELS["compact"]
-READERS = {"READ_AHEAD"}  # what the format says nothing of
 
 
 def loaded():
@@ -313,57 +303,9 @@ def test_the_decoder_is_short_and_needs_nothing_of_ours():
     assert "PIL" not in "".join(map(ast.unparse, at_once))
 
 
-def constants():
-    """The upper-case names that the format's modules define, and their values; of a table its length."""
-    found = {}
-    for module in (container, parts, octave, integer_network, outputs, kernels, compact_model, image):
-        for node in ast.parse(Path(module.__file__).read_text(encoding="utf-8")).body:
-            targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
-            for target in targets:
-                value = getattr(module, target.id, None) if isinstance(target, ast.Name) else None
-                if isinstance(value, np.ndarray):
-                    value = len(value)
-                if isinstance(value, int | bytes) and target.id.isupper() and target.id not in READERS:
-                    found[f"{module.__name__.rpartition('.')[2]}.{target.id}"] = value
-    return found
-
-
-def test_the_text_names_every_constant_with_its_value():
-    text = (DOCS / "format.md").read_text(encoding="utf-8")
-    rows = re.findall(r"^\| `(\w+\.[A-Z_]+)` \| ([^|]+) \|", text, re.MULTILINE)
-    told = {
-        name: bytes.fromhex(value.strip("`")) if value.startswith("`") else eval(value.replace("^", "**"))
-        for name, value in rows
-    }
-    assert told == constants()
-
-
-def test_the_tables_are_the_formulas_nearest_integers_and_none_is_near_a_tie():
-    with localcontext() as context:
-        context.prec = 50
-        two, half = Decimal(2), Decimal("0.5")
-        powers = [two**16 * (-two.ln() * i / 256).exp() for i in range(257)]
-        sigmoids = [two**24 / (1 + (-Decimal(i) / 64).exp()) for i in range(-1024, 1025)]
-        for exact, tables, nearest in (
-            (powers, (kernels.POWERS.tolist(), decoder.POWERS), Decimal("0.0042")),
-            (sigmoids, (kernels.SIGMOIDS.tolist(), decoder.SIGMOIDS), Decimal("0.00023")),
-        ):
-            for table in tables:
-                assert table == [int(entry.to_integral_value()) for entry in exact]
-            assert min(abs(entry % 1 - half) for entry in exact) > nearest
-    assert (sum(decoder.POWERS), sum(decoder.SIGMOIDS)) == (12151364, 17188257792)
-
-
-def test_the_coarsest_means_are_the_formulas_nearest_integers():
-    for bits in range(1, 17):
-        means = outputs.coarsest_outputs(5, 3, bits)[5:20:3].tolist()
-        assert means == [math.floor(Decimal(256 * (2 * k - 4) * 2**bits) / 5 + Decimal("0.5")) for k in range(5)]
+def test_the_decoders_tables_are_those_of_the_package():
+    assert kernels.POWERS.tolist() == decoder.POWERS and kernels.SIGMOIDS.tolist() == decoder.SIGMOIDS
 
 
 def test_the_text_says_which_bytes_a_name_is(weights):
     assert decoder.Network(weights).name == NAME
-
-
-def test_the_rounding_in_integers_is_half_to_even():
-    sums = np.arange(-2000, 40000)
-    assert np.array_equal((sums + 63 + ((sums >> 7) & 1)) >> 7, np.rint(sums / 128))
