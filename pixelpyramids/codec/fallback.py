@@ -21,6 +21,7 @@ LOOKED_AT = 2**14  # pixels that tell most images of many colours
 PART = 512  # pixels a side of the parts of a large image that the trial looks at
 WEBP_SIDE = 16383  # pixels, the most that WebP takes
 _MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
+_MODES_OF_PNG = {1: ("L", "1"), 2: ("LA",), 3: ("RGB", "P"), 4: ("RGBA", "P")}
 
 
 def smaller(array: Array, header: Header, ours: bytes, always: bool) -> bytes:
@@ -37,6 +38,8 @@ def smaller(array: Array, header: Header, ours: bytes, always: bool) -> bytes:
 
 def decoded(stream: bytes, header: Header) -> Array:
     """The pixels (H, W, C) of a stream. Raises BitstreamError where it is not one of the header's image."""
+    if header.content == Content.WEBP and not _is_webp(stream, header):
+        raise BitstreamError("the stream is no lossless WebP of the image that the header says; the file is damaged")
     plugin = WebPImagePlugin.WebPImageFile if header.content == Content.WEBP else PngImagePlugin.PngImageFile
     try:
         with plugin(io.BytesIO(stream)) as image:
@@ -48,6 +51,16 @@ def decoded(stream: bytes, header: Header) -> Array:
     if int(pixels.max()) >> header.depth:
         raise BitstreamError("the stream holds a value above the image's depth; the file is damaged")
     return pixels
+
+
+def _is_webp(stream: bytes, header: Header) -> bool:
+    """Whether a stream begins as one lossless image of the header's size: the library allocates before it can be asked.
+
+    RIFF, its size, WEBP, VP8L, its size, 0x2f, and 14 bits each of width - 1 and height - 1.
+    """
+    size = int.from_bytes(stream[21:25], "little")
+    is_lossless = stream[:4] == b"RIFF" and stream[8:16] == b"WEBPVP8L" and stream[20:21] == b"\x2f"
+    return is_lossless and (size & 0x3FFF, size >> 14 & 0x3FFF) == (header.width - 1, header.height - 1)
 
 
 def _is_worth_trying(pixels: Any, header: Header, size: int) -> bool:
@@ -86,7 +99,7 @@ def _streams(pixels: Any, header: Header) -> list[tuple[Content, bytes]]:
 
 def _png(pixels: Any, header: Header) -> bytes:
     """The smallest of PNGs: with a palette where the colours are few, of one bit where that is all."""
-    if header.channels == 1 and header.depth == 1:
+    if header.channels == 1 and header.depth == 1 and not header.is_wide:
         return _saved(Image.fromarray(pixels[..., 0] > 0), "PNG", optimize=True)
     streams = [_saved(_image(pixels), "PNG", optimize=True)]
     few = _few_colours(pixels)
@@ -117,9 +130,15 @@ def _image(pixels: Any) -> Image.Image:
 
 def _pixels(image: Image.Image, header: Header) -> Array:
     """The pixels of an image, in the channels and the type of the header. Raises ValueError where it has others."""
+    if header.content == Content.WEBP:
+        modes: tuple[str, ...] = ("RGB",) if header.channels in (1, 3) else ("RGB", "RGBA")
+    else:
+        modes = _MODES_OF_PNG[header.channels]
     if header.is_wide:
-        if image.mode not in ("I;16", "I"):
-            raise ValueError(f"expected 16-bit grey, got {image.mode}")
+        modes = ("I;16", "I") if header.channels == 1 and header.content == Content.PNG else ()
+    if image.mode not in modes:
+        raise ValueError(f"expected {' or '.join(modes) or 'none'}, got {image.mode}")
+    if header.is_wide:
         return np.asarray(image).astype(np.uint16)[..., None]
     if image.mode == "1":
         return np.asarray(image).astype(np.uint8)[..., None]

@@ -200,8 +200,9 @@ def _decoded(
     digits = np.unpackbits(np.frombuffer(data, dtype=np.uint8))
     if digits[count * format_.bits :].any():
         raise BitstreamError("a part ends in bits that mean nothing; the file is damaged")
-    weights = 1 << np.arange(format_.bits - 1, -1, -1)
-    numbers = digits[: count * format_.bits].reshape(count, format_.bits) @ weights
+    numbers = np.zeros(count, dtype=np.uint16)
+    for digit in digits[: count * format_.bits].reshape(count, format_.bits).T:
+        numbers = numbers << 1 | digit
     first = 0
     for field in fields:
         field[...] = numbers[first : first + field.size].reshape(field.shape)
