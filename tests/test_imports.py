@@ -16,7 +16,7 @@ LAYERS = (
     {"errors", "pyramid", "walk"},
     {"atomic", "extras", "device", "rate", "parameters", "interrupts", "exit_status", "octave"},
     {"likelihood", "networks", "data", "progress", "patches", "codec"},
-    {"compact_stage"},
+    {"compact_stage", "archive"},
     {"model"},
     {"authors"},
     {"checkpoint"},
@@ -24,7 +24,8 @@ LAYERS = (
     {"hub", "evaluation", "level_training", "memory"},
     {"training", "planning"},
     {"report"},
-    {"commands"},
+    {"commands", "options"},
+    {"cli_codec"},
     {"cli"},
     {"__main__"},
 )
@@ -42,7 +43,7 @@ INSIDE = {
     ),
     "codec": (
         {"compiled", "outputs", "parts", "integer_network"},
-        {"kernels", "container", "engines"},
+        {"kernels", "container", "engines", "file_source", "image_file"},
         {"coder"},
         {"compact_model"},
         {"bundled", "planes"},
