@@ -17,6 +17,9 @@ Files = Annotated[
     list[Path],
     typer.Argument(metavar="PATH…", help="Files .ppyr, folders of them, or - for standard input to output."),
 ]
+Examined = Annotated[
+    list[Path], typer.Argument(metavar="PATH…", help="Files .ppyr, folders of them, or - for standard input.")
+]
 Out = Annotated[
     Path | None, typer.Option("--out", metavar="DIR", help="Folder to write below. Default: beside each file.")
 ]
@@ -89,6 +92,18 @@ def decompress(
         as_json=json,
     )
     raise typer.Exit(status)
+
+
+@app.command()
+def info(files: Examined, max_pixels: MaxPixels = 2**28, json: Json = False) -> None:
+    """What .ppyr files say of themselves: size, depth, model, metadata, bytes of each octave, time to decode."""
+    raise typer.Exit(_commands("examine").info(files, max_pixels=max_pixels, as_json=json))
+
+
+@app.command()
+def verify(files: Examined, jobs: Jobs = 1, max_pixels: MaxPixels = 2**28, json: Json = False) -> None:
+    """Check that .ppyr files decode whole; FILE.ppyr ORIGINAL also that the image is the original's."""
+    raise typer.Exit(_commands("examine").verify(files, jobs=jobs, max_pixels=max_pixels, as_json=json))
 
 
 def _commands(name: str) -> Any:

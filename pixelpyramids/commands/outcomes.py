@@ -1,4 +1,4 @@
-"""What became of many files: each failure said as it happens, the others counted, a line or one JSON object at the end."""
+"""What became of many files: failures said as they happen, a line or one JSON object at the end."""
 
 import json
 import time
@@ -11,7 +11,7 @@ from pixelpyramids.errors import PixelPyramidsError
 
 
 class Done(NamedTuple):
-    """What became of a file: its bytes before and after, and its pixels.
+    """What became of a file: its bytes before and after (0 where none are written), and its pixels.
 
     `skipped` says why nothing was made of it, `lost` what could not be had of it.
     """
@@ -75,7 +75,7 @@ class Outcomes:
                 "failed": [{"source": str(task.source), "reason": text} for task, text in self._failed],
                 "bytes_before": before,
                 "bytes_after": after,
-                "ratio": after / before if before else None,
+                "ratio": after / before if before and after else None,
                 "megapixels": megapixels,
                 "seconds": seconds,
                 "megapixels_per_second": megapixels / seconds,
@@ -86,8 +86,8 @@ class Outcomes:
         else:
             out.print(
                 f"{_files(len(self._done))} {self._verb}{f' ({self._check})' if self._check and self._done else ''}: "
-                f"{before:,} bytes to {after:,}"
-                + (f" ({100 * after / before:.1f} %)" if before else "")
+                f"{before:,} bytes"
+                + (f" to {after:,} ({100 * after / before:.1f} %)" if before and after else "")
                 + f", {megapixels:.2f} MP, {megapixels / seconds:.2f} MP/s"
                 + (f"; {len(self._skipped)} skipped" if self._skipped else "")
                 + (f"; {len(self._failed)} failed" if self._failed else ""),
