@@ -106,6 +106,22 @@ def verify(files: Examined, jobs: Jobs = 1, max_pixels: MaxPixels = 2**28, json:
     raise typer.Exit(_commands("examine").verify(files, jobs=jobs, max_pixels=max_pixels, as_json=json))
 
 
+@app.command()
+def bench(
+    paths: Annotated[list[Path], typer.Argument(metavar="DIR", help="A folder of images, or images.")],
+    effort: Effort = "default",
+    csv: Annotated[Path | None, typer.Option("--csv", metavar="FILE", help="Write each image's figures.")] = None,
+    plot: Annotated[
+        Path | None, typer.Option("--plot", metavar="FILE", help="Draw them (.png, .svg, .pdf; extra plots).")
+    ] = None,
+    overwrite: Overwrite = False,
+    json: Json = False,
+) -> None:
+    """Bytes and speed beside PNG, lossless WebP and, where cjxl is installed, JPEG XL, on your own images."""
+    status = _commands("bench").bench(paths, effort=effort, table=csv, plot=plot, overwrite=overwrite, as_json=json)
+    raise typer.Exit(status)
+
+
 def _commands(name: str) -> Any:
     """A module of `commands`, imported when it is needed."""
     return imported(f"pixelpyramids.commands.{name}")
