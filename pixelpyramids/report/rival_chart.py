@@ -21,7 +21,7 @@ class Summed(Protocol):
     @property
     def bits_per_subpixel(self) -> float: ...  # noqa: D102
     @property
-    def decode_megapixels_per_second(self) -> float: ...  # noqa: D102
+    def encode_megapixels_per_second(self) -> float: ...  # noqa: D102
 
 
 def save_chart(path: Path, bits: Mapping[str, Sequence[float]], totals: Sequence[Summed]) -> None:
@@ -48,12 +48,12 @@ def save_chart(path: Path, bits: Mapping[str, Sequence[float]], totals: Sequence
     each.set_title(f"each image: above the line {ours} is smaller", loc="left", fontsize=11, color=INK)
     each.legend(frameon=False)
     for total in totals:
-        at = (total.decode_megapixels_per_second, total.bits_per_subpixel)
+        at = (total.encode_megapixels_per_second, total.bits_per_subpixel)
         all_.scatter(*at, s=45, color=colours[total.codec])
         all_.annotate(total.codec, at, xytext=(6, 4), textcoords="offset points", color=INK)
     all_.set_xscale("log")
     all_.margins(x=0.25, y=0.15)
-    all_.set_xlabel("decoding, MP/s", color=INK)
+    all_.set_xlabel("encoding, MP/s", color=INK)
     all_.set_ylabel("bits/subpixel", color=INK)
     all_.set_title("all images", loc="left", fontsize=11, color=INK)
     for axes in (each, all_):

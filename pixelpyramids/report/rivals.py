@@ -3,7 +3,7 @@
 .ppyr            all processors
 PNG              Pillow, optimize; of few colours or two levels with a palette or one bit, where that is smaller
 lossless WebP    Pillow, method 4, quality 80, exact; one thread; 8 bits only
-JPEG XL          cjxl -d 0 -e 7 and -e 9, djxl, where installed: processes, from and to PAM files, all processors
+JXL (JPEG XL)    cjxl -d 0 -e 7 and -e 9, djxl, where installed: processes, from and to PAM files, all processors
 """
 
 import io
@@ -58,7 +58,7 @@ def codecs(effort: str) -> list[Codec]:
         Codec("WebP", _to_webp, _from_image),
     ]
     if shutil.which("cjxl") and shutil.which("djxl"):
-        found += [Codec(f"JPEG XL -e {e}", partial(_to_jpeg_xl, effort=e), _from_jpeg_xl) for e in (7, 9)]
+        found += [Codec(f"JXL -e {e}", partial(_to_jpeg_xl, effort=e), _from_jpeg_xl) for e in (7, 9)]
     return found
 
 
