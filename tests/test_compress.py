@@ -31,7 +31,7 @@ from pixelpyramids.commands import codec
 COMMAND = (sys.executable, "-c", "from pixelpyramids.cli import main; main()")
 ODD_NAMES = [
     "plain.png", "two words.PNG", "-rf.png", "ü ☃.png", "IMG.2024-01", "a\nb.png", "[x]*?.png",
-    os.fsdecode(b"\xff.png"),
+    os.fsdecode(b"\xff.png"), 250 * "x" + ".png",
 ]  # fmt: skip
 
 
@@ -97,7 +97,7 @@ def test_a_folder_of_odd_names_comes_back(tmp_path, capsys):
     assert status("compress", tmp_path / "in", tmp_path / "IMG.2024-01", "--out", packed) == 1
     captured = capsys.readouterr()
     assert captured.err.count("damaged.png") == captured.err.count("empty.png") == 1
-    assert "8 files compressed (decoded and compared): " in captured.out and "; 2 failed" in captured.out
+    assert "9 files compressed (decoded and compared): " in captured.out and "; 2 failed" in captured.out
     assert {path: path.read_bytes() for path in before} == before
     names = [name for name in ODD_NAMES if name != "IMG.2024-01"]
     assert files(packed) == sorted(["IMG.2024-01.ppyr", *(f"sub/{Path(name).stem}.ppyr" for name in names)])
@@ -382,6 +382,29 @@ def test_missing_rights_are_told_and_stop_nothing_else(small, capsys):
         with somebody():
             assert "in" in refused(capsys, "compress", root / "in")
         (root / "in").chmod(0o755)
+
+
+def test_a_result_is_no_more_public_than_its_source(small, tmp_path):
+    small.with_suffix(".png").chmod(0o600)
+    assert status("compress", small.with_suffix(".png"), "--out", tmp_path / "out") == 0
+    assert (tmp_path / "out" / "small.ppyr").stat().st_mode & 0o777 == 0o600
+
+
+def test_pipes_among_images_are_not_waited_for(tmp_path, capsys):
+    os.mkfifo(tmp_path / "a.png")
+    os.mkfifo(tmp_path / "a.ppyr")
+    (tmp_path / "b.png").symlink_to("nowhere")
+    assert status("compress", tmp_path, "--out", tmp_path / "out") == 1
+    assert status("decompress", tmp_path, "--out", tmp_path / "out") == status("verify", tmp_path) == 1
+    assert status("info", tmp_path) == 1
+    err = capsys.readouterr().err
+    assert err.count("expected a regular file") == 4 and "No such file" in err and not (tmp_path / "out").exists()
+
+
+def test_what_a_file_says_cannot_command_the_terminal(tmp_path, capsys):
+    (tmp_path / "a.ppyr").write_bytes(pp.encode(pixels(), metadata={"\x1b[2J": b"x"}))
+    assert status("info", tmp_path) == 0
+    assert r"\x1b[2J (1 bytes)" in capsys.readouterr().out
 
 
 def test_a_full_disk_leaves_nothing_behind(small, tmp_path):

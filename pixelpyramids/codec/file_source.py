@@ -32,8 +32,13 @@ class FileSource:
 
 @contextmanager
 def opened(path: Path) -> Iterator[FileSource]:
-    """The file at `path` as a source. Raises DataError where it is a folder, a pipe or a device, OSError as `open`."""
-    if not stat.S_ISREG(path.stat().st_mode):
-        raise DataError(f"expected a regular file, got a folder, a pipe or a device at {path}; pipe it in and say -")
+    """The file at `path` as a source. Raises as `require_regular` and `open`."""
+    require_regular(path)
     with open(path, "rb", buffering=0) as file:
         yield FileSource(file)
+
+
+def require_regular(path: Path) -> None:
+    """Raise DataError where `path` is a folder, a pipe, which would be waited for, or a device; OSError as `stat`."""
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise DataError(f"expected a regular file at {path}, got a folder, a pipe or a device; pipe it in and say -")

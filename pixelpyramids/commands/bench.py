@@ -14,6 +14,7 @@ from rich.text import Text
 
 from pixelpyramids.archive import tasks
 from pixelpyramids.atomic import refuse_existing, write_text
+from pixelpyramids.codec.file_source import require_regular
 from pixelpyramids.codec.image import EFFORTS
 from pixelpyramids.codec.image_file import read_picture
 from pixelpyramids.commands.console import counted, err, out
@@ -85,6 +86,7 @@ def bench(
             warm_up(codec)
         for number, task in enumerate(todo, 1):
             try:
+                require_regular(task.source)
                 picture = read_picture(task.source)
                 costs = {codec.name: cost(codec, picture.array, picture.depth) for codec in found}
             except (DataError, OSError, MemoryError) as error:

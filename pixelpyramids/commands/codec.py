@@ -13,7 +13,7 @@ from pixelpyramids.archive import Task, sharing, tasks
 from pixelpyramids.atomic import refuse_existing, replacing
 from pixelpyramids.codec import bundled
 from pixelpyramids.codec.container import Bytes, Source, read_index
-from pixelpyramids.codec.file_source import opened
+from pixelpyramids.codec.file_source import opened, require_regular
 from pixelpyramids.codec.image import EFFORTS, MAX_PIXELS, decode_source, encode
 from pixelpyramids.codec.image_file import FORMATS, Picture, read_picture, write_picture
 from pixelpyramids.codec.planes import Region, level_of, window
@@ -149,6 +149,7 @@ def threads_of(jobs: int) -> int:
 
 def _compress(task: Task, how: Compression) -> Done:
     refuse_existing(task.target, how.overwrite)
+    require_regular(task.source)
     picture = read_picture(task.source)
     if picture.is_lossy and not how.force:
         return Done(skipped=_is_lossy(picture))
@@ -201,11 +202,14 @@ def _decoded(source: Source, how: Decompression) -> tuple[Picture, str]:
 
 
 def _write(task: Task, data: bytes | memoryview, overwrite: bool) -> None:
-    """Write a result, whole or not at all, with the time of its source; what is there stays, unless `overwrite`."""
-    times = task.source.stat()
-    with replacing(task.target, new=not overwrite) as temporary:
+    """Write a result, whole or not at all, with the time and the rights of its source.
+
+    What is there stays, unless `overwrite`.
+    """
+    source = task.source.stat()
+    with replacing(task.target, new=not overwrite, mode=source.st_mode) as temporary:
         temporary.write_bytes(data)
-        os.utime(temporary, ns=(times.st_atime_ns, times.st_mtime_ns))
+        os.utime(temporary, ns=(source.st_atime_ns, source.st_mtime_ns))
 
 
 def _without(todo: list[Task], group: list[Task], outcomes: Outcomes) -> list[Task]:
@@ -226,6 +230,7 @@ def _without(todo: list[Task], group: list[Task], outcomes: Outcomes) -> list[Ta
 
 def _is_skipped(task: Task) -> bool:
     try:
+        require_regular(task.source)
         return read_picture(task.source).is_lossy
     except (DataError, OSError):
         return False

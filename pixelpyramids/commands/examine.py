@@ -12,7 +12,7 @@ import numpy as np
 from pixelpyramids.archive import Task, tasks
 from pixelpyramids.codec import bundled
 from pixelpyramids.codec.container import VERSION, Bytes, Content, Index, Source, read_index
-from pixelpyramids.codec.file_source import opened
+from pixelpyramids.codec.file_source import opened, require_regular
 from pixelpyramids.codec.image import decode_source
 from pixelpyramids.codec.image_file import Picture, read_picture
 from pixelpyramids.commands.codec import SUFFIX, threads_of
@@ -63,6 +63,7 @@ def verify(paths: Sequence[Path], *, jobs: int, max_pixels: int, as_json: bool) 
                 f"expected one .ppyr file to compare with the original {against}, got several paths or a folder; "
                 "verify each beside its own original"
             )
+        require_regular(against)
         original = read_picture(against)
     todo = _todo(paths)
     outcomes = Outcomes("whole", "decoded" if original is None else "decoded, and the same as the original")
@@ -147,7 +148,8 @@ def _facts(index: Index, size: int) -> dict[str, Any]:
 def _lines(facts: dict[str, Any]) -> str:
     codes = {"webp": "a lossless WebP inside", "png": "a PNG inside"}
     coded = codes.get(facts["content"], f"the model {facts['model']} ({facts['model_id']})")
-    metadata = ", ".join(f"{name} ({count:,} bytes)" for name, count in facts["metadata"].items()) or "none"
+    escaped = {name.encode("unicode_escape").decode(): count for name, count in facts["metadata"].items()}
+    metadata = ", ".join(f"{name} ({count:,} bytes)" for name, count in escaped.items()) or "none"
     octaves = "; ".join(
         f"{octave['width']} x {octave['height']}" + (" and below" if i == 0 else "") + f" {octave['bytes']:,}"
         for i, octave in enumerate(facts["octaves"])
