@@ -27,6 +27,7 @@ from pixelpyramids.codec import file_source
 from pixelpyramids.codec.container import READ_AHEAD, read_index
 from pixelpyramids.codec.image import decode_source
 from pixelpyramids.commands import codec
+from pixelpyramids.report import rivals
 
 COMMAND = (sys.executable, "-c", "from pixelpyramids.cli import main; main()")
 ODD_NAMES = [
@@ -468,6 +469,19 @@ def test_bench_sums_what_codecs_write(tmp_path, capsys):
         assert total["bits_per_subpixel"] == pytest.approx(8 * size / (600 * 7))
     assert len(table.read_text().splitlines()) == 1 + 3 * len(told["totals"]) and plot.read_text().startswith("<?xml")
     assert "--overwrite" in refused(capsys, "bench", tmp_path / "in", "--csv", table)
+    assert status("bench", tmp_path / "in" / "b.jpg", tmp_path / "in" / "grey.png") == 0
+    text = capsys.readouterr().out
+    assert "b.jpg *" in text and "* from a lossy file" in text and "all 2 images" in text
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+@pytest.mark.parametrize("depth", [1, 5, 8, 12, 16])
+def test_rivals_get_and_give_back_the_same_pixels(depth, channels):
+    image = np.random.default_rng(0).integers(0, 1 << depth, (20, 30, channels))
+    image = image.astype(np.uint8 if depth <= 8 else np.uint16)
+    for rival in rivals.codecs("fast"):
+        lacks = depth > 8 and (rival.name == "WebP" or (rival.name == "PNG" and channels > 1))
+        assert (rivals.cost(rival, image, depth) is not None) or lacks
 
 
 def test_the_documentation_does_what_it_says(tmp_path, monkeypatch, capsys):

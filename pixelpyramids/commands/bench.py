@@ -20,7 +20,7 @@ from pixelpyramids.codec.image_file import read_picture
 from pixelpyramids.commands.console import counted, err, out
 from pixelpyramids.commands.outcomes import reason
 from pixelpyramids.data.reading import readable_formats
-from pixelpyramids.errors import DataError, ParameterError
+from pixelpyramids.errors import DataError, ParameterError, PixelPyramidsError
 from pixelpyramids.report.rival_chart import save_chart
 from pixelpyramids.report.rivals import OURS, Cost, codecs, cost, warm_up
 
@@ -89,7 +89,7 @@ def bench(
                 require_regular(task.source)
                 picture = read_picture(task.source)
                 costs = {codec.name: cost(codec, picture.array, picture.depth) for codec in found}
-            except (DataError, OSError, MemoryError) as error:
+            except (PixelPyramidsError, OSError, MemoryError) as error:
                 failed.append(reason(error, str(task.source)))
                 err.print(failed[-1], soft_wrap=True)
             else:

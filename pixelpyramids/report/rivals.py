@@ -26,7 +26,7 @@ from pixelpyramids.codec.fallback import WEBP_SIDE
 from pixelpyramids.codec.image import decode, encode
 from pixelpyramids.codec.image_file import Picture, read_picture, write_picture
 from pixelpyramids.data.reading import MODES
-from pixelpyramids.errors import DataError
+from pixelpyramids.errors import BitstreamError, DataError
 
 Array = NDArray[np.integer[Any]]
 
@@ -69,9 +69,9 @@ def warm_up(codec: Codec) -> None:
 
 
 def cost(codec: Codec, array: Array, depth: int) -> Cost | None:
-    """What an image (H, W) or (H, W, C) costs, None where the codec has no such images.
+    """What an image (H, W) or (H, W, C) costs; None where another codec has no such images, or gives others back.
 
-    Raises DataError where what the codec decodes is not what it was given.
+    Raises BitstreamError where ours gives another back.
     """
     pixels = array.reshape(*array.shape[:2], -1)
     height, width, channels = pixels.shape
@@ -79,14 +79,16 @@ def cost(codec: Codec, array: Array, depth: int) -> Cost | None:
     begin = time.perf_counter()
     try:
         data = codec.encode(pixels, depth)
+        middle = time.perf_counter()
+        decoded = codec.decode(data, header)
+        end = time.perf_counter()
     except DataError:
         return None
-    middle = time.perf_counter()
-    decoded = codec.decode(data, header)
-    end = time.perf_counter()
-    if not np.array_equal(decoded.reshape(*decoded.shape[:2], -1), pixels):
-        raise DataError(f"{codec.name} gave other pixels back than it was given")
-    return Cost(len(data), middle - begin, end - middle)
+    if np.array_equal(decoded.reshape(*decoded.shape[:2], -1), pixels):
+        return Cost(len(data), middle - begin, end - middle)
+    if codec.name == OURS:
+        raise BitstreamError("other pixels were decoded than had been encoded; please report it with the image")
+    return None
 
 
 def _encode(pixels: Array, depth: int, effort: str) -> bytes:
