@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import math
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -166,15 +167,17 @@ def _print(rows: Sequence[Row], totals: Sequence[Total]) -> None:
     names = [t.codec for t in totals]
     if len(rows) <= SHOWN:
         table = _table("bits/subpixel of each image", "file", "size", *names)
+        shared = os.path.commonpath([os.path.dirname(os.path.abspath(row.file)) for row in rows])
         for row in rows:
+            name = os.path.relpath(row.file, shared) + " *" * row.is_lossy
             bits = [row.bits(name) for name in names]
             best = min(bits)
             cells = [Text(_figure(b, 3), style="bold" if b == best else "") for b in bits]
-            table.add_row(Text(row.file + " *" * row.is_lossy), f"{row.width} x {row.height}", *cells)
+            table.add_row(Text(name), f"{row.width} x {row.height}", *cells)
         out.print(table)
     table = _table(
-        f"all {len(rows)} images",
-        "codec", "images", "bytes", "bits/subpixel", f"{OURS} / it", "encode MP/s", "decode MP/s",
+        f"all {len(rows)} images; encode and decode in MP/s",
+        "codec", "images", "bytes", "bits/subpixel", f"{OURS} / it", "encode", "decode",
     )  # fmt: skip
     for t in totals:
         table.add_row(

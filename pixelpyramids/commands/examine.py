@@ -22,8 +22,8 @@ from pixelpyramids.commands.standard import NAME, is_standard, read_standard_inp
 from pixelpyramids.errors import BitstreamError, DataError, ParameterError
 from pixelpyramids.octave import octave_sizes
 
-# What decoding can take of one processor: 2.2 s were measured for colours, 1.4 s for grey, on one with AMX; those without
-# take longer.
+# What decoding can take of one processor: 2.2 s were measured for colours and 1.4 s for grey on one with AMX; those
+# without it take longer.
 MODEL_SECONDS, LIBRARY_SECONDS = 6.0, 0.1  # a megapixel of a plane
 
 
