@@ -122,6 +122,20 @@ class Index:
         """Of the whole file."""
         return self.begin + sum(entry.length for entry in self.entries)
 
+    def finest_within(self, size: int) -> int | None:
+        """The finest octave that is whole in the first `size` bytes, None where the base is not."""
+        if self.header.content != Content.MODEL:
+            return 0 if self.size <= size else None
+        finest: int | None = None
+        layout = self.header.layout()
+        for number, (offset, entry) in enumerate(zip(self.offsets(), self.entries, strict=True)):
+            if offset + entry.length > size:
+                return finest
+            octave = layout[number][0].finest(self.header.octaves)
+            is_last = number + 1 == len(layout) or layout[number + 1][0].finest(self.header.octaves) != octave
+            finest = octave if is_last else finest
+        return finest
+
     def offsets(self) -> list[int]:
         """Where each part begins."""
         offsets = [self.begin]
