@@ -10,12 +10,10 @@ from PIL import Image
 from pixelpyramids.errors import DataError
 
 FORMATS = {
-    ".png": "png",
-    ".tif": "tiff",
-    ".tiff": "tiff",
-    ".webp": "webp",
-    ".ppm": "ppm",
-    ".pgm": "ppm",
+    "png": (".png",),
+    "tiff": (".tif", ".tiff"),
+    "webp": (".webp",),
+    "ppm": (".ppm", ".pgm"),
 }
 
 

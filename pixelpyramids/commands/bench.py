@@ -18,9 +18,9 @@ from pixelpyramids.atomic import refuse_existing, write_text
 from pixelpyramids.codec.file_source import require_regular
 from pixelpyramids.codec.image import EFFORTS
 from pixelpyramids.codec.image_file import read_picture
+from pixelpyramids.commands.codec import image_suffixes
 from pixelpyramids.commands.console import counted, err, out
 from pixelpyramids.commands.outcomes import reason
-from pixelpyramids.data.reading import readable_formats
 from pixelpyramids.errors import DataError, ParameterError, PixelPyramidsError
 from pixelpyramids.report.rival_chart import save_chart
 from pixelpyramids.report.rivals import OURS, Cost, codecs, cost, warm_up
@@ -78,7 +78,7 @@ def bench(
         if file is not None:
             refuse_existing(file, overwrite)
     found = codecs(effort)
-    todo = tasks(paths, None, str, readable_formats().keys() - {".ppyr"}, "an image (.png, .tif, .webp, …)")
+    todo = tasks(paths, None, str, image_suffixes(), "an image (.png, .tif, .webp, …)")
     rows: list[Row] = []
     failed: list[str] = []
     with counted("images") as report:

@@ -72,7 +72,7 @@ def compress(
         write_standard_output(_encoded(picture, how))
         return 0
     outcomes = Outcomes("compressed", "decoded and compared" if verify else "not verified")
-    todo = tasks(paths, out, compressed_name, readable_formats().keys() - {SUFFIX}, "an image (.png, .tif, .webp, …)")
+    todo = tasks(paths, out, compressed_name, image_suffixes(), "an image (.png, .tif, .webp, …)")
     for group in sharing(todo):
         if not force:  # of a photograph and its JPEG only one is compressed
             group = [task for task in group if not _is_skipped(task)]
@@ -95,13 +95,13 @@ def decompress(
     as_json: bool,
 ) -> int:
     """Make an image file of each .ppyr file; the exit status: 1 where some failed, or could be had only in part."""
-    suffix = "." + format.lower()
-    if suffix not in FORMATS:
-        raise ParameterError(f"expected --format {'|'.join(name[1:] for name in FORMATS)}, got {format}")
+    if format.lower() not in FORMATS:
+        raise ParameterError(f"expected --format {'|'.join(FORMATS)}, got {format}")
+    format, suffix = format.lower(), FORMATS[format.lower()][0]
     if scale < 1 or scale & (scale - 1):
         raise ParameterError(f"expected --scale 2|4|8|16, a power of two, got {scale}")
     how = Decompression(
-        FORMATS[suffix], scale, parse_region(region), salvage, max_pixels, overwrite, threads_of(jobs)
+        format, scale, parse_region(region), salvage, max_pixels, overwrite, threads_of(jobs)
     )  # fmt: skip
     if is_standard(paths, out=out, json=as_json):
         picture, lost = _decoded(Bytes(read_standard_input()), how)
@@ -122,7 +122,7 @@ def decompress(
 def compressed_name(name: str) -> str:
     """`a.png` as a.ppyr; what does not end as image files do gets the suffix after its own."""
     stem, suffix = os.path.splitext(name)
-    return (stem if suffix.lower() in readable_formats().keys() - {SUFFIX} else name) + SUFFIX
+    return (stem if suffix.lower() in image_suffixes() else name) + SUFFIX
 
 
 def decompressed_name(name: str, suffix: str) -> str:
@@ -140,6 +140,12 @@ def parse_region(text: str | None) -> Region | None:
         raise ParameterError(f"expected --region x,y,w,h, four numbers of pixels such as 0,0,640,480, got {text[:80]}")
     x, y, width, height = map(int, numbers)
     return x, y, width, height
+
+
+def image_suffixes() -> set[str]:
+    """What the names of image files end in: those that Pillow reads, and those that are written."""
+    written = {suffix for suffixes in FORMATS.values() for suffix in suffixes}
+    return written | readable_formats().keys() - {SUFFIX}
 
 
 def threads_of(jobs: int) -> int:
