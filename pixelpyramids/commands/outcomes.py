@@ -88,7 +88,7 @@ class Outcomes:
                 f"{_files(len(self._done))} {self._verb}{f' ({self._check})' if self._check and self._done else ''}: "
                 f"{before:,} bytes"
                 + (f" to {after:,} ({100 * after / before:.1f} %)" if before and after else "")
-                + f", {megapixels:.2f} MP, {megapixels / seconds:.2f} MP/s"
+                + f", {megapixels:.3g} MP, {megapixels / seconds:.2g} MP/s"
                 + (f"; {len(self._skipped)} skipped" if self._skipped else "")
                 + (f"; {len(self._failed)} failed" if self._failed else ""),
                 soft_wrap=True,
