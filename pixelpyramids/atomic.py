@@ -10,22 +10,23 @@ from pixelpyramids.errors import PixelPyramidsError
 
 
 @contextmanager
-def replacing(target: Path, new: bool = False) -> Iterator[Path]:
+def replacing(target: Path, new: bool = False, mode: int = 0o666) -> Iterator[Path]:
     """Give a temporary path in the folder of `target`; move it onto `target` once the block has ended well.
 
     The folder is made where it is missing. After an exception the temporary file is gone and `target` is as it was.
     With `new` a `target` that is there stays: FileExistsError, whoever made it and when (but for file systems without
-    hard links).
+    hard links). `mode` is who may do what with it, as far as the umask allows.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=".part")
+    start = target.name[:40]  # of a name that may be as long as names can be
+    descriptor, name = tempfile.mkstemp(dir=target.parent, prefix=f".{start}.", suffix=".part")
     os.close(descriptor)
     temporary = Path(name)
     try:
         yield temporary
         with open(temporary, "rb+") as file:
             os.fsync(file.fileno())
-        os.chmod(temporary, 0o666 & ~_umask())
+        os.chmod(temporary, mode & 0o666 & ~_umask())
         if not new or not _linked(temporary, target):
             os.replace(temporary, target)
     except OSError as error:

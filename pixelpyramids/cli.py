@@ -10,13 +10,15 @@ from typing import Annotated, Any
 
 import typer
 
+from pixelpyramids import cli_codec
 from pixelpyramids.errors import ParameterError
 from pixelpyramids.exit_status import run
 from pixelpyramids.extras import imported
+from pixelpyramids.options import Json, Overwrite
 
 app = typer.Typer(
     name="pixelpyramids",
-    help="Exact likelihoods of images by lossless pyramids: train, evaluate, sample and complete.",
+    help="Exact likelihoods of images by lossless pyramids: train, evaluate, sample, complete, compress.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -38,8 +40,6 @@ Data = Annotated[
 Out = Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder to write to.")]
 Run = Annotated[Path, typer.Option("--out", metavar="RUN", help="The run directory; one that exists is gone on with.")]
 Seed = Annotated[int, typer.Option("--seed", min=0, help="Key of all random numbers.")]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 OfModel = Annotated[str | None, typer.Option("--params", help="Parameter file of an authors' .pt.")]
 Likelihood = Annotated[
     str | None, typer.Option("--likelihood", metavar="exact|authors", help="Another than that of the parameters.")
@@ -59,6 +59,7 @@ MicroBatch = Annotated[
 Device = Annotated[str | None, typer.Option("--device", metavar="cpu|cuda", help="Default: a GPU where there is one.")]
 data_app = typer.Typer(name="data", help="Look at data before training on it.", no_args_is_help=True)
 app.add_typer(data_app)
+app.add_typer(cli_codec.app)
 
 
 @app.callback(invoke_without_command=True)

@@ -79,6 +79,8 @@ def _leave_the_others() -> None:
 def _is_out_of_memory(error: Exception) -> bool:
     if isinstance(error, MemoryError):
         return True
+    if "torch" not in sys.modules:  # then there may be none
+        return False
     from accelerate.utils.memory import should_reduce_batch_size
 
     return bool(should_reduce_batch_size(error))

@@ -17,7 +17,7 @@ LAYERS = (
     {"octave"},
     {"atomic", "extras", "device", "rate", "parameters", "interrupts", "exit_status"},
     {"likelihood", "networks", "data", "progress", "patches", "codec"},
-    {"compact_stage"},
+    {"compact_stage", "archive"},
     {"model"},
     {"authors"},
     {"checkpoint"},
@@ -25,7 +25,8 @@ LAYERS = (
     {"hub", "evaluation", "level_training", "memory"},
     {"training", "planning"},
     {"report"},
-    {"commands"},
+    {"commands", "options"},
+    {"cli_codec"},
     {"cli"},
     {"__main__"},
 )
@@ -43,7 +44,7 @@ INSIDE = {
     ),
     "codec": (
         {"compiled", "outputs", "parts", "integer_network"},
-        {"kernels", "container", "engines"},
+        {"kernels", "container", "engines", "file_source", "image_file"},
         {"coder"},
         {"compact_model"},
         {"bundled", "planes"},

@@ -91,13 +91,13 @@ def _streams(pixels: Any, header: Header) -> list[tuple[Content, bytes]]:
     """What the libraries make of it; none of what they do not take: 16-bit colours, 16-bit alpha."""
     if header.is_wide and header.channels > 1:
         return []
-    streams = [(Content.PNG, _png(pixels, header))]
+    streams = [(Content.PNG, png(pixels, header))]
     if not header.is_wide and max(header.height, header.width) <= WEBP_SIDE:
         streams.append((Content.WEBP, _saved(_image(pixels), "WEBP", lossless=True, quality=80, method=4, exact=True)))
     return streams
 
 
-def _png(pixels: Any, header: Header) -> bytes:
+def png(pixels: Any, header: Header) -> bytes:
     """The smallest of PNGs: with a palette where the colours are few, of one bit where that is all."""
     if header.channels == 1 and header.depth == 1 and not header.is_wide:
         return _saved(Image.fromarray(pixels[..., 0] > 0), "PNG", optimize=True)

@@ -7,7 +7,7 @@ weights never looks at test images. Without such sub-folders, files rank by SHA-
 
 import hashlib
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from os import PathLike
 from pathlib import Path
 
@@ -175,13 +175,13 @@ def list_images(root: Path) -> list[Path]:
     return [Path(root, name) for name in sorted(image_names(root))]
 
 
-def image_names(root: Path) -> Iterator[str]:
-    """The POSIX paths below `root` of what `find_images` finds, in no order."""
+def image_names(root: Path, extensions: Container[str] | None = None) -> Iterator[str]:
+    """The POSIX paths below `root` of what `find_images` finds, in no order; with `extensions` of files named so."""
 
     def refuse(error: OSError) -> None:
         raise DataError(f"expected a folder that can be listed at {error.filename}, got: {error.strerror}") from error
 
-    extensions, seen = readable_formats(), set()
+    extensions, seen = readable_formats() if extensions is None else extensions, set()
     for folder, folders, names in os.walk(root, followlinks=True, onerror=refuse):
         identity = os.stat(folder)
         if (identity.st_dev, identity.st_ino) in seen:

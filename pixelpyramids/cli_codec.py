@@ -1,0 +1,127 @@
+"""The commands of the codec: `compress`, `decompress`, `info`, `verify`, `bench`."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from pixelpyramids.extras import imported
+from pixelpyramids.options import Json, Overwrite
+
+app = typer.Typer()
+
+Images = Annotated[
+    list[Path], typer.Argument(metavar="PATH…", help="Images, folders of them, or - for standard input to output.")
+]
+Files = Annotated[
+    list[Path],
+    typer.Argument(metavar="PATH…", help="Files .ppyr, folders of them, or - for standard input to output."),
+]
+Examined = Annotated[
+    list[Path], typer.Argument(metavar="PATH…", help="Files .ppyr, folders of them, or - for standard input.")
+]
+Out = Annotated[
+    Path | None, typer.Option("--out", metavar="DIR", help="Folder to write below. Default: beside each file.")
+]
+Jobs = Annotated[
+    int, typer.Option("--jobs", min=1, help="Files at once, each by a process; one at a time uses all processors too.")
+]
+Effort = Annotated[
+    str,
+    typer.Option(
+        "--effort",
+        metavar="fast|default|max",
+        help="max also tries PNG and lossless WebP for every image; default where they may win; fast never.",
+    ),
+]
+MaxPixels = Annotated[
+    int, typer.Option("--max-pixels", min=1, help="Refuse files that say they hold more. Default: 2**28.")
+]
+
+
+@app.command()
+def compress(
+    paths: Images,
+    out: Out = None,
+    jobs: Jobs = 1,
+    effort: Effort = "default",
+    no_verify: Annotated[
+        bool, typer.Option("--no-verify", help="Do not decode and compare before a file counts as done.")
+    ] = False,
+    force: Annotated[bool, typer.Option("--force", help="Compress lossy sources (JPEG, WebP, AVIF) too.")] = False,
+    overwrite: Overwrite = False,
+    json: Json = False,
+) -> None:
+    """Compress images losslessly: a.png to a.ppyr beside it. Sources are never deleted."""
+    status = _commands("codec").compress(
+        paths, out=out, jobs=jobs, effort=effort, verify=not no_verify, force=force, overwrite=overwrite, as_json=json
+    )
+    raise typer.Exit(status)
+
+
+@app.command()
+def decompress(
+    paths: Files,
+    out: Out = None,
+    jobs: Jobs = 1,
+    format: Annotated[str, typer.Option("--format", metavar="png|tiff|webp|ppm|…", help="What to write.")] = "png",
+    scale: Annotated[
+        int, typer.Option("--scale", metavar="2|4|8|16", help="Every second, fourth, … pixel: reads that alone.")
+    ] = 1,
+    region: Annotated[
+        str | None, typer.Option("--region", metavar="x,y,w,h", help="A part, in pixels of the whole image.")
+    ] = None,
+    salvage: Annotated[
+        bool, typer.Option("--salvage", help="Of a damaged or cut file, what it still holds whole: a smaller image.")
+    ] = False,
+    max_pixels: MaxPixels = 2**28,
+    overwrite: Overwrite = False,
+    json: Json = False,
+) -> None:
+    """Turn .ppyr files into images of another format, whole, smaller or a region of them."""
+    status = _commands("codec").decompress(
+        paths,
+        out=out,
+        jobs=jobs,
+        format=format,
+        scale=scale,
+        region=region,
+        salvage=salvage,
+        max_pixels=max_pixels,
+        overwrite=overwrite,
+        as_json=json,
+    )
+    raise typer.Exit(status)
+
+
+@app.command()
+def info(files: Examined, max_pixels: MaxPixels = 2**28, json: Json = False) -> None:
+    """What .ppyr files say of themselves: size, depth, model, metadata, bytes of each octave, time to decode."""
+    raise typer.Exit(_commands("examine").info(files, max_pixels=max_pixels, as_json=json))
+
+
+@app.command()
+def verify(files: Examined, jobs: Jobs = 1, max_pixels: MaxPixels = 2**28, json: Json = False) -> None:
+    """Check that .ppyr files decode whole; FILE.ppyr ORIGINAL also that the image is the original's."""
+    raise typer.Exit(_commands("examine").verify(files, jobs=jobs, max_pixels=max_pixels, as_json=json))
+
+
+@app.command()
+def bench(
+    paths: Annotated[list[Path], typer.Argument(metavar="DIR", help="A folder of images, or images.")],
+    effort: Effort = "default",
+    csv: Annotated[Path | None, typer.Option("--csv", metavar="FILE", help="Write each image's figures.")] = None,
+    plot: Annotated[
+        Path | None, typer.Option("--plot", metavar="FILE", help="Draw them (.png, .svg, .pdf; extra plots).")
+    ] = None,
+    overwrite: Overwrite = False,
+    json: Json = False,
+) -> None:
+    """Bytes and speed beside PNG, lossless WebP and, where cjxl is installed, JPEG XL, on your own images."""
+    status = _commands("bench").bench(paths, effort=effort, table=csv, plot=plot, overwrite=overwrite, as_json=json)
+    raise typer.Exit(status)
+
+
+def _commands(name: str) -> Any:
+    """A module of `commands`, imported when it is needed."""
+    return imported(f"pixelpyramids.commands.{name}")

@@ -1,0 +1,38 @@
+"""`-`: one file from standard input, its result on standard output."""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from pixelpyramids.errors import DataError, ParameterError
+
+STANDARD = Path("-")
+NAME = "standard input"
+
+
+def is_standard(paths: Sequence[Path], **others: object) -> bool:
+    """Whether the paths are `-`. Raises ParameterError where it comes with other paths, or options that it refuses."""
+    if STANDARD not in paths:
+        return False
+    if len(paths) > 1:
+        raise ParameterError("expected - alone, for one file from standard input, got other paths beside it")
+    for name, given in others.items():
+        if given:
+            raise ParameterError(f"expected no --{name} with -, whose result is written to standard output")
+    return True
+
+
+def read_standard_input() -> bytes:
+    """All of it. Raises DataError where it is empty."""
+    data = sys.stdin.buffer.read()
+    if not data:
+        raise DataError("expected a file on standard input, got nothing")
+    return data
+
+
+def write_standard_output(data: bytes) -> None:
+    """Write all of it. Raises ParameterError where standard output is a terminal."""
+    if sys.stdout.isatty():
+        raise ParameterError("standard output is a terminal; send it to a file (> FILE) or into another command")
+    sys.stdout.buffer.write(data)
+    sys.stdout.buffer.flush()

@@ -1,0 +1,502 @@
+"""compress, decompress, info, verify: what comes back, what is refused, and what is left behind when all goes wrong."""
+
+import importlib
+import io
+import json
+import os
+import re
+import resource
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from test_cli import ROOT, refused, status
+
+import pixelpyramids as pp
+from pixelpyramids import archive
+from pixelpyramids.codec import file_source
+from pixelpyramids.codec.container import READ_AHEAD, read_index
+from pixelpyramids.codec.image import decode_source
+from pixelpyramids.commands import codec
+from pixelpyramids.report import rivals
+
+COMMAND = (sys.executable, "-c", "from pixelpyramids.cli import main; main()")
+ODD_NAMES = [
+    "plain.png", "two words.PNG", "-rf.png", "ü ☃.png", "IMG.2024-01", "a\nb.png", "[x]*?.png",
+    os.fsdecode(b"\xff.png"), 250 * "x" + ".png",
+]  # fmt: skip
+
+
+def pixels(seed=0, shape=(20, 30, 3)):
+    """A smooth picture."""
+    rng = np.random.default_rng(seed)
+    smooth = rng.normal(0, 8, shape).cumsum(0).cumsum(1) / 3
+    return np.clip(smooth + 128, 0, 255).astype(np.uint8)
+
+
+def save(path, seed=0, **options):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(pixels(seed)).save(path, options.pop("format", "PNG"), **options)
+    os.utime(path, ns=(10**18, 10**18 + 123_456_789))
+    return path
+
+
+def same(path, expected):
+    with Image.open(path) as image:
+        return np.array_equal(np.asarray(image), expected)
+
+
+def files(root):
+    return sorted(path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file())
+
+
+def spawned(*arguments, **options):
+    """A process of the command line."""
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    return subprocess.Popen(
+        [*COMMAND, *map(str, arguments)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment, **options
+    )
+
+
+@pytest.fixture
+def small(tmp_path):
+    """A file of a small picture with a profile."""
+    save(tmp_path / "s" / "small.png", icc_profile=b"no real profile")
+    assert status("compress", tmp_path / "s" / "small.png") == 0
+    return tmp_path / "s" / "small.ppyr"
+
+
+@pytest.fixture(scope="module")
+def large(tmp_path_factory):
+    """A picture of several tiles, and its file."""
+    with Image.open(ROOT / "pixelpyramids/assets/photographs/train/chelsea.png") as image:
+        array = np.tile(np.asarray(image.convert("L")), (3, 2))[:800, :800]
+    path = tmp_path_factory.mktemp("large") / "large.ppyr"
+    path.write_bytes(pp.encode(array, effort="fast"))
+    return array, path
+
+
+def test_a_folder_of_odd_names_comes_back(tmp_path, capsys):
+    for number, name in enumerate(ODD_NAMES):
+        save(tmp_path / "in" / "sub" / name, number)
+    (tmp_path / "in" / "sub" / "IMG.2024-01").rename(tmp_path / "IMG.2024-01")
+    save(tmp_path / "in" / ".hidden.png")
+    (tmp_path / "in" / "notes.txt").write_text("mine")
+    (tmp_path / "in" / "damaged.png").write_bytes((tmp_path / "in" / "sub" / "plain.png").read_bytes()[:200])
+    (tmp_path / "in" / "empty.png").touch()
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    packed, back = tmp_path / "packed", tmp_path / "back"
+    assert status("compress", tmp_path / "in", tmp_path / "IMG.2024-01", "--out", packed) == 1
+    captured = capsys.readouterr()
+    assert captured.err.count("damaged.png") == captured.err.count("empty.png") == 1
+    assert "9 files compressed (decoded and compared): " in captured.out and "; 2 failed" in captured.out
+    assert {path: path.read_bytes() for path in before} == before
+    names = [name for name in ODD_NAMES if name != "IMG.2024-01"]
+    assert files(packed) == sorted(["IMG.2024-01.ppyr", *(f"sub/{Path(name).stem}.ppyr" for name in names)])
+    assert all(path.stat().st_mtime_ns == 10**18 + 123_456_789 for path in packed.rglob("*.ppyr"))
+    assert status("decompress", packed, "--out", back) == 0
+    for number, name in enumerate(ODD_NAMES):
+        path = back / (f"sub/{Path(name).stem}.png" if name in names else "IMG.2024-01.png")
+        assert same(path, pixels(number)) and path.stat().st_mtime_ns == 10**18 + 123_456_789
+
+
+def test_jobs_give_the_same_files(tmp_path, capsys):
+    for number in range(3):
+        save(tmp_path / "in" / f"{number}.png", number)
+    (tmp_path / "in" / "3.png").write_bytes(b"none")
+    for jobs in (1, 2):
+        assert status("compress", tmp_path / "in", "--out", tmp_path / str(jobs), "--jobs", jobs, "--json") == 1
+        told = json.loads(capsys.readouterr().out)
+        assert len(told["files"]) == 3 and [Path(fail["source"]).name for fail in told["failed"]] == ["3.png"]
+        assert told["bytes_after"] == sum(path.stat().st_size for path in (tmp_path / str(jobs)).iterdir())
+        assert told["ratio"] == pytest.approx(told["bytes_after"] / told["bytes_before"])
+        assert told["megapixels"] == pytest.approx(3 * 600 / 1e6)
+    assert files(tmp_path / "1") == files(tmp_path / "2")
+    assert all((tmp_path / "1" / n).read_bytes() == (tmp_path / "2" / n).read_bytes() for n in files(tmp_path / "1"))
+
+
+def test_a_process_that_dies_costs_its_own_file(tmp_path, monkeypatch):
+    (tmp_path / "killing.py").write_text(
+        "import os, signal\n\n"
+        "def work(task):\n"
+        "    if task.source.name == '1':\n"
+        "        os.kill(os.getpid(), signal.SIGKILL)\n"
+        "    return task.source.name\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    work = importlib.import_module("killing").work
+    todo = [archive.Task(Path(str(i)), Path("x"), True) for i in range(4)]
+    results = {task.source.name: result for task, result in archive.worked(work, todo, 2)}
+    assert "was ended" in str(results.pop("1")) and results == {name: name for name in "023"}
+
+
+def test_nothing_is_overwritten_unasked(small, capsys):
+    small.write_bytes(b"mine")
+    assert status("compress", small.with_suffix(".png")) == 1
+    assert "--overwrite" in capsys.readouterr().err and small.read_bytes() == b"mine"
+    assert status("compress", small.with_suffix(".png"), "--overwrite") == 0
+    assert status("decompress", small) == 1
+    assert status("decompress", small, "--overwrite") == 0
+    assert files(small.parent) == ["small.png", "small.ppyr"] and same(small.with_suffix(".png"), pixels())
+
+
+def test_sources_that_would_share_a_name_are_refused(tmp_path, capsys):
+    save(tmp_path / "a.png", 0)
+    save(tmp_path / "a.webp", 1, format="WEBP", lossless=True)
+    save(tmp_path / "b.png", 2)
+    save(tmp_path / "b.jpg", 3, format="JPEG")
+    assert status("compress", tmp_path) == 1
+    assert capsys.readouterr().err.count("and so would") == 2
+    assert files(tmp_path) == ["a.png", "a.webp", "b.jpg", "b.png", "b.ppyr"]
+    assert np.array_equal(pp.decode((tmp_path / "b.ppyr").read_bytes()), pixels(2))
+    save(tmp_path / "sub" / "a.png", 4)
+    assert status("compress", tmp_path / "a.png", tmp_path / "sub" / "a.png", "--out", tmp_path / "out") == 1
+    assert not (tmp_path / "out").exists()
+    assert status("compress", tmp_path / "a.png", tmp_path / "." / "a.png", "--out", tmp_path / "out") == 0
+
+
+def test_lossy_sources_are_skipped_with_the_reason(tmp_path, capsys):
+    photograph = save(tmp_path / "in" / "a.jpg", format="JPEG")
+    assert status("compress", tmp_path / "in") == 0
+    captured = capsys.readouterr()
+    assert "lossy already (JPEG)" in captured.err and "--force" in captured.err and "1 skipped" in captured.out
+    assert status("compress", photograph) == 1  # so that what deletes sources after it does not
+    assert files(tmp_path) == ["in/a.jpg"]
+    assert status("compress", photograph, "--force") == 0
+    with Image.open(photograph) as image:
+        assert np.array_equal(pp.decode((tmp_path / "in" / "a.ppyr").read_bytes()), np.asarray(image))
+
+
+def test_an_encoder_that_errs_is_found_out(tmp_path, monkeypatch, capsys):
+    source, wrong = save(tmp_path / "a.png"), pp.encode(pixels(1))
+    monkeypatch.setattr(codec, "encode", lambda *_, **__: wrong)
+    assert status("compress", source) == 1
+    assert "did not give the same image" in capsys.readouterr().err and files(tmp_path) == ["a.png"]
+    assert status("compress", source, "--no-verify") == 0
+    assert "not verified" in capsys.readouterr().out
+
+
+def test_a_fault_of_ours_shows_after_the_other_files(tmp_path, monkeypatch, capsys):
+    save(tmp_path / "a.png"), save(tmp_path / "b.png")
+
+    def read(path):
+        if path.name == "a.png":
+            raise ZeroDivisionError("a fault")
+        return read_picture(path)
+
+    read_picture = codec.read_picture
+    monkeypatch.setattr(codec, "read_picture", read)
+    with pytest.raises(ZeroDivisionError):
+        status("compress", tmp_path)
+    assert "1 file compressed" in capsys.readouterr().out and (tmp_path / "b.ppyr").exists()
+
+
+@pytest.fixture
+def pipes(monkeypatch):
+    """Run a command with bytes on standard input: its status, and the bytes on standard output."""
+
+    def run(data, *arguments):
+        out = io.TextIOWrapper(io.BytesIO())
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(data)))
+        monkeypatch.setattr(sys, "stdout", out)
+        code = status(*arguments)
+        out.flush()
+        return code, out.buffer.getvalue()
+
+    return run
+
+
+def test_pipes(tmp_path, pipes, capsys):
+    source = save(tmp_path / "a.png").read_bytes()
+    code, packed = pipes(source, "compress", "-")
+    assert code == 0 and np.array_equal(pp.decode(packed), pixels())
+    code, back = pipes(packed, "decompress", "-", "--format", "ppm")
+    assert code == 0 and back.startswith(b"P6") and same(io.BytesIO(back), pixels())
+    code, told = pipes(packed, "info", "-", "--json")
+    assert code == 0 and json.loads(told)["files"][0]["bytes"] == len(packed)
+    assert pipes(packed, "verify", "-")[0] == 0 and pipes(packed, "verify", "-", tmp_path / "a.png")[0] == 0
+    assert pipes(packed[:-1], "verify", "-") == (1, pipes(packed[:-1], "verify", "-")[1])
+    lossy = save(tmp_path / "a.jpg", format="JPEG").read_bytes()
+    for data in (lossy, b"", b"no image", packed[:40]):
+        for command in ("compress", "decompress"):
+            assert pipes(data, command, "-") == (2, b"")
+    for arguments in (("-", "a.png"), ("-", "--out", "x"), ("-", "--json")):
+        assert pipes(source, "compress", *arguments) == (2, b"")
+    assert "Traceback" not in capsys.readouterr().err
+
+
+def test_scale_and_region_read_what_they_need_alone(large, tmp_path, capsys):
+    array, path = large
+    with file_source.opened(path) as source:
+        index = read_index(source, 2**28)
+    status("info", path, "--json")
+    (told,) = json.loads(capsys.readouterr().out)["files"]
+    prefixes = {octave["scale"]: octave["prefix"] for octave in told["octaves"]}
+    assert list(prefixes.values()) == sorted(prefixes.values()) and prefixes[1] == path.stat().st_size
+    for scale in (2, 4, 8):
+        with file_source.opened(path) as source:
+            decoded = decode_source(source, scale)
+        assert source.taken <= prefixes[scale] + READ_AHEAD < path.stat().st_size / 2
+        (tmp_path / "front.ppyr").write_bytes(path.read_bytes()[: prefixes[scale]])
+        out = tmp_path / str(scale)
+        assert status("decompress", tmp_path / "front.ppyr", "--scale", scale, "--out", out) == 0
+        assert same(out / "front.png", decoded) and np.array_equal(
+            decoded, array[scale - 1 :: scale, scale - 1 :: scale]
+        )
+    with file_source.opened(path) as source:
+        corner = decode_source(source, region=(10, 20, 100, 50))
+    layout = [part for part, _ in index.header.layout()]
+    is_finest = [not part.is_base and part.tiles[0].octave == 0 for part in layout]
+    finest = [entry.length for entry, is_it in zip(index.entries, is_finest, strict=True) if is_it]
+    assert len(finest) == 4 and source.taken <= path.stat().st_size - sum(finest[1:]) + READ_AHEAD
+    assert status("decompress", path, "--region", "10,20,100,50", "--out", tmp_path) == 0
+    assert same(tmp_path / "large.png", array[20:70, 10:110]) and np.array_equal(corner, array[20:70, 10:110])
+
+
+def test_a_cut_file_says_how_far_it_goes_and_gives_that(large, tmp_path, capsys):
+    array, path = large
+    cut = tmp_path / "cut.ppyr"
+    cut.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    assert status("info", cut) == 1 and "--salvage gives at 1/2" in capsys.readouterr().out
+    assert status("decompress", cut) == 1 and status("verify", cut) == 1 and not cut.with_suffix(".png").exists()
+    assert status("decompress", cut, "--salvage") == 1
+    assert "salvaged at 400 x 400 pixels in place of 800 x 800" in capsys.readouterr().err
+    assert same(cut.with_suffix(".png"), array[1::2, 1::2])
+    assert status("decompress", path, "--salvage", "--out", tmp_path) == 0
+
+
+def test_info_tells_what_a_file_holds(small, capsys):
+    assert status("info", small) == 0
+    text = capsys.readouterr().out
+    assert "30 x 20 pixels (width x height), 3 channels of 8 bits" in text and "can take" in text
+    assert status("info", small, "--json") == 0
+    (told,) = json.loads(capsys.readouterr().out)["files"]
+    assert told["shape"] == [20, 30, 3] and told["type"] == "uint8" and told["bytes"] == small.stat().st_size
+    assert told["header_bytes"] + sum(octave["bytes"] for octave in told["octaves"]) == told["bytes"]
+    assert sum(told["metadata"].values()) >= 15 and told["decode_seconds"] > 0
+    small.write_bytes(small.read_bytes() + b"x")
+    assert status("info", small) == 1 and "1 bytes follow" in capsys.readouterr().out
+    small.write_bytes(b"no file of ours")
+    assert status("info", small, "--json") == 1
+    assert len(json.loads(capsys.readouterr().out)["failed"]) == 1
+
+
+def test_verify_decodes_and_compares(small, tmp_path, capsys):
+    original = small.with_suffix(".png")
+    assert status("verify", small.parent) == 0 and status("verify", small, original) == 0
+    assert "the same as the original" in capsys.readouterr().out
+    with Image.open(original) as image:
+        changed, profile = np.array(image), image.info["icc_profile"]
+    changed[3, 4, 1] ^= 1
+    for other, message in (
+        (changed, "1 pixels, the first at x 4, y 3"),
+        (changed[:-1], "shape (19, 30, 3), got (20, 30, 3)"),
+        (changed[..., 0], "shape (20, 30), got (20, 30, 3)"),
+    ):
+        Image.fromarray(other).save(tmp_path / "other.png", icc_profile=profile)
+        assert status("verify", small, tmp_path / "other.png") == 1
+        assert message in capsys.readouterr().err
+    Image.fromarray(pixels()).save(tmp_path / "other.png")
+    assert status("verify", small, tmp_path / "other.png") == 1
+    assert "the pixels are the same, the metadata are not" in capsys.readouterr().err
+    data = bytearray(small.read_bytes())
+    data[-1] ^= 1
+    small.write_bytes(data)
+    assert status("verify", small, "--json") == 1
+    assert str(small) in json.loads(capsys.readouterr().out)["failed"][0]["reason"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("compress", "nosuch.png"), "nosuch.png"),
+        (("compress", "EMPTY"), "expected an image"),
+        (("compress", "SMALL", "--effort", "most"), "fast|default|max"),
+        (("decompress", "EMPTY"), ".ppyr file"),
+        (("decompress", "SMALL", "--format", "doc"), "--format"),
+        (("decompress", "SMALL", "--scale", "3"), "--scale 2|4|8|16"),
+        (("decompress", "SMALL", "--region", "1,2,3"), "--region x,y,w,h"),
+        (("decompress", "SMALL", "--region", "1,2,-3,4"), "--region x,y,w,h"),
+        (("verify", "SMALL", "nosuch.png"), "nosuch.png"),
+        (("verify", "SMALL", "SMALL", "notes.txt"), "one .ppyr file"),
+        (("bench", "EMPTY"), "expected an image"),
+    ],
+)
+def test_mistakes_are_explained(arguments, message, small, tmp_path, capsys):
+    (tmp_path / "empty").mkdir()
+    capsys.readouterr()
+    places = {"EMPTY": tmp_path / "empty", "SMALL": small}
+    assert message in refused(capsys, *(places.get(argument, argument) for argument in arguments))
+    assert files(small.parent) == ["small.png", "small.ppyr"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--max-pixels", "599"), "limit of 599"),
+        (("--scale", "1024"), "power of two from 1 to"),
+        (("--region", "20,0,11,1"), "within 30 x 20"),
+    ],
+)
+def test_files_that_do_not_fit_fail_alone(arguments, message, small, tmp_path, capsys):
+    assert status("decompress", small, "--out", tmp_path / "out", *arguments) == 1
+    assert message in capsys.readouterr().err and not (tmp_path / "out").exists()
+
+
+@contextmanager
+def somebody():
+    """Have the rights of somebody who is not root."""
+    if os.geteuid():
+        yield
+        return
+    os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+
+
+def test_missing_rights_are_told_and_stop_nothing_else(small, capsys):
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        root.chmod(0o755)
+        save(root / "in" / "secret.png").chmod(0)
+        save(root / "in" / "a.png")
+        for name, mode, done in (("out", 0o777, ["a.ppyr"]), ("closed", 0o555, [])):
+            (root / name).mkdir()
+            (root / name).chmod(mode)
+            with somebody():
+                assert status("compress", root / "in", "--out", root / name) == 1
+            assert files(root / name) == done
+            err = capsys.readouterr().err
+            assert err.count("Permission denied") == 2 - len(done) and "secret.png" in err
+        (root / "in").chmod(0)
+        with somebody():
+            assert "in" in refused(capsys, "compress", root / "in")
+        (root / "in").chmod(0o755)
+
+
+def test_a_result_is_no_more_public_than_its_source(small, tmp_path):
+    small.with_suffix(".png").chmod(0o600)
+    assert status("compress", small.with_suffix(".png"), "--out", tmp_path / "out") == 0
+    assert (tmp_path / "out" / "small.ppyr").stat().st_mode & 0o777 == 0o600
+
+
+def test_pipes_among_images_are_not_waited_for(tmp_path, capsys):
+    os.mkfifo(tmp_path / "a.png")
+    os.mkfifo(tmp_path / "a.ppyr")
+    (tmp_path / "b.png").symlink_to("nowhere")
+    assert status("compress", tmp_path, "--out", tmp_path / "out") == 1
+    assert status("decompress", tmp_path, "--out", tmp_path / "out") == status("verify", tmp_path) == 1
+    assert status("info", tmp_path) == 1
+    err = capsys.readouterr().err
+    assert err.count("expected a regular file") == 4 and "No such file" in err and not (tmp_path / "out").exists()
+
+
+def test_what_a_file_says_cannot_command_the_terminal(tmp_path, capsys):
+    (tmp_path / "a.ppyr").write_bytes(pp.encode(pixels(), metadata={"\x1b[2J": b"x"}))
+    assert status("info", tmp_path) == 0
+    assert r"\x1b[2J (1 bytes)" in capsys.readouterr().out
+
+
+def test_a_full_disk_leaves_nothing_behind(small, tmp_path):
+    def limit():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (300, 300))
+
+    process = spawned("compress", small.with_suffix(".png"), "--out", tmp_path / "out", preexec_fn=limit)
+    _, err = process.communicate()
+    assert process.returncode == 1 and b"File too large" in err and b"small" in err and b"Traceback" not in err
+    assert files(tmp_path / "out") == []
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+def test_what_a_stopped_process_leaves_is_whole(number, jobs, tmp_path):
+    for i in range(200):
+        save(tmp_path / "in" / f"{i}.png", i)
+    out = tmp_path / "out"
+    process = spawned("compress", tmp_path / "in", "--out", out, "--jobs", jobs, start_new_session=True)
+    while not (out.exists() and any(out.glob("*.ppyr"))) and process.poll() is None:
+        time.sleep(0.01)
+    process.send_signal(number)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == (130 if number == signal.SIGINT else -signal.SIGKILL), err
+    assert b"Traceback" not in err
+    for _ in range(200):  # processes of the pool end with their parent
+        try:
+            os.killpg(process.pid, 0)
+        except ProcessLookupError:
+            break
+        time.sleep(0.05)
+    else:
+        pytest.fail("processes are left")
+    written = list(out.glob("*.ppyr"))
+    assert 0 < len(written) < 200
+    for path in written:
+        assert np.array_equal(pp.decode(path.read_bytes()), pixels(int(path.stem)))
+
+
+def test_bench_sums_what_codecs_write(tmp_path, capsys):
+    save(tmp_path / "in" / "a.png", 0)
+    save(tmp_path / "in" / "b.jpg", 1, format="JPEG")
+    Image.fromarray(pixels(2)[..., 0]).save(tmp_path / "in" / "grey.png")
+    (tmp_path / "in" / "c.png").write_bytes(b"none")
+    table, plot = tmp_path / "t.csv", tmp_path / "t.svg"
+    assert status("bench", tmp_path / "in", "--csv", table, "--plot", plot, "--json") == 1
+    told = json.loads(capsys.readouterr().out)
+    assert [Path(image["file"]).name for image in told["images"]] == ["a.png", "b.jpg", "grey.png"]
+    assert [image["is_lossy"] for image in told["images"]] == [False, True, False] and len(told["failed"]) == 1
+    file = io.BytesIO()
+    Image.fromarray(pixels(0)).save(file, "PNG", optimize=True)
+    assert told["images"][0]["costs"]["PNG"]["bytes"] == file.tell()
+    assert told["images"][2]["channels"] == 1
+    ours, *others = told["totals"]
+    assert [other["codec"] for other in others][:2] == ["PNG", "WebP"]
+    assert len(others) == (4 if shutil.which("cjxl") and shutil.which("djxl") else 2)
+    for total in told["totals"]:
+        size = sum(image["costs"][total["codec"]]["bytes"] for image in told["images"])
+        assert total["bytes"] == size and total["images"] == 3
+        assert total["ratio"] == pytest.approx(ours["bytes"] / size)
+        assert total["bits_per_subpixel"] == pytest.approx(8 * size / (600 * 7))
+    assert len(table.read_text().splitlines()) == 1 + 3 * len(told["totals"]) and plot.read_text().startswith("<?xml")
+    assert "--overwrite" in refused(capsys, "bench", tmp_path / "in", "--csv", table)
+    assert status("bench", tmp_path / "in" / "b.jpg", tmp_path / "in" / "grey.png") == 0
+    text = capsys.readouterr().out
+    assert "b.jpg *" in text and "* from a lossy file" in text and "all 2 images" in text
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+@pytest.mark.parametrize("depth", [1, 5, 8, 12, 16])
+def test_rivals_get_and_give_back_the_same_pixels(depth, channels):
+    image = np.random.default_rng(0).integers(0, 1 << depth, (20, 30, channels))
+    image = image.astype(np.uint8 if depth <= 8 else np.uint16)
+    for rival in rivals.codecs("fast"):
+        lacks = depth > 8 and (rival.name == "WebP" or (rival.name == "PNG" and channels > 1))
+        assert (rivals.cost(rival, image, depth) is not None) or lacks
+
+
+def test_the_documentation_does_what_it_says(tmp_path, monkeypatch, capsys):
+    save(tmp_path / "photos" / "2026" / "a.png", icc_profile=b"no real profile")
+    save(tmp_path / "a.png")
+    monkeypatch.chdir(tmp_path)
+    blocks = re.findall(r"```\n(.+?)```", (ROOT / "docs" / "compress.md").read_text(), re.S)
+    lines = [line.split(" # ")[0].strip() for block in blocks for line in block.splitlines()]
+    lines = [line for line in lines if line.startswith("pixelpyramids ")]
+    assert len(lines) >= 10
+    shim = f'pixelpyramids() {{ {shlex.join(COMMAND)} "$@"; }}\n'
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    for line in lines:
+        if re.search("[<>|]", line):
+            subprocess.run(["bash", "-ec", shim + line], check=True)
+        else:
+            assert status(*shlex.split(line)[1:]) == 0, (line, capsys.readouterr().err)
+    assert (tmp_path / "archive" / "2026" / "a.ppyr").exists()
