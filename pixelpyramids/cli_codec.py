@@ -1,4 +1,4 @@
-"""The commands of the codec: `compress`, `decompress`, `info`, `verify`, `bench`."""
+"""The commands of the codec: `compress`, `decompress`, `info`, `verify`, `bench`, `export`."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -120,6 +120,16 @@ def bench(
     """Bytes and speed beside PNG, lossless WebP and, where cjxl is installed, JPEG XL, on your own images."""
     status = _commands("bench").bench(paths, effort=effort, table=csv, plot=plot, overwrite=overwrite, as_json=json)
     raise typer.Exit(status)
+
+
+@app.command()
+def export(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="The run directory of a trained compact model.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="The file of integer weights to write.")],
+    overwrite: Overwrite = False,
+) -> None:
+    """The integers of a compact model that `train compact` made, as the codec's bundled ones are."""
+    _commands("export").export(run, file, overwrite=overwrite)
 
 
 def _commands(name: str) -> Any:

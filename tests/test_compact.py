@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from pixelpyramids import checkpoint, octave
+from pixelpyramids.cli import main
 from pixelpyramids.codec.compact_model import CompactModel, Format, pyramid_of
 from pixelpyramids.codec.engines import ReferenceEngine
 from pixelpyramids.codec.integer_network import load_network
@@ -150,6 +151,21 @@ def test_weights_that_could_leave_the_exact_range_are_not_exported(model, tmp_pa
     with pytest.raises(CheckpointError, match="could leave the range in which sums are exact"):
         exported(model, tmp_path / "x.safetensors")
     assert not (tmp_path / "x.safetensors").exists()
+
+
+def test_export_writes_integers_that_load(model, tmp_path, capsys):
+    checkpoint.save(model, tmp_path / "run")
+    file = tmp_path / "w.safetensors"
+
+    def export():
+        with pytest.raises(SystemExit) as ended, pytest.MonkeyPatch.context() as patched:
+            patched.setattr("sys.argv", ["pixelpyramids", "export", str(tmp_path / "run"), str(file)])
+            main()
+        return ended.value.code
+
+    assert export() == 0
+    assert load_network(file).name.hex() in capsys.readouterr().out
+    assert export() == 2 and "exists already" in capsys.readouterr().err
 
 
 def test_the_loop_trains_it_and_a_resumed_training_equals_one_in_one_go(tmp_path):
