@@ -1,0 +1,135 @@
+"""TIFF: what its tags say of the pixels, and a writer for every depth and every kind of metadata that TIFF has.
+
+Pillow opens 16-bit colour as 8 bits and writes none; its directory of tags serves both. Source: TIFF 6.0, Adobe.
+"""
+
+import zlib
+from collections.abc import Mapping
+from typing import Any, BinaryIO
+
+import numpy as np
+from PIL import Image, TiffTags
+from PIL.TiffImagePlugin import ImageFileDirectory_v2
+
+from pixelpyramids.codec.bit_depth import Pixels
+from pixelpyramids.codec.metadata import DIRECTORIES, TIFF_FIELDS, tell_left_out
+from pixelpyramids.codec.resolution import parsed
+from pixelpyramids.errors import DataError
+
+WIDTH, HEIGHT, BITS, COMPRESSION, PHOTOMETRIC, STRIP_OFFSETS = 256, 257, 258, 259, 262, 273
+CHANNELS, LINES_PER_STRIP, STRIP_BYTES, X_PER_UNIT, Y_PER_UNIT, UNIT = 277, 278, 279, 282, 283, 296
+EXTRA, SAMPLE_FORMAT, XMP, ICC = 338, 339, 700, 34675
+JPEG_COMPRESSIONS = (6, 7, 34892)  # of the last, lossy DNG
+_DEFLATE = 8
+_ALPHA = 2  # not multiplied into the colours
+_STRIP = 2**18  # bytes, about
+_WRITTEN_GREY, _WRITTEN_COLOUR = (1, 2, 4, 8, 12, 16), (8, 16)
+_MOST = 2**32 - 1  # bytes of a TIFF
+
+
+def depth_of(image: Image.Image) -> int:
+    """Bits of each of an opened TIFF's values. Raises DataError where they are no unsigned integers, or all unequal."""
+    tags: Any = image.tag_v2  # type: ignore[attr-defined]
+    kinds = {1: "unsigned", 2: "signed", 3: "float", 5: "complex", 6: "complex float"}
+    for kind in _several(tags.get(SAMPLE_FORMAT, 1)):
+        if kind not in (1, 4):
+            raise DataError(f"expected unsigned integers of at most 16 bits, got {kinds.get(kind, 'unknown')} values")
+    depths = set(_several(tags.get(BITS, 1)))
+    if len(depths) != 1 or max(depths) > 16:
+        bits = ", ".join(str(depth) for depth in sorted(depths))
+        raise DataError(f"expected channels of equal depth, at most 16 bits, got {bits} bits")
+    (depth,) = depths
+    if tags.get(PHOTOMETRIC) == 0 and depth > 8:
+        raise DataError(f"expected black as 0, got {depth}-bit values of which 0 is white; invert the picture first")
+    return int(depth)
+
+
+def is_jpeg_within(image: Image.Image) -> bool:
+    """Whether an opened TIFF's pixels were packed with loss."""
+    tags: Any = image.tag_v2  # type: ignore[attr-defined]
+    return tags.get(COMPRESSION) in JPEG_COMPRESSIONS
+
+
+def unturned(image: Image.Image, orientation: int) -> Image.Image:
+    """The pixels as they are stored: Pillow turns those of a TIFF, and of nothing else, when it loads them."""
+    turn = Image.Transpose
+    back = {
+        2: turn.FLIP_LEFT_RIGHT,
+        3: turn.ROTATE_180,
+        4: turn.FLIP_TOP_BOTTOM,
+        5: turn.TRANSPOSE,
+        6: turn.ROTATE_90,
+        7: turn.TRANSVERSE,
+        8: turn.ROTATE_270,
+    }.get(orientation)
+    image.load()
+    return image if back is None else image.transpose(back)
+
+
+def write_tiff(pixels: Pixels, depth: int, metadata: Mapping[str, bytes], target: BinaryIO) -> None:
+    """Write pixels (H, W) or (H, W, C) as one deflated TIFF. Raises DataError where TIFF has no such depth."""
+    height, width = pixels.shape[:2]
+    channels = pixels.shape[2] if pixels.ndim == 3 else 1
+    depths = _WRITTEN_GREY if channels == 1 else _WRITTEN_COLOUR
+    if depth not in depths:
+        raise DataError(
+            f"expected a depth of {', '.join(map(str, depths))} bits for a TIFF of {channels} channels, got {depth}; "
+            "write a PNG"
+        )
+    tags = ImageFileDirectory_v2()
+    tags[WIDTH], tags[HEIGHT], tags[CHANNELS] = width, height, channels
+    tags[BITS] = (depth,) * channels
+    tags[COMPRESSION], tags[PHOTOMETRIC] = _DEFLATE, 2 if channels > 2 else 1
+    if channels in (2, 4):
+        tags[EXTRA] = _ALPHA
+    _describe(tags, metadata)
+    lines = max(_STRIP // -(-width * channels * depth // 8), 1)
+    strips = [zlib.compress(_packed(pixels[top : top + lines], depth)) for top in range(0, height, lines)]
+    sizes = [len(strip) for strip in strips]
+    if sum(sizes) > _MOST - 2**26:
+        raise DataError("expected less than 4 GiB for a TIFF, got more; write a PNG")
+    tags[LINES_PER_STRIP], tags[STRIP_BYTES] = lines, tuple(sizes)
+    tags.tagtype[STRIP_OFFSETS] = TiffTags.LONG
+    tags[STRIP_OFFSETS] = tuple(sum(sizes[:number]) for number in range(len(sizes)))
+    target.write(b"II*\0\x08\0\0\0" + tags.tobytes(8))
+    for strip in strips:
+        target.write(strip)
+
+
+def _describe(tags: ImageFileDirectory_v2, metadata: Mapping[str, bytes]) -> None:
+    for name, tag, kind in (("ICC", ICC, TiffTags.UNDEFINED), ("XMP", XMP, TiffTags.BYTE)):
+        if name in metadata:
+            tags.tagtype[tag] = kind
+            tags[tag] = metadata[name]
+    left_out = [name for name in metadata if name not in ("ICC", "XMP", "EXIF", "resolution")]
+    if (resolution := parsed(metadata.get("resolution", b""))) is not None:
+        scale = 100 if resolution.unit == "metre" else 1  # which TIFF has not
+        tags[X_PER_UNIT], tags[Y_PER_UNIT] = resolution.x / scale, resolution.y / scale
+        tags[UNIT] = {"ratio": 1, "inch": 2}.get(resolution.unit, 3)
+    if "EXIF" in metadata:
+        exif = Image.Exif()
+        try:
+            exif.load(metadata["EXIF"])
+            left_out += [f"EXIF's field {tag}" for tag in exif if tag not in (*TIFF_FIELDS, *DIRECTORIES, 282, 283, 296)]
+        except (SyntaxError, ValueError):
+            left_out.append("EXIF")
+        for tag in TIFF_FIELDS:
+            if tag in exif:
+                tags[tag] = exif[tag]
+        for tag in DIRECTORIES:
+            if fields := exif.get_ifd(tag):
+                tags.tagtype[tag] = TiffTags.LONG
+                tags[tag] = fields  # type: ignore[assignment]
+    tell_left_out(left_out, "TIFF")
+
+
+def _packed(pixels: Pixels, depth: int) -> bytes:
+    """Lines of pixels as TIFF keeps them: each begins on a byte."""
+    if depth in (8, 16):
+        return pixels.astype("<u2" if depth == 16 else np.uint8).tobytes()
+    digits = pixels[..., None] >> np.arange(depth - 1, -1, -1) & 1
+    return np.packbits(digits.reshape(len(pixels), -1).astype(np.uint8), axis=1).tobytes()
+
+
+def _several(value: Any) -> tuple[Any, ...]:
+    return value if isinstance(value, tuple) else (value,)
