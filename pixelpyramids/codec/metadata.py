@@ -1,6 +1,6 @@
-"""What belongs to a picture besides its pixels, by the names that .ppyr files keep it under.
+r"""What belongs to a picture besides its pixels, by the names that .ppyr files keep it under.
 
-    ICC, EXIF, XMP             the profile; the TIFF structure of EXIF without "Exif\\0\\0"; the packet
+    ICC, EXIF, XMP             the profile; the TIFF structure of EXIF without "Exif\0\0"; the packet
     resolution                 text, see resolution.py
     gAMA cHRM sRGB cICP mDCV cLLI sBIT tIME     the content of PNG's chunk of that name
     text:KEYWORD               a text in UTF-8; text.2:KEYWORD the second of that keyword, and so on
@@ -11,11 +11,12 @@ Orientation is a field of EXIF, and nothing turns the pixels.
 
 import struct
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from fractions import Fraction
 from typing import Any
 
 from PIL import Image
+from PIL.TiffImagePlugin import TiffImageFile
 
 from pixelpyramids.codec.container import MAX_METADATA
 from pixelpyramids.codec.png_file import KEPT_AS_THEY_ARE
@@ -32,12 +33,14 @@ DIRECTORIES = (34665, 34853)
 
 def of_image(image: Image.Image) -> dict[str, bytes]:
     """What Pillow knows of an opened image."""
+    if isinstance(image, TiffImageFile):
+        return of_tiff(image.tag_v2, image.getexif().get_ifd)
     info = image.info
     found: dict[str, bytes | None] = {
         "ICC": info.get("icc_profile"),
-        "EXIF": _tiff_exif(image) if image.format == "TIFF" else info.get("exif"),
+        "EXIF": info.get("exif"),
         "XMP": info.get("xmp"),
-        "resolution": _resolution(image),
+        "resolution": _resolution(info),
     }
     if (gamma := info.get("gamma")) is not None:
         found["gAMA"] = struct.pack(">I", round(gamma * _SCALE))
@@ -56,6 +59,32 @@ def of_image(image: Image.Image) -> dict[str, bytes]:
             blobs |= {f"{kind}:{keyword}": _as_bytes(value) for kind, value in named if value}
     if isinstance(comment := info.get("comment"), bytes) and comment:
         blobs["text:Comment"] = comment.decode("utf-8", "replace").encode()
+    return blobs
+
+
+def of_tiff(tags: Mapping[int, Any], directory: Callable[[int], Mapping[int, Any]]) -> dict[str, bytes]:
+    """What a TIFF's tags say; `directory` gives the fields of the directory that a tag points to.
+
+    The fields that describe the picture become an EXIF structure of their own.
+    """
+    exif = Image.Exif()
+    for tag in TIFF_FIELDS:
+        if tag in tags:
+            exif[tag] = tags[tag]
+    for tag in DIRECTORIES:
+        if tag in tags and (fields := directory(tag)):
+            exif.get_ifd(tag).update(fields)
+            exif[tag] = exif.get_ifd(tag)
+    found = {
+        "ICC": tags.get(34675),
+        "EXIF": exif.tobytes().removeprefix(_EXIF_MARK) if len(exif) else None,
+        "XMP": tags.get(700),
+    }
+    blobs = {name: _as_bytes(blob) for name, blob in found.items() if blob}
+    x, y = _fraction(tags.get(282, 0)), _fraction(tags.get(283, 0))
+    unit = {1: "ratio", 3: "centimetre"}.get(tags.get(296, 2), "inch")
+    if (resolution := _blob(x, y, unit)) is not None:
+        blobs["resolution"] = resolution
     return blobs
 
 
@@ -118,44 +147,25 @@ def _as_bytes(value: Any) -> bytes:
     return value.encode() if isinstance(value, str) else bytes(value)
 
 
-def _tiff_exif(image: Image.Image) -> bytes | None:
-    """The fields of a TIFF's directories that describe the picture, as an EXIF structure of their own."""
-    found, kept = image.getexif(), Image.Exif()
-    for tag in TIFF_FIELDS:
-        if tag in found:
-            kept[tag] = found[tag]
-    for tag in DIRECTORIES:
-        if fields := found.get_ifd(tag):
-            kept.get_ifd(tag).update(fields)
-            kept[tag] = kept.get_ifd(tag)
-    return kept.tobytes().removeprefix(_EXIF_MARK) if len(kept) else None
-
-
-def _resolution(image: Image.Image) -> bytes | None:
-    if image.format == "TIFF":
-        tags: Any = image.tag_v2  # type: ignore[attr-defined]
-        x, y = tags.get(282), tags.get(283)
-        if x is None or y is None or not (getattr(x, "denominator", 1) and getattr(y, "denominator", 1)):
-            return None
-        unit = {1: "ratio", 3: "centimetre"}.get(tags.get(296, 2), "inch")
-        return _blob(_fraction(x), _fraction(y), unit)
-    if "jfif_density" in image.info:
-        x, y = image.info["jfif_density"]
-        unit = {1: "inch", 2: "centimetre"}.get(image.info.get("jfif_unit", 0), "ratio")
+def _resolution(info: Mapping[Any, Any]) -> bytes | None:
+    if "jfif_density" in info:
+        x, y = info["jfif_density"]
+        unit = {1: "inch", 2: "centimetre"}.get(info.get("jfif_unit", 0), "ratio")
         # 1:1 is what JFIF says where nothing is known.
         return None if unit == "ratio" and x == y else _blob(Fraction(x), Fraction(y), unit)
-    if "dpi" in image.info:
-        x, y = (Fraction(float(number)).limit_denominator(10**6) for number in image.info["dpi"])
+    if "dpi" in info:
+        x, y = (Fraction(float(number)).limit_denominator(10**6) for number in info["dpi"])
         return _blob(x, y, "inch")
-    if "aspect" in image.info:
-        x, y = image.info["aspect"]
+    if "aspect" in info:
+        x, y = info["aspect"]
         return _blob(Fraction(x), Fraction(y), "ratio")
     return None
 
 
 def _fraction(value: Any) -> Fraction:
-    numerator, denominator = getattr(value, "numerator", None), getattr(value, "denominator", None)
-    return Fraction(int(numerator), int(denominator)) if numerator is not None and denominator else Fraction(value)
+    """A number of a TIFF's; 0 where its denominator is."""
+    numerator, denominator = value.numerator, value.denominator
+    return Fraction(int(numerator), int(denominator)) if denominator else Fraction(0)
 
 
 def _blob(x: Fraction, y: Fraction, unit: str) -> bytes | None:

@@ -12,9 +12,7 @@ from pixelpyramids.codec.bit_depth import Pixels, pixel_type
 from pixelpyramids.errors import DataError
 
 _SPACE = rb"(?:\s|#[^\n]*\n)"
-_HEADER = re.compile(
-    rb"P([1-6])" + _SPACE + rb"+(\d{1,9})" + _SPACE + rb"+(\d{1,9})"
-)
+_HEADER = re.compile(rb"P([1-6])" + _SPACE + rb"+(\d{1,9})" + _SPACE + rb"+(\d{1,9})")
 _LARGEST = re.compile(_SPACE + rb"+(\d{1,5})")
 
 

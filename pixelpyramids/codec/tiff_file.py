@@ -3,23 +3,25 @@
 Pillow opens 16-bit colour as 8 bits and writes none; its directory of tags serves both. Source: TIFF 6.0, Adobe.
 """
 
+import io
 import zlib
 from collections.abc import Mapping
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 from PIL import Image, TiffTags
 from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
 from pixelpyramids.codec.bit_depth import Pixels
-from pixelpyramids.codec.metadata import DIRECTORIES, TIFF_FIELDS, tell_left_out
+from pixelpyramids.codec.metadata import DIRECTORIES, TIFF_FIELDS, of_tiff, tell_left_out
 from pixelpyramids.codec.resolution import parsed
 from pixelpyramids.errors import DataError
+from pixelpyramids.extras import imported
 
-WIDTH, HEIGHT, BITS, COMPRESSION, PHOTOMETRIC, STRIP_OFFSETS = 256, 257, 258, 259, 262, 273
-CHANNELS, LINES_PER_STRIP, STRIP_BYTES, X_PER_UNIT, Y_PER_UNIT, UNIT = 277, 278, 279, 282, 283, 296
+WIDTH, HEIGHT, BITS, COMPRESSION, PHOTOMETRIC, STRIP_OFFSETS, ORIENTATION = 256, 257, 258, 259, 262, 273, 274
+CHANNELS, LINES_PER_STRIP, STRIP_BYTES, X_PER_UNIT, Y_PER_UNIT, PLANES, UNIT = 277, 278, 279, 282, 283, 284, 296
 EXTRA, SAMPLE_FORMAT, XMP, ICC = 338, 339, 700, 34675
-JPEG_COMPRESSIONS = (6, 7, 34892)  # of the last, lossy DNG
+_JPEG = (6, 7, 34892)  # of the last, lossy DNG
 _DEFLATE = 8
 _ALPHA = 2  # not multiplied into the colours
 _STRIP = 2**18  # bytes, about
@@ -27,27 +29,75 @@ _WRITTEN_GREY, _WRITTEN_COLOUR = (1, 2, 4, 8, 12, 16), (8, 16)
 _MOST = 2**32 - 1  # bytes of a TIFF
 
 
-def depth_of(image: Image.Image) -> int:
-    """Bits of each of an opened TIFF's values. Raises DataError where they are no unsigned integers, or all unequal."""
-    tags: Any = image.tag_v2  # type: ignore[attr-defined]
-    kinds = {1: "unsigned", 2: "signed", 3: "float", 5: "complex", 6: "complex float"}
+def is_tiff(data: bytes) -> bool:
+    """Whether this begins as one."""
+    return data[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+
+
+class Tiff(NamedTuple):
+    """What the tags say of a TIFF's first picture; `is_plain` that Pillow reads it in full."""
+
+    height: int
+    width: int
+    depth: int
+    orientation: int
+    is_plain: bool
+    is_planar: bool
+    is_lossy: bool
+    metadata: dict[str, bytes]
+
+
+def read_tags(data: bytes) -> Tiff:
+    """The facts of a TIFF. Raises DataError where its values are no unsigned integers of at most 16 bits."""
+    file, head = io.BytesIO(data), data[: 16 if 43 in data[2:4] else 8]
+
+    def directory(place: int, group: int | None = None) -> Any:
+        found = ImageFileDirectory_v2(head, group=group)
+        file.seek(place)
+        found.load(file)
+        return found
+
+    tags = directory(ImageFileDirectory_v2(head).next)
+    kinds = {2: "signed", 3: "float", 5: "complex", 6: "complex float"}
     for kind in _several(tags.get(SAMPLE_FORMAT, 1)):
         if kind not in (1, 4):
             raise DataError(f"expected unsigned integers of at most 16 bits, got {kinds.get(kind, 'unknown')} values")
-    depths = set(_several(tags.get(BITS, 1)))
-    if len(depths) != 1 or max(depths) > 16:
-        bits = ", ".join(str(depth) for depth in sorted(depths))
-        raise DataError(f"expected channels of equal depth, at most 16 bits, got {bits} bits")
+    depths = sorted(set(_several(tags.get(BITS, 1))))
+    if len(depths) != 1 or not 1 <= depths[0] <= 16:
+        raise DataError(f"expected channels of equal depth, at most 16 bits, got {', '.join(map(str, depths))} bits")
     (depth,) = depths
-    if tags.get(PHOTOMETRIC) == 0 and depth > 8:
+    colours, channels, extra = tags.get(PHOTOMETRIC), tags.get(CHANNELS, 1), _several(tags.get(EXTRA, ()))
+    is_plain = depth <= 8 or channels == 1
+    if depth > 8 and colours == 0:
         raise DataError(f"expected black as 0, got {depth}-bit values of which 0 is white; invert the picture first")
-    return int(depth)
+    if not is_plain and colours not in (1, 2):
+        raise DataError("expected grey or RGB pixels, got 16-bit pixels of another kind; convert the file to RGB")
+    if extra not in ((), (_ALPHA,)):
+        raise DataError(
+            "expected colours and plain alpha at most, got other channels, or alpha multiplied into the colours; "
+            "convert the file"
+        )
+    if not is_plain and depth < 16:
+        raise DataError(f"expected 8 or 16 bits of colour, got {depth}; convert the file to 16 bits")
+    return Tiff(
+        tags[HEIGHT], tags[WIDTH], depth, tags.get(ORIENTATION, 1), is_plain, tags.get(PLANES, 1) == 2,
+        tags.get(COMPRESSION) in _JPEG, of_tiff(tags, lambda tag: directory(tags[tag], tag)),
+    )  # fmt: skip
 
 
-def is_jpeg_within(image: Image.Image) -> bool:
-    """Whether an opened TIFF's pixels were packed with loss."""
-    tags: Any = image.tag_v2  # type: ignore[attr-defined]
-    return tags.get(COMPRESSION) in JPEG_COMPRESSIONS
+def read_wide(data: bytes, tiff: Tiff) -> Pixels:
+    """The pixels of a TIFF of 16-bit channels. Raises PixelPyramidsError where the extra is missing."""
+    tifffile = imported("tifffile", "images")
+    imported("imagecodecs", "images")  # which unpacks most compressions for it
+    try:
+        with tifffile.TiffFile(io.BytesIO(data)) as file:
+            if len(file.pages) != 1:
+                raise DataError(f"expected one picture, got {len(file.pages)} pages; take them apart first")
+            pixels: Any = file.pages[0].asarray()
+    except tifffile.TiffFileError as error:
+        raise DataError(f"the TIFF cannot be read: {error}; replace or remove the file") from error
+    array: Pixels = np.ascontiguousarray(np.moveaxis(pixels, 0, -1) if tiff.is_planar else pixels)
+    return array
 
 
 def unturned(image: Image.Image, orientation: int) -> Image.Image:
@@ -110,7 +160,9 @@ def _describe(tags: ImageFileDirectory_v2, metadata: Mapping[str, bytes]) -> Non
         exif = Image.Exif()
         try:
             exif.load(metadata["EXIF"])
-            left_out += [f"EXIF's field {tag}" for tag in exif if tag not in (*TIFF_FIELDS, *DIRECTORIES, 282, 283, 296)]
+            left_out += [
+                f"EXIF's field {tag}" for tag in exif if tag not in (*TIFF_FIELDS, *DIRECTORIES, 282, 283, 296)
+            ]
         except (SyntaxError, ValueError):
             left_out.append("EXIF")
         for tag in TIFF_FIELDS:
