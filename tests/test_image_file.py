@@ -343,6 +343,13 @@ def test_deeper_jpeg_2000_and_avif_are_refused():
             read(encode(noise(12, 3, 40, 40), **options))
 
 
+@pytest.mark.parametrize("kind", ["png", "tiff", "ppm", "webp"])
+def test_shallow_pixels_in_a_wide_type_are_written_as_what_they_are(kind):
+    array = noise(8, 3)
+    assert_same(read(written(array.astype(np.uint16), 8, kind)), array, 8)
+    assert_same(read(written(array[..., :1], 8, "png")), array[..., 0], 8)
+
+
 def test_pixels_are_not_turned():
     array = noise(8, 3, 6, 9)
     for orientation in range(1, 9):

@@ -17,7 +17,7 @@ from PIL import Image
 
 from pixelpyramids.codec import metadata as blobs
 from pixelpyramids.codec import tiff_file
-from pixelpyramids.codec.bit_depth import Pixels, deepened, flattened
+from pixelpyramids.codec.bit_depth import Pixels, deepened, flattened, pixel_type
 from pixelpyramids.codec.image import MAX_PIXELS
 from pixelpyramids.codec.lossy import is_lossy, stored_depth
 from pixelpyramids.codec.netpbm_file import is_netpbm, read_netpbm, too_large, write_netpbm
@@ -97,7 +97,7 @@ def write_picture(picture: Picture, target: BinaryIO, format: str) -> None:
     """
     pixels, depth, metadata = picture.array, picture.depth, picture.metadata
     channels = pixels.shape[2] if pixels.ndim == 3 else 1
-    pixels = pixels[..., 0] if pixels.ndim == 3 and channels == 1 else pixels
+    pixels = (pixels[..., 0] if pixels.ndim == 3 and channels == 1 else pixels).astype(pixel_type(depth))
     if format == "png":
         target.write(_png(pixels, channels, depth, metadata))
     elif format == "tiff":
@@ -107,7 +107,7 @@ def write_picture(picture: Picture, target: BinaryIO, format: str) -> None:
         blobs.tell_left_out(list(metadata), "PPM")
         write_netpbm(pixels, depth, target)
     elif format == "npy":
-        left_out = [f"depth of {depth} bits"] if depth != 8 * pixels.itemsize else []
+        left_out = [f"depth of {depth} bits"] if depth != 8 * picture.array.itemsize else []
         blobs.tell_left_out([*metadata, *left_out], "npy")
         np.save(target, picture.array)
     elif format == "webp":

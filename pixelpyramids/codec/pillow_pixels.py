@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from pixelpyramids.codec.bit_depth import Pixels, deepened
+from pixelpyramids.codec.bit_depth import Pixels, deepened, pixel_type
 from pixelpyramids.errors import DataError
 
 _SIXTEEN_BITS = ("I;16", "I;16B", "I;16L", "I;16N")
@@ -62,6 +62,7 @@ def image_of(pixels: Pixels, depth: int) -> Image.Image:
     Of more than 8 bits Pillow knows grey alone.
     """
     flat = pixels[..., 0] if pixels.ndim == 3 and pixels.shape[2] == 1 else pixels
+    flat = flat.astype(pixel_type(depth))
     if depth > 8 and flat.ndim == 3:
         raise DataError(
             f"Pillow has no mode for {depth}-bit pixels of {flat.shape[2]} channels; pixelpyramids.decode gives their "
