@@ -131,6 +131,8 @@ def test_metadata_is_in_info_and_is_saved():
     texts = PngImagePlugin.PngInfo()
     texts.add_text("Author", "Ä")
     texts.add_itxt("Comment", "雪", "ja", "注")
+    for name in ("gamma", "transparency", "chromaticity", "srgb"):
+        texts.add_text(name, "a text")
     image = image_of("RGB")
     options = {"pnginfo": texts, "icc_profile": PROFILE, "exif": exif, "dpi": (300, 300)}
     with opened(saved(image, "PNG", **options)) as png:
@@ -141,7 +143,7 @@ def test_metadata_is_in_info_and_is_saved():
             assert again.info["icc_profile"] == PROFILE
             assert again.getexif()[274] == 6
             assert again.info["dpi"] == pytest.approx((300, 300), abs=0.01)
-            assert again.text == {"Author": "Ä", "Comment": "雪"}
+            assert again.text["Author"] == "Ä" and again.text["Comment"] == "雪" and again.text["gamma"] == "a text"
             assert ImageOps.exif_transpose(again).size == image.size[::-1]
             data = saved(again)  # and from a .ppyr to a .ppyr
     with opened(saved(image, exif=exif, icc_profile=PROFILE, xmp=b"<x/>", dpi=(72, 72))) as given:

@@ -35,8 +35,9 @@ def of_image(image: Image.Image) -> dict[str, bytes]:
     """What Pillow knows of an opened image."""
     if isinstance(image, TiffImageFile):
         return of_tiff(image.tag_v2, image.getexif().get_ifd)
-    info = image.info
-    found: dict[str, bytes | None] = {
+    # A text of a PNG's may have any key in Pillow's info, and be found in the place of what is looked for.
+    info = {key: value for key, value in image.info.items() if not isinstance(value, str) or key == "xmp"}
+    found: dict[str, Any] = {
         "ICC": info.get("icc_profile"),
         "EXIF": info.get("exif"),
         "XMP": info.get("xmp"),
@@ -88,9 +89,9 @@ def of_tiff(tags: Mapping[int, Any], directory: Callable[[int], Mapping[int, Any
     return blobs
 
 
-def info_of(metadata: Mapping[str, bytes]) -> tuple[dict[str, Any], dict[str, str]]:
+def info_of(metadata: Mapping[str, bytes]) -> tuple[dict[Any, Any], dict[str, str]]:
     """What Pillow's `image.info` holds of it, under the keys of Pillow's own readers, and the texts by keyword."""
-    info: dict[str, Any] = {name: metadata[name] for name in ("cICP", "mDCV", "cLLI", "tIME") if name in metadata}
+    info: dict[Any, Any] = {name: metadata[name] for name in ("cICP", "mDCV", "cLLI", "tIME") if name in metadata}
     info |= {key: metadata[name] for key, name in (("icc_profile", "ICC"), ("xmp", "XMP")) if name in metadata}
     if "EXIF" in metadata:
         info["exif"] = _EXIF_MARK + metadata["EXIF"]
@@ -104,7 +105,7 @@ def info_of(metadata: Mapping[str, bytes]) -> tuple[dict[str, Any], dict[str, st
     if len(intent := metadata.get("sRGB", b"")) == 1:
         info["srgb"] = intent[0]
     texts = {name[5:]: text.decode("utf-8", "replace") for name, text in metadata.items() if name.startswith("text:")}
-    return info | texts, texts
+    return info, texts
 
 
 def save_options(metadata: Mapping[str, bytes], format: str) -> dict[str, Any]:

@@ -42,8 +42,8 @@ def pixels_of(image: Image.Image) -> tuple[Pixels, int]:
     pixels: Pixels = array.astype(np.uint16 if mode in (*_SIXTEEN_BITS, "I") else np.uint8)
     depth = {"1": 1}.get(mode, 8 * pixels.itemsize)
     key = image.info.get("transparency")
-    if key is not None and mode in _CHANNELS and not isinstance(key, bytes):
-        colour = tuple(key) if isinstance(key, Sequence) else (int(key) >> (7 if mode == "1" else 0),)
+    if isinstance(key, int | tuple) and mode in _CHANNELS:
+        colour = key if isinstance(key, tuple) else (key >> (7 if mode == "1" else 0),)
         if len(colour) == _CHANNELS[mode]:
             pixels = with_transparent(pixels, colour, depth)
     return pixels, depth
