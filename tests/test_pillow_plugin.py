@@ -1,8 +1,10 @@
 """Pillow opens and saves .ppyr files: lazily, smaller where asked, with metadata, refusing what it cannot hold."""
 
 import io
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -212,3 +214,18 @@ def test_pillow_knows_nothing_of_it_before_the_import():
     code = "import pixelpyramids as pp; from PIL import Image; Image.init(); assert 'PPYR' not in Image.OPEN"
     subprocess.run([sys.executable, "-c", code], check=True)
     assert plugin.FORMAT in Image.OPEN and Image.registered_extensions()[".ppyr"] == plugin.FORMAT
+
+
+def test_the_examples_of_the_docs_run(tmp_path, monkeypatch):
+    page = Path(__file__).parent.parent / "docs" / "where_images_live.md"
+    image = image_of("RGB", 420, 300)
+    image.save(tmp_path / "photograph.png", icc_profile=PROFILE)
+    monkeypatch.chdir(tmp_path)
+    names = {}
+    for block in re.findall(r"```python\n(.+?)```", page.read_text(encoding="utf-8"), re.S):
+        exec(block, names)
+    assert np.array_equal(read_picture(io.BytesIO(names["file"].getvalue())).array, np.asarray(image))
+    assert names["small"].size == (105, 75)
+    with Image.open("again.ppyr") as again:
+        assert again.info["icc_profile"] == PROFILE and np.array_equal(np.asarray(again), np.asarray(image))
+    assert names["zarr"].open_array("stack.zarr")[2, 1, 5] == 69 and (names["older"][:] == 7).all()

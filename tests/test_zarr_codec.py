@@ -60,9 +60,7 @@ def test_arrays_come_back_from_a_store(tmp_path, shape, chunks, dtype, format):
 
 
 def test_the_stored_metadata_name_the_codec_and_its_effort(tmp_path):
-    zarr.create_array(
-        tmp_path / "3", shape=(8, 8), dtype="uint8", serializer=PyramidSerializer("max"), compressors=None
-    )
+    new(tmp_path / "3", (8, 8), effort="max")
     codecs = json.loads((tmp_path / "3" / "zarr.json").read_text())["codecs"]
     assert codecs == [{"name": "pixelpyramids", "configuration": {"effort": "max"}}]
     zarr.create_array(tmp_path / "2", shape=(8, 8), dtype="uint8", zarr_format=2, compressors=PyramidCompressor("max"))
