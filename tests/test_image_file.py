@@ -341,6 +341,10 @@ def test_deeper_jpeg_2000_and_avif_are_refused():
         options = {"bitspersample": 12} if encode is imagecodecs.avif_encode else {}
         with pytest.raises(DataError, match=r"expected 8 bits, got 1[26]"):
             read(encode(noise(12, 3, 40, 40), **options))
+    grey = noise(16, 1, 40, 40)
+    assert_same(read(imagecodecs.jpeg2k_encode(grey, reversible=True)), grey, 16)
+    with pytest.raises(DataError, match="expected 8 bits, got 12 of JPEG2000"):
+        read(imagecodecs.jpeg2k_encode(noise(12, 1, 40, 40), bitspersample=12, reversible=True))
 
 
 @pytest.mark.parametrize("kind", ["png", "tiff", "ppm", "webp"])
@@ -386,6 +390,32 @@ def test_limits_and_damage():
         flipped[place] ^= 16
         with pytest.raises(DataError):
             read(bytes(flipped))
+
+
+def test_a_tiff_above_pillow_s_limit_is_read_all_the_same(monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 60)
+    for array, depth in ((noise(8), 8), (noise(8, 3), 8), (noise(8, 4), 8), (noise(16), 16)):
+        assert_same(read(written(array, depth, "tiff")), array, depth)
+
+
+def test_a_tiff_without_some_of_its_pixels_is_refused():
+    data = written(noise(16, 3, 301, 299), 16, "tiff")
+    with pytest.raises(DataError, match="without some of its pixels"):
+        read(data[: len(data) // 2])
+    with pytest.raises(DataError, match=r"cut short|truncated|cannot be read|can be read|decoder"):
+        read(written(noise(8, 3, 301, 299), 8, "tiff")[:9999])
+
+
+def test_damaged_arrays_are_refused_before_anything_is_allocated():
+    data = written(noise(8), 8, "npy")
+    huge = data.replace(b"(11, 13)", b"(99999, 99999)").replace(b"    \n", b"\n", 1)
+    for damaged in (data[:-1], data[:40], data.replace(b"(11", b"((1"), huge, data.replace(b"'|u1'", b"'|O1'")):
+        with pytest.raises(DataError):
+            read(damaged)
+    file = io.BytesIO()
+    turned = np.asfortranarray(noise(16))
+    np.save(file, turned)
+    assert_same(read(file.getvalue()), np.ascontiguousarray(turned), 16)
 
 
 def test_paths_are_named_in_errors(tmp_path):

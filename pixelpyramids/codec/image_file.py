@@ -5,9 +5,11 @@ imagecodecs and tifffile (the `images` extra) or refused; what a format cannot h
 """
 
 import io
+import math
 import os
 import stat
 import struct
+import tokenize
 import zlib
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
@@ -48,9 +50,11 @@ _DAMAGE = (
     TypeError,
     LookupError,
     EOFError,
-    OverflowError,
+    ArithmeticError,
     RuntimeError,
+    AttributeError,
     struct.error,
+    tokenize.TokenError,
     zlib.error,
 )
 
@@ -82,6 +86,8 @@ def read_picture(source: Path | BinaryIO, max_pixels: int = MAX_PIXELS) -> Pictu
         blobs.check_size(picture.metadata)
     except PixelPyramidsError as error:
         raise type(error)(f"{name}: {error}") from error
+    except Image.DecompressionBombError as error:
+        raise DataError(f"{name}: {error}; raise max_pixels (--max-pixels) and PIL.Image.MAX_IMAGE_PIXELS") from error
     except FileNotFoundError as error:
         raise DataError(f"{name}: expected an image, but there is no such file") from error
     except _DAMAGE as error:
@@ -133,7 +139,7 @@ def _content(source: Path | BinaryIO) -> bytes:
 
 def _read(data: bytes, max_pixels: int) -> Picture:
     if data.startswith(_NPY):
-        return _of_array(np.load(io.BytesIO(data), allow_pickle=False), max_pixels)
+        return _of_npy(data, max_pixels)
     if is_netpbm(data):
         pixels, depth = read_netpbm(data, max_pixels)
         return Picture(pixels, depth, {}, "PPM", False)
@@ -152,7 +158,7 @@ def _read(data: bytes, max_pixels: int) -> Picture:
         if tiff is not None:
             return _of_tiff(tiff, image)
         depth = stored_depth(image, data)
-        if depth > 8 and image.mode not in ("I;16", "I;16B", "I;16L"):
+        if depth > 8 and (depth < 16 or image.mode not in ("I;16", "I;16B", "I;16L")):
             raise DataError(f"expected 8 bits, got {depth} of {image.format}, which are not read exactly; convert it "
                             "to a 16-bit PNG")  # fmt: skip
         metadata = blobs.of_image(image)
@@ -177,13 +183,20 @@ def _opened(data: bytes) -> Image.Image:
     raise DataError(f"expected an image ({', '.join(_READ)}, PPM or npy), got something else; replace or remove it")
 
 
-def _of_array(array: Any, max_pixels: int) -> Picture:
-    if array.dtype not in (np.uint8, np.dtype("<u2"), np.dtype(">u2")) or array.ndim not in (2, 3) or not array.size:
-        raise DataError(
-            f"expected an array (H, W) or (H, W, C) of uint8 or uint16, got {array.dtype} of shape {array.shape}"
-        )
-    _check_limit(array.shape[0], array.shape[1], max_pixels)
-    native = array.astype(array.dtype.newbyteorder("="))
+def _of_npy(data: bytes, max_pixels: int) -> Picture:
+    file = io.BytesIO(data)
+    version = np.lib.format.read_magic(file)
+    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    shape, is_transposed, dtype = read(file)
+    if dtype not in (np.uint8, np.dtype("<u2"), np.dtype(">u2")) or len(shape) not in (2, 3) or 0 in shape:
+        raise DataError(f"expected an array (H, W) or (H, W, C) of uint8 or uint16, got {dtype} of shape {shape}")
+    _check_limit(shape[0], shape[1], max_pixels)
+    count, begin = math.prod(shape), file.tell()
+    if len(data) - begin != count * dtype.itemsize:
+        raise DataError(f"expected {count * dtype.itemsize} bytes of pixels, got {len(data) - begin}; it is damaged")
+    order: Any = "F" if is_transposed else "C"
+    array = np.frombuffer(data, dtype, count, begin).reshape(shape, order=order)
+    native = np.ascontiguousarray(array, dtype.newbyteorder("="))
     return Picture(native, 8 * native.itemsize, {}, "npy", False)
 
 

@@ -13,6 +13,7 @@ import struct
 import warnings
 from collections.abc import Callable, Mapping
 from fractions import Fraction
+from numbers import Rational
 from typing import Any
 
 from PIL import Image
@@ -81,7 +82,7 @@ def of_tiff(tags: Mapping[int, Any], directory: Callable[[int], Mapping[int, Any
         "EXIF": exif.tobytes().removeprefix(_EXIF_MARK) if len(exif) else None,
         "XMP": tags.get(700),
     }
-    blobs = {name: _as_bytes(blob) for name, blob in found.items() if blob}
+    blobs = {name: _as_bytes(blob) for name, blob in found.items() if blob and isinstance(blob, bytes | str)}
     x, y = _fraction(tags.get(282, 0)), _fraction(tags.get(283, 0))
     unit = {1: "ratio", 3: "centimetre"}.get(tags.get(296, 2), "inch")
     if (resolution := _blob(x, y, unit)) is not None:
@@ -164,9 +165,10 @@ def _resolution(info: Mapping[Any, Any]) -> bytes | None:
 
 
 def _fraction(value: Any) -> Fraction:
-    """A number of a TIFF's; 0 where its denominator is."""
-    numerator, denominator = value.numerator, value.denominator
-    return Fraction(int(numerator), int(denominator)) if denominator else Fraction(0)
+    """A number of a TIFF's; 0 where it is none, or its denominator is 0."""
+    if not isinstance(value, Rational) or not value.denominator:
+        return Fraction(0)
+    return Fraction(int(value.numerator), int(value.denominator))
 
 
 def _blob(x: Fraction, y: Fraction, unit: str) -> bytes | None:

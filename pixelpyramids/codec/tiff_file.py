@@ -4,6 +4,7 @@ Pillow opens 16-bit colour as 8 bits and writes none; its directory of tags serv
 """
 
 import io
+import math
 import zlib
 from collections.abc import Mapping
 from typing import Any, BinaryIO, NamedTuple
@@ -67,33 +68,42 @@ def read_tags(data: bytes) -> Tiff:
         raise DataError(f"expected channels of equal depth, at most 16 bits, got {', '.join(map(str, depths))} bits")
     (depth,) = depths
     colours, channels, extra = tags.get(PHOTOMETRIC), tags.get(CHANNELS, 1), _several(tags.get(EXTRA, ()))
+    height, width = tags[HEIGHT], tags[WIDTH]
     is_plain = depth <= 8 or channels == 1
+    if height * width > (Image.MAX_IMAGE_PIXELS or height * width) and depth in (8, 16) and colours in (1, 2):
+        is_plain = False  # of TIFFs alone, Pillow asks for its own limit when it loads them
     if depth > 8 and colours == 0:
         raise DataError(f"expected black as 0, got {depth}-bit values of which 0 is white; invert the picture first")
     if not is_plain and colours not in (1, 2):
-        raise DataError("expected grey or RGB pixels, got 16-bit pixels of another kind; convert the file to RGB")
+        raise DataError(f"expected grey or RGB pixels, got {depth}-bit pixels of another kind; convert the file to RGB")
     if extra not in ((), (_ALPHA,)):
         raise DataError(
             "expected colours and plain alpha at most, got other channels, or alpha multiplied into the colours; "
             "convert the file"
         )
-    if not is_plain and depth < 16:
+    if not is_plain and depth not in (8, 16):
         raise DataError(f"expected 8 or 16 bits of colour, got {depth}; convert the file to 16 bits")
     return Tiff(
-        tags[HEIGHT], tags[WIDTH], depth, tags.get(ORIENTATION, 1), is_plain, tags.get(PLANES, 1) == 2,
+        height, width, depth, tags.get(ORIENTATION, 1), is_plain, tags.get(PLANES, 1) == 2,
         tags.get(COMPRESSION) in _JPEG, of_tiff(tags, lambda tag: directory(tags[tag], tag)),
     )  # fmt: skip
 
 
 def read_wide(data: bytes, tiff: Tiff) -> Pixels:
-    """The pixels of a TIFF of 16-bit channels. Raises PixelPyramidsError where the extra is missing."""
+    """The pixels of a TIFF that is not plain. Raises PixelPyramidsError where the extra is missing."""
     tifffile = imported("tifffile", "images")
     imported("imagecodecs", "images")  # which unpacks most compressions for it
     try:
         with tifffile.TiffFile(io.BytesIO(data)) as file:
             if len(file.pages) != 1:
                 raise DataError(f"expected one picture, got {len(file.pages)} pages; take them apart first")
-            pixels: Any = file.pages[0].asarray()
+            page: Any = file.pages[0]
+            pieces = list(zip(page.dataoffsets, page.databytecounts, strict=True))
+            if len(pieces) != math.prod(page.chunked) or any(
+                not size or offset + size > len(data) for offset, size in pieces
+            ):  # which would be read as zeros
+                raise DataError("expected a whole TIFF, got one without some of its pixels; replace or remove the file")
+            pixels: Any = page.asarray()
     except tifffile.TiffFileError as error:
         raise DataError(f"the TIFF cannot be read: {error}; replace or remove the file") from error
     array: Pixels = np.ascontiguousarray(np.moveaxis(pixels, 0, -1) if tiff.is_planar else pixels)
