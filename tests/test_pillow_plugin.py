@@ -4,6 +4,7 @@ import io
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from PIL import Image, ImageCms, ImageOps, PngImagePlugin
 
 import pixelpyramids as pp
 import pixelpyramids.codec.pillow_plugin as plugin
-from pixelpyramids.codec.container import Bytes, read_index
+from pixelpyramids.codec.container import Bytes, read_index, written
 from pixelpyramids.codec.image_file import read_picture, write_picture
 
 RNG = np.random.default_rng(0)
@@ -194,6 +195,12 @@ def test_the_limit_of_pillow_holds(monkeypatch):
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
     with pytest.raises(Image.DecompressionBombError):
         opened(data)
+
+
+def test_a_small_file_that_says_it_is_huge_is_refused_at_once():
+    header = read_index(Bytes(pp.encode(np.zeros((5, 5), np.uint8))), 99).header
+    with pytest.raises(OSError, match="more than the limit"):
+        opened(written(replace(header, height=2**30, width=2**30), []))
 
 
 def test_animations_and_other_modes_are_refused(tmp_path):

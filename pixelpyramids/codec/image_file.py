@@ -103,7 +103,7 @@ def write_picture(picture: Picture, target: BinaryIO, format: str) -> None:
     """
     pixels, depth, metadata = picture.array, picture.depth, picture.metadata
     channels = pixels.shape[2] if pixels.ndim == 3 else 1
-    pixels = (pixels[..., 0] if pixels.ndim == 3 and channels == 1 else pixels).astype(pixel_type(depth))
+    pixels = (pixels[..., 0] if pixels.ndim == 3 and channels == 1 else pixels).astype(pixel_type(depth), copy=False)
     if format == "png":
         target.write(_png(pixels, channels, depth, metadata))
     elif format == "tiff":

@@ -39,7 +39,7 @@ def pixels_of(image: Image.Image) -> tuple[Pixels, int]:
     if mode not in (*_CHANNELS, "LA", "RGBA", "I"):
         raise DataError(f"expected grey or RGB pixels, got mode {mode}; convert to RGB or grey")
     array: Any = np.array(image)
-    pixels: Pixels = array.astype(np.uint16 if mode in (*_SIXTEEN_BITS, "I") else np.uint8)
+    pixels: Pixels = array.astype(np.uint16 if mode in (*_SIXTEEN_BITS, "I") else np.uint8, copy=False)
     depth = {"1": 1}.get(mode, 8 * pixels.itemsize)
     key = image.info.get("transparency")
     if isinstance(key, int | tuple) and mode in _CHANNELS:
@@ -62,7 +62,7 @@ def image_of(pixels: Pixels, depth: int) -> Image.Image:
     Of more than 8 bits Pillow knows grey alone.
     """
     flat = pixels[..., 0] if pixels.ndim == 3 and pixels.shape[2] == 1 else pixels
-    flat = flat.astype(pixel_type(depth))
+    flat = flat.astype(pixel_type(depth), copy=False)
     if depth > 8 and flat.ndim == 3:
         raise DataError(
             f"Pillow has no mode for {depth}-bit pixels of {flat.shape[2]} channels; pixelpyramids.decode gives their "

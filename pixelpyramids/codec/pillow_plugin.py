@@ -16,13 +16,12 @@ from PIL import Image, ImageFile
 from pixelpyramids import octave
 from pixelpyramids.codec import metadata as blobs
 from pixelpyramids.codec.container import MAGIC, MAX_SIDE, Header, Index, read_index, read_part
-from pixelpyramids.codec.image import decode_source, encode
+from pixelpyramids.codec.image import MAX_PIXELS, decode_source, encode
 from pixelpyramids.codec.pillow_pixels import image_of, pixels_of
 from pixelpyramids.errors import PixelPyramidsError
 
 FORMAT = "PPYR"
 _MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
-_ANY_SIZE = MAX_SIDE**2  # pixels: Pillow checks its own limit, after the header is read
 
 
 class PyramidImageFile(ImageFile.ImageFile):
@@ -35,7 +34,7 @@ class PyramidImageFile(ImageFile.ImageFile):
         self._scale = 1
         self._is_pending = True
         try:
-            self._index = read_index(_Opened(self._file()), _ANY_SIZE)
+            self._index = read_index(_Opened(self._file()), _most_pixels())
         except PixelPyramidsError as error:
             raise OSError(str(error)) from error
         header = self._index.header
@@ -66,7 +65,7 @@ class PyramidImageFile(ImageFile.ImageFile):
         """Decode the pixels."""
         if self._is_pending:
             try:
-                pixels = decode_source(_Opened(self._file()), scale=self._scale, max_pixels=_ANY_SIZE)
+                pixels = decode_source(_Opened(self._file()), scale=self._scale, max_pixels=_most_pixels())
             except PixelPyramidsError as error:
                 raise OSError(str(error)) from error
             self._is_pending = False
@@ -114,6 +113,11 @@ def _verify(source: _Opened, index: Index) -> None:
             read_part(source, index, number, offset)
     except PixelPyramidsError as error:
         raise OSError(str(error)) from error
+
+
+def _most_pixels() -> int:
+    """Above what Pillow refuses itself, once the header is read; without its limit, what the format can say."""
+    return MAX_SIDE**2 if Image.MAX_IMAGE_PIXELS is None else max(MAX_PIXELS, 2 * Image.MAX_IMAGE_PIXELS)
 
 
 def _mode(header: Header) -> str:
