@@ -155,3 +155,10 @@ def test_a_chunk_of_another_shape_is_refused(tmp_path):
     chunk.write_bytes(pp.encode(np.zeros((4, 4), np.uint8)))
     with pytest.raises(DataError, match=r"expected a chunk of shape \(8, 8\), got \(4, 4\)"):
         array[:]
+
+
+@pytest.mark.parametrize("package", ["numcodecs", "zarr"])
+def test_without_the_extra_the_line_that_installs_it_is_named(package):
+    code = f"import sys; sys.modules[{package!r}] = None; import pixelpyramids.codec.zarr_codec"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert f'{package} is not installed; this needs: pip install "pixelpyramids[zarr]"' in found.stderr

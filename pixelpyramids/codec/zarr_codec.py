@@ -10,17 +10,22 @@ import asyncio
 from dataclasses import dataclass
 from typing import Any, Self
 
-import numcodecs
 import numpy as np
-from numcodecs.abc import Codec
-from numcodecs.compat import ndarray_copy
-from zarr.abc.codec import ArrayBytesCodec
-from zarr.core.array_spec import ArraySpec
-from zarr.core.buffer import Buffer, NDBuffer
-from zarr.registry import register_codec
 
 from pixelpyramids.codec.image import EFFORTS, decode, encode
-from pixelpyramids.errors import DataError
+from pixelpyramids.errors import DataError, PixelPyramidsError
+
+try:
+    import numcodecs
+    from numcodecs.abc import Codec
+    from numcodecs.compat import ndarray_copy
+    from zarr.abc.codec import ArrayBytesCodec
+    from zarr.core.array_spec import ArraySpec
+    from zarr.core.buffer import Buffer, NDBuffer
+    from zarr.registry import register_codec
+except ModuleNotFoundError as error:
+    missing = str(error.name).partition(".")[0]
+    raise PixelPyramidsError(f'{missing} is not installed; this needs: pip install "pixelpyramids[zarr]"') from error
 
 NAME = "pixelpyramids"
 _THREADS = 1  # a chunk: zarr works on several at once
