@@ -29,3 +29,9 @@ def flattened(pixels: Pixels, bits: int, depth: int) -> Pixels | None:
     """Values of `depth` bits that `deepened` makes these of, None where there are none."""
     flat = (pixels >> (bits - depth)).astype(pixel_type(depth))
     return flat if np.array_equal(deepened(flat, depth, bits), pixels) else None
+
+
+def packed(pixels: Pixels, depth: int) -> NDArray[np.uint8]:
+    """Lines of values of `depth` bits one behind the other, the highest bit first; each line begins on a byte."""
+    digits = pixels[..., None] >> np.arange(depth - 1, -1, -1) & 1
+    return np.packbits(digits.reshape(len(pixels), -1).astype(np.uint8), axis=1)

@@ -23,8 +23,8 @@ from pixelpyramids.codec.bit_depth import Pixels, deepened, flattened, pixel_typ
 from pixelpyramids.codec.image import MAX_PIXELS
 from pixelpyramids.codec.lossy import is_lossy, stored_depth
 from pixelpyramids.codec.netpbm_file import is_netpbm, read_netpbm, too_large, write_netpbm
-from pixelpyramids.codec.pillow_pixels import pixels_of, with_transparent
-from pixelpyramids.codec.png_file import SIGNATURE, Png, read_png, with_metadata
+from pixelpyramids.codec.pillow_pixels import check_mode, pixels_of, with_transparent
+from pixelpyramids.codec.png_file import SIGNATURE, Png, read_png, shallow_png, with_metadata
 from pixelpyramids.errors import DataError, PixelPyramidsError
 from pixelpyramids.extras import imported
 
@@ -224,6 +224,7 @@ def _of_png(png: Png, image: Image.Image, data: bytes) -> Picture:
 
 
 def _of_tiff(tiff: tiff_file.Tiff, image: Image.Image) -> Picture:
+    check_mode(image)
     pixels, depth = pixels_of(tiff_file.unturned(image, tiff.orientation))
     if image.mode not in ("P", "PA"):
         if tiff.depth < depth == 8:
@@ -245,13 +246,13 @@ def _png(pixels: Pixels, channels: int, depth: int, metadata: dict[str, bytes]) 
     if depth not in _PNG_DEPTHS[channels]:
         bits = 8 if depth < 8 else 16
         pixels, metadata["sBIT"] = deepened(pixels, depth, bits), bytes([depth] * channels)
-    file = io.BytesIO()
     if bits == 16 and channels > 1:
         plain: bytes = imported("imagecodecs", "images").png_encode(np.ascontiguousarray(pixels), level=6)
+    elif bits in (2, 4):
+        plain = shallow_png(pixels, bits)
     else:
-        options = {"bits": bits} if bits in (2, 4) else {}
-        shown = pixels > 0 if bits == 1 else deepened(pixels, bits, 8) if bits < 8 else pixels
-        _save(shown, file, "PNG", **options)
+        file = io.BytesIO()
+        _save(pixels > 0 if bits == 1 else pixels, file, "PNG")
         plain = file.getvalue()
     png, left_out = with_metadata(plain, metadata)
     blobs.tell_left_out(left_out, "PNG")

@@ -24,20 +24,26 @@ _REFUSED = {
 _CHANNELS = {"1": 1, "L": 1, "RGB": 3} | dict.fromkeys(_SIXTEEN_BITS, 1)
 
 
-def pixels_of(image: Image.Image) -> tuple[Pixels, int]:
-    """Pixels (H, W) or (H, W, C), and their depth. Raises DataError for what would not come back exactly.
-
-    A colour that is to be seen through (`info["transparency"]`) becomes a channel of alpha.
-    """
+def check_mode(image: Image.Image) -> None:
+    """Raise DataError for a mode whose pixels would not come back exactly."""
     mode = image.mode
     if mode in _REFUSED and not (mode == "I" and image.format == "PNG"):  # 16-bit grey in older Pillow
         raise DataError(
             f"expected grey or RGB pixels, got mode {mode} ({_REFUSED[mode]}); convert to 8- or 16-bit RGB or grey"
         )
+    if mode not in (*_CHANNELS, "LA", "RGBA", "P", "PA", "I"):
+        raise DataError(f"expected grey or RGB pixels, got mode {mode}; convert to RGB or grey")
+
+
+def pixels_of(image: Image.Image) -> tuple[Pixels, int]:
+    """Pixels (H, W) or (H, W, C), and their depth. Raises DataError as `check_mode`.
+
+    A colour that is to be seen through (`info["transparency"]`) becomes a channel of alpha.
+    """
+    check_mode(image)
+    mode = image.mode
     if mode in ("P", "PA"):
         return _of_palette(image), 8
-    if mode not in (*_CHANNELS, "LA", "RGBA", "I"):
-        raise DataError(f"expected grey or RGB pixels, got mode {mode}; convert to RGB or grey")
     array: Any = np.array(image)
     pixels: Pixels = array.astype(np.uint16 if mode in (*_SIXTEEN_BITS, "I") else np.uint8, copy=False)
     depth = {"1": 1}.get(mode, 8 * pixels.itemsize)

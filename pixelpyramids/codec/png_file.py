@@ -10,6 +10,9 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
+import numpy as np
+
+from pixelpyramids.codec.bit_depth import Pixels, packed
 from pixelpyramids.codec.container import MAX_METADATA
 from pixelpyramids.codec.resolution import of_physical, parsed
 from pixelpyramids.errors import DataError
@@ -85,6 +88,15 @@ def with_metadata(png: bytes, metadata: Mapping[str, bytes]) -> tuple[bytes, lis
         elif not name.startswith(("language:", "language.", "translated:", "translated.")):
             left_out.append(name)
     return png[:HEADER_END] + b"".join(chunks) + png[HEADER_END:], left_out
+
+
+def shallow_png(pixels: Pixels, depth: int) -> bytes:
+    """A PNG of grey values (H, W) of 2 or 4 bits, which not every Pillow writes."""
+    height, width = pixels.shape
+    lines = np.pad(packed(pixels, depth), ((0, 0), (1, 0)))  # no filter
+    header = struct.pack(">IIBBBBB", width, height, depth, 0, 0, 0, 0)
+    chunks = (("IHDR", header), ("IDAT", zlib.compress(lines.tobytes())), ("IEND", b""))
+    return SIGNATURE + b"".join(_chunk(name, content) for name, content in chunks)
 
 
 def _chunks(data: bytes) -> Iterator[tuple[str, bytes]]:

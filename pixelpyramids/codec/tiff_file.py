@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image, TiffTags
 from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
-from pixelpyramids.codec.bit_depth import Pixels
+from pixelpyramids.codec.bit_depth import Pixels, packed
 from pixelpyramids.codec.metadata import DIRECTORIES, TIFF_FIELDS, of_tiff, tell_left_out
 from pixelpyramids.codec.resolution import parsed
 from pixelpyramids.errors import DataError
@@ -24,6 +24,7 @@ CHANNELS, LINES_PER_STRIP, STRIP_BYTES, X_PER_UNIT, Y_PER_UNIT, PLANES, UNIT = 2
 EXTRA, SAMPLE_FORMAT, XMP, ICC = 338, 339, 700, 34675
 _JPEG = (6, 7, 34892)  # of the last, lossy DNG
 _DEFLATE = 8
+_YCBCR = 6
 _ALPHA = 2  # not multiplied into the colours
 _STRIP = 2**18  # bytes, about
 _WRITTEN_GREY, _WRITTEN_COLOUR = (1, 2, 4, 8, 12, 16), (8, 16)
@@ -76,6 +77,9 @@ def read_tags(data: bytes) -> Tiff:
         raise DataError(f"expected black as 0, got {depth}-bit values of which 0 is white; invert the picture first")
     if not is_plain and colours not in (1, 2):
         raise DataError(f"expected grey or RGB pixels, got {depth}-bit pixels of another kind; convert the file to RGB")
+    is_jpeg = tags.get(COMPRESSION) in _JPEG
+    if colours == _YCBCR and not is_jpeg:
+        raise DataError("expected grey or RGB pixels, got mode YCbCr (luma and chroma); convert the file to RGB")
     if extra not in ((), (_ALPHA,)):
         raise DataError(
             "expected colours and plain alpha at most, got other channels, or alpha multiplied into the colours; "
@@ -85,7 +89,7 @@ def read_tags(data: bytes) -> Tiff:
         raise DataError(f"expected 8 or 16 bits of colour, got {depth}; convert the file to 16 bits")
     return Tiff(
         height, width, depth, tags.get(ORIENTATION, 1), is_plain, tags.get(PLANES, 1) == 2,
-        tags.get(COMPRESSION) in _JPEG, of_tiff(tags, lambda tag: directory(tags[tag], tag)),
+        is_jpeg, of_tiff(tags, lambda tag: directory(tags[tag], tag)),
     )  # fmt: skip
 
 
@@ -144,7 +148,7 @@ def write_tiff(pixels: Pixels, depth: int, metadata: Mapping[str, bytes], target
         tags[EXTRA] = _ALPHA
     _describe(tags, metadata)
     lines = max(_STRIP // -(-width * channels * depth // 8), 1)
-    strips = [zlib.compress(_packed(pixels[top : top + lines], depth)) for top in range(0, height, lines)]
+    strips = [zlib.compress(_strip(pixels[top : top + lines], depth)) for top in range(0, height, lines)]
     sizes = [len(strip) for strip in strips]
     if sum(sizes) > _MOST - 2**26:
         raise DataError("expected less than 4 GiB for a TIFF, got more; write a PNG")
@@ -185,12 +189,10 @@ def _describe(tags: ImageFileDirectory_v2, metadata: Mapping[str, bytes]) -> Non
     tell_left_out(left_out, "TIFF")
 
 
-def _packed(pixels: Pixels, depth: int) -> bytes:
-    """Lines of pixels as TIFF keeps them: each begins on a byte."""
+def _strip(pixels: Pixels, depth: int) -> bytes:
     if depth in (8, 16):
         return pixels.astype("<u2" if depth == 16 else np.uint8).tobytes()
-    digits = pixels[..., None] >> np.arange(depth - 1, -1, -1) & 1
-    return np.packbits(digits.reshape(len(pixels), -1).astype(np.uint8), axis=1).tobytes()
+    return packed(pixels, depth).tobytes()
 
 
 def _several(value: Any) -> tuple[Any, ...]:
