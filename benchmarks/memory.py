@@ -17,7 +17,7 @@ from accelerate import Accelerator
 from benchmarks.__main__ import BENCH
 from pixelpyramids.level_training import LevelTraining, Origin
 from pixelpyramids.memory import pair, step_memory
-from pixelpyramids.model import StageModel
+from pixelpyramids.model import new_stage
 from pixelpyramids.parameters import load_parameters
 
 MIB = 2**20
@@ -35,7 +35,7 @@ def measure(params: str, index: int, images: int) -> int:
     torch.nn.functional.conv2d(torch.zeros(1, 8, 16, 16), weights).sum().backward()
     torch.optim.Adam([weights], fused=True).step()
     before = held("VmRSS")  # the libraries themselves, loaded
-    stages = [StageModel(config, index) for _ in range(2)]
+    stages = [new_stage(config, index) for _ in range(2)]
     for stage in stages:
         stage.to(memory_format=torch.channels_last)
     training = LevelTraining(config, index, stages[0], stages[1], accelerator, Origin(0, False, 0))

@@ -15,7 +15,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from pixelpyramids.memory import pair, step_memory
-from pixelpyramids.model import StageModel
+from pixelpyramids.model import new_stage
 from pixelpyramids.parameters import DATA_SETS, Parameters, load_parameters
 from pixelpyramids.planning import LevelCost, images_at_once, share_levels
 
@@ -54,7 +54,7 @@ def costs(config: Parameters, tflops: float) -> Costs:
     whole = Parameters.model_validate(config.model_dump() | {"patch_size": None})
     for index in range(config.L):
         with FakeTensorMode():
-            stage = StageModel(config, index)
+            stage = new_stage(config, index)
             parameters = sum(p.numel() for p in stage.parameters())
             counter = FlopCounterMode(display=False)
             with counter:

@@ -83,12 +83,12 @@ class CompactStage(nn.Module):
         self, stage: Stage, coarse: Tensor | None, batch: int, choose: Callable[[Stage, Slice, Tensor, Tensor], Tensor]
     ) -> Tensor:
         """Go through the slices of every octave in order, let `choose` say each one's values; return the images."""
-        whole = Slice(0, 0, 1, 1)
+        slices = iter(stage.slices)
         return self._walk(
             batch,
             stage.height,
             stage.width,
-            lambda _, part, outputs, offset: choose(stage, part.lattice if part else whole, outputs, offset),
+            lambda _octave, _part, outputs, offset: choose(stage, next(slices), outputs, offset),
         )
 
     def sample(self, outputs: Tensor, uniforms: Tensor, offset: Tensor | None) -> Tensor:

@@ -19,9 +19,8 @@ from torch import Tensor
 
 from pixelpyramids import checkpoint
 from pixelpyramids.atomic import write_text
-from pixelpyramids.compact_stage import CompactStage
 from pixelpyramids.errors import CheckpointError
-from pixelpyramids.model import StageModel
+from pixelpyramids.model import AnyStage
 from pixelpyramids.parameters import Parameters
 
 FINAL_LEARNING_RATE = 0.01  # of the base rate, at the end of the cosine
@@ -53,8 +52,8 @@ class LevelTraining:
         self,
         config: Parameters,
         index: int,
-        stage: StageModel | CompactStage,
-        average: StageModel | CompactStage,
+        stage: AnyStage,
+        average: AnyStage,
         accelerator: Accelerator,
         origin: Origin,
     ) -> None:

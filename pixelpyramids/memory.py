@@ -16,7 +16,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from pixelpyramids.model import StageModel
+from pixelpyramids.model import AnyStage, new_stage
 from pixelpyramids.parameters import Parameters
 
 LIBRARY_SHARE, LIBRARY_BYTES = 0.035, 26 * 2**20
@@ -56,7 +56,7 @@ def step_memory(config: Parameters, index: int, bfloat16: bool = False) -> StepM
     With `bfloat16` as for convolutions in it. Two steps are followed, of one and of two images; the rest is a line.
     """
     with FakeTensorMode():
-        stage = StageModel(config, index)
+        stage = new_stage(config, index)
         weights = sum(p.numel() * p.element_size() for p in stage.parameters())
         one, two = (_peak(stage, *pair(config, index, images), bfloat16) for images in (1, 2))
     share = OF_COARSEST_WEIGHTS if index == config.L - 1 else OF_WEIGHTS
@@ -73,7 +73,7 @@ def pair(config: Parameters, index: int, images: int) -> tuple[Tensor, Tensor | 
     return fine, None if stage.axis is None else fine.clone()
 
 
-def _peak(stage: StageModel, fine: Tensor, coarse: Tensor | None, bfloat16: bool) -> int:
+def _peak(stage: AnyStage, fine: Tensor, coarse: Tensor | None, bfloat16: bool) -> int:
     live = LiveBytes()
     with live:
         with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):

@@ -160,6 +160,14 @@ class StageModel(nn.Module):
         head.bias.copy_(likelihood.starting_bias(components, self.channels, self.n_values, spread, self.unit))
 
 
+AnyStage = StageModel | CompactStage
+
+
+def new_stage(config: Parameters, index: int) -> AnyStage:
+    """An untrained stage: level `index`, the coarsest image's for the last, or the compact network's only one."""
+    return CompactStage(config) if config.network == "compact" else StageModel(config, index)
+
+
 class PixelPyramid(nn.Module):
     """A network for each of the L stages of `config`: `stages[i]` is level i, the last one the coarsest image.
 
@@ -174,8 +182,7 @@ class PixelPyramid(nn.Module):
         for index in range(config.L):
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(_key(seed, index))
-                compact = config.network == "compact"
-                self.stages.append(CompactStage(config) if compact else StageModel(config, index))
+                self.stages.append(new_stage(config, index))
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in torch's stubs
         self.eval()
 
@@ -284,9 +291,9 @@ class PixelPyramid(nn.Module):
 
         return choose
 
-    def _stage(self, stage: Stage) -> "StageModel | CompactStage":
+    def _stage(self, stage: Stage) -> AnyStage:
         model = self.stages[stage.index]
-        assert isinstance(model, StageModel | CompactStage)
+        assert isinstance(model, AnyStage)
         return model
 
     def _checked(self, images: Tensor) -> Tensor:

@@ -63,6 +63,35 @@ def coarse_size(height: int, width: int) -> tuple[int, int]:
     return max(height // 2, 1), max(width // 2, 1)
 
 
+def whole_walk(height: int, width: int) -> tuple[Slice, ...]:
+    """All slices of an image of that size in the order of coding, as sites of the image: the coarsest pixels first."""
+    lines = [(0, 1, 0, 1)]  # of an octave's image on the whole one: first row, step, first column, step
+    sizes = octave_sizes(height, width)
+    for rows, columns in sizes[:-1]:
+        y, step_y, x, step_x = lines[-1]
+        down, right = (1, 2) if rows > 1 else (0, 1), (1, 2) if columns > 1 else (0, 1)
+        lines.append((y + down[0] * step_y, down[1] * step_y, x + right[0] * step_x, right[1] * step_x))
+    y, step_y, x, step_x = lines[-1]
+    slices = [Slice(y, x, step_y, step_x)]
+    for (rows, columns), (y, step_y, x, step_x) in reversed(list(zip(sizes[:-1], lines[:-1], strict=True))):
+        shapes = dict(zip(FINE, fine_shapes(rows, columns), strict=True))
+        odd_row, odd_column, double_y, double_x = rows > 1, columns > 1, min(rows, 2), min(columns, 2)
+        for band, lattice in SLICES:
+            if 0 in lattice.shape(*shapes[band]):
+                continue
+            row = double_y * lattice.y + (odd_row and band == "oe")
+            column = double_x * lattice.x + (odd_column and band == "eo")
+            slices.append(
+                Slice(
+                    y + step_y * row,
+                    x + step_x * column,
+                    step_y * double_y * lattice.step_y,
+                    step_x * double_x * lattice.step_x,
+                )
+            )
+    return tuple(slices)
+
+
 def fine_shapes(height: int, width: int) -> tuple[tuple[int, int], tuple[int, int], tuple[int, int]]:
     """Height and width of OE, EO and EE of an octave of that size."""
     coarse_rows, coarse_columns = coarse_size(height, width)

@@ -15,7 +15,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from pixelpyramids.errors import ParameterError
-from pixelpyramids.walk import Stage, halving_size, walk, whole
+from pixelpyramids.octave import whole_walk
+from pixelpyramids.walk import Stage, halving_size, walk
 
 Positive = Annotated[int, Field(ge=1, le=2**20, strict=True)]
 Width = Annotated[int, Field(ge=1, le=2**14, strict=True)]
@@ -99,7 +100,9 @@ class Parameters(BaseModel):
 
     def walk(self, height: int, width: int) -> tuple[Stage, ...]:
         """The stages of an image of that size, coarsest first."""
-        return whole(height, width) if self.network == "compact" else walk(height, width, self.squeezes)
+        if self.network == "compact":
+            return (Stage(0, None, height, width, None, whole_walk(height, width)),)
+        return walk(height, width, self.squeezes)
 
     def outputs(self, stage: int) -> int:
         """How many outputs a stage's mixture has: its entry of n_classes, the last one for the coarsest stage."""

@@ -16,7 +16,7 @@ from pixelpyramids.device import bfloat16_is_fast
 from pixelpyramids.errors import ParameterError
 from pixelpyramids.level_training import LevelTraining, Origin
 from pixelpyramids.memory import StepMemory, pair, step_memory, with_library
-from pixelpyramids.model import StageModel
+from pixelpyramids.model import new_stage
 from pixelpyramids.parameters import Parameters
 
 
@@ -50,7 +50,7 @@ def level_costs(
     accelerator, bfloat16 = Accelerator(cpu=device.type == "cpu"), bfloat16_is_fast(device)
     costs = []
     for index in range(config.L):
-        stages = [StageModel(config, index).to(device) for _ in range(2)]
+        stages = [new_stage(config, index).to(device) for _ in range(2)]
         for stage in stages:
             stage.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in torch's stubs
         training = LevelTraining(config, index, stages[0], stages[1], accelerator, Origin(0, False, 0))

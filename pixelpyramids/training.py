@@ -19,7 +19,6 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from pixelpyramids import checkpoint
-from pixelpyramids.compact_stage import CompactStage
 from pixelpyramids.data.batches import Batches
 from pixelpyramids.data.images import Images
 from pixelpyramids.device import bfloat16_is_fast, choose_device
@@ -27,7 +26,7 @@ from pixelpyramids.errors import DataError, ParameterError, PixelPyramidsError
 from pixelpyramids.evaluation import Evaluation, evaluate
 from pixelpyramids.interrupts import interruptible, leave_interrupts_to_the_parent
 from pixelpyramids.level_training import LevelTraining, Origin
-from pixelpyramids.model import PixelPyramid, StageModel, decompose
+from pixelpyramids.model import AnyStage, PixelPyramid, decompose
 from pixelpyramids.parameters import Parameters
 from pixelpyramids.patches import patches
 from pixelpyramids.progress import Budget, Recent, Report
@@ -96,7 +95,7 @@ class Training:
         origin = Origin(seed, validation is not None, crops.items_per_epoch)
         for index in wanted:
             stage, average = model.stages[index], self.averaged.stages[index]
-            assert isinstance(stage, StageModel | CompactStage) and isinstance(average, StageModel | CompactStage)
+            assert isinstance(stage, AnyStage) and isinstance(average, AnyStage)
             self.levels.append(LevelTraining(config, index, stage, average, accelerator, origin))
             self.levels[-1].restore(run)
         self.micro_batch = micro_batch

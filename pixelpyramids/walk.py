@@ -77,11 +77,6 @@ def walk(height: int, width: int, n_squeeze: Sequence[int]) -> tuple[Stage, ...]
     return tuple(reversed(stages))
 
 
-def whole(height: int, width: int) -> tuple[Stage, ...]:
-    """One stage that is the whole image, for a network that walks through octaves of its own."""
-    return (Stage(0, None, height, width, None, (Slice(0, 0, 1, 1),)),)
-
-
 def coarsest_size(height: int, width: int, n_levels: int) -> tuple[int, int]:
     """Height and width of the coarsest image of a height x width one."""
     for index in range(n_levels):

@@ -14,7 +14,8 @@ PACKAGE = Path(pixelpyramids.__file__).parent
 # but for those inside one package.
 LAYERS = (
     {"errors", "pyramid", "walk"},
-    {"atomic", "extras", "device", "rate", "parameters", "interrupts", "exit_status", "octave"},
+    {"octave"},
+    {"atomic", "extras", "device", "rate", "parameters", "interrupts", "exit_status"},
     {"likelihood", "networks", "data", "progress", "patches", "codec"},
     {"compact_stage"},
     {"model"},

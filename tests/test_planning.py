@@ -42,13 +42,13 @@ def test_the_memory_of_any_batch_lies_on_a_line():
     from torch._subclasses.fake_tensor import FakeTensorMode
 
     from pixelpyramids.memory import _peak
-    from pixelpyramids.model import StageModel
+    from pixelpyramids.model import new_stage
 
     config = load_parameters(BENCH)
     for index in (0, 5, 8):
         told = step_memory(config, index)
         with FakeTensorMode():
-            followed = _peak(StageModel(config, index), *pair(config, index, 5), False)
+            followed = _peak(new_stage(config, index), *pair(config, index, 5), False)
         assert told.running(5) - told.convolutions == pytest.approx(followed, rel=0.02)
 
 

@@ -61,7 +61,7 @@ class Reader:
         if len(data) < head:
             raise BitstreamError(f"expected a part of at least 5 bytes, got {len(data)}; the file is damaged")
         state = int.from_bytes(data[:head], "big")
-        if not START >> (8 if head == 5 else 0) <= state < START << WORD or (head == 6) != (state >> 40 > 0):
+        if state < START or (head == 6) != (state >> 40 > 0):
             raise BitstreamError("a part begins with a state that no encoder ends in; the file is damaged")
         self._words = np.frombuffer(data, dtype="<u2", offset=head)
         self._place = np.array([state, 0], dtype=np.int64)

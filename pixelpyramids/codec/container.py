@@ -5,19 +5,21 @@ little-endian; a varint is LEB128 in its shortest form.
 """
 
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import IntEnum
 from typing import Protocol
 
-from pixelpyramids.codec.parts import Part, parts
-from pixelpyramids.errors import BitstreamError
+from pixelpyramids.codec.parts import Part, part_count, parts
+from pixelpyramids.errors import BitstreamError, DataError
 from pixelpyramids.octave import octave_sizes
 
 MAGIC = b"\x8fPPY"
 VERSION = 0  # nothing of it is promised yet
 NAME_BYTES = 8
 MAX_METADATA = 2**24  # bytes, unpacked
+MAX_BLOBS = 2**12
+MAX_NAME = 255  # bytes
 MAX_SIDE = 2**30
 READ_AHEAD = 2**12  # bytes of a header that are read at once
 
@@ -122,6 +124,20 @@ class Index:
         """Of the whole file."""
         return self.begin + sum(entry.length for entry in self.entries)
 
+    def finest_within(self, size: int) -> int | None:
+        """The finest octave that is whole in the first `size` bytes, None where the base is not."""
+        if self.header.content != Content.MODEL:
+            return 0 if self.size <= size else None
+        finest: int | None = None
+        layout = self.header.layout()
+        for number, (offset, entry) in enumerate(zip(self.offsets(), self.entries, strict=True)):
+            if offset + entry.length > size:
+                return finest
+            octave = layout[number][0].finest(self.header.octaves)
+            is_last = number + 1 == len(layout) or layout[number + 1][0].finest(self.header.octaves) != octave
+            finest = octave if is_last else finest
+        return finest
+
     def offsets(self) -> list[int]:
         """Where each part begins."""
         offsets = [self.begin]
@@ -146,20 +162,23 @@ def read_index(source: Source, max_pixels: int, names: Mapping[bytes, object] | 
     """
     reader = _Reader(source)
     header = _read_header(reader, max_pixels, names)
-    count = 1 if header.content != Content.MODEL else len(header.layout())
+    is_model = header.content == Content.MODEL
+    count = part_count(header.height, header.width) * len(header.coded) if is_model else 1
     if reader.left < 5 * count:
         raise BitstreamError(f"expected an index of {count} parts, got {reader.left} bytes; the file is cut short")
     entries = tuple(_read_entry(reader) for _ in range(count))
     expected = zlib.crc32(reader.taken())
     if int.from_bytes(reader.take(4), "little") != expected:
         raise BitstreamError("the header's checksum does not match; the file is damaged")
+    if not is_model and entries[0].kind != Kind.STORED:
+        raise BitstreamError("the header contradicts itself; the file is damaged")
     return Index(header, entries, reader.place)
 
 
 def read_part(source: Source, index: Index, number: int, offset: int) -> bytes:
     """The bytes of a part. Raises BitstreamError where they are damaged or not all there."""
     entry = index.entries[number]
-    data = source.read(offset, entry.length)
+    data = source.read(offset, entry.length) if offset + entry.length <= source.size else b""
     if len(data) < entry.length:
         raise BitstreamError(f"part {number + 1} of {len(index.entries)} is cut short; the file is not whole")
     if zlib.crc32(data) != entry.crc:
@@ -179,7 +198,7 @@ def _header(header: Header) -> bytes:
         if header.bits > 8:
             out += bytes(gain for plane in header.gains for gain in plane)
     if header.metadata:
-        out += _packed(b"".join(_blob(tag, data) for tag, data in header.metadata.items()))
+        out += _packed(_joined(header.metadata))
     return bytes(out)
 
 
@@ -219,7 +238,7 @@ def _read_header(reader: "_Reader", max_pixels: int, names: Mapping[bytes, objec
             if any(gain > header.bits - 8 for plane in header.gains for gain in plane):
                 raise BitstreamError("the header contradicts itself; the file is damaged")
     if flags & 64:
-        header = replace(header, metadata=dict(_blobs(reader.packed(MAX_METADATA))))
+        header = replace(header, metadata=_blobs(reader.packed(MAX_METADATA)))
     return header
 
 
@@ -269,7 +288,7 @@ class _Reader:
 
     def packed(self, limit: int) -> bytes:
         """Bytes that zlib packed, preceded by both lengths: at most `limit` of them."""
-        length, unpacked = self.varint(1 << 40), self.varint(limit)
+        length, unpacked = self.varint(2 * limit + 64), self.varint(limit)
         packer = zlib.decompressobj()
         try:
             data = packer.decompress(self.take(length), unpacked + 1)
@@ -301,18 +320,32 @@ def _bitmap(values: tuple[int, ...], depth: int) -> bytes:
 
 def _values(bitmap: bytes, depth: int) -> tuple[int, ...]:
     values = tuple(8 * i + bit for i, byte in enumerate(bitmap) if byte for bit in range(8) if byte >> bit & 1)
-    if not values or values[-1] >> depth:
+    if len(bitmap) != max(1 << depth, 8) // 8 or not values or values[-1] >> depth:
         raise BitstreamError("the header lists values that cannot be; the file is damaged")
     return values
 
 
-def _blob(tag: str, data: bytes) -> bytes:
-    name = tag.encode("latin-1")
-    return _varint(len(name)) + name + _varint(len(data)) + data
+def _joined(metadata: Mapping[str, bytes]) -> bytes:
+    """Metadata in a row. Raises DataError where they are more than a reader takes."""
+    for tag in metadata:
+        if len(tag) > MAX_NAME or max(map(ord, tag), default=0) > 255:
+            raise DataError(f"expected names of metadata of at most {MAX_NAME} Latin-1 characters, got {tag!r}")
+    data = b"".join(
+        _varint(len(tag)) + tag.encode("latin-1") + _varint(len(blob)) + blob for tag, blob in metadata.items()
+    )
+    if len(data) > MAX_METADATA or len(metadata) > MAX_BLOBS:
+        raise DataError(
+            f"expected at most {MAX_BLOBS} metadata of {MAX_METADATA} bytes in all, got {len(metadata)} of {len(data)} "
+            "bytes; leave some out"
+        )
+    return data
 
 
-def _blobs(data: bytes) -> Iterator[tuple[str, bytes]]:
-    reader = _Reader(Bytes(data))
+def _blobs(data: bytes) -> dict[str, bytes]:
+    reader, blobs = _Reader(Bytes(data)), dict[str, bytes]()
     while reader.left:
-        tag = reader.take(reader.varint(255)).decode("latin-1")
-        yield tag, reader.take(reader.varint(MAX_METADATA))
+        tag = reader.take(reader.varint(MAX_NAME)).decode("latin-1")
+        if tag in blobs or len(blobs) == MAX_BLOBS:
+            raise BitstreamError("the header holds metadata twice, or too many; the file is damaged")
+        blobs[tag] = reader.take(reader.varint(MAX_METADATA))
+    return blobs

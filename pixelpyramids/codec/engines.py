@@ -104,7 +104,8 @@ class FastEngine:
 
     def __init__(self, network: IntegerNetwork, reference: ReferenceEngine, threads: int) -> None:
         self._stacks, self._reference, self._threads = (network.trunk, *network.heads), reference, threads
-        self._lock, self._local = threading.RLock(), threading.local()
+        self._lock = threading.RLock()
+        self._requests: list[list[Any]] = [[] for _ in self._stacks]  # those that no thread uses
         self._compiled: list[Any] | None = None
         self._compared: set[tuple[int, int, int]] = set()
         self._is_refused = False
@@ -164,13 +165,15 @@ class FastEngine:
 
     def _run(self, stack: int, inputs: Activations) -> Any:
         assert self._compiled is not None
-        if not hasattr(self._local, "requests"):
-            self._local.requests = {}
-        request = self._local.requests.get(stack)
-        if request is None:
-            request = self._local.requests[stack] = self._compiled[stack].create_infer_request()
+        try:
+            request = self._requests[stack].pop()
+        except IndexError:
+            request = self._compiled[stack].create_infer_request()
         request.infer([np.ascontiguousarray(inputs)[None]])
-        return request.get_output_tensor().data[0].copy()
+        found = request.get_output_tensor().data[0]
+        found = found.copy() if stack == 0 else np.ascontiguousarray(found.transpose(1, 2, 0), dtype=np.int32)
+        self._requests[stack].append(request)
+        return found
 
 
 def _probe(channels: int, height: int, width: int) -> Activations:
@@ -225,9 +228,6 @@ def _graph(stack: Stack) -> Any:
     for first, second in stack.blocks:
         inner = rescaled(convolved(activations, first, SHIFT))
         activations = rescaled(operations.add(convolved(inner, second, SHIFT), activations))
-    if stack.last is None:
-        result = operations.convert(activations, np.uint8)
-    else:
-        outputs = operations.transpose(convolved(activations, stack.last, 0), operations.constant([0, 2, 3, 1]))
-        result = operations.convert(outputs, np.int32)
+    last = stack.last
+    result = operations.convert(activations, np.uint8) if last is None else convolved(activations, last, 0)
     return openvino.Model([result], [inputs], "stack")

@@ -18,8 +18,10 @@ from pixelpyramids.errors import BitstreamError
 NEAR = 1.1  # times our size: what the trial may take for the libraries to be tried in full
 FEW_COLOURS = 256
 LOOKED_AT = 2**14  # pixels that tell most images of many colours
+PART = 512  # pixels a side of the parts of a large image that the trial looks at
 WEBP_SIDE = 16383  # pixels, the most that WebP takes
 _MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
+_MODES_OF_PNG = {1: ("L", "1"), 2: ("LA",), 3: ("RGB", "P"), 4: ("RGBA", "P")}
 
 
 def smaller(array: Array, header: Header, ours: bytes, always: bool) -> bytes:
@@ -36,6 +38,8 @@ def smaller(array: Array, header: Header, ours: bytes, always: bool) -> bytes:
 
 def decoded(stream: bytes, header: Header) -> Array:
     """The pixels (H, W, C) of a stream. Raises BitstreamError where it is not one of the header's image."""
+    if header.content == Content.WEBP and not _is_webp(stream, header):
+        raise BitstreamError("the stream is no lossless WebP of the image that the header says; the file is damaged")
     plugin = WebPImagePlugin.WebPImageFile if header.content == Content.WEBP else PngImagePlugin.PngImageFile
     try:
         with plugin(io.BytesIO(stream)) as image:
@@ -49,12 +53,38 @@ def decoded(stream: bytes, header: Header) -> Array:
     return pixels
 
 
+def _is_webp(stream: bytes, header: Header) -> bool:
+    """Whether a stream begins as one lossless image of the header's size: the library allocates before it can be asked.
+
+    RIFF, its size, WEBP, VP8L, its size, 0x2f, and 14 bits each of width - 1 and height - 1.
+    """
+    size = int.from_bytes(stream[21:25], "little")
+    is_lossless = stream[:4] == b"RIFF" and stream[8:16] == b"WEBPVP8L" and stream[20:21] == b"\x2f"
+    return is_lossless and (size & 0x3FFF, size >> 14 & 0x3FFF) == (header.width - 1, header.height - 1)
+
+
 def _is_worth_trying(pixels: Any, header: Header, size: int) -> bool:
-    if header.is_wide:
-        return header.channels == 1 and len(_saved(_image(pixels), "PNG", compress_level=1)) < NEAR * size
-    if _few_colours(pixels) is not None or max(header.height, header.width) > WEBP_SIDE:
+    """Whether a library at its quickest comes near, on the image or, of a large one, on four parts of it."""
+    if header.is_wide and header.channels > 1:
+        return False
+    if _few_colours(pixels) is not None:
         return True
-    return len(_saved(_image(pixels), "WEBP", lossless=True, quality=0, method=0, exact=True)) < NEAR * size
+    some = _four_parts(pixels)
+    options: dict[str, Any] = {"lossless": True, "quality": 0, "method": 0, "exact": True}
+    kind = "PNG" if header.is_wide else "WEBP"
+    near = len(_saved(_image(some), kind, **({"compress_level": 1} if header.is_wide else options)))
+    return bool(near * (pixels.size / some.size) < NEAR * size)
+
+
+def _four_parts(pixels: Any) -> Any:
+    """The image, or, where it is larger, four squares from the middle of its quarters, one above the other."""
+    height, width = pixels.shape[:2]
+    if height * width <= 4 * PART**2:
+        return pixels
+    if min(height, width) < 2 * PART:
+        return pixels[: 4 * PART**2 // width + 1, : 4 * PART**2]
+    tops, lefts = ([side // 4 - PART // 2, 3 * side // 4 - PART // 2] for side in (height, width))
+    return np.concatenate([pixels[top : top + PART, left : left + PART] for top in tops for left in lefts])
 
 
 def _streams(pixels: Any, header: Header) -> list[tuple[Content, bytes]]:
@@ -69,7 +99,7 @@ def _streams(pixels: Any, header: Header) -> list[tuple[Content, bytes]]:
 
 def _png(pixels: Any, header: Header) -> bytes:
     """The smallest of PNGs: with a palette where the colours are few, of one bit where that is all."""
-    if header.channels == 1 and header.depth == 1:
+    if header.channels == 1 and header.depth == 1 and not header.is_wide:
         return _saved(Image.fromarray(pixels[..., 0] > 0), "PNG", optimize=True)
     streams = [_saved(_image(pixels), "PNG", optimize=True)]
     few = _few_colours(pixels)
@@ -100,9 +130,15 @@ def _image(pixels: Any) -> Image.Image:
 
 def _pixels(image: Image.Image, header: Header) -> Array:
     """The pixels of an image, in the channels and the type of the header. Raises ValueError where it has others."""
+    if header.content == Content.WEBP:
+        modes: tuple[str, ...] = ("RGB",) if header.channels in (1, 3) else ("RGB", "RGBA")
+    else:
+        modes = _MODES_OF_PNG[header.channels]
     if header.is_wide:
-        if image.mode not in ("I;16", "I"):
-            raise ValueError(f"expected 16-bit grey, got {image.mode}")
+        modes = ("I;16", "I") if header.channels == 1 and header.content == Content.PNG else ()
+    if image.mode not in modes:
+        raise ValueError(f"expected {' or '.join(modes) or 'none'}, got {image.mode}")
+    if header.is_wide:
         return np.asarray(image).astype(np.uint16)[..., None]
     if image.mode == "1":
         return np.asarray(image).astype(np.uint8)[..., None]

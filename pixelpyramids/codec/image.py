@@ -93,6 +93,8 @@ def decode_source(
     if index.size < source.size and not salvage:
         raise BitstreamError(f"{source.size - index.size} bytes follow the file's last part; the file is damaged")
     level = planes.level_of(header, scale)
+    if index.size > source.size and not salvage and region is None:
+        _refuse_cut(index, source.size, level)
     if header.content != Content.MODEL:
         whole: Any = fallback.decoded(read_part(source, index, 0, index.begin), header)
         at = planes.window(header, level, region)
@@ -106,6 +108,15 @@ def decode_source(
     images = [pyramid[reached] for pyramid in pyramids]
     top, bottom, left, right = planes.window(header, reached, region)
     return planes.joined(header, [image[:, top:bottom, left:right] for image in images])
+
+
+def _refuse_cut(index: Index, size: int, level: int) -> None:
+    """Raise BitstreamError where a file cut after `size` bytes does not hold octave `level`; say what it holds."""
+    held = index.finest_within(size)
+    if held is None or level < held:
+        until = "nothing of the image" if held is None else f"the image at 1/{1 << held} of its size"
+        way = "" if held is None else f"; take that (scale={1 << held}, --scale), or what there is (salvage, --salvage)"
+        raise BitstreamError(f"expected {index.size} bytes, got {size}: the file is cut short, it holds {until}{way}")
 
 
 def _decode(
@@ -189,8 +200,9 @@ def _decoded(
     digits = np.unpackbits(np.frombuffer(data, dtype=np.uint8))
     if digits[count * format_.bits :].any():
         raise BitstreamError("a part ends in bits that mean nothing; the file is damaged")
-    weights = 1 << np.arange(format_.bits - 1, -1, -1)
-    numbers = digits[: count * format_.bits].reshape(count, format_.bits) @ weights
+    numbers = np.zeros(count, dtype=np.uint16)
+    for digit in digits[: count * format_.bits].reshape(count, format_.bits).T:
+        numbers = numbers << 1 | digit
     first = 0
     for field in fields:
         field[...] = numbers[first : first + field.size].reshape(field.shape)

@@ -54,6 +54,16 @@ def tiles(octave: int, height: int, width: int) -> Iterator[Tile]:
             yield Tile(octave, top, bottom, left, right)
 
 
+def part_count(height: int, width: int) -> int:
+    """How many parts an image of height x width has."""
+    finer = [size for size in octave_sizes(height, width)[:-1] if max(size) > BASE_SIDE]
+    return 1 + sum(_span_count(-(-rows // 2)) * _span_count(-(-columns // 2)) for rows, columns in finer)
+
+
+def _span_count(sites: int) -> int:
+    return max(1, (sites + TILE // 2) // TILE)
+
+
 def _spans(sites: int) -> list[tuple[int, int]]:
-    count = max(1, (sites + TILE // 2) // TILE)
+    count = _span_count(sites)
     return [(TILE * i, TILE * (i + 1) if i + 1 < count else sites) for i in range(count)]

@@ -27,7 +27,7 @@ from pixelpyramids.data.stream import Stream
 from pixelpyramids.device import bfloat16_is_fast, choose_device, keep_freed_memory
 from pixelpyramids.errors import DataError, EmptySplitError
 from pixelpyramids.level_training import LevelTraining, Origin
-from pixelpyramids.model import PixelPyramid, StageModel, decompose
+from pixelpyramids.model import AnyStage, PixelPyramid, decompose
 from pixelpyramids.parameters import Parameters
 from pixelpyramids.patches import patches
 from pixelpyramids.report.pictures import save_grid
@@ -201,7 +201,7 @@ def seconds_of_levels(
     for index in range(config.L):
         stage = copy.deepcopy(model.stages[index]).to(device)
         average = copy.deepcopy(stage)
-        assert isinstance(stage, StageModel) and isinstance(average, StageModel)
+        assert isinstance(stage, AnyStage) and isinstance(average, AnyStage)
         level = LevelTraining(config, index, stage, average, accelerator, Origin(0, False, 0))
         fine, coarse = patches(*pairs[index], config.patch_size, seed=0, level=index, samples=samples)
         begin = 0.0

@@ -1,0 +1,499 @@
+"""Decode a `.ppyr` file of version 0, as docs/format.md specifies it: in one file, slow and obvious, with NumPy alone.
+
+    python ppyr_decoder.py FILE.ppyr WEIGHTS.safetensors OUT.npy
+
+It shares no code with the package, and is what the package is tested against. WEIGHTS.safetensors are those of the
+model that the file names. Pillow is imported for files that hold a PNG or a WebP alone. § is a section of format.md.
+"""
+
+import hashlib
+import json
+import math
+import sys
+import zlib
+from io import BytesIO
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+
+Tile = tuple[int, int, int, int, int]  # an octave, and of its grid the rows [top, bottom) and columns [left, right)
+Component = tuple[int, int, int]  # a logistic: its mean, in 512ths of a value from the base, inverse scale and shift
+
+MAX_PIXELS = 2**28
+MODEL, WEBP, PNG = 0, 1, 2  # what codes the image (§3)
+CODED, CONSTANT, STORED = 0, 1, 2  # what codes a part (§5)
+POWERS = [round(2.0 ** (16 - i / 256)) for i in range(257)]  # §12
+SIGMOIDS = [round(2**24 / (1 + math.exp(-i / 64))) for i in range(-1024, 1025)]
+
+
+class FormatError(Exception):
+    """The file is damaged, foreign or too large, or the weights are not those that it needs."""
+
+
+def require(condition: Any, otherwise: str) -> None:
+    """Refuse the file, with this message, where the condition does not hold."""
+    if not condition:
+        raise FormatError(otherwise)
+
+
+class Fields(BytesIO):
+    """Bytes whose fields are taken from the front."""
+
+    def take(self, count: int) -> bytes:
+        """The next `count` bytes."""
+        data = self.read(count)
+        require(len(data) == count, "the file ends too early: it is cut short")
+        return data
+
+    def varint(self, limit: int) -> int:
+        """A number in LEB128, of its shortest form and at most `limit`."""
+        number, shift, byte = 0, 0, 128
+        while byte > 127:
+            byte = self.take(1)[0]
+            number |= (byte & 127) << shift
+            require(number <= limit and shift <= 56, "a number of the header is out of its range")
+            shift += 7
+        require(byte or shift == 7, "a number of the header is not in its shortest form")
+        return number
+
+    def packed(self, limit: int) -> bytes:
+        """A zlib stream, at most `limit` bytes unpacked, after its length and the length of what it unpacks to."""
+        length, unpacked = self.varint(2 * limit + 64), self.varint(limit)
+        stream = zlib.decompressobj()
+        try:
+            data = stream.decompress(self.take(length), unpacked + 1)
+        except zlib.error as error:
+            raise FormatError(f"packed bytes of the header cannot be unpacked: {error}") from error
+        whole = len(data) == unpacked and stream.eof and not stream.unused_data
+        require(whole, "packed bytes of the header are not as long as they should be")
+        return data
+
+
+def read_header(fields: Fields, max_pixels: int) -> SimpleNamespace:
+    """The header (§3) and the metadata (§4)."""
+    require(fields.take(4) == b"\x8fPPY", "this is no .ppyr file")
+    version, flags, depth, channels = fields.take(4)
+    require(version == 0, f"expected a file of version 0, got {version}")
+    height, width, content = fields.varint(2**30), fields.varint(2**30), flags >> 2 & 3
+    has_axis, is_wide, is_grey, has_values, has_metadata = (bool(flags >> bit & 1) for bit in (0, 1, 4, 5, 6))
+    sound = height and width and content < 3 and not flags >> 7 and 1 <= channels <= 4
+    sound = sound and 1 <= depth <= (16 if is_wide else 8) and (has_axis or channels == 1)
+    sound = sound and (channels >= 3 or not is_grey) and (content == MODEL or not (is_grey or has_values))
+    require(sound, "the header contradicts itself")
+    require(height * width <= max_pixels, f"{height} x {width} pixels are more than the limit of {max_pixels}")
+    header = SimpleNamespace(height=height, width=width, channels=channels, has_axis=has_axis, is_wide=is_wide)
+    header.depth, header.bits, header.content, header.metadata = depth, depth, content, {}
+    header.coded = [3 if channels >= 3 and not is_grey else 1] + [1] * (channels in (2, 4))  # channels of each plane
+    if content == MODEL:
+        header.model, header.values = fields.take(8), list(range(2**depth))
+        if has_values:
+            size = max(2**depth, 8) // 8
+            bitmap = fields.packed(size)
+            header.values = [value for value in range(8 * len(bitmap)) if bitmap[value // 8] >> value % 8 & 1]
+            sound = len(bitmap) == size and header.values and header.values[-1] < 2**depth
+            require(sound, "the header lists values that cannot be")
+            header.bits = max((len(header.values) - 1).bit_length(), 1)
+        octaves = len(octave_sizes(height, width)) - 1
+        header.gains = [[header.bits - 8] * octaves for _ in header.coded]  # of each plane's octaves, finest first
+        if header.bits > 8:
+            header.gains = [list(fields.take(octaves)) for _ in header.coded]
+            require(all(gain <= header.bits - 8 for gains in header.gains for gain in gains), "a gain is out of range")
+    if has_metadata:
+        blobs = Fields(fields.packed(2**24))
+        while blobs.tell() < len(blobs.getvalue()):
+            name = blobs.take(blobs.varint(255)).decode("latin-1")
+            require(
+                name not in header.metadata and len(header.metadata) < 2**12, "metadata come twice, or are too many"
+            )
+            header.metadata[name] = blobs.take(blobs.varint(2**24))
+    return header
+
+
+def read_parts(fields: Fields, count: int) -> list[tuple[int, bytes]]:
+    """The kind and the bytes of each part (§5), all checksums compared."""
+    entries = []
+    for _ in range(count):
+        number = fields.varint(2**40)
+        require(number & 3 != 3, "a part is of no known kind")
+        entries.append((number & 3, number >> 2, int.from_bytes(fields.take(4), "little")))
+    checksum = zlib.crc32(fields.getvalue()[: fields.tell()])
+    require(int.from_bytes(fields.take(4), "little") == checksum, "the header's checksum does not match")
+    parts = []
+    for kind, length, checksum in entries:
+        data = fields.take(length)
+        require(zlib.crc32(data) == checksum, f"the checksum of part {len(parts) + 1} of {count} does not match")
+        parts.append((kind, data))
+    require(not fields.read(1), "bytes follow the last part")
+    return parts
+
+
+def octave_sizes(height: int, width: int) -> list[tuple[int, int]]:
+    """Of each octave's image, finest first, and last of the coarsest pixels."""
+    sizes = [(height, width)]
+    while height * width > 8:
+        height, width = max(height // 2, 1), max(width // 2, 1)
+        sizes.append((height, width))
+    return sizes
+
+
+def part_tiles(height: int, width: int) -> list[list[Tile]]:
+    """The tiles of each part (§8): first those of the base, which may be none."""
+    sizes = octave_sizes(height, width)
+    parts: list[list[Tile]] = [[]]
+    for octave in reversed(range(len(sizes) - 1)):
+        rows, columns = (spans((side + 1) // 2) for side in sizes[octave])
+        tiles = [(octave, *of_rows, *of_columns) for of_rows in rows for of_columns in columns]
+        if max(sizes[octave]) <= 64:
+            parts[0] += tiles
+        else:
+            parts += [[tile] for tile in tiles]
+    return parts
+
+
+def spans(sites: int) -> list[tuple[int, int]]:
+    """Where tiles begin and end along a side."""
+    begins = [256 * i for i in range(max(1, (sites + 128) // 256))]
+    return list(zip(begins, [*begins[1:], sites], strict=True))
+
+
+def lines(side: int, parity: int) -> slice:
+    """The even (0) or odd (1) lines of a side; the one line of a side of 1 is odd."""
+    return slice(parity, None, 2) if side > 1 else slice(0, parity)
+
+
+def fine_bands(image: Any, tile: Tile) -> list[Any]:
+    """The pixels OE, EO and EE of a tile: views of the octave's image."""
+    _, top, bottom, left, right = tile
+    _, height, width = image.shape
+    bands = [image[:, lines(height, y), lines(width, x)] for y, x in ((1, 0), (0, 1), (0, 0))]
+    return [band[:, top:bottom, left:right] for band in bands]
+
+
+class Network:
+    """The weights of a safetensors file, and what they compute on arrays (channels, height, width)."""
+
+    def __init__(self, file: bytes) -> None:
+        try:
+            length = int.from_bytes(file[:8], "little")
+            entries, rest = json.loads(file[8 : 8 + length]), file[8 + length :]
+            entries.pop("__metadata__", None)
+            types, self.tensors = {"I8": "<i1", "I32": "<i4"}, {}
+            for name, entry in entries.items():
+                begin, end = entry["data_offsets"]
+                self.tensors[name] = np.frombuffer(rest[begin:end], types[entry["dtype"]]).reshape(entry["shape"])
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise FormatError(f"the weights are no safetensors file of integers: {error!r}") from error
+        digest = hashlib.sha256()
+        for name in sorted(self.tensors):
+            shape = " ".join(str(side) for side in self.tensors[name].shape)
+            digest.update(f"{name} {shape}\n".encode() + self.tensors[name].tobytes())
+        self.name = digest.digest()[:8]
+
+    def convolution(self, name: str, activations: Any) -> Any:
+        """The sums of w a + b, zeros round the edges; below 2**24, so that float32 is exact."""
+        weight = self.tensors[f"{name}.weight"].astype(np.float32)
+        _, height, width = activations.shape
+        size, reach = weight.shape[2], weight.shape[2] // 2
+        padded = np.pad(activations, ((0, 0), (reach, reach), (reach, reach))).astype(np.float32)
+        sums = np.zeros((len(weight), height, width), np.float32)
+        for y, x in np.ndindex(size, size):
+            sums += np.tensordot(weight[:, :, y, x], padded[:, y : y + height, x : x + width], axes=1)
+        return sums + self.tensors[f"{name}.bias"].astype(np.float32)[:, None, None]
+
+    def body(self, name: str, inputs: Any) -> Any:
+        """The activations of the trunk, or of a head before its last convolution."""
+        activations = rescaled(self.convolution(f"{name}.0", inputs))
+        block = 1
+        while f"{name}.{block}.first.weight" in self.tensors:
+            inner = rescaled(self.convolution(f"{name}.{block}.first", activations))
+            sums = self.convolution(f"{name}.{block}.second", inner)
+            activations = rescaled(sums + 128 * activations)
+            block += 1
+        return activations
+
+
+def rescaled(sums: Any) -> Any:
+    """Sums / 128, rounded half to even, from 0 to 255."""
+    return np.clip(np.rint(sums / 128), 0, 255)
+
+
+def companded(quarters: Any, gain: int) -> Any:
+    """Differences (C, height, width) in quarters, as 2 C channels of activations: positive, then negative."""
+    magnitude = abs(quarters) >> gain if gain >= 0 else abs(quarters) << -gain
+    level = np.minimum(np.minimum(magnitude, 72 + magnitude // 4), np.minimum(124 + magnitude // 8, 255))
+    return np.concatenate([np.where(quarters > 0, level, 0), np.where(quarters < 0, level, 0)])
+
+
+def at(image: Any, rows: tuple[int, int], columns: tuple[int, int]) -> Any:
+    """Lines [rows[0], rows[1]) and columns likewise of (C, height, width); those outside repeat the nearest."""
+    i = np.clip(np.arange(*rows), 0, image.shape[1] - 1)
+    j = np.clip(np.arange(*columns), 0, image.shape[2] - 1)
+    return image[:, i][:, :, j]
+
+
+def interleaved(array: Any, axis: int) -> Any:
+    """Even lines along an axis, then, as further channels, the odd ones; zeros where the last is missing."""
+    array = np.pad(array, [(0, array.shape[axis] % 2 if axis == i else 0) for i in range(3)])
+    return np.concatenate([array.take(range(first, array.shape[axis], 2), axis) for first in range(2)])
+
+
+def below(component: Component, edge: int) -> int:
+    """The share of a logistic, of 2**24, that lies below an edge, in 512ths of a value from the base."""
+    mean, inverse, shift = component
+    place = min(max((edge - mean) * inverse >> shift, -(2**20)), 2**20) + 2**20
+    low = SIGMOIDS[place >> 10]
+    return low if place == 2**21 else low + ((SIGMOIDS[(place >> 10) + 1] - low) * (place & 1023) >> 10)
+
+
+def normalised(weights: list[int]) -> list[int]:
+    """Weights scaled to add up to 2**24, each at least 1; the first of the largest takes the rest."""
+    inverse = 2**62 // sum(weights)
+    scaled = [max(weight * inverse >> 38, 1) for weight in weights]
+    scaled[weights.index(max(weights))] += 2**24 - sum(scaled)
+    return scaled
+
+
+def reweighted(weights: list[int], components: list[Component], base: int, value: int, n: int) -> list[int]:
+    """The weights given that the channel's value is this one."""
+    edge = 512 * value - 256 - 128 * base
+    lows = [0 if value == 0 else below(component, edge) for component in components]
+    highs = [2**24 if value == n - 1 else below(component, edge + 512) for component in components]
+    products = [weight * (high - low) for weight, low, high in zip(weights, lows, highs, strict=True)]
+    if sum(products) == 0:
+        return weights
+    return normalised([product >> 17 for product in products] if sum(products) >= 2**31 else products)
+
+
+def channel_components(outputs: list[int], channel: int, distances: list[int], bits: int, gain: int) -> list[Component]:
+    """The components of a channel, given the distances of those before from their bases, in quarters."""
+    count = len(outputs) // 10
+    components = []
+    for k in range(count):
+        mean, scale = outputs[count + 3 * k + channel], outputs[4 * count + 3 * k + channel]
+        mean = mean << gain if gain >= 0 else mean >> -gain
+        for before, distance in enumerate(distances):
+            weight = outputs[7 * count + 3 * k + channel * (channel - 1) // 2 + before]
+            mean += min(max(weight, -8192), 8192) * distance >> 5
+        scale = min(max(scale + 4096 * gain, -6 * 4096), (4 + bits) * 4096)
+        components.append((mean, POWERS[((scale & 4095) + 8) >> 4], 9 + (scale >> 12)))
+    return components
+
+
+class Coder:
+    """The decoder of one part's bytes."""
+
+    def __init__(self, data: bytes, bits: int, coded: int) -> None:
+        self.bits, self.coded = bits, coded
+        head = 5 if len(data) % 2 else 6
+        require(len(data) >= head, "a part is shorter than a state of the coder")
+        self.state = int.from_bytes(data[:head], "big")
+        require(self.state >= (2**32 if head == 5 else 2**40), "a part begins with a state that is none")
+        self.words = np.frombuffer(data, "<u2", offset=head).tolist()[::-1]
+
+    def symbol(self, weights: list[int], components: list[Component], base: int, n: int) -> int:
+        """The next value, from 0 to n - 1."""
+
+        def cumulative(x: int) -> int:
+            if x in (0, n):
+                return 2**24 if x else 0
+            edge = 512 * x - 256 - 128 * base
+            total = sum(weight * below(component, edge) for weight, component in zip(weights, components, strict=True))
+            return x + ((total >> 24) * (2**24 - n) >> 24)
+
+        slot = self.state % 2**24
+        low, high = 0, n  # cumulative(low) <= slot < cumulative(high)
+        while high - low > 1:
+            middle = (low + high) // 2
+            low, high = (middle, high) if cumulative(middle) <= slot else (low, middle)
+        start = cumulative(low)
+        self.state = (cumulative(low + 1) - start) * (self.state >> 24) + slot - start
+        while self.state < 2**32:
+            require(self.words, "a part ends before its last symbol")
+            self.state = self.state << 16 | self.words.pop()
+        return low
+
+    def values(self, outputs: Any, bases: Any, band: Any, gain: int) -> None:
+        """Fill in a slice (3, height, width): site by site, channel by channel."""
+        for y, x in np.ndindex(*band.shape[1:]):
+            of_site, distances = outputs[:, y, x].tolist(), []
+            logits = of_site[: len(of_site) // 10]
+            below_largest = [max(logits) - logit for logit in logits]
+            weights = normalised([max(POWERS[((d & 4095) + 8) >> 4] << 8 >> (d >> 12), 1) for d in below_largest])
+            for channel, base in enumerate(bases[: self.coded, y, x].tolist()):
+                components = channel_components(of_site, channel, distances, self.bits, gain)
+                value = self.symbol(weights, components, base, 2**self.bits)
+                band[channel:, y, x] = value  # where one channel is coded, all three are that
+                distances.append(4 * value - base)
+                weights = reweighted(weights, components, base, value, 2**self.bits)
+
+
+def trunk_features(network: Network, coarse: Any, rows: int, columns: int, bits: int, gain: int) -> Any:
+    """What the trunk makes of the coarser image, on the whole grid of the octave."""
+    here = at(coarse, (0, rows), (0, columns))
+    signed = 2 * ((here << 8) >> bits) - 255
+    left = 4 * (here - at(coarse, (0, rows), (-1, columns - 1)))
+    above = 4 * (here - at(coarse, (-1, rows - 1), (0, columns)))
+    inputs = [np.maximum(signed, 0), np.maximum(-signed, 0), companded(left, gain), companded(above, gain)]
+    return network.body("trunk", np.concatenate(inputs))
+
+
+def decode_tile(coder: Coder, network: Network, features: Any, images: list[Any], tile: Tile, gain: int) -> None:
+    """Fill in the pixels of a tile of an octave's image, slice by slice."""
+    octave, top, bottom, left, right = tile
+    coarse = images[octave + 1]
+    oe, eo, ee = fine_bands(images[octave], tile)
+    features = features[:, top:bottom, left:right]
+    rows, columns = features.shape[1:]
+    here = at(coarse, (top, bottom), (left, right))
+    oe_base = 2 * (at(coarse, (top, bottom), (left - 1, right - 1)) + here)
+    eo_base = 2 * (at(coarse, (top - 1, bottom - 1), (left, right)) + here)
+    oe_known, eo_known = np.zeros((6, rows, columns), np.int64), np.zeros((6, rows, columns), np.int64)
+
+    def decode_slice(number: int, inputs: list[Any], band: Any, base: Any, known: Any = None) -> None:
+        """Fill in a slice of a band, and what later slices know of it; all are given at the slice's sites."""
+        height, width = band.shape[1:]
+        if not band.size:
+            return
+        base = base[:, :height, :width]
+        activations = network.body(f"heads.{number}.body", np.concatenate(inputs))
+        outputs = network.convolution(f"heads.{number}.last", activations).astype(np.int64)
+        coder.values(outputs, base, band, gain)
+        if known is not None:
+            known[:, :height, :width] = companded(4 * band - base, gain)
+
+    by_columns, by_rows = interleaved(features, 2), interleaved(features, 1)
+    even, odd = np.s_[:, :, 0::2], np.s_[:, :, 1::2]
+    decode_slice(0, [by_columns], oe[even], oe_base[even], oe_known[even])
+    decode_slice(1, [by_columns, oe_known[even]], oe[odd], oe_base[odd], oe_known[odd])
+    even, odd = np.s_[:, 0::2], np.s_[:, 1::2]
+    inputs = [by_rows, interleaved(oe_known, 1)]
+    decode_slice(2, inputs, eo[even], eo_base[even], eo_known[even])
+    decode_slice(3, [*inputs, eo_known[even]], eo[odd], eo_base[odd], eo_known[odd])
+    if ee.size:
+        west, east = at(eo, (0, rows), (-1, columns - 1)), at(eo, (0, rows), (0, columns))
+        north, south = at(oe, (-1, rows - 1), (0, columns)), at(oe, (0, rows), (0, columns))
+        cross = [4 * (east - west), 4 * (south - north), 2 * (west + east - north - south)]
+        inputs = [features, oe_known, eo_known] + [companded(difference, gain) for difference in cross]
+        decode_slice(4, inputs, ee, west + east + north + south)
+
+
+def coarsest_outputs(bits: int, size: int, shape: tuple[int, int]) -> Any:
+    """The fixed outputs (size, height, width) of the coarsest pixels: components spread evenly over the range."""
+    count = size // 10
+    means = [round(256 * (2 * k + 1 - count) * 2**bits / count) for k in range(count) for _ in range(3)]
+    outputs = [0] * count + means + [4096 * (bits - 4)] * (3 * count) + [0] * (3 * count)
+    return np.broadcast_to(np.array(outputs)[:, None, None], (size, *shape))
+
+
+def plain_values(kind: int, data: bytes, fields: list[Any], bits: int, coded: int) -> None:
+    """Fill in the fields (3, height, width) of a part that is constant or stored."""
+    count = coded * sum(pixels[0].size for pixels in fields)
+    expected = 2 * coded if kind == CONSTANT else (count * bits + 7) // 8
+    require(len(data) == expected, f"expected a part of {expected} bytes, got {len(data)}")
+    if kind == CONSTANT:
+        numbers = np.frombuffer(data, "<u2").astype(np.int64)
+        require(numbers.max() < 2**bits, "a part holds a value above the image's depth")
+        for pixels in fields:
+            pixels[...] = numbers[:, None, None]
+        return
+    digits = np.unpackbits(np.frombuffer(data, np.uint8))
+    require(not digits[count * bits :].any(), "a part ends in bits that mean nothing")
+    numbers = digits[: count * bits].reshape(count, bits) @ (1 << np.arange(bits - 1, -1, -1))
+    for pixels in fields:
+        pixels[...] = numbers[: coded * pixels[0].size].reshape(coded, *pixels.shape[1:])
+        numbers = numbers[coded * pixels[0].size :]
+
+
+def decode_planes(header: SimpleNamespace, fields: Fields, network: Network) -> list[Any]:
+    """The planes (3, height, width) of the image, from its parts."""
+    require(header.model == network.name, f"expected the weights {header.model.hex()}, got {network.name.hex()}")
+    layout, bits = part_tiles(header.height, header.width), header.bits
+    planes = [[np.zeros((3, header.height, header.width), np.int64)] for _ in header.coded]
+    for images in planes:  # of each octave, finest first: views of the whole
+        for height, width in octave_sizes(header.height, header.width)[:-1]:
+            images.append(images[-1][:, lines(height, 1), lines(width, 1)])
+    parts = iter(read_parts(fields, len(layout) * len(planes)))
+    features: dict[tuple[int, int], Any] = {}  # of each plane and octave
+    for is_base, tiles in zip([True] + [False] * len(layout), layout, strict=False):
+        for plane, (images, coded) in enumerate(zip(planes, header.coded, strict=True)):
+            kind, data = next(parts)
+            if kind != CODED:
+                finest = images[tiles[-1][0]] if tiles else images[-1]
+                plain_values(kind, data, [finest] if is_base else fine_bands(finest, tiles[0]), bits, coded)
+                continue
+            coder = Coder(data, bits, coded)
+            if is_base:
+                outputs = coarsest_outputs(bits, len(network.tensors["heads.0.last.bias"]), images[-1].shape[1:])
+                coder.values(outputs, np.full(images[-1].shape, 2 * 2**bits), images[-1], 0)
+            for tile in tiles:
+                octave, gain = tile[0], header.gains[plane][tile[0]]
+                if (plane, octave) not in features:
+                    rows, columns = ((side + 1) // 2 for side in images[octave].shape[1:])
+                    features[plane, octave] = trunk_features(network, images[octave + 1], rows, columns, bits, gain)
+                decode_tile(coder, network, features[plane, octave], images, tile, gain)
+            require(coder.state == 2**32 and not coder.words, "a part does not end where its last symbol does")
+    return [images[0] for images in planes]
+
+
+def decode_stream(stream: bytes, header: SimpleNamespace) -> Any:
+    """The pixels (height, width, channels) of a PNG or a WebP."""
+    from PIL import PngImagePlugin, WebPImagePlugin
+
+    require(header.content == PNG or stream[8:16] == b"WEBPVP8L", "the stream is no lossless WebP")
+    plugin = WebPImagePlugin.WebPImageFile if header.content == WEBP else PngImagePlugin.PngImageFile
+    try:
+        image = plugin(BytesIO(stream))
+        is_deep, is_bilevel = image.mode in ("I;16", "I"), image.mode == "1"
+        same = image.size == (header.width, header.height) and getattr(image, "n_frames", 1) == 1
+        require(same and is_deep == header.is_wide, "the stream holds another image than the header says")
+        pixels = np.asarray(image if is_deep or is_bilevel else image.convert("RGBA"))
+    except (OSError, ValueError, SyntaxError, EOFError) as error:
+        raise FormatError(f"the stream cannot be decoded: {error}") from error
+    if is_deep or is_bilevel:
+        require(header.channels == 1, "the stream has other channels than the header says")
+        return pixels[..., None].astype(np.int64)
+    is_grey, is_opaque = (pixels[..., :2] == pixels[..., 1:3]).all(), (pixels[..., 3] == 255).all()
+    fits = (header.channels >= 3 or is_grey) and (header.channels in (2, 4) or is_opaque)
+    require(fits, "the stream has other channels than the header says")
+    return pixels[..., {1: [0], 2: [0, 3], 3: [0, 1, 2], 4: [0, 1, 2, 3]}[header.channels]]
+
+
+def decode(data: bytes, weights: bytes, max_pixels: int = MAX_PIXELS) -> Any:
+    """The array of a file, from its bytes and those of the weights. Raises FormatError where they are not sound."""
+    fields = Fields(data)
+    header = read_header(fields, max_pixels)
+    if header.content == MODEL:
+        planes = decode_planes(header, fields, Network(weights))
+        colours = planes[0][: 3 if header.channels >= 3 else 1]
+        pixels = np.concatenate([colours, *(alpha[:1] for alpha in planes[1:])]).transpose(1, 2, 0)
+        require(pixels.max() < len(header.values), "a pixel holds a value that the header does not list")
+        pixels = np.array(header.values)[pixels]
+    else:
+        ((kind, stream),) = read_parts(fields, 1)
+        require(kind == STORED, "the stream is no stored part")
+        pixels = decode_stream(stream, header)
+        require(pixels.max() < 2**header.depth, "the stream holds a value above the image's depth")
+    array = pixels.astype(np.uint16 if header.is_wide else np.uint8)
+    return array if header.has_axis else array[..., 0]
+
+
+def main(arguments: list[str]) -> int:
+    """Decode the file that is named; the exit status: 0, or 2 where it cannot be."""
+    if len(arguments) != 3:
+        print("usage: python ppyr_decoder.py FILE.ppyr WEIGHTS.safetensors OUT.npy", file=sys.stderr)
+        return 2
+    source, weights, target = arguments
+    try:
+        with open(source, "rb") as file, open(weights, "rb") as other:
+            array = decode(file.read(), other.read())
+        with open(target, "xb") as file:  # nothing is overwritten
+            np.save(file, array)
+    except (FormatError, OSError) as error:
+        print(f"{source}: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,188 @@
+"""The compact network: its walk, its two forms, its integers in torch and in the codec, and its training."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from pixelpyramids import checkpoint, octave
+from pixelpyramids.codec.compact_model import CompactModel, Format, pyramid_of
+from pixelpyramids.codec.engines import ReferenceEngine
+from pixelpyramids.codec.integer_network import load_network
+from pixelpyramids.codec.parts import parts
+from pixelpyramids.data.crops import Crops
+from pixelpyramids.data.folder import ImageFolder
+from pixelpyramids.errors import CheckpointError
+from pixelpyramids.export import exported
+from pixelpyramids.model import PixelPyramid
+from pixelpyramids.networks.compact import IntegerConv
+from pixelpyramids.parameters import parse_parameters
+from pixelpyramids.progress import Budget
+from pixelpyramids.training import Training
+
+KEYS = {
+    "dataset_name": "compact", "network": "compact", "batch_size": 2, "L": 1, "C": 8, "n_bits": 8, "n_classes": [20],
+    "n_squeeze": [], "n_channels": 8, "n_res_layers": 2, "head_layers": 1, "crop_size": 24, "warmup_steps": 2,
+}  # fmt: skip
+SIZES = [(1, 1), (1, 2), (7, 1), (3, 3), (9, 14), (33, 20)]
+
+
+@pytest.fixture
+def model():
+    """Random weights, large enough that activations reach both ends of their range."""
+    model = PixelPyramid(parse_parameters(KEYS, "test"))
+    generator = torch.Generator().manual_seed(0)
+    for module in model.modules():
+        if isinstance(module, IntegerConv):
+            scale = 0.3 if module.kernel_size == (3, 3) else 0.05
+            module.weight.data = scale * torch.randn(module.weight.shape, generator=generator)
+            module.bias.data += 0.2 * torch.randn(module.bias.shape, generator=generator)
+    return model
+
+
+def images(batch, height, width, seed=0):
+    rng = np.random.default_rng(seed)
+    smooth = rng.normal(0, 6, (batch, 3, height, width)).cumsum(2).cumsum(3) / 4
+    return torch.from_numpy(np.clip(smooth + 128, 0, 255).astype(np.int64))
+
+
+@pytest.mark.parametrize("size", [*SIZES, (64, 65)])
+def test_the_slices_of_an_image_hold_each_pixel_once_in_the_order_of_the_codec(size, model, tmp_path):
+    numbers = np.arange(size[0] * size[1]).reshape(1, *size).astype(np.uint16)
+    slices = model.config.walk(*size)[0].slices
+    walked = [numbers[0][slice_.sites].ravel() for slice_ in slices]
+    assert sorted(np.concatenate(walked)) == list(range(numbers.size))
+    coded = []
+    codec = codec_of(model, tmp_path)
+    pyramid = pyramid_of(np.broadcast_to(numbers, (3, *size)))
+    for part in parts(*size):
+        codec._follow(part, pyramid, format_of(size), lambda _o, _b, values, _g: coded.append(values[0].ravel()))
+    assert np.array_equal(np.concatenate(coded), np.concatenate(walked))
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.integers(1, 40), st.integers(1, 40))
+def test_bands_are_merged_again(height, width):
+    image = np.random.default_rng(0).integers(0, 256, (3, height, width)).astype(np.uint16)
+    bands = octave.bands(image)
+    assert [band.shape[-2:] for band in bands[1:]] == list(octave.fine_shapes(height, width))
+    assert bands.oo.shape[-2:] == octave.coarse_size(height, width)
+    assert np.array_equal(octave.merged(bands, height, width), image)
+
+
+def test_companding_keeps_signs_and_order():
+    quarters = np.arange(-1100, 1101).reshape(1, 1, -1)
+    plus, minus = octave.companded(quarters, 0)
+    assert np.array_equal(plus, minus[:, ::-1]) and plus.min() == 0 and plus.max() == 255
+    assert (np.diff(plus[0]) >= 0).all() and not plus[0, :1101].any()
+    assert np.array_equal(plus[0, 1100 : 1100 + 97], np.arange(97))
+    assert np.array_equal(octave.companded(quarters << 4, 4), octave.companded(quarters, 0))
+    assert np.array_equal(octave.companded(quarters, -2), octave.companded(quarters << 2, 0))
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_the_stepwise_form_equals_the_parallel_one(size, model):
+    stage, truth = model.stages[0], images(2, *size)
+    nats = torch.zeros(2, *size, dtype=torch.float64)
+
+    def choose(_stage, slice_, outputs, offset):
+        at = (..., *slice_.sites)
+        nats[at] = -stage._mixture(outputs.double()).log_prob(truth[at], offset, 256)
+        return truth[at]
+
+    walked = model.follow(model.config.walk(*size), None, 2, choose)
+    assert torch.equal(walked, truth)
+    torch.testing.assert_close(nats, stage(truth, None, torch.float64), rtol=1e-12, atol=1e-12)
+
+
+def test_an_images_likelihood_does_not_depend_on_its_batch(model):
+    batch = images(3, 20, 24)
+    together, alone = model.rate(batch).nats, torch.cat([model.rate(batch[i : i + 1]).nats for i in range(3)])
+    assert torch.equal(together, alone)
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_torch_gives_the_integers_of_the_codec(size, model, tmp_path):
+    image = images(1, *size)
+    stage, codec = model.stages[0], codec_of(model, tmp_path)
+    of_torch, of_codec = [], []
+
+    def record(_stage, slice_, outputs, offset):
+        of_torch.append((outputs[0].permute(1, 2, 0).numpy(), 4 * offset[0].numpy()))
+        return image[(..., *slice_.sites)]
+
+    with torch.no_grad():
+        stage.follow(model.config.walk(*size)[0], None, 1, record)
+    pyramid = pyramid_of(image[0].numpy().astype(np.uint16))
+    for part in parts(*size):
+        codec._follow(part, pyramid, format_of(size), lambda o, b, _v, _g: of_codec.append((o, b)))
+    assert len(of_torch) == len(of_codec)
+    for (outputs, bases), (integers, quarters) in zip(of_torch, of_codec, strict=True):
+        assert np.array_equal(outputs, integers) and np.array_equal(bases, quarters)
+
+
+@pytest.mark.parametrize("size", [(33, 20), (64, 64)])
+def test_the_coders_length_is_that_of_the_float_model(size, model, tmp_path):
+    image = images(1, *size)
+    nats = float(model.rate(image).nats.sum())
+    rate = codec_of(model, tmp_path).rate(image.numpy())
+    assert rate.dimensions.sum() == image.numel()
+    assert float(rate.nats.sum()) == pytest.approx(nats, rel=2e-3)
+
+
+def test_random_bits_decode_to_images_as_likely_as_the_model_says(model, tmp_path):
+    codec = codec_of(model, tmp_path)
+    samples = codec.sample(40, 8, 9, seed=3)
+    assert samples.shape == (40, 3, 8, 9) and samples.dtype == np.uint8
+    assert np.array_equal(codec.sample(1, 8, 9, seed=3, first=7)[0], samples[7])
+    coded = float(codec.rate(samples).bits_per_dim.mean())
+    drawn = float(model.rate(model.sample(40, 8, 9, seed=5)).bits_per_dim.mean())
+    assert coded == pytest.approx(drawn, abs=0.1)
+
+
+def test_weights_that_could_leave_the_exact_range_are_not_exported(model, tmp_path):
+    model.stages[0].network.trunk[0].bias.data[0] = 4000.0
+    with torch.no_grad():
+        wide = torch.full((8, 2000, 3, 3), 1.0)
+    model.stages[0].network.trunk[0].weight = torch.nn.Parameter(wide)
+    with pytest.raises(CheckpointError, match="could leave the range in which sums are exact"):
+        exported(model, tmp_path / "x.safetensors")
+    assert not (tmp_path / "x.safetensors").exists()
+
+
+def test_the_loop_trains_it_and_a_resumed_training_equals_one_in_one_go(tmp_path):
+    data = tmp_path / "data"
+    data.mkdir()
+    for i, image in enumerate(images(6, 30, 40).numpy()):
+        Image.fromarray(image.transpose(1, 2, 0).astype(np.uint8)).save(data / f"{i}.png")
+    config = parse_parameters(KEYS, "test")
+
+    def train(run, report=lambda _: None):
+        crops = Crops(ImageFolder(data, "all"), config.image_size, config.batch_size)
+        Training(config, tmp_path / run, crops, device="cpu").fit(
+            Budget(steps=8), checkpoint_minutes=0.0, report=report
+        )
+        return checkpoint.load(tmp_path / run)
+
+    def killed(report):
+        if report.step == 5:
+            raise RuntimeError("killed")
+
+    whole = train("whole")
+    with pytest.raises(RuntimeError, match="killed"):
+        train("parts", killed)
+    resumed = train("parts")
+    assert all(torch.equal(a, b) for a, b in zip(whole.parameters(), resumed.parameters(), strict=True))
+    assert len(exported(whole, tmp_path / "w.safetensors").name) == 8
+
+
+def codec_of(model, folder):
+    exported(model, folder / "weights.safetensors")
+    network = load_network(folder / "weights.safetensors")
+    return CompactModel(network, ReferenceEngine(network))
+
+
+def format_of(size):
+    return Format(8, 3, (0,) * (len(octave.octave_sizes(*size)) - 1))

@@ -1,0 +1,176 @@
+"""The engines give the same integers: as plain sums do, of any size, thread count and instruction set; else refused."""
+
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import warnings
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file, save_file
+from scipy.signal import correlate2d
+
+import pixelpyramids as pp
+from pixelpyramids.codec import bundled
+from pixelpyramids.codec.engines import FastEngine, ReferenceEngine, _Matrices
+from pixelpyramids.codec.integer_network import Convolution, Stack, load_network, network
+from pixelpyramids.errors import CheckpointError
+
+NETWORK = load_network(bundled.ASSETS / bundled.MODELS["compact"])
+REFERENCE = ReferenceEngine(NETWORK)
+X86 = platform.machine() in ("x86_64", "AMD64")
+DIGEST = """
+import hashlib, numpy as np, pixelpyramids as pp
+y, x = np.mgrid[:150, :170]
+image = np.stack([(y * 3 + x) % 256, (y * x) % 251, (x * 2) % 256], -1).astype(np.uint8)
+data = pp.encode(image, effort="fast")
+assert np.array_equal(pp.decode(data), image)
+print(hashlib.sha256(data).hexdigest())
+"""
+
+
+def inputs(channels, height, width, kind, seed=0):
+    if kind == "random":
+        return np.random.default_rng(seed).integers(0, 256, (channels, height, width), dtype=np.uint8)
+    return np.full((channels, height, width), 255, dtype=np.uint8)
+
+
+def by_hand(stack, activations):
+    """The formulas in int64, a sum for each pair of channels."""
+
+    def sums(a, convolution):
+        return np.stack(
+            [
+                sum(correlate2d(a[i], w[i].astype(np.int64), mode="same") for i in range(len(a))) + int(b)
+                for w, b in zip(convolution.weight, convolution.bias, strict=True)
+            ]
+        )
+
+    def rescaled(total):
+        quotient, rest = np.divmod(total, 128)
+        return np.clip(quotient + (rest > 64) + ((rest == 64) & (quotient % 2 == 1)), 0, 255)
+
+    a = rescaled(sums(activations.astype(np.int64), stack.first))
+    for first, second in stack.blocks:
+        a = rescaled(sums(rescaled(sums(a, first)), second) + 128 * a)
+    return a if stack.last is None else sums(a, stack.last)
+
+
+def random_stack(seed, inputs_, width, outputs):
+    rng = np.random.default_rng(seed)
+
+    def convolution(i, o, size):
+        return Convolution(
+            rng.integers(-64, 65, (o, i, size, size)).astype(np.int8), rng.integers(-9000, 9000, o).astype(np.int32)
+        )
+
+    block = convolution(width, width, 3), convolution(width, width, 3)
+    return Stack(convolution(inputs_, width, 3), (block,), None if outputs is None else convolution(width, outputs, 1))
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 7), (6, 5)])
+def test_the_reference_gives_what_plain_sums_give(size):
+    for seed, outputs in ((0, None), (1, 5)):
+        stack = random_stack(seed, 4, 6, outputs)
+        for kind in ("random", "full"):
+            activations = inputs(4, *size, kind)
+            found = _Matrices(stack)(activations).transpose(2, 0, 1)
+            assert np.array_equal(found, by_hand(stack, activations))
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+@pytest.mark.parametrize("size", [(20, 20), (33, 100), (130, 21), (5, 90)])
+def test_the_fast_engine_gives_what_the_reference_gives(size, threads):
+    fast = FastEngine(NETWORK, REFERENCE, threads)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        fast.trunk(inputs(NETWORK.trunk.inputs, 40, 40, "full"))  # from now on it is loaded
+        for kind in ("random", "full"):
+            given = inputs(NETWORK.trunk.inputs, *size, kind)
+            assert np.array_equal(fast.trunk(given), REFERENCE.trunk(given))
+            for number, head in enumerate(NETWORK.heads):
+                given = inputs(head.inputs, *size, kind)
+                assert np.array_equal(fast.head(number, given), REFERENCE.head(number, given))
+    assert fast._compiled is not None
+
+
+def test_calls_from_many_threads_do_not_mix():
+    fast = FastEngine(NETWORK, REFERENCE, 2)
+    given = [inputs(NETWORK.trunk.inputs, 40 + i % 3, 50, "random", i) for i in range(12)]
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(fast.trunk, given))
+    for one, activations in zip(found, given, strict=True):
+        assert np.array_equal(one, REFERENCE.trunk(activations))
+
+
+def test_an_engine_that_differs_is_refused_and_the_file_is_the_same(monkeypatch):
+    image = np.random.default_rng(0).integers(0, 256, (90, 100, 3), dtype=np.uint8)
+    expected = pp.encode(image, effort="fast")
+    run = FastEngine._run
+    monkeypatch.setattr(FastEngine, "_run", lambda self, stack, given: run(self, stack, given) + (stack == 3))
+    bundled._model.cache_clear()
+    with pytest.warns(UserWarning, match="gives other numbers than the reference"):
+        assert pp.encode(image, effort="fast") == expected
+    bundled._model.cache_clear()
+
+
+def test_without_openvino_the_reference_is_used(monkeypatch):
+    image = np.random.default_rng(0).integers(0, 256, (90, 100, 3), dtype=np.uint8)
+    expected = pp.encode(image, effort="fast")
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    bundled._model.cache_clear()
+    with pytest.warns(UserWarning, match="cannot be loaded"):
+        assert pp.encode(image, effort="fast") == expected
+    bundled._model.cache_clear()
+
+
+def digest(command=(sys.executable,), script=DIGEST, **environment):
+    done = subprocess.run(
+        [*command, "-W", "ignore", "-c", script], env=os.environ | environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+@pytest.fixture(scope="module")
+def expected():
+    """The digest of what the reference alone makes."""
+    return digest(PIXELPYRAMIDS_ENGINE="reference")
+
+
+@pytest.mark.skipif(not X86, reason="instruction sets of x86")
+@pytest.mark.parametrize("isa", ["AVX512_CORE", "AVX2", "SSE41"])
+def test_every_instruction_set_writes_the_same_file(isa, expected):
+    assert digest(OV_CPU_MAX_ISA=isa, ONEDNN_MAX_CPU_ISA=isa) == expected
+
+
+@pytest.mark.skipif(not X86 or shutil.which("qemu-x86_64") is None, reason="wants x86 and Debian's qemu-user")
+def test_another_processor_writes_the_same_file(tmp_path):
+    small = DIGEST.replace("150", "70").replace("170", "90")
+    haswell = ("qemu-x86_64", "-cpu", "Haswell", sys.executable)
+    environment = {"NUMBA_CACHE_DIR": str(tmp_path), "OPENBLAS_NUM_THREADS": "1"}
+    assert digest(haswell, small, **environment) == digest(script=small)
+
+
+@pytest.mark.parametrize("threads", ["1", "2"])
+def test_any_number_of_threads_writes_the_same_file(threads, expected):
+    assert digest(OMP_NUM_THREADS=threads, OPENBLAS_NUM_THREADS=threads) == expected
+
+
+def test_weights_out_of_bounds_are_refused(tmp_path):
+    tensors = load_file(bundled.ASSETS / bundled.MODELS["compact"])
+    assert network(tensors).name == NETWORK.name
+    tensors["trunk.0.weight"][0, 0, 0, 0] = 65
+    save_file(tensors, tmp_path / "w.safetensors")
+    with pytest.raises(CheckpointError, match="could leave the range"):
+        load_network(tmp_path / "w.safetensors")
+    del tensors["trunk.0.weight"]
+    save_file(tensors, tmp_path / "w.safetensors")
+    with pytest.raises(CheckpointError, match="integer weights of a compact network"):
+        load_network(tmp_path / "w.safetensors")
+    (tmp_path / "w.safetensors").write_bytes(b"nothing")
+    with pytest.raises(CheckpointError, match="expected a file of integer weights"):
+        load_network(tmp_path / "w.safetensors")

@@ -1,0 +1,91 @@
+"""Files are as long as the model says: bytes against code lengths, overhead, scaled fronts, salvage."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import pixelpyramids as pp
+from pixelpyramids.codec.container import Bytes, read_index
+from pixelpyramids.codec.image import decode_source
+from pixelpyramids.data.photographs import photographs
+from pixelpyramids.errors import BitstreamError
+
+SHARE = 0.002  # of the code length, that a file of 512 x 512 pixels and more may be longer
+OVERHEAD = 40  # bytes, of a small file
+
+
+class Counted(Bytes):
+    """Bytes that count what is read of them, and up to where."""
+
+    def __init__(self, data):
+        super().__init__(data)
+        self.count = self.end = 0
+
+    def read(self, offset, count):
+        data = super().read(offset, count)
+        self.count += len(data)
+        self.end = max(self.end, offset + len(data))
+        return data
+
+
+@pytest.fixture(scope="module")
+def large():
+    """A photograph of 512 x 512 pixels, and its file."""
+    with Image.open(photographs() / "train" / "astronaut.png") as image:
+        pixels = np.asarray(image.convert("RGB"))
+    return pixels, pp.encode(pixels, effort="fast")
+
+
+def rate_in_bits(pixels):
+    rate = pp.load("compact").rate(pixels.transpose(2, 0, 1)[None])
+    assert rate.dimensions.sum() == pixels.size
+    return float(rate.total_nats[0]) / np.log(2)
+
+
+def test_a_file_is_as_long_as_the_code_length(large):
+    pixels, data = large
+    assert rate_in_bits(pixels) <= 8 * len(data) <= (1 + SHARE) * rate_in_bits(pixels)
+
+
+@pytest.mark.parametrize("corner", [(0, 0), (100, 200), (300, 60)])
+def test_a_small_file_has_little_overhead(large, corner):
+    pixels = large[0][corner[0] : corner[0] + 64, corner[1] : corner[1] + 64]
+    assert len(pp.encode(pixels)) < rate_in_bits(pixels) / 8 + OVERHEAD
+
+
+def test_a_scaled_image_reads_the_front_alone(large):
+    pixels, data = large
+    front = []
+    for scale in (1, 2, 4, 8, 16):
+        source = Counted(data)
+        decode_source(source, scale=scale)
+        front.append(source.end)
+    assert front[0] == len(data) and front == sorted(front, reverse=True)
+    assert front[1] < 0.45 * len(data) and front[2] < 0.15 * len(data)
+    for scale, end in zip((2, 4, 8), front[1:], strict=False):
+        assert np.array_equal(pp.decode(data[:end], scale=scale), pixels[scale - 1 :: scale, scale - 1 :: scale])
+
+
+def test_a_region_reads_its_parts_alone():
+    with Image.open(photographs() / "train" / "astronaut.png") as image:
+        pixels = np.tile(np.asarray(image.convert("RGB")), (2, 3, 1))
+    data = pp.encode(pixels, effort="fast")
+    source = Counted(data)
+    assert np.array_equal(decode_source(source, region=(1200, 700, 100, 90)), pixels[700:790, 1200:1300])
+    assert source.count < 0.5 * len(data)
+
+
+def test_what_is_left_of_a_cut_file_is_salvaged(large):
+    pixels, data = large
+    index = read_index(Bytes(data), 2**28)
+    offsets = index.offsets()
+    cut = data[: offsets[-1] + 100]
+    with pytest.raises(BitstreamError, match=r"expected \d+ bytes, got \d+: .*1/2"):
+        pp.decode(cut)
+    assert np.array_equal(pp.decode(cut, salvage=True), pixels[1::2, 1::2])
+    damaged = bytearray(data)
+    damaged[offsets[-2] + 5] ^= 1
+    assert np.array_equal(pp.decode(bytes(damaged), salvage=True), pixels[3::4, 3::4])
+    assert np.array_equal(pp.decode(data + b"behind", salvage=True), pixels)
+    with pytest.raises(BitstreamError):
+        pp.decode(data[: offsets[0] + 3], salvage=True)
