@@ -43,13 +43,14 @@ INSIDE = {
         {"hub", "stream"},
     ),
     "codec": (
-        {"compiled", "outputs", "parts", "integer_network"},
-        {"kernels", "container", "engines", "file_source", "image_file"},
-        {"coder"},
-        {"compact_model"},
-        {"bundled", "planes"},
-        {"fallback"},
+        {"compiled", "outputs", "parts", "integer_network", "bit_depth", "resolution"},
+        {"kernels", "container", "engines", "pillow_pixels", "netpbm_file", "file_source"},
+        {"coder", "png_file"},
+        {"compact_model", "metadata"},
+        {"bundled", "planes", "tiff_file"},
+        {"fallback", "lossy"},
         {"image"},
+        {"image_file", "pillow_plugin", "zarr_codec"},
     ),
 }
 FREE_OF_TORCH = {"codec", "octave", "errors", "extras", "pyramid", "walk", "rate", "parameters", "atomic", "data"}

@@ -1,54 +1,271 @@
-"""Image files as pictures, and back: pixels, depth and metadata, through Pillow, 8 bits."""
+"""Image files as pictures, and back: the pixels as they are stored, at the source's depth, and what goes with them.
 
+Nothing is turned, scaled or managed on the way, and no bit is lost quietly: what Pillow would cut to 8 bits is read by
+imagecodecs and tifffile (the `images` extra) or refused; what a format cannot hold is refused, or named in a warning.
+"""
+
+import io
+import math
+import os
+import stat
+import struct
+import tokenize
+import zlib
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
-from pixelpyramids.errors import DataError
+from pixelpyramids.codec import metadata as blobs
+from pixelpyramids.codec import tiff_file
+from pixelpyramids.codec.bit_depth import Pixels, deepened, flattened, pixel_type
+from pixelpyramids.codec.image import MAX_PIXELS
+from pixelpyramids.codec.lossy import is_lossy, stored_depth
+from pixelpyramids.codec.netpbm_file import is_netpbm, read_netpbm, too_large, write_netpbm
+from pixelpyramids.codec.pillow_pixels import check_mode, pixels_of, with_transparent
+from pixelpyramids.codec.png_file import SIGNATURE, Png, read_png, shallow_png, with_metadata
+from pixelpyramids.errors import DataError, PixelPyramidsError
+from pixelpyramids.extras import imported
 
 FORMATS = {
     "png": (".png",),
     "tiff": (".tif", ".tiff"),
     "webp": (".webp",),
     "ppm": (".ppm", ".pgm"),
+    "bmp": (".bmp",),
+    "npy": (".npy",),
 }
+"""The formats that are written, and the endings of their files' names."""
+
+_READ = ("PNG", "JPEG", "TIFF", "WEBP", "BMP", "DIB", "GIF", "MPO", "JPEG2000", "AVIF", "QOI", "PCX", "TGA")
+_NPY = b"\x93NUMPY"
+_MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
+_PNG_DEPTHS = {1: (1, 2, 4, 8, 16), 2: (8, 16), 3: (8, 16), 4: (8, 16)}
+# What decoders raise on damaged and foreign files.
+_DAMAGE = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    TypeError,
+    LookupError,
+    EOFError,
+    ArithmeticError,
+    RuntimeError,
+    AttributeError,
+    struct.error,
+    tokenize.TokenError,
+    zlib.error,
+)
 
 
 class Picture(NamedTuple):
-    """An image's pixels, (H, W) or (H, W, C), their depth in bits, metadata by name, and what file it was."""
+    """Pixels (H, W) or (H, W, C), uint8 up to a depth of 8 bits, uint16 above; values are below 2**depth.
 
-    array: NDArray[np.integer[Any]]
+    `metadata` are blobs by the names of metadata.py, `source_format` is what the file was ("PNG", …), `is_lossy`
+    whether it had been packed with loss: a JPEG, say, which is smaller than its pixels in any lossless file.
+    """
+
+    array: Pixels
     depth: int
     metadata: dict[str, bytes]
     source_format: str
     is_lossy: bool
 
 
-def read_picture(source: Path | BinaryIO) -> Picture:
-    """The picture in a file. Raises DataError where there is none."""
+def read_picture(source: Path | BinaryIO, max_pixels: int = MAX_PIXELS) -> Picture:
+    """The picture in a file.
+
+    Raises DataError where it is missing, damaged, above the limit of pixels, animated, or of pixels that would not come
+    back exactly (float, signed, CMYK, …), and PixelPyramidsError, naming the extra, where one is needed to read it.
+    """
+    name = str(source) if isinstance(source, Path) else str(getattr(source, "name", "the image"))
     try:
-        with Image.open(source) as image:
-            if image.mode not in ("L", "LA", "RGB", "RGBA"):
-                raise DataError(f"expected 8-bit pixels, got mode {image.mode}")
-            profile = image.info.get("icc_profile")
-            metadata = {"icc": profile} if profile else {}
-            return Picture(np.asarray(image), 8, metadata, image.format or "", image.format in ("JPEG", "AVIF"))
-    except FileNotFoundError:
-        raise
-    except (OSError, ValueError, SyntaxError) as error:
-        if isinstance(error, PermissionError):
-            raise
-        raise DataError(f"expected an image, got {error}") from error
+        data = _content(source)
+        picture = _read(data, max_pixels)
+        blobs.check_size(picture.metadata)
+    except PixelPyramidsError as error:
+        raise type(error)(f"{name}: {error}") from error
+    except Image.DecompressionBombError as error:
+        raise DataError(f"{name}: {error}; raise max_pixels (--max-pixels) and PIL.Image.MAX_IMAGE_PIXELS") from error
+    except FileNotFoundError as error:
+        raise DataError(f"{name}: expected an image, but there is no such file") from error
+    except _DAMAGE as error:
+        reason = str(error).strip() or type(error).__name__
+        raise DataError(f"{name}: expected an image that can be read, got: {reason}; replace or remove it") from error
+    return picture
 
 
 def write_picture(picture: Picture, target: BinaryIO, format: str) -> None:
-    """Write a picture. Raises DataError where the format has no such pixels."""
-    if picture.depth != 8:
-        raise DataError(f"expected 8 bits, got {picture.depth}")
-    options: dict[str, Any] = {"lossless": True, "exact": True} if format == "webp" else {}
-    if "icc" in picture.metadata:
-        options["icc_profile"] = picture.metadata["icc"]
-    Image.fromarray(picture.array).save(target, format, **options)
+    """Write a picture as one of `FORMATS`. Raises DataError where the format cannot hold its pixels as they are.
+
+    A UserWarning names the metadata that the format has no place for.
+    """
+    pixels, depth, metadata = picture.array, picture.depth, picture.metadata
+    channels = pixels.shape[2] if pixels.ndim == 3 else 1
+    pixels = (pixels[..., 0] if pixels.ndim == 3 and channels == 1 else pixels).astype(pixel_type(depth), copy=False)
+    if format == "png":
+        target.write(_png(pixels, channels, depth, metadata))
+    elif format == "tiff":
+        tiff_file.write_tiff(pixels, depth, metadata, target)
+    elif format == "ppm":
+        _expect(channels in (1, 3), "no alpha", "alpha", format)
+        blobs.tell_left_out(list(metadata), "PPM")
+        write_netpbm(pixels, depth, target)
+    elif format == "npy":
+        left_out = [f"depth of {depth} bits"] if depth != 8 * picture.array.itemsize else []
+        blobs.tell_left_out([*metadata, *left_out], "npy")
+        np.save(target, picture.array)
+    elif format == "webp":
+        _expect(depth == 8, "8 bits", f"{depth} bits", format)
+        _expect(channels >= 3, "colour", "grey, which WebP knows as colour only", format)
+        _save(pixels, target, "WEBP", lossless=True, exact=True, **blobs.save_options(metadata, "WEBP"))
+    elif format == "bmp":
+        _expect(depth == 8 or (depth == 1 and channels == 1), "8 bits, or 1 bit of grey", f"{depth} bits", format)
+        _expect(channels in (1, 3), "no alpha", "alpha", format)
+        blobs.tell_left_out(list(metadata), "BMP")
+        _save(pixels > 0 if depth == 1 else pixels, target, "BMP")
+    else:
+        raise DataError(f"expected a format among {', '.join(FORMATS)}, got {format}")
+
+
+def _content(source: Path | BinaryIO) -> bytes:
+    if not isinstance(source, Path):
+        return source.read()
+    if not stat.S_ISREG(os.stat(source).st_mode):
+        raise OSError("no regular file")  # a pipe would wait for ever
+    return source.read_bytes()
+
+
+def _read(data: bytes, max_pixels: int) -> Picture:
+    if data.startswith(_NPY):
+        return _of_npy(data, max_pixels)
+    if is_netpbm(data):
+        pixels, depth = read_netpbm(data, max_pixels)
+        return Picture(pixels, depth, {}, "PPM", False)
+    tiff = tiff_file.read_tags(data) if tiff_file.is_tiff(data) else None
+    if tiff is not None and not tiff.is_plain:
+        _check_limit(tiff.height, tiff.width, max_pixels)
+        return Picture(tiff_file.read_wide(data, tiff), tiff.depth, tiff.metadata, "TIFF", tiff.is_lossy)
+    png = read_png(data) if data.startswith(SIGNATURE) else None
+    with _opened(data) as image:
+        _check_limit(image.height, image.width, max_pixels)
+        frames = getattr(image, "n_frames", 1)
+        if frames != 1:
+            raise DataError(f"expected one picture, got {frames} (an animation, or pages); take it apart first")
+        if png is not None:
+            return _of_png(png, image, data)
+        if tiff is not None:
+            return _of_tiff(tiff, image)
+        depth = stored_depth(image, data)
+        if depth > 8 and (depth < 16 or image.mode not in ("I;16", "I;16B", "I;16L")):
+            raise DataError(f"expected 8 bits, got {depth} of {image.format}, which are not read exactly; convert it "
+                            "to a 16-bit PNG")  # fmt: skip
+        metadata = blobs.of_image(image)
+        pixels, depth = pixels_of(image)
+        return Picture(pixels, depth, metadata, image.format or "unknown", is_lossy(image, data))
+
+
+def _opened(data: bytes) -> Image.Image:
+    """The image by Pillow's plugins, but without its own limit of pixels, which cannot be set for one call."""
+    Image.init()
+    for name in _READ:
+        factory, accept = Image.OPEN.get(name, (None, None))
+        # A text says why Pillow knows the format but cannot read it here; TGA has no mark to be known by.
+        if factory is None or (name != "TGA" and (accept is None or isinstance(accept(data[:16]), str))):
+            continue
+        if accept is not None and not accept(data[:16]):
+            continue
+        try:
+            return factory(io.BytesIO(data), "")
+        except (SyntaxError, IndexError, TypeError, KeyError, EOFError, struct.error):  # no such file after all
+            continue
+    raise DataError(f"expected an image ({', '.join(_READ)}, PPM or npy), got something else; replace or remove it")
+
+
+def _of_npy(data: bytes, max_pixels: int) -> Picture:
+    file = io.BytesIO(data)
+    version = np.lib.format.read_magic(file)
+    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    shape, is_transposed, dtype = read(file)
+    if dtype not in (np.uint8, np.dtype("<u2"), np.dtype(">u2")) or len(shape) not in (2, 3) or 0 in shape:
+        raise DataError(f"expected an array (H, W) or (H, W, C) of uint8 or uint16, got {dtype} of shape {shape}")
+    _check_limit(shape[0], shape[1], max_pixels)
+    count, begin = math.prod(shape), file.tell()
+    if len(data) - begin != count * dtype.itemsize:
+        raise DataError(f"expected {count * dtype.itemsize} bytes of pixels, got {len(data) - begin}; it is damaged")
+    order: Any = "F" if is_transposed else "C"
+    array = np.frombuffer(data, dtype, count, begin).reshape(shape, order=order)
+    native = np.ascontiguousarray(array, dtype.newbyteorder("="))
+    return Picture(native, 8 * native.itemsize, {}, "npy", False)
+
+
+def _of_png(png: Png, image: Image.Image, data: bytes) -> Picture:
+    bits, metadata = png.bit_depth, dict(png.metadata)
+    if bits == 16 and (png.channels > 1 or png.has_palette):
+        pixels = imported("imagecodecs", "images").png_decode(data)
+    elif png.has_palette:
+        pixels, bits = pixels_of(image)
+    else:
+        image.info.pop("transparency", None)
+        pixels, read = pixels_of(image)
+        pixels = pixels if read == bits else pixels >> (read - bits)
+        if png.transparent is not None:
+            pixels = with_transparent(pixels, png.transparent, bits)
+    depth, significant = bits, png.significant
+    if significant is not None and not png.has_palette and len(significant) == png.channels:
+        said = set(significant)
+        flat = flattened(pixels, bits, min(said)) if len(said) == 1 and 0 < min(said) < bits else None
+        if flat is not None:
+            pixels, depth = flat, min(said)
+        elif said != {bits}:
+            metadata["sBIT"] = significant
+    return Picture(pixels, depth, metadata, "PNG", False)
+
+
+def _of_tiff(tiff: tiff_file.Tiff, image: Image.Image) -> Picture:
+    check_mode(image)
+    pixels, depth = pixels_of(tiff_file.unturned(image, tiff.orientation))
+    if image.mode not in ("P", "PA"):
+        if tiff.depth < depth == 8:
+            pixels = pixels >> (8 - tiff.depth)
+        depth = tiff.depth
+    return Picture(pixels, depth, tiff.metadata, "TIFF", tiff.is_lossy)
+
+
+def _check_limit(height: int, width: int, max_pixels: int) -> None:
+    if height * width > max_pixels:
+        raise too_large(height, width, max_pixels)
+
+
+def _png(pixels: Pixels, channels: int, depth: int, metadata: dict[str, bytes]) -> bytes:
+    metadata = dict(metadata)
+    if len(metadata.get("sBIT", b"")) != channels:
+        metadata.pop("sBIT", None)  # of other channels than are written
+    bits = depth
+    if depth not in _PNG_DEPTHS[channels]:
+        bits = 8 if depth < 8 else 16
+        pixels, metadata["sBIT"] = deepened(pixels, depth, bits), bytes([depth] * channels)
+    if bits == 16 and channels > 1:
+        plain: bytes = imported("imagecodecs", "images").png_encode(np.ascontiguousarray(pixels), level=6)
+    elif bits in (2, 4):
+        plain = shallow_png(pixels, bits)
+    else:
+        file = io.BytesIO()
+        _save(pixels > 0 if bits == 1 else pixels, file, "PNG")
+        plain = file.getvalue()
+    png, left_out = with_metadata(plain, metadata)
+    blobs.tell_left_out(left_out, "PNG")
+    return png
+
+
+def _save(pixels: Any, target: BinaryIO, kind: str, **options: Any) -> None:
+    try:
+        Image.fromarray(np.ascontiguousarray(pixels)).save(target, kind, **options)
+    except (ValueError, struct.error, SyntaxError) as error:
+        raise DataError(f"Pillow cannot write this picture as {kind}: {error}; choose another format") from error
+
+
+def _expect(sound: bool, expected: str, got: str, format: str) -> None:
+    if not sound:
+        raise DataError(f"expected {expected} for {format}, got {got}; choose png or tiff")

@@ -1,0 +1,37 @@
+"""Values of one depth as those of another: the bits repeated, as PNG's specification recommends.
+
+v of d bits becomes b bits wide: v v v … from the top down, cut at b bits. The largest value stays the largest.
+"""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Pixels = NDArray[np.integer[Any]]
+
+
+def pixel_type(depth: int) -> np.dtype[np.integer[Any]]:
+    """The type of an image's values: uint8 up to 8 bits, uint16 above."""
+    return np.dtype(np.uint8 if depth <= 8 else np.uint16)
+
+
+def deepened(pixels: Pixels, depth: int, bits: int) -> Pixels:
+    """Values of `depth` bits in `bits` of them, at least as many."""
+    wide = pixels.astype(np.uint32)
+    total = np.zeros_like(wide)
+    for shift in range(bits - depth, -depth, -depth):
+        total |= wide << shift if shift >= 0 else wide >> -shift
+    return total.astype(pixel_type(bits))
+
+
+def flattened(pixels: Pixels, bits: int, depth: int) -> Pixels | None:
+    """Values of `depth` bits that `deepened` makes these of, None where there are none."""
+    flat = (pixels >> (bits - depth)).astype(pixel_type(depth))
+    return flat if np.array_equal(deepened(flat, depth, bits), pixels) else None
+
+
+def packed(pixels: Pixels, depth: int) -> NDArray[np.uint8]:
+    """Lines of values of `depth` bits one behind the other, the highest bit first; each line begins on a byte."""
+    digits = pixels[..., None] >> np.arange(depth - 1, -1, -1) & 1
+    return np.packbits(digits.reshape(len(pixels), -1).astype(np.uint8), axis=1)

@@ -1,0 +1,53 @@
+"""Whether a file's pixels were packed with loss, and how deep they were before Pillow made them 8 bits."""
+
+import struct
+from typing import Any
+
+from PIL import Image
+
+_SIZE, _CODING_STYLE = b"\xff\x51", b"\xff\x52"  # markers of JPEG 2000
+_CODESTREAM = b"\xff\x4f\xff\x51"
+
+
+def is_lossy(image: Image.Image, data: bytes) -> bool:
+    """Whether an opened file had lost something: JPEG, AVIF, WebP and JPEG 2000 of their lossy kinds."""
+    if image.format == "WEBP":
+        return not _has_webp_chunk(data, b"VP8L")
+    if image.format == "JPEG2000":
+        return not _is_reversible(data)
+    return image.format in ("JPEG", "MPO", "AVIF")
+
+
+def stored_depth(image: Image.Image, data: bytes) -> int:
+    """Bits of the deepest channel as AVIF or JPEG 2000 store it, 8 of others. ValueError where it is not told."""
+    if image.format == "AVIF":
+        place = data.find(b"av1C")
+        if place < 0 or place + 7 > len(data):
+            raise ValueError("an AVIF without its configuration")
+        flags = data[place + 6]
+        return 8 if not flags & 64 else 12 if flags & 32 else 10
+    if image.format == "JPEG2000":
+        place = data.find(_CODESTREAM) + 4
+        (channels,) = struct.unpack_from(">H", data, place + 36)
+        return max((size & 127) + 1 for size in data[place + 38 : place + 38 + 3 * channels : 3])
+    return 8
+
+
+def _has_webp_chunk(data: bytes, wanted: bytes) -> bool:
+    place = 12
+    while place + 8 <= len(data):
+        if data[place : place + 4] == wanted:
+            return True
+        place += 8 + (int.from_bytes(data[place + 4 : place + 8], "little") + 1 & ~1)
+    return False
+
+
+def _is_reversible(data: Any) -> bool:
+    """Whether the first coding style of a JPEG 2000 is that of the reversible wavelet; quality may be cut even so."""
+    place = data.find(_CODESTREAM) + 2
+    while place > 1 and place + 4 <= len(data) and data[place] == 0xFF:
+        marker, (length,) = data[place : place + 2], struct.unpack_from(">H", data, place + 2)
+        if marker == _CODING_STYLE:
+            return bool(data[place + 13] == 1)
+        place += 2 + length
+    return False

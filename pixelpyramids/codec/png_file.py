@@ -1,0 +1,183 @@
+"""A PNG's chunks, read and written here: Pillow drops some, and cannot tell how deep the pixels were.
+
+Sources: Portable Network Graphics (PNG) Specification, third edition, W3C; its sections 11.2 and 11.3.
+"""
+
+import struct
+import warnings
+import zlib
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple
+
+import numpy as np
+
+from pixelpyramids.codec.bit_depth import Pixels, packed
+from pixelpyramids.codec.container import MAX_METADATA
+from pixelpyramids.codec.resolution import of_physical, parsed
+from pixelpyramids.errors import DataError
+
+SIGNATURE = b"\x89PNG\r\n\x1a\n"
+HEADER_END = 33  # signature and IHDR: what all the chunks that are written here come right behind
+KEPT_AS_THEY_ARE = ("gAMA", "cHRM", "sRGB", "cICP", "mDCV", "cLLI", "sBIT", "tIME")
+XMP_KEYWORD = "XML:com.adobe.xmp"
+_OF_THE_PIXELS = {"IHDR", "PLTE", "tRNS", "IDAT", "IEND", "hIST", "acTL", "fcTL", "fdAT"}
+_LONG = 1024  # bytes of text, from which on it is packed
+_CHANNELS = {0: 1, 2: 3, 3: 3, 4: 2, 6: 4}
+
+
+class Png(NamedTuple):
+    """What a PNG says of its pixels, and its metadata by the names that .ppyr files keep them under.
+
+    `transparent` is the colour, one value a channel, that is to be seen through, of images without alpha or palette;
+    `significant` are the bits of each channel that mean something, where the file says so.
+    """
+
+    bit_depth: int
+    channels: int
+    has_palette: bool
+    transparent: tuple[int, ...] | None
+    significant: bytes | None
+    metadata: dict[str, bytes]
+
+
+def read_png(data: bytes) -> Png:
+    """The facts of a PNG. Raises DataError where its chunks are damaged."""
+    chunks = list(_chunks(data))
+    by_name: dict[str, bytes] = {}
+    for name, content in chunks:
+        by_name.setdefault(name, content)
+    header = by_name.get("IHDR", b"")
+    if chunks[:1] != [("IHDR", header)] or len(header) != 13 or header[9] not in _CHANNELS:
+        raise DataError("expected a PNG that begins with its header, got another chunk; the file is damaged")
+    kind = header[9]
+    key = by_name.get("tRNS") if kind in (0, 2) else None
+    if key is not None and len(key) != 2 * _CHANNELS[kind]:
+        raise DataError(f"expected a transparent colour of {2 * _CHANNELS[kind]} bytes, got {len(key)}; damaged")
+    metadata = {name: by_name[name] for name in KEPT_AS_THEY_ARE if name in by_name and name != "sBIT"}
+    if "iCCP" in by_name:
+        metadata["ICC"] = _unpacked(by_name["iCCP"].partition(b"\0")[2][1:], "iCCP")
+    if "eXIf" in by_name:
+        metadata["EXIF"] = by_name["eXIf"]
+    if (resolution := of_physical(by_name.get("pHYs", b""))) is not None:
+        metadata["resolution"] = resolution.blob()
+    metadata |= _texts(chunks)
+    lost = set(by_name) - _OF_THE_PIXELS - set(KEPT_AS_THEY_ARE) - {"iCCP", "eXIf", "pHYs", "tEXt", "zTXt", "iTXt"}
+    if lost:
+        warnings.warn(f"the PNG's chunks {', '.join(sorted(lost))} are not kept", stacklevel=2)
+    transparent = None if key is None else struct.unpack(f">{len(key) // 2}H", key)
+    return Png(header[8], _CHANNELS[kind], kind == 3, transparent, by_name.get("sBIT"), metadata)
+
+
+def with_metadata(png: bytes, metadata: Mapping[str, bytes]) -> tuple[bytes, list[str]]:
+    """A PNG with the metadata put in right behind its header, and the names of what has no place there."""
+    chunks, left_out = [], []
+    for name, content in metadata.items():
+        if name in KEPT_AS_THEY_ARE:
+            chunks.append(_chunk(name, content))
+        elif name == "ICC":
+            chunks.append(_chunk("iCCP", b"ICC Profile\0\0" + zlib.compress(content, 9)))
+        elif name == "EXIF":
+            chunks.append(_chunk("eXIf", content))
+        elif name == "XMP":
+            chunks.append(_chunk("iTXt", XMP_KEYWORD.encode() + b"\0\0\0\0\0" + content))
+        elif name == "resolution" and (resolution := parsed(content)) is not None:
+            chunks.append(_chunk("pHYs", resolution.physical()))
+        elif name.startswith(("text:", "text.")):
+            chunks.append(_text_chunk(name, metadata))
+        elif not name.startswith(("language:", "language.", "translated:", "translated.")):
+            left_out.append(name)
+    return png[:HEADER_END] + b"".join(chunks) + png[HEADER_END:], left_out
+
+
+def shallow_png(pixels: Pixels, depth: int) -> bytes:
+    """A PNG of grey values (H, W) of 2 or 4 bits, which not every Pillow writes."""
+    height, width = pixels.shape
+    lines = np.pad(packed(pixels, depth), ((0, 0), (1, 0)))  # no filter
+    header = struct.pack(">IIBBBBB", width, height, depth, 0, 0, 0, 0)
+    chunks = (("IHDR", header), ("IDAT", zlib.compress(lines.tobytes())), ("IEND", b""))
+    return SIGNATURE + b"".join(_chunk(name, content) for name, content in chunks)
+
+
+def _chunks(data: bytes) -> Iterator[tuple[str, bytes]]:
+    place = len(SIGNATURE)
+    while place < len(data):
+        head = data[place : place + 8]
+        length = int.from_bytes(head[:4], "big")
+        end = place + 8 + length
+        if len(head) < 8 or end + 4 > len(data):
+            raise DataError("expected a whole PNG, got one that is cut short; replace or remove the file")
+        if zlib.crc32(data[place + 4 : end]) != int.from_bytes(data[end : end + 4], "big"):
+            raise DataError(f"the checksum of the PNG's chunk {head[4:]!r} does not match; replace or remove the file")
+        name = head[4:].decode("latin-1")
+        # What is most of the file is left to Pillow.
+        yield name, b"" if name in ("IDAT", "fdAT") else data[place + 8 : end]
+        if name == "IEND":
+            return
+        place = end + 4
+    raise DataError("expected a whole PNG, got one without its end; replace or remove the file")
+
+
+def _texts(chunks: list[tuple[str, bytes]]) -> dict[str, bytes]:
+    """The texts in UTF-8: `text:KEYWORD`, from a keyword's second on `text.2:KEYWORD`; languages likewise."""
+    texts: dict[str, bytes] = {}
+    seen: Counter[str] = Counter()
+    for name, content in chunks:
+        if name not in ("tEXt", "zTXt", "iTXt"):
+            continue
+        keyword, _, rest = content.partition(b"\0")
+        word = keyword.decode("latin-1")
+        language = translated = b""
+        if name == "tEXt":
+            text = rest.decode("latin-1").encode()
+        elif name == "zTXt":
+            text = _unpacked(rest[1:], name).decode("latin-1").encode()
+        else:
+            is_packed, (language, _, rest) = rest[:1] == b"\1", rest[2:].partition(b"\0")
+            translated, _, text = rest.partition(b"\0")
+            text = _unpacked(text, name) if is_packed else text
+        if name == "iTXt" and word == XMP_KEYWORD:
+            texts["XMP"] = text
+            continue
+        seen[word] += 1
+        place = f":{word}" if seen[word] == 1 else f".{seen[word]}:{word}"
+        texts |= {f"text{place}": text}
+        texts |= {f"{kind}{place}": value for kind, value in _named(language, translated) if value}
+    return texts
+
+
+def _named(language: bytes, translated: bytes) -> tuple[tuple[str, bytes], tuple[str, bytes]]:
+    return ("language", language), ("translated", translated)
+
+
+def _text_chunk(name: str, metadata: Mapping[str, bytes]) -> bytes:
+    text, place = metadata[name], name.removeprefix("text")
+    language, translated = metadata.get(f"language{place}", b""), metadata.get(f"translated{place}", b"")
+    keyword = place.partition(":")[2].encode("latin-1") + b"\0"
+    try:
+        plain = None if language or translated else text.decode().encode("latin-1")
+    except UnicodeError:
+        plain = None
+    is_long = len(text) > _LONG
+    if plain is None or b"\0" in plain:
+        body = zlib.compress(text, 9) if is_long else text
+        return _chunk("iTXt", keyword + bytes([is_long, 0]) + language + b"\0" + translated + b"\0" + body)
+    if is_long:
+        return _chunk("zTXt", keyword + b"\0" + zlib.compress(plain, 9))
+    return _chunk("tEXt", keyword + plain)
+
+
+def _chunk(name: str, content: bytes) -> bytes:
+    body = name.encode("latin-1") + content
+    return len(content).to_bytes(4, "big") + body + zlib.crc32(body).to_bytes(4, "big")
+
+
+def _unpacked(data: bytes, name: str) -> bytes:
+    packer = zlib.decompressobj()
+    try:
+        content = packer.decompress(data, MAX_METADATA + 1)
+    except zlib.error as error:
+        raise DataError(f"the PNG's chunk {name} cannot be unpacked: {error}; replace or remove the file") from error
+    if len(content) > MAX_METADATA:
+        raise DataError(f"expected at most {MAX_METADATA} bytes in the PNG's chunk {name}, got more; remove the chunk")
+    return content

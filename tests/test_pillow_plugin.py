@@ -1,0 +1,238 @@
+"""Pillow opens and saves .ppyr files: lazily, smaller where asked, with metadata, refusing what it cannot hold."""
+
+import io
+import re
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image, ImageCms, ImageOps, PngImagePlugin
+
+import pixelpyramids as pp
+import pixelpyramids.codec.pillow_plugin as plugin
+from pixelpyramids.codec.container import Bytes, read_index, written
+from pixelpyramids.codec.image_file import read_picture, write_picture
+
+RNG = np.random.default_rng(0)
+PROFILE = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+
+
+def image_of(mode, width=21, height=17):
+    channels = {"1": 1, "L": 1, "I;16": 1, "LA": 2, "RGB": 3, "RGBA": 4}[mode]
+    values = RNG.integers(0, 65536 if mode == "I;16" else 256, (height, width, channels))
+    array = values.astype(np.uint16 if mode == "I;16" else np.uint8)
+    return Image.fromarray(array[..., 0] > 127 if mode == "1" else np.squeeze(array))
+
+
+def saved(image, kind="PPYR", **options):
+    file = io.BytesIO()
+    image.save(file, kind, **options)
+    return file.getvalue()
+
+
+def opened(data):
+    return Image.open(io.BytesIO(data))
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "RGB", "RGBA", "I;16"])
+def test_every_mode_comes_back(mode, tmp_path):
+    image = image_of(mode)
+    for effort in ("fast", "max"):
+        image.save(tmp_path / "a.ppyr", effort=effort)
+        with Image.open(tmp_path / "a.ppyr") as again:
+            assert (again.format, again.mode, again.size) == ("PPYR", mode, image.size)
+            assert again.get_format_mimetype() is None
+            assert np.array_equal(np.asarray(again), np.asarray(image))
+    data = (tmp_path / "a.ppyr").read_bytes()
+    assert read_index(Bytes(data), 999).header.depth == {"1": 1, "I;16": 16}.get(mode, 8)
+
+
+def test_palettes_and_transparent_colours_are_saved_as_what_they_show():
+    image = image_of("RGB").quantize(5)
+    with opened(saved(image)) as again:
+        assert np.array_equal(np.asarray(again), np.asarray(image.convert("RGB")))
+    image.info["transparency"] = 2
+    with opened(saved(image)) as again:
+        assert again.mode == "RGBA" and np.array_equal(np.asarray(again), np.asarray(image.convert("RGBA")))
+    colours = image_of("RGB")
+    colours.info["transparency"] = colours.getpixel((3, 4))
+    with opened(saved(colours)) as again:
+        assert np.array_equal(np.asarray(again), np.asarray(colours.convert("RGBA")))
+
+
+def test_the_header_alone_is_read_until_pixels_are_wanted():
+    read = []
+
+    class Counted(io.BytesIO):
+        def read(self, count=-1):
+            data = super().read(count)
+            read.append(len(data))
+            return data
+
+    data = pp.encode(RNG.integers(0, 256, (300, 300, 3)).astype(np.uint8), effort="fast")
+    with Image.open(Counted(data)) as image:
+        assert (image.size, image.mode) == ((300, 300), "RGB")
+        assert sum(read) < 10_000 < len(data)
+        assert np.array_equal(np.asarray(image), pp.decode(data))
+        assert np.array_equal(np.asarray(image), pp.decode(data))  # loaded once
+
+
+def test_draft_decodes_a_smaller_scale_of_the_file_s_front():
+    array = RNG.integers(0, 256, (300, 420, 3)).astype(np.uint8)
+    data = pp.encode(array, effort="fast")
+    for size, scale in (
+        ((420, 300), 1),
+        ((211, 100), 1),
+        ((210, 150), 2),
+        ((105, 75), 4),
+        ((100, 75), 4),
+        ((3, 2), 128),
+    ):
+        with opened(data) as image:
+            drafted = image.draft("RGB", size)
+            assert drafted == (None if scale == 1 else ("RGB", (0, 0, 420 / scale, 300 / scale)))
+            expected = pp.decode(data, scale=scale)
+            assert image.size == expected.shape[1::-1]
+            assert np.array_equal(np.asarray(image), expected)
+            assert image.draft("RGB", (1, 1)) is None  # it is loaded
+    front = read_index(Bytes(data), 2**20)
+    with opened(data[: front.offsets()[-1]]) as image:
+        image.draft(None, (100, 70))
+        assert np.array_equal(np.asarray(image), pp.decode(data, scale=4))
+    with opened(data) as image:
+        assert image.draft(None, None) is None
+        image.thumbnail((64, 64))
+        assert image.size == (64, 46)
+
+
+def test_depths_that_pillow_has_no_mode_for():
+    two = RNG.integers(0, 4, (5, 6)).astype(np.uint8)
+    with opened(pp.encode(two, depth=2)) as image:
+        assert image.info["depth"] == 2 and np.array_equal(np.asarray(image), two * 85)
+    twelve = RNG.integers(0, 4096, (5, 6, 1)).astype(np.uint16)
+    with opened(pp.encode(twelve, depth=12)) as image:
+        assert image.info["depth"] == 12 and image.mode == "I;16"
+        assert np.array_equal(np.asarray(image), twelve[..., 0])
+    wide = RNG.integers(0, 256, (5, 6, 3)).astype(np.uint16)
+    with opened(pp.encode(wide, depth=8)) as image:
+        assert np.array_equal(np.asarray(image), wide)
+
+
+@pytest.mark.parametrize("channels", [2, 3, 4])
+def test_sixteen_bit_colour_is_refused(channels):
+    data = pp.encode(np.full((4, 4, channels), 999, np.uint16))
+    with pytest.raises(OSError, match=r"at most 8 bits of colour or alpha.*got 16 bits; pixelpyramids\.decode"):
+        opened(data)
+
+
+def test_metadata_is_in_info_and_is_saved():
+    exif = Image.Exif()
+    exif[274] = 6
+    texts = PngImagePlugin.PngInfo()
+    texts.add_text("Author", "Ä")
+    texts.add_itxt("Comment", "雪", "ja", "注")
+    for name in ("gamma", "transparency", "chromaticity", "srgb"):
+        texts.add_text(name, "a text")
+    image = image_of("RGB")
+    options = {"pnginfo": texts, "icc_profile": PROFILE, "exif": exif, "dpi": (300, 300)}
+    with opened(saved(image, "PNG", **options)) as png:
+        png.load()
+        data = saved(png)
+    for _ in range(2):
+        with opened(data) as again:
+            assert again.info["icc_profile"] == PROFILE
+            assert again.getexif()[274] == 6
+            assert again.info["dpi"] == pytest.approx((300, 300), abs=0.01)
+            assert again.text["Author"] == "Ä" and again.text["Comment"] == "雪" and again.text["gamma"] == "a text"
+            assert ImageOps.exif_transpose(again).size == image.size[::-1]
+            data = saved(again)  # and from a .ppyr to a .ppyr
+    with opened(saved(image, exif=exif, icc_profile=PROFILE, xmp=b"<x/>", dpi=(72, 72))) as given:
+        assert given.info["exif"] == exif.tobytes() and given.info["xmp"] == b"<x/>"
+        assert given.info["icc_profile"] == PROFILE and given.info["dpi"] == (72, 72)
+
+
+def test_png_s_colour_chunks_are_in_info_under_pillow_s_names():
+    blobs = {
+        "gAMA": (45455).to_bytes(4, "big"),
+        "cHRM": b"".join(value.to_bytes(4, "big") for value in range(8)),
+        "sRGB": b"\2",
+        "cICP": bytes([9, 16, 0, 1]),
+        "resolution": b"2 1 ratio",
+    }
+    data = pp.encode(np.asarray(image_of("RGB")), metadata=blobs)
+    with opened(data) as image:
+        assert image.info["gamma"] == 0.45455 and image.info["srgb"] == 2 and image.info["aspect"] == (2, 1)
+        assert image.info["chromaticity"] == tuple(value / 100000 for value in range(8))
+        assert dict(read_index(Bytes(saved(image)), 999).header.metadata) == blobs
+    file = io.BytesIO()
+    write_picture(read_picture(io.BytesIO(saved(image_of("L"), "PNG"))), file, "png")
+
+
+def test_verify_compares_every_checksum():
+    data = pp.encode(RNG.integers(0, 256, (150, 150)).astype(np.uint8), effort="fast")
+    with opened(data) as image:
+        image.verify()
+    for damaged in (data[:-1], data + b"\0", data[:-3] + bytes([data[-3] ^ 1]) + data[-2:]):
+        with opened(damaged) as image, pytest.raises(OSError, match=r"damaged|cut short|does not match"):
+            image.verify()
+        with opened(damaged) as image, pytest.raises(OSError, match=r"damaged|cut short|does not match|follow"):
+            image.load()
+
+
+def test_damaged_headers_are_refused_and_other_files_are_not_ours():
+    data = pp.encode(np.zeros((5, 5), np.uint8))
+    with pytest.raises(OSError, match="checksum"):
+        opened(data[:8] + bytes([data[8] ^ 2]) + data[9:])
+    with pytest.raises(Image.UnidentifiedImageError):
+        opened(b"\x8fPPX" + data[4:])
+
+
+def test_the_limit_of_pillow_holds(monkeypatch):
+    data = pp.encode(np.zeros((50, 50), np.uint8))
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
+    with pytest.raises(Image.DecompressionBombError):
+        opened(data)
+
+
+def test_a_small_file_that_says_it_is_huge_is_refused_at_once():
+    header = read_index(Bytes(pp.encode(np.zeros((5, 5), np.uint8))), 99).header
+    with pytest.raises(OSError, match="more than the limit"):
+        opened(written(replace(header, height=2**30, width=2**30), []))
+
+
+def test_animations_and_other_modes_are_refused(tmp_path):
+    first, second = image_of("RGB"), image_of("RGB")
+    for options in ({"save_all": True, "append_images": [second]}, {"append_images": [second]}):
+        with pytest.raises(OSError, match="expected one picture, which is what a PPYR file holds, got 2"):
+            first.save(tmp_path / "a.ppyr", **options)
+        assert not (tmp_path / "a.ppyr").exists()
+    first.save(tmp_path / "a.ppyr", save_all=True)
+    for mode in ("CMYK", "F", "I", "YCbCr", "LAB", "HSV"):
+        with pytest.raises(OSError, match=f"cannot write mode {mode} as PPYR: .*got mode {mode}"):
+            saved(Image.new(mode, (4, 4)))
+    with pytest.raises(OSError, match="effort of fast, default, max"):
+        saved(first, effort="most")
+
+
+def test_pillow_knows_nothing_of_it_before_the_import():
+    code = "import pixelpyramids as pp; from PIL import Image; Image.init(); assert 'PPYR' not in Image.OPEN"
+    subprocess.run([sys.executable, "-c", code], check=True)
+    assert plugin.FORMAT in Image.OPEN and Image.registered_extensions()[".ppyr"] == plugin.FORMAT
+
+
+def test_the_examples_of_the_docs_run(tmp_path, monkeypatch):
+    page = Path(__file__).parent.parent / "docs" / "where_images_live.md"
+    image = image_of("RGB", 420, 300)
+    image.save(tmp_path / "photograph.png", icc_profile=PROFILE)
+    monkeypatch.chdir(tmp_path)
+    names = {}
+    for block in re.findall(r"```python\n(.+?)```", page.read_text(encoding="utf-8"), re.S):
+        exec(block, names)
+    assert np.array_equal(read_picture(io.BytesIO(names["file"].getvalue())).array, np.asarray(image))
+    assert names["small"].size == (105, 75)
+    with Image.open("again.ppyr") as again:
+        assert again.info["icc_profile"] == PROFILE and np.array_equal(np.asarray(again), np.asarray(image))
+    assert names["zarr"].open_array("stack.zarr")[2, 1, 5] == 69 and (names["older"][:] == 7).all()

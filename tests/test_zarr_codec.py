@@ -1,0 +1,164 @@
+"""Chunks of zarr arrays as .ppyr files, in stores on disk, of zarr's format 2 and 3."""
+
+import json
+import subprocess
+import sys
+
+import numcodecs
+import numpy as np
+import pytest
+import zarr
+
+import pixelpyramids as pp
+from pixelpyramids.codec.zarr_codec import PyramidCompressor, PyramidSerializer, image_shape
+from pixelpyramids.errors import BitstreamError, DataError
+
+RNG = np.random.default_rng(0)
+
+
+def noise(shape, dtype=np.uint8):
+    return RNG.integers(0, np.iinfo(dtype).max + 1, shape).astype(dtype)
+
+
+def new(path, shape, dtype="uint8", effort="fast"):
+    codec = PyramidSerializer(effort)
+    return zarr.create_array(path, shape=shape, chunks=shape, dtype=dtype, serializer=codec, compressors=None)
+
+
+@pytest.mark.parametrize(
+    ("shape", "chunks"),
+    [
+        ((50, 70), (32, 32)),
+        ((33, 40, 3), (16, 40, 3)),
+        ((20, 20, 4), (20, 20, 2)),
+        ((2, 3, 20, 30), (1, 1, 20, 17)),
+        ((2, 20, 30, 3), (1, 20, 30, 3)),
+        ((2, 20, 30), (1, 20, 30)),
+    ],
+)
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, ">u2"])
+@pytest.mark.parametrize("format", [2, 3])
+def test_arrays_come_back_from_a_store(tmp_path, shape, chunks, dtype, format):
+    array = noise(shape, np.dtype(dtype))
+    codec = {"compressors": PyramidCompressor("fast"), "filters": None}
+    if format == 3:
+        codec = {"serializer": PyramidSerializer("fast"), "compressors": None}
+    store = tmp_path / "a.zarr"
+    if format == 2 and dtype == ">u2":
+        made = zarr.create_array(store, shape=shape, chunks=chunks, dtype=dtype, zarr_format=2, **codec)
+        with pytest.raises(DataError, match="expected little-endian numbers, got >u2"):
+            made[:] = array
+        return
+    made = zarr.create_array(store, shape=shape, chunks=chunks, dtype=array.dtype, zarr_format=format, **codec)
+    made[:] = array
+    again = zarr.open_array(store, mode="r")
+    assert np.array_equal(again[:], array)
+    assert np.array_equal(again[..., 3:9, 5:6], array[..., 3:9, 5:6])
+    files = [path for path in store.rglob("*") if path.is_file() and not path.name.startswith(("zarr.json", ".z"))]
+    assert np.prod([-(-a // b) for a, b in zip(shape, chunks, strict=True)]) == len(files)
+    assert all(path.read_bytes().startswith(b"\x8fPPY") for path in files)
+
+
+def test_the_stored_metadata_name_the_codec_and_its_effort(tmp_path):
+    new(tmp_path / "3", (8, 8), effort="max")
+    codecs = json.loads((tmp_path / "3" / "zarr.json").read_text())["codecs"]
+    assert codecs == [{"name": "pixelpyramids", "configuration": {"effort": "max"}}]
+    zarr.create_array(tmp_path / "2", shape=(8, 8), dtype="uint8", zarr_format=2, compressors=PyramidCompressor("max"))
+    compressor = json.loads((tmp_path / "2" / ".zarray").read_text())["compressor"]
+    assert compressor == {"id": "pixelpyramids", "effort": "max"}
+    assert numcodecs.get_codec(compressor) == PyramidCompressor("max")
+
+
+def test_a_process_that_imports_the_module_opens_the_store(tmp_path):
+    array = new(tmp_path / "a", (9, 9))
+    array[:] = 7
+    code = (
+        f"import zarr, pixelpyramids.codec.zarr_codec; assert (zarr.open_array({str(tmp_path / 'a')!r})[:] == 7).all()"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_chunks_at_an_edge_and_chunks_that_are_missing(tmp_path):
+    array = zarr.create_array(
+        tmp_path / "a",
+        shape=(40, 40),
+        chunks=(32, 32),
+        dtype="uint8",
+        fill_value=9,
+        serializer=PyramidSerializer("fast"),
+        compressors=None,
+    )
+    array[35:, 35:] = noise((5, 5))
+    again = zarr.open_array(tmp_path / "a")
+    assert (again[:32] == 9).all() and np.array_equal(again[35:, 35:], array[35:, 35:])
+
+
+def test_numcodecs_alone():
+    array = noise((30, 20, 3))
+    codec = numcodecs.get_codec({"id": "pixelpyramids", "effort": "fast"})
+    data = codec.encode(array)
+    assert np.array_equal(pp.decode(data), array) and np.array_equal(codec.decode(data), array)
+    out = np.empty_like(array)
+    codec.decode(data, out)
+    assert np.array_equal(out, array)
+    with pytest.raises(BitstreamError):
+        codec.decode(data[:-1])
+
+
+@pytest.mark.parametrize(
+    ("shape", "expected"),
+    [
+        ((5, 6), (5, 6)),
+        ((5, 6, 3), (5, 6, 3)),
+        ((1, 6, 3), (1, 6, 3)),
+        ((1, 6, 7), (6, 7)),
+        ((1, 1, 6, 7), (6, 7)),
+        ((1, 1, 6, 3), (1, 6, 3)),
+        ((1, 5, 6, 3), (5, 6, 3)),
+    ],
+)
+def test_shapes_of_chunks(shape, expected):
+    assert image_shape(shape) == expected
+
+
+@pytest.mark.parametrize("shape", [(5,), (2, 5, 6), (5, 6, 5), (2, 1, 5, 6), ()])
+def test_chunks_that_are_no_images_are_refused(shape, tmp_path):
+    with pytest.raises(DataError, match=r"choose other chunks"):
+        image_shape(shape)
+    if shape:
+        with pytest.raises(DataError, match=r"expected chunks \(H, W\)"):
+            zarr.create_array(
+                tmp_path / "a",
+                shape=shape,
+                chunks=shape,
+                dtype="uint8",
+                serializer=PyramidSerializer(),
+                compressors=None,
+            )
+
+
+def test_other_types_and_efforts_are_refused(tmp_path):
+    for dtype in ("float32", "int16", "uint32"):
+        with pytest.raises(DataError, match=f"uint8 or uint16, got {dtype}"):
+            new(tmp_path / dtype, (8, 8), dtype)
+        with pytest.raises(DataError, match=f"uint8 or uint16, got {dtype}"):
+            PyramidCompressor().encode(np.zeros((2, 2), dtype))
+    for kind in (PyramidSerializer, PyramidCompressor):
+        with pytest.raises(DataError, match="effort of fast, default, max, got 'most'"):
+            kind("most")
+
+
+def test_a_chunk_of_another_shape_is_refused(tmp_path):
+    array = new(tmp_path / "a", (8, 8))
+    array[:] = 3
+    (chunk,) = (path for path in (tmp_path / "a" / "c").rglob("*") if path.is_file())
+    chunk.write_bytes(pp.encode(np.zeros((4, 4), np.uint8)))
+    with pytest.raises(DataError, match=r"expected a chunk of shape \(8, 8\), got \(4, 4\)"):
+        array[:]
+
+
+@pytest.mark.parametrize("package", ["numcodecs", "zarr"])
+def test_without_the_extra_the_line_that_installs_it_is_named(package):
+    code = f"import sys; sys.modules[{package!r}] = None; import pixelpyramids.codec.zarr_codec"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert f'{package} is not installed; this needs: pip install "pixelpyramids[zarr]"' in found.stderr
