@@ -125,6 +125,10 @@ def _pixels(image: Image.Image, header: Header) -> Array:
         return np.asarray(image).astype(np.uint16)[..., None]
     if image.mode == "1":
         return np.asarray(image).astype(np.uint8)[..., None]
+    if header.channels <= 2 and image.mode in ("RGB", "RGBA"):
+        red, green, blue = image.split()[:3]
+        if not red.tobytes() == green.tobytes() == blue.tobytes():
+            raise ValueError("expected equal colours of a grey image, got others")
     pixels: NDArray[np.uint8] = np.array(image.convert(_MODES[header.channels]))
     return pixels.reshape(header.height, header.width, header.channels)
 

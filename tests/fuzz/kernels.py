@@ -11,6 +11,7 @@ import time
 import warnings
 
 import numpy as np
+from numba import config
 
 from pixelpyramids.codec import kernels
 from pixelpyramids.codec.coder import RandomReader, Reader, Symbols
@@ -72,6 +73,13 @@ def at_the_tables_ends():
     """Every index of the tables, and beyond: what sigmoid and power are called with."""
     for z in (-(2**62), -(2**20) - 1, -(2**20), 1 - 2**20, 2**20 - 1, 2**20, 2**20 + 1, 2**62):
         assert 0 < kernels.sigmoid(z) < 2**24
+    if config.BOUNDSCHECK or config.DISABLE_JIT:
+        try:
+            kernels.power(8192)
+        except IndexError:
+            pass
+        else:
+            raise AssertionError("expected an index out of bounds to raise IndexError: the checks are off")
     found = [kernels.power(exponent) for exponent in range(4096)]
     assert found[0] == 2**16 and found[-1] == 2**15
 
