@@ -76,9 +76,7 @@ def test_the_length_is_the_sum_of_the_frequencies_logarithms(bits):
     values = RandomReader(rng).values(outputs, bases, bits, max(bits - 8, 0), 3)
     symbols, part = written(outputs, bases, values, bits, max(bits - 8, 0), 3)
     starts, frequencies = np.zeros(values.size, np.int64), np.zeros(values.size, np.int64)
-    count = kernels.starts_and_frequencies(
-        outputs, bases, values, bits, max(bits - 8, 0), 3, starts, frequencies, 0
-    )
+    count = kernels.starts_and_frequencies(outputs, bases, values, bits, max(bits - 8, 0), 3, starts, frequencies, 0)
     assert count == values.size and frequencies.min() >= 1 and (starts + frequencies).max() <= TOTAL
     exact = float(-np.log2(frequencies / TOTAL).sum())
     assert symbols.bits == pytest.approx(exact)
