@@ -31,8 +31,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import pixelpyramids as pp
-from pixelpyramids.codec import bundled
-from pixelpyramids.codec.container import MAX_BLOBS, MAX_METADATA, Bytes, read_index
+from pixelpyramids.codec import bundled, fallback
+from pixelpyramids.codec.container import MAX_BLOBS, MAX_METADATA, Bytes, Content, Header, read_index
 from pixelpyramids.codec.image import decode_source
 from pixelpyramids.codec.parts import part_count, parts
 from pixelpyramids.errors import BitstreamError, DataError
@@ -363,6 +363,21 @@ def test_an_animated_png_is_refused():
     frames = [Image.fromarray(image), Image.fromarray(255 - image)]
     frames[0].save(out, "PNG", save_all=True, append_images=frames[1:])
     refused(stream(image, PNG, out.getvalue()), "no plain PNG of the image")
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+def test_the_pngs_that_are_written_are_read(channels):
+    """Those that are written where WebP, which is mostly smaller, takes no side of 16384 pixels."""
+    rng = np.random.default_rng(0)
+    for colours in (1, 2, 4, 16, 200, 1000):
+        few = rng.integers(0, 256, (colours, channels), dtype=np.uint8)
+        image = few[np.arange(20000) % 7 * 143 % colours][None]
+        for at, depth in ((image, 8), (image >> 7, 1), (image.astype(np.uint16), 16)):
+            if depth < 16 or channels == 1:
+                header = Header(1, 20000, channels, True, depth == 16, depth, Content.MODEL)
+                data = fallback.smaller(at, header, bytes(2**20), always=True)
+                assert read_index(Bytes(data), 2**28).header.content == Content.PNG
+                assert np.array_equal(pp.decode(data), at)
 
 
 def test_a_png_of_any_other_chunk_is_refused():

@@ -250,8 +250,7 @@ def test_the_coarsest_pixels_mixture_is_within_the_range(bits):
     outputs = coarsest_outputs(10, CHANNELS, bits).astype(np.int32)
     weights, mixture = mixture_of(outputs, 0, np.zeros(3), bits, 0)
     n = 2**bits
-    found = [
-        kernels.cumulative(weights, mixture, 10, 2 * n, x, n) for x in np.linspace(0, n, min(n, 256) + 1).astype(int)
-    ]
+    values = np.linspace(0, n, min(n, 256) + 1).astype(int)
+    found = [kernels.cumulative(weights, mixture, 10, 2 * n, x, n) for x in values]
     assert np.diff(found)[1:-1].max(initial=0) < 2 * TOTAL / min(n, 256) + n
     assert np.diff(found).max() < TOTAL * 0.8
