@@ -3,11 +3,18 @@
 Written from docs/format.md, not by the package's own writer, so that each field can be wrong.
 """
 
+import io
 import zlib
 from dataclasses import dataclass, field, replace
 
+import numpy as np
+import pytest
+from PIL import Image
+
+import pixelpyramids as pp
 from pixelpyramids.codec import bundled
 from pixelpyramids.codec.container import Bytes, Content, read_index, read_part
+from pixelpyramids.errors import BitstreamError
 
 AXIS, WIDE, WEBP, PNG, GREY, VALUES, METADATA, UNKNOWN = 1, 2, 4, 8, 16, 32, 64, 128
 MODEL, CONSTANT, STORED = range(3)
@@ -87,3 +94,42 @@ class File:
             front += self.index
         front += zlib.crc32(front).to_bytes(4, "little")
         return front + b"".join(data for _, data in self.parts) + self.behind
+
+
+def smooth(height=20, width=9, channels=3, depth=8):
+    """A small image, which the model codes well."""
+    y, x = np.mgrid[:height, :width]
+    image = (2**depth - 1) * (0.5 + 0.4 * np.sin(y[..., None] / 5 + np.arange(channels)) * np.cos(x[..., None] / 7))
+    return image.astype(np.uint8 if depth <= 8 else np.uint16)
+
+
+def refused(file, match, **options):
+    """See that it is refused with these words."""
+    with pytest.raises(BitstreamError, match=match):
+        pp.decode(file if isinstance(file, bytes) else file.written(), **options)
+
+
+def saved(image, kind="PNG", **options):
+    """What Pillow writes of an array."""
+    out = io.BytesIO()
+    Image.fromarray(image).save(out, kind, **options)
+    return out.getvalue()
+
+
+def stream(image, content, data, flags=AXIS):
+    """A file that holds a library's stream."""
+    height, width, channels = image.shape
+    return File(height, width, flags | content, channels=channels, model=b"", parts=((STORED, data),))
+
+
+def assert_only_refused(data, **options):
+    """It is refused, or gives an image of the header's shape, type and depth."""
+    try:
+        found = pp.decode(data, max_pixels=2**16, **options)
+    except BitstreamError:
+        return
+    header = read_index(Bytes(data), 2**28).header
+    assert found.dtype == (np.uint16 if header.is_wide else np.uint8)
+    assert found.ndim == 2 + header.has_axis and int(found.max()) >> header.depth == 0
+    if options.get("scale", 1) == 1 and not options.get("salvage"):
+        assert found.shape == (header.height, header.width, header.channels)[: found.ndim]
