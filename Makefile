@@ -5,7 +5,10 @@ BIN := $(VENV)/bin
 DEMO := $(VENV)/.installed-demo
 DEV := $(VENV)/.installed-dev
 
-.PHONY: demo test check bench clean
+# How long `make fuzz` attacks the codec
+FUZZ_MINUTES ?= 5
+
+.PHONY: demo test check bench fuzz clean
 
 demo: $(DEMO)
 	$(BIN)/pixelpyramids demo
@@ -20,6 +23,11 @@ check: $(DEV)
 
 bench: $(DEV)
 	$(BIN)/python -m benchmarks
+
+# atheris supports some Pythons only: what can be run without it is.
+fuzz: $(DEV)
+	-$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[fuzz]"
+	OMP_NUM_THREADS=1 $(BIN)/python tests/fuzz --minutes $(FUZZ_MINUTES)
 
 # pip, not python: where Debian lacks python3-venv, the attempt leaves a python without pip behind.
 $(BIN)/pip:

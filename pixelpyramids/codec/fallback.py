@@ -4,6 +4,8 @@ Drawings, screenshots and repeated patterns are better left to it. A cheap trial
 """
 
 import io
+import re
+import struct
 from dataclasses import replace
 from typing import Any
 
@@ -21,6 +23,7 @@ LOOKED_AT = 2**14  # pixels that tell most images of many colours
 PART = 512  # pixels a side of the parts of a large image that the trial looks at
 WEBP_SIDE = 16383  # pixels, the most that WebP takes
 _MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
+_CHUNKS = re.compile(rb"IHDR(PLTE)?(tRNS)?(IDAT)+IEND")
 _MODES_OF_PNG = {1: ("L", "1"), 2: ("LA",), 3: ("RGB", "P"), 4: ("RGBA", "P")}
 
 
@@ -38,13 +41,13 @@ def smaller(array: Array, header: Header, ours: bytes, always: bool) -> bytes:
 
 def decoded(stream: bytes, header: Header) -> Array:
     """The pixels (H, W, C) of a stream. Raises BitstreamError where it is not one of the header's image."""
-    if header.content == Content.WEBP and not _is_webp(stream, header):
-        raise BitstreamError("the stream is no lossless WebP of the image that the header says; the file is damaged")
-    plugin = WebPImagePlugin.WebPImageFile if header.content == Content.WEBP else PngImagePlugin.PngImageFile
+    is_webp = header.content == Content.WEBP
+    if not (_is_webp if is_webp else _is_png)(stream, header):
+        kind = "lossless WebP" if is_webp else "plain PNG"
+        raise BitstreamError(f"the stream is no {kind} of the image that the header says; the file is damaged")
+    plugin = WebPImagePlugin.WebPImageFile if is_webp else PngImagePlugin.PngImageFile
     try:
         with plugin(io.BytesIO(stream)) as image:
-            if image.size != (header.width, header.height) or getattr(image, "n_frames", 1) != 1:
-                raise BitstreamError("the stream holds another image than the header says; the file is damaged")
             pixels = _pixels(image, header)
     except (OSError, ValueError, SyntaxError, EOFError) as error:
         raise BitstreamError(f"the stream within the file cannot be decoded: {error}") from error
@@ -61,6 +64,20 @@ def _is_webp(stream: bytes, header: Header) -> bool:
     size = int.from_bytes(stream[21:25], "little")
     is_lossless = stream[:4] == b"RIFF" and stream[8:16] == b"WEBPVP8L" and stream[20:21] == b"\x2f"
     return is_lossless and (size & 0x3FFF, size >> 14 & 0x3FFF) == (header.width - 1, header.height - 1)
+
+
+def _is_png(stream: bytes, header: Header) -> bool:
+    """Whether a stream is one image of the header's size, of the chunks that pixels need and of no others.
+
+    A signature of 8 bytes; chunks of a length, a name, data, and a checksum of 4 bytes, of which the first, IHDR,
+    begins with width and height.
+    """
+    place, names = 8, b""
+    while place + 12 <= len(stream):
+        names += stream[place + 4 : place + 8]
+        place += 12 + int.from_bytes(stream[place : place + 4], "big")
+    size = struct.pack(">II", header.width, header.height)
+    return place == len(stream) and stream[16:24] == size and bool(_CHUNKS.fullmatch(names))
 
 
 def _is_worth_trying(pixels: Any, header: Header, size: int) -> bool:
@@ -142,6 +159,10 @@ def _pixels(image: Image.Image, header: Header) -> Array:
         return np.asarray(image).astype(np.uint16)[..., None]
     if image.mode == "1":
         return np.asarray(image).astype(np.uint8)[..., None]
+    if header.channels <= 2 and image.mode in ("RGB", "RGBA"):
+        red, green, blue = image.split()[:3]
+        if not red.tobytes() == green.tobytes() == blue.tobytes():
+            raise ValueError("expected equal colours of a grey image, got others")
     pixels: NDArray[np.uint8] = np.array(image.convert(_MODES[header.channels]))
     return pixels.reshape(header.height, header.width, header.channels)
 

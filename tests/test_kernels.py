@@ -1,0 +1,256 @@
+"""The integer distributions against exact fractions, scipy's logistic, and what they must hold for every output."""
+
+import math
+from fractions import Fraction
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.special import expit
+
+from pixelpyramids.codec import kernels
+from pixelpyramids.codec.outputs import SMALLEST_LOG_SCALE, UNIT, coarsest_outputs, starting_outputs
+
+CHANNELS = 3
+TOTAL = 2**24
+LARGEST_OUTPUT = 2**24  # of a network, in magnitude
+KINDS = ["ordinary", "network", "extreme", "int32"]
+
+
+def gains(bits):
+    """Those that a file of so many bits can have."""
+    return range(bits - 8, 1) if bits <= 8 else range(bits - 7)
+
+
+def drawn_outputs(rng, kind, components=10):
+    """What a network gives a site: an ordinary mixture, or anything up to the extremes of its range."""
+    size = components * (1 + 2 * CHANNELS + 3)
+    if kind == "ordinary":
+        centre = starting_outputs(components, CHANNELS)
+        return (centre + rng.normal(0, 3000, size)).astype(np.int32)
+    if kind == "network":
+        return rng.integers(-LARGEST_OUTPUT, LARGEST_OUTPUT + 1, size).astype(np.int32)
+    limits = [2**24, -(2**24), 0, 1, -1] if kind == "extreme" else [2**31 - 1, -(2**31), 0]
+    return rng.choice(limits, size).astype(np.int32)
+
+
+def mixture_of(outputs, channel, distances, bits, gain):
+    """Weights before any channel, and the places of a channel's components."""
+    components = len(outputs) // (1 + 2 * CHANNELS + 3)
+    weights, mixture = np.zeros(components, np.int64), np.zeros((4, components), np.int64)
+    kernels.start_weights(outputs, components, weights)
+    kernels.place(outputs, components, CHANNELS, channel, np.asarray(distances, np.int64), bits, gain, mixture)
+    return weights, mixture
+
+
+def exact_sigmoid(z):
+    """sigma(z) of 2**24 for z a Fraction, rounded down to 2**-16: interpolated between steps of 1/64, as documented."""
+    z = Fraction(math.floor(z * 2**16), 2**16)
+    if abs(z) >= 16:
+        return round(TOTAL / (1 + math.exp(-16.0 if z > 0 else 16.0)))
+    index = math.floor(64 * z)
+    low, high = (round(TOTAL / (1 + math.exp(-i / 64))) for i in (index, index + 1))
+    return low + math.floor((high - low) * (64 * z - index))
+
+
+def exact_power(units):
+    """2**16 * 2**(-units), units from 0 to 1, to the nearest of 256 steps."""
+    return round(2.0 ** (16 - math.floor(256 * units + Fraction(1, 2)) / 256))
+
+
+def exact_cumulative(outputs, channel, distances, weights, bits, gain, base, x):
+    """F(x), by the formula, in fractions: places rounded down to 2**-9, z to 2**-16."""
+    components = len(outputs) // (1 + 2 * CHANNELS + 3)
+    table = [int(output) for output in outputs]
+    total = 0
+    for k in range(components):
+        mean = math.floor(Fraction(8 * table[components + k * CHANNELS + channel], UNIT) * Fraction(2) ** gain * 512)
+        for before in range(channel):
+            number = components * (1 + 2 * CHANNELS) + 3 * k + channel * (channel - 1) // 2 + before
+            weight = Fraction(min(max(table[number], -2 * UNIT), 2 * UNIT), UNIT)
+            mean += math.floor(weight * Fraction(int(distances[before]), 4) * 512)
+        scale = Fraction(table[components * 4 + k * CHANNELS + channel], UNIT) + gain
+        scale = min(max(scale, Fraction(SMALLEST_LOG_SCALE, UNIT)), Fraction(4 + bits))
+        whole = math.floor(scale)
+        distance = Fraction(x) - Fraction(1, 2) - Fraction(int(base), 4) - Fraction(mean, 512)
+        total += int(weights[k]) * exact_sigmoid(distance * Fraction(exact_power(scale - whole), 2**16) / 2**whole)
+    return x + math.floor((TOTAL - 2**bits) * Fraction(total // TOTAL, TOTAL))
+
+
+def edges(rng, n, count=40):
+    """Values to look at: all where they are few, else the ends and some between, ascending."""
+    return range(n + 1) if n <= count else sorted({0, 1, 2, n - 2, n - 1, n, *rng.integers(1, n, count - 6).tolist()})
+
+
+def test_tables_are_their_formulas():
+    assert np.abs(kernels.SIGMOIDS - TOTAL * expit(np.arange(-1024, 1025) / 64)).max() <= 0.5 + 1e-6
+    assert np.abs(kernels.POWERS - 2.0 ** (16 - np.arange(257) / 256)).max() <= 0.5
+    assert (np.diff(kernels.SIGMOIDS) >= 0).all() and (np.diff(kernels.POWERS) < 0).all()
+    assert (kernels.SIGMOIDS + kernels.SIGMOIDS[::-1] == TOTAL).all()
+
+
+def test_no_entry_of_the_tables_hangs_on_how_a_float_was_rounded():
+    """Another machine's exp gives the same integers: no exact value is near the middle between two of them."""
+    for i in range(1, 1025):  # the negative ones mirror these
+        term, series = Fraction(1), Fraction(0)
+        for order in range(1, 80):
+            series, term = series + term, term * Fraction(-i, 64) / order
+        exact = TOTAL / (1 + series)
+        assert abs(exact - math.floor(exact) - Fraction(1, 2)) > Fraction(1, 10**4)
+        assert kernels.SIGMOIDS[1024 + i] == round(exact)
+    for i in range(257):
+        twice = 2 * int(kernels.POWERS[i])
+        assert (twice - 1) ** 256 < 2 ** (17 * 256 - i) < (twice + 1) ** 256
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("bits", [1, 3, 8, 12, 16])
+def test_the_distribution_is_the_formula_in_fractions(kind, bits):
+    rng = np.random.default_rng(bits)
+    for gain in (gains(bits)[0], gains(bits)[-1]):
+        for channel in range(CHANNELS):
+            outputs = drawn_outputs(rng, kind, components=3)
+            base = int(rng.integers(0, 4 * 2**bits - 3))
+            distances = rng.integers(-4 * 2**bits + 4, 4 * 2**bits - 3, CHANNELS)
+            weights, mixture = mixture_of(outputs, channel, distances, bits, gain)
+            for x in edges(rng, 2**bits, 12)[1:-1]:
+                found = kernels.cumulative(weights, mixture, 3, base, x, 2**bits)
+                assert found == exact_cumulative(outputs, channel, distances, weights, bits, gain, base, x)
+
+
+@pytest.mark.parametrize("bits", [8, 16])
+def test_the_distribution_is_scipys_logistic_mixture(bits):
+    """Within what rounding makes.
+
+    A table's steps of 1/64 interpolate within max|sigma''| / 8 / 64**2 = 3e-6; a scale's step of 1/512 octave moves
+    z sigma'(z) <= 0.224 by 0.224 * ln 2 / 512 = 3.1e-4; a mean's step of 2**-9 at the smallest scale of 2**-6 moves
+    z by 1/8 at most, here (scales above 2**-2) by 2**-7 and sigma by 2**-9; the floor adds n / 2**24.
+    """
+    rng = np.random.default_rng(0)
+    n, gain = 2**bits, gains(bits)[-1]
+    for _ in range(20):
+        outputs = drawn_outputs(rng, "ordinary")
+        base = int(rng.integers(0, 4 * n - 3))
+        weights, mixture = mixture_of(outputs, 0, np.zeros(3), bits, gain)
+        units = outputs.astype(np.float64) / UNIT
+        priors = 2.0 ** (units[:10] - units[:10].max())
+        assert np.abs(weights / TOTAL - priors / priors.sum()).max() < 2.0**-9
+        means, scales = 8 * units[10:40:3] * 2.0**gain, 2.0 ** np.clip(units[40:70:3] + gain, -6, 4 + bits)
+        xs = np.array(edges(rng, n)[1:-1])
+        expected = expit((xs[:, None] - 0.5 - base / 4 - means) / scales) @ (weights / TOTAL)
+        found = np.array([kernels.cumulative(weights, mixture, 10, base, int(x), n) for x in xs]) / TOTAL
+        assert np.abs(found - expected).max() < 3e-6 + 3.1e-4 + 2.0**-9 + n / TOTAL
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("bits", range(1, 17))
+def test_every_value_is_possible_and_none_overlap(kind, bits):
+    """For every depth and gain: F(0) = 0, F(n) = 2**24, and F rises by one at least from value to value."""
+    rng, n = np.random.default_rng(bits), 2**bits
+    for gain in range(-7, 9):
+        outputs = drawn_outputs(rng, kind)
+        channel = int(rng.integers(CHANNELS))
+        base, distances = int(rng.integers(0, 4 * n - 3)), rng.integers(-4 * n + 4, 4 * n - 3, CHANNELS)
+        weights, mixture = mixture_of(outputs, channel, distances, bits, gain)
+        some = edges(rng, n, 300)
+        found = [kernels.cumulative(weights, mixture, 10, base, x, n) for x in some]
+        assert found[0] == 0 and found[-1] == TOTAL
+        assert (np.diff(found) >= np.diff(some)).all()
+
+
+@given(st.lists(st.integers(-(2**31), 2**31 - 1), min_size=1, max_size=12))
+def test_weights_add_up_and_none_is_lost(logits):
+    weights = np.zeros(len(logits), np.int64)
+    kernels.start_weights(np.array(logits, np.int32), len(logits), weights)
+    assert weights.sum() == TOTAL and weights.min() >= 1
+
+
+@given(st.lists(st.integers(0, 2**31), min_size=1, max_size=12).filter(lambda w: 0 < sum(w) <= 2**31))
+def test_scaled_weights_add_up_and_none_is_lost(numbers):
+    weights = np.array(numbers, np.int64)
+    kernels.normalise(weights, len(numbers))
+    assert weights.sum() == TOTAL and weights.min() >= 1
+    expected = np.array(numbers) / sum(numbers) * TOTAL
+    assert np.abs(weights - expected).max() <= len(numbers) + 1
+
+
+@settings(deadline=None)
+@given(st.data())
+def test_find_inverts_cumulative(data):
+    bits = data.draw(st.integers(1, 16))
+    gain = data.draw(st.integers(-7, 8))
+    rng = np.random.default_rng(data.draw(st.integers(0, 2**32)))
+    outputs = drawn_outputs(rng, data.draw(st.sampled_from(KINDS)))
+    n = 2**bits
+    base = data.draw(st.integers(0, 4 * n - 4))
+    slot = data.draw(st.integers(0, TOTAL - 1))
+    weights, mixture = mixture_of(outputs, 0, np.zeros(3), bits, gain)
+    x, low, high = kernels.find(weights, mixture, 10, base, slot, n)
+    assert 0 <= x < n and low <= slot < high
+    assert low == kernels.cumulative(weights, mixture, 10, base, x, n)
+    assert high == kernels.cumulative(weights, mixture, 10, base, x + 1, n)
+    for inside in (low, high - 1):
+        assert kernels.find(weights, mixture, 10, base, inside, n) == (x, low, high)
+
+
+@pytest.mark.parametrize("bits", [1, 4, 8, 12, 16])
+def test_the_conditionals_multiply_to_the_joint_mixture(bits):
+    """prod_c q(x_c | x_<c) = sum_k w_k prod_c D_kc, D_kc = S_kc(x_c + 1) - S_kc(x_c), but for rounding.
+
+    q = (frequency - 1) / (2**24 - n) is the conditional without the floor of one count: rounded by less than 2 counts.
+    After a channel, the K weights have lost less than one each of at least 2**14 (17 bits of 31 and more), and less
+    than two of 2**24 by being scaled; so they are wrong by e = 2 K (2**-14 + 2**-23) in all, the first ones by nothing.
+    The product is thus within q_0 e max_k D_k1 D_k2 + q_0 q_1 e max_k D_k2 of the joint, and the roundings of the q.
+    """
+    rng, n, components, seen = np.random.default_rng(bits), 2**bits, 10, 0
+    wrong = 2 * components * (2.0**-14 + 2.0**-23)
+    for _ in range(60):
+        outputs = drawn_outputs(rng, "ordinary")
+        gain = gains(bits)[-1]
+        bases = rng.integers(n, 3 * n, CHANNELS)
+        values = np.clip(bases // 4 + rng.integers(-2, 3, CHANNELS) * 2**gain, 0, n - 1)
+        distances = 4 * values - bases
+        weights, _ = mixture_of(outputs, 0, distances, bits, gain)
+        priors = weights / TOTAL
+        conditionals, parts = [], []
+        for c in range(CHANNELS):
+            _, mixture = mixture_of(outputs, c, distances, bits, gain)
+            base, value = int(bases[c]), int(values[c])
+            low, high = (kernels.cumulative(weights, mixture, components, base, value + d, n) for d in (0, 1))
+            conditionals.append((high - low - 1) / (TOTAL - n))
+            edge = 512 * value - 256 - 128 * base
+            of_components = [
+                (TOTAL if value == n - 1 else kernels.component(mixture, k, edge + 512))
+                - (0 if value == 0 else kernels.component(mixture, k, edge))
+                for k in range(components)
+            ]
+            parts.append(np.array(of_components) / TOTAL)
+            kernels.reweight(weights, mixture, components, base, value, n)
+            assert weights.sum() == TOTAL and weights.min() >= 1
+        joint, product = float((priors * np.prod(parts, axis=0)).sum()), math.prod(conditionals)
+        roundings = math.prod(q + 2 / (TOTAL - n) for q in conditionals) - product
+        lost = conditionals[0] * wrong * ((parts[1] * parts[2]).max() + conditionals[1] * parts[2].max())
+        assert abs(product - joint) <= roundings + lost
+        seen += roundings + lost < joint / 20
+    assert seen > 20
+
+
+def test_weights_stay_where_no_component_could_give_a_value():
+    outputs = np.zeros(100, np.int32)
+    outputs[40:70] = -(2**24)
+    weights, mixture = mixture_of(outputs, 0, np.zeros(3), 16, 0)
+    before = weights.copy()
+    kernels.reweight(weights, mixture, 10, 0, 60000, 2**16)
+    assert np.array_equal(weights, before)
+
+
+@pytest.mark.parametrize("bits", range(1, 17))
+def test_the_coarsest_pixels_mixture_is_within_the_range(bits):
+    outputs = coarsest_outputs(10, CHANNELS, bits).astype(np.int32)
+    weights, mixture = mixture_of(outputs, 0, np.zeros(3), bits, 0)
+    n = 2**bits
+    values = np.linspace(0, n, min(n, 256) + 1).astype(int)
+    found = [kernels.cumulative(weights, mixture, 10, 2 * n, x, n) for x in values]
+    assert np.diff(found)[1:-1].max(initial=0) < 2 * TOTAL / min(n, 256) + n
+    assert np.diff(found).max() < TOTAL * 0.8
