@@ -78,6 +78,13 @@ def test_grey_costs_less_than_the_same_as_colour():
     assert len(pp.encode(colour)) < 0.8 * len(pp.encode(photograph(height=128, width=128)))
 
 
+def test_deep_values_in_the_upper_bits_cost_hardly_more():
+    deep = photograph().astype(np.uint16)[: 300 // 4 * 4, :448].reshape(75, 4, 112, 4, 3).sum((1, 3), dtype=np.uint16)
+    assert len(pp.encode(deep << np.uint16(4))) < 1.02 * len(pp.encode(deep, depth=12))
+    noise = np.random.default_rng(0).integers(0, 1 << 16, (64, 64)).astype(np.uint16)  # values lack for want of pixels
+    assert len(pp.encode(noise)) < noise.nbytes + 64
+
+
 @pytest.mark.parametrize(
     ("image", "message"),
     [

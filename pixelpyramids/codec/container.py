@@ -5,10 +5,12 @@ little-endian; a varint is LEB128 in its shortest form.
 """
 
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import IntEnum
 from typing import Protocol
+
+import numpy as np
 
 from pixelpyramids.codec.parts import Part, part_count, parts
 from pixelpyramids.errors import BitstreamError, DataError
@@ -194,7 +196,7 @@ def _header(header: Header) -> bytes:
     if header.content == Content.MODEL:
         out += header.model
         if header.values is not None:
-            out += _packed(_bitmap(header.values, header.depth))
+            out += value_list(header.values, header.depth)
         if header.bits > 8:
             out += bytes(gain for plane in header.gains for gain in plane)
     if header.metadata:
@@ -313,9 +315,11 @@ def _packed(data: bytes) -> bytes:
     return _varint(len(packed)) + _varint(len(data)) + packed
 
 
-def _bitmap(values: tuple[int, ...], depth: int) -> bytes:
-    bits = sum(1 << value for value in values)
-    return bits.to_bytes(max(1 << depth, 8) // 8, "little")
+def value_list(values: Sequence[int], depth: int) -> bytes:
+    """The values that occur, as the header holds them: a bit for each below 2**depth, packed."""
+    occurs = np.zeros(max(1 << depth, 8), dtype=bool)
+    occurs[list(values)] = True
+    return _packed(np.packbits(occurs, bitorder="little").tobytes())
 
 
 def _values(bitmap: bytes, depth: int) -> tuple[int, ...]:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from pixelpyramids import octave
 from pixelpyramids.codec.compact_model import CHANNELS, Plane, pyramid_of
-from pixelpyramids.codec.container import MAX_SIDE, Content, Header
+from pixelpyramids.codec.container import MAX_SIDE, Content, Header, value_list
 from pixelpyramids.codec.parts import Tile, tiles
 from pixelpyramids.errors import BitstreamError, DataError
 
@@ -67,7 +67,7 @@ def split(array: Array, depth: int, model: bytes, metadata: Mapping[str, bytes])
     colours = pixels[..., :3] if channels >= 3 else pixels[..., :1]
     grey = channels >= 3 and bool((colours[..., :1] == colours[..., 1:]).all())
     values: tuple[int, ...] | None = None
-    if depth > 8 and (occurring := _comb(pixels)) is not None:
+    if depth > 8 and (occurring := _comb(pixels, depth)) is not None:
         values = tuple(int(value) for value in occurring)
         numbers = np.zeros(1 << depth, dtype=np.uint16)
         numbers[occurring] = np.arange(len(occurring))
@@ -88,12 +88,18 @@ def split(array: Array, depth: int, model: bytes, metadata: Mapping[str, bytes])
     return header, planes
 
 
-def _comb(pixels: Any) -> NDArray[np.intp] | None:
-    """The values that occur, where at most half of those between do, and not for want of pixels."""
-    counts = np.bincount(pixels.ravel())
-    occurring = np.flatnonzero(counts)
+def _comb(pixels: Any, depth: int) -> NDArray[np.intp] | None:
+    """The values that occur, where at most half of those between do and to list them costs less than it saves.
+
+    The numbers of what is listed take log2(between / listed) bits less; half of that counts, for where values lack for
+    want of pixels alone, leaving them out spoils what is smooth.
+    """
+    occurring = np.flatnonzero(np.bincount(pixels.ravel()))
     between = int(occurring[-1] - occurring[0]) + 1
-    return occurring if 2 * len(occurring) <= between and pixels.size >= 4 * between else None
+    if 2 * len(occurring) > between:
+        return None
+    saved = pixels.size * math.log2(between / len(occurring)) / 2
+    return occurring if 8 * len(value_list(occurring.tolist(), depth)) < saved else None
 
 
 def _gain(image: Plane, bits: int) -> int:
