@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import pixelpyramids as pp
+from pixelpyramids.codec import fallback
 from pixelpyramids.codec.container import Bytes, Content, read_index
 from pixelpyramids.data.photographs import photographs
 from pixelpyramids.errors import BitstreamError, DataError
@@ -50,6 +51,18 @@ def test_every_image_comes_back(kind, dtype, depth):
             image = content(kind, shape if channels is None else (*shape, channels), dtype, depth)
             for effort in ("fast", "max") if shape == (65, 66) else ("fast",):
                 assert_same(pp.decode(pp.encode(image, depth=depth, effort=effort)), image)
+
+
+@pytest.mark.parametrize("shape", [(1, 17000), (17000, 1, 3)])
+def test_a_side_longer_than_webp_takes_comes_back_by_default(shape):
+    image = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+    assert_same(pp.decode(pp.encode(image)), image)
+
+
+@pytest.mark.parametrize("shape", [(1, 20_000), (200_000, 60, 3), (60, 200_000), (1100, 1100, 3), (20_000, 2000)])
+def test_what_the_trial_looks_at_fits_webp(shape):
+    parts = fallback._four_parts(np.broadcast_to(np.uint8(0), shape))
+    assert max(parts.shape) <= fallback.WEBP_SIDE and parts.size >= min(np.prod(shape), fallback.WEBP_SIDE)
 
 
 @settings(max_examples=60, deadline=None)

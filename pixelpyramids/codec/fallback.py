@@ -94,12 +94,16 @@ def _is_worth_trying(pixels: Any, header: Header, size: int) -> bool:
 
 
 def _four_parts(pixels: Any) -> Any:
-    """The image, or, where it is larger, four squares from the middle of its quarters, one above the other."""
+    """The image, or, where it is larger, four squares from the middle of its quarters, one above the other.
+
+    Of one too narrow for these, as much from its beginning; no side is more than WebP takes.
+    """
     height, width = pixels.shape[:2]
-    if height * width <= 4 * PART**2:
+    if height * width <= 4 * PART**2 and max(height, width) <= WEBP_SIDE:
         return pixels
     if min(height, width) < 2 * PART:
-        return pixels[: 4 * PART**2 // width + 1, : 4 * PART**2]
+        length = min(4 * PART**2 // min(height, width) + 1, WEBP_SIDE)
+        return pixels[:length, :length]
     tops, lefts = ([side // 4 - PART // 2, 3 * side // 4 - PART // 2] for side in (height, width))
     return np.concatenate([pixels[top : top + PART, left : left + PART] for top in tops for left in lefts])
 
