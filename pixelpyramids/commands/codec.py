@@ -156,24 +156,27 @@ def threads_of(jobs: int) -> int:
 def _compress(task: Task, how: Compression) -> Done:
     refuse_existing(task.target, how.overwrite)
     require_regular(task.source)
+    source = task.source.stat()
     picture = read_picture(task.source)
     if picture.is_lossy and not how.force:
         return Done(skipped=_is_lossy(picture))
     data = _encoded(picture, how)
-    _write(task, data, how.overwrite)
+    _write(task, data, how.overwrite, source)
     height, width = picture.array.shape[:2]
-    return Done(task.source.stat().st_size, len(data), height * width)
+    return Done(source.st_size, len(data), height * width)
 
 
 def _decompress(task: Task, how: Decompression) -> Done:
     refuse_existing(task.target, how.overwrite)
-    with opened(task.source) as source:
-        picture, lost = _decoded(source, how)
+    source = task.source.stat()
+    with opened(task.source) as content:
+        picture, lost = _decoded(content, how)
     file = io.BytesIO()
     write_picture(picture, file, how.format)
-    _write(task, file.getbuffer(), how.overwrite)
+    data = file.getbuffer()
+    _write(task, data, how.overwrite, source)
     height, width = picture.array.shape[:2]
-    return Done(source.size, file.tell(), height * width, lost=lost)
+    return Done(source.st_size, data.nbytes, height * width, lost=lost)
 
 
 def _encoded(picture: Picture, how: Compression) -> bytes:
@@ -207,12 +210,14 @@ def _decoded(source: Source, how: Decompression) -> tuple[Picture, str]:
     return Picture(array, header.depth, dict(header.metadata), SUFFIX, False), lost
 
 
-def _write(task: Task, data: bytes | memoryview, overwrite: bool) -> None:
-    """Write a result, whole or not at all, with the time and the rights of its source.
+def _write(task: Task, data: bytes | memoryview, overwrite: bool, source: os.stat_result) -> None:
+    """Write a result, whole or not at all, with the time and the rights that its source had before it was read.
 
-    What is there stays, unless `overwrite`.
+    What is there stays, unless `overwrite`. Raises DataError where the source has changed since.
     """
-    source = task.source.stat()
+    now = task.source.stat()
+    if (now.st_mtime_ns, now.st_size) != (source.st_mtime_ns, source.st_size):
+        raise DataError(f"{task.source}: it has changed while it was read, so nothing was written; give it again")
     with replacing(task.target, new=not overwrite, mode=source.st_mode) as temporary:
         temporary.write_bytes(data)
         os.utime(temporary, ns=(source.st_atime_ns, source.st_mtime_ns))
