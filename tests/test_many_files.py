@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
-from test_cli import status
+from test_cli import refused, status
 
 from pixelpyramids.atomic import write_bytes
 from pixelpyramids.commands import codec
@@ -51,3 +51,18 @@ def test_a_target_that_appears_meanwhile_is_named(tmp_path):
         write_bytes(tmp_path / "a", b"second", new=True)
     assert caught.value.filename == str(tmp_path / "a")
     assert [path.name for path in tmp_path.iterdir()] == ["a"]
+
+
+def test_the_limit_of_pixels_can_be_lowered_and_raised(tmp_path, monkeypatch, capsys):
+    source, target = picture(tmp_path / "a.png"), tmp_path / "a.ppyr"
+    assert status("compress", source, "--max-pixels", 12 * 15 - 1) == 1
+    assert "12 x 15 pixels, more than the limit of 179" in capsys.readouterr().err
+    assert status("compress", source, "--max-pixels", 12 * 15) == 0
+    assert status("verify", target, source, "--max-pixels", 12 * 15) == 0
+    assert "more than the limit of 179" in refused(capsys, "verify", target, source, "--max-pixels", 12 * 15 - 1)
+
+
+def test_a_chart_that_cannot_be_drawn_is_refused_before_anything_is_measured(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("pixelpyramids.commands.bench.codecs", None)
+    message = refused(capsys, "bench", picture(tmp_path / "a.png"), "--plot", tmp_path / "a.nothing")
+    assert "expected a --plot file named .png, .svg or .pdf, got a.nothing" in message
