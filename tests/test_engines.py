@@ -167,6 +167,10 @@ def test_weights_out_of_bounds_are_refused(tmp_path):
     save_file(tensors, tmp_path / "w.safetensors")
     with pytest.raises(CheckpointError, match="could leave the range"):
         load_network(tmp_path / "w.safetensors")
+    tensors["trunk.0.weight"] = tensors["trunk.0.weight"][:, :6] // 2
+    save_file(tensors, tmp_path / "w.safetensors")
+    with pytest.raises(CheckpointError, match=r"with filters of \[\(\d+, 18, 3, 3\)"):
+        load_network(tmp_path / "w.safetensors")
     del tensors["trunk.0.weight"]
     save_file(tensors, tmp_path / "w.safetensors")
     with pytest.raises(CheckpointError, match="integer weights of a compact network"):
