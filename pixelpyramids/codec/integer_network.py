@@ -110,14 +110,7 @@ def _check_shapes(trunk: Stack, heads: tuple[Stack, ...]) -> None:
     """Raise ValueError where the stacks do not fit each other, or images of three channels."""
     width = len(trunk.first.bias)
     known = 2 * CHANNELS  # of one band at one site
-    inputs = (
-        6 * CHANNELS,
-        2 * width,
-        2 * width + known,
-        2 * width + 2 * known,
-        2 * width + 3 * known,
-        width + 5 * known,
-    )
+    of_heads = (2 * width, 2 * width + known, 2 * width + 2 * known, 2 * width + 3 * known, width + 5 * known)
     for stack, expected in zip((trunk, *heads), (6 * CHANNELS, *of_heads), strict=True):
         convolutions = [stack.first, *(convolution for block in stack.blocks for convolution in block)]
         shapes = [convolution.weight.shape for convolution in convolutions]
