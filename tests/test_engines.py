@@ -127,6 +127,20 @@ def test_without_openvino_the_reference_is_used(monkeypatch):
     bundled._model.cache_clear()
 
 
+def test_where_openvino_cannot_work_the_reference_is_used(monkeypatch):
+    class Broken:
+        def Core(self):
+            raise RuntimeError("no such device")
+
+    image = np.random.default_rng(0).integers(0, 256, (90, 100, 3), dtype=np.uint8)
+    expected = pp.encode(image, effort="fast")
+    monkeypatch.setattr("pixelpyramids.codec.engines._openvino", Broken)
+    bundled._model.cache_clear()
+    with pytest.warns(UserWarning, match=r"cannot be loaded \(no such device\)"):
+        assert pp.encode(image, effort="fast") == expected
+    bundled._model.cache_clear()
+
+
 def digest(command=(sys.executable,), script=DIGEST, **environment):
     done = subprocess.run(
         [*command, "-W", "ignore", "-c", script], env=os.environ | environment, capture_output=True, text=True
