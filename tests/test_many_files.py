@@ -8,6 +8,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 from test_cli import refused, status
 
+import pixelpyramids as pp
 from pixelpyramids.atomic import write_bytes
 from pixelpyramids.commands import codec
 
@@ -66,3 +67,16 @@ def test_a_chart_that_cannot_be_drawn_is_refused_before_anything_is_measured(tmp
     monkeypatch.setattr("pixelpyramids.commands.bench.codecs", None)
     message = refused(capsys, "bench", picture(tmp_path / "a.png"), "--plot", tmp_path / "a.nothing")
     assert "expected a --plot file named .png, .svg or .pdf, got a.nothing" in message
+
+
+def test_a_camera_s_file_of_several_pictures_is_skipped_as_the_jpeg_that_it_is(tmp_path, capsys):
+    first, second = (Image.fromarray(np.full((12, 15, 3), value, np.uint8)) for value in (50, 200))
+    (tmp_path / "a").mkdir()
+    first.save(tmp_path / "a" / "a.jpg", "MPO", save_all=True, append_images=[second])
+    assert status("compress", tmp_path / "a") == 0
+    assert "is skipped, for it is lossy already (MPO)" in capsys.readouterr().err
+    assert status("compress", tmp_path / "a", "--force") == 0
+    assert "further pictures (previews, gain maps) are not kept" in capsys.readouterr().err
+    assert status("verify", tmp_path / "a" / "a.ppyr", tmp_path / "a" / "a.jpg") == 0
+    with Image.open(tmp_path / "a" / "a.jpg") as image:
+        assert np.array_equal(pp.decode((tmp_path / "a" / "a.ppyr").read_bytes()), np.asarray(image))

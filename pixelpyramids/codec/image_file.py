@@ -10,6 +10,7 @@ import os
 import stat
 import struct
 import tokenize
+import warnings
 import zlib
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
@@ -152,7 +153,9 @@ def _read(data: bytes, max_pixels: int) -> Picture:
     with _opened(data) as image:
         _check_limit(image.height, image.width, max_pixels)
         frames = getattr(image, "n_frames", 1)
-        if frames != 1:
+        if frames > 1 and image.format == "MPO":  # a camera's JPEG, of which the first is the picture
+            warnings.warn("the JPEG's further pictures (previews, gain maps) are not kept", stacklevel=3)
+        elif frames != 1:
             raise DataError(f"expected one picture, got {frames} (an animation, or pages); take it apart first")
         if png is not None:
             return _of_png(png, image, data)
