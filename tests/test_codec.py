@@ -1,5 +1,7 @@
 """The codec as a whole: what goes in comes out, for every shape, depth and content; what is damaged is refused."""
 
+import io
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -130,6 +132,34 @@ def test_every_bit_flip_every_cut_and_bytes_behind_are_refused():
                 pp.decode(data[:length])
         with pytest.raises(BitstreamError, match="1 bytes follow"):
             pp.decode(data + b"\0")
+
+
+def size(image, kind, **options):
+    file = io.BytesIO()
+    image.save(file, kind, **options)
+    return file.tell()
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        *(np.random.default_rng(0).integers(0, n, (40, 50, 3), dtype=np.uint8) for n in (2, 5, 40, 255)),
+        *(np.random.default_rng(0).integers(0, n, (40, 50, 4), dtype=np.uint8) for n in (2, 255)),
+        *(photograph(height=64, width=90)[..., 0] // n * n for n in (1, 16, 64, 128)),
+        photograph(height=64, width=90),
+        np.arange(2**16, dtype=np.uint16).reshape(256, 256),
+        np.zeros((1, 1), np.uint8),
+    ],
+    ids=lambda image: f"{image.shape}-{image.max()}",
+)
+def test_the_largest_effort_is_never_above_the_libraries(image):
+    pillow = Image.fromarray(image)
+    rivals = [size(pillow, "PNG", optimize=True)]
+    if image.dtype == np.uint8:
+        rivals.append(size(pillow, "WEBP", lossless=True, method=4, quality=80, exact=True))
+    data = pp.encode(image, effort="max")
+    assert len(data) <= min(rivals) + 64
+    assert_same(pp.decode(data), image)
 
 
 def test_drawings_are_left_to_the_libraries():
