@@ -40,7 +40,7 @@ OF_A_RUN = (
 )  # beside its parameters
 FORMAT = 1  # of the files of weights and of trainings: their names, shapes and what is in their metadata
 LOCK_SECONDS = 10.0
-NOT_OF_THE_RUN = {"data_root", "epochs"}  # keys that may differ when a training goes on
+NOT_OF_THE_RUN = {"data_root", "epochs", "crop_size"}  # keys that may differ when a training goes on
 
 
 def load(

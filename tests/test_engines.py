@@ -12,9 +12,11 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 from scipy.signal import correlate2d
+from threadpoolctl import threadpool_info
 
 import pixelpyramids as pp
 from pixelpyramids.codec import bundled
+from pixelpyramids.codec.blas import one_blas_thread
 from pixelpyramids.codec.engines import FastEngine, ReferenceEngine, _Matrices
 from pixelpyramids.codec.integer_network import Convolution, Stack, load_network, network
 from pixelpyramids.errors import CheckpointError
@@ -172,6 +174,18 @@ def test_another_processor_writes_the_same_file(tmp_path):
 @pytest.mark.parametrize("threads", ["1", "2"])
 def test_any_number_of_threads_writes_the_same_file(threads, expected):
     assert digest(OMP_NUM_THREADS=threads, OPENBLAS_NUM_THREADS=threads) == expected
+
+
+def test_products_are_of_one_thread_while_the_codec_works_and_as_before_behind():
+    def threads():
+        return [pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"]
+
+    before = threads()
+    with one_blas_thread():
+        with one_blas_thread():
+            assert set(threads()) == {1}
+        assert set(threads()) == {1}
+    assert threads() == before
 
 
 def test_weights_out_of_bounds_are_refused(tmp_path):

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pixelpyramids import octave
+from pixelpyramids.codec.blas import one_blas_thread
 from pixelpyramids.codec.coder import RandomReader, Reader, Symbols
 from pixelpyramids.codec.engines import Engine
 from pixelpyramids.codec.integer_network import CHANNELS, PER_COMPONENT, IntegerNetwork
@@ -109,6 +110,10 @@ class CompactModel:
 
     def _follow(self, part: Part, pyramid: Sequence[Plane], format_: Format, code: Code) -> None:
         """Go through the slices of a part, in order."""
+        with one_blas_thread():
+            self._follow_slices(part, pyramid, format_, code)
+
+    def _follow_slices(self, part: Part, pyramid: Sequence[Plane], format_: Format, code: Code) -> None:
         if part.is_base:
             image = pyramid[-1]
             outputs = coarsest_outputs(self._components, CHANNELS, format_.bits).astype(np.int32)

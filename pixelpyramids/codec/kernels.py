@@ -154,15 +154,21 @@ def cumulative(weights: Any, mixture: Any, components: Integer, base: Integer, x
 def find(
     weights: Any, mixture: Any, components: Integer, base: Integer, slot: Integer, n: Integer
 ) -> tuple[Integer, Integer, Integer]:
-    """The symbol x with F(x) <= slot < F(x + 1), and these two."""
-    low, high, start, end = 0, n, 0, TOTAL
+    """The symbol x with F(x) <= slot < F(x + 1), and these two: sought from the mean outwards, in doubling steps."""
+    mean = np.int64(0)
+    for k in range(components):
+        mean += (weights[k] >> 8) * mixture[0, k] >> (TOTAL_BITS - 8)
+    x = (mean + (base << (MEAN_BITS - 2))) >> MEAN_BITS
+    low, high, start, end, step = 0, n, 0, TOTAL, 1
     while high - low > 1:
-        middle = (low + high) >> 1
-        at = cumulative(weights, mixture, components, base, middle, n)
+        x = min(max(x, low + 1), high - 1)
+        at = cumulative(weights, mixture, components, base, x, n)
         if at <= slot:
-            low, start = middle, at
+            low, start = x, at
         else:
-            high, end = middle, at
+            high, end = x, at
+        x = low + step if high == n else high - step if low == 0 else (low + high) >> 1
+        step <<= 1
     return low, start, end
 
 
