@@ -103,9 +103,8 @@ def read_header(fields: Fields, max_pixels: int) -> SimpleNamespace:
         blobs = Fields(fields.packed(2**24))
         while blobs.tell() < len(blobs.getvalue()):
             name = blobs.take(blobs.varint(255)).decode("latin-1")
-            require(
-                name not in header.metadata and len(header.metadata) < 2**12, "metadata come twice, or are too many"
-            )
+            sound = name not in header.metadata and len(header.metadata) < 2**12
+            require(sound, "metadata come twice, or are too many")
             header.metadata[name] = blobs.take(blobs.varint(2**24))
     return header
 
@@ -207,8 +206,7 @@ class Network:
         block = 1
         while f"{name}.{block}.first.weight" in self.tensors:
             inner = rescaled(self.convolution(f"{name}.{block}.first", activations))
-            sums = self.convolution(f"{name}.{block}.second", inner)
-            activations = rescaled(sums + 128 * activations)
+            activations = rescaled(self.convolution(f"{name}.{block}.second", inner) + 128 * activations)
             block += 1
         return activations
 
@@ -437,25 +435,27 @@ def decode_planes(header: SimpleNamespace, fields: Fields, network: Network) -> 
 
 
 def decode_stream(stream: bytes, header: SimpleNamespace) -> Any:
-    """The pixels (height, width, channels) of a PNG or a WebP."""
+    """The pixels (height, width, channels) of a PNG or a WebP (§14)."""
     from PIL import PngImagePlugin, WebPImagePlugin
 
-    require(header.content == PNG or stream[8:16] == b"WEBPVP8L", "the stream is no lossless WebP")
-    plugin = WebPImagePlugin.WebPImageFile if header.content == WEBP else PngImagePlugin.PngImageFile
+    is_webp, alpha, is_wide = header.content == WEBP, header.channels in (2, 4), header.is_wide
+    require(not is_webp or stream[8:16] == b"WEBPVP8L", "the stream is no lossless WebP")
+    plugin: Any = WebPImagePlugin.WebPImageFile if is_webp else PngImagePlugin.PngImageFile
+    modes = {1: "I;16 I" if is_wide else "L 1", 2: "LA", 3: "RGB P", 4: "RGBA P"}[header.channels].split()
     try:
         image = plugin(BytesIO(stream))
-        is_deep, is_bilevel = image.mode in ("I;16", "I"), image.mode == "1"
         same = image.size == (header.width, header.height) and getattr(image, "n_frames", 1) == 1
-        require(same and is_deep == header.is_wide, "the stream holds another image than the header says")
-        pixels = np.asarray(image if is_deep or is_bilevel else image.convert("RGBA"))
+        same = same and image.mode in (["RGB", "RGBA"][: 1 + alpha] if is_webp else modes)
+        same = same and (header.channels == 4 or "transparency" not in image.info) and (image.mode[0] == "I") == is_wide
+        require(same, "the stream holds another image than the header says")
+        pixels = np.asarray(image if image.mode in ("I;16", "I", "1") else image.convert("RGBA"))
     except (OSError, ValueError, SyntaxError, EOFError) as error:
         raise FormatError(f"the stream cannot be decoded: {error}") from error
-    if is_deep or is_bilevel:
-        require(header.channels == 1, "the stream has other channels than the header says")
+    if pixels.ndim == 2:
         return pixels[..., None].astype(np.int64)
-    is_grey, is_opaque = (pixels[..., :2] == pixels[..., 1:3]).all(), (pixels[..., 3] == 255).all()
-    fits = (header.channels >= 3 or is_grey) and (header.channels in (2, 4) or is_opaque)
-    require(fits, "the stream has other channels than the header says")
+    require(
+        header.channels >= 3 or (pixels[..., :2] == pixels[..., 1:3]).all(), "the stream of a grey image has colours"
+    )
     return pixels[..., {1: [0], 2: [0, 3], 3: [0, 1, 2], 4: [0, 1, 2, 3]}[header.channels]]
 
 

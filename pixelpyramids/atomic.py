@@ -66,8 +66,8 @@ def _linked(temporary: Path, target: Path) -> bool:
     """Whether `target` is now what was `temporary`. Raises FileExistsError where it was there."""
     try:
         os.link(temporary, target)
-    except FileExistsError:
-        raise
+    except FileExistsError as error:  # which names the temporary file
+        raise FileExistsError(error.errno, error.strerror, str(target)) from None
     except OSError:  # a file system without hard links
         if target.exists():
             raise FileExistsError(f"{target} exists already") from None

@@ -49,13 +49,15 @@ def compress(
         bool, typer.Option("--no-verify", help="Do not decode and compare before a file counts as done.")
     ] = False,
     force: Annotated[bool, typer.Option("--force", help="Compress lossy sources (JPEG, WebP, AVIF) too.")] = False,
+    max_pixels: MaxPixels = 2**28,
     overwrite: Overwrite = False,
     json: Json = False,
 ) -> None:
     """Compress images losslessly: a.png to a.ppyr beside it. Sources are never deleted."""
     status = _commands("codec").compress(
-        paths, out=out, jobs=jobs, effort=effort, verify=not no_verify, force=force, overwrite=overwrite, as_json=json
-    )
+        paths, out=out, jobs=jobs, effort=effort, verify=not no_verify, force=force, max_pixels=max_pixels,
+        overwrite=overwrite, as_json=json,
+    )  # fmt: skip
     raise typer.Exit(status)
 
 

@@ -6,7 +6,7 @@ import numpy as np
 from safetensors.numpy import save
 
 from pixelpyramids.atomic import write_bytes
-from pixelpyramids.codec.integer_network import IntegerNetwork, network
+from pixelpyramids.codec.integer_network import CHANNELS, IntegerNetwork, network
 from pixelpyramids.compact_stage import CompactStage
 from pixelpyramids.errors import CheckpointError
 from pixelpyramids.model import PixelPyramid
@@ -16,11 +16,16 @@ from pixelpyramids.networks.compact import IntegerConv
 def exported(model: PixelPyramid, path: Path) -> IntegerNetwork:
     """Write the integers of a compact model to `path`, once all bounds are proven; the network that files will name.
 
-    Raises CheckpointError where the model is another, or a filter could leave the range in which sums are exact.
+    Raises CheckpointError where the model is another, is not for three channels, or a filter could leave the range in
+    which sums are exact.
     """
     stage = model.stages[0]
     if not isinstance(stage, CompactStage):
         raise CheckpointError(f"expected a compact model, got one of {model.config.network}; only that can be a codec")
+    if stage.channels != CHANNELS:
+        raise CheckpointError(
+            f"expected a model of image_channels {CHANNELS}, got {stage.channels}; grey is coded by it too"
+        )
     tensors = {}
     for name, module in stage.network.named_modules():
         if isinstance(module, IntegerConv):

@@ -1,5 +1,7 @@
 """The codec as a whole: what goes in comes out, for every shape, depth and content; what is damaged is refused."""
 
+import io
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -7,6 +9,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import pixelpyramids as pp
+from pixelpyramids.codec import fallback
 from pixelpyramids.codec.container import Bytes, Content, read_index
 from pixelpyramids.data.photographs import photographs
 from pixelpyramids.errors import BitstreamError, DataError
@@ -50,6 +53,18 @@ def test_every_image_comes_back(kind, dtype, depth):
             image = content(kind, shape if channels is None else (*shape, channels), dtype, depth)
             for effort in ("fast", "max") if shape == (65, 66) else ("fast",):
                 assert_same(pp.decode(pp.encode(image, depth=depth, effort=effort)), image)
+
+
+@pytest.mark.parametrize("shape", [(1, 17000), (17000, 1, 3)])
+def test_a_side_longer_than_webp_takes_comes_back_by_default(shape):
+    image = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+    assert_same(pp.decode(pp.encode(image)), image)
+
+
+@pytest.mark.parametrize("shape", [(1, 20_000), (200_000, 60, 3), (60, 200_000), (1100, 1100, 3), (20_000, 2000)])
+def test_what_the_trial_looks_at_fits_webp(shape):
+    parts = fallback._four_parts(np.broadcast_to(np.uint8(0), shape))
+    assert max(parts.shape) <= fallback.WEBP_SIDE and parts.size >= min(np.prod(shape), fallback.WEBP_SIDE)
 
 
 @settings(max_examples=60, deadline=None)
@@ -124,6 +139,34 @@ def test_every_bit_flip_every_cut_and_bytes_behind_are_refused():
                 pp.decode(data[:length])
         with pytest.raises(BitstreamError, match="1 bytes follow"):
             pp.decode(data + b"\0")
+
+
+def size(image, kind, **options):
+    file = io.BytesIO()
+    image.save(file, kind, **options)
+    return file.tell()
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        *(np.random.default_rng(0).integers(0, n, (40, 50, 3), dtype=np.uint8) for n in (2, 5, 40, 255)),
+        *(np.random.default_rng(0).integers(0, n, (40, 50, 4), dtype=np.uint8) for n in (2, 255)),
+        *(photograph(height=64, width=90)[..., 0] // n * n for n in (1, 16, 64, 128)),
+        photograph(height=64, width=90),
+        np.arange(2**16, dtype=np.uint16).reshape(256, 256),
+        np.zeros((1, 1), np.uint8),
+    ],
+    ids=lambda image: f"{image.shape}-{image.max()}",
+)
+def test_the_largest_effort_is_never_above_the_libraries(image):
+    pillow = Image.fromarray(image)
+    rivals = [size(pillow, "PNG", optimize=True)]
+    if image.dtype == np.uint8:
+        rivals.append(size(pillow, "WEBP", lossless=True, method=4, quality=80, exact=True))
+    data = pp.encode(image, effort="max")
+    assert len(data) <= min(rivals) + 64
+    assert_same(pp.decode(data), image)
 
 
 def test_drawings_are_left_to_the_libraries():

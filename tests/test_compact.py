@@ -153,6 +153,13 @@ def test_weights_that_could_leave_the_exact_range_are_not_exported(model, tmp_pa
     assert not (tmp_path / "x.safetensors").exists()
 
 
+def test_a_model_of_grey_images_is_not_exported(tmp_path):
+    grey = PixelPyramid(parse_parameters(KEYS | {"image_channels": 1, "n_classes": [6]}, "test"))
+    with pytest.raises(CheckpointError, match="image_channels 3, got 1"):
+        exported(grey, tmp_path / "x.safetensors")
+    assert not (tmp_path / "x.safetensors").exists()
+
+
 def test_export_writes_integers_that_load(model, tmp_path, capsys):
     checkpoint.save(model, tmp_path / "run")
     file = tmp_path / "w.safetensors"

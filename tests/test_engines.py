@@ -129,6 +129,20 @@ def test_without_openvino_the_reference_is_used(monkeypatch):
     bundled._model.cache_clear()
 
 
+def test_where_openvino_cannot_work_the_reference_is_used(monkeypatch):
+    class Broken:
+        def Core(self):
+            raise RuntimeError("no such device")
+
+    image = np.random.default_rng(0).integers(0, 256, (90, 100, 3), dtype=np.uint8)
+    expected = pp.encode(image, effort="fast")
+    monkeypatch.setattr("pixelpyramids.codec.engines._openvino", Broken)
+    bundled._model.cache_clear()
+    with pytest.warns(UserWarning, match=r"cannot be loaded \(no such device\)"):
+        assert pp.encode(image, effort="fast") == expected
+    bundled._model.cache_clear()
+
+
 def digest(command=(sys.executable,), script=DIGEST, **environment):
     done = subprocess.run(
         [*command, "-W", "ignore", "-c", script], env=os.environ | environment, capture_output=True, text=True
@@ -180,6 +194,10 @@ def test_weights_out_of_bounds_are_refused(tmp_path):
     tensors["trunk.0.weight"][0, 0, 0, 0] = 65
     save_file(tensors, tmp_path / "w.safetensors")
     with pytest.raises(CheckpointError, match="could leave the range"):
+        load_network(tmp_path / "w.safetensors")
+    tensors["trunk.0.weight"] = tensors["trunk.0.weight"][:, :6] // 2
+    save_file(tensors, tmp_path / "w.safetensors")
+    with pytest.raises(CheckpointError, match=r"with filters of \[\(\d+, 18, 3, 3\)"):
         load_network(tmp_path / "w.safetensors")
     del tensors["trunk.0.weight"]
     save_file(tensors, tmp_path / "w.safetensors")

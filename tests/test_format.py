@@ -2,6 +2,7 @@
 
 import ast
 import importlib.util
+import io
 import subprocess
 import sys
 import zlib
@@ -10,14 +11,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import pixelpyramids as pp
-from pixelpyramids.codec import (
-    bundled,
-    container,
-    fallback,
-    kernels,
-)
+from pixelpyramids.codec import bundled, container, fallback, kernels
 from pixelpyramids.codec.container import Bytes, Content, Header, Kind, read_index, written
 from pixelpyramids.errors import BitstreamError
 
@@ -154,6 +151,44 @@ def test_each_stream_of_a_library_agrees(channels, weights):
             data = written(replace(header, content=content), [(Kind.STORED, stream)])
             assert np.array_equal(decoder.decode(data, weights), pixels_)
             assert np.array_equal(pp.decode(data), pixels_)
+
+
+def drawn(kind):
+    """A PNG or a WebP that Pillow takes for another image than the header says."""
+    grey = Image.fromarray(pixels("smooth", (20, 31), 8))
+    colours = Image.fromarray(pixels("smooth", (20, 31, 3), 8))
+    palette = colours.quantize(8)
+    image, channels, options = {
+        "a palette with transparency, of 3 channels": (palette, 3, {"transparency": bytes(range(8))}),
+        "a transparent grey": (grey, 1, {"transparency": 3}),
+        "a transparent colour": (colours, 3, {"transparency": (1, 2, 3)}),
+        "colours for colours and alpha": (colours, 4, {}),
+        "grey for colours": (grey, 3, {}),
+        "colours for grey": (grey.convert("RGB"), 1, {}),
+        "a palette for grey": (grey.convert("P"), 1, {}),
+        "grey for grey and alpha": (grey, 2, {}),
+        "16 bits for 8": (Image.fromarray(pixels("smooth", (20, 31), 16)), 1, {}),
+    }[kind]
+    file = io.BytesIO()
+    image.save(file, "PNG", **options)
+    return file.getvalue(), channels
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "a palette with transparency, of 3 channels", "a transparent grey", "a transparent colour",
+        "colours for colours and alpha", "grey for colours", "colours for grey", "a palette for grey",
+        "grey for grey and alpha", "16 bits for 8",
+    ],
+)  # fmt: skip
+def test_a_stream_of_another_kind_is_refused_by_both(kind, weights):
+    stream, channels = drawn(kind)
+    data = written(Header(20, 31, channels, True, False, 8, Content.PNG), [(Kind.STORED, stream)])
+    with pytest.raises(decoder.FormatError):
+        decoder.decode(data, weights)
+    with pytest.raises(BitstreamError):
+        pp.decode(data)
 
 
 def test_every_flip_every_cut_and_bytes_behind_are_refused(weights):

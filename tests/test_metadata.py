@@ -157,6 +157,17 @@ def test_packed_chunks_that_are_too_large_or_damaged_are_refused():
         read(data[:33] + many + data[33:])
 
 
+@pytest.mark.parametrize("depth", [8, 16])
+def test_profiles_and_texts_larger_than_libraries_take_are_kept(depth):
+    noise = np.random.default_rng(0).integers(0, 256, 3_000_000, dtype=np.uint8).tobytes()
+    blobs = {"ICC": noise, "XMP": noise[:10].hex().encode() * 200_000, "text:Long": b"x" * 9_000_000}
+    pixels = PIXELS if depth == 8 else PIXELS * np.uint16(257)
+    file = io.BytesIO()
+    write_picture(Picture(pixels, depth, blobs, "", False), file, "png")
+    read = read_picture(io.BytesIO(file.getvalue()))
+    assert read.metadata == blobs and read.depth == depth and np.array_equal(read.array, pixels)
+
+
 @given(st.dictionaries(st.sampled_from(["Title", "Author", "a: b"]), st.text(max_size=40), max_size=3))
 def test_any_text_survives(texts):
     blobs = {f"text:{keyword}": text.encode() for keyword, text in texts.items()}

@@ -16,14 +16,13 @@ from pixelpyramids import octave
 from pixelpyramids.codec.blas import one_blas_thread
 from pixelpyramids.codec.coder import RandomReader, Reader, Symbols
 from pixelpyramids.codec.engines import Engine
-from pixelpyramids.codec.integer_network import IntegerNetwork
+from pixelpyramids.codec.integer_network import CHANNELS, PER_COMPONENT, IntegerNetwork
 from pixelpyramids.codec.outputs import coarsest_outputs
 from pixelpyramids.codec.parts import Part, Tile, parts
 from pixelpyramids.errors import DataError
 from pixelpyramids.rate import Rate
 
 Plane = NDArray[np.uint16]
-CHANNELS = 3  # that the network sees
 
 Code = Callable[[NDArray[np.int32], Any, Any, int], None]
 """(outputs (h, w, O), bases in quarters (C, h, w), values (C, h, w): a view of the plane to read or fill in, gain)."""
@@ -46,7 +45,7 @@ class CompactModel:
 
     def __init__(self, network: IntegerNetwork, engine: Engine) -> None:
         self.network, self.engine = network, engine
-        self._components = network.outputs // (1 + 2 * CHANNELS + CHANNELS)
+        self._components = network.outputs // PER_COMPONENT
 
     def symbols(self, part: Part, pyramid: Sequence[Plane], format_: Format) -> Symbols:
         """What the coder writes of a part; `pyramid` are the octaves' images, finest first."""

@@ -138,17 +138,17 @@ class FastEngine:
         return not self._is_refused
 
     def _load(self) -> None:
-        try:
-            core = _openvino().Core()
-        except ImportError as error:
-            self._refuse(f"the fast engine cannot be loaded ({error}): it is the reference")
-            return
         settings = {
             "INFERENCE_PRECISION_HINT": "f32",
             "INFERENCE_NUM_THREADS": self._threads,
             "NUM_STREAMS": self._threads,
         }
-        self._compiled = [core.compile_model(_graph(stack), "CPU", settings) for stack in self._stacks]
+        try:
+            core = _openvino().Core()
+            self._compiled = [core.compile_model(_graph(stack), "CPU", settings) for stack in self._stacks]
+        except (ImportError, RuntimeError) as error:  # it is missing, or not for this machine
+            self._refuse(f"the fast engine cannot be loaded ({str(error).strip()}): it is the reference")
+            return
         probes = [_probe(stack.inputs, PROBED, PROBED) for stack in self._stacks]
         outputs: list[Any] = [self._reference.trunk(probes[0])]
         outputs += [self._reference.head(number, probe) for number, probe in enumerate(probes[1:])]

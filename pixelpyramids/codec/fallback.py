@@ -23,7 +23,8 @@ LOOKED_AT = 2**14  # pixels that tell most images of many colours
 PART = 512  # pixels a side of the parts of a large image that the trial looks at
 WEBP_SIDE = 16383  # pixels, the most that WebP takes
 _MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
-_CHUNKS = re.compile(rb"IHDR(PLTE)?(tRNS)?(IDAT)+IEND")
+_CHUNKS = re.compile(rb"IHDR(PLTE)?(IDAT)+IEND")
+_CHUNKS_WITH_ALPHA = re.compile(rb"IHDR(PLTE)?(tRNS)?(IDAT)+IEND")  # of a palette
 _MODES_OF_PNG = {1: ("L", "1"), 2: ("LA",), 3: ("RGB", "P"), 4: ("RGBA", "P")}
 
 
@@ -77,7 +78,8 @@ def _is_png(stream: bytes, header: Header) -> bool:
         names += stream[place + 4 : place + 8]
         place += 12 + int.from_bytes(stream[place : place + 4], "big")
     size = struct.pack(">II", header.width, header.height)
-    return place == len(stream) and stream[16:24] == size and bool(_CHUNKS.fullmatch(names))
+    chunks = _CHUNKS_WITH_ALPHA if header.channels == 4 else _CHUNKS
+    return place == len(stream) and stream[16:24] == size and bool(chunks.fullmatch(names))
 
 
 def _is_worth_trying(pixels: Any, header: Header, size: int) -> bool:
@@ -94,12 +96,16 @@ def _is_worth_trying(pixels: Any, header: Header, size: int) -> bool:
 
 
 def _four_parts(pixels: Any) -> Any:
-    """The image, or, where it is larger, four squares from the middle of its quarters, one above the other."""
+    """The image, or, where it is larger, four squares from the middle of its quarters, one above the other.
+
+    Of one too narrow for these, as much from its beginning; no side is more than WebP takes.
+    """
     height, width = pixels.shape[:2]
-    if height * width <= 4 * PART**2:
+    if height * width <= 4 * PART**2 and max(height, width) <= WEBP_SIDE:
         return pixels
     if min(height, width) < 2 * PART:
-        return pixels[: 4 * PART**2 // width + 1, : 4 * PART**2]
+        length = min(4 * PART**2 // min(height, width) + 1, WEBP_SIDE)
+        return pixels[:length, :length]
     tops, lefts = ([side // 4 - PART // 2, 3 * side // 4 - PART // 2] for side in (height, width))
     return np.concatenate([pixels[top : top + PART, left : left + PART] for top in tops for left in lefts])
 

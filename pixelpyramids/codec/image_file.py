@@ -10,6 +10,7 @@ import os
 import stat
 import struct
 import tokenize
+import warnings
 import zlib
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
@@ -24,7 +25,7 @@ from pixelpyramids.codec.image import MAX_PIXELS
 from pixelpyramids.codec.lossy import is_lossy, stored_depth
 from pixelpyramids.codec.netpbm_file import is_netpbm, read_netpbm, too_large, write_netpbm
 from pixelpyramids.codec.pillow_pixels import check_mode, pixels_of, with_transparent
-from pixelpyramids.codec.png_file import SIGNATURE, Png, read_png, shallow_png, with_metadata
+from pixelpyramids.codec.png_file import SIGNATURE, Png, pixels_alone, read_png, shallow_png, with_metadata
 from pixelpyramids.errors import DataError, PixelPyramidsError
 from pixelpyramids.extras import imported
 
@@ -148,10 +149,13 @@ def _read(data: bytes, max_pixels: int) -> Picture:
         _check_limit(tiff.height, tiff.width, max_pixels)
         return Picture(tiff_file.read_wide(data, tiff), tiff.depth, tiff.metadata, "TIFF", tiff.is_lossy)
     png = read_png(data) if data.startswith(SIGNATURE) else None
+    data = data if png is None else pixels_alone(data)
     with _opened(data) as image:
         _check_limit(image.height, image.width, max_pixels)
         frames = getattr(image, "n_frames", 1)
-        if frames != 1:
+        if frames > 1 and image.format == "MPO":  # a camera's JPEG, of which the first is the picture
+            warnings.warn("the JPEG's further pictures (previews, gain maps) are not kept", stacklevel=3)
+        elif frames != 1:
             raise DataError(f"expected one picture, got {frames} (an animation, or pages); take it apart first")
         if png is not None:
             return _of_png(png, image, data)

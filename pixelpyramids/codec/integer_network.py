@@ -26,6 +26,8 @@ LARGEST_WEIGHT = 64
 LARGEST_ACTIVATION = 255
 LARGEST_SUM = 1 << 24
 HEADS = 5
+CHANNELS = 3  # of the images that it sees
+PER_COMPONENT = 1 + 2 * CHANNELS + CHANNELS * (CHANNELS - 1) // 2  # outputs of a head
 
 
 @dataclass(frozen=True)
@@ -90,6 +92,7 @@ def network(tensors: Mapping[str, NDArray[Any]]) -> IntegerNetwork:
     heads = tuple(_stack(left, f"heads.{number}.body.", f"heads.{number}.last") for number in range(HEADS))
     if left:
         raise ValueError(f"got {', '.join(sorted(left))} besides")
+    _check_shapes(trunk, heads)
     return IntegerNetwork(trunk, heads, name(tensors))
 
 
@@ -101,6 +104,22 @@ def name(tensors: Mapping[str, NDArray[Any]]) -> bytes:
         shape = " ".join(map(str, value.shape))
         digest.update(f"{key} {shape}\n".encode() + value.astype(value.dtype.newbyteorder("<")).tobytes())
     return digest.digest()[:8]
+
+
+def _check_shapes(trunk: Stack, heads: tuple[Stack, ...]) -> None:
+    """Raise ValueError where the stacks do not fit each other, or images of three channels."""
+    width = len(trunk.first.bias)
+    known = 2 * CHANNELS  # of one band at one site
+    of_heads = (2 * width, 2 * width + known, 2 * width + 2 * known, 2 * width + 3 * known, width + 5 * known)
+    for stack, expected in zip((trunk, *heads), (6 * CHANNELS, *of_heads), strict=True):
+        convolutions = [stack.first, *(convolution for block in stack.blocks for convolution in block)]
+        shapes = [convolution.weight.shape for convolution in convolutions]
+        wanted = [(width, expected, 3, 3), *[(width, width, 3, 3)] * (len(shapes) - 1)]
+        if shapes != wanted:
+            raise ValueError(f"with filters of {wanted}, got {shapes}")
+    lasts = {head.last.weight.shape for head in heads if head.last is not None}
+    if len(lasts) != 1 or min(lasts)[1:] != (width, 1, 1) or min(lasts)[0] % PER_COMPONENT or not min(lasts)[0]:
+        raise ValueError(f"with last filters of (a multiple of {PER_COMPONENT}, {width}, 1, 1), all alike, got {lasts}")
 
 
 def _stack(left: dict[str, NDArray[Any]], prefix: str, last: str | None = None) -> Stack:

@@ -13,8 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pixelpyramids import octave
-from pixelpyramids.codec.compact_model import CHANNELS, Plane, pyramid_of
+from pixelpyramids.codec.compact_model import Plane, pyramid_of
 from pixelpyramids.codec.container import MAX_SIDE, Content, Header, value_list
+from pixelpyramids.codec.integer_network import CHANNELS
 from pixelpyramids.codec.parts import Tile, tiles
 from pixelpyramids.errors import BitstreamError, DataError
 

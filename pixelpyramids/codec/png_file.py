@@ -69,6 +69,17 @@ def read_png(data: bytes) -> Png:
     return Png(header[8], _CHANNELS[kind], kind == 3, transparent, by_name.get("sBIT"), metadata)
 
 
+def pixels_alone(data: bytes) -> bytes:
+    """A PNG that `read_png` has read, without what is not of its pixels: libraries refuse large texts and profiles."""
+    pieces, place = [SIGNATURE], len(SIGNATURE)
+    while place < len(data):
+        end = place + 12 + int.from_bytes(data[place : place + 4], "big")
+        if data[place + 4 : place + 8].decode("latin-1") in _OF_THE_PIXELS:
+            pieces.append(data[place:end])
+        place = end
+    return b"".join(pieces)
+
+
 def with_metadata(png: bytes, metadata: Mapping[str, bytes]) -> tuple[bytes, list[str]]:
     """A PNG with the metadata put in right behind its header, and the names of what has no place there."""
     chunks, left_out = [], []

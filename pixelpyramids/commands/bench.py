@@ -22,7 +22,7 @@ from pixelpyramids.commands.codec import image_suffixes
 from pixelpyramids.commands.console import counted, err, out
 from pixelpyramids.commands.outcomes import reason
 from pixelpyramids.errors import DataError, ParameterError, PixelPyramidsError
-from pixelpyramids.report.rival_chart import save_chart
+from pixelpyramids.report.rival_chart import chart_format, save_chart
 from pixelpyramids.report.rivals import OURS, Cost, codecs, cost, warm_up
 
 COLUMNS = (
@@ -77,6 +77,8 @@ def bench(
     for file in (table, plot):
         if file is not None:
             refuse_existing(file, overwrite)
+    if plot is not None:
+        chart_format(plot)  # raises where the picture could not be drawn, before the images are measured
     found = codecs(effort)
     todo = tasks(paths, None, str, image_suffixes(), "an image (.png, .tif, .webp, …)")
     rows: list[Row] = []
@@ -138,22 +140,7 @@ def as_csv(rows: Sequence[Row]) -> str:
     """A line for each image and codec that has it."""
     file = io.StringIO()
     lines = csv.writer(file, lineterminator="\n")
-    lines.writerow(
-        [
-            "file",
-            "format",
-            "is_lossy",
-            "height",
-            "width",
-            "channels",
-            "depth",
-            "codec",
-            "bytes",
-            "bits_per_subpixel",
-            "encode_seconds",
-            "decode_seconds",
-        ]
-    )
+    lines.writerow(COLUMNS)
     for row in rows:
         for codec, figures in row.costs.items():
             if figures is not None:

@@ -33,6 +33,7 @@ class Compression:
     effort: str
     verify: bool
     force: bool
+    max_pixels: int
     overwrite: bool
     threads: int
 
@@ -58,15 +59,16 @@ def compress(
     effort: str,
     verify: bool,
     force: bool,
+    max_pixels: int,
     overwrite: bool,
     as_json: bool,
 ) -> int:
     """Make a .ppyr file of each image; the exit status: 1 where some failed, or one that was named is skipped."""
     if effort not in EFFORTS:
         raise ParameterError(f"expected --effort {'|'.join(EFFORTS)}, got {effort}")
-    how = Compression(effort, verify, force, overwrite, threads_of(jobs))
+    how = Compression(effort, verify, force, max_pixels, overwrite, threads_of(jobs))
     if is_standard(paths, out=out, json=as_json):
-        picture = read_picture(io.BytesIO(read_standard_input()))
+        picture = read_picture(io.BytesIO(read_standard_input()), max_pixels)
         if picture.is_lossy and not force:
             raise DataError(f"{NAME} {_is_lossy(picture)}")
         write_standard_output(_encoded(picture, how))
@@ -75,7 +77,7 @@ def compress(
     todo = tasks(paths, out, compressed_name, image_suffixes(), "an image (.png, .tif, .webp, …)")
     for group in sharing(todo):
         if not force:  # of a photograph and its JPEG only one is compressed
-            group = [task for task in group if not _is_skipped(task)]
+            group = [task for task in group if not _is_skipped(task, max_pixels)]
         todo = _without(todo, group, outcomes)
     outcomes.take_all(partial(_compress, how=how), todo, jobs, "compressing")
     return outcomes.told(as_json)
@@ -156,24 +158,27 @@ def threads_of(jobs: int) -> int:
 def _compress(task: Task, how: Compression) -> Done:
     refuse_existing(task.target, how.overwrite)
     require_regular(task.source)
-    picture = read_picture(task.source)
+    source = task.source.stat()
+    picture = read_picture(task.source, how.max_pixels)
     if picture.is_lossy and not how.force:
         return Done(skipped=_is_lossy(picture))
     data = _encoded(picture, how)
-    _write(task, data, how.overwrite)
+    _write(task, data, how.overwrite, source)
     height, width = picture.array.shape[:2]
-    return Done(task.source.stat().st_size, len(data), height * width)
+    return Done(source.st_size, len(data), height * width)
 
 
 def _decompress(task: Task, how: Decompression) -> Done:
     refuse_existing(task.target, how.overwrite)
-    with opened(task.source) as source:
-        picture, lost = _decoded(source, how)
+    source = task.source.stat()
+    with opened(task.source) as content:
+        picture, lost = _decoded(content, how)
     file = io.BytesIO()
     write_picture(picture, file, how.format)
-    _write(task, file.getbuffer(), how.overwrite)
+    data = file.getbuffer()
+    _write(task, data, how.overwrite, source)
     height, width = picture.array.shape[:2]
-    return Done(source.size, file.tell(), height * width, lost=lost)
+    return Done(source.st_size, data.nbytes, height * width, lost=lost)
 
 
 def _encoded(picture: Picture, how: Compression) -> bytes:
@@ -207,12 +212,14 @@ def _decoded(source: Source, how: Decompression) -> tuple[Picture, str]:
     return Picture(array, header.depth, dict(header.metadata), SUFFIX, False), lost
 
 
-def _write(task: Task, data: bytes | memoryview, overwrite: bool) -> None:
-    """Write a result, whole or not at all, with the time and the rights of its source.
+def _write(task: Task, data: bytes | memoryview, overwrite: bool, source: os.stat_result) -> None:
+    """Write a result, whole or not at all, with the time and the rights that its source had before it was read.
 
-    What is there stays, unless `overwrite`.
+    What is there stays, unless `overwrite`. Raises DataError where the source has changed since.
     """
-    source = task.source.stat()
+    now = task.source.stat()
+    if (now.st_mtime_ns, now.st_size) != (source.st_mtime_ns, source.st_size):
+        raise DataError(f"{task.source}: it has changed while it was read, so nothing was written; give it again")
     with replacing(task.target, new=not overwrite, mode=source.st_mode) as temporary:
         temporary.write_bytes(data)
         os.utime(temporary, ns=(source.st_atime_ns, source.st_mtime_ns))
@@ -234,10 +241,10 @@ def _without(todo: list[Task], group: list[Task], outcomes: Outcomes) -> list[Ta
     return [task for task in todo if task not in group]
 
 
-def _is_skipped(task: Task) -> bool:
+def _is_skipped(task: Task, max_pixels: int) -> bool:
     try:
         require_regular(task.source)
-        return read_picture(task.source).is_lossy
+        return read_picture(task.source, max_pixels).is_lossy
     except (DataError, OSError):
         return False
 

@@ -65,7 +65,7 @@ def verify(paths: Sequence[Path], *, jobs: int, max_pixels: int, as_json: bool) 
                 "verify each beside its own original"
             )
         require_regular(against)
-        original = read_picture(against)
+        original = read_picture(against, max_pixels)
     todo = _todo(paths)
     outcomes = Outcomes("whole", "decoded" if original is None else "decoded, and the same as the original")
     check = partial(_verify, original=original, max_pixels=max_pixels, threads=threads_of(jobs))

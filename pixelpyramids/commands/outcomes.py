@@ -2,7 +2,9 @@
 
 import json
 import time
+import warnings
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 from pixelpyramids.archive import Task, worked
@@ -13,7 +15,7 @@ from pixelpyramids.errors import PixelPyramidsError
 class Done(NamedTuple):
     """What became of a file: its bytes before and after (0 where none are written), and its pixels.
 
-    `skipped` says why nothing was made of it, `lost` what could not be had of it.
+    `skipped` says why nothing was made of it, `lost` what could not be had of it, `warnings` what else is to be known.
     """
 
     before: int = 0
@@ -21,6 +23,7 @@ class Done(NamedTuple):
     pixels: int = 0
     skipped: str = ""
     lost: str = ""
+    warnings: tuple[str, ...] = ()
 
 
 class Outcomes:
@@ -44,6 +47,8 @@ class Outcomes:
             self._note(self._skipped, task, f"{task.source}: {result.skipped}")
         else:
             self._done.append((task, result))
+            for warning in result.warnings:
+                err.print(f"warning: {task.source}: {warning}", soft_wrap=True)
             if result.lost:
                 self._note(self._failed, task, f"{task.source}: {result.lost}")
 
@@ -52,7 +57,7 @@ class Outcomes:
         done = 0
         with counted(what) as report:
             report(0, len(todo))
-            for task, result in worked(function, todo, jobs):
+            for task, result in worked(partial(_with_warnings, function), todo, jobs):
                 done += 1
                 report(done, len(todo))
                 self.take(task, result)
@@ -113,6 +118,15 @@ def reason(error: BaseException, name: str) -> str:
     else:
         text = f"{type(error).__name__}: {error}"
     return text if name in text else f"{name}: {text}"
+
+
+def _with_warnings(function: Callable[[Task], Done], task: Task) -> Done:
+    """What a function gives, with its warnings: each file's own, where Python shows equal ones once."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", UserWarning)
+        done = function(task)
+    texts = (str(warning.message) for warning in caught if issubclass(warning.category, UserWarning))
+    return done._replace(warnings=tuple(dict.fromkeys(texts)))
 
 
 def _files(count: int) -> str:

@@ -24,16 +24,30 @@ class Summed(Protocol):
     def encode_megapixels_per_second(self) -> float: ...  # noqa: D102
 
 
-def save_chart(path: Path, bits: Mapping[str, Sequence[float]], totals: Sequence[Summed]) -> None:
-    """Draw it, in the format that the path's suffix names (.png, .svg, .pdf).
+def chart_format(path: Path) -> str:
+    """The format that a path's suffix names (.png, .svg, .pdf).
 
-    `bits` are each codec's bits/subpixel of each image (NaN where it has no such image), ours first. Raises
-    PixelPyramidsError where matplotlib is missing or has no such format.
+    Raises PixelPyramidsError where matplotlib is missing or has no such format.
     """
     try:
-        from matplotlib.figure import Figure
+        from matplotlib.backend_bases import FigureCanvasBase
     except ImportError as error:
         raise PixelPyramidsError('drawing needs matplotlib: pip install "pixelpyramids[plots]"') from error
+    format = path.suffix[1:] or "png"
+    if format not in FigureCanvasBase.get_supported_filetypes():
+        raise PixelPyramidsError(f"expected a --plot file named .png, .svg or .pdf, got {path.name}")
+    return format
+
+
+def save_chart(path: Path, bits: Mapping[str, Sequence[float]], totals: Sequence[Summed]) -> None:
+    """Draw it, in the format that the path's suffix names.
+
+    `bits` are each codec's bits/subpixel of each image (NaN where it has no such image), ours first. Raises
+    PixelPyramidsError as `chart_format`.
+    """
+    format = chart_format(path)
+    from matplotlib.figure import Figure
+
     figure = Figure(figsize=(11, 4.8), dpi=160, layout="constrained")
     each, all_ = figure.subplots(1, 2)
     (ours, of_ours), *others = bits.items()
@@ -60,8 +74,5 @@ def save_chart(path: Path, bits: Mapping[str, Sequence[float]], totals: Sequence
         axes.tick_params(color=FAINT, labelcolor=INK)
         axes.spines[["top", "right"]].set_visible(False)
         axes.spines[["left", "bottom"]].set_color(FAINT)
-    suffix = path.suffix[1:] or "png"
-    if suffix not in figure.canvas.get_supported_filetypes():
-        raise PixelPyramidsError(f"expected a --plot file named .png, .svg or .pdf, got {path.name}")
     with replacing(path) as temporary:
-        figure.savefig(temporary, format=suffix)
+        figure.savefig(temporary, format=format)

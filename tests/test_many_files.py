@@ -1,0 +1,82 @@
+"""Many files at once: what is told of each, and what becomes of those that change or are not what they seem."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+from test_cli import refused, status
+
+import pixelpyramids as pp
+from pixelpyramids.atomic import write_bytes
+from pixelpyramids.commands import codec
+
+
+def picture(path, **options):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pixels = np.random.default_rng(0).integers(0, 9, (12, 15, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(path, **options)
+    return path
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_what_is_not_kept_is_told_of_every_file(jobs, tmp_path, capsys):
+    chunks = PngInfo()
+    chunks.add(b"prVt", b"ours alone")
+    names = [picture(tmp_path / "a" / name, pnginfo=chunks) for name in ("a.png", "b.png", "c.png")]
+    assert status("compress", tmp_path / "a", "--jobs", jobs, "--json") == 0
+    told, errors = capsys.readouterr()
+    for name in names:
+        assert f"warning: {name}: the PNG's chunks prVt are not kept" in errors.splitlines()
+    assert all(len(file["warnings"]) == 1 for file in json.loads(told)["files"])
+
+
+def test_a_source_that_changes_meanwhile_is_not_taken_for_done(tmp_path, monkeypatch, capsys):
+    source = picture(tmp_path / "a.png")
+    encode = codec.encode
+
+    def changing(*arguments, **options):
+        source.write_bytes(b"something else")
+        return encode(*arguments, **options)
+
+    monkeypatch.setattr(codec, "encode", changing)
+    assert status("compress", source) == 1
+    assert "has changed while it was read" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["a.png"]
+
+
+def test_a_target_that_appears_meanwhile_is_named(tmp_path):
+    (tmp_path / "a").write_bytes(b"first")
+    with pytest.raises(FileExistsError) as caught:
+        write_bytes(tmp_path / "a", b"second", new=True)
+    assert caught.value.filename == str(tmp_path / "a")
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
+
+
+def test_the_limit_of_pixels_can_be_lowered_and_raised(tmp_path, monkeypatch, capsys):
+    source, target = picture(tmp_path / "a.png"), tmp_path / "a.ppyr"
+    assert status("compress", source, "--max-pixels", 12 * 15 - 1) == 1
+    assert "12 x 15 pixels, more than the limit of 179" in capsys.readouterr().err
+    assert status("compress", source, "--max-pixels", 12 * 15) == 0
+    assert status("verify", target, source, "--max-pixels", 12 * 15) == 0
+    assert "more than the limit of 179" in refused(capsys, "verify", target, source, "--max-pixels", 12 * 15 - 1)
+
+
+def test_a_chart_that_cannot_be_drawn_is_refused_before_anything_is_measured(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("pixelpyramids.commands.bench.codecs", None)
+    message = refused(capsys, "bench", picture(tmp_path / "a.png"), "--plot", tmp_path / "a.nothing")
+    assert "expected a --plot file named .png, .svg or .pdf, got a.nothing" in message
+
+
+def test_a_camera_s_file_of_several_pictures_is_skipped_as_the_jpeg_that_it_is(tmp_path, capsys):
+    first, second = (Image.fromarray(np.full((12, 15, 3), value, np.uint8)) for value in (50, 200))
+    (tmp_path / "a").mkdir()
+    first.save(tmp_path / "a" / "a.jpg", "MPO", save_all=True, append_images=[second])
+    assert status("compress", tmp_path / "a") == 0
+    assert "is skipped, for it is lossy already (MPO)" in capsys.readouterr().err
+    assert status("compress", tmp_path / "a", "--force") == 0
+    assert "further pictures (previews, gain maps) are not kept" in capsys.readouterr().err
+    assert status("verify", tmp_path / "a" / "a.ppyr", tmp_path / "a" / "a.jpg") == 0
+    with Image.open(tmp_path / "a" / "a.jpg") as image:
+        assert np.array_equal(pp.decode((tmp_path / "a" / "a.ppyr").read_bytes()), np.asarray(image))
