@@ -13,7 +13,8 @@ from PIL import Image
 
 import pixelpyramids as pp
 from pixelpyramids.codec import bundled
-from pixelpyramids.codec.container import Bytes, Content, read_index, read_part
+from pixelpyramids.codec.container import Content, read_index, read_part
+from pixelpyramids.codec.fields import Bytes
 from pixelpyramids.errors import BitstreamError
 
 AXIS, WIDE, WEBP, PNG, GREY, VALUES, METADATA, UNKNOWN = 1, 2, 4, 8, 16, 32, 64, 128

@@ -10,7 +10,8 @@ from PIL import Image
 
 import pixelpyramids as pp
 from pixelpyramids.codec import fallback
-from pixelpyramids.codec.container import Bytes, Content, read_index
+from pixelpyramids.codec.container import Content, read_index
+from pixelpyramids.codec.fields import Bytes
 from pixelpyramids.data.photographs import photographs
 from pixelpyramids.errors import BitstreamError, DataError
 

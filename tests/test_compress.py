@@ -24,7 +24,8 @@ from test_cli import ROOT, refused, status
 import pixelpyramids as pp
 from pixelpyramids import archive
 from pixelpyramids.codec import file_source
-from pixelpyramids.codec.container import READ_AHEAD, read_index
+from pixelpyramids.codec.container import read_index
+from pixelpyramids.codec.fields import READ_AHEAD
 from pixelpyramids.codec.image import decode_source
 from pixelpyramids.commands import codec
 from pixelpyramids.report import rivals
@@ -188,10 +189,10 @@ def test_an_encoder_that_errs_is_found_out(tmp_path, monkeypatch, capsys):
 def test_a_fault_of_ours_shows_after_the_other_files(tmp_path, monkeypatch, capsys):
     save(tmp_path / "a.png"), save(tmp_path / "b.png")
 
-    def read(path):
+    def read(path, *limits):
         if path.name == "a.png":
             raise ZeroDivisionError("a fault")
-        return read_picture(path)
+        return read_picture(path, *limits)
 
     read_picture = codec.read_picture
     monkeypatch.setattr(codec, "read_picture", read)

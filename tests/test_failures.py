@@ -553,7 +553,11 @@ def test_calibrating_needs_images_that_can_be_read(importing, tmp_path, capsys):
 
 
 def test_the_python_of_the_readme_runs(trained):
-    (block,) = re.findall(r"```python\n(.+?)```", (ROOT / "README.md").read_text(), re.S)
+    codec, block = re.findall(r"```python\n(.+?)```", (ROOT / "README.md").read_text(), re.S)
+    kept = {"array": np.random.default_rng(0).integers(0, 256, (9, 7, 3), dtype=np.uint8)}
+    before = kept["array"]
+    exec(codec, kept)
+    assert kept["array"] is not before and np.array_equal(kept["array"], before)
     assert 'pp.load("RUN")' in block
     generator = torch.Generator().manual_seed(0)
     names = {

@@ -14,8 +14,9 @@ import pytest
 from PIL import Image
 
 import pixelpyramids as pp
-from pixelpyramids.codec import bundled, container, fallback, kernels
-from pixelpyramids.codec.container import Bytes, Content, Header, Kind, read_index, written
+from pixelpyramids.codec import bundled, fallback, fields, kernels
+from pixelpyramids.codec.container import Content, Header, Kind, read_index, written
+from pixelpyramids.codec.fields import Bytes
 from pixelpyramids.errors import BitstreamError
 
 DOCS = Path(__file__).parent.parent / "docs"
@@ -217,7 +218,7 @@ CONSTANT = [(Kind.CONSTANT, b"\5\0")]
 def framed(front, contents=CONSTANT):
     """A file of that header, its checksums right."""
     entries = b"".join(
-        container._varint(len(data) << 2 | kind) + zlib.crc32(data).to_bytes(4, "little") for kind, data in contents
+        fields.varint(len(data) << 2 | kind) + zlib.crc32(data).to_bytes(4, "little") for kind, data in contents
     )
     front += entries
     return front + zlib.crc32(front).to_bytes(4, "little") + b"".join(data for _, data in contents)
@@ -246,15 +247,15 @@ REFUSED = {
     "a side above the limit": framed(HEAD + b"\xff\xff\xff\xff\x0f\1" + NAME),
     "more pixels than the limit": framed(HEAD + b"\x80\x80\x80\x80\1\2" + NAME),
     "an unknown model": framed(HEAD + b"\2\2" + NAME[::-1]),
-    "an empty list of values": framed(HEAD[:5] + b"\x21\3\1\2\2" + NAME + container._packed(b"\0")),
-    "a value above the depth": framed(HEAD[:5] + b"\x21\2\1\2\2" + NAME + container._packed(b"\x21")),
-    "a list of two bytes": framed(HEAD[:5] + b"\x21\2\1\2\2" + NAME + container._packed(b"\1\0")),
-    "a list that is cut short": framed(HEAD[:5] + b"\x21\5\1\2\2" + NAME + container._packed(b"\1")),
+    "an empty list of values": framed(HEAD[:5] + b"\x21\3\1\2\2" + NAME + fields.packed(b"\0")),
+    "a value above the depth": framed(HEAD[:5] + b"\x21\2\1\2\2" + NAME + fields.packed(b"\x21")),
+    "a list of two bytes": framed(HEAD[:5] + b"\x21\2\1\2\2" + NAME + fields.packed(b"\1\0")),
+    "a list that is cut short": framed(HEAD[:5] + b"\x21\5\1\2\2" + NAME + fields.packed(b"\1")),
     "a list that does not unpack": framed(HEAD[:5] + b"\x21\2\1\2\2" + NAME + b"\2\1xx"),
     "a listed stream": framed(HEAD[:5] + b"\x29\2\1\2\2"),
     "a gain above bits - 8": framed(HEAD[:5] + b"\3\x0a\1\5\5" + NAME + b"\3\0"),
-    "metadata twice": framed(HEAD[:5] + b"\x41\x08\1\2\2" + NAME + container._packed(b"\1a\0\1a\0")),
-    "metadata cut short": framed(HEAD[:5] + b"\x41\x08\1\2\2" + NAME + container._packed(b"\1a\2x")),
+    "metadata twice": framed(HEAD[:5] + b"\x41\x08\1\2\2" + NAME + fields.packed(b"\1a\0\1a\0")),
+    "metadata cut short": framed(HEAD[:5] + b"\x41\x08\1\2\2" + NAME + fields.packed(b"\1a\2x")),
     "a part of kind 3": framed(HEAD + b"\2\2" + NAME, [(3, b"\5\0")]),
     "a constant of one byte": framed(HEAD + b"\2\2" + NAME, [(Kind.CONSTANT, b"\5")]),
     "a constant above the depth": framed(HEAD + b"\2\2" + NAME, [(Kind.CONSTANT, b"\5\1")]),

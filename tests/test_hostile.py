@@ -32,7 +32,8 @@ from hypothesis import strategies as st
 
 import pixelpyramids as pp
 from pixelpyramids.codec import bundled
-from pixelpyramids.codec.container import MAX_BLOBS, MAX_METADATA, Bytes, read_index
+from pixelpyramids.codec.container import MAX_BLOBS, MAX_METADATA, read_index
+from pixelpyramids.codec.fields import Bytes
 from pixelpyramids.codec.image import decode_source
 from pixelpyramids.codec.parts import part_count, parts
 from pixelpyramids.errors import BitstreamError, DataError

@@ -27,7 +27,8 @@ from PIL import Image
 
 import pixelpyramids as pp
 from pixelpyramids.codec import fallback
-from pixelpyramids.codec.container import Bytes, Content, Header, read_index
+from pixelpyramids.codec.container import Content, Header, read_index
+from pixelpyramids.codec.fields import Bytes
 
 
 def test_a_stream_of_a_wrong_kind_is_refused():

@@ -43,7 +43,7 @@ INSIDE = {
         {"hub", "stream"},
     ),
     "codec": (
-        {"blas", "compiled", "outputs", "parts", "integer_network", "bit_depth", "resolution"},
+        {"blas", "compiled", "fields", "outputs", "parts", "integer_network", "bit_depth", "resolution"},
         {"kernels", "container", "engines", "pillow_pixels", "netpbm_file", "file_source"},
         {"coder", "png_file"},
         {"compact_model", "metadata"},

@@ -5,7 +5,8 @@ import pytest
 from PIL import Image
 
 import pixelpyramids as pp
-from pixelpyramids.codec.container import Bytes, read_index
+from pixelpyramids.codec.container import read_index
+from pixelpyramids.codec.fields import Bytes
 from pixelpyramids.codec.image import decode_source
 from pixelpyramids.data.photographs import photographs
 from pixelpyramids.errors import BitstreamError

@@ -17,7 +17,8 @@ from PIL.TiffImagePlugin import IFDRational
 
 import pixelpyramids as pp
 from pixelpyramids.codec import metadata
-from pixelpyramids.codec.container import MAX_METADATA, Bytes, read_index
+from pixelpyramids.codec.container import MAX_METADATA, read_index
+from pixelpyramids.codec.fields import Bytes
 from pixelpyramids.codec.image_file import Picture, read_picture, write_picture
 from pixelpyramids.codec.png_file import read_png, with_metadata
 from pixelpyramids.codec.resolution import Resolution, of_physical, parsed

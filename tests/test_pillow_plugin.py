@@ -13,7 +13,8 @@ from PIL import Image, ImageCms, ImageOps, PngImagePlugin
 
 import pixelpyramids as pp
 import pixelpyramids.codec.pillow_plugin as plugin
-from pixelpyramids.codec.container import Bytes, read_index, written
+from pixelpyramids.codec.container import read_index, written
+from pixelpyramids.codec.fields import Bytes
 from pixelpyramids.codec.image_file import read_picture, write_picture
 
 RNG = np.random.default_rng(0)

@@ -8,10 +8,10 @@ import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import IntEnum
-from typing import Protocol
 
 import numpy as np
 
+from pixelpyramids.codec.fields import Bytes, FieldReader, Source, packed, varint
 from pixelpyramids.codec.parts import Part, part_count, parts
 from pixelpyramids.errors import BitstreamError, DataError
 from pixelpyramids.octave import octave_sizes
@@ -23,7 +23,6 @@ MAX_METADATA = 2**24  # bytes, unpacked
 MAX_BLOBS = 2**12
 MAX_NAME = 255  # bytes
 MAX_SIDE = 2**30
-READ_AHEAD = 2**12  # bytes of a header that are read at once
 
 
 class Content(IntEnum):
@@ -93,26 +92,6 @@ class Header:
         return [(part, plane) for part in parts(self.height, self.width) for plane in range(len(self.coded))]
 
 
-class Source(Protocol):
-    """Bytes, read where they are wanted; `size` of them."""
-
-    size: int
-
-    def read(self, offset: int, count: int) -> bytes:
-        """Up to `count` bytes from `offset` on."""
-
-
-class Bytes:
-    """Bytes in memory as a `Source`."""
-
-    def __init__(self, data: bytes) -> None:
-        self._data, self.size = memoryview(data), len(data)
-
-    def read(self, offset: int, count: int) -> bytes:
-        """As of `Source`."""
-        return bytes(self._data[offset : offset + count])
-
-
 @dataclass(frozen=True)
 class Index:
     """A file's header, its parts, and where they begin."""
@@ -151,7 +130,7 @@ class Index:
 def written(header: Header, contents: list[tuple[Kind, bytes]]) -> bytes:
     """The bytes of a file."""
     entries = b"".join(
-        _varint(len(data) << 2 | kind) + zlib.crc32(data).to_bytes(4, "little") for kind, data in contents
+        varint(len(data) << 2 | kind) + zlib.crc32(data).to_bytes(4, "little") for kind, data in contents
     )
     front = _header(header) + entries
     return front + zlib.crc32(front).to_bytes(4, "little") + b"".join(data for _, data in contents)
@@ -162,7 +141,7 @@ def read_index(source: Source, max_pixels: int, names: Mapping[bytes, object] | 
 
     The limits are checked before anything is allocated. With `names`, models that are not among them are refused.
     """
-    reader = _Reader(source)
+    reader = FieldReader(source)
     header = _read_header(reader, max_pixels, names)
     is_model = header.content == Content.MODEL
     count = part_count(header.height, header.width) * len(header.coded) if is_model else 1
@@ -192,7 +171,7 @@ def _header(header: Header) -> bytes:
     flags = header.has_axis | header.is_wide << 1 | header.content << 2 | header.grey << 4
     flags |= (header.values is not None) << 5 | bool(header.metadata) << 6
     out = bytearray(MAGIC + bytes([VERSION, flags, header.depth, header.channels]))
-    out += _varint(header.height) + _varint(header.width)
+    out += varint(header.height) + varint(header.width)
     if header.content == Content.MODEL:
         out += header.model
         if header.values is not None:
@@ -200,11 +179,11 @@ def _header(header: Header) -> bytes:
         if header.bits > 8:
             out += bytes(gain for plane in header.gains for gain in plane)
     if header.metadata:
-        out += _packed(_joined(header.metadata))
+        out += packed(_joined(header.metadata))
     return bytes(out)
 
 
-def _read_header(reader: "_Reader", max_pixels: int, names: Mapping[bytes, object] | None) -> Header:
+def _read_header(reader: FieldReader, max_pixels: int, names: Mapping[bytes, object] | None) -> Header:
     if reader.take(len(MAGIC)) != MAGIC:
         raise BitstreamError("expected a .ppyr file, got something else")
     version, flags, depth, channels = reader.take(4)
@@ -244,82 +223,18 @@ def _read_header(reader: "_Reader", max_pixels: int, names: Mapping[bytes, objec
     return header
 
 
-def _read_entry(reader: "_Reader") -> Entry:
+def _read_entry(reader: FieldReader) -> Entry:
     number = reader.varint(1 << 40)
     if number & 3 == 3:
         raise BitstreamError("a part is of no known kind; the file is damaged")
     return Entry(Kind(number & 3), number >> 2, int.from_bytes(reader.take(4), "little"))
 
 
-class _Reader:
-    """Takes fields from the front of a source, which is read in small pieces."""
-
-    def __init__(self, source: Source) -> None:
-        self._source, self._front, self.place = source, bytearray(), 0
-
-    @property
-    def left(self) -> int:
-        return self._source.size - self.place
-
-    def taken(self) -> bytes:
-        return bytes(self._front[: self.place])
-
-    def take(self, count: int) -> bytes:
-        if count > self.left:
-            raise BitstreamError("the file ends within its header; it is cut short")
-        while len(self._front) < self.place + count:
-            more = self._source.read(len(self._front), max(READ_AHEAD, self.place + count - len(self._front)))
-            if not more:
-                raise BitstreamError("the file ends within its header; it is cut short")
-            self._front += more
-        self.place += count
-        return bytes(self._front[self.place - count : self.place])
-
-    def varint(self, limit: int) -> int:
-        number, shift = 0, 0
-        while True:
-            byte = self.take(1)[0]
-            number |= (byte & 127) << shift
-            shift += 7
-            if number > limit or shift > 63:
-                raise BitstreamError("a number of the header is out of its range; the file is damaged")
-            if byte < 128:
-                if byte == 0 and shift > 7:
-                    raise BitstreamError("a number of the header is not in its shortest form; the file is damaged")
-                return number
-
-    def packed(self, limit: int) -> bytes:
-        """Bytes that zlib packed, preceded by both lengths: at most `limit` of them."""
-        length, unpacked = self.varint(2 * limit + 64), self.varint(limit)
-        packer = zlib.decompressobj()
-        try:
-            data = packer.decompress(self.take(length), unpacked + 1)
-        except zlib.error as error:
-            raise BitstreamError(f"packed bytes of the header cannot be unpacked: {error}; damaged") from error
-        if len(data) != unpacked or not packer.eof or packer.unused_data:
-            raise BitstreamError("packed bytes of the header are not as long as they should be; damaged")
-        return data
-
-
-def _varint(number: int) -> bytes:
-    out = bytearray()
-    while number > 127:
-        out.append(number & 127 | 128)
-        number >>= 7
-    out.append(number)
-    return bytes(out)
-
-
-def _packed(data: bytes) -> bytes:
-    packed = zlib.compress(data, 9)
-    return _varint(len(packed)) + _varint(len(data)) + packed
-
-
 def value_list(values: Sequence[int], depth: int) -> bytes:
     """The values that occur, as the header holds them: a bit for each below 2**depth, packed."""
     occurs = np.zeros(max(1 << depth, 8), dtype=bool)
     occurs[list(values)] = True
-    return _packed(np.packbits(occurs, bitorder="little").tobytes())
+    return packed(np.packbits(occurs, bitorder="little").tobytes())
 
 
 def _values(bitmap: bytes, depth: int) -> tuple[int, ...]:
@@ -335,7 +250,7 @@ def _joined(metadata: Mapping[str, bytes]) -> bytes:
         if len(tag) > MAX_NAME or max(map(ord, tag), default=0) > 255:
             raise DataError(f"expected names of metadata of at most {MAX_NAME} Latin-1 characters, got {tag!r}")
     data = b"".join(
-        _varint(len(tag)) + tag.encode("latin-1") + _varint(len(blob)) + blob for tag, blob in metadata.items()
+        varint(len(tag)) + tag.encode("latin-1") + varint(len(blob)) + blob for tag, blob in metadata.items()
     )
     if len(data) > MAX_METADATA or len(metadata) > MAX_BLOBS:
         raise DataError(
@@ -346,7 +261,7 @@ def _joined(metadata: Mapping[str, bytes]) -> bytes:
 
 
 def _blobs(data: bytes) -> dict[str, bytes]:
-    reader, blobs = _Reader(Bytes(data)), dict[str, bytes]()
+    reader, blobs = FieldReader(Bytes(data)), dict[str, bytes]()
     while reader.left:
         tag = reader.take(reader.varint(MAX_NAME)).decode("latin-1")
         if tag in blobs or len(blobs) == MAX_BLOBS:

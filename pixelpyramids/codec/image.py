@@ -12,17 +12,8 @@ import numpy as np
 
 from pixelpyramids.codec import bundled, fallback, planes
 from pixelpyramids.codec.compact_model import CompactModel, Format, Plane, fine_bands, pyramid_of
-from pixelpyramids.codec.container import (
-    Bytes,
-    Content,
-    Header,
-    Index,
-    Kind,
-    Source,
-    read_index,
-    read_part,
-    written,
-)
+from pixelpyramids.codec.container import Content, Header, Index, Kind, read_index, read_part, written
+from pixelpyramids.codec.fields import Bytes, Source
 from pixelpyramids.codec.parts import Part
 from pixelpyramids.codec.planes import Array, Region
 from pixelpyramids.errors import BitstreamError, DataError

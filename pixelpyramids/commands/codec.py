@@ -12,7 +12,8 @@ import numpy as np
 from pixelpyramids.archive import Task, sharing, tasks
 from pixelpyramids.atomic import refuse_existing, replacing
 from pixelpyramids.codec import bundled
-from pixelpyramids.codec.container import Bytes, Source, read_index
+from pixelpyramids.codec.container import read_index
+from pixelpyramids.codec.fields import Bytes, Source
 from pixelpyramids.codec.file_source import opened, require_regular
 from pixelpyramids.codec.image import EFFORTS, MAX_PIXELS, decode_source, encode
 from pixelpyramids.codec.image_file import FORMATS, Picture, read_picture, write_picture

@@ -11,7 +11,8 @@ import numpy as np
 
 from pixelpyramids.archive import Task, tasks
 from pixelpyramids.codec import bundled
-from pixelpyramids.codec.container import VERSION, Bytes, Content, Index, Source, read_index
+from pixelpyramids.codec.container import VERSION, Content, Index, read_index
+from pixelpyramids.codec.fields import Bytes, Source
 from pixelpyramids.codec.file_source import opened, require_regular
 from pixelpyramids.codec.image import decode_source
 from pixelpyramids.codec.image_file import Picture, read_picture

@@ -25,7 +25,8 @@ from hostile_files import CONSTANT, METADATA, STORED, VALUES, File, blobs, packe
 from hypothesis import strategies as st
 
 import pixelpyramids as pp
-from pixelpyramids.codec.container import Bytes, read_index
+from pixelpyramids.codec.container import read_index
+from pixelpyramids.codec.fields import Bytes
 from pixelpyramids.errors import BitstreamError
 
 MEMORY = 8 << 30  # bytes
