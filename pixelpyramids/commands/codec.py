@@ -3,7 +3,7 @@
 import io
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -67,7 +67,7 @@ def compress(
     """Make a .ppyr file of each image; the exit status: 1 where some failed, or one that was named is skipped."""
     if effort not in EFFORTS:
         raise ParameterError(f"expected --effort {'|'.join(EFFORTS)}, got {effort}")
-    how = Compression(effort, verify, force, max_pixels, overwrite, threads_of(jobs))
+    how = Compression(effort, verify, force, max_pixels, overwrite, threads_of(1))
     if is_standard(paths, out=out, json=as_json):
         picture = read_picture(io.BytesIO(read_standard_input()), max_pixels)
         if picture.is_lossy and not force:
@@ -80,6 +80,7 @@ def compress(
         if not force:  # of a photograph and its JPEG only one is compressed
             group = [task for task in group if not _is_skipped(task, max_pixels)]
         todo = _without(todo, group, outcomes)
+    how = replace(how, threads=threads_of(min(jobs, len(todo))))
     outcomes.take_all(partial(_compress, how=how), todo, jobs, "compressing")
     return outcomes.told(as_json)
 
@@ -103,9 +104,7 @@ def decompress(
     format, suffix = format.lower(), FORMATS[format.lower()][0]
     if scale < 1 or scale & (scale - 1):
         raise ParameterError(f"expected --scale 2|4|8|16, a power of two, got {scale}")
-    how = Decompression(
-        format, scale, parse_region(region), salvage, max_pixels, overwrite, threads_of(jobs)
-    )  # fmt: skip
+    how = Decompression(format, scale, parse_region(region), salvage, max_pixels, overwrite, threads_of(1))
     if is_standard(paths, out=out, json=as_json):
         picture, lost = _decoded(Bytes(read_standard_input()), how)
         file = io.BytesIO()
@@ -118,6 +117,7 @@ def decompress(
     todo = tasks(paths, out, partial(decompressed_name, suffix=suffix), {SUFFIX}, "a .ppyr file")
     for group in sharing(todo):
         todo = _without(todo, group, outcomes)
+    how = replace(how, threads=threads_of(min(jobs, len(todo))))
     outcomes.take_all(partial(_decompress, how=how), todo, jobs, "decompressing")
     return outcomes.told(as_json)
 
@@ -152,8 +152,8 @@ def image_suffixes() -> set[str]:
 
 
 def threads_of(jobs: int) -> int:
-    """Of each of so many jobs at once."""
-    return max(1, bundled.available_threads() // jobs)
+    """Of each of so many jobs at once, where there are any."""
+    return max(1, bundled.available_threads() // max(jobs, 1))
 
 
 def _compress(task: Task, how: Compression) -> Done:

@@ -69,7 +69,7 @@ def verify(paths: Sequence[Path], *, jobs: int, max_pixels: int, as_json: bool) 
         original = read_picture(against, max_pixels)
     todo = _todo(paths)
     outcomes = Outcomes("whole", "decoded" if original is None else "decoded, and the same as the original")
-    check = partial(_verify, original=original, max_pixels=max_pixels, threads=threads_of(jobs))
+    check = partial(_verify, original=original, max_pixels=max_pixels, threads=threads_of(min(jobs, len(todo))))
     outcomes.take_all(check, todo, jobs, "verifying")
     return outcomes.told(as_json)
 
