@@ -52,7 +52,7 @@ def decoded(stream: bytes, header: Header) -> Array:
             pixels = _pixels(image, header)
     except (OSError, ValueError, SyntaxError, EOFError) as error:
         raise BitstreamError(f"the stream within the file cannot be decoded: {error}") from error
-    if int(pixels.max()) >> header.depth:
+    if int(np.max(pixels, initial=0)) >> header.depth:
         raise BitstreamError("the stream holds a value above the image's depth; the file is damaged")
     return pixels
 

@@ -84,7 +84,7 @@ def start_weights(outputs: Any, components: Integer, weights: Any) -> None:
 @compiled
 def normalise(weights: Any, components: Integer) -> None:
     """Scale weights, whose sum is below 2**31, to add up to 2**24: none below one, the largest takes the rest."""
-    total = np.int64(0)
+    total: Integer = np.int64(0)
     first = 0
     for k in range(components):
         total += weights[k]
@@ -144,7 +144,7 @@ def cumulative(weights: Any, mixture: Any, components: Integer, base: Integer, x
     if x >= n:
         return TOTAL
     edge = (x << MEAN_BITS) - (1 << (MEAN_BITS - 1)) - (base << (MEAN_BITS - 2))
-    total = np.int64(0)
+    total: Integer = np.int64(0)
     for k in range(components):
         total += weights[k] * component(mixture, k, edge)
     return x + ((total >> TOTAL_BITS) * (TOTAL - n) >> TOTAL_BITS)
@@ -176,7 +176,7 @@ def find(
 def reweight(weights: Any, mixture: Any, components: Integer, base: Integer, x: Integer, n: Integer) -> None:
     """The weights given that the channel was x."""
     edge = (x << MEAN_BITS) - (1 << (MEAN_BITS - 1)) - (base << (MEAN_BITS - 2))
-    total = np.int64(0)
+    total: Integer = np.int64(0)
     for k in range(components):
         low = np.int64(0) if x == 0 else component(mixture, k, edge)
         high = np.int64(TOTAL) if x == n - 1 else component(mixture, k, edge + (1 << MEAN_BITS))

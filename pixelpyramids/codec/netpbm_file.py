@@ -46,7 +46,7 @@ def read_netpbm(data: bytes, max_pixels: int) -> tuple[Pixels, int]:
     channels = 3 if kind in (3, 6) else 1
     pixels = _plain(data[place:], kind) if kind < 4 else _raw(data[place + 1 :], kind, largest, width, height)
     count = height * width * channels
-    if pixels.size != count or int(pixels.max()) > largest:
+    if pixels.size != count or int(np.max(pixels, initial=0)) > largest:
         raise DataError(f"expected {count} values of at most {largest}, got others; the file is damaged")
     pixels = pixels.reshape((height, width, 3) if channels == 3 else (height, width)).astype(pixel_type(depth))
     return (1 - pixels if kind in (1, 4) else pixels), depth
