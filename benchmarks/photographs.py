@@ -5,10 +5,13 @@
 
 Writes DIR/train, from the wallpapers of the three Debian packages, and DIR/validation and DIR/test, from scikit-image
 and scikit-learn. The wallpapers are JPEGs, so they are made smaller, by 2, 3 and 5, which leaves nothing of the JPEG's
-blocks; every fourth is there in grey too. Authors and licences: pixelpyramids/assets/compact.md.
+blocks; every fourth is there in grey too. Pictures that people store are often softer, and were JPEGs before: so each
+is there as a decoded JPEG as well, half of them the smallest made larger by 2. Authors and licences:
+pixelpyramids/assets/compact.md.
 """
 
 import argparse
+import io
 import sys
 from pathlib import Path
 
@@ -18,6 +21,7 @@ from PIL import Image
 
 WALLPAPERS = Path("/usr/share/backgrounds")
 REDUCTIONS = ((2, Image.Resampling.BOX), (3, Image.Resampling.LANCZOS), (5, Image.Resampling.LANCZOS))
+QUALITIES = (75, 85, 92, 96)
 PACKAGED = {
     Path(skimage.__file__).parent / "data": {
         "validation": ("astronaut.png", "camera.png", "chelsea.png", "coffee.png"),
@@ -50,6 +54,20 @@ def write(folder: Path) -> None:
             small.save(train / f"{source.stem}_{factor}.png", compress_level=1)
             if factor == 3 and index % 4 == 0:
                 small.convert("L").convert("RGB").save(train / f"{source.stem}_grey.png", compress_level=1)
+            if factor == (3, 5)[index % 2]:
+                was_jpeg(small, soft=factor == 5, number=index // 2).save(
+                    train / f"{source.stem}_jpeg.png", compress_level=1
+                )
+
+
+def was_jpeg(image: Image.Image, *, soft: bool, number: int) -> Image.Image:
+    """The image as a JPEG decodes to, its quality and subsampling chosen by number; soft: twice as large before."""
+    if soft:
+        image = image.resize((2 * image.width, 2 * image.height), Image.Resampling.BICUBIC)
+    buffer = io.BytesIO()
+    quality, subsampling = QUALITIES[number % 4], ("4:2:0", "4:4:4")[number // 4 % 2]
+    image.save(buffer, "jpeg", quality=quality, subsampling=subsampling)
+    return Image.open(buffer).convert("RGB")
 
 
 def main() -> None:
