@@ -18,13 +18,12 @@ from typing import Any
 import numpy as np
 
 Tile = tuple[int, int, int, int, int]  # an octave, and of its grid the rows [top, bottom) and columns [left, right)
-Component = tuple[int, int, int]  # a logistic: its mean, in 512ths of a value from the base, inverse scale and shift
 
 MAX_PIXELS = 2**28
 MODEL, WEBP, PNG = 0, 1, 2  # what codes the image (§3)
 CODED, CONSTANT, STORED = 0, 1, 2  # what codes a part (§5)
-POWERS = [round(2.0 ** (16 - i / 256)) for i in range(257)]  # §12
-SIGMOIDS = [round(2**24 / (1 + math.exp(-i / 64))) for i in range(-1024, 1025)]
+POWERS = np.array([round(2.0 ** (16 - i / 256)) for i in range(257)], np.int64)  # §12
+SIGMOIDS = np.array([round(2**24 / (1 + math.exp(-min(i, 1024) / 64))) for i in range(-1024, 1026)], np.int64)
 
 
 class FormatError(Exception):
@@ -88,10 +87,9 @@ def read_header(fields: Fields, max_pixels: int) -> SimpleNamespace:
     if content == MODEL:
         header.model, header.values = fields.take(8), list(range(2**depth))
         if has_values:
-            size = max(2**depth, 8) // 8
-            bitmap = fields.packed(size)
-            header.values = [value for value in range(8 * len(bitmap)) if bitmap[value // 8] >> value % 8 & 1]
-            sound = len(bitmap) == size and header.values and header.values[-1] < 2**depth
+            bitmap = np.frombuffer(fields.packed(max(2**depth, 8) // 8), np.uint8)
+            header.values = np.flatnonzero(np.unpackbits(bitmap, bitorder="little")).tolist()
+            sound = 8 * len(bitmap) == max(2**depth, 8) and header.values and header.values[-1] < 2**depth
             require(sound, "the header lists values that cannot be")
             header.bits = max((len(header.values) - 1).bit_length(), 1)
         octaves = len(octave_sizes(height, width)) - 1
@@ -164,8 +162,7 @@ def lines(side: int, parity: int) -> slice:
 def fine_bands(image: Any, tile: Tile) -> list[Any]:
     """The pixels OE, EO and EE of a tile: views of the octave's image."""
     _, top, bottom, left, right = tile
-    _, height, width = image.shape
-    bands = [image[:, lines(height, y), lines(width, x)] for y, x in ((1, 0), (0, 1), (0, 0))]
+    bands = [image[:, lines(image.shape[1], y), lines(image.shape[2], x)] for y, x in ((1, 0), (0, 1), (0, 0))]
     return [band[:, top:bottom, left:right] for band in bands]
 
 
@@ -236,71 +233,46 @@ def interleaved(array: Any, axis: int) -> Any:
     return np.concatenate([array.take(range(first, array.shape[axis], 2), axis) for first in range(2)])
 
 
-def below(component: Component, edge: int) -> int:
-    """The share of a logistic, of 2**24, that lies below an edge, in 512ths of a value from the base."""
-    mean, inverse, shift = component
-    place = min(max((edge - mean) * inverse >> shift, -(2**20)), 2**20) + 2**20
-    low = SIGMOIDS[place >> 10]
-    return low if place == 2**21 else low + ((SIGMOIDS[(place >> 10) + 1] - low) * (place & 1023) >> 10)
+def below(mixture: tuple[Any, Any, Any], edge: int) -> tuple[Any, Any]:
+    """Where an edge lies on each logistic, in 65536ths of its scale; the share, of 2**24, that lies below it."""
+    mean, inverse, shift = mixture  # means and edges in 512ths of a value from the base
+    place = np.clip((edge - mean) * inverse >> shift, -(2**20), 2**20)
+    index, rest = (place >> 10) + 1024, place & 1023
+    return place, SIGMOIDS[index] + ((SIGMOIDS[index + 1] - SIGMOIDS[index]) * rest >> 10)
 
 
-def normalised(weights: list[int]) -> list[int]:
+def normalised(weights: Any) -> Any:
     """Weights scaled to add up to 2**24, each at least 1; the first of the largest takes the rest."""
-    inverse = 2**62 // sum(weights)
-    scaled = [max(weight * inverse >> 38, 1) for weight in weights]
-    scaled[weights.index(max(weights))] += 2**24 - sum(scaled)
+    scaled = np.maximum(weights * (2**62 // int(weights.sum())) >> 38, 1)
+    scaled[weights.argmax()] += 2**24 - scaled.sum()
     return scaled
 
 
-def reweighted(weights: list[int], components: list[Component], base: int, value: int, n: int) -> list[int]:
-    """The weights given that the channel's value is this one."""
-    edge = 512 * value - 256 - 128 * base
-    lows = [0 if value == 0 else below(component, edge) for component in components]
-    highs = [2**24 if value == n - 1 else below(component, edge + 512) for component in components]
-    products = [weight * (high - low) for weight, low, high in zip(weights, lows, highs, strict=True)]
-    if sum(products) == 0:
-        return weights
-    return normalised([product >> 17 for product in products] if sum(products) >= 2**31 else products)
-
-
-def channel_components(outputs: list[int], channel: int, distances: list[int], bits: int, gain: int) -> list[Component]:
-    """The components of a channel, given the distances of those before from their bases, in quarters."""
-    count = len(outputs) // 10
-    components = []
-    for k in range(count):
-        mean, scale = outputs[count + 3 * k + channel], outputs[4 * count + 3 * k + channel]
-        mean = mean << gain if gain >= 0 else mean >> -gain
-        for before, distance in enumerate(distances):
-            weight = outputs[7 * count + 3 * k + channel * (channel - 1) // 2 + before]
-            mean += min(max(weight, -8192), 8192) * distance >> 5
-        scale = min(max(scale + 4096 * gain, -6 * 4096), (4 + bits) * 4096)
-        components.append((mean, POWERS[((scale & 4095) + 8) >> 4], 9 + (scale >> 12)))
-    return components
+def components_of(numbers: Any) -> tuple[Any, Any, Any, Any]:
+    """Views of a site's outputs: logits; means, log-scales and weights of distances, each (components, 3)."""
+    count = len(numbers) // 10
+    return numbers[:count], *numbers[count:].reshape(3, count, 3)
 
 
 class Coder:
-    """The decoder of one part's bytes."""
+    """The decoder of one part's bytes, and what it learns on the way: of OE, EO, EE and the coarsest pixels."""
 
-    def __init__(self, data: bytes, bits: int, coded: int) -> None:
-        self.bits, self.coded = bits, coded
+    def __init__(self, data: bytes, bits: int, coded: int, size: int) -> None:
+        self.bits, self.coded, self.learnt = bits, coded, np.zeros((4, 3, 8, size), np.int64)
         head = 5 if len(data) % 2 else 6
         require(len(data) >= head, "a part is shorter than a state of the coder")
         self.state = int.from_bytes(data[:head], "big")
         require(self.state >= (2**32 if head == 5 else 2**40), "a part begins with a state that is none")
         self.words = np.frombuffer(data, "<u2", offset=head).tolist()[::-1]
 
-    def symbol(self, weights: list[int], components: list[Component], base: int, n: int) -> int:
+    def symbol(self, weights: Any, mixture: tuple[Any, Any, Any], base: int, n: int) -> int:
         """The next value, from 0 to n - 1."""
 
         def cumulative(x: int) -> int:
-            if x in (0, n):
-                return 2**24 if x else 0
-            edge = 512 * x - 256 - 128 * base
-            total = sum(weight * below(component, edge) for weight, component in zip(weights, components, strict=True))
-            return x + ((total >> 24) * (2**24 - n) >> 24)
+            total = int((weights * below(mixture, 512 * x - 256 - 128 * base)[1]).sum())
+            return x + ((total >> 24) * (2**24 - n) >> 24) if 0 < x < n else x // n * 2**24
 
-        slot = self.state % 2**24
-        low, high = 0, n  # cumulative(low) <= slot < cumulative(high)
+        slot, low, high = self.state % 2**24, 0, n  # cumulative(low) <= slot < cumulative(high)
         while high - low > 1:
             middle = (low + high) // 2
             low, high = (middle, high) if cumulative(middle) <= slot else (low, middle)
@@ -311,19 +283,52 @@ class Coder:
             self.state = self.state << 16 | self.words.pop()
         return low
 
-    def values(self, outputs: Any, bases: Any, band: Any, gain: int) -> None:
-        """Fill in a slice (3, height, width): site by site, channel by channel."""
-        for y, x in np.ndindex(*band.shape[1:]):
-            of_site, distances = outputs[:, y, x].tolist(), []
-            logits = of_site[: len(of_site) // 10]
-            below_largest = [max(logits) - logit for logit in logits]
-            weights = normalised([max(POWERS[((d & 4095) + 8) >> 4] << 8 >> (d >> 12), 1) for d in below_largest])
-            for channel, base in enumerate(bases[: self.coded, y, x].tolist()):
-                components = channel_components(of_site, channel, distances, self.bits, gain)
-                value = self.symbol(weights, components, base, 2**self.bits)
-                band[channel:, y, x] = value  # where one channel is coded, all three are that
-                distances.append(4 * value - base)
-                weights = reweighted(weights, components, base, value, 2**self.bits)
+    def values(self, outputs: Any, bases: Any, band: Any, gain: int, number: int) -> None:
+        """Fill in a slice (3, height, width) of the band of that number, row by row, and learn from each."""
+        corrections, slopes, squares = self.learnt[number]
+        for y in range(band.shape[1]):
+            for x in range(band.shape[2]):
+                logits, _, scales, _ = components_of(outputs[:, y, x])
+                context = min(max((scales[logits.argmax(), 0] >> 12) + 2, 0), 7)
+                corrected = outputs[:, y, x] + (corrections[context] >> 8)
+                slope = self.site(corrected, bases[: self.coded, y, x].tolist(), band[:, y, x], gain)
+                self.learnt[number, 1:, context] += np.stack([slope, slope * slope])
+            steps = np.clip((slopes << 31) // (squares + 2**28), -(2**16), 2**16)
+            corrections[...] = np.clip(corrections - steps, -(2**21), 2**21)
+            squares -= np.where(slopes == 0, 0, squares >> 3)
+            slopes[...] = 0
+
+    def site(self, outputs: Any, bases: list[int], values: Any, gain: int) -> Any:
+        """Fill in the values of a site, channel by channel; returns the slopes of its nats by the outputs."""
+        slopes, n, distances = np.zeros_like(outputs), 2**self.bits, list[int]()
+        logits, means, scales, factors = components_of(outputs)
+        by_logit, by_mean, by_scale, by_factor = components_of(slopes)
+        d = logits.max() - logits
+        weights = priors = normalised(np.maximum(POWERS[((d & 4095) + 8) >> 4] << 8 >> np.minimum(d >> 12, 62), 1))
+        for channel, base in enumerate(bases):
+            mean = means[:, channel] << gain if gain >= 0 else means[:, channel] >> -gain
+            pairs = np.s_[:, channel * (channel - 1) // 2 : channel * (channel + 1) // 2]
+            mean = mean + (np.clip(factors[pairs], -8192, 8192) * np.array(distances, np.int64) >> 5).sum(axis=1)
+            scale = np.clip(scales[:, channel] + 4096 * gain, -6 * 4096, (4 + self.bits) * 4096)
+            mixture = mean, POWERS[((scale & 4095) + 8) >> 4], 9 + (scale >> 12)
+            value = self.symbol(weights, mixture, base, n)
+            edge = 512 * value - 256 - 128 * base
+            (place, low), (_, high) = below(mixture, edge), below(mixture, edge + 512)
+            low, high = low * (value > 0), high if value < n - 1 else np.full_like(high, 2**24)
+            pull, narrowness = 2**24 - low - high, mixture[1] << 9 >> mixture[2]
+            spread = (high * (2**24 - high) >> 24) * narrowness // np.maximum(high - low, 1) >> 4
+            slope = pull * narrowness >> 20
+            by_mean[:, channel] = (8 * slope << gain if gain >= 0 else 8 * slope >> -gain) >> 8
+            by_scale[:, channel] = (place * pull >> 28) + spread
+            by_factor[pairs] = slope[:, None] * np.array(distances, np.int64) >> 10
+            products = weights * (high - low)
+            if products.any():
+                weights = normalised(products >> 17 if products.sum() >= 2**31 else products)
+            distances.append(4 * value - base)
+            values[channel:] = value  # where one channel is coded, all three are that
+        shares = np.concatenate([np.full_like(weights, 2**24), np.tile(weights.repeat(3), 3)])
+        by_logit[:] = (priors - weights) >> 12
+        return shares * np.clip(slopes, -(2**16), 2**16) >> 24
 
 
 def trunk_features(network: Network, coarse: Any, rows: int, columns: int, bits: int, gain: int) -> Any:
@@ -356,7 +361,7 @@ def decode_tile(coder: Coder, network: Network, features: Any, images: list[Any]
         base = base[:, :height, :width]
         activations = network.body(f"heads.{number}.body", np.concatenate(inputs))
         outputs = network.convolution(f"heads.{number}.last", activations).astype(np.int64)
-        coder.values(outputs, base, band, gain)
+        coder.values(outputs, base, band, gain, number // 2)
         if known is not None:
             known[:, :height, :width] = companded(4 * band - base, gain)
 
@@ -390,14 +395,13 @@ def plain_values(kind: int, data: bytes, fields: list[Any], bits: int, coded: in
     expected = 2 * coded if kind == CONSTANT else (count * bits + 7) // 8
     require(len(data) == expected, f"expected a part of {expected} bytes, got {len(data)}")
     if kind == CONSTANT:
-        numbers = np.frombuffer(data, "<u2").astype(np.int64)
-        require(numbers.max() < 2**bits, "a part holds a value above the image's depth")
-        for pixels in fields:
-            pixels[...] = numbers[:, None, None]
-        return
-    digits = np.unpackbits(np.frombuffer(data, np.uint8))
-    require(not digits[count * bits :].any(), "a part ends in bits that mean nothing")
-    numbers = digits[: count * bits].reshape(count, bits) @ (1 << np.arange(bits - 1, -1, -1))
+        of_channels = np.frombuffer(data, "<u2").astype(np.int64)
+        require(of_channels.max() < 2**bits, "a part holds a value above the image's depth")
+        numbers = np.concatenate([of_channels.repeat(pixels[0].size) for pixels in fields])
+    else:
+        digits = np.unpackbits(np.frombuffer(data, np.uint8))
+        require(not digits[count * bits :].any(), "a part ends in bits that mean nothing")
+        numbers = digits[: count * bits].reshape(count, bits) @ (1 << np.arange(bits - 1, -1, -1))
     for pixels in fields:
         pixels[...] = numbers[: coded * pixels[0].size].reshape(coded, *pixels.shape[1:])
         numbers = numbers[coded * pixels[0].size :]
@@ -420,10 +424,10 @@ def decode_planes(header: SimpleNamespace, fields: Fields, network: Network) -> 
                 finest = images[tiles[-1][0]] if tiles else images[-1]
                 plain_values(kind, data, [finest] if is_base else fine_bands(finest, tiles[0]), bits, coded)
                 continue
-            coder = Coder(data, bits, coded)
+            coder = Coder(data, bits, coded, len(network.tensors["heads.0.last.bias"]))
             if is_base:
-                outputs = coarsest_outputs(bits, len(network.tensors["heads.0.last.bias"]), images[-1].shape[1:])
-                coder.values(outputs, np.full(images[-1].shape, 2 * 2**bits), images[-1], 0)
+                outputs = coarsest_outputs(bits, coder.learnt.shape[-1], images[-1].shape[1:])
+                coder.values(outputs, np.full(images[-1].shape, 2 * 2**bits), images[-1], 0, 3)
             for tile in tiles:
                 octave, gain = tile[0], header.gains[plane][tile[0]]
                 if (plane, octave) not in features:
@@ -453,9 +457,8 @@ def decode_stream(stream: bytes, header: SimpleNamespace) -> Any:
         raise FormatError(f"the stream cannot be decoded: {error}") from error
     if pixels.ndim == 2:
         return pixels[..., None].astype(np.int64)
-    require(
-        header.channels >= 3 or (pixels[..., :2] == pixels[..., 1:3]).all(), "the stream of a grey image has colours"
-    )
+    is_grey = (pixels[..., :2] == pixels[..., 1:3]).all()
+    require(header.channels >= 3 or is_grey, "the stream of a grey image has colours")
     return pixels[..., {1: [0], 2: [0, 3], 3: [0, 1, 2], 4: [0, 1, 2, 3]}[header.channels]]
 
 
@@ -480,17 +483,14 @@ def decode(data: bytes, weights: bytes, max_pixels: int = MAX_PIXELS) -> Any:
 
 def main(arguments: list[str]) -> int:
     """Decode the file that is named; the exit status: 0, or 2 where it cannot be."""
-    if len(arguments) != 3:
-        print("usage: python ppyr_decoder.py FILE.ppyr WEIGHTS.safetensors OUT.npy", file=sys.stderr)
-        return 2
-    source, weights, target = arguments
     try:
-        with open(source, "rb") as file, open(weights, "rb") as other:
-            array = decode(file.read(), other.read())
-        with open(target, "xb") as file:  # nothing is overwritten
+        require(len(arguments) == 3, "usage: python ppyr_decoder.py FILE.ppyr WEIGHTS.safetensors OUT.npy")
+        with open(arguments[0], "rb") as file, open(arguments[1], "rb") as weights:
+            array = decode(file.read(), weights.read())
+        with open(arguments[2], "xb") as file:  # nothing is overwritten
             np.save(file, array)
     except (FormatError, OSError) as error:
-        print(f"{source}: {error}", file=sys.stderr)
+        print(*arguments[:1], error, sep=": ", file=sys.stderr)
         return 2
     return 0
 

@@ -38,7 +38,7 @@ def drawn_outputs(rng, kind, components=10):
 def mixture_of(outputs, channel, distances, bits, gain):
     """Weights before any channel, and the places of a channel's components."""
     components = len(outputs) // (1 + 2 * CHANNELS + 3)
-    weights, mixture = np.zeros(components, np.int64), np.zeros((4, components), np.int64)
+    weights, mixture = np.zeros(components, np.int64), np.zeros((5, components), np.int64)
     kernels.start_weights(outputs, components, weights)
     kernels.place(outputs, components, CHANNELS, channel, np.asarray(distances, np.int64), bits, gain, mixture)
     return weights, mixture
@@ -226,7 +226,8 @@ def test_the_conditionals_multiply_to_the_joint_mixture(bits):
                 for k in range(components)
             ]
             parts.append(np.array(of_components) / TOTAL)
-            kernels.reweight(weights, mixture, components, base, value, n)
+            kernels.bounds(mixture, components, base, value, n)
+            kernels.reweight(weights, mixture, components)
             assert weights.sum() == TOTAL and weights.min() >= 1
         joint, product = float((priors * np.prod(parts, axis=0)).sum()), math.prod(conditionals)
         roundings = math.prod(q + 2 / (TOTAL - n) for q in conditionals) - product
@@ -241,7 +242,8 @@ def test_weights_stay_where_no_component_could_give_a_value():
     outputs[40:70] = -(2**24)
     weights, mixture = mixture_of(outputs, 0, np.zeros(3), 16, 0)
     before = weights.copy()
-    kernels.reweight(weights, mixture, 10, 0, 60000, 2**16)
+    kernels.bounds(mixture, 10, 0, 60000, 2**16)
+    kernels.reweight(weights, mixture, 10)
     assert np.array_equal(weights, before)
 
 

@@ -8,12 +8,13 @@ A part of a file is the last state, big-endian in 5 or 6 bytes, and then the wor
 little-endian. A decoder ends in the state 2**32 with all bytes taken, or the part is damaged.
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pixelpyramids.codec.kernels import (
+    CONTEXTS,
     START,
     TOTAL_BITS,
     WORD,
@@ -22,6 +23,21 @@ from pixelpyramids.codec.kernels import (
     starts_and_frequencies,
 )
 from pixelpyramids.errors import BitstreamError
+
+Learnt = NDArray[np.int64]  # (3, contexts, O): the corrections of outputs, and what they are learnt from
+
+
+class Coding(NamedTuple):
+    """How values are coded: their bits, the octave's gain, how many channels."""
+
+    bits: int
+    gain: int
+    coded: int
+
+
+def nothing_learnt(bands: int, outputs: int) -> Learnt:
+    """What a part begins with, of each band: (bands, 3, contexts, outputs)."""
+    return np.zeros((bands, 3, CONTEXTS, outputs), dtype=np.int64)
 
 
 class Symbols:
@@ -32,19 +48,19 @@ class Symbols:
         self._frequencies = np.empty(capacity, dtype=np.int64)
         self._count = 0
 
-    def add(self, outputs: NDArray[np.int32], bases: Any, values: Any, bits: int, gain: int, coded: int) -> None:
-        """Add a slice's sites: outputs (h, w, O), bases in quarters and values (C, h, w), of which `coded` count."""
+    def add(self, outputs: NDArray[np.int32], bases: Any, values: Any, how: Coding, learnt: Learnt) -> None:
+        """Add a slice's sites: outputs (h, w, O), bases in quarters, values (C, h, w), of which `how.coded` count."""
         self._count = starts_and_frequencies(
-            outputs, bases, values, bits, gain, coded, self._starts, self._frequencies, self._count
+            outputs, bases, values, *how, learnt, self._starts, self._frequencies, self._count
         )
 
     def __len__(self) -> int:
         return self._count
 
-    @property
-    def bits(self) -> float:
-        """The code length: the sum of -log2(frequency / 2**24)."""
-        return float(TOTAL_BITS * self._count - np.log2(self._frequencies[: self._count]).sum())
+    def bits(self, first: int = 0, count: int | None = None) -> float:
+        """The code length of `count` symbols from the first on, or of all: the sum of -log2(frequency / 2**24)."""
+        frequencies = self._frequencies[first : self._count if count is None else first + count]
+        return float(TOTAL_BITS * len(frequencies) - np.log2(frequencies).sum())
 
     def encoded(self) -> bytes:
         """The part's bytes."""
@@ -66,10 +82,10 @@ class Reader:
         self._words = np.frombuffer(data, dtype="<u2", offset=head)
         self._place = np.array([state, 0], dtype=np.int64)
 
-    def values(self, outputs: NDArray[np.int32], bases: Any, bits: int, gain: int, coded: int) -> Any:
+    def values(self, outputs: NDArray[np.int32], bases: Any, how: Coding, learnt: Learnt) -> Any:
         """The values (coded, h, w) of a slice's sites."""
-        values = np.empty((coded, *outputs.shape[:2]), dtype=np.int32)
-        decode_sites(outputs, bases, bits, gain, coded, self._words, self._place, values)
+        values = np.empty((how.coded, *outputs.shape[:2]), dtype=np.int32)
+        decode_sites(outputs, bases, *how, learnt, self._words, self._place, values)
         if self._place[1] > len(self._words):
             raise BitstreamError("a part ends before its last symbol; the file is damaged")
         return values
@@ -87,10 +103,10 @@ class RandomReader:
         self._generator = generator
         self._place = np.array([generator.integers(START, START << WORD), 0], dtype=np.int64)
 
-    def values(self, outputs: NDArray[np.int32], bases: Any, bits: int, gain: int, coded: int) -> Any:
+    def values(self, outputs: NDArray[np.int32], bases: Any, how: Coding, learnt: Learnt) -> Any:
         """As of `Reader`."""
-        values = np.empty((coded, *outputs.shape[:2]), dtype=np.int32)
+        values = np.empty((how.coded, *outputs.shape[:2]), dtype=np.int32)
         words = self._generator.integers(0, 1 << WORD, 2 * values.size, dtype=np.uint16)
         self._place[1] = 0
-        decode_sites(outputs, bases, bits, gain, coded, words, self._place, values)
+        decode_sites(outputs, bases, *how, learnt, words, self._place, values)
         return values

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from pixelpyramids import octave
 from pixelpyramids.codec.blas import one_blas_thread
-from pixelpyramids.codec.coder import RandomReader, Reader, Symbols
+from pixelpyramids.codec.coder import Coding, Learnt, RandomReader, Reader, Symbols, nothing_learnt
 from pixelpyramids.codec.engines import Engine
 from pixelpyramids.codec.integer_network import CHANNELS, PER_COMPONENT, IntegerNetwork
 from pixelpyramids.codec.outputs import coarsest_outputs
@@ -24,8 +24,9 @@ from pixelpyramids.rate import Rate
 
 Plane = NDArray[np.uint16]
 
-Code = Callable[[NDArray[np.int32], Any, Any, int], None]
-"""(outputs (h, w, O), bases in quarters (C, h, w), values (C, h, w): a view of the plane to read or fill in, gain)."""
+Code = Callable[[NDArray[np.int32], Any, Any, Coding, Learnt], None]
+"""(outputs (h, w, O), bases in quarters (C, h, w), values (C, h, w): a view of the plane to read or fill in, how, what
+the part's band has learnt)."""
 
 
 @dataclass(frozen=True)
@@ -49,20 +50,17 @@ class CompactModel:
 
     def symbols(self, part: Part, pyramid: Sequence[Plane], format_: Format) -> Symbols:
         """What the coder writes of a part; `pyramid` are the octaves' images, finest first."""
-        symbols = Symbols(format_.coded * _sites(part, pyramid))
+        symbols = Symbols(format_.coded * sum(count for _, count in _sites(part, pyramid)))
 
-        def add(outputs: NDArray[np.int32], bases: Any, values: Any, gain: int) -> None:
-            symbols.add(outputs, bases, values, format_.bits, gain, format_.coded)
-
-        self._follow(part, pyramid, format_, add)
+        self._follow(part, pyramid, format_, symbols.add)
         return symbols
 
     def decode(self, data: bytes, part: Part, pyramid: Sequence[Plane], format_: Format) -> None:
         """Fill in what a part holds, the coarser octaves that it depends on being there. Raises BitstreamError."""
         reader = Reader(data)
 
-        def fill(outputs: NDArray[np.int32], bases: Any, values: Any, gain: int) -> None:
-            values[...] = reader.values(outputs, bases, format_.bits, gain, format_.coded)
+        def fill(outputs: NDArray[np.int32], bases: Any, values: Any, how: Coding, learnt: Learnt) -> None:
+            values[...] = reader.values(outputs, bases, how, learnt)
 
         self._follow(part, pyramid, format_, fill)
         reader.close()
@@ -83,10 +81,12 @@ class CompactModel:
         dimensions = np.zeros_like(nats, dtype=np.int64)
         for image, of_image, counted in zip(images, nats, dimensions, strict=True):
             pyramid = pyramid_of(np.broadcast_to(image.astype(np.uint16), (CHANNELS, height, width)))
-            for level, part in levels(height, width):
-                symbols = self.symbols(part, pyramid, format_)
-                of_image[level] += symbols.bits * math.log(2)
-                counted[level] += len(symbols)
+            for part in parts(height, width):
+                symbols, first = self.symbols(part, pyramid, format_), 0
+                for level, sites in _sites(part, pyramid):
+                    of_image[level] += symbols.bits(first, coded * sites) * math.log(2)
+                    counted[level] += coded * sites
+                    first += coded * sites
         return Rate(nats, dimensions)
 
     def sample(self, n: int, height: int, width: int, seed: int = 0, first: int = 0) -> NDArray[np.uint8]:
@@ -100,8 +100,10 @@ class CompactModel:
         for number, image in enumerate(drawn):
             draws = RandomReader(np.random.default_rng([seed, first + number]))
 
-            def fill(outputs: NDArray[np.int32], bases: Any, values: Any, gain: int, draws: Any = draws) -> None:
-                values[...] = draws.values(outputs, bases, format_.bits, gain, format_.coded)
+            def fill(
+                outputs: NDArray[np.int32], bases: Any, values: Any, how: Coding, learnt: Learnt, draws: Any = draws
+            ) -> None:
+                values[...] = draws.values(outputs, bases, how, learnt)
 
             pyramid = pyramid_of(image)
             for part in parts(height, width):
@@ -114,15 +116,19 @@ class CompactModel:
             self._follow_slices(part, pyramid, format_, code)
 
     def _follow_slices(self, part: Part, pyramid: Sequence[Plane], format_: Format, code: Code) -> None:
+        *learnt, of_coarsest = nothing_learnt(len(octave.FINE) + 1, self.network.outputs)
         if part.is_base:
             image = pyramid[-1]
             outputs = coarsest_outputs(self._components, CHANNELS, format_.bits).astype(np.int32)
             middle = np.full(image.shape, 2 << format_.bits, dtype=np.int32)
-            code(np.broadcast_to(outputs, (*image.shape[-2:], len(outputs))), middle, image, 0)
+            broadcast = np.broadcast_to(outputs, (*image.shape[-2:], len(outputs)))
+            code(broadcast, middle, image, Coding(format_.bits, 0, format_.coded), of_coarsest)
         for tile in part.tiles:
-            self._follow_tile(tile, pyramid, format_, code)
+            self._follow_tile(tile, pyramid, format_, code, learnt)
 
-    def _follow_tile(self, tile: Tile, pyramid: Sequence[Plane], format_: Format, code: Code) -> None:
+    def _follow_tile(
+        self, tile: Tile, pyramid: Sequence[Plane], format_: Format, code: Code, learnt: Sequence[Learnt]
+    ) -> None:
         image, coarse, gain = pyramid[tile.octave], pyramid[tile.octave + 1], format_.gains[tile.octave]
         rows, columns = (-(-side // 2) for side in image.shape[-2:])
         top, bottom = _around(tile.top, tile.bottom, self.network.trunk.reach, rows)
@@ -137,9 +143,10 @@ class CompactModel:
             step = next(steps)
             while True:
                 band, lattice = octave.SLICES[step.number]
-                values = bands[octave.FINE.index(band)][:, *lattice.sites]
-                outputs = self.engine.head(step.number, step.inputs)
-                code(outputs[: values.shape[-2], : values.shape[-1]], step.base, values, gain)
+                number = octave.FINE.index(band)
+                values = bands[number][:, *lattice.sites]
+                outputs = self.engine.head(step.number, step.inputs)[: values.shape[-2], : values.shape[-1]]
+                code(outputs, step.base, values, Coding(format_.bits, gain, format_.coded), learnt[number])
                 step = steps.send(values)
         except StopIteration:
             return
@@ -153,14 +160,6 @@ def pyramid_of(plane: Plane) -> list[Plane]:
     return images
 
 
-def levels(height: int, width: int) -> Iterator[tuple[int, Part]]:
-    """Each octave's tiles as parts of their own, and the coarsest pixels as one, with the number of the octave."""
-    for part in parts(height, width):
-        if part.is_base:
-            yield len(octave.octave_sizes(height, width)) - 1, Part(True, ())
-        yield from ((tile.octave, Part(False, (tile,))) for tile in part.tiles)
-
-
 def fine_bands(image: Plane, tile: Tile) -> tuple[Plane, Plane, Plane]:
     """The pixels OE, EO and EE of a tile of an octave's image: views of it."""
     _, *fine = octave.bands(image)
@@ -168,9 +167,12 @@ def fine_bands(image: Plane, tile: Tile) -> tuple[Plane, Plane, Plane]:
     return oe, eo, ee
 
 
-def _sites(part: Part, pyramid: Sequence[Plane]) -> int:
-    fine = sum(band[0].size for tile in part.tiles for band in fine_bands(pyramid[tile.octave], tile))
-    return int(fine + (pyramid[-1][0].size if part.is_base else 0))
+def _sites(part: Part, pyramid: Sequence[Plane]) -> Iterator[tuple[int, int]]:
+    """The octave and the number of coded sites of the coarsest pixels, in the base, and of each tile."""
+    if part.is_base:
+        yield len(pyramid) - 1, pyramid[-1][0].size
+    for tile in part.tiles:
+        yield tile.octave, sum(band[0].size for band in fine_bands(pyramid[tile.octave], tile))
 
 
 def _around(begin: int, end: int, reach: int, sites: int) -> tuple[int, int]:

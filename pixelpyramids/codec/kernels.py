@@ -12,6 +12,13 @@ Fixed point: means have 9 fractional bits, z has 16, weights and probabilities a
 Outputs are those of `codec.outputs`; the formulas are PixelCNN++'s (Salimans et al. 2017), the tables below are part of
 the file format (docs/format.md). The coder is told in `codec.coder`.
 
+Outputs are corrected by what was coded before them. A row's sites of one context (by their likeliest log-scale) share
+the corrections d of all outputs, and give, at its end, a step of Newton's method down the nats, for each output alone:
+
+    d <- d - G / 2 / (H + 16),  G = sum of g, H = sum of g**2 (of the rows before, an eighth forgotten after each)
+
+g is a site's derivative of its nats by an output, g**2 what Fisher's information is estimated from.
+
 They are in one file because numba compiles a function anew only where its own file has changed; and they work on int64
 alone, because numba turns mixtures of signed and unsigned integers into floats.
 """
@@ -37,6 +44,16 @@ POWER_BITS = 8  # of the index of POWERS
 STEP_BITS = 6  # z from one entry of SIGMOIDS to the next is 2**-6
 Z_BITS = 16
 LARGEST_Z = 16
+CONTEXTS = 8  # of corrections
+SMALLEST_CONTEXT = -2  # units of log-scale, and what is below it, in the first
+SLOPE_BITS = 12  # fractional ones of derivatives
+FINE_SLOPE_BITS = 20  # of those by the mean, a value
+LARGEST_SLOPE = 16 << SLOPE_BITS
+CORRECTION_BITS = 20  # of a unit of outputs
+LARGEST_STEP = 1 << (CORRECTION_BITS - 4)
+LARGEST_CORRECTION = 2 << CORRECTION_BITS
+CAUTION = 16 << 2 * SLOPE_BITS  # what is added to H
+FORGETTING = 3  # an eighth
 
 POWERS: Integers = np.array([round(2.0 ** (16 - i / 256)) for i in range(257)], dtype=np.int64)
 """2**16 * 2**(-i / 256)."""
@@ -131,23 +148,37 @@ def place(
 
 
 @compiled
+def edge_of(x: Integer, base: Integer) -> Integer:
+    """The edge below x, from the base with 9 fractional bits; `base` in quarters."""
+    return (x << MEAN_BITS) - (1 << (MEAN_BITS - 1)) - (base << (MEAN_BITS - 2))
+
+
+@compiled
 def component(mixture: Any, k: Integer, edge: Integer) -> Integer:
     """S_k at an edge, given from the base with 9 fractional bits."""
     return sigmoid((edge - mixture[0, k]) * mixture[1, k] >> mixture[2, k])
 
 
 @compiled
-def cumulative(weights: Any, mixture: Any, components: Integer, base: Integer, x: Integer, n: Integer) -> Integer:
-    """F(x) for x from 0 to n = 2**bits; `base` in quarters."""
+def below(weights: Any, shares: Any, components: Integer, x: Integer, n: Integer) -> Integer:
+    """F(x) for x from 0 to n = 2**bits, from S_k(x)."""
     if x <= 0:
         return 0
     if x >= n:
         return TOTAL
-    edge = (x << MEAN_BITS) - (1 << (MEAN_BITS - 1)) - (base << (MEAN_BITS - 2))
     total: Integer = np.int64(0)
     for k in range(components):
-        total += weights[k] * component(mixture, k, edge)
+        total += weights[k] * shares[k]
     return x + ((total >> TOTAL_BITS) * (TOTAL - n) >> TOTAL_BITS)
+
+
+@compiled
+def cumulative(weights: Any, mixture: Any, components: Integer, base: Integer, x: Integer, n: Integer) -> Integer:
+    """F(x) for x from 0 to n = 2**bits; `base` in quarters."""
+    if 0 < x < n:
+        for k in range(components):
+            mixture[3, k] = component(mixture, k, edge_of(x, base))
+    return below(weights, mixture[3], components, x, n)
 
 
 @compiled
@@ -173,14 +204,20 @@ def find(
 
 
 @compiled
-def reweight(weights: Any, mixture: Any, components: Integer, base: Integer, x: Integer, n: Integer) -> None:
-    """The weights given that the channel was x."""
-    edge = (x << MEAN_BITS) - (1 << (MEAN_BITS - 1)) - (base << (MEAN_BITS - 2))
+def bounds(mixture: Any, components: Integer, base: Integer, x: Integer, n: Integer) -> None:
+    """S_k(x) and S_k(x + 1), into rows 3 and 4 of mixture."""
+    edge = edge_of(x, base)
+    for k in range(components):
+        mixture[3, k] = np.int64(0) if x == 0 else component(mixture, k, edge)
+        mixture[4, k] = np.int64(TOTAL) if x == n - 1 else component(mixture, k, edge + (1 << MEAN_BITS))
+
+
+@compiled
+def reweight(weights: Any, mixture: Any, components: Integer) -> None:
+    """The weights given what the channel was, from its `bounds`."""
     total: Integer = np.int64(0)
     for k in range(components):
-        low = np.int64(0) if x == 0 else component(mixture, k, edge)
-        high = np.int64(TOTAL) if x == n - 1 else component(mixture, k, edge + (1 << MEAN_BITS))
-        mixture[3, k] = weights[k] * (high - low)
+        mixture[3, k] = weights[k] * (mixture[4, k] - mixture[3, k])
         total += mixture[3, k]
     if total == 0:
         return
@@ -191,6 +228,79 @@ def reweight(weights: Any, mixture: Any, components: Integer, base: Integer, x: 
 
 
 @compiled
+def correct(outputs: Any, learnt: Any, components: Integer, channels: Integer, corrected: Any) -> Integer:
+    """The outputs of a site with the corrections of its context; returns which that is."""
+    likeliest = 0
+    for k in range(1, components):
+        if outputs[k] > outputs[likeliest]:
+            likeliest = k
+    scale = np.int64(outputs[components * (1 + channels) + likeliest * channels]) >> UNIT_BITS
+    context = min(max(scale - SMALLEST_CONTEXT, 0), CONTEXTS - 1)
+    for i in range(len(outputs)):
+        corrected[i] = outputs[i] + (learnt[0, context, i] >> (CORRECTION_BITS - UNIT_BITS))
+    return context
+
+
+@compiled
+def differentiate(mixture: Any, components: Integer, base: Integer, x: Integer, slopes: Any) -> None:
+    """The derivatives of -ln(S_k(x + 1) - S_k(x)), from its `bounds`: by the mean, a value; by the scale's logarithm.
+
+    With sigma' = sigma (1 - sigma), by the mean (1 - S_k(x + 1) - S_k(x)) / scale, for the difference divides that of
+    sigma'; by the logarithm z(x) times this, and sigma'(x + 1) / (S_k(x + 1) - S_k(x)) / scale.
+    """
+    edge, limit = edge_of(x, base), LARGEST_Z << Z_BITS
+    for k in range(components):
+        low, high = mixture[3, k], mixture[4, k]
+        inverse = (mixture[1, k] << MEAN_BITS) >> mixture[2, k]
+        z = min(max((edge - mixture[0, k]) * mixture[1, k] >> mixture[2, k], -limit), limit)
+        pull = TOTAL - low - high
+        slopes[0, k] = pull * inverse >> (TOTAL_BITS + Z_BITS - FINE_SLOPE_BITS)
+        spread = (high * (TOTAL - high) >> TOTAL_BITS) * inverse // max(high - low, 1) >> (Z_BITS - SLOPE_BITS)
+        slopes[1, k] = (z * pull >> (TOTAL_BITS + Z_BITS - SLOPE_BITS)) + spread
+
+
+@compiled
+def note(learnt: Any, context: Integer, i: Integer, share: Integer, slope: Integer) -> None:
+    """Add a component's share of a derivative to an output's sums."""
+    slope = share * min(max(slope, -LARGEST_SLOPE), LARGEST_SLOPE) >> TOTAL_BITS
+    learnt[1, context, i] += slope
+    learnt[2, context, i] += slope * slope
+
+
+@compiled
+def learn(
+    learnt: Any, context: Integer, priors: Any, weights: Any, slopes: Any, distances: Any, coded: Integer, gain: Integer
+) -> None:
+    """Add a site to the sums of its context: weights before and after its channels, and these' slopes."""
+    components, channels = len(weights), len(slopes)
+    pairs, coarser = channels * (channels - 1) // 2, FINE_SLOPE_BITS - SLOPE_BITS
+    for k in range(components):
+        note(learnt, context, k, TOTAL, (priors[k] - weights[k]) >> (TOTAL_BITS - SLOPE_BITS))
+        for c in range(coded):
+            mean = slopes[c, 0, k] << (UNIT_BITS - MEAN_BITS)
+            mean = mean << gain if gain >= 0 else mean >> -gain
+            note(learnt, context, components + k * channels + c, weights[k], mean >> coarser)
+            note(learnt, context, components * (1 + channels) + k * channels + c, weights[k], slopes[c, 1, k])
+            for before in range(c):
+                pair = components * (1 + 2 * channels) + k * pairs + c * (c - 1) // 2 + before
+                note(learnt, context, pair, weights[k], slopes[c, 0, k] * distances[before] >> (2 + coarser))
+
+
+@compiled
+def step(learnt: Any) -> None:
+    """Correct by what a row has told."""
+    for context in range(CONTEXTS):
+        for i in range(learnt.shape[2]):
+            slope = learnt[1, context, i]
+            if slope != 0:
+                change = (slope << (SLOPE_BITS + CORRECTION_BITS - 1)) // (learnt[2, context, i] + CAUTION)
+                correction = learnt[0, context, i] - min(max(change, -LARGEST_STEP), LARGEST_STEP)
+                learnt[0, context, i] = min(max(correction, -LARGEST_CORRECTION), LARGEST_CORRECTION)
+                learnt[1, context, i] = 0
+                learnt[2, context, i] -= learnt[2, context, i] >> FORGETTING
+
+
+@compiled
 def starts_and_frequencies(
     outputs: Any,
     bases: Any,
@@ -198,6 +308,7 @@ def starts_and_frequencies(
     bits: Integer,
     gain: Integer,
     coded: Integer,
+    learnt: Any,
     starts: Any,
     frequencies: Any,
     count: Integer,
@@ -206,22 +317,27 @@ def starts_and_frequencies(
     height, width, size = outputs.shape
     channels, n = bases.shape[0], 1 << bits
     components = size // (1 + 2 * channels + channels * (channels - 1) // 2)
-    weights, mixture = np.empty(components, dtype=np.int64), np.empty((4, components), dtype=np.int64)
-    distances = np.empty(channels, dtype=np.int64)
+    weights, priors = np.empty(components, dtype=np.int64), np.empty(components, dtype=np.int64)
+    mixture, slopes = np.empty((5, components), dtype=np.int64), np.empty((channels, 2, components), dtype=np.int64)
+    distances, at = np.empty(channels, dtype=np.int64), np.empty(size, dtype=np.int64)
     for y in range(height):
         for x in range(width):
-            at = outputs[y, x]
+            context = correct(outputs[y, x], learnt, components, channels, at)
             start_weights(at, components, weights)
+            priors[:] = weights
             for c in range(coded):
                 base, value = np.int64(bases[c, y, x]), np.int64(values[c, y, x])
                 place(at, components, channels, c, distances, bits, gain, mixture)
-                low = cumulative(weights, mixture, components, base, value, n)
-                high = cumulative(weights, mixture, components, base, value + 1, n)
+                bounds(mixture, components, base, value, n)
+                low = below(weights, mixture[3], components, value, n)
+                high = below(weights, mixture[4], components, value + 1, n)
                 starts[count], frequencies[count] = low, high - low
                 count += 1
                 distances[c] = 4 * value - base
-                if c + 1 < coded:
-                    reweight(weights, mixture, components, base, value, n)
+                differentiate(mixture, components, base, value, slopes[c])
+                reweight(weights, mixture, components)
+            learn(learnt, context, priors, weights, slopes, distances, coded, gain)
+        step(learnt)
     return count
 
 
@@ -241,19 +357,29 @@ def encode_symbols(starts: Any, frequencies: Any, count: Integer, words: Any) ->
 
 @compiled
 def decode_sites(
-    outputs: Any, bases: Any, bits: Integer, gain: Integer, coded: Integer, words: Any, where: Any, values: Any
+    outputs: Any,
+    bases: Any,
+    bits: Integer,
+    gain: Integer,
+    coded: Integer,
+    learnt: Any,
+    words: Any,
+    where: Any,
+    values: Any,
 ) -> None:
     """Fill in the values of sites; `where` holds the state and the count of words taken: too many where all are."""
     height, width, size = outputs.shape
     channels, n = bases.shape[0], 1 << bits
     components = size // (1 + 2 * channels + channels * (channels - 1) // 2)
-    weights, mixture = np.empty(components, dtype=np.int64), np.empty((4, components), dtype=np.int64)
-    distances = np.empty(channels, dtype=np.int64)
+    weights, priors = np.empty(components, dtype=np.int64), np.empty(components, dtype=np.int64)
+    mixture, slopes = np.empty((5, components), dtype=np.int64), np.empty((channels, 2, components), dtype=np.int64)
+    distances, at = np.empty(channels, dtype=np.int64), np.empty(size, dtype=np.int64)
     state, taken = where[0], where[1]
     for y in range(height):
         for x in range(width):
-            at = outputs[y, x]
+            context = correct(outputs[y, x], learnt, components, channels, at)
             start_weights(at, components, weights)
+            priors[:] = weights
             for c in range(coded):
                 base = np.int64(bases[c, y, x])
                 place(at, components, channels, c, distances, bits, gain, mixture)
@@ -268,6 +394,9 @@ def decode_sites(
                     taken += 1
                 values[c, y, x] = value
                 distances[c] = 4 * value - base
-                if c + 1 < coded:
-                    reweight(weights, mixture, components, base, value, n)
+                bounds(mixture, components, base, value, n)
+                differentiate(mixture, components, base, value, slopes[c])
+                reweight(weights, mixture, components)
+            learn(learnt, context, priors, weights, slopes, distances, coded, gain)
+        step(learnt)
     where[0], where[1] = state, taken

@@ -14,7 +14,7 @@ import numpy as np
 from numba import config
 
 from pixelpyramids.codec import kernels
-from pixelpyramids.codec.coder import RandomReader, Reader, Symbols
+from pixelpyramids.codec.coder import Coding, RandomReader, Reader, Symbols, nothing_learnt
 from pixelpyramids.codec.outputs import coarsest_outputs
 from pixelpyramids.errors import BitstreamError
 
@@ -41,17 +41,25 @@ def attack(seed):
     bits, gain, coded = int(rng.integers(1, 17)), int(rng.integers(-7, 9)), int(rng.choice([1, 3]))
     height, width = (int(side) for side in rng.integers(1, 6, 2))
     outputs, bases = drawn(rng, height, width, bits)
-    n = 2**bits
+    n, how = 2**bits, Coding(bits, gain, coded)
+
+    learnt_before = nothing_learnt(1, 100)[0]
+    if rng.integers(2):
+        learnt_before[0] = rng.choice([-(2**21), 0, 2**21], learnt_before[0].shape)
+
+    def learnt():
+        return learnt_before.copy()
+
     values = (
         rng.integers(0, n, (3, height, width)),
         np.full((3, height, width), rng.choice([0, n - 1])),
-        RandomReader(rng).values(outputs, bases, bits, gain, 3),
+        RandomReader(rng).values(outputs, bases, Coding(bits, gain, 3), learnt()),
     )[rng.integers(3)].astype(np.int32)
     symbols = Symbols(coded * height * width)  # filled to its last place
-    symbols.add(outputs, bases, values, bits, gain, coded)
+    symbols.add(outputs, bases, values, how, learnt())
     data = symbols.encoded()
     reader = Reader(data)
-    assert np.array_equal(reader.values(outputs, bases, bits, gain, coded), values[:coded])
+    assert np.array_equal(reader.values(outputs, bases, how, learnt()), values[:coded])
     reader.close()
     damaged = bytearray(data)
     damaged[rng.integers(len(data))] ^= 1 << rng.integers(8)
@@ -59,13 +67,13 @@ def attack(seed):
     for wrong in (bytes(damaged), data[:whole], data[:-2], rng.bytes(len(data)), data + b"ab"):
         try:
             reader = Reader(wrong)
-            found = reader.values(outputs, bases, bits, gain, coded)
+            found = reader.values(outputs, bases, how, learnt())
             assert found.min() >= 0 and found.max() < n
             reader.close()
         except BitstreamError:
             continue
         symbols = Symbols(found.size)  # what is read is whole: the very bytes that its values are written as
-        symbols.add(outputs, bases, found, bits, gain, coded)
+        symbols.add(outputs, bases, found, how, learnt())
         assert symbols.encoded() == wrong
 
 
