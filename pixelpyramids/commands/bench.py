@@ -18,7 +18,7 @@ from pixelpyramids.atomic import refuse_existing, write_text
 from pixelpyramids.codec.file_source import require_regular
 from pixelpyramids.codec.image import EFFORTS
 from pixelpyramids.codec.image_file import read_picture
-from pixelpyramids.commands.codec import image_suffixes
+from pixelpyramids.commands.codec import AN_IMAGE, image_suffixes
 from pixelpyramids.commands.console import counted, err, out
 from pixelpyramids.commands.outcomes import reason
 from pixelpyramids.errors import DataError, ParameterError, PixelPyramidsError
@@ -80,7 +80,7 @@ def bench(
     if plot is not None:
         chart_format(plot)  # raises where the picture could not be drawn, before the images are measured
     found = codecs(effort)
-    todo = tasks(paths, None, str, image_suffixes(), "an image (.png, .tif, .webp, …)")
+    todo = tasks(paths, None, str, image_suffixes(), AN_IMAGE)
     rows: list[Row] = []
     failed: list[str] = []
     with counted("images") as report:

@@ -25,6 +25,7 @@ from pixelpyramids.data.reading import readable_formats
 from pixelpyramids.errors import BitstreamError, DataError, ParameterError
 
 SUFFIX = ".ppyr"
+AN_IMAGE = "an image (.png, .tif, .webp, …)"
 
 
 @dataclass(frozen=True)
@@ -75,10 +76,10 @@ def compress(
         write_standard_output(_encoded(picture, how))
         return 0
     outcomes = Outcomes("compressed", "decoded and compared" if verify else "not verified")
-    todo = tasks(paths, out, compressed_name, image_suffixes(), "an image (.png, .tif, .webp, …)")
+    todo = tasks(paths, out, compressed_name, image_suffixes(), AN_IMAGE)
     for group in sharing(todo):
         if not force:  # of a photograph and its JPEG only one is compressed
-            group = [task for task in group if not _is_skipped(task, max_pixels)]
+            group = [task for task in group if not is_skipped(task, max_pixels)]
         todo = _without(todo, group, outcomes)
     how = replace(how, threads=threads_of(min(jobs, len(todo))))
     outcomes.take_all(partial(_compress, how=how), todo, jobs, "compressing")
@@ -149,6 +150,15 @@ def image_suffixes() -> set[str]:
     """What the names of image files end in: those that Pillow reads, and those that are written."""
     written = {suffix for suffixes in FORMATS.values() for suffix in suffixes}
     return written | readable_formats().keys() - {SUFFIX}
+
+
+def is_skipped(task: Task, max_pixels: int) -> bool:
+    """Whether `compress` leaves an image out, for it is lossy already."""
+    try:
+        require_regular(task.source)
+        return read_picture(task.source, max_pixels).is_lossy
+    except (DataError, OSError):
+        return False
 
 
 def threads_of(jobs: int) -> int:
@@ -240,14 +250,6 @@ def _without(todo: list[Task], group: list[Task], outcomes: Outcomes) -> list[Ta
             ),
         )
     return [task for task in todo if task not in group]
-
-
-def _is_skipped(task: Task, max_pixels: int) -> bool:
-    try:
-        require_regular(task.source)
-        return read_picture(task.source, max_pixels).is_lossy
-    except (DataError, OSError):
-        return False
 
 
 def _is_lossy(picture: Picture) -> str:
