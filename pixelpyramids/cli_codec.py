@@ -128,11 +128,14 @@ def bench(
     plot: Annotated[
         Path | None, typer.Option("--plot", metavar="FILE", help="Draw them (.png, .svg, .pdf; extra plots).")
     ] = None,
+    max_pixels: MaxPixels = 2**28,
     overwrite: Overwrite = False,
     json: Json = False,
 ) -> None:
     """Bytes and speed beside PNG, lossless WebP and, where cjxl is installed, JPEG XL, on your own images."""
-    status = _commands("bench").bench(paths, effort=effort, table=csv, plot=plot, overwrite=overwrite, as_json=json)
+    status = _commands("bench").bench(
+        paths, effort=effort, max_pixels=max_pixels, table=csv, plot=plot, overwrite=overwrite, as_json=json
+    )
     raise typer.Exit(status)
 
 

@@ -10,7 +10,9 @@ from test_cli import refused, status
 
 import pixelpyramids as pp
 from pixelpyramids.atomic import write_bytes
+from pixelpyramids.codec import image_file
 from pixelpyramids.commands import codec
+from pixelpyramids.report import rivals
 
 
 def picture(path, **options):
@@ -80,3 +82,23 @@ def test_a_camera_s_file_of_several_pictures_is_skipped_as_the_jpeg_that_it_is(t
     assert status("verify", tmp_path / "a" / "a.ppyr", tmp_path / "a" / "a.jpg") == 0
     with Image.open(tmp_path / "a" / "a.jpg") as image:
         assert np.array_equal(pp.decode((tmp_path / "a" / "a.ppyr").read_bytes()), np.asarray(image))
+
+
+def test_bench_has_the_limit_too(tmp_path, capsys):
+    small = tmp_path / "b.png"
+    picture(tmp_path / "a.png"), Image.new("L", (2, 3)).save(small)
+    assert status("bench", tmp_path, "--max-pixels", 12 * 15 - 1, "--json") == 1
+    told, err = capsys.readouterr()
+    assert [image["file"] for image in json.loads(told)["images"]] == [str(small)]
+    assert "12 x 15 pixels, more than the limit of 179" in err
+    assert status("bench", tmp_path, "--max-pixels", 12 * 15, "--json") == 0
+    assert len(json.loads(capsys.readouterr().out)["images"]) == 2
+
+
+def test_rivals_have_no_limit_but_pillow_s_own(monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 9)  # of WebP only
+    monkeypatch.setattr(image_file.read_picture, "__defaults__", (9,))
+    for dtype in (np.uint8, np.uint16):
+        array = np.random.default_rng(0).integers(0, 99, (20, 30, 3)).astype(dtype)
+        costs = [rivals.cost(rival, array, 8 * array.itemsize) for rival in rivals.codecs("fast")[:3]]
+        assert [figures is None for figures in costs] == [False, False, True]

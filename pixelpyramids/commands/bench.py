@@ -69,7 +69,14 @@ class Total(NamedTuple):
 
 
 def bench(
-    paths: Sequence[Path], *, effort: str, table: Path | None, plot: Path | None, overwrite: bool, as_json: bool
+    paths: Sequence[Path],
+    *,
+    effort: str,
+    max_pixels: int,
+    table: Path | None,
+    plot: Path | None,
+    overwrite: bool,
+    as_json: bool,
 ) -> int:
     """Print the table, and write it and a picture of it where wanted; the exit status: 1 where images failed."""
     if effort not in EFFORTS:
@@ -90,7 +97,7 @@ def bench(
         for number, task in enumerate(todo, 1):
             try:
                 require_regular(task.source)
-                picture = read_picture(task.source)
+                picture = read_picture(task.source, max_pixels)
                 costs = {codec.name: cost(codec, picture.array, picture.depth) for codec in found}
             except (PixelPyramidsError, OSError, MemoryError) as error:
                 failed.append(reason(error, str(task.source)))
