@@ -86,13 +86,13 @@ def _verify_folders(paths: Sequence[Path], against: Path, jobs: int, max_pixels:
                 "verify one file by FILE.ppyr ORIGINAL"
             )
     outcomes = Outcomes("whole", "decoded, and the same as the originals")
-    todo = _compared(paths, against, max_pixels, outcomes)
+    todo = _compared(paths, against, outcomes)
     check = partial(_verify_pair, max_pixels=max_pixels, threads=threads_of(min(jobs, len(todo))))
     outcomes.take_all(check, todo, jobs, "verifying")
     return outcomes.told(as_json)
 
 
-def _compared(paths: Sequence[Path], against: Path, max_pixels: int, outcomes: Outcomes) -> list[Task]:
+def _compared(paths: Sequence[Path], against: Path, outcomes: Outcomes) -> list[Task]:
     """The files in folders, each with its source in `against` as the target. What lacks the other is noted."""
     files = by_target(tasks(paths, against, str, {SUFFIX}, "a .ppyr file"))
     images = by_target(tasks([against], None, compressed_name, image_suffixes(), AN_IMAGE))
@@ -100,7 +100,7 @@ def _compared(paths: Sequence[Path], against: Path, max_pixels: int, outcomes: O
     for place in dict.fromkeys([*files, *images]):
         packed, sources = files.get(place, []), images.get(place, [])
         if len(sources) > 1 or not packed:
-            lossy = [source for source in sources if is_skipped(source, max_pixels)]
+            lossy = [source for source in sources if is_skipped(source)]
             for source in lossy:
                 outcomes.take(source, Done(skipped="is lossy, and no .ppyr file holds it"))
             sources = [source for source in sources if source not in lossy]
