@@ -9,7 +9,6 @@ from PIL.PngImagePlugin import PngInfo
 from test_cli import refused, status
 
 import pixelpyramids as pp
-from pixelpyramids.atomic import write_bytes
 from pixelpyramids.codec import image_file
 from pixelpyramids.commands import codec
 from pixelpyramids.report import rivals
@@ -46,14 +45,6 @@ def test_a_source_that_changes_meanwhile_is_not_taken_for_done(tmp_path, monkeyp
     assert status("compress", source) == 1
     assert "has changed while it was read" in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == ["a.png"]
-
-
-def test_a_target_that_appears_meanwhile_is_named(tmp_path):
-    (tmp_path / "a").write_bytes(b"first")
-    with pytest.raises(FileExistsError) as caught:
-        write_bytes(tmp_path / "a", b"second", new=True)
-    assert caught.value.filename == str(tmp_path / "a")
-    assert [path.name for path in tmp_path.iterdir()] == ["a"]
 
 
 def test_the_limit_of_pixels_can_be_lowered_and_raised(tmp_path, monkeypatch, capsys):
