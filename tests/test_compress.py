@@ -445,6 +445,12 @@ def test_what_a_stopped_process_leaves_is_whole(number, jobs, tmp_path):
         pytest.fail("processes are left")
     written = list(out.glob("*.ppyr"))
     assert 0 < len(written) < 200
+    left = set(out.iterdir()) - set(written)
+    assert len(left) <= (0 if (number, jobs) == (signal.SIGINT, 1) else jobs)
+    (find,) = re.findall(r"`(find archive .+? -delete)`", (ROOT / "docs" / "compress.md").read_text())
+    (out / ".mine").touch()
+    subprocess.run(shlex.split(find.replace("archive", shlex.quote(str(out)))), check=True)
+    assert set(out.iterdir()) == {*written, out / ".mine"}
     for path in written:
         assert np.array_equal(pp.decode(path.read_bytes()), pixels(int(path.stem)))
 
