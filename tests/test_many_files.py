@@ -9,9 +9,7 @@ from PIL.PngImagePlugin import PngInfo
 from test_cli import refused, status
 
 import pixelpyramids as pp
-from pixelpyramids.codec import image_file
 from pixelpyramids.commands import codec
-from pixelpyramids.report import rivals
 
 
 def picture(path, **options):
@@ -56,12 +54,6 @@ def test_the_limit_of_pixels_can_be_lowered_and_raised(tmp_path, monkeypatch, ca
     assert "more than the limit of 179" in refused(capsys, "verify", target, source, "--max-pixels", 12 * 15 - 1)
 
 
-def test_a_chart_that_cannot_be_drawn_is_refused_before_anything_is_measured(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr("pixelpyramids.commands.bench.codecs", None)
-    message = refused(capsys, "bench", picture(tmp_path / "a.png"), "--plot", tmp_path / "a.nothing")
-    assert "expected a --plot file named .png, .svg or .pdf, got a.nothing" in message
-
-
 def test_a_camera_s_file_of_several_pictures_is_skipped_as_the_jpeg_that_it_is(tmp_path, capsys):
     first, second = (Image.fromarray(np.full((12, 15, 3), value, np.uint8)) for value in (50, 200))
     (tmp_path / "a").mkdir()
@@ -73,23 +65,3 @@ def test_a_camera_s_file_of_several_pictures_is_skipped_as_the_jpeg_that_it_is(t
     assert status("verify", tmp_path / "a" / "a.ppyr", tmp_path / "a" / "a.jpg") == 0
     with Image.open(tmp_path / "a" / "a.jpg") as image:
         assert np.array_equal(pp.decode((tmp_path / "a" / "a.ppyr").read_bytes()), np.asarray(image))
-
-
-def test_bench_has_the_limit_too(tmp_path, capsys):
-    small = tmp_path / "b.png"
-    picture(tmp_path / "a.png"), Image.new("L", (2, 3)).save(small)
-    assert status("bench", tmp_path, "--max-pixels", 12 * 15 - 1, "--json") == 1
-    told, err = capsys.readouterr()
-    assert [image["file"] for image in json.loads(told)["images"]] == [str(small)]
-    assert "12 x 15 pixels, more than the limit of 179" in err
-    assert status("bench", tmp_path, "--max-pixels", 12 * 15, "--json") == 0
-    assert len(json.loads(capsys.readouterr().out)["images"]) == 2
-
-
-def test_rivals_have_no_limit_but_pillow_s_own(monkeypatch):
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 9)  # of WebP only
-    monkeypatch.setattr(image_file.read_picture, "__defaults__", (9,))
-    for dtype in (np.uint8, np.uint16):
-        array = np.random.default_rng(0).integers(0, 99, (20, 30, 3)).astype(dtype)
-        costs = [rivals.cost(rival, array, 8 * array.itemsize) for rival in rivals.codecs("fast")[:3]]
-        assert [figures is None for figures in costs] == [False, False, True]
