@@ -58,12 +58,17 @@ def tasks(
     return list(found.values())
 
 
-def sharing(todo: Iterable[Task]) -> list[list[Task]]:
-    """Tasks that would be written to one place, together."""
+def by_target(todo: Iterable[Task]) -> dict[str, list[Task]]:
+    """Tasks by their targets' absolute paths."""
     groups: dict[str, list[Task]] = {}
     for task in todo:
         groups.setdefault(os.path.abspath(task.target), []).append(task)
-    return [group for group in groups.values() if len(group) > 1]
+    return groups
+
+
+def sharing(todo: Iterable[Task]) -> list[list[Task]]:
+    """Tasks that would be written to one place, together."""
+    return [group for group in by_target(todo).values() if len(group) > 1]
 
 
 def worked(

@@ -1,7 +1,8 @@
 """Files appear whole or not at all: a temporary name beside the target, flushed to the disk, then renamed."""
 
 import os
-import tempfile
+import secrets
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,14 +20,16 @@ def replacing(target: Path, new: bool = False, mode: int = 0o666) -> Iterator[Pa
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     start = target.name[:40]  # of a name that may be as long as names can be
-    descriptor, name = tempfile.mkstemp(dir=target.parent, prefix=f".{start}.", suffix=".part")
+    temporary = target.with_name(f".{start}.{secrets.token_hex(8)}.part")
+    # The system applies the umask; to ask for it is to set it, for all threads. The owner writes whatever the mode.
+    descriptor = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, mode & 0o666 | 0o600)
+    rights = stat.S_IMODE(os.fstat(descriptor).st_mode) & mode  # also of what a writer puts in the file's place
     os.close(descriptor)
-    temporary = Path(name)
     try:
         yield temporary
         with open(temporary, "rb+") as file:
             os.fsync(file.fileno())
-        os.chmod(temporary, mode & 0o666 & ~_umask())
+        os.chmod(temporary, rights)
         if not new or not _linked(temporary, target):
             os.replace(temporary, target)
     except OSError as error:
@@ -73,9 +76,3 @@ def _linked(temporary: Path, target: Path) -> bool:
             raise FileExistsError(f"{target} exists already") from None
         return False
     return True
-
-
-def _umask() -> int:
-    umask = os.umask(0)
-    os.umask(umask)
-    return umask

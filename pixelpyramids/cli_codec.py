@@ -103,9 +103,21 @@ def info(files: Examined, max_pixels: MaxPixels = 2**28, json: Json = False) -> 
 
 
 @app.command()
-def verify(files: Examined, jobs: Jobs = 1, max_pixels: MaxPixels = 2**28, json: Json = False) -> None:
+def verify(
+    files: Examined,
+    against: Annotated[
+        Path | None,
+        typer.Option(
+            "--against", metavar="DIR", help="Compare folders with the folder that they were compressed from."
+        ),
+    ] = None,
+    jobs: Jobs = 1,
+    max_pixels: MaxPixels = 2**28,
+    json: Json = False,
+) -> None:
     """Check that .ppyr files decode whole; FILE.ppyr ORIGINAL also that the image is the original's."""
-    raise typer.Exit(_commands("examine").verify(files, jobs=jobs, max_pixels=max_pixels, as_json=json))
+    status = _commands("examine").verify(files, against=against, jobs=jobs, max_pixels=max_pixels, as_json=json)
+    raise typer.Exit(status)
 
 
 @app.command()
@@ -116,11 +128,14 @@ def bench(
     plot: Annotated[
         Path | None, typer.Option("--plot", metavar="FILE", help="Draw them (.png, .svg, .pdf; extra plots).")
     ] = None,
+    max_pixels: MaxPixels = 2**28,
     overwrite: Overwrite = False,
     json: Json = False,
 ) -> None:
     """Bytes and speed beside PNG, lossless WebP and, where cjxl is installed, JPEG XL, on your own images."""
-    status = _commands("bench").bench(paths, effort=effort, table=csv, plot=plot, overwrite=overwrite, as_json=json)
+    status = _commands("bench").bench(
+        paths, effort=effort, max_pixels=max_pixels, table=csv, plot=plot, overwrite=overwrite, as_json=json
+    )
     raise typer.Exit(status)
 
 

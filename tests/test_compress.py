@@ -1,34 +1,26 @@
-"""compress, decompress, info, verify: what comes back, what is refused, and what is left behind when all goes wrong."""
+"""compress and decompress: what comes back, what is refused, and what the documentation says of them."""
 
-import importlib
 import io
 import json
 import os
 import re
-import resource
 import shlex
-import shutil
-import signal
 import subprocess
 import sys
-import tempfile
-import time
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import pytest
+from pictures import compressed, files, pixels, same, save
 from PIL import Image
 from test_cli import ROOT, refused, status
 
 import pixelpyramids as pp
-from pixelpyramids import archive
 from pixelpyramids.codec import file_source
 from pixelpyramids.codec.container import read_index
 from pixelpyramids.codec.fields import READ_AHEAD
 from pixelpyramids.codec.image import decode_source
 from pixelpyramids.commands import codec
-from pixelpyramids.report import rivals
 
 COMMAND = (sys.executable, "-c", "from pixelpyramids.cli import main; main()")
 ODD_NAMES = [
@@ -37,43 +29,9 @@ ODD_NAMES = [
 ]  # fmt: skip
 
 
-def pixels(seed=0, shape=(20, 30, 3)):
-    """A smooth picture."""
-    rng = np.random.default_rng(seed)
-    smooth = rng.normal(0, 8, shape).cumsum(0).cumsum(1) / 3
-    return np.clip(smooth + 128, 0, 255).astype(np.uint8)
-
-
-def save(path, seed=0, **options):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(pixels(seed)).save(path, options.pop("format", "PNG"), **options)
-    os.utime(path, ns=(10**18, 10**18 + 123_456_789))
-    return path
-
-
-def same(path, expected):
-    with Image.open(path) as image:
-        return np.array_equal(np.asarray(image), expected)
-
-
-def files(root):
-    return sorted(path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file())
-
-
-def spawned(*arguments, **options):
-    """A process of the command line."""
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
-    return subprocess.Popen(
-        [*COMMAND, *map(str, arguments)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment, **options
-    )
-
-
 @pytest.fixture
 def small(tmp_path):
-    """A file of a small picture with a profile."""
-    save(tmp_path / "s" / "small.png", icc_profile=b"no real profile")
-    assert status("compress", tmp_path / "s" / "small.png") == 0
-    return tmp_path / "s" / "small.ppyr"
+    return compressed(tmp_path / "s")
 
 
 @pytest.fixture(scope="module")
@@ -88,7 +46,7 @@ def large(tmp_path_factory):
 
 def test_a_folder_of_odd_names_comes_back(tmp_path, capsys):
     for number, name in enumerate(ODD_NAMES):
-        save(tmp_path / "in" / "sub" / name, number)
+        save(tmp_path / "in" / "sub" / name, number, format="PNG")
     (tmp_path / "in" / "sub" / "IMG.2024-01").rename(tmp_path / "IMG.2024-01")
     save(tmp_path / "in" / ".hidden.png")
     (tmp_path / "in" / "notes.txt").write_text("mine")
@@ -125,21 +83,6 @@ def test_jobs_give_the_same_files(tmp_path, capsys):
     assert all((tmp_path / "1" / n).read_bytes() == (tmp_path / "2" / n).read_bytes() for n in files(tmp_path / "1"))
 
 
-def test_a_process_that_dies_costs_its_own_file(tmp_path, monkeypatch):
-    (tmp_path / "killing.py").write_text(
-        "import os, signal\n\n"
-        "def work(task):\n"
-        "    if task.source.name == '1':\n"
-        "        os.kill(os.getpid(), signal.SIGKILL)\n"
-        "    return task.source.name\n"
-    )
-    monkeypatch.syspath_prepend(tmp_path)
-    work = importlib.import_module("killing").work
-    todo = [archive.Task(Path(str(i)), Path("x"), True) for i in range(4)]
-    results = {task.source.name: result for task, result in archive.worked(work, todo, 2)}
-    assert "was ended" in str(results.pop("1")) and results == {name: name for name in "023"}
-
-
 def test_nothing_is_overwritten_unasked(small, capsys):
     small.write_bytes(b"mine")
     assert status("compress", small.with_suffix(".png")) == 1
@@ -172,6 +115,9 @@ def test_lossy_sources_are_skipped_with_the_reason(tmp_path, capsys):
     assert "lossy already (JPEG)" in captured.err and "--force" in captured.err and "1 skipped" in captured.out
     assert status("compress", photograph) == 1  # so that what deletes sources after it does not
     assert files(tmp_path) == ["in/a.jpg"]
+    photograph.write_bytes(photograph.read_bytes()[:-50])  # which is found where pixels are decoded
+    assert status("compress", tmp_path / "in") == 0 and status("compress", tmp_path / "in", "--force") == 1
+    save(photograph, format="JPEG")
     assert status("compress", photograph, "--force") == 0
     with Image.open(photograph) as image:
         assert np.array_equal(pp.decode((tmp_path / "in" / "a.ppyr").read_bytes()), np.asarray(image))
@@ -184,21 +130,6 @@ def test_an_encoder_that_errs_is_found_out(tmp_path, monkeypatch, capsys):
     assert "did not give the same image" in capsys.readouterr().err and files(tmp_path) == ["a.png"]
     assert status("compress", source, "--no-verify") == 0
     assert "not verified" in capsys.readouterr().out
-
-
-def test_a_fault_of_ours_shows_after_the_other_files(tmp_path, monkeypatch, capsys):
-    save(tmp_path / "a.png"), save(tmp_path / "b.png")
-
-    def read(path, *limits):
-        if path.name == "a.png":
-            raise ZeroDivisionError("a fault")
-        return read_picture(path, *limits)
-
-    read_picture = codec.read_picture
-    monkeypatch.setattr(codec, "read_picture", read)
-    with pytest.raises(ZeroDivisionError):
-        status("compress", tmp_path)
-    assert "1 file compressed" in capsys.readouterr().out and (tmp_path / "b.ppyr").exists()
 
 
 @pytest.fixture
@@ -275,47 +206,6 @@ def test_a_cut_file_says_how_far_it_goes_and_gives_that(large, tmp_path, capsys)
     assert status("decompress", path, "--salvage", "--out", tmp_path) == 0
 
 
-def test_info_tells_what_a_file_holds(small, capsys):
-    assert status("info", small) == 0
-    text = capsys.readouterr().out
-    assert "30 x 20 pixels (width x height), 3 channels of 8 bits" in text and "can take" in text
-    assert status("info", small, "--json") == 0
-    (told,) = json.loads(capsys.readouterr().out)["files"]
-    assert told["shape"] == [20, 30, 3] and told["type"] == "uint8" and told["bytes"] == small.stat().st_size
-    assert told["header_bytes"] + sum(octave["bytes"] for octave in told["octaves"]) == told["bytes"]
-    assert sum(told["metadata"].values()) >= 15 and told["decode_seconds"] > 0
-    small.write_bytes(small.read_bytes() + b"x")
-    assert status("info", small) == 1 and "1 bytes follow" in capsys.readouterr().out
-    small.write_bytes(b"no file of ours")
-    assert status("info", small, "--json") == 1
-    assert len(json.loads(capsys.readouterr().out)["failed"]) == 1
-
-
-def test_verify_decodes_and_compares(small, tmp_path, capsys):
-    original = small.with_suffix(".png")
-    assert status("verify", small.parent) == 0 and status("verify", small, original) == 0
-    assert "the same as the original" in capsys.readouterr().out
-    with Image.open(original) as image:
-        changed, profile = np.array(image), image.info["icc_profile"]
-    changed[3, 4, 1] ^= 1
-    for other, message in (
-        (changed, "1 pixels, the first at x 4, y 3"),
-        (changed[:-1], "shape (19, 30, 3), got (20, 30, 3)"),
-        (changed[..., 0], "shape (20, 30), got (20, 30, 3)"),
-    ):
-        Image.fromarray(other).save(tmp_path / "other.png", icc_profile=profile)
-        assert status("verify", small, tmp_path / "other.png") == 1
-        assert message in capsys.readouterr().err
-    Image.fromarray(pixels()).save(tmp_path / "other.png")
-    assert status("verify", small, tmp_path / "other.png") == 1
-    assert "the pixels are the same, the metadata are not" in capsys.readouterr().err
-    data = bytearray(small.read_bytes())
-    data[-1] ^= 1
-    small.write_bytes(data)
-    assert status("verify", small, "--json") == 1
-    assert str(small) in json.loads(capsys.readouterr().out)["failed"][0]["reason"]
-
-
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -351,138 +241,6 @@ def test_mistakes_are_explained(arguments, message, small, tmp_path, capsys):
 def test_files_that_do_not_fit_fail_alone(arguments, message, small, tmp_path, capsys):
     assert status("decompress", small, "--out", tmp_path / "out", *arguments) == 1
     assert message in capsys.readouterr().err and not (tmp_path / "out").exists()
-
-
-@contextmanager
-def somebody():
-    """Have the rights of somebody who is not root."""
-    if os.geteuid():
-        yield
-        return
-    os.seteuid(65534)
-    try:
-        yield
-    finally:
-        os.seteuid(0)
-
-
-def test_missing_rights_are_told_and_stop_nothing_else(small, capsys):
-    with tempfile.TemporaryDirectory() as folder:
-        root = Path(folder)
-        root.chmod(0o755)
-        save(root / "in" / "secret.png").chmod(0)
-        save(root / "in" / "a.png")
-        for name, mode, done in (("out", 0o777, ["a.ppyr"]), ("closed", 0o555, [])):
-            (root / name).mkdir()
-            (root / name).chmod(mode)
-            with somebody():
-                assert status("compress", root / "in", "--out", root / name) == 1
-            assert files(root / name) == done
-            err = capsys.readouterr().err
-            assert err.count("Permission denied") == 2 - len(done) and "secret.png" in err
-        (root / "in").chmod(0)
-        with somebody():
-            assert "in" in refused(capsys, "compress", root / "in")
-        (root / "in").chmod(0o755)
-
-
-def test_a_result_is_no_more_public_than_its_source(small, tmp_path):
-    small.with_suffix(".png").chmod(0o600)
-    assert status("compress", small.with_suffix(".png"), "--out", tmp_path / "out") == 0
-    assert (tmp_path / "out" / "small.ppyr").stat().st_mode & 0o777 == 0o600
-
-
-def test_pipes_among_images_are_not_waited_for(tmp_path, capsys):
-    os.mkfifo(tmp_path / "a.png")
-    os.mkfifo(tmp_path / "a.ppyr")
-    (tmp_path / "b.png").symlink_to("nowhere")
-    assert status("compress", tmp_path, "--out", tmp_path / "out") == 1
-    assert status("decompress", tmp_path, "--out", tmp_path / "out") == status("verify", tmp_path) == 1
-    assert status("info", tmp_path) == 1
-    err = capsys.readouterr().err
-    assert err.count("expected a regular file") == 4 and "No such file" in err and not (tmp_path / "out").exists()
-
-
-def test_what_a_file_says_cannot_command_the_terminal(tmp_path, capsys):
-    (tmp_path / "a.ppyr").write_bytes(pp.encode(pixels(), metadata={"\x1b[2J": b"x"}))
-    assert status("info", tmp_path) == 0
-    assert r"\x1b[2J (1 bytes)" in capsys.readouterr().out
-
-
-def test_a_full_disk_leaves_nothing_behind(small, tmp_path):
-    def limit():
-        resource.setrlimit(resource.RLIMIT_FSIZE, (300, 300))
-
-    process = spawned("compress", small.with_suffix(".png"), "--out", tmp_path / "out", preexec_fn=limit)
-    _, err = process.communicate()
-    assert process.returncode == 1 and b"File too large" in err and b"small" in err and b"Traceback" not in err
-    assert files(tmp_path / "out") == []
-
-
-@pytest.mark.parametrize("jobs", [1, 2])
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
-def test_what_a_stopped_process_leaves_is_whole(number, jobs, tmp_path):
-    for i in range(200):
-        save(tmp_path / "in" / f"{i}.png", i)
-    out = tmp_path / "out"
-    process = spawned("compress", tmp_path / "in", "--out", out, "--jobs", jobs, start_new_session=True)
-    while not (out.exists() and any(out.glob("*.ppyr"))) and process.poll() is None:
-        time.sleep(0.01)
-    process.send_signal(number)
-    _, err = process.communicate(timeout=60)
-    assert process.returncode == (130 if number == signal.SIGINT else -signal.SIGKILL), err
-    assert b"Traceback" not in err
-    for _ in range(200):  # processes of the pool end with their parent
-        try:
-            os.killpg(process.pid, 0)
-        except ProcessLookupError:
-            break
-        time.sleep(0.05)
-    else:
-        pytest.fail("processes are left")
-    written = list(out.glob("*.ppyr"))
-    assert 0 < len(written) < 200
-    for path in written:
-        assert np.array_equal(pp.decode(path.read_bytes()), pixels(int(path.stem)))
-
-
-def test_bench_sums_what_codecs_write(tmp_path, capsys):
-    save(tmp_path / "in" / "a.png", 0)
-    save(tmp_path / "in" / "b.jpg", 1, format="JPEG")
-    Image.fromarray(pixels(2)[..., 0]).save(tmp_path / "in" / "grey.png")
-    (tmp_path / "in" / "c.png").write_bytes(b"none")
-    table, plot = tmp_path / "t.csv", tmp_path / "t.svg"
-    assert status("bench", tmp_path / "in", "--csv", table, "--plot", plot, "--json") == 1
-    told = json.loads(capsys.readouterr().out)
-    assert [Path(image["file"]).name for image in told["images"]] == ["a.png", "b.jpg", "grey.png"]
-    assert [image["is_lossy"] for image in told["images"]] == [False, True, False] and len(told["failed"]) == 1
-    file = io.BytesIO()
-    Image.fromarray(pixels(0)).save(file, "PNG", optimize=True)
-    assert told["images"][0]["costs"]["PNG"]["bytes"] == file.tell()
-    assert told["images"][2]["channels"] == 1
-    ours, *others = told["totals"]
-    assert [other["codec"] for other in others][:2] == ["PNG", "WebP"]
-    assert len(others) == (4 if shutil.which("cjxl") and shutil.which("djxl") else 2)
-    for total in told["totals"]:
-        size = sum(image["costs"][total["codec"]]["bytes"] for image in told["images"])
-        assert total["bytes"] == size and total["images"] == 3
-        assert total["ratio"] == pytest.approx(ours["bytes"] / size)
-        assert total["bits_per_subpixel"] == pytest.approx(8 * size / (600 * 7))
-    assert len(table.read_text().splitlines()) == 1 + 3 * len(told["totals"]) and plot.read_text().startswith("<?xml")
-    assert "--overwrite" in refused(capsys, "bench", tmp_path / "in", "--csv", table)
-    assert status("bench", tmp_path / "in" / "b.jpg", tmp_path / "in" / "grey.png") == 0
-    text = capsys.readouterr().out
-    assert "b.jpg *" in text and "* from a lossy file" in text and "all 2 images" in text
-
-
-@pytest.mark.parametrize("channels", [1, 2, 3, 4])
-@pytest.mark.parametrize("depth", [1, 5, 8, 12, 16])
-def test_rivals_get_and_give_back_the_same_pixels(depth, channels):
-    image = np.random.default_rng(0).integers(0, 1 << depth, (20, 30, channels))
-    image = image.astype(np.uint8 if depth <= 8 else np.uint16)
-    for rival in rivals.codecs("fast"):
-        lacks = depth > 8 and (rival.name == "WebP" or (rival.name == "PNG" and channels > 1))
-        assert (rivals.cost(rival, image, depth) is not None) or lacks
 
 
 def test_the_documentation_does_what_it_says(tmp_path, monkeypatch, capsys):

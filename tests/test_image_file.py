@@ -10,11 +10,15 @@ import imagecodecs
 import numpy as np
 import pytest
 import tifffile
-from PIL import Image
+from PIL import Image, ImageFile
+from PIL.AvifImagePlugin import AvifImageFile
+from PIL.Jpeg2KImagePlugin import Jpeg2KImageFile
+from PIL.TiffImagePlugin import TiffImageFile
+from PIL.WebPImagePlugin import WebPImageFile
 
 from pixelpyramids.codec import pillow_pixels
 from pixelpyramids.codec.bit_depth import deepened, flattened
-from pixelpyramids.codec.image_file import FORMATS, Picture, read_picture, write_picture
+from pixelpyramids.codec.image_file import FORMATS, Picture, lossy_format, read_picture, write_picture
 from pixelpyramids.errors import DataError, PixelPyramidsError
 
 RNG = np.random.default_rng(0)
@@ -323,17 +327,44 @@ def test_animations_and_pages_are_refused():
             read(saved(frames[0], kind, save_all=True, append_images=frames[1:]))
 
 
-def test_files_packed_with_loss_are_known():
-    image = Image.fromarray(noise(8, 3, 40, 40))
-    assert read(saved(image, "JPEG")).is_lossy
-    assert read(saved(image, "WEBP", quality=80)).is_lossy
-    assert not read(saved(image, "WEBP", lossless=True)).is_lossy
-    assert not read(saved(image, "WEBP", lossless=True, exif=b"Exif\0\0II*\0\x08\0\0\0\0\0")).is_lossy
-    assert read(saved(image, "AVIF")).is_lossy
-    assert read(saved(image, "JPEG2000", irreversible=True)).is_lossy
-    assert not read(saved(image, "JPEG2000")).is_lossy
-    assert read(saved(image, "TIFF", compression="jpeg")).is_lossy
-    assert not read(saved(image, "PNG")).is_lossy
+KINDS = [
+    ("JPEG", {}, True),
+    ("WEBP", {"quality": 80}, True),
+    ("WEBP", {"lossless": True}, False),
+    ("WEBP", {"lossless": True, "exif": b"Exif\0\0II*\0\x08\0\0\0\0\0"}, False),
+    ("AVIF", {}, True),
+    ("JPEG2000", {"irreversible": True}, True),
+    ("JPEG2000", {}, False),
+    ("TIFF", {"compression": "jpeg"}, True),
+    ("TIFF", {}, False),
+    ("PNG", {}, False),
+    ("PPM", {}, False),
+]
+
+
+@pytest.mark.parametrize(("kind", "options", "is_lossy"), KINDS)
+def test_files_packed_with_loss_are_known_by_their_headers(kind, options, is_lossy, tmp_path, monkeypatch):
+    data = saved(Image.fromarray(noise(8, 3, 40, 40)), kind, **options)
+    assert read(data).is_lossy == is_lossy
+    (tmp_path / "a").write_bytes(data)
+    for plugin in (ImageFile.ImageFile, WebPImageFile, AvifImageFile, Jpeg2KImageFile, TiffImageFile):
+        monkeypatch.setattr(plugin, "load", None)  # which decodes the pixels
+    assert lossy_format(io.BytesIO(data)) == lossy_format(tmp_path / "a") == (kind if is_lossy else "")
+
+
+def test_of_a_jpeg_the_front_is_read_alone():
+    file = io.BytesIO(saved(Image.fromarray(noise(8, 3, 900, 900)), "JPEG"))
+    assert lossy_format(file) == "JPEG" and file.tell() < 2000 < len(file.getvalue()) / 100
+
+
+def test_what_cannot_be_opened_or_is_no_picture_is_left_to_reading_it(tmp_path):
+    webp = saved(Image.fromarray(noise(8, 3)), "WEBP", save_all=True, append_images=[Image.fromarray(noise(8, 3))])
+    for data in (b"", b"none", b"\xff\xd8\xff", b"RIFF....WEBP", b"II*\0", webp):
+        assert lossy_format(io.BytesIO(data)) == ""
+        with pytest.raises(DataError):
+            read(data)
+    with pytest.raises(DataError, match="expected a regular file"):
+        lossy_format(tmp_path)
 
 
 def test_deeper_jpeg_2000_and_avif_are_refused():

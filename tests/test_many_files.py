@@ -9,7 +9,6 @@ from PIL.PngImagePlugin import PngInfo
 from test_cli import refused, status
 
 import pixelpyramids as pp
-from pixelpyramids.atomic import write_bytes
 from pixelpyramids.commands import codec
 
 
@@ -46,14 +45,6 @@ def test_a_source_that_changes_meanwhile_is_not_taken_for_done(tmp_path, monkeyp
     assert [path.name for path in tmp_path.iterdir()] == ["a.png"]
 
 
-def test_a_target_that_appears_meanwhile_is_named(tmp_path):
-    (tmp_path / "a").write_bytes(b"first")
-    with pytest.raises(FileExistsError) as caught:
-        write_bytes(tmp_path / "a", b"second", new=True)
-    assert caught.value.filename == str(tmp_path / "a")
-    assert [path.name for path in tmp_path.iterdir()] == ["a"]
-
-
 def test_the_limit_of_pixels_can_be_lowered_and_raised(tmp_path, monkeypatch, capsys):
     source, target = picture(tmp_path / "a.png"), tmp_path / "a.ppyr"
     assert status("compress", source, "--max-pixels", 12 * 15 - 1) == 1
@@ -61,12 +52,6 @@ def test_the_limit_of_pixels_can_be_lowered_and_raised(tmp_path, monkeypatch, ca
     assert status("compress", source, "--max-pixels", 12 * 15) == 0
     assert status("verify", target, source, "--max-pixels", 12 * 15) == 0
     assert "more than the limit of 179" in refused(capsys, "verify", target, source, "--max-pixels", 12 * 15 - 1)
-
-
-def test_a_chart_that_cannot_be_drawn_is_refused_before_anything_is_measured(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr("pixelpyramids.commands.bench.codecs", None)
-    message = refused(capsys, "bench", picture(tmp_path / "a.png"), "--plot", tmp_path / "a.nothing")
-    assert "expected a --plot file named .png, .svg or .pdf, got a.nothing" in message
 
 
 def test_a_camera_s_file_of_several_pictures_is_skipped_as_the_jpeg_that_it_is(tmp_path, capsys):

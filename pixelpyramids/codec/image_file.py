@@ -12,6 +12,7 @@ import struct
 import tokenize
 import warnings
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
@@ -21,8 +22,9 @@ from PIL import Image
 from pixelpyramids.codec import metadata as blobs
 from pixelpyramids.codec import tiff_file
 from pixelpyramids.codec.bit_depth import Pixels, deepened, flattened, pixel_type
+from pixelpyramids.codec.file_source import require_regular
 from pixelpyramids.codec.image import MAX_PIXELS
-from pixelpyramids.codec.lossy import is_lossy, stored_depth
+from pixelpyramids.codec.lossy import LOSSY, is_lossy, stored_depth
 from pixelpyramids.codec.netpbm_file import is_netpbm, read_netpbm, too_large, write_netpbm
 from pixelpyramids.codec.pillow_pixels import check_mode, pixels_of, with_transparent
 from pixelpyramids.codec.png_file import SIGNATURE, Png, pixels_alone, read_png, shallow_png, with_metadata
@@ -97,6 +99,18 @@ def read_picture(source: Path | BinaryIO, max_pixels: int = MAX_PIXELS) -> Pictu
     return picture
 
 
+def lossy_format(source: Path | BinaryIO) -> str:
+    """The format that a file was packed in with loss, as its header tells; nothing where it was not, or has no such.
+
+    No pixel is decoded, so that what is damaged further on is not found.
+    """
+    if not isinstance(source, Path):
+        return _lossy_format(source)
+    require_regular(source)
+    with open(source, "rb") as file:
+        return _lossy_format(file)
+
+
 def write_picture(picture: Picture, target: BinaryIO, format: str) -> None:
     """Write a picture as one of `FORMATS`. Raises DataError where the format cannot hold its pixels as they are.
 
@@ -130,6 +144,17 @@ def write_picture(picture: Picture, target: BinaryIO, format: str) -> None:
         raise DataError(f"expected a format among {', '.join(FORMATS)}, got {format}")
 
 
+def _lossy_format(file: BinaryIO) -> str:
+    try:
+        if tiff_file.is_tiff(_head(file)):
+            return "TIFF" if tiff_file.read_tags(file.read()).is_lossy else ""
+        with _opened(file, LOSSY) as image:
+            is_one_picture = image.format == "MPO" or getattr(image, "n_frames", 1) == 1
+            return image.format or "" if is_one_picture and is_lossy(image, file) else ""
+    except (PixelPyramidsError, Image.DecompressionBombError, *_DAMAGE):  # which `read_picture` tells
+        return ""
+
+
 def _content(source: Path | BinaryIO) -> bytes:
     if not isinstance(source, Path):
         return source.read()
@@ -150,7 +175,7 @@ def _read(data: bytes, max_pixels: int) -> Picture:
         return Picture(tiff_file.read_wide(data, tiff), tiff.depth, tiff.metadata, "TIFF", tiff.is_lossy)
     png = read_png(data) if data.startswith(SIGNATURE) else None
     data = data if png is None else pixels_alone(data)
-    with _opened(data) as image:
+    with _opened(io.BytesIO(data), _READ) as image:
         _check_limit(image.height, image.width, max_pixels)
         frames = getattr(image, "n_frames", 1)
         if frames > 1 and image.format == "MPO":  # a camera's JPEG, of which the first is the picture
@@ -167,24 +192,34 @@ def _read(data: bytes, max_pixels: int) -> Picture:
                             "to a 16-bit PNG")  # fmt: skip
         metadata = blobs.of_image(image)
         pixels, depth = pixels_of(image)
-        return Picture(pixels, depth, metadata, image.format or "unknown", is_lossy(image, data))
+        return Picture(pixels, depth, metadata, image.format or "unknown", is_lossy(image, io.BytesIO(data)))
 
 
-def _opened(data: bytes) -> Image.Image:
-    """The image by Pillow's plugins, but without its own limit of pixels, which cannot be set for one call."""
+def _opened(file: BinaryIO, formats: Sequence[str]) -> Image.Image:
+    """The image by these of Pillow's plugins, but without its own limit of pixels, which cannot be set for one call."""
     Image.init()
-    for name in _READ:
+    head = _head(file)
+    for name in formats:
         factory, accept = Image.OPEN.get(name, (None, None))
         # A text says why Pillow knows the format but cannot read it here; TGA has no mark to be known by.
-        if factory is None or (name != "TGA" and (accept is None or isinstance(accept(data[:16]), str))):
+        if factory is None or (name != "TGA" and (accept is None or isinstance(accept(head), str))):
             continue
-        if accept is not None and not accept(data[:16]):
+        if accept is not None and not accept(head):
             continue
         try:
-            return factory(io.BytesIO(data), "")
+            file.seek(0)
+            return factory(file, "")
         except (SyntaxError, IndexError, TypeError, KeyError, EOFError, struct.error):  # no such file after all
             continue
-    raise DataError(f"expected an image ({', '.join(_READ)}, PPM or npy), got something else; replace or remove it")
+    raise DataError(f"expected an image ({', '.join(formats)}, PPM or npy), got something else; replace or remove it")
+
+
+def _head(file: BinaryIO) -> bytes:
+    """The 16 bytes that formats are known by; the next read gives them again."""
+    file.seek(0)
+    head = file.read(16)
+    file.seek(0)
+    return head
 
 
 def _of_npy(data: bytes, max_pixels: int) -> Picture:

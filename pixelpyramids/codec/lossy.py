@@ -1,20 +1,23 @@
 """Whether a file's pixels were packed with loss, and how deep they were before Pillow made them 8 bits."""
 
 import struct
-from typing import Any
+from typing import Any, BinaryIO
 
 from PIL import Image
+
+LOSSY = ("JPEG", "WEBP", "AVIF", "JPEG2000")
+"""The formats of which some files are lossy, by their plugins' names, but for TIFF."""
 
 _SIZE, _CODING_STYLE = b"\xff\x51", b"\xff\x52"  # markers of JPEG 2000
 _CODESTREAM = b"\xff\x4f\xff\x51"
 
 
-def is_lossy(image: Image.Image, data: bytes) -> bool:
-    """Whether an opened file had lost something: JPEG, AVIF, WebP and JPEG 2000 of their lossy kinds."""
+def is_lossy(image: Image.Image, file: BinaryIO) -> bool:
+    """Whether a file, opened as an image, had lost something: JPEG, AVIF, WebP and JPEG 2000 of their lossy kinds."""
     if image.format == "WEBP":
-        return not _has_webp_chunk(data, b"VP8L")
+        return not _has_webp_chunk(_all(file), b"VP8L")
     if image.format == "JPEG2000":
-        return not _is_reversible(data)
+        return not _is_reversible(_all(file))
     return image.format in ("JPEG", "MPO", "AVIF")
 
 
@@ -31,6 +34,11 @@ def stored_depth(image: Image.Image, data: bytes) -> int:
         (channels,) = struct.unpack_from(">H", data, place + 36)
         return max((size & 127) + 1 for size in data[place + 38 : place + 38 + 3 * channels : 3])
     return 8
+
+
+def _all(file: BinaryIO) -> bytes:
+    file.seek(0)
+    return file.read()
 
 
 def _has_webp_chunk(data: bytes, wanted: bytes) -> bool:

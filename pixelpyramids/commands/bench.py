@@ -18,7 +18,7 @@ from pixelpyramids.atomic import refuse_existing, write_text
 from pixelpyramids.codec.file_source import require_regular
 from pixelpyramids.codec.image import EFFORTS
 from pixelpyramids.codec.image_file import read_picture
-from pixelpyramids.commands.codec import image_suffixes
+from pixelpyramids.commands.codec import AN_IMAGE, image_suffixes
 from pixelpyramids.commands.console import counted, err, out
 from pixelpyramids.commands.outcomes import reason
 from pixelpyramids.errors import DataError, ParameterError, PixelPyramidsError
@@ -69,7 +69,14 @@ class Total(NamedTuple):
 
 
 def bench(
-    paths: Sequence[Path], *, effort: str, table: Path | None, plot: Path | None, overwrite: bool, as_json: bool
+    paths: Sequence[Path],
+    *,
+    effort: str,
+    max_pixels: int,
+    table: Path | None,
+    plot: Path | None,
+    overwrite: bool,
+    as_json: bool,
 ) -> int:
     """Print the table, and write it and a picture of it where wanted; the exit status: 1 where images failed."""
     if effort not in EFFORTS:
@@ -80,7 +87,7 @@ def bench(
     if plot is not None:
         chart_format(plot)  # raises where the picture could not be drawn, before the images are measured
     found = codecs(effort)
-    todo = tasks(paths, None, str, image_suffixes(), "an image (.png, .tif, .webp, …)")
+    todo = tasks(paths, None, str, image_suffixes(), AN_IMAGE)
     rows: list[Row] = []
     failed: list[str] = []
     with counted("images") as report:
@@ -90,7 +97,7 @@ def bench(
         for number, task in enumerate(todo, 1):
             try:
                 require_regular(task.source)
-                picture = read_picture(task.source)
+                picture = read_picture(task.source, max_pixels)
                 costs = {codec.name: cost(codec, picture.array, picture.depth) for codec in found}
             except (PixelPyramidsError, OSError, MemoryError) as error:
                 failed.append(reason(error, str(task.source)))

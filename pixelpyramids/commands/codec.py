@@ -16,7 +16,7 @@ from pixelpyramids.codec.container import read_index
 from pixelpyramids.codec.fields import Bytes, Source
 from pixelpyramids.codec.file_source import opened, require_regular
 from pixelpyramids.codec.image import EFFORTS, MAX_PIXELS, decode_source, encode
-from pixelpyramids.codec.image_file import FORMATS, Picture, read_picture, write_picture
+from pixelpyramids.codec.image_file import FORMATS, Picture, lossy_format, read_picture, write_picture
 from pixelpyramids.codec.planes import Region, level_of, window
 from pixelpyramids.commands.console import err
 from pixelpyramids.commands.outcomes import Done, Outcomes
@@ -25,6 +25,7 @@ from pixelpyramids.data.reading import readable_formats
 from pixelpyramids.errors import BitstreamError, DataError, ParameterError
 
 SUFFIX = ".ppyr"
+AN_IMAGE = "an image (.png, .tif, .webp, …)"
 
 
 @dataclass(frozen=True)
@@ -69,16 +70,17 @@ def compress(
         raise ParameterError(f"expected --effort {'|'.join(EFFORTS)}, got {effort}")
     how = Compression(effort, verify, force, max_pixels, overwrite, threads_of(1))
     if is_standard(paths, out=out, json=as_json):
-        picture = read_picture(io.BytesIO(read_standard_input()), max_pixels)
-        if picture.is_lossy and not force:
-            raise DataError(f"{NAME} {_is_lossy(picture)}")
-        write_standard_output(_encoded(picture, how))
+        file = io.BytesIO(read_standard_input())
+        if not force and (lossy := lossy_format(file)):
+            raise DataError(f"{NAME} {_is_lossy(lossy)}")
+        file.seek(0)
+        write_standard_output(_encoded(read_picture(file, max_pixels), how))
         return 0
     outcomes = Outcomes("compressed", "decoded and compared" if verify else "not verified")
-    todo = tasks(paths, out, compressed_name, image_suffixes(), "an image (.png, .tif, .webp, …)")
+    todo = tasks(paths, out, compressed_name, image_suffixes(), AN_IMAGE)
     for group in sharing(todo):
         if not force:  # of a photograph and its JPEG only one is compressed
-            group = [task for task in group if not _is_skipped(task, max_pixels)]
+            group = [task for task in group if not is_skipped(task)]
         todo = _without(todo, group, outcomes)
     how = replace(how, threads=threads_of(min(jobs, len(todo))))
     outcomes.take_all(partial(_compress, how=how), todo, jobs, "compressing")
@@ -151,6 +153,14 @@ def image_suffixes() -> set[str]:
     return written | readable_formats().keys() - {SUFFIX}
 
 
+def is_skipped(task: Task) -> bool:
+    """Whether `compress` leaves an image out, for it is lossy already."""
+    try:
+        return bool(lossy_format(task.source))
+    except (DataError, OSError):
+        return False
+
+
 def threads_of(jobs: int) -> int:
     """Of each of so many jobs at once, where there are any."""
     return max(1, bundled.available_threads() // max(jobs, 1))
@@ -160,9 +170,9 @@ def _compress(task: Task, how: Compression) -> Done:
     refuse_existing(task.target, how.overwrite)
     require_regular(task.source)
     source = task.source.stat()
+    if not how.force and (lossy := lossy_format(task.source)):
+        return Done(skipped=_is_lossy(lossy))
     picture = read_picture(task.source, how.max_pixels)
-    if picture.is_lossy and not how.force:
-        return Done(skipped=_is_lossy(picture))
     data = _encoded(picture, how)
     _write(task, data, how.overwrite, source)
     height, width = picture.array.shape[:2]
@@ -242,16 +252,8 @@ def _without(todo: list[Task], group: list[Task], outcomes: Outcomes) -> list[Ta
     return [task for task in todo if task not in group]
 
 
-def _is_skipped(task: Task, max_pixels: int) -> bool:
-    try:
-        require_regular(task.source)
-        return read_picture(task.source, max_pixels).is_lossy
-    except (DataError, OSError):
-        return False
-
-
-def _is_lossy(picture: Picture) -> str:
+def _is_lossy(format: str) -> str:
     return (
-        f"is skipped, for it is lossy already ({picture.source_format}): its pixels, stored losslessly, take more than "
+        f"is skipped, for it is lossy already ({format}): its pixels, stored losslessly, take more than "
         "the file itself; --force compresses it all the same"
     )

@@ -9,14 +9,14 @@ from typing import Any
 
 import numpy as np
 
-from pixelpyramids.archive import Task, tasks
+from pixelpyramids.archive import Task, by_target, tasks
 from pixelpyramids.codec import bundled
 from pixelpyramids.codec.container import VERSION, Content, Index, read_index
 from pixelpyramids.codec.fields import Bytes, Source
 from pixelpyramids.codec.file_source import opened, require_regular
 from pixelpyramids.codec.image import decode_source
 from pixelpyramids.codec.image_file import Picture, read_picture
-from pixelpyramids.commands.codec import SUFFIX, threads_of
+from pixelpyramids.commands.codec import AN_IMAGE, SUFFIX, compressed_name, image_suffixes, is_skipped, threads_of
 from pixelpyramids.commands.console import err, out
 from pixelpyramids.commands.outcomes import Done, Outcomes, reason
 from pixelpyramids.commands.standard import NAME, is_standard, read_standard_input
@@ -52,26 +52,73 @@ def info(paths: Sequence[Path], *, max_pixels: int, as_json: bool) -> int:
     return 1 if failed else 0
 
 
-def verify(paths: Sequence[Path], *, jobs: int, max_pixels: int, as_json: bool) -> int:
+def verify(paths: Sequence[Path], *, against: Path | None, jobs: int, max_pixels: int, as_json: bool) -> int:
     """Decode each file whole, and compare it with an original where one is given; 1 where one fails or differs.
 
-    The last of two paths or more is an original where its name does not end in .ppyr and it is no folder.
+    The last of two paths or more is an original where its name does not end in .ppyr and it is no folder. `against` is
+    the folder that the folders of files were compressed from: each file is compared with its source there, and of each
+    source the file is missed.
     """
+    if against is not None:
+        return _verify_folders(paths, against, jobs, max_pixels, as_json)
     original: Picture | None = None
     if len(paths) > 1 and paths[-1].suffix.lower() != SUFFIX and not paths[-1].is_dir():
-        *paths, against = paths
+        *paths, image = paths
         if len(paths) > 1 or paths[0].is_dir():
             raise ParameterError(
-                f"expected one .ppyr file to compare with the original {against}, got several paths or a folder; "
-                "verify each beside its own original"
+                f"expected one .ppyr file to compare with the original {image}, got several paths or a folder; "
+                "verify each beside its own original, or a folder --against the folder of the originals"
             )
-        require_regular(against)
-        original = read_picture(against, max_pixels)
+        require_regular(image)
+        original = read_picture(image, max_pixels)
     todo = _todo(paths)
     outcomes = Outcomes("whole", "decoded" if original is None else "decoded, and the same as the original")
     check = partial(_verify, original=original, max_pixels=max_pixels, threads=threads_of(min(jobs, len(todo))))
     outcomes.take_all(check, todo, jobs, "verifying")
     return outcomes.told(as_json)
+
+
+def _verify_folders(paths: Sequence[Path], against: Path, jobs: int, max_pixels: int, as_json: bool) -> int:
+    for path in (*paths, against):
+        if not path.is_dir():
+            raise ParameterError(
+                f"expected folders with --against, of .ppyr files and of their originals, got {path}; "
+                "verify one file by FILE.ppyr ORIGINAL"
+            )
+    outcomes = Outcomes("whole", "decoded, and the same as the originals")
+    todo = _compared(paths, against, outcomes)
+    check = partial(_verify_pair, max_pixels=max_pixels, threads=threads_of(min(jobs, len(todo))))
+    outcomes.take_all(check, todo, jobs, "verifying")
+    return outcomes.told(as_json)
+
+
+def _compared(paths: Sequence[Path], against: Path, outcomes: Outcomes) -> list[Task]:
+    """The files in folders, each with its source in `against` as the target. What lacks the other is noted."""
+    files = by_target(tasks(paths, against, str, {SUFFIX}, "a .ppyr file"))
+    images = by_target(tasks([against], None, compressed_name, image_suffixes(), AN_IMAGE))
+    compared: list[Task] = []
+    for place in dict.fromkeys([*files, *images]):
+        packed, sources = files.get(place, []), images.get(place, [])
+        if len(sources) > 1 or not packed:
+            lossy = [source for source in sources if is_skipped(source)]
+            for source in lossy:
+                outcomes.take(source, Done(skipped="is lossy, and no .ppyr file holds it"))
+            sources = [source for source in sources if source not in lossy]
+        for file in packed:
+            if len(sources) == 1:
+                compared.append(file._replace(target=sources[0].source))
+            else:
+                found = ", ".join(str(source.source) for source in sources) or "none"
+                outcomes.take(file, DataError(f"{file.source}: expected one original of it in {against}, got {found}"))
+        if not packed:
+            for source in sources:
+                outcomes.take(source, DataError(f"{source.source}: expected a .ppyr file of it, got none; compress it"))
+    return compared
+
+
+def _verify_pair(task: Task, max_pixels: int, threads: int) -> Done:
+    require_regular(task.target)
+    return _verify(task, read_picture(task.target, max_pixels), max_pixels, threads)
 
 
 def _verify(task: Task, original: Picture | None, max_pixels: int, threads: int) -> Done:

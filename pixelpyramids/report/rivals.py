@@ -31,6 +31,7 @@ from pixelpyramids.errors import BitstreamError, DataError
 Array = NDArray[np.integer[Any]]
 
 OURS = ".ppyr"
+UNLIMITED = 2**62  # pixels: what is decoded was encoded here
 _TUPLES = {1: "GRAYSCALE", 2: "GRAYSCALE_ALPHA", 3: "RGB", 4: "RGB_ALPHA"}
 
 
@@ -53,9 +54,9 @@ class Cost(NamedTuple):
 def codecs(effort: str) -> list[Codec]:
     """Ours first, then those that are here."""
     found = [
-        Codec(OURS, partial(_encode, effort=effort), lambda data, _: decode(data, max_pixels=2**62)),
+        Codec(OURS, partial(_encode, effort=effort), lambda data, _: decode(data, max_pixels=UNLIMITED)),
         Codec("PNG", _to_png, _from_png),
-        Codec("WebP", _to_webp, _from_image),
+        Codec("WebP", _to_webp, _from_webp),
     ]
     if shutil.which("cjxl") and shutil.which("djxl"):
         found += [Codec(f"JXL -e {e}", partial(_to_jpeg_xl, effort=e), _from_jpeg_xl) for e in (7, 9)]
@@ -107,7 +108,7 @@ def _to_png(pixels: Array, depth: int) -> bytes:
 
 def _from_png(data: bytes, header: Header) -> Array:
     if header.is_wide and header.channels > 1:
-        return read_picture(io.BytesIO(data)).array
+        return read_picture(io.BytesIO(data), max_pixels=UNLIMITED).array
     return fallback.decoded(data, header)
 
 
@@ -120,9 +121,12 @@ def _to_webp(pixels: Array, depth: int) -> bytes:
     return file.getvalue()
 
 
-def _from_image(data: bytes, header: Header) -> Array:
-    with Image.open(io.BytesIO(data)) as image:
-        return np.asarray(image.convert(MODES[header.channels]))
+def _from_webp(data: bytes, header: Header) -> Array:
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            return np.asarray(image.convert(MODES[header.channels]))
+    except Image.DecompressionBombError as error:
+        raise DataError(f"Pillow decodes no WebP as large as this: {error}") from error
 
 
 def _to_jpeg_xl(pixels: Array, depth: int, effort: int) -> bytes:

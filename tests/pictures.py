@@ -1,0 +1,38 @@
+"""Small pictures in files, and what the tests of the codec's commands ask of files."""
+
+import os
+
+import numpy as np
+from PIL import Image
+from test_cli import status
+
+
+def pixels(seed=0, shape=(20, 30, 3)):
+    """A smooth picture."""
+    rng = np.random.default_rng(seed)
+    smooth = rng.normal(0, 8, shape).cumsum(0).cumsum(1) / 3
+    return np.clip(smooth + 128, 0, 255).astype(np.uint8)
+
+
+def save(path, seed=0, **options):
+    """The picture of that seed in a file, which is given back."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(pixels(seed)).save(path, **options)
+    os.utime(path, ns=(10**18, 10**18 + 123_456_789))
+    return path
+
+
+def compressed(folder):
+    """The .ppyr file of a picture with a profile, both alone in a folder."""
+    source = save(folder / "small.png", icc_profile=b"no real profile")
+    assert status("compress", source) == 0
+    return source.with_suffix(".ppyr")
+
+
+def same(path, expected):
+    with Image.open(path) as image:
+        return np.array_equal(np.asarray(image), expected)
+
+
+def files(root):
+    return sorted(path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file())

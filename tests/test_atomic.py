@@ -1,0 +1,54 @@
+"""Files appear whole or not at all, with the rights that were asked for, and leave nothing else behind."""
+
+import os
+import stat
+
+import pytest
+
+from pixelpyramids.atomic import replacing, write_bytes
+
+
+@pytest.fixture
+def umask():
+    """Set the umask, for the test alone."""
+    before = os.umask(0o022)
+    yield os.umask
+    os.umask(before)
+
+
+def rights(path):
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+def test_a_target_that_appears_meanwhile_is_named(tmp_path):
+    (tmp_path / "a").write_bytes(b"first")
+    with pytest.raises(FileExistsError) as caught:
+        write_bytes(tmp_path / "a", b"second", new=True)
+    assert caught.value.filename == str(tmp_path / "a")
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
+
+
+@pytest.mark.parametrize("mask", [0o000, 0o022, 0o027, 0o077])
+@pytest.mark.parametrize("mode", [0o666, 0o644, 0o600, 0o444, 0o777, stat.S_IFREG | 0o640])
+def test_the_umask_takes_rights_away_and_is_never_set(mode, mask, umask, tmp_path, monkeypatch):
+    umask(mask)
+    with monkeypatch.context() as patched, replacing(tmp_path / "a", mode=mode) as temporary:
+        patched.setattr(os, "umask", None)
+        assert rights(temporary) == (mode & 0o666 | 0o600) & ~mask
+        temporary.write_bytes(b"x")
+    assert rights(tmp_path / "a") == mode & 0o666 & ~mask and (tmp_path / "a").read_bytes() == b"x"
+
+
+def test_what_replaces_a_file_has_rights_of_its_own(umask, tmp_path):
+    write_bytes(tmp_path / "a", b"first")
+    (tmp_path / "a").chmod(0o400)
+    write_bytes(tmp_path / "a", b"second")
+    assert rights(tmp_path / "a") == 0o644 and (tmp_path / "a").read_bytes() == b"second"
+
+
+@pytest.mark.parametrize("name", ["a", "x" * 255, "\N{SNOWMAN}" * 85, os.fsdecode(b"\xff")])
+def test_nothing_is_left_of_a_failure_whatever_the_name(name, tmp_path):
+    with pytest.raises(ZeroDivisionError), replacing(tmp_path / name) as temporary:
+        assert temporary.name.startswith(".") and temporary.suffix == ".part"
+        raise ZeroDivisionError
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,159 @@
+"""Where all goes wrong, of rights, pipes, disks, processes: what is told, and what is left behind."""
+
+import importlib
+import os
+import re
+import resource
+import shlex
+import signal
+import subprocess
+import tempfile
+import time
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+from pictures import compressed, files, pixels, save
+from test_cli import ROOT, refused, status
+from test_compress import COMMAND
+
+import pixelpyramids as pp
+from pixelpyramids import archive
+from pixelpyramids.commands import codec
+
+
+def spawned(*arguments, **options):
+    """A process of the command line."""
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    return subprocess.Popen(
+        [*COMMAND, *map(str, arguments)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment, **options
+    )
+
+
+@pytest.fixture
+def small(tmp_path):
+    return compressed(tmp_path / "s")
+
+
+def test_a_process_that_dies_costs_its_own_file(tmp_path, monkeypatch):
+    (tmp_path / "killing.py").write_text(
+        "import os, signal\n\n"
+        "def work(task):\n"
+        "    if task.source.name == '1':\n"
+        "        os.kill(os.getpid(), signal.SIGKILL)\n"
+        "    return task.source.name\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    work = importlib.import_module("killing").work
+    todo = [archive.Task(Path(str(i)), Path("x"), True) for i in range(4)]
+    results = {task.source.name: result for task, result in archive.worked(work, todo, 2)}
+    assert "was ended" in str(results.pop("1")) and results == {name: name for name in "023"}
+
+
+def test_a_fault_of_ours_shows_after_the_other_files(tmp_path, monkeypatch, capsys):
+    save(tmp_path / "a.png"), save(tmp_path / "b.png")
+
+    def read(path, *limits):
+        if path.name == "a.png":
+            raise ZeroDivisionError("a fault")
+        return read_picture(path, *limits)
+
+    read_picture = codec.read_picture
+    monkeypatch.setattr(codec, "read_picture", read)
+    with pytest.raises(ZeroDivisionError):
+        status("compress", tmp_path)
+    assert "1 file compressed" in capsys.readouterr().out and (tmp_path / "b.ppyr").exists()
+
+
+@contextmanager
+def somebody():
+    """Have the rights of somebody who is not root."""
+    if os.geteuid():
+        yield
+        return
+    os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+
+
+def test_missing_rights_are_told_and_stop_nothing_else(small, capsys):
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        root.chmod(0o755)
+        save(root / "in" / "secret.png").chmod(0)
+        save(root / "in" / "a.png")
+        for name, mode, done in (("out", 0o777, ["a.ppyr"]), ("closed", 0o555, [])):
+            (root / name).mkdir()
+            (root / name).chmod(mode)
+            with somebody():
+                assert status("compress", root / "in", "--out", root / name) == 1
+            assert files(root / name) == done
+            err = capsys.readouterr().err
+            assert err.count("Permission denied") == 2 - len(done) and "secret.png" in err
+        (root / "in").chmod(0)
+        with somebody():
+            assert "in" in refused(capsys, "compress", root / "in")
+        (root / "in").chmod(0o755)
+
+
+def test_a_result_is_no_more_public_than_its_source(small, tmp_path):
+    small.with_suffix(".png").chmod(0o600)
+    assert status("compress", small.with_suffix(".png"), "--out", tmp_path / "out") == 0
+    assert (tmp_path / "out" / "small.ppyr").stat().st_mode & 0o777 == 0o600
+
+
+def test_pipes_among_images_are_not_waited_for(tmp_path, capsys):
+    os.mkfifo(tmp_path / "a.png")
+    os.mkfifo(tmp_path / "a.ppyr")
+    (tmp_path / "b.png").symlink_to("nowhere")
+    assert status("compress", tmp_path, "--out", tmp_path / "out") == 1
+    assert status("decompress", tmp_path, "--out", tmp_path / "out") == status("verify", tmp_path) == 1
+    assert status("info", tmp_path) == 1
+    err = capsys.readouterr().err
+    assert err.count("expected a regular file") == 4 and "No such file" in err and not (tmp_path / "out").exists()
+
+
+def test_a_full_disk_leaves_nothing_behind(small, tmp_path):
+    def limit():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (300, 300))
+
+    process = spawned("compress", small.with_suffix(".png"), "--out", tmp_path / "out", preexec_fn=limit)
+    _, err = process.communicate()
+    assert process.returncode == 1 and b"File too large" in err and b"small" in err and b"Traceback" not in err
+    assert files(tmp_path / "out") == []
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+def test_what_a_stopped_process_leaves_is_whole(number, jobs, tmp_path):
+    for i in range(200):
+        save(tmp_path / "in" / f"{i}.png", i)
+    out = tmp_path / "out"
+    process = spawned("compress", tmp_path / "in", "--out", out, "--jobs", jobs, start_new_session=True)
+    while not (out.exists() and any(out.glob("*.ppyr"))) and process.poll() is None:
+        time.sleep(0.01)
+    process.send_signal(number)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == (130 if number == signal.SIGINT else -signal.SIGKILL), err
+    assert b"Traceback" not in err
+    for _ in range(200):  # processes of the pool end with their parent
+        try:
+            os.killpg(process.pid, 0)
+        except ProcessLookupError:
+            break
+        time.sleep(0.05)
+    else:
+        pytest.fail("processes are left")
+    written = list(out.glob("*.ppyr"))
+    assert 0 < len(written) < 200
+    left = set(out.iterdir()) - set(written)
+    assert len(left) <= (0 if (number, jobs) == (signal.SIGINT, 1) else jobs)
+    (find,) = re.findall(r"`(find archive .+? -delete)`", (ROOT / "docs" / "compress.md").read_text())
+    (out / ".mine").touch()
+    subprocess.run(shlex.split(find.replace("archive", shlex.quote(str(out)))), check=True)
+    assert set(out.iterdir()) == {*written, out / ".mine"}
+    for path in written:
+        assert np.array_equal(pp.decode(path.read_bytes()), pixels(int(path.stem)))

@@ -1,0 +1,137 @@
+"""info and verify: what files say of themselves, whether they are whole, and whether they hold all of the originals."""
+
+import json
+
+import numpy as np
+import pytest
+from pictures import compressed, pixels, save
+from PIL import Image
+from test_cli import refused, status
+
+import pixelpyramids as pp
+
+
+@pytest.fixture
+def small(tmp_path):
+    return compressed(tmp_path / "s")
+
+
+@pytest.fixture
+def folders(tmp_path, capsys):
+    """Sources in two folders, one of them a JPEG with a name of its own, one with that of another; and their files."""
+    photos, archive = tmp_path / "photos", tmp_path / "archive"
+    for number, name in enumerate(("a.png", "sub/a.tif", "sub/b.png", "a.jpg", "sub/c.jpg")):
+        save(photos / name, number)
+    assert status("compress", photos, "--out", archive) == 0
+    capsys.readouterr()
+    return photos, archive
+
+
+def test_info_tells_what_a_file_holds(small, capsys):
+    assert status("info", small) == 0
+    text = capsys.readouterr().out
+    assert "30 x 20 pixels (width x height), 3 channels of 8 bits" in text and "can take" in text
+    assert status("info", small, "--json") == 0
+    (told,) = json.loads(capsys.readouterr().out)["files"]
+    assert told["shape"] == [20, 30, 3] and told["type"] == "uint8" and told["bytes"] == small.stat().st_size
+    assert told["header_bytes"] + sum(octave["bytes"] for octave in told["octaves"]) == told["bytes"]
+    assert sum(told["metadata"].values()) >= 15 and told["decode_seconds"] > 0
+    small.write_bytes(small.read_bytes() + b"x")
+    assert status("info", small) == 1 and "1 bytes follow" in capsys.readouterr().out
+    small.write_bytes(b"no file of ours")
+    assert status("info", small, "--json") == 1
+    assert len(json.loads(capsys.readouterr().out)["failed"]) == 1
+
+
+def test_what_a_file_says_cannot_command_the_terminal(tmp_path, capsys):
+    (tmp_path / "a.ppyr").write_bytes(pp.encode(pixels(), metadata={"\x1b[2J": b"x"}))
+    assert status("info", tmp_path) == 0
+    assert r"\x1b[2J (1 bytes)" in capsys.readouterr().out
+
+
+def test_verify_decodes_and_compares(small, tmp_path, capsys):
+    original = small.with_suffix(".png")
+    assert status("verify", small.parent) == 0 and status("verify", small, original) == 0
+    assert "the same as the original" in capsys.readouterr().out
+    with Image.open(original) as image:
+        changed, profile = np.array(image), image.info["icc_profile"]
+    changed[3, 4, 1] ^= 1
+    for other, message in (
+        (changed, "1 pixels, the first at x 4, y 3"),
+        (changed[:-1], "shape (19, 30, 3), got (20, 30, 3)"),
+        (changed[..., 0], "shape (20, 30), got (20, 30, 3)"),
+    ):
+        Image.fromarray(other).save(tmp_path / "other.png", icc_profile=profile)
+        assert status("verify", small, tmp_path / "other.png") == 1
+        assert message in capsys.readouterr().err
+    Image.fromarray(pixels()).save(tmp_path / "other.png")
+    assert status("verify", small, tmp_path / "other.png") == 1
+    assert "the pixels are the same, the metadata are not" in capsys.readouterr().err
+    data = bytearray(small.read_bytes())
+    data[-1] ^= 1
+    small.write_bytes(data)
+    assert status("verify", small, "--json") == 1
+    assert str(small) in json.loads(capsys.readouterr().out)["failed"][0]["reason"]
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_a_folder_holds_all_of_another(jobs, folders, capsys):
+    photos, archive = folders
+    assert status("verify", archive, "--against", photos, "--jobs", jobs) == 0
+    out, err = capsys.readouterr()
+    assert "3 files whole (decoded, and the same as the originals)" in out and "; 2 skipped" in out
+    assert sorted(err.split()[0] for err in err.splitlines()) == [f"{photos / n}:" for n in ("a.jpg", "sub/c.jpg")]
+
+
+def test_files_beside_their_sources_are_compared(folders, capsys):
+    photos, _ = folders
+    assert status("compress", photos) == 0
+    assert status("verify", photos, "--against", photos) == 0
+    assert "3 files whole" in capsys.readouterr().out
+
+
+def test_what_differs_or_is_missing_in_either_folder_is_named(folders, capsys):
+    photos, archive = folders
+    save(photos / "sub" / "a.tif", 7)
+    (photos / "a.png").unlink()
+    save(photos / "a.png" / "new.png")
+    (archive / "sub" / "c.ppyr").write_bytes((archive / "sub" / "b.ppyr").read_bytes()[:-1])
+    (archive / "stray.ppyr").write_bytes((archive / "sub" / "b.ppyr").read_bytes())
+    assert status("verify", archive, "--against", photos, "--json") == 1
+    told = json.loads(capsys.readouterr().out)
+    assert [(file["source"], file["target"]) for file in told["files"]] == [
+        (str(archive / "sub" / "b.ppyr"), str(photos / "sub" / "b.png"))
+    ]
+    assert not told["skipped"]
+    failed = {fail["source"]: fail["reason"] for fail in told["failed"]}
+    assert failed.keys() == {
+        *(str(archive / name) for name in ("a.ppyr", "stray.ppyr", "sub/a.ppyr", "sub/c.ppyr")),
+        str(photos / "a.png" / "new.png"),
+    }
+    assert "pixels, the first at x" in failed[str(archive / "sub" / "a.ppyr")]
+    assert "expected one original" in failed[str(archive / "stray.ppyr")]
+    assert "the file is cut short" in failed[str(archive / "sub" / "c.ppyr")]
+    assert "got none; compress it" in failed[str(photos / "a.png" / "new.png")]
+
+
+def test_an_original_is_never_one_of_several(folders, capsys):
+    photos, archive = folders
+    save(photos / "a.webp", 0, lossless=True)
+    assert status("verify", archive, "--against", photos) == 1
+    assert f"got {photos / 'a.png'}, {photos / 'a.webp'}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("paths", "message"),
+    [
+        (("archive/a.ppyr", "--against", "photos"), "expected folders with --against"),
+        (("archive", "--against", "photos/a.png"), "verify one file by FILE.ppyr ORIGINAL"),
+        (("archive", "--against", "nosuch"), "got nosuch"),
+        (("-", "--against", "photos"), "expected folders"),
+        (("archive", "--against", "archive"), "expected an image"),
+        (("photos", "--against", "photos"), "expected a .ppyr file"),
+    ],
+)
+def test_folders_are_compared_with_folders(paths, message, folders, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert message in refused(capsys, "verify", *paths)

@@ -1,0 +1,47 @@
+"""The wheel brings what an installed package needs, and what an archive needs without it."""
+
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from test_cli import ROOT
+
+import pixelpyramids as pp
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory):
+    """A folder with what the wheel holds."""
+    wheel = pytest.importorskip("hatchling.builders.wheel")
+    folder = tmp_path_factory.mktemp("wheel")
+    (path,) = wheel.WheelBuilder(str(ROOT)).build(directory=str(folder / "built"), versions=["standard"])
+    with zipfile.ZipFile(path) as file:
+        file.extractall(folder / "installed")
+    return folder / "installed"
+
+
+def test_an_archive_is_decoded_by_what_the_wheel_brings(installed, tmp_path):
+    text = (ROOT / "docs" / "compress.md").read_text()
+    find, decode = (shlex.split(line)[1:] for line in re.findall(r"^python .+", text, re.M))
+    environment = os.environ | {"PYTHONPATH": str(installed)}
+    options = {"cwd": tmp_path, "check": True, "stdout": subprocess.PIPE, "text": True}
+    package = Path(subprocess.run([sys.executable, *find], env=environment, **options).stdout.rstrip("\n"))
+    assert package == installed / "pixelpyramids"
+    for name in decode[0], decode[2]:
+        shutil.copy(package / "assets" / name, tmp_path)
+    array = np.random.default_rng(0).integers(100, 110, (9, 12, 3), dtype=np.uint8)
+    (tmp_path / "a.ppyr").write_bytes(pp.encode(array, effort="fast"))
+    subprocess.run([sys.executable, *decode], env={}, **options)
+    assert np.array_equal(np.load(tmp_path / "a.npy"), array)
+
+
+def test_parameter_files_come_with_it(installed):
+    for path in (ROOT / "params").iterdir():
+        assert (installed / "pixelpyramids" / "params" / path.name).read_bytes() == path.read_bytes()
