@@ -19,7 +19,6 @@ import numpy as np
 
 Tile = tuple[int, int, int, int, int]  # an octave, and of its grid the rows [top, bottom) and columns [left, right)
 
-MAX_PIXELS = 2**28
 MODEL, WEBP, PNG = 0, 1, 2  # what codes the image (§3)
 CODED, CONSTANT, STORED = 0, 1, 2  # what codes a part (§5)
 POWERS = np.array([round(2.0 ** (16 - i / 256)) for i in range(257)], np.int64)  # §12
@@ -64,8 +63,7 @@ class Fields(BytesIO):
             data = stream.decompress(self.take(length), unpacked + 1)
         except zlib.error as error:
             raise FormatError(f"packed bytes of the header cannot be unpacked: {error}") from error
-        whole = len(data) == unpacked and stream.eof and not stream.unused_data
-        require(whole, "packed bytes of the header are not as long as they should be")
+        require(len(data) == unpacked and stream.eof and not stream.unused_data, "packed bytes are of another length")
         return data
 
 
@@ -101,8 +99,7 @@ def read_header(fields: Fields, max_pixels: int) -> SimpleNamespace:
         blobs = Fields(fields.packed(2**24))
         while blobs.tell() < len(blobs.getvalue()):
             name = blobs.take(blobs.varint(255)).decode("latin-1")
-            sound = name not in header.metadata and len(header.metadata) < 2**12
-            require(sound, "metadata come twice, or are too many")
+            require(name not in header.metadata and len(header.metadata) < 2**12, "metadata come twice or are too many")
             header.metadata[name] = blobs.take(blobs.varint(2**24))
     return header
 
@@ -141,10 +138,7 @@ def part_tiles(height: int, width: int) -> list[list[Tile]]:
     for octave in reversed(range(len(sizes) - 1)):
         rows, columns = (spans((side + 1) // 2) for side in sizes[octave])
         tiles = [(octave, *of_rows, *of_columns) for of_rows in rows for of_columns in columns]
-        if max(sizes[octave]) <= 64:
-            parts[0] += tiles
-        else:
-            parts += [[tile] for tile in tiles]
+        parts = [parts[0] + tiles] if max(sizes[octave]) <= 64 else parts + [[tile] for tile in tiles]
     return parts
 
 
@@ -222,8 +216,7 @@ def companded(quarters: Any, gain: int) -> Any:
 
 def at(image: Any, rows: tuple[int, int], columns: tuple[int, int]) -> Any:
     """Lines [rows[0], rows[1]) and columns likewise of (C, height, width); those outside repeat the nearest."""
-    i = np.clip(np.arange(*rows), 0, image.shape[1] - 1)
-    j = np.clip(np.arange(*columns), 0, image.shape[2] - 1)
+    i, j = (np.clip(np.arange(*span), 0, side - 1) for span, side in zip((rows, columns), image.shape[1:], strict=True))
     return image[:, i][:, :, j]
 
 
@@ -258,7 +251,7 @@ class Coder:
     """The decoder of one part's bytes, and what it learns on the way: of OE, EO, EE and the coarsest pixels."""
 
     def __init__(self, data: bytes, bits: int, coded: int, size: int) -> None:
-        self.bits, self.coded, self.learnt = bits, coded, np.zeros((4, 3, 8, size), np.int64)
+        self.bits, self.coded, self.learnt = bits, coded, np.zeros((4, 3, 8, size + 12), np.int64)
         head = 5 if len(data) % 2 else 6
         require(len(data) >= head, "a part is shorter than a state of the coder")
         self.state = int.from_bytes(data[:head], "big")
@@ -285,22 +278,29 @@ class Coder:
 
     def values(self, outputs: Any, bases: Any, band: Any, gain: int, number: int) -> None:
         """Fill in a slice (3, height, width) of the band of that number, row by row, and learn from each."""
-        corrections, slopes, squares = self.learnt[number]
+        (corrections, slopes, squares), size = self.learnt[number], len(outputs)
+        above = np.zeros((band.shape[2], 2, 3), np.int64)  # scores of the channels, by shift and by width
         for y in range(band.shape[1]):
+            left = np.zeros((2, 3), np.int64)
             for x in range(band.shape[2]):
                 logits, _, scales, _ = components_of(outputs[:, y, x])
                 context = min(max((scales[logits.argmax(), 0] >> 12) + 2, 0), 7)
-                corrected = outputs[:, y, x] + (corrections[context] >> 8)
-                slope = self.site(corrected, bases[: self.coded, y, x].tolist(), band[:, y, x], gain)
+                corrected = outputs[:, y, x] + (corrections[context, :size] >> 8)
+                around = np.stack([left[0], above[x, 0], left[1], above[x, 1]], axis=1)
+                moves = (corrections[context, size:].reshape(3, 4) * around).reshape(3, 2, 2).sum(axis=2)
+                slope, scores = self.site(corrected, bases[: self.coded, y, x].tolist(), band[:, y, x], gain, moves)
+                slope = np.concatenate([slope, (scores.repeat(2, axis=0).T * around >> 12).ravel()])
                 self.learnt[number, 1:, context] += np.stack([slope, slope * slope])
+                for memory in (left, above[x]):
+                    memory[0], memory[1] = scores[0], memory[1] + (scores[1] - memory[1] >> 2)
             steps = np.clip((slopes << 31) // (squares + 2**28), -(2**16), 2**16)
             corrections[...] = np.clip(corrections - steps, -(2**21), 2**21)
             squares -= np.where(slopes == 0, 0, squares >> 3)
             slopes[...] = 0
 
-    def site(self, outputs: Any, bases: list[int], values: Any, gain: int) -> Any:
-        """Fill in the values of a site, channel by channel; returns the slopes of its nats by the outputs."""
-        slopes, n, distances = np.zeros_like(outputs), 2**self.bits, list[int]()
+    def site(self, outputs: Any, bases: list[int], values: Any, gain: int, moves: Any) -> Any:
+        """Fill in the values of a site, channel by channel; returns the slopes of its nats by outputs, and scores."""
+        slopes, pulls, n, distances = np.zeros_like(outputs), np.zeros((len(outputs) // 10, 3), int), 2**self.bits, []
         logits, means, scales, factors = components_of(outputs)
         by_logit, by_mean, by_scale, by_factor = components_of(slopes)
         d = logits.max() - logits
@@ -309,8 +309,11 @@ class Coder:
             mean = means[:, channel] << gain if gain >= 0 else means[:, channel] >> -gain
             pairs = np.s_[:, channel * (channel - 1) // 2 : channel * (channel + 1) // 2]
             mean = mean + (np.clip(factors[pairs], -8192, 8192) * np.array(distances, np.int64) >> 5).sum(axis=1)
-            scale = np.clip(scales[:, channel] + 4096 * gain, -6 * 4096, (4 + self.bits) * 4096)
-            mixture = mean, POWERS[((scale & 4095) + 8) >> 4], 9 + (scale >> 12)
+            scale = scales[:, channel] + 4096 * gain + (moves[channel, 1] >> 20)
+            scale = np.clip(scale, -6 * 4096, (4 + self.bits) * 4096)
+            part = ((scale & 4095) + 8) >> 4
+            mean = mean + ((moves[channel, 0] >> 16) * POWERS[256 - part] >> 22 - (scale >> 12))
+            mixture = mean, POWERS[part], 9 + (scale >> 12)
             value = self.symbol(weights, mixture, base, n)
             edge = 512 * value - 256 - 128 * base
             (place, low), (_, high) = below(mixture, edge), below(mixture, edge + 512)
@@ -319,16 +322,18 @@ class Coder:
             spread = (high * (2**24 - high) >> 24) * narrowness // np.maximum(high - low, 1) >> 4
             slope = pull * narrowness >> 20
             by_mean[:, channel] = (8 * slope << gain if gain >= 0 else 8 * slope >> -gain) >> 8
-            by_scale[:, channel] = (place * pull >> 28) + spread
+            by_scale[:, channel], pulls[:, channel] = (place * pull >> 28) + spread, pull >> 12
             by_factor[pairs] = slope[:, None] * np.array(distances, np.int64) >> 10
             products = weights * (high - low)
-            if products.any():
-                weights = normalised(products >> 17 if products.sum() >= 2**31 else products)
+            products = products >> 17 if products.sum() >= 2**31 else products
+            weights = normalised(products) if products.any() else weights
             distances.append(4 * value - base)
             values[channel:] = value  # where one channel is coded, all three are that
         shares = np.concatenate([np.full_like(weights, 2**24), np.tile(weights.repeat(3), 3)])
         by_logit[:] = (priors - weights) >> 12
-        return shares * np.clip(slopes, -(2**16), 2**16) >> 24
+        slopes = np.clip(slopes, -(2**16), 2**16)
+        widths = np.clip(weights @ components_of(slopes)[2] >> 24, -(2**14), 2**14)
+        return shares * slopes >> 24, np.stack([weights @ pulls >> 24, widths])
 
 
 def trunk_features(network: Network, coarse: Any, rows: int, columns: int, bits: int, gain: int) -> Any:
@@ -344,8 +349,7 @@ def trunk_features(network: Network, coarse: Any, rows: int, columns: int, bits:
 def decode_tile(coder: Coder, network: Network, features: Any, images: list[Any], tile: Tile, gain: int) -> None:
     """Fill in the pixels of a tile of an octave's image, slice by slice."""
     octave, top, bottom, left, right = tile
-    coarse = images[octave + 1]
-    oe, eo, ee = fine_bands(images[octave], tile)
+    coarse, (oe, eo, ee) = images[octave + 1], fine_bands(images[octave], tile)
     features = features[:, top:bottom, left:right]
     rows, columns = features.shape[1:]
     here = at(coarse, (top, bottom), (left, right))
@@ -356,8 +360,6 @@ def decode_tile(coder: Coder, network: Network, features: Any, images: list[Any]
     def decode_slice(number: int, inputs: list[Any], band: Any, base: Any, known: Any = None) -> None:
         """Fill in a slice of a band, and what later slices know of it; all are given at the slice's sites."""
         height, width = band.shape[1:]
-        if not band.size:
-            return
         base = base[:, :height, :width]
         activations = network.body(f"heads.{number}.body", np.concatenate(inputs))
         outputs = network.convolution(f"heads.{number}.last", activations).astype(np.int64)
@@ -381,12 +383,11 @@ def decode_tile(coder: Coder, network: Network, features: Any, images: list[Any]
         decode_slice(4, inputs, ee, west + east + north + south)
 
 
-def coarsest_outputs(bits: int, size: int, shape: tuple[int, int]) -> Any:
-    """The fixed outputs (size, height, width) of the coarsest pixels: components spread evenly over the range."""
-    count = size // 10
+def coarsest_outputs(bits: int, count: int, shape: tuple[int, int]) -> Any:
+    """The fixed outputs (10 count, height, width) of the coarsest pixels: components spread evenly over the range."""
     means = [round(256 * (2 * k + 1 - count) * 2**bits / count) for k in range(count) for _ in range(3)]
     outputs = [0] * count + means + [4096 * (bits - 4)] * (3 * count) + [0] * (3 * count)
-    return np.broadcast_to(np.array(outputs)[:, None, None], (size, *shape))
+    return np.broadcast_to(np.array(outputs)[:, None, None], (10 * count, *shape))
 
 
 def plain_values(kind: int, data: bytes, fields: list[Any], bits: int, coded: int) -> None:
@@ -426,7 +427,7 @@ def decode_planes(header: SimpleNamespace, fields: Fields, network: Network) -> 
                 continue
             coder = Coder(data, bits, coded, len(network.tensors["heads.0.last.bias"]))
             if is_base:
-                outputs = coarsest_outputs(bits, coder.learnt.shape[-1], images[-1].shape[1:])
+                outputs = coarsest_outputs(bits, (coder.learnt.shape[-1] - 12) // 10, images[-1].shape[1:])
                 coder.values(outputs, np.full(images[-1].shape, 2 * 2**bits), images[-1], 0, 3)
             for tile in tiles:
                 octave, gain = tile[0], header.gains[plane][tile[0]]
@@ -462,16 +463,15 @@ def decode_stream(stream: bytes, header: SimpleNamespace) -> Any:
     return pixels[..., {1: [0], 2: [0, 3], 3: [0, 1, 2], 4: [0, 1, 2, 3]}[header.channels]]
 
 
-def decode(data: bytes, weights: bytes, max_pixels: int = MAX_PIXELS) -> Any:
+def decode(data: bytes, weights: bytes, max_pixels: int = 2**28) -> Any:
     """The array of a file, from its bytes and those of the weights. Raises FormatError where they are not sound."""
     fields = Fields(data)
     header = read_header(fields, max_pixels)
     if header.content == MODEL:
         planes = decode_planes(header, fields, Network(weights))
-        colours = planes[0][: 3 if header.channels >= 3 else 1]
-        pixels = np.concatenate([colours, *(alpha[:1] for alpha in planes[1:])]).transpose(1, 2, 0)
+        pixels = np.concatenate([planes[0][: 3 if header.channels >= 3 else 1], *(alpha[:1] for alpha in planes[1:])])
         require(pixels.max() < len(header.values), "a pixel holds a value that the header does not list")
-        pixels = np.array(header.values)[pixels]
+        pixels = np.array(header.values)[pixels.transpose(1, 2, 0)]
     else:
         ((kind, stream),) = read_parts(fields, 1)
         require(kind == STORED, "the stream is no stored part")

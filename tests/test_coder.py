@@ -35,7 +35,7 @@ def cumulative_of(outputs, base, bits, gain):
     """F at every edge of a site's first channel."""
     weights, mixture = np.zeros(10, np.int64), np.zeros((5, 10), np.int64)
     kernels.start_weights(outputs, 10, weights)
-    kernels.place(outputs, 10, 3, 0, np.zeros(3, np.int64), bits, gain, mixture)
+    kernels.place(outputs, 10, 3, 0, np.zeros(3, np.int64), (0, 0), bits, gain, mixture)
     return np.array([kernels.cumulative(weights, mixture, 10, int(base), x, 2**bits) for x in range(2**bits + 1)])
 
 

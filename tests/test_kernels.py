@@ -40,7 +40,7 @@ def mixture_of(outputs, channel, distances, bits, gain):
     components = len(outputs) // (1 + 2 * CHANNELS + 3)
     weights, mixture = np.zeros(components, np.int64), np.zeros((5, components), np.int64)
     kernels.start_weights(outputs, components, weights)
-    kernels.place(outputs, components, CHANNELS, channel, np.asarray(distances, np.int64), bits, gain, mixture)
+    kernels.place(outputs, components, CHANNELS, channel, np.asarray(distances, np.int64), (0, 0), bits, gain, mixture)
     return weights, mixture
 
 

@@ -13,8 +13,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from pixelpyramids.codec.integer_network import CHANNELS
 from pixelpyramids.codec.kernels import (
     CONTEXTS,
+    INFLUENCES,
     START,
     TOTAL_BITS,
     WORD,
@@ -24,7 +26,7 @@ from pixelpyramids.codec.kernels import (
 )
 from pixelpyramids.errors import BitstreamError
 
-Learnt = NDArray[np.int64]  # (3, contexts, O): the corrections of outputs, and what they are learnt from
+Learnt = NDArray[np.int64]  # (3, contexts, numbers): corrections and influences, and what they are learnt from
 
 
 class Coding(NamedTuple):
@@ -36,8 +38,8 @@ class Coding(NamedTuple):
 
 
 def nothing_learnt(bands: int, outputs: int) -> Learnt:
-    """What a part begins with, of each band: (bands, 3, contexts, outputs)."""
-    return np.zeros((bands, 3, CONTEXTS, outputs), dtype=np.int64)
+    """What a part begins with, of each band: (bands, 3, contexts, outputs and influences)."""
+    return np.zeros((bands, 3, CONTEXTS, outputs + INFLUENCES * CHANNELS), dtype=np.int64)
 
 
 class Symbols:

@@ -17,7 +17,10 @@ the corrections d of all outputs, and give, at its end, a step of Newton's metho
 
     d <- d - G / 2 / (H + 16),  G = sum of g, H = sum of g**2 (of the rows before, an eighth forgotten after each)
 
-g is a site's derivative of its nats by an output, g**2 what Fisher's information is estimated from.
+g is a site's derivative of its nats by an output, g**2 what Fisher's information is estimated from. Four numbers more
+are learnt in the same way: how the scores (derivatives of the nats by a shift of all components in scales, and by all
+scales' logarithm) of the sites to the left and above in the slice move a channel's components, and widen them; as in
+score-driven models (Creal, Koopman and Lucas 2013).
 
 They are in one file because numba compiles a function anew only where its own file has changed; and they work on int64
 alone, because numba turns mixtures of signed and unsigned integers into floats.
@@ -41,6 +44,7 @@ TOTAL = 1 << TOTAL_BITS
 UNIT_BITS = 12  # of outputs
 MEAN_BITS = 9  # of means: of a unit of 8 values, 12 - 3
 POWER_BITS = 8  # of the index of POWERS
+POWER_UNIT_BITS = 16  # of their numbers
 STEP_BITS = 6  # z from one entry of SIGMOIDS to the next is 2**-6
 Z_BITS = 16
 LARGEST_Z = 16
@@ -54,6 +58,9 @@ LARGEST_STEP = 1 << (CORRECTION_BITS - 4)
 LARGEST_CORRECTION = 2 << CORRECTION_BITS
 CAUTION = 16 << 2 * SLOPE_BITS  # what is added to H
 FORGETTING = 3  # an eighth
+INFLUENCES = 4  # on a channel: shift by left and above, width by left and above
+LARGEST_SCORE = 4 << SLOPE_BITS
+MEMORY = 2  # of scores by width: a quarter is the last one
 
 POWERS: Integers = np.array([round(2.0 ** (16 - i / 256)) for i in range(257)], dtype=np.int64)
 """2**16 * 2**(-i / 256)."""
@@ -83,6 +90,12 @@ def sigmoid(z: Integer) -> Integer:
 def power(exponent: Integer) -> Integer:
     """2**16 * 2**(-exponent / 4096) for exponents from 0 to 4095, to the nearest of 256 steps."""
     return POWERS[(exponent + 8) >> (UNIT_BITS - POWER_BITS)]
+
+
+@compiled
+def growth(exponent: Integer) -> Integer:
+    """2**15 * 2**(exponent / 4096), for the exponents of `power`."""
+    return POWERS[(1 << POWER_BITS) - ((exponent + 8) >> (UNIT_BITS - POWER_BITS))]
 
 
 @compiled
@@ -122,6 +135,7 @@ def place(
     channels: Integer,
     channel: Integer,
     distances: Any,
+    influence: tuple[Integer, Integer],
     bits: Integer,
     gain: Integer,
     mixture: Any,
@@ -129,8 +143,9 @@ def place(
     """The places of a channel's components, into rows 0 to 2 of mixture: mean, inverse scale, and its shift.
 
     Means have 9 fractional bits, and count from the base. `distances` are those of the channels before from their
-    bases, in quarters.
+    bases, in quarters; `influence` shifts all means by scales (16 fractional bits) and widens by units (12).
     """
+    offset, widening = influence
     pairs = channels * (channels - 1) // 2
     first_pair = channel * (channel - 1) // 2
     for k in range(components):
@@ -141,10 +156,11 @@ def place(
             weight = min(max(weight, -LARGEST_WEIGHT), LARGEST_WEIGHT)
             mean += weight * distances[before] >> 5
         scale: Integer = np.int64(outputs[components * (1 + channels) + k * channels + channel]) + (gain << UNIT_BITS)
-        scale = min(max(scale, SMALLEST_LOG_SCALE), (4 + bits) << UNIT_BITS)
-        mixture[0, k] = mean
+        scale = min(max(scale + widening, SMALLEST_LOG_SCALE), (4 + bits) << UNIT_BITS)
+        whole = scale >> UNIT_BITS
+        mixture[0, k] = mean + (offset * growth(scale & 4095) >> (Z_BITS + POWER_UNIT_BITS - MEAN_BITS - 1 - whole))
         mixture[1, k] = power(scale & 4095)
-        mixture[2, k] = MEAN_BITS + (scale >> UNIT_BITS)
+        mixture[2, k] = MEAN_BITS + whole
 
 
 @compiled
@@ -236,14 +252,16 @@ def correct(outputs: Any, learnt: Any, components: Integer, channels: Integer, c
             likeliest = k
     scale = np.int64(outputs[components * (1 + channels) + likeliest * channels]) >> UNIT_BITS
     context = min(max(scale - SMALLEST_CONTEXT, 0), CONTEXTS - 1)
-    for i in range(len(outputs)):
+    for i in range(len(corrected)):
         corrected[i] = outputs[i] + (learnt[0, context, i] >> (CORRECTION_BITS - UNIT_BITS))
     return context
 
 
 @compiled
 def differentiate(mixture: Any, components: Integer, base: Integer, x: Integer, slopes: Any) -> None:
-    """The derivatives of -ln(S_k(x + 1) - S_k(x)), from its `bounds`: by the mean, a value; by the scale's logarithm.
+    """The derivatives of -ln(S_k(x + 1) - S_k(x)), from its `bounds`, into rows of slopes.
+
+    By the mean, a value; by the scale's logarithm; by the mean, a scale.
 
     With sigma' = sigma (1 - sigma), by the mean (1 - S_k(x + 1) - S_k(x)) / scale, for the difference divides that of
     sigma'; by the logarithm z(x) times this, and sigma'(x + 1) / (S_k(x + 1) - S_k(x)) / scale.
@@ -257,6 +275,7 @@ def differentiate(mixture: Any, components: Integer, base: Integer, x: Integer, 
         slopes[0, k] = pull * inverse >> (TOTAL_BITS + Z_BITS - FINE_SLOPE_BITS)
         spread = (high * (TOTAL - high) >> TOTAL_BITS) * inverse // max(high - low, 1) >> (Z_BITS - SLOPE_BITS)
         slopes[1, k] = (z * pull >> (TOTAL_BITS + Z_BITS - SLOPE_BITS)) + spread
+        slopes[2, k] = pull >> (TOTAL_BITS - SLOPE_BITS)
 
 
 @compiled
@@ -268,10 +287,32 @@ def note(learnt: Any, context: Integer, i: Integer, share: Integer, slope: Integ
 
 
 @compiled
+def influence_of(learnt: Any, context: Integer, c: Integer, left: Any, above: Any) -> tuple[Integer, Integer]:
+    """By how much a channel is shifted and widened for its neighbours' scores (2, channels)."""
+    numbers = learnt[0, context]
+    first = len(numbers) - INFLUENCES * (left.shape[1] - c)
+    offset = numbers[first] * left[0, c] + numbers[first + 1] * above[0, c]
+    widening = numbers[first + 2] * left[1, c] + numbers[first + 3] * above[1, c]
+    return offset >> (SLOPE_BITS + CORRECTION_BITS - Z_BITS), widening >> (SLOPE_BITS + CORRECTION_BITS - UNIT_BITS)
+
+
+@compiled
 def learn(
-    learnt: Any, context: Integer, priors: Any, weights: Any, slopes: Any, distances: Any, coded: Integer, gain: Integer
+    learnt: Any,
+    context: Integer,
+    priors: Any,
+    weights: Any,
+    slopes: Any,
+    distances: Any,
+    coded: Integer,
+    gain: Integer,
+    left: Any,
+    above: Any,
 ) -> None:
-    """Add a site to the sums of its context: weights before and after its channels, and these' slopes."""
+    """Add a site to the sums of its context, and its scores to those to the left and above.
+
+    From weights before and after its channels, and their slopes (channels, 3, components).
+    """
     components, channels = len(weights), len(slopes)
     pairs, coarser = channels * (channels - 1) // 2, FINE_SLOPE_BITS - SLOPE_BITS
     for k in range(components):
@@ -284,6 +325,22 @@ def learn(
             for before in range(c):
                 pair = components * (1 + 2 * channels) + k * pairs + c * (c - 1) // 2 + before
                 note(learnt, context, pair, weights[k], slopes[c, 0, k] * distances[before] >> (2 + coarser))
+    for c in range(coded):
+        shift: Integer = np.int64(0)
+        width: Integer = np.int64(0)
+        for k in range(components):
+            shift += weights[k] * slopes[c, 2, k]
+            width += weights[k] * min(max(slopes[c, 1, k], -LARGEST_SLOPE), LARGEST_SLOPE)
+        shift >>= TOTAL_BITS
+        width = min(max(width >> TOTAL_BITS, -LARGEST_SCORE), LARGEST_SCORE)
+        first = learnt.shape[2] - INFLUENCES * (channels - c)
+        note(learnt, context, first, TOTAL, shift * left[0, c] >> SLOPE_BITS)
+        note(learnt, context, first + 1, TOTAL, shift * above[0, c] >> SLOPE_BITS)
+        note(learnt, context, first + 2, TOTAL, width * left[1, c] >> SLOPE_BITS)
+        note(learnt, context, first + 3, TOTAL, width * above[1, c] >> SLOPE_BITS)
+        left[0, c], above[0, c] = shift, shift
+        left[1, c] += (width - left[1, c]) >> MEMORY
+        above[1, c] += (width - above[1, c]) >> MEMORY
 
 
 @compiled
@@ -318,16 +375,19 @@ def starts_and_frequencies(
     channels, n = bases.shape[0], 1 << bits
     components = size // (1 + 2 * channels + channels * (channels - 1) // 2)
     weights, priors = np.empty(components, dtype=np.int64), np.empty(components, dtype=np.int64)
-    mixture, slopes = np.empty((5, components), dtype=np.int64), np.empty((channels, 2, components), dtype=np.int64)
+    mixture, slopes = np.empty((5, components), dtype=np.int64), np.empty((channels, 3, components), dtype=np.int64)
     distances, at = np.empty(channels, dtype=np.int64), np.empty(size, dtype=np.int64)
+    left, above = np.zeros((2, channels), dtype=np.int64), np.zeros((width, 2, channels), dtype=np.int64)
     for y in range(height):
+        left[:] = 0
         for x in range(width):
             context = correct(outputs[y, x], learnt, components, channels, at)
             start_weights(at, components, weights)
             priors[:] = weights
             for c in range(coded):
                 base, value = np.int64(bases[c, y, x]), np.int64(values[c, y, x])
-                place(at, components, channels, c, distances, bits, gain, mixture)
+                influence = influence_of(learnt, context, c, left, above[x])
+                place(at, components, channels, c, distances, influence, bits, gain, mixture)
                 bounds(mixture, components, base, value, n)
                 low = below(weights, mixture[3], components, value, n)
                 high = below(weights, mixture[4], components, value + 1, n)
@@ -336,7 +396,7 @@ def starts_and_frequencies(
                 distances[c] = 4 * value - base
                 differentiate(mixture, components, base, value, slopes[c])
                 reweight(weights, mixture, components)
-            learn(learnt, context, priors, weights, slopes, distances, coded, gain)
+            learn(learnt, context, priors, weights, slopes, distances, coded, gain, left, above[x])
         step(learnt)
     return count
 
@@ -372,17 +432,20 @@ def decode_sites(
     channels, n = bases.shape[0], 1 << bits
     components = size // (1 + 2 * channels + channels * (channels - 1) // 2)
     weights, priors = np.empty(components, dtype=np.int64), np.empty(components, dtype=np.int64)
-    mixture, slopes = np.empty((5, components), dtype=np.int64), np.empty((channels, 2, components), dtype=np.int64)
+    mixture, slopes = np.empty((5, components), dtype=np.int64), np.empty((channels, 3, components), dtype=np.int64)
     distances, at = np.empty(channels, dtype=np.int64), np.empty(size, dtype=np.int64)
+    left, above = np.zeros((2, channels), dtype=np.int64), np.zeros((width, 2, channels), dtype=np.int64)
     state, taken = where[0], where[1]
     for y in range(height):
+        left[:] = 0
         for x in range(width):
             context = correct(outputs[y, x], learnt, components, channels, at)
             start_weights(at, components, weights)
             priors[:] = weights
             for c in range(coded):
                 base = np.int64(bases[c, y, x])
-                place(at, components, channels, c, distances, bits, gain, mixture)
+                influence = influence_of(learnt, context, c, left, above[x])
+                place(at, components, channels, c, distances, influence, bits, gain, mixture)
                 slot = state & ((1 << TOTAL_BITS) - 1)
                 value, low, high = find(weights, mixture, components, base, slot, n)
                 state = (high - low) * (state >> TOTAL_BITS) + slot - low
@@ -397,6 +460,6 @@ def decode_sites(
                 bounds(mixture, components, base, value, n)
                 differentiate(mixture, components, base, value, slopes[c])
                 reweight(weights, mixture, components)
-            learn(learnt, context, priors, weights, slopes, distances, coded, gain)
+            learn(learnt, context, priors, weights, slopes, distances, coded, gain, left, above[x])
         step(learnt)
     where[0], where[1] = state, taken
