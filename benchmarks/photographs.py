@@ -4,14 +4,15 @@
     python -m benchmarks.photographs DIR
 
 Writes DIR/train, from the wallpapers of the three Debian packages, and DIR/validation and DIR/test, from scikit-image
-and scikit-learn. The wallpapers are JPEGs, so they are made smaller, by 2, 3 and 5, which leaves nothing of the JPEG's
-blocks; every fourth is there in grey too. Pictures that people store are often softer, and were JPEGs before: so each
-is there as a decoded JPEG as well, half of them the smallest made larger by 2. Authors and licences:
-pixelpyramids/assets/compact.md.
+and scikit-learn; DIR/packaged holds copies of these two's files, to be compressed. The wallpapers are JPEGs, so they
+are made smaller, by 2, 3 and 5, which leaves nothing of the JPEG's blocks; every fourth is there in grey too.
+Pictures that people store are often softer, and were JPEGs before: so each is there as a decoded JPEG as well, half
+of them the smallest made larger by 2. Authors and licences: pixelpyramids/assets/compact.md.
 """
 
 import argparse
 import io
+import shutil
 import sys
 from pathlib import Path
 
@@ -38,13 +39,15 @@ def wallpapers() -> list[Path]:
 
 def write(folder: Path) -> None:
     """Write the three splits as PNG files."""
-    train = folder / "train"
+    train, packaged = folder / "train", folder / "packaged"
     train.mkdir(parents=True)
+    packaged.mkdir()
     for root, splits in PACKAGED.items():
         for split, names in splits.items():
             (folder / split).mkdir(exist_ok=True)
             for name in names:
                 Image.open(root / name).convert("RGB").save(folder / split / f"{Path(name).stem}.png")
+                shutil.copyfile(root / name, packaged / name)
     sources = wallpapers()
     for index, source in enumerate(sources):
         print(f"{index + 1} of {len(sources)}: {source.name}", file=sys.stderr)
