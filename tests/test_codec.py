@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import pixelpyramids as pp
-from pixelpyramids.codec import fallback
+from pixelpyramids.codec import fallback, kernels
 from pixelpyramids.codec.compact_model import pyramid_of
 from pixelpyramids.codec.container import Content, read_index
 from pixelpyramids.codec.fields import Bytes
@@ -163,6 +163,17 @@ def test_flips_and_cuts_of_a_file_of_many_parts_are_refused_or_salvaged_as_small
             assert place >= begin and any(np.array_equal(found, octave) for octave in octaves[1:])
             salvaged.add(found.shape)
     assert len(salvaged) > 2
+
+
+def test_kernels_are_compiled_once_for_all_images():
+    """Compiling takes seconds, which are waited for."""
+    coders = kernels.starts_and_frequencies, kernels.decode_sites
+    counts = []
+    for shape in [(16, 16, 3), (16, 16), (1, 64), (64, 1, 3), (65, 66, 4), (101, 130, 3)]:
+        image = content("smooth", shape, np.uint8, 8)
+        assert_same(pp.decode(pp.encode(image, effort="fast")), image)
+        counts.append([len(coder.signatures) for coder in coders])
+    assert counts[0] == counts[-1]
 
 
 def size(image, kind, **options):
