@@ -40,9 +40,11 @@ def tasks(
     """The files among the paths and, of folders, those below with such an extension; each once, in their order.
 
     A target has the name that `renamed` makes of the source's, and lies beside it, or below `out`: of a folder's files
-    at the same place as below the folder. Raises DataError where there is no such path, or a folder has no such file
-    (`what` says which).
+    at the same place as below the folder. Raises DataError where there is no such path, a folder has no such file
+    (`what` says which), or `out` is no folder.
     """
+    if out is not None and out.exists() and not out.is_dir():
+        raise DataError(f"expected a folder to write below (--out), got the file {out}; choose another name")
     found: dict[str, Task] = {}
     for path in paths:
         if not path.exists():

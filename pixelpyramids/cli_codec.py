@@ -35,7 +35,10 @@ Effort = Annotated[
     ),
 ]
 MaxPixels = Annotated[
-    int, typer.Option("--max-pixels", min=1, help="Refuse files that say they hold more. Default: 2**28.")
+    int,
+    typer.Option(
+        "--max-pixels", min=1, show_default=False, help="Refuse files that say they hold more. Default: 2**28."
+    ),
 ]
 
 

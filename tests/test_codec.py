@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import pixelpyramids as pp
-from pixelpyramids.codec import fallback
+from pixelpyramids.codec import fallback, kernels
+from pixelpyramids.codec.compact_model import pyramid_of
 from pixelpyramids.codec.container import Content, read_index
 from pixelpyramids.codec.fields import Bytes
 from pixelpyramids.data.photographs import photographs
@@ -140,6 +141,39 @@ def test_every_bit_flip_every_cut_and_bytes_behind_are_refused():
                 pp.decode(data[:length])
         with pytest.raises(BitstreamError, match="1 bytes follow"):
             pp.decode(data + b"\0")
+
+
+def test_flips_and_cuts_of_a_file_of_many_parts_are_refused_or_salvaged_as_smaller_images():
+    """Of random ones: what is salvaged is an octave of the image, never other pixels."""
+    image = np.concatenate([photograph(height=5)] * 3, axis=1)
+    data, octaves = pp.encode(image, effort="fast"), pyramid_of(np.moveaxis(image, -1, 0))
+    begin = read_index(Bytes(data), 2**28).begin
+    assert len(read_index(Bytes(data), 2**28).entries) > 6
+    rng, salvaged = np.random.default_rng(0), set()
+    for place in rng.choice(len(data), 12, replace=False):
+        flipped = bytearray(data)
+        flipped[place] ^= 1 << rng.integers(8)
+        for damaged in (bytes(flipped), data[:place]):
+            with pytest.raises(BitstreamError):
+                pp.decode(damaged)
+            try:
+                found = np.moveaxis(pp.decode(damaged, salvage=True), -1, 0)
+            except BitstreamError:
+                continue
+            assert place >= begin and any(np.array_equal(found, octave) for octave in octaves[1:])
+            salvaged.add(found.shape)
+    assert len(salvaged) > 2
+
+
+def test_kernels_are_compiled_once_for_all_images():
+    """Compiling takes seconds, which are waited for."""
+    coders = kernels.starts_and_frequencies, kernels.decode_sites
+    counts = []
+    for shape in [(16, 16, 3), (16, 16), (1, 64), (64, 1, 3), (65, 66, 4), (101, 130, 3)]:
+        image = content("smooth", shape, np.uint8, 8)
+        assert_same(pp.decode(pp.encode(image, effort="fast")), image)
+        counts.append([len(coder.signatures) for coder in coders])
+    assert counts[0] == counts[-1]
 
 
 def size(image, kind, **options):

@@ -416,6 +416,9 @@ def test_limits_and_damage():
     for cut in (0, 5, 20, 40, len(data) - 1):
         with pytest.raises(DataError):
             read(data[:cut])
+    for short, got in ((b"", "an empty file"), (b"x", "something else"), (b"xy", "something else")):
+        with pytest.raises(DataError, match=f"got {got}"):
+            read(short)
     for place in range(8, len(data), 7):
         flipped = bytearray(data)
         flipped[place] ^= 16

@@ -42,6 +42,8 @@ def test_an_archive_is_decoded_by_what_the_wheel_brings(installed, tmp_path):
     assert np.array_equal(np.load(tmp_path / "a.npy"), array)
 
 
-def test_parameter_files_come_with_it(installed):
+def test_parameter_files_and_the_formats_text_come_with_it(installed):
+    package = installed / "pixelpyramids"
     for path in (ROOT / "params").iterdir():
-        assert (installed / "pixelpyramids" / "params" / path.name).read_bytes() == path.read_bytes()
+        assert (package / "params" / path.name).read_bytes() == path.read_bytes()
+    assert (package / "assets" / "format.md").read_bytes() == (ROOT / "docs" / "format.md").read_bytes()

@@ -8,6 +8,7 @@ A part of a file is the last state, big-endian in 5 or 6 bytes, and then the wor
 little-endian. A decoder ends in the state 2**32 with all bytes taken, or the part is damaged.
 """
 
+import math
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -52,9 +53,8 @@ class Symbols:
 
     def add(self, outputs: NDArray[np.int32], bases: Any, values: Any, how: Coding, learnt: Learnt) -> None:
         """Add a slice's sites: outputs (h, w, O), bases in quarters, values (C, h, w), of which `how.coded` count."""
-        self._count = starts_and_frequencies(
-            outputs, bases, values, *how, learnt, self._starts, self._frequencies, self._count
-        )
+        arrays = _plain(outputs), _plain(bases), _plain(values)
+        self._count = starts_and_frequencies(*arrays, *how, learnt, self._starts, self._frequencies, self._count)
 
     def __len__(self) -> int:
         return self._count
@@ -86,8 +86,7 @@ class Reader:
 
     def values(self, outputs: NDArray[np.int32], bases: Any, how: Coding, learnt: Learnt) -> Any:
         """The values (coded, h, w) of a slice's sites."""
-        values = np.empty((how.coded, *outputs.shape[:2]), dtype=np.int32)
-        decode_sites(outputs, bases, *how, learnt, self._words, self._place, values)
+        values = _decoded(outputs, bases, how, learnt, self._words, self._place)
         if self._place[1] > len(self._words):
             raise BitstreamError("a part ends before its last symbol; the file is damaged")
         return values
@@ -107,8 +106,19 @@ class RandomReader:
 
     def values(self, outputs: NDArray[np.int32], bases: Any, how: Coding, learnt: Learnt) -> Any:
         """As of `Reader`."""
-        values = np.empty((how.coded, *outputs.shape[:2]), dtype=np.int32)
-        words = self._generator.integers(0, 1 << WORD, 2 * values.size, dtype=np.uint16)
+        words = self._generator.integers(0, 1 << WORD, 2 * how.coded * math.prod(outputs.shape[:2]), dtype=np.uint16)
+        words.flags.writeable = False
         self._place[1] = 0
-        decode_sites(outputs, bases, *how, learnt, words, self._place, values)
-        return values
+        return _decoded(outputs, bases, how, learnt, words, self._place)
+
+
+def _decoded(outputs: Any, bases: Any, how: Coding, learnt: Learnt, words: Any, place: NDArray[np.int64]) -> Any:
+    """The values (coded, h, w) of a slice's sites; `place` goes on."""
+    values = np.empty((how.coded, *outputs.shape[:2]), dtype=np.int32)
+    decode_sites(_plain(outputs), _plain(bases), *how, learnt, words, place, values)
+    return values
+
+
+def _plain(array: Any) -> NDArray[np.int32]:
+    """In the one type and order of memory that the kernels are compiled for: each other one takes seconds anew."""
+    return np.require(array, np.int32, ["C", "W"])

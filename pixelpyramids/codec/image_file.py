@@ -201,17 +201,18 @@ def _opened(file: BinaryIO, formats: Sequence[str]) -> Image.Image:
     head = _head(file)
     for name in formats:
         factory, accept = Image.OPEN.get(name, (None, None))
-        # A text says why Pillow knows the format but cannot read it here; TGA has no mark to be known by.
-        if factory is None or (name != "TGA" and (accept is None or isinstance(accept(head), str))):
-            continue
-        if accept is not None and not accept(head):
-            continue
         try:
+            # A text says why Pillow knows the format but cannot read it here; TGA has no mark to be known by.
+            if factory is None or (name != "TGA" and (accept is None or isinstance(accept(head), str))):
+                continue
+            if accept is not None and not accept(head):
+                continue
             file.seek(0)
             return factory(file, "")
         except (SyntaxError, IndexError, TypeError, KeyError, EOFError, struct.error):  # no such file after all
             continue
-    raise DataError(f"expected an image ({', '.join(formats)}, PPM or npy), got something else; replace or remove it")
+    found = "something else" if head else "an empty file"
+    raise DataError(f"expected an image ({', '.join(formats)}, PPM or npy), got {found}; replace or remove it")
 
 
 def _head(file: BinaryIO) -> bytes:
@@ -228,7 +229,9 @@ def _of_npy(data: bytes, max_pixels: int) -> Picture:
     read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
     shape, is_transposed, dtype = read(file)
     if dtype not in (np.uint8, np.dtype("<u2"), np.dtype(">u2")) or len(shape) not in (2, 3) or 0 in shape:
-        raise DataError(f"expected an array (H, W) or (H, W, C) of uint8 or uint16, got {dtype} of shape {shape}")
+        raise DataError(
+            f"expected an array (H, W) or (H, W, C) of uint8 or uint16, got {dtype} of shape {shape}; make it one first"
+        )
     _check_limit(shape[0], shape[1], max_pixels)
     count, begin = math.prod(shape), file.tell()
     if len(data) - begin != count * dtype.itemsize:

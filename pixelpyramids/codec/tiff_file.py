@@ -63,10 +63,15 @@ def read_tags(data: bytes) -> Tiff:
     kinds = {2: "signed", 3: "float", 5: "complex", 6: "complex float"}
     for kind in _several(tags.get(SAMPLE_FORMAT, 1)):
         if kind not in (1, 4):
-            raise DataError(f"expected unsigned integers of at most 16 bits, got {kinds.get(kind, 'unknown')} values")
+            raise DataError(
+                f"expected unsigned integers of at most 16 bits, got {kinds.get(kind, 'unknown')} values; scale and "
+                "round them first"
+            )
     depths = sorted(set(_several(tags.get(BITS, 1))))
     if len(depths) != 1 or not 1 <= depths[0] <= 16:
-        raise DataError(f"expected channels of equal depth, at most 16 bits, got {', '.join(map(str, depths))} bits")
+        raise DataError(
+            f"expected channels of equal depth, at most 16 bits, got {', '.join(map(str, depths))} bits; convert it"
+        )
     (depth,) = depths
     colours, channels, extra = tags.get(PHOTOMETRIC), tags.get(CHANNELS, 1), _several(tags.get(EXTRA, ()))
     height, width = tags[HEIGHT], tags[WIDTH]

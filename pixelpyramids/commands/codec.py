@@ -115,7 +115,8 @@ def decompress(
         if lost:
             err.print(f"{NAME}: {lost}", soft_wrap=True)
         return 1 if lost else 0
-    outcomes = Outcomes("decompressed", "every checksum right")
+    is_whole = scale == 1 and region is None and not salvage
+    outcomes = Outcomes("decompressed", "every checksum right" if is_whole else "")
     todo = tasks(paths, out, partial(decompressed_name, suffix=suffix), {SUFFIX}, "a .ppyr file")
     for group in sharing(todo):
         todo = _without(todo, group, outcomes)
