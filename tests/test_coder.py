@@ -203,7 +203,18 @@ def test_states_that_no_encoder_ends_in_are_refused(state, head):
 def test_kernels_stay_within_their_arrays(variable, tmp_path):
     """Reads out of bounds are silent in compiled code: here they raise. Every array that input steers is reached."""
     environment = os.environ | {variable: "1", "NUMBA_CACHE_DIR": str(tmp_path)}
-    command = [sys.executable, str(Path(__file__).parent / "fuzz" / "kernels.py"), "--rounds", "60"]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240)
+    done = kernels_fuzzed(60, environment)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "60 rounds" in done.stdout
+
+
+def test_the_first_process_says_once_that_it_compiles_and_the_next_nothing(tmp_path):
+    environment = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path)}
+    first, second = (kernels_fuzzed(1, environment).stderr for _ in range(2))
+    assert first.count("compiling the codec") == 1
+    assert second == ""
+
+
+def kernels_fuzzed(rounds, environment):
+    command = [sys.executable, str(Path(__file__).parent / "fuzz" / "kernels.py"), "--rounds", str(rounds)]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240)

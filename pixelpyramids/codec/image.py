@@ -101,6 +101,12 @@ def decode_source(
     return planes.joined(header, [image[:, top:bottom, left:right] for image in images])
 
 
+def compile_kernels() -> None:
+    """Have compiled what encoding and decoding need, where it is not yet, lest many processes do so at once."""
+    ramp = np.arange(4 * 4 * 3, dtype=np.uint8).reshape(4, 4, 3)
+    decode(encode(ramp, effort="fast"))
+
+
 def _refuse_cut(index: Index, size: int, level: int) -> None:
     """Raise BitstreamError where a file cut after `size` bytes does not hold octave `level`; say what it holds."""
     held = index.finest_within(size)

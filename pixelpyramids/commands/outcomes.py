@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from pixelpyramids.archive import Task, worked
+from pixelpyramids.codec.image import compile_kernels
 from pixelpyramids.commands.console import counted, err, out
 from pixelpyramids.errors import PixelPyramidsError
 
@@ -55,6 +56,8 @@ class Outcomes:
     def take_all(self, function: Callable[[Task], Done], todo: Sequence[Task], jobs: int, what: str) -> None:
         """Do the work, and show how far it is."""
         done = 0
+        if min(jobs, len(todo)) > 1:
+            compile_kernels()
         with counted(what) as report:
             report(0, len(todo))
             for task, result in worked(partial(_with_warnings, function), todo, jobs):
