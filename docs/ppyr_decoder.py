@@ -448,11 +448,11 @@ def decode_stream(stream: bytes, header: SimpleNamespace) -> Any:
     types = [(16, 0)] * (header.channels == 1) if header.is_wide else types  # bits and colours
     sound = stream[8:16] == b"WEBPVP8L" and not header.is_wide and header.height * header.width <= 2**27
     require(sound if is_webp else tuple(stream[24:26]) in types, "the stream is of no kind that the header allows")
-    plugin: Any = WebPImagePlugin.WebPImageFile if is_webp else PngImagePlugin.PngImageFile
     try:
-        image = plugin(BytesIO(stream))
+        image: Any = (WebPImagePlugin.WebPImageFile if is_webp else PngImagePlugin.PngImageFile)(BytesIO(stream))
         same = image.size == (header.width, header.height) and getattr(image, "n_frames", 1) == 1
         same = same and (header.channels == 4 or "transparency" not in image.info)
+        same = same and (image.mode != "P" or 3 * int(np.max(image)) < len(image.getpalette() or ()))
         require(same and (not is_webp or alpha or image.mode == "RGB"), "the stream holds another image")
         pixels = np.asarray(image if image.mode in ("I;16", "I", "1") else image.convert("RGBA"))
     except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:

@@ -219,6 +219,21 @@ def test_a_png_of_other_bits_or_colours_is_refused_by_both(is_wide, channels, we
             pp.decode(data)
 
 
+@pytest.mark.parametrize("colours, number", [(2, 1), (1, 1), (0, 0), (None, 0), (100, 200)])
+def test_a_number_that_the_palette_lacks_is_refused_by_both(colours, number, weights):
+    size = struct.pack(">IIBB3x", 2, 1, 8, 3)
+    palette = [] if colours is None else [(b"PLTE", bytes(range(3))[::-1] * colours)]
+    stream = png_of([(b"IHDR", size), *palette, (b"IDAT", zlib.compress(bytes([0, number, 0]))), (b"IEND", b"")])
+    data = written(Header(1, 2, 3, True, False, 8, Content.PNG), [(Kind.STORED, stream)])
+    if number < (colours or 0):
+        assert decoder.decode(data, weights).tolist() == pp.decode(data).tolist() == [[[2, 1, 0]] * 2]
+        return
+    with pytest.raises(decoder.FormatError):
+        decoder.decode(data, weights)
+    with pytest.raises(BitstreamError, match="palette lacks"):
+        pp.decode(data)
+
+
 def test_a_webp_of_more_pixels_than_the_format_has_is_refused_by_both(weights):
     size = ((16382 << 14) + 16382).to_bytes(5, "little")
     webp = b"RIFF" + bytes(4) + b"WEBPVP8L" + bytes(4) + b"\x2f" + size

@@ -173,6 +173,8 @@ def _pixels(image: Image.Image, header: Header) -> Array:
     """The pixels of an image, in the channels and the type of the header. Raises ValueError where it has others."""
     if header.content == Content.WEBP and header.channels in (1, 3) and image.mode != "RGB":
         raise ValueError(f"expected RGB, got {image.mode}")
+    if image.mode == "P" and 3 * int(np.max(np.asarray(image))) >= len(image.getpalette() or ()):
+        raise ValueError("a pixel has a number that the palette lacks")
     if header.is_wide:
         return np.asarray(image).astype(np.uint16)[..., None]
     if image.mode == "1":
