@@ -441,25 +441,25 @@ def decode_planes(header: SimpleNamespace, fields: Fields, network: Network) -> 
 
 def decode_stream(stream: bytes, header: SimpleNamespace) -> Any:
     """The pixels (height, width, channels) of a PNG or a WebP (§14)."""
-    from PIL import PngImagePlugin, WebPImagePlugin
+    from PIL import Image, PngImagePlugin, WebPImagePlugin
 
-    is_webp, alpha, is_wide = header.content == WEBP, header.channels in (2, 4), header.is_wide
-    require(not is_webp or stream[8:16] == b"WEBPVP8L", "the stream is no lossless WebP")
-    plugin: Any = WebPImagePlugin.WebPImageFile if is_webp else PngImagePlugin.PngImageFile
-    modes = {1: "I;16 I" if is_wide else "L 1", 2: "LA", 3: "RGB P", 4: "RGBA P"}[header.channels].split()
+    is_webp, alpha, palettes = header.content == WEBP, header.channels in (2, 4), [(bits, 3) for bits in (1, 2, 4, 8)]
+    types = {1: [(1, 0), (8, 0)], 2: [(8, 4)], 3: [(8, 2), *palettes], 4: [(8, 6), *palettes]}[header.channels]
+    types = [(16, 0)] * (header.channels == 1) if header.is_wide else types  # bits and colours
+    sound = stream[8:16] == b"WEBPVP8L" and not header.is_wide and header.height * header.width <= 2**27
+    require(sound if is_webp else tuple(stream[24:26]) in types, "the stream is of no kind that the header allows")
     try:
-        image = plugin(BytesIO(stream))
+        image: Any = (WebPImagePlugin.WebPImageFile if is_webp else PngImagePlugin.PngImageFile)(BytesIO(stream))
         same = image.size == (header.width, header.height) and getattr(image, "n_frames", 1) == 1
-        same = same and image.mode in (["RGB", "RGBA"][: 1 + alpha] if is_webp else modes)
-        same = same and (header.channels == 4 or "transparency" not in image.info) and (image.mode[0] == "I") == is_wide
-        require(same, "the stream holds another image than the header says")
+        same = same and (header.channels == 4 or "transparency" not in image.info)
+        same = same and (image.mode != "P" or 3 * int(np.max(image)) < len(image.getpalette() or ()))
+        require(same and (not is_webp or alpha or image.mode == "RGB"), "the stream holds another image")
         pixels = np.asarray(image if image.mode in ("I;16", "I", "1") else image.convert("RGBA"))
-    except (OSError, ValueError, SyntaxError, EOFError) as error:
+    except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
         raise FormatError(f"the stream cannot be decoded: {error}") from error
     if pixels.ndim == 2:
         return pixels[..., None].astype(np.int64)
-    is_grey = (pixels[..., :2] == pixels[..., 1:3]).all()
-    require(header.channels >= 3 or is_grey, "the stream of a grey image has colours")
+    require(header.channels >= 3 or (pixels[..., :2] == pixels[..., 1:3]).all(), "a grey image's stream has colours")
     return pixels[..., {1: [0], 2: [0, 3], 3: [0, 1, 2], 4: [0, 1, 2, 3]}[header.channels]]
 
 

@@ -4,6 +4,7 @@ Written from docs/format.md, not by the package's own writer, so that each field
 """
 
 import io
+import struct
 import zlib
 from dataclasses import dataclass, field, replace
 
@@ -121,6 +122,14 @@ def stream(image, content, data, flags=AXIS):
     """A file that holds a library's stream."""
     height, width, channels = image.shape
     return File(height, width, flags | content, channels=channels, model=b"", parts=((STORED, data),))
+
+
+def png_of(chunks):
+    """A PNG of chunks (name, data)."""
+    out = b"\x89PNG\r\n\x1a\n"
+    for name, data in chunks:
+        out += struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+    return out
 
 
 def assert_only_refused(data, **options):

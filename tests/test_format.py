@@ -3,14 +3,17 @@
 import ast
 import importlib.util
 import io
+import struct
 import subprocess
 import sys
 import zlib
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hostile_files import png_of
 from PIL import Image
 
 import pixelpyramids as pp
@@ -189,6 +192,55 @@ def test_a_stream_of_another_kind_is_refused_by_both(kind, weights):
     with pytest.raises(decoder.FormatError):
         decoder.decode(data, weights)
     with pytest.raises(BitstreamError):
+        pp.decode(data)
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+@pytest.mark.parametrize("is_wide", [False, True])
+def test_a_png_of_other_bits_or_colours_is_refused_by_both(is_wide, channels, weights):
+    """Which Pillow would read all the same: of 16 bits the upper 8, of 2 and 4 multiples."""
+    palettes = [(1, 3), (2, 3), (4, 3), (8, 3)]
+    told = {1: [(1, 0), (8, 0)], 2: [(8, 4)], 3: [(8, 2), *palettes], 4: [(8, 6), *palettes]}[channels]
+    if is_wide:
+        told = [(16, 0)] if channels == 1 else []
+    header = Header(3, 5, channels, True, is_wide, 16 if is_wide else 8, Content.PNG)
+    for bits, (colours, samples) in product((1, 2, 4, 8, 16), {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}.items()):
+        lines = zlib.compress(bytes(3 * (1 + -(-5 * samples * bits // 8))))
+        palette = [(b"PLTE", bytes(6))] if colours == 3 else []
+        size = struct.pack(">IIBB3x", 5, 3, bits, colours)
+        stream = png_of([(b"IHDR", size), *palette, (b"IDAT", lines), (b"IEND", b"")])
+        data = written(header, [(Kind.STORED, stream)])
+        if (bits, colours) in told:
+            assert np.array_equal(decoder.decode(data, weights), pp.decode(data))
+            continue
+        with pytest.raises(decoder.FormatError):
+            decoder.decode(data, weights)
+        with pytest.raises(BitstreamError):
+            pp.decode(data)
+
+
+@pytest.mark.parametrize("colours, number", [(2, 1), (1, 1), (0, 0), (None, 0), (100, 200)])
+def test_a_number_that_the_palette_lacks_is_refused_by_both(colours, number, weights):
+    size = struct.pack(">IIBB3x", 2, 1, 8, 3)
+    palette = [] if colours is None else [(b"PLTE", bytes(range(3))[::-1] * colours)]
+    stream = png_of([(b"IHDR", size), *palette, (b"IDAT", zlib.compress(bytes([0, number, 0]))), (b"IEND", b"")])
+    data = written(Header(1, 2, 3, True, False, 8, Content.PNG), [(Kind.STORED, stream)])
+    if number < (colours or 0):
+        assert decoder.decode(data, weights).tolist() == pp.decode(data).tolist() == [[[2, 1, 0]] * 2]
+        return
+    with pytest.raises(decoder.FormatError):
+        decoder.decode(data, weights)
+    with pytest.raises(BitstreamError, match="palette lacks"):
+        pp.decode(data)
+
+
+def test_a_webp_of_more_pixels_than_the_format_has_is_refused_by_both(weights):
+    size = ((16382 << 14) + 16382).to_bytes(5, "little")
+    webp = b"RIFF" + bytes(4) + b"WEBPVP8L" + bytes(4) + b"\x2f" + size
+    data = written(Header(16383, 16383, 3, True, False, 8, Content.WEBP), [(Kind.STORED, webp)])
+    with pytest.raises(decoder.FormatError, match="no kind"):
+        decoder.decode(data, weights)
+    with pytest.raises(BitstreamError, match="no lossless WebP of the image"):
         pp.decode(data)
 
 

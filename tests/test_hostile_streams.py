@@ -3,7 +3,6 @@
 import io
 import struct
 import tracemalloc
-import zlib
 from dataclasses import replace
 
 import numpy as np
@@ -16,6 +15,7 @@ from hostile_files import (
     WEBP,
     WIDE,
     assert_only_refused,
+    png_of,
     refused,
     saved,
     smooth,
@@ -72,6 +72,21 @@ def test_a_webp_of_a_large_canvas_animated_or_lossy_is_refused_before_it_is_open
         refused(stream(image, WEBP, sound[:cut]), "cannot be decoded")
 
 
+def test_a_webp_of_more_pixels_than_are_taken_is_refused_and_never_written(monkeypatch):
+    image = smooth()
+    small = stream(image, WEBP, saved(image, "WEBP", lossless=True, exact=True))
+    header = replace(read_index(Bytes(small.written()), 2**28).header, content=Content.MODEL)
+    assert {content for content, _ in fallback._streams(image, header)} == {Content.PNG, Content.WEBP}
+
+    def refuses(_):
+        raise Image.DecompressionBombError("too large")  # as Pillow 13 does, by a limit that a program can set
+
+    monkeypatch.setattr(fallback.WebPImagePlugin, "WebPImageFile", refuses)
+    refused(small, "cannot be decoded: too large")
+    monkeypatch.setattr(fallback, "WEBP_PIXELS", image[..., 0].size - 1)
+    assert {content for content, _ in fallback._streams(image, header)} == {Content.PNG}
+
+
 def test_an_animated_png_is_refused():
     image = smooth()
     out = io.BytesIO()
@@ -117,8 +132,8 @@ def test_a_stream_of_other_channels_is_refused(channels, kind):
     # WebP has colours only, with alpha or without: those of a grey image are equal
     others = {1, 2, 3, 4} - {channels} if kind == "PNG" else {1: (), 2: (1, 3), 3: (1, 2), 4: (1, 2, 3)}[channels]
     for other in others:
-        refused(replace(of, channels=other), "cannot be decoded")
-    refused(replace(of, flags=of.flags | WIDE, depth=16), "cannot be decoded")
+        refused(replace(of, channels=other), "no plain PNG" if kind == "PNG" else "cannot be decoded")
+    refused(replace(of, flags=of.flags | WIDE, depth=16), "of the image that the header says")
 
 
 def test_a_coloured_webp_is_no_grey_image():
@@ -134,12 +149,12 @@ def test_a_stream_of_one_bit_or_sixteen_is_held_to_the_header():
     assert np.array_equal(pp.decode(replace(of, depth=16).written()), wide)
     refused(replace(of, depth=12), "above the image's depth")
     for channels in (2, 3, 4):
-        refused(replace(of, depth=16, channels=channels), "cannot be decoded")
+        refused(replace(of, depth=16, channels=channels), "no plain PNG")
     bilevel = np.zeros((20, 9, 1), bool)
     one = stream(bilevel, PNG, saved(bilevel[..., 0]))
     assert not pp.decode(one.written()).any()
     for channels in (2, 3, 4):
-        refused(replace(one, channels=channels), "cannot be decoded")
+        refused(replace(one, channels=channels), "no plain PNG")
     grey = smooth(channels=1)
     refused(replace(stream(grey, PNG, saved(grey[..., 0])), depth=4), "above the image's depth")
 
@@ -150,13 +165,6 @@ def chunks_of(png):
         (length,) = struct.unpack(">I", png[place : place + 4])
         yield png[place + 4 : place + 8], png[place + 8 : place + 8 + length]
         place += 12 + length
-
-
-def png_of(chunks):
-    out = b"\x89PNG\r\n\x1a\n"
-    for name, data in chunks:
-        out += struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
-    return out
 
 
 @settings(max_examples=150, deadline=None)

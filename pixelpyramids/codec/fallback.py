@@ -4,6 +4,7 @@ Drawings, screenshots and repeated patterns are better left to it. A cheap trial
 """
 
 import io
+import math
 import re
 import struct
 from dataclasses import replace
@@ -22,10 +23,18 @@ FEW_COLOURS = 256
 LOOKED_AT = 2**14  # pixels that tell most images of many colours
 PART = 512  # pixels a side of the parts of a large image that the trial looks at
 WEBP_SIDE = 16383  # pixels, the most that WebP takes
+WEBP_PIXELS = 2**27  # the most of the format: Pillow decodes a third more
 _MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
 _CHUNKS = re.compile(rb"IHDR(PLTE)?(IDAT)+IEND")
 _CHUNKS_WITH_ALPHA = re.compile(rb"IHDR(PLTE)?(tRNS)?(IDAT)+IEND")  # of a palette
-_MODES_OF_PNG = {1: ("L", "1"), 2: ("LA",), 3: ("RGB", "P"), 4: ("RGBA", "P")}
+_PALETTES = {(bits, 3) for bits in (1, 2, 4, 8)}
+_TYPES_OF_PNG = {  # bits and colours, by whether the array is wide and its channels
+    (True, 1): {(16, 0)},
+    (False, 1): {(1, 0), (8, 0)},
+    (False, 2): {(8, 4)},
+    (False, 3): {(8, 2)} | _PALETTES,
+    (False, 4): {(8, 6)} | _PALETTES,
+}
 
 
 def smaller(array: Array, header: Header, ours: bytes, always: bool) -> bytes:
@@ -50,7 +59,7 @@ def decoded(stream: bytes, header: Header) -> Array:
     try:
         with plugin(io.BytesIO(stream)) as image:
             pixels = _pixels(image, header)
-    except (OSError, ValueError, SyntaxError, EOFError) as error:
+    except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
         raise BitstreamError(f"the stream within the file cannot be decoded: {error}") from error
     if int(np.max(pixels, initial=0)) >> header.depth:
         raise BitstreamError("the stream holds a value above the image's depth; the file is damaged")
@@ -64,14 +73,21 @@ def _is_webp(stream: bytes, header: Header) -> bool:
     """
     size = int.from_bytes(stream[21:25], "little")
     is_lossless = stream[:4] == b"RIFF" and stream[8:16] == b"WEBPVP8L" and stream[20:21] == b"\x2f"
-    return is_lossless and (size & 0x3FFF, size >> 14 & 0x3FFF) == (header.width - 1, header.height - 1)
+    is_of_size = (size & 0x3FFF, size >> 14 & 0x3FFF) == (header.width - 1, header.height - 1)
+    return is_lossless and is_of_size and _fits_webp(header)
+
+
+def _fits_webp(header: Header) -> bool:
+    """Whether a WebP takes the image, and Pillow the WebP."""
+    sides = header.height, header.width
+    return not header.is_wide and max(sides) <= WEBP_SIDE and math.prod(sides) <= WEBP_PIXELS
 
 
 def _is_png(stream: bytes, header: Header) -> bool:
-    """Whether a stream is one image of the header's size, of the chunks that pixels need and of no others.
+    """Whether a stream is one image of the header's size and type, of the chunks that pixels need and of no others.
 
     A signature of 8 bytes; chunks of a length, a name, data, and a checksum of 4 bytes, of which the first, IHDR,
-    begins with width and height.
+    begins with width, height, and the type: a byte each for bits and colours. The library makes 8 bits of many others.
     """
     place, names = 8, b""
     while place + 12 <= len(stream):
@@ -79,7 +95,9 @@ def _is_png(stream: bytes, header: Header) -> bool:
         place += 12 + int.from_bytes(stream[place : place + 4], "big")
     size = struct.pack(">II", header.width, header.height)
     chunks = _CHUNKS_WITH_ALPHA if header.channels == 4 else _CHUNKS
-    return place == len(stream) and stream[16:24] == size and bool(chunks.fullmatch(names))
+    types = _TYPES_OF_PNG.get((header.is_wide, header.channels), set())
+    is_such = stream[16:24] == size and tuple(stream[24:26]) in types
+    return place == len(stream) and is_such and bool(chunks.fullmatch(names))
 
 
 def _is_worth_trying(pixels: Any, header: Header, size: int) -> bool:
@@ -115,7 +133,7 @@ def _streams(pixels: Any, header: Header) -> list[tuple[Content, bytes]]:
     if header.is_wide and header.channels > 1:
         return []
     streams = [(Content.PNG, png(pixels, header))]
-    if not header.is_wide and max(header.height, header.width) <= WEBP_SIDE:
+    if _fits_webp(header):
         streams.append((Content.WEBP, _saved(_image(pixels), "WEBP", lossless=True, quality=80, method=4, exact=True)))
     return streams
 
@@ -153,14 +171,10 @@ def _image(pixels: Any) -> Image.Image:
 
 def _pixels(image: Image.Image, header: Header) -> Array:
     """The pixels of an image, in the channels and the type of the header. Raises ValueError where it has others."""
-    if header.content == Content.WEBP:
-        modes: tuple[str, ...] = ("RGB",) if header.channels in (1, 3) else ("RGB", "RGBA")
-    else:
-        modes = _MODES_OF_PNG[header.channels]
-    if header.is_wide:
-        modes = ("I;16", "I") if header.channels == 1 and header.content == Content.PNG else ()
-    if image.mode not in modes:
-        raise ValueError(f"expected {' or '.join(modes) or 'none'}, got {image.mode}")
+    if header.content == Content.WEBP and header.channels in (1, 3) and image.mode != "RGB":
+        raise ValueError(f"expected RGB, got {image.mode}")
+    if image.mode == "P" and 3 * int(np.max(np.asarray(image))) >= len(image.getpalette() or ()):
+        raise ValueError("a pixel has a number that the palette lacks")
     if header.is_wide:
         return np.asarray(image).astype(np.uint16)[..., None]
     if image.mode == "1":
