@@ -17,7 +17,7 @@ from threadpoolctl import threadpool_info
 import pixelpyramids as pp
 from pixelpyramids.codec import bundled
 from pixelpyramids.codec.blas import one_blas_thread
-from pixelpyramids.codec.engines import FastEngine, ReferenceEngine, _Matrices
+from pixelpyramids.codec.engines import PROBED, FastEngine, ReferenceEngine, _Matrices
 from pixelpyramids.codec.integer_network import Convolution, Stack, load_network, network
 from pixelpyramids.errors import CheckpointError
 
@@ -117,6 +117,36 @@ def test_an_engine_that_differs_is_refused_and_the_file_is_the_same(monkeypatch)
     with pytest.warns(UserWarning, match="gives other numbers than the reference"):
         assert pp.encode(image, effort="fast") == expected
     bundled._model.cache_clear()
+
+
+def test_an_engine_that_differs_on_the_image_alone_is_refused_too(monkeypatch):
+    """Of what the image gives, a window is compared: where the made-up inputs show nothing."""
+    image = np.random.default_rng(0).integers(0, 256, (90, 100, 3), dtype=np.uint8)
+    expected = pp.encode(image, effort="fast")
+    run = FastEngine._run
+
+    def wrong_but_for_probes(self, stack, given):
+        is_probe = (given[:, PROBED:] == 255).all() and (given[:, :, PROBED:] == 255).all()
+        return run(self, stack, given) + (not is_probe)
+
+    monkeypatch.setattr(FastEngine, "_run", wrong_but_for_probes)
+    bundled._model.cache_clear()
+    with pytest.warns(UserWarning, match="gives other numbers than the reference"):
+        assert pp.encode(image, effort="fast") == expected
+    bundled._model.cache_clear()
+
+
+@pytest.mark.parametrize("size", [(20, 20), (32, 33), (70, 21), (120, 150)])
+def test_windows_are_compared_wherever_they_lie(size):
+    """A window's sites that do not see beyond it are those of the whole, at every edge."""
+    fast = FastEngine(NETWORK, REFERENCE, 1)
+    given = inputs(NETWORK.trunk.inputs, *size, "random")
+    whole = REFERENCE.trunk(given)
+    for first in {0, 1, size[0] - 20, max(size[0] - 32, 0)}:
+        window = slice(first, min(first + 32, size[0])), slice(0, min(32, size[1]))
+        of_window = REFERENCE.trunk(given[:, *window])
+        assert fast._agree(0, whole, window, of_window)
+        assert not fast._agree(0, whole + np.uint8(1), window, of_window)
 
 
 def test_without_openvino_the_reference_is_used(monkeypatch):

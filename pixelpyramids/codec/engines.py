@@ -1,10 +1,11 @@
 """What runs the integer network: NumPy, which everything else is held to, and OpenVINO, which is fast.
 
 Both give the same integers, whatever the batch, the size, the threads or the instruction set. The fast one is compared
-with the reference for every new size, on inputs that are random, all 255, and alternating; where it differs, a
-UserWarning says so and the reference is used.
+with the reference for every new size, on a window of the image's own inputs, and on such as are random, all 255, and
+alternating; where it differs, a UserWarning says so and the reference is used.
 """
 
+import secrets
 import sys
 import threading
 import warnings
@@ -16,9 +17,11 @@ from numpy.typing import NDArray
 from pixelpyramids.codec.integer_network import LARGEST_ACTIVATION, SHIFT, Convolution, IntegerNetwork, Stack
 
 Activations = NDArray[np.uint8]  # (channels, height, width)
+Window = tuple[slice, slice]  # rows and columns
 
 STRIP = 2**14  # sites that the reference multiplies at once
-PROBED = 20  # sites a side on which the fast engine is compared with the reference
+PROBED = 20  # sites a side of the made-up inputs on which the fast engine is compared with the reference
+WINDOW = 32  # and of the image's own
 FEW_SITES = 2**8  # for which the reference is as fast,
 FEW_SITES_YET = 2**10  # and sooner done than the fast engine is loaded
 
@@ -98,7 +101,7 @@ class FastEngine:
     """The network in OpenVINO, in 8-bit instructions, for `threads` calls at once; of few sites the reference.
 
     It is loaded when there are more for the first time. For each size that is new it is compared with the reference, on
-    a part of inputs of that size; where it differs, or cannot be loaded, a UserWarning says so, and from then on the
+    parts of inputs of that size; where it differs, or cannot be loaded, a UserWarning says so, and from then on the
     reference is used.
     """
 
@@ -112,30 +115,32 @@ class FastEngine:
 
     def trunk(self, inputs: Activations) -> Activations:
         """As of `Engine`."""
-        return self._run(0, inputs) if self._is_trusted(0, inputs) else self._reference.trunk(inputs)
+        found: Activations = self._result(0, inputs)
+        return found
 
     def head(self, number: int, inputs: Activations) -> NDArray[np.int32]:
         """As of `Engine`."""
-        trusted = self._is_trusted(1 + number, inputs)
-        return self._run(1 + number, inputs) if trusted else self._reference.head(number, inputs)
+        found: NDArray[np.int32] = self._result(1 + number, inputs)
+        return found
 
-    def _is_trusted(self, stack: int, inputs: Activations) -> bool:
-        """Whether to use OpenVINO; for a new size it is compared with the reference."""
-        channels, height, width = inputs.shape
+    def _result(self, stack: int, inputs: Activations) -> Any:
+        height, width = inputs.shape[1:]
         few = FEW_SITES if self._compiled else FEW_SITES_YET
-        if self._is_refused or height * width <= few or min(height, width) < PROBED:
-            return False
+        if height * width > few and min(height, width) >= PROBED and self._is_loaded():
+            found = self._run(stack, inputs)
+            if self._is_trusted(stack, inputs, found):
+                return found
+        return self._expected(stack, inputs)
+
+    def _expected(self, stack: int, inputs: Activations) -> Any:
+        """What the reference gives."""
+        return self._reference.trunk(inputs) if stack == 0 else self._reference.head(stack - 1, inputs)
+
+    def _is_loaded(self) -> bool:
         with self._lock:
-            if self._compiled is None:
+            if self._compiled is None and not self._is_refused:
                 self._load()
-            elif (stack, height, width) in self._compared:
-                return True
-            if not self._is_refused:
-                found = self._run(stack, _probe(channels, height, width))
-                if not np.array_equal(self._inner(stack, found), self._expected[stack]):
-                    self._refuse("this machine's fast engine gives other numbers than the reference")
-                self._compared.add((stack, height, width))
-        return not self._is_refused
+            return not self._is_refused
 
     def _load(self) -> None:
         settings = {
@@ -149,19 +154,38 @@ class FastEngine:
         except (ImportError, RuntimeError) as error:  # it is missing, or not for this machine
             self._refuse(f"the fast engine cannot be loaded ({str(error).strip()}): it is the reference")
             return
-        probes = [_probe(stack.inputs, PROBED, PROBED) for stack in self._stacks]
-        outputs: list[Any] = [self._reference.trunk(probes[0])]
-        outputs += [self._reference.head(number, probe) for number, probe in enumerate(probes[1:])]
-        self._expected = [self._inner(stack, output) for stack, output in enumerate(outputs)]
+        self._of_probes = [
+            self._expected(number, _probe(stack.inputs, PROBED, PROBED)) for number, stack in enumerate(self._stacks)
+        ]
+
+    def _is_trusted(self, stack: int, inputs: Activations, found: Any) -> bool:
+        """Whether to use what OpenVINO gives; for a new size it is compared with the reference."""
+        with self._lock:
+            if not self._is_refused and (stack, *inputs.shape) not in self._compared:
+                of_probe = self._run(stack, _probe(*inputs.shape))
+                corner = slice(0, PROBED), slice(0, PROBED)
+                is_same = self._agree(stack, of_probe, corner, self._of_probes[stack])
+                window = _somewhere(inputs.shape[1]), _somewhere(inputs.shape[2])
+                if not is_same or not self._agree(stack, found, window, self._expected(stack, inputs[:, *window])):
+                    self._refuse("this machine's fast engine gives other numbers than the reference")
+                self._compared.add((stack, *inputs.shape))
+            return not self._is_refused
 
     def _refuse(self, why: str) -> None:
         self._is_refused = True
-        warnings.warn(f"{why}, which is used instead, more slowly; files are the same", stacklevel=4)
+        warnings.warn(f"{why}, which is used instead, more slowly; files are the same", stacklevel=5)
 
-    def _inner(self, stack: int, found: Any) -> Any:
-        """What of the compared part does not see beyond it."""
-        inner = slice(PROBED - self._stacks[stack].reach)
-        return found[:, inner, inner] if stack == 0 else found[inner, inner]
+    def _agree(self, stack: int, found: Any, window: Window, expected: Any) -> bool:
+        """Whether results are those expected of a window, where this does not see beyond itself."""
+        sides = found.shape[1:] if stack == 0 else found.shape[:2]
+        inner, reach = [], self._stacks[stack].reach
+        for lines, side in zip(window, sides, strict=True):
+            first = reach if lines.start else 0
+            last = lines.stop - lines.start - (reach if lines.stop < side else 0)
+            inner.append(slice(first, last))
+        if stack == 0:
+            return np.array_equal(found[:, *window][:, *inner], expected[:, *inner])
+        return np.array_equal(found[*window][*inner], expected[*inner])
 
     def _run(self, stack: int, inputs: Activations) -> Any:
         assert self._compiled is not None
@@ -181,11 +205,17 @@ def _probe(channels: int, height: int, width: int) -> Activations:
 
     The part that is compared is the same for every size.
     """
-    random = np.random.default_rng(0).integers(0, 256, (channels, PROBED, PROBED), dtype=np.uint8)
+    noise = np.random.default_rng(0).integers(0, 256, (channels, PROBED, PROBED), dtype=np.uint8)
     probe = np.full((channels, height, width), LARGEST_ACTIVATION, dtype=np.uint8)
-    probe[:, :PROBED, 1:PROBED:3] = random[:, :, 1::3]
+    probe[:, :PROBED, 1:PROBED:3] = noise[:, :, 1::3]
     probe[::2, :, 2::3] = 0
     return probe
+
+
+def _somewhere(side: int) -> slice:
+    """Up to WINDOW lines of a side."""
+    first = secrets.randbelow(max(side - WINDOW, 0) + 1)
+    return slice(first, min(first + WINDOW, side))
 
 
 def _openvino() -> Any:
