@@ -358,6 +358,19 @@ def step(learnt: Any) -> None:
 
 
 @compiled
+def of_a_site(size: Integer, components: Integer, channels: Integer) -> tuple[Any, Any, Any, Any, Any, Any]:
+    """Room for a site's outputs as corrected, weights after and before its channels, mixture, slopes, and distances."""
+    return (
+        np.empty(size, dtype=np.int64),
+        np.empty(components, dtype=np.int64),
+        np.empty(components, dtype=np.int64),
+        np.empty((5, components), dtype=np.int64),
+        np.empty((channels, 3, components), dtype=np.int64),
+        np.empty(channels, dtype=np.int64),
+    )
+
+
+@compiled
 def starts_and_frequencies(
     outputs: Any,
     bases: Any,
@@ -374,9 +387,7 @@ def starts_and_frequencies(
     height, width, size = outputs.shape
     channels, n = bases.shape[0], 1 << bits
     components = size // (1 + 2 * channels + channels * (channels - 1) // 2)
-    weights, priors = np.empty(components, dtype=np.int64), np.empty(components, dtype=np.int64)
-    mixture, slopes = np.empty((5, components), dtype=np.int64), np.empty((channels, 3, components), dtype=np.int64)
-    distances, at = np.empty(channels, dtype=np.int64), np.empty(size, dtype=np.int64)
+    at, weights, priors, mixture, slopes, distances = of_a_site(size, components, channels)
     left, above = np.zeros((2, channels), dtype=np.int64), np.zeros((width, 2, channels), dtype=np.int64)
     for y in range(height):
         left[:] = 0
@@ -431,9 +442,7 @@ def decode_sites(
     height, width, size = outputs.shape
     channels, n = bases.shape[0], 1 << bits
     components = size // (1 + 2 * channels + channels * (channels - 1) // 2)
-    weights, priors = np.empty(components, dtype=np.int64), np.empty(components, dtype=np.int64)
-    mixture, slopes = np.empty((5, components), dtype=np.int64), np.empty((channels, 3, components), dtype=np.int64)
-    distances, at = np.empty(channels, dtype=np.int64), np.empty(size, dtype=np.int64)
+    at, weights, priors, mixture, slopes, distances = of_a_site(size, components, channels)
     left, above = np.zeros((2, channels), dtype=np.int64), np.zeros((width, 2, channels), dtype=np.int64)
     state, taken = where[0], where[1]
     for y in range(height):
