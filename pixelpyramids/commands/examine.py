@@ -208,7 +208,8 @@ def _lines(facts: dict[str, Any]) -> str:
         f"{facts['depth']} bits, {facts['type']} {tuple(facts['shape'])}",
         "coded by": f"{coded}, format version {facts['version']}",
         "metadata": metadata,
-        "bytes": f"{facts['parts']} part{'s'[: facts['parts'] > 1]}: header and index {facts['header_bytes']:,}; {octaves}",
+        "bytes": f"{facts['parts']} part{'s'[: facts['parts'] > 1]}: header and index {facts['header_bytes']:,}; "
+        f"{octaves}",
         "decoding": f"can take {facts['decode_seconds']:.1f} s here (estimated from the pixels)",
     }
     if facts["fault"]:
