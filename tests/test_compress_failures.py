@@ -132,7 +132,12 @@ def test_what_a_stopped_process_leaves_is_whole(number, jobs, tmp_path):
     for i in range(200):
         save(tmp_path / "in" / f"{i}.png", i)
     out = tmp_path / "out"
-    process = spawned("compress", tmp_path / "in", "--out", out, "--jobs", jobs, start_new_session=True)
+
+    def heeding():
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # which a shell's background job would be deaf to
+
+    arguments = "compress", tmp_path / "in", "--out", out, "--jobs", jobs
+    process = spawned(*arguments, start_new_session=True, preexec_fn=heeding)
     while not (out.exists() and any(out.glob("*.ppyr"))) and process.poll() is None:
         time.sleep(0.01)
     process.send_signal(number)

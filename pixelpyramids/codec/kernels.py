@@ -22,8 +22,9 @@ are learnt in the same way: how the scores (derivatives of the nats by a shift o
 scales' logarithm) of the sites to the left and above in the slice move a channel's components, and widen them; as in
 score-driven models (Creal, Koopman and Lucas 2013).
 
-They are in one file because numba compiles a function anew only where its own file has changed; and they work on int64
-alone, because numba turns mixtures of signed and unsigned integers into floats.
+They are in one file because numba compiles a function anew only where its own file has changed (so touch this one where
+a constant of another has); and they work on int64 alone, because numba turns mixtures of signed and unsigned integers
+into floats.
 """
 
 import math
