@@ -2,6 +2,7 @@
 
 import io
 
+import numba
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -174,6 +175,14 @@ def test_kernels_are_compiled_once_for_all_images():
         assert_same(pp.decode(pp.encode(image, effort="fast")), image)
         counts.append([len(coder.signatures) for coder in coders])
     assert counts[0] == counts[-1]
+
+
+def test_functions_of_others_are_compiled_without_a_word(caplog):
+    """Also those of no module, as `exec` makes them."""
+    names = {}
+    exec("def following(x): return x + 1", names)
+    assert names["following"].__module__ is None
+    assert numba.njit(names["following"])(1) == 2 and not caplog.records
 
 
 def size(image, kind, **options):

@@ -36,6 +36,8 @@ def test_info_tells_what_a_file_holds(small, capsys):
     assert told["shape"] == [20, 30, 3] and told["type"] == "uint8" and told["bytes"] == small.stat().st_size
     assert told["header_bytes"] + sum(octave["bytes"] for octave in told["octaves"]) == told["bytes"]
     assert sum(told["metadata"].values()) >= 15 and told["decode_seconds"] > 0
+    small.write_bytes(pp.encode(np.zeros((2, 3), dtype=np.uint8)))
+    assert status("info", small) == 0 and "1 channel of 8 bits" in capsys.readouterr().out
     small.write_bytes(small.read_bytes() + b"x")
     assert status("info", small) == 1 and "1 bytes follow" in capsys.readouterr().out
     small.write_bytes(b"no file of ours")

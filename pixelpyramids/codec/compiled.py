@@ -22,7 +22,8 @@ class _Notice(event.Listener):  # type: ignore[misc]
         self._is_said = False
 
     def on_start(self, event: Any) -> None:
-        is_ours = event.data["dispatcher"].py_func.__module__.startswith(__package__)
+        module = event.data["dispatcher"].py_func.__module__ or ""  # what `exec` defines can have None
+        is_ours = module.startswith(f"{__package__}.")
         if is_ours and not self._is_said:
             self._is_said = True
             logging.getLogger(__name__).warning("compiling the codec for this machine, which takes some seconds")

@@ -22,8 +22,7 @@ Window = tuple[slice, slice]  # rows and columns
 STRIP = 2**14  # sites that the reference multiplies at once
 PROBED = 20  # sites a side of the made-up inputs on which the fast engine is compared with the reference
 WINDOW = 32  # and of the image's own
-FEW_SITES = 2**8  # for which the reference is as fast,
-FEW_SITES_YET = 2**10  # and sooner done than the fast engine is loaded
+FEW_SITES = 2**10  # for which the reference is sooner done than the fast engine is loaded
 
 
 class Engine(Protocol):
@@ -98,11 +97,11 @@ def _rescaled(sums: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 class FastEngine:
-    """The network in OpenVINO, in 8-bit instructions, for `threads` calls at once; of few sites the reference.
+    """The network in OpenVINO, in 8-bit instructions, for `threads` calls at once; of narrow inputs the reference.
 
-    It is loaded when there are more for the first time. For each size that is new it is compared with the reference, on
-    parts of inputs of that size; where it differs, or cannot be loaded, a UserWarning says so, and from then on the
-    reference is used.
+    It is loaded when there are many sites for the first time. For each size that is new it is compared with the
+    reference, on parts of inputs of that size; where it differs, or cannot be loaded, a UserWarning says so, and from
+    then on the reference is used.
     """
 
     def __init__(self, network: IntegerNetwork, reference: ReferenceEngine, threads: int) -> None:
@@ -125,8 +124,8 @@ class FastEngine:
 
     def _result(self, stack: int, inputs: Activations) -> Any:
         height, width = inputs.shape[1:]
-        few = FEW_SITES if self._compiled else FEW_SITES_YET
-        if height * width > few and min(height, width) >= PROBED and self._is_loaded():
+        is_worth_it = self._compiled or height * width > FEW_SITES
+        if is_worth_it and min(height, width) >= PROBED and self._is_loaded():
             found = self._run(stack, inputs)
             if self._is_trusted(stack, inputs, found):
                 return found

@@ -204,8 +204,9 @@ def _lines(facts: dict[str, Any]) -> str:
         for i, octave in enumerate(facts["octaves"])
     )
     lines = {
-        "image": f"{facts['width']} x {facts['height']} pixels (width x height), {facts['channels']} channels of "
-        f"{facts['depth']} bits, {facts['type']} {tuple(facts['shape'])}",
+        "image": f"{facts['width']} x {facts['height']} pixels (width x height), "
+        f"{facts['channels']} channel{'s'[: facts['channels'] > 1]} of {facts['depth']} bits, "
+        f"{facts['type']} {tuple(facts['shape'])}",
         "coded by": f"{coded}, format version {facts['version']}",
         "metadata": metadata,
         "bytes": f"{facts['parts']} part{'s'[: facts['parts'] > 1]}: header and index {facts['header_bytes']:,}; "
