@@ -3,6 +3,7 @@
 import os
 from functools import lru_cache
 from pathlib import Path
+from threading import RLock
 
 from pixelpyramids.codec.compact_model import CompactModel
 from pixelpyramids.codec.engines import FastEngine, ReferenceEngine
@@ -12,6 +13,7 @@ from pixelpyramids.errors import CheckpointError
 ASSETS = Path(__file__).parent.parent / "assets"
 MODELS = {"compact": "compact.safetensors"}
 ENGINE = "PIXELPYRAMIDS_ENGINE"  # in the environment: "reference" has no other engine used
+_LOADING = RLock()  # lest threads that are first at the same time each load a model
 
 
 def model(name: str | bytes, threads: int | None = None) -> CompactModel:
@@ -19,7 +21,8 @@ def model(name: str | bytes, threads: int | None = None) -> CompactModel:
     engine = os.environ.get(ENGINE, "fast")
     if engine not in ("fast", "reference"):
         raise CheckpointError(f"{ENGINE}: expected fast or reference, got {engine}")
-    return _model(name if isinstance(name, str) else names()[name], engine, threads or available_threads())
+    with _LOADING:
+        return _model(name if isinstance(name, str) else names()[name], engine, threads or available_threads())
 
 
 @lru_cache
