@@ -176,15 +176,14 @@ class FastEngine:
 
     def _agree(self, stack: int, found: Any, window: Window, expected: Any) -> bool:
         """Whether results are those expected of a window, where this does not see beyond itself."""
-        sides = found.shape[1:] if stack == 0 else found.shape[:2]
+        if stack > 0:  # outputs of heads have their channels last
+            found, expected = np.moveaxis(found, -1, 0), np.moveaxis(expected, -1, 0)
         inner, reach = [], self._stacks[stack].reach
-        for lines, side in zip(window, sides, strict=True):
+        for lines, side in zip(window, found.shape[1:], strict=True):
             first = reach if lines.start else 0
             last = lines.stop - lines.start - (reach if lines.stop < side else 0)
             inner.append(slice(first, last))
-        if stack == 0:
-            return np.array_equal(found[:, *window][:, *inner], expected[:, *inner])
-        return np.array_equal(found[*window][*inner], expected[*inner])
+        return np.array_equal(found[:, *window][:, *inner], expected[:, *inner])
 
     def _run(self, stack: int, inputs: Activations) -> Any:
         assert self._compiled is not None
