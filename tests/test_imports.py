@@ -36,7 +36,7 @@ INSIDE = {
     "data": (
         {"reading", "photographs"},
         {"splits", "images", "kept", "batches"},
-        {"index"},
+        {"index", "identity"},
         {"folder", "varied", "prepared", "containers"},
         {"divided"},
         {"crops", "celeba_hq", "lsun", "imagenet", "shards"},

@@ -1,0 +1,97 @@
+"""What tells data sets apart, and finds a file in two places, without reading all of them."""
+
+import shutil
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pixelpyramids.data import identity as module
+from pixelpyramids.data.containers.zip_archive import ZipEntries
+from pixelpyramids.data.folder import ImageFolder
+from pixelpyramids.data.identity import data_identity, same_files
+from pixelpyramids.data.images import Images
+from pixelpyramids.data.prepared import PreparedImages
+
+
+def save(path: Path, seed: int) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.random.default_rng(seed).integers(256, size=(8, 8, 3), dtype=np.uint8)).save(path)
+    return path
+
+
+def folder(root: Path, count: int = 300) -> Path:
+    for number in range(count):
+        save(root / f"{number:03d}.bmp", number)
+    return root
+
+
+def zipped(source: Path, target: Path) -> Path:
+    with zipfile.ZipFile(target, "w") as archive:
+        for file in sorted(source.iterdir()):
+            archive.write(file, file.name)
+    return target
+
+
+def images(path: Path) -> Images:
+    if path.is_dir():
+        return ImageFolder(path, "all")
+    return PreparedImages(ZipEntries(path), (8, 8))
+
+
+@pytest.mark.parametrize("number", [0, 150, 299])
+def test_any_other_file_gives_another_identity(tmp_path: Path, number: int) -> None:
+    before = data_identity(images(folder(tmp_path / "a")))
+    assert before.images == before.covered == 300
+    save(tmp_path / "a" / f"{number:03d}.bmp", 1000)
+    assert data_identity(images(tmp_path / "a")).sha256 != before.sha256
+
+
+def test_a_copy_elsewhere_has_the_same_identity(tmp_path: Path) -> None:
+    folder(tmp_path / "a", 20)
+    shutil.copytree(tmp_path / "a", tmp_path / "b" / "deeper")
+    assert data_identity(images(tmp_path / "a")) == data_identity(images(tmp_path / "b"))
+
+
+def test_more_images_or_another_order_give_another_identity(tmp_path: Path) -> None:
+    folder(tmp_path / "a", 5)
+    found = {data_identity(images(tmp_path / "a")).sha256}
+    (tmp_path / "a" / "000.bmp").rename(tmp_path / "a" / "999.bmp")
+    found.add(data_identity(images(tmp_path / "a")).sha256)
+    save(tmp_path / "a" / "zzz.bmp", 7)
+    found.add(data_identity(images(tmp_path / "a")).sha256)
+    assert len(found) == 3
+
+
+def test_a_container_is_known_by_some_of_its_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "ENTRIES_AT_MOST", 16)
+    folder(tmp_path / "a", 40)
+    before = data_identity(images(zipped(tmp_path / "a", tmp_path / "a.zip")))
+    assert (before.images, before.covered) == (40, 16)
+    for number, differs in ((0, True), (39, True), (1, False)):
+        shutil.copytree(tmp_path / "a", tmp_path / "b")
+        save(tmp_path / "b" / f"{number:03d}.bmp", 1000)
+        changed = data_identity(images(zipped(tmp_path / "b", tmp_path / "b.zip")))
+        assert (changed.sha256 != before.sha256) == differs
+        shutil.rmtree(tmp_path / "b")
+
+
+def test_a_file_in_two_places_is_found_and_nothing_else(tmp_path: Path) -> None:
+    first = [save(tmp_path / "train" / f"{number}.png", number) for number in range(9)]
+    second = [save(tmp_path / "test" / f"{number}.png", 100 + number) for number in range(5)]
+    assert same_files(first, second) == []
+    shutil.copy(first[4], second[2])
+    second[3].unlink()
+    second[3].symlink_to(first[0])
+    second[4].unlink()
+    assert same_files(first, second) == [(first[4], second[2]), (first[0], second[3])]
+
+
+def test_files_that_differ_only_in_their_middle_are_not_the_same(tmp_path: Path) -> None:
+    content = bytearray(100_000)
+    (tmp_path / "a").write_bytes(content)
+    content[50_000] = 1
+    (tmp_path / "b").write_bytes(content)
+    assert same_files([tmp_path / "a"], [tmp_path / "b"]) == []
