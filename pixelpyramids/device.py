@@ -3,7 +3,8 @@
 import ctypes
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from typing import Any
 
 import torch
 
@@ -26,13 +27,36 @@ def choose_device(name: str | None) -> torch.device:
 
 @contextmanager
 def full_float32() -> Iterator[None]:
-    """Have GPUs convolve float32 in float32, not in TensorFloat-32, whose 10 bits are too few for exact likelihoods."""
-    before = torch.backends.cudnn.allow_tf32
-    torch.backends.cudnn.allow_tf32 = False
-    try:
+    """Compute float32 in float32, on CPUs and GPUs, whatever the caller has set, and put the settings back.
+
+    TensorFloat-32 keeps 10 bits and bfloat16 keeps 7: too few for exact likelihoods. This turns off both, and autocast.
+    """
+    with ExitStack() as settings:
+        if hasattr(torch.backends, "fp32_precision"):
+            # Each of these overrides those before it, or follows them if it is unset. With those before it at "ieee",
+            # anything else that it reads was set on it, so writing that back restores it exactly.
+            backends: Any = torch.backends
+            for owner in (
+                backends,
+                backends.cudnn,
+                backends.mkldnn,
+                backends.cuda.matmul,
+                backends.cudnn.conv,
+                backends.mkldnn.matmul,
+                backends.mkldnn.conv,
+            ):
+                if owner.fp32_precision != "ieee":
+                    settings.callback(setattr, owner, "fp32_precision", owner.fp32_precision)
+                    owner.fp32_precision = "ieee"
+        else:  # before torch 2.9
+            settings.callback(setattr, torch.backends.cudnn, "allow_tf32", torch.backends.cudnn.allow_tf32)
+            torch.backends.cudnn.allow_tf32 = False
+            settings.callback(torch.set_float32_matmul_precision, torch.get_float32_matmul_precision())
+            torch.set_float32_matmul_precision("highest")
+        for device in ("cpu", "cuda"):
+            if torch.is_autocast_enabled(device):
+                settings.enter_context(torch.autocast(device, enabled=False))
         yield
-    finally:
-        torch.backends.cudnn.allow_tf32 = before
 
 
 def bfloat16_is_fast(device: torch.device) -> bool:
