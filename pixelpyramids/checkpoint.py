@@ -1,7 +1,7 @@
 """The run directory: a model's parameters, one file of weights a stage, its log, and what training needs to go on.
 
     RUN/parameters.json             {"params": {…}}: the run holds its own
-    RUN/level_00.safetensors …      the best averaged weights of each stage; the last is the coarsest image's
+    RUN/level_00.safetensors …      the weights of each stage that are kept; the last is the coarsest image's
     RUN/log/level_00.jsonl …        a line every ten steps and at each validation: step, nats an image, dimensions
     RUN/training/level_00.safetensors …   weights, averages and optimiser of the last checkpoint
     RUN/training/seed               of all trainings of the run

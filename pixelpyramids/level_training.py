@@ -1,9 +1,7 @@
 """The training of one level: its weights, their average, its optimiser, and its place, saved and restored as one.
 
-loss          = summed nats of the level's dimensions, averaged over the batch
-learning rate = base * warm * (0.01 + 0.99 (1 + cos(pi * progress)) / 2)
-warm          = min(1, max((step + 1) / (warmup_steps + 1), progress / 0.05))
-average       = d average + (1 - d) weights,   d = min(decay, (1 + step) / (10 + step))
+The loss is the sum of nats of the level's dimensions, averaged over the batch. `pixelpyramids.optimisation` has the
+formulas of the learning rate and of the average.
 """
 
 import json
@@ -21,10 +19,10 @@ from pixelpyramids import checkpoint
 from pixelpyramids.atomic import write_text
 from pixelpyramids.errors import CheckpointError
 from pixelpyramids.model import AnyStage
+from pixelpyramids.optimisation import learning_rate, new_optimiser, newest_share
 from pixelpyramids.parameters import Parameters
+from pixelpyramids.rate import bits_per_dim
 
-FINAL_LEARNING_RATE = 0.01  # of the base rate, at the end of the cosine
-WARMUP_SHARE = 0.05  # of the training: a short one is warm sooner
 LOG_EVERY = 10  # steps
 
 
@@ -62,7 +60,8 @@ class LevelTraining:
         self.stage, self.average = stage, average.requires_grad_(False)
         self.average.load_state_dict(stage.state_dict())
         self.prepared = accelerator.prepare_model(stage)
-        self.optimiser = torch.optim.Adam(stage.parameters(), lr=config.learning_rate, betas=(0.9, 0.98), fused=True)
+        self.optimiser = new_optimiser(config, stage)
+        self.latest: dict[str, float] = {}
         self.step, self.seconds, self.best = 0, 0.0, math.inf
         self.validated_at = 0
 
@@ -88,17 +87,23 @@ class LevelTraining:
                 self.accelerator.backward(loss)
             nats += loss.item()
         nats = float(self.accelerator.reduce(torch.tensor([nats], dtype=torch.float64, device=fine.device), "mean"))
-        limit = self.config.clip_norm * fine[0].numel()
+        dimensions = fine[0].numel()
+        limit = math.inf if self.config.clip_norm is None else self.config.clip_norm * dimensions
         norm = float(self.accelerator.clip_grad_norm_(self.stage.parameters(), limit))
         finite = math.isfinite(nats) and math.isfinite(norm)
         if finite:
-            warm = min(1.0, max((self.step + 1) / (self.config.warmup_steps + 1), progress / WARMUP_SHARE))
-            cosine = FINAL_LEARNING_RATE + (1 - FINAL_LEARNING_RATE) * (1 + math.cos(math.pi * progress)) / 2
+            rate = learning_rate(self.config, self.step, progress)
             for group in self.optimiser.param_groups:
-                group["lr"] = self.config.learning_rate * warm * cosine
+                group["lr"] = rate
             self.optimiser.step()
-            self._average()
             self.step += 1
+            self._average()
+            self.latest = {
+                "nats": nats,
+                "dimensions": dimensions,
+                "learning_rate": rate,
+                "gradient_norm": norm / dimensions,
+            }
         else:
             for buffer, before in zip(self.stage.buffers(), statistics, strict=True):
                 buffer.copy_(before)
@@ -107,8 +112,8 @@ class LevelTraining:
 
     @torch.no_grad()
     def _average(self) -> None:
-        decay = min(self.config.average_decay, (1 + self.step) / (10 + self.step))
-        torch._foreach_lerp_(list(self.average.parameters()), list(self.stage.parameters()), 1 - decay)
+        share = newest_share(self.config, self.step)
+        torch._foreach_lerp_(list(self.average.parameters()), list(self.stage.parameters()), share)
         for average, buffer in zip(self.average.buffers(), self.stage.buffers(), strict=True):
             average.copy_(buffer)
 
@@ -183,9 +188,10 @@ class LevelTraining:
         self._forget_after(run, self.step)
 
     def publish(self, run: Path) -> None:
-        """Make the averaged weights those that `load` reads."""
+        """Make the kept weights those that `load` reads: the averaged or the latest ones, as the parameters say."""
         if self.accelerator.is_main_process:
-            checkpoint.save_stage(run, self.index, self.average)
+            kept = self.average if self.config.kept_weights == "average" else self.stage
+            checkpoint.save_stage(run, self.index, kept)
 
     def validate(self, nats: float, dimensions: float, run: Path) -> None:
         """Take the mean nats an image on the validation set, over that many dimensions; publish if it is the best."""
@@ -196,12 +202,21 @@ class LevelTraining:
         self.save(run)  # before the log says that it is done: `best` must outlive a kill
         self._log(run, {"step": self.step, "validation_nats": nats, "dimensions": dimensions})
 
-    def log(self, run: Path, nats: float, dimensions: int) -> None:
-        """Note the mean nats an image of a training batch, at the first and at every tenth step."""
+    def log(self, run: Path) -> None:
+        """Log the latest update, at the first and at every tenth step.
+
+        The entry has the mean nats of an image of the batch and its dimensions, the learning rate, the norm of the
+        gradient before clipping in nats a dimension, and the seconds that all updates took.
+        """
         if self.step == 1 or self.step % LOG_EVERY == 0:
-            self._log(run, {"step": self.step, "nats": nats, "dimensions": dimensions})
+            self._log(run, {"step": self.step, **self.latest, "seconds": self.seconds})
 
     def _log(self, run: Path, entry: dict[str, int | float]) -> None:
+        values = {key: value for key, value in entry.items() if key not in ("step", "nats", "dimensions")}
+        nats = values.pop("validation_nats", None)
+        name = "bits_per_dim" if nats is None else "validation_bits_per_dim"
+        values[name] = float(bits_per_dim(entry["nats"] if nats is None else nats, entry["dimensions"]))
+        self.accelerator.log({f"level_{self.index:02d}/{k}": v for k, v in values.items()}, step=int(entry["step"]))
         if not self.accelerator.is_main_process:
             return
         path = checkpoint.log_file(run, self.index)

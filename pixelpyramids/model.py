@@ -72,7 +72,8 @@ class StageModel(nn.Module):
                 n_squeeze=parameters.n_squeeze[index],
                 norm=parameters.norm,
             )
-        self._start(spread=index == parameters.L - 1)
+        if parameters.initialisation == "mixture":
+            self._start(spread=index == parameters.L - 1)
 
     def forward(
         self,

@@ -53,13 +53,18 @@ class Parameters(BaseModel):
     residual: Literal["value", "centred"] | Natural = "value"
     residual_unit: Literal["fine", "range"] = "fine"
     likelihood: Literal["exact", "authors"] = "exact"
+    initialisation: Literal["mixture", "torch"] = "mixture"
 
     patch_size: Positive | None = None
     epochs: Positive = 100
     learning_rate: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1e-3
+    betas: tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]] = (0.9, 0.98)
     warmup_steps: Natural = 200
-    clip_norm: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0
+    learning_rate_decay: Annotated[float, Field(gt=0, le=1)] | None = None
+    clip_norm: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = 1.0
+    average: Literal["ramped", "unbiased"] = "ramped"
     average_decay: Annotated[float, Field(ge=0, lt=1)] = 0.9995
+    kept_weights: Literal["average", "latest"] = "average"
 
     @model_validator(mode="after")
     def _lengths_and_classes(self) -> "Parameters":

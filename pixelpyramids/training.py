@@ -46,8 +46,9 @@ class Outcome:
 class Training:
     """The training of some levels of a model in the run directory `run`; `fit` goes on from what lies there.
 
-    `levels` are the stages to train (all by default). `validation` chooses the weights to keep; without it these are
-    the last averages. `micro_batch` splits a batch to save memory; `bfloat16` None is where the device is fast at it.
+    `levels` are the stages to train (all by default). `kept` is the model of the weights that are kept: the averages,
+    or the latest weights if `kept_weights` says so. `validation` chooses at which step; without it, at the last.
+    `micro_batch` splits a batch to save memory; `bfloat16` None is where the device is fast at it.
     Raises ParameterError or CheckpointError where the run directory is of other parameters or another seed, or another
     process trains one of the levels there.
     """
@@ -70,8 +71,6 @@ class Training:
             raise ParameterError(f"expected levels from 0 to {config.L - 1} (L = {config.L}), got {levels}")
         if micro_batch is not None and micro_batch < 1:
             raise ParameterError(f"expected a micro-batch of at least 1 image, got {micro_batch}")
-        if config.likelihood != "exact":
-            raise ParameterError(f'expected likelihood "exact" to train with, got "{config.likelihood}"')
         accelerator = Accelerator(cpu=choose_device(device).type == "cpu")
         if config.norm == "batch" and accelerator.num_processes > 1:
             raise ParameterError(
@@ -91,6 +90,7 @@ class Training:
         self.device = accelerator.device
         self.averaged = PixelPyramid(config, seed).to(self.device)
         model = PixelPyramid(config, seed).to(self.device)
+        self.kept = self.averaged if config.kept_weights == "average" else model
         self.levels: list[LevelTraining] = []
         origin = Origin(seed, validation is not None, crops.items_per_epoch)
         for index in wanted:
@@ -118,7 +118,7 @@ class Training:
     ) -> Outcome:
         """Train until the budget is spent. Ctrl-C ends it after the step, all saved, with `interrupted` set.
 
-        `report` is called after every step, `validated` after every validation, with the averaged model, and `notify`
+        `report` is called after every step, `validated` after every validation, with the model `kept`, and `notify`
         with a line for people when a training is asked to end or a level stops.
         """
         outcome = Outcome()
@@ -148,6 +148,8 @@ class Training:
                     elapsed, mark = self._most(time.monotonic() - mark), time.monotonic()
                     for level in levels:
                         level.seconds += elapsed
+                        if level.index not in outcome.stopped:
+                            level.log(self.run)
                     if levels:
                         seconds = min(level.seconds for level in levels)
                         report(recent.report(step + 1, budget, seconds, elapsed, self.crops.batch_size))
@@ -208,7 +210,6 @@ class Training:
             nats = level.update(fine, coarse, progress, self.micro_batch, self.bfloat16)
             if math.isfinite(nats):
                 recent.add(level.index, nats, fine[0].numel())
-                level.log(self.run, nats, fine[0].numel())
             else:
                 files = ", ".join(dict.fromkeys(str(file) for file in self.crops.files_of(step)))
                 message = f"level {level.index} stopped: loss not finite at step {step}, on {files}"
@@ -237,7 +238,7 @@ class Training:
         indices = [level.index for level in levels]
         batch_size = self.micro_batch or self.config.batch_size
         evaluation = evaluate(
-            self.averaged,
+            self.kept.eval(),
             self.validation,
             levels=indices,
             batch_size=batch_size,
@@ -255,13 +256,13 @@ class Training:
                 )
         self._read_other_levels()
         if math.isfinite(evaluation.bits_per_dim):
-            validated(evaluation, self.averaged)
+            validated(evaluation, self.kept)
         return evaluation
 
     def _read_other_levels(self) -> None:
         """Take what other processes have trained so far, so that samples can be drawn."""
         mine = {level.index for level in self.levels}
-        for index, stage in enumerate(self.averaged.stages):
+        for index, stage in enumerate(self.kept.stages):
             if index not in mine and checkpoint.level_file(self.run, index).exists():
                 checkpoint.load_stage(self.run, index, stage)
 

@@ -14,9 +14,14 @@ from pathlib import Path
 import lmdb
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
-from pixelpyramids.parameters import DATA_SETS, load_parameters
+from pixelpyramids.checkpoint import load
+from pixelpyramids.commands.opening import open_training
+from pixelpyramids.parameters import DATA_SETS, Parameters, load_parameters
+from pixelpyramids.progress import Budget
+from pixelpyramids.training import Training
 
 ROOT = Path(__file__).parent.parent
 NARROW = {"C": 8, "n_channels": 8, "n_res_layers": 1, "condition_channels": 8, "lstm_channels": 8}
@@ -113,6 +118,19 @@ def test_each_of_the_six_trains_evaluates_and_samples(name, tmp_path):
     shipped = json.loads((ROOT / "params" / f"{name}.json").read_text())
     params.write_text(json.dumps(shipped | {"params": shipped["params"] | NARROW}))
     run_all(name, params, root, tmp_path)
+
+
+@pytest.mark.parametrize("name", DATA_SETS)
+def test_each_published_recipe_takes_a_step(name, tmp_path):
+    root, shipped = tmp_path / "data", load_parameters(f"{name}_authors")
+    root.mkdir()
+    FIXTURES[name](root)
+    config = Parameters.model_validate(shipped.model_dump() | NARROW | {"batch_size": 2})
+    training = Training(config, tmp_path / "run", open_training(config, root), device="cpu", micro_batch=1)
+    before = [next(stage.parameters()).clone() for stage in training.kept.stages]
+    assert training.fit(Budget(steps=1)).stopped == {}
+    for stage, weights in zip(load(tmp_path / "run").stages, before, strict=True):
+        assert not torch.equal(next(stage.parameters()), weights)
 
 
 @pytest.mark.long
