@@ -297,7 +297,7 @@ def test_without_the_extra_sixteen_bit_colour_is_refused(monkeypatch, package):
 
 @pytest.mark.parametrize("mode", ["CMYK", "YCbCr", "LAB", "F", "I"])
 def test_pixels_of_other_kinds_are_refused_by_name(mode):
-    with pytest.raises(DataError, match=f"mode {mode} \\(|got float values|32 bits|signed"):
+    with pytest.raises(DataError, match=r"four inks|\(YCbCr\)|got L\*a\*b|got float values|signed"):
         read(saved(Image.new(mode, (5, 4)), "TIFF"))
 
 
@@ -306,10 +306,9 @@ def test_other_tiffs_are_refused_by_name():
         (noise(16).astype(np.int16), {}, "got signed values"),
         (noise(16).astype(np.float16), {}, "got float values"),
         (noise(16).astype(np.uint32), {}, "got 32 bits"),
-        (noise(16), {"photometric": "miniswhite"}, "of which 0 is white"),
         (noise(16, 4), {"photometric": "rgb", "extrasamples": ["assocalpha"]}, "alpha multiplied into the colours"),
         (noise(8, 4), {"photometric": "rgb", "extrasamples": ["assocalpha"]}, "alpha multiplied into the colours"),
-        (noise(16, 3), {"photometric": "cielab"}, "16-bit pixels of another kind"),
+        (noise(16, 3), {"photometric": "cielab"}, r"got L\*a\*b\* values"),
         (np.stack([noise(16, 3)] * 2), {"photometric": "rgb"}, "expected one picture, got 2"),
         (noise(8, 4), {"photometric": "rgb", "extrasamples": ["unspecified"]}, "got other channels"),
     ]
@@ -436,7 +435,7 @@ def test_a_tiff_without_some_of_its_pixels_is_refused():
     data = written(noise(16, 3, 301, 299), 16, "tiff")
     with pytest.raises(DataError, match="without some of its pixels"):
         read(data[: len(data) // 2])
-    with pytest.raises(DataError, match=r"cut short|truncated|cannot be read|can be read|decoder"):
+    with pytest.raises(DataError, match="without some of its pixels"):
         read(written(noise(8, 3, 301, 299), 8, "tiff")[:9999])
 
 

@@ -34,7 +34,7 @@ LAYERS = (
 INSIDE = {
     "networks": ({"unet", "conv_lstm", "pixel_cnn"}, {"level"}),
     "data": (
-        {"reading", "photographs", "split_names"},
+        {"reading", "photographs"},
         {"splits", "images", "kept", "batches"},
         {"index", "identity"},
         {"folder", "varied", "prepared", "containers"},
@@ -44,7 +44,7 @@ INSIDE = {
     ),
     "codec": (
         {"blas", "compiled", "fields", "outputs", "parts", "integer_network", "bit_depth", "resolution"},
-        {"kernels", "container", "engines", "pillow_pixels", "netpbm_file", "file_source"},
+        {"kernels", "container", "engines", "pillow_pixels", "netpbm_file", "file_source", "library_messages"},
         {"coder", "png_file"},
         {"compact_model", "metadata"},
         {"bundled", "planes", "tiff_file"},

@@ -141,7 +141,7 @@ def test_what_pillow_writes_into_a_png_is_read():
 
 def test_chunks_that_are_not_kept_are_named():
     data = written("png", {})
-    with pytest.warns(UserWarning, match="chunks prVt, sPLT are not kept"):
+    with pytest.warns(UserWarning, match="not kept: PNG chunk prVt, PNG chunk sPLT"):
         read(data[:33] + chunk(b"sPLT", b"x\0") + chunk(b"prVt", b"x") + data[33:])
 
 

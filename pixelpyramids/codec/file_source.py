@@ -2,6 +2,9 @@
 
 import os
 import stat
+import struct
+import tokenize
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,6 +12,22 @@ from threading import Lock
 from typing import BinaryIO
 
 from pixelpyramids.errors import DataError
+
+DAMAGE = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    TypeError,
+    LookupError,
+    EOFError,
+    ArithmeticError,
+    RuntimeError,
+    AttributeError,
+    struct.error,
+    tokenize.TokenError,
+    zlib.error,
+)
+"""What libraries raise on damaged and foreign image files."""
 
 
 class FileSource:

@@ -9,9 +9,7 @@ import math
 import os
 import stat
 import struct
-import tokenize
 import warnings
-import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
@@ -22,12 +20,13 @@ from PIL import Image
 from pixelpyramids.codec import metadata as blobs
 from pixelpyramids.codec import tiff_file
 from pixelpyramids.codec.bit_depth import Pixels, deepened, flattened, pixel_type
-from pixelpyramids.codec.file_source import require_regular
+from pixelpyramids.codec.file_source import DAMAGE, require_regular
 from pixelpyramids.codec.image import MAX_PIXELS
+from pixelpyramids.codec.library_messages import catch_messages
 from pixelpyramids.codec.lossy import LOSSY, is_lossy, stored_depth
 from pixelpyramids.codec.netpbm_file import is_netpbm, read_netpbm, too_large, write_netpbm
-from pixelpyramids.codec.pillow_pixels import check_mode, pixels_of, with_transparent
-from pixelpyramids.codec.png_file import SIGNATURE, Png, pixels_alone, read_png, shallow_png, with_metadata
+from pixelpyramids.codec.pillow_pixels import pixels_of, with_transparent
+from pixelpyramids.codec.png_file import SIGNATURE, Png, has_surplus, pixels_alone, plain_png, read_png, with_metadata
 from pixelpyramids.errors import DataError, PixelPyramidsError
 from pixelpyramids.extras import imported
 
@@ -45,21 +44,6 @@ _READ = ("PNG", "JPEG", "TIFF", "WEBP", "BMP", "DIB", "GIF", "MPO", "JPEG2000", 
 _NPY = b"\x93NUMPY"
 _MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
 _PNG_DEPTHS = {1: (1, 2, 4, 8, 16), 2: (8, 16), 3: (8, 16), 4: (8, 16)}
-# What decoders raise on damaged and foreign files.
-_DAMAGE = (
-    OSError,
-    SyntaxError,
-    ValueError,
-    TypeError,
-    LookupError,
-    EOFError,
-    ArithmeticError,
-    RuntimeError,
-    AttributeError,
-    struct.error,
-    tokenize.TokenError,
-    zlib.error,
-)
 
 
 class Picture(NamedTuple):
@@ -67,6 +51,7 @@ class Picture(NamedTuple):
 
     `metadata` are blobs by the names of metadata.py, `source_format` is what the file was ("PNG", …), `is_lossy`
     whether it had been packed with loss: a JPEG, say, which is smaller than its pixels in any lossless file.
+    `not_kept` names what else the file holds.
     """
 
     array: Pixels
@@ -74,10 +59,11 @@ class Picture(NamedTuple):
     metadata: dict[str, bytes]
     source_format: str
     is_lossy: bool
+    not_kept: tuple[str, ...] = ()
 
 
 def read_picture(source: Path | BinaryIO, max_pixels: int = MAX_PIXELS) -> Picture:
-    """The picture in a file.
+    """The picture in a file. A UserWarning names what of the file is not kept, another what a library printed.
 
     Raises DataError where it is missing, damaged, above the limit of pixels, animated, or of pixels that would not come
     back exactly (float, signed, CMYK, …), and PixelPyramidsError, naming the extra, where one is needed to read it.
@@ -85,7 +71,8 @@ def read_picture(source: Path | BinaryIO, max_pixels: int = MAX_PIXELS) -> Pictu
     name = str(source) if isinstance(source, Path) else str(getattr(source, "name", "the image"))
     try:
         data = _content(source)
-        picture = _read(data, max_pixels)
+        with catch_messages() as printed:
+            picture = _read(data, max_pixels)
         blobs.check_size(picture.metadata)
     except PixelPyramidsError as error:
         raise type(error)(f"{name}: {error}") from error
@@ -93,9 +80,13 @@ def read_picture(source: Path | BinaryIO, max_pixels: int = MAX_PIXELS) -> Pictu
         raise DataError(f"{name}: {error}; raise max_pixels (--max-pixels) and PIL.Image.MAX_IMAGE_PIXELS") from error
     except FileNotFoundError as error:
         raise DataError(f"{name}: expected an image, but there is no such file") from error
-    except _DAMAGE as error:
-        reason = str(error).strip() or type(error).__name__
+    except DAMAGE as error:
+        reason = "; ".join([str(error).strip() or type(error).__name__, *printed])
         raise DataError(f"{name}: expected an image that can be read, got: {reason}; replace or remove it") from error
+    for line in printed:
+        warnings.warn(f"an image library says: {line}", stacklevel=2)
+    if picture.not_kept:
+        warnings.warn(f"not kept: {', '.join(picture.not_kept)}", stacklevel=2)
     return picture
 
 
@@ -147,11 +138,11 @@ def write_picture(picture: Picture, target: BinaryIO, format: str) -> None:
 def _lossy_format(file: BinaryIO) -> str:
     try:
         if tiff_file.is_tiff(_head(file)):
-            return "TIFF" if tiff_file.read_tags(file.read()).is_lossy else ""
+            return "TIFF" if tiff_file.is_lossy_tiff(file.read()) else ""
         with _opened(file, LOSSY) as image:
             is_one_picture = image.format == "MPO" or getattr(image, "n_frames", 1) == 1
             return image.format or "" if is_one_picture and is_lossy(image, file) else ""
-    except (PixelPyramidsError, Image.DecompressionBombError, *_DAMAGE):  # which `read_picture` tells
+    except (PixelPyramidsError, Image.DecompressionBombError, *DAMAGE):  # which `read_picture` tells
         return ""
 
 
@@ -169,49 +160,61 @@ def _read(data: bytes, max_pixels: int) -> Picture:
     if is_netpbm(data):
         pixels, depth = read_netpbm(data, max_pixels)
         return Picture(pixels, depth, {}, "PPM", False)
-    tiff = tiff_file.read_tags(data) if tiff_file.is_tiff(data) else None
-    if tiff is not None and not tiff.is_plain:
+    if tiff_file.is_tiff(data):
+        tiff = tiff_file.read_tags(data)
         _check_limit(tiff.height, tiff.width, max_pixels)
-        return Picture(tiff_file.read_wide(data, tiff), tiff.depth, tiff.metadata, "TIFF", tiff.is_lossy)
+        pixels, depth = tiff_file.read_tiff(data, tiff)
+        return Picture(pixels, depth, tiff.metadata, "TIFF", tiff.is_lossy, tuple(tiff.not_kept))
     png = read_png(data) if data.startswith(SIGNATURE) else None
     data = data if png is None else pixels_alone(data)
     with _opened(io.BytesIO(data), _READ) as image:
         _check_limit(image.height, image.width, max_pixels)
         frames = getattr(image, "n_frames", 1)
+        not_kept: tuple[str, ...] = ()
         if frames > 1 and image.format == "MPO":  # a camera's JPEG, of which the first is the picture
-            warnings.warn("the JPEG's further pictures (previews, gain maps) are not kept", stacklevel=3)
+            not_kept = ("the JPEG's further pictures (previews, gain maps)",)
         elif frames != 1:
             raise DataError(f"expected one picture, got {frames} (an animation, or pages); take it apart first")
         if png is not None:
             return _of_png(png, image, data)
-        if tiff is not None:
-            return _of_tiff(tiff, image)
         depth = stored_depth(image, data)
         if depth > 8 and (depth < 16 or image.mode not in ("I;16", "I;16B", "I;16L")):
             raise DataError(f"expected 8 bits, got {depth} of {image.format}, which are not read exactly; convert it "
                             "to a 16-bit PNG")  # fmt: skip
         metadata = blobs.of_image(image)
         pixels, depth = pixels_of(image)
-        return Picture(pixels, depth, metadata, image.format or "unknown", is_lossy(image, io.BytesIO(data)))
+        return Picture(pixels, depth, metadata, image.format or "unknown", is_lossy(image, io.BytesIO(data)), not_kept)
 
 
 def _opened(file: BinaryIO, formats: Sequence[str]) -> Image.Image:
     """The image by these of Pillow's plugins, but without its own limit of pixels, which cannot be set for one call."""
     Image.init()
-    head = _head(file)
+    head, reason = _head(file), ""
     for name in formats:
         factory, accept = Image.OPEN.get(name, (None, None))
+        is_known = False
         try:
-            # A text says why Pillow knows the format but cannot read it here; TGA has no mark to be known by.
-            if factory is None or (name != "TGA" and (accept is None or isinstance(accept(head), str))):
+            if factory is None or (name != "TGA" and accept is None):  # TGA has no mark to be known by
                 continue
-            if accept is not None and not accept(head):
+            accepted = True if accept is None else accept(head)
+            if isinstance(accepted, str):  # why Pillow knows the format but cannot read it here
+                reason = reason or f"{name}: {accepted}"
+            if isinstance(accepted, str) or not accepted:
                 continue
+            is_known = accept is not None
             file.seek(0)
             return factory(file, "")
-        except (SyntaxError, IndexError, TypeError, KeyError, EOFError, struct.error):  # no such file after all
-            continue
-    found = "something else" if head else "an empty file"
+        except (
+            SyntaxError,
+            IndexError,
+            TypeError,
+            KeyError,
+            EOFError,
+            struct.error,
+        ) as error:  # no such file after all
+            if is_known:
+                reason = reason or f"a {name} that is damaged, or of a kind that is not read ({error})"
+    found = reason or ("something else" if head else "an empty file")
     raise DataError(f"expected an image ({', '.join(formats)}, PPM or npy), got {found}; replace or remove it")
 
 
@@ -243,36 +246,53 @@ def _of_npy(data: bytes, max_pixels: int) -> Picture:
 
 
 def _of_png(png: Png, image: Image.Image, data: bytes) -> Picture:
-    bits, metadata = png.bit_depth, dict(png.metadata)
-    if bits == 16 and (png.channels > 1 or png.has_palette):
+    bits, metadata, not_kept = png.bit_depth, dict(png.metadata), list(png.not_kept)
+    if has_surplus(data):
+        not_kept.append("data after the PNG's last row")
+    if bits == 16 and png.channels > 1:
         pixels = imported("imagecodecs", "images").png_decode(data)
-    elif png.has_palette:
-        pixels, bits = pixels_of(image)
+        second = np.array(image)  # the upper byte of each value, grey as colour, no alpha for a transparent colour
+        second = second[..., [0, 3]] if png.channels == 2 else second
+        is_same = np.array_equal(pixels[..., : second.shape[2]] >> 8, second)
     else:
-        image.info.pop("transparency", None)
-        pixels, read = pixels_of(image)
-        pixels = pixels if read == bits else pixels >> (read - bits)
-        if png.transparent is not None:
-            pixels = with_transparent(pixels, png.transparent, bits)
+        if png.has_palette:
+            pixels, bits = pixels_of(image)
+        else:
+            image.info.pop("transparency", None)
+            pixels, read = pixels_of(image)
+            pixels = pixels if read == bits else pixels >> (read - bits)
+            if png.transparent is not None:
+                pixels = with_transparent(pixels, png.transparent, bits)
+        is_same = _is_what_libpng_reads(pixels, bits, data)
+    if not is_same:
+        raise DataError("two libraries read different pixels from this PNG; write it anew")
     depth, significant = bits, png.significant
-    if significant is not None and not png.has_palette and len(significant) == png.channels:
+    if significant is not None:
         said = set(significant)
-        flat = flattened(pixels, bits, min(said)) if len(said) == 1 and 0 < min(said) < bits else None
+        flat = None
+        if not png.has_palette and png.transparent is None and len(said) == 1 and 0 < min(said) < bits:
+            flat = flattened(pixels, bits, min(said))
         if flat is not None:
             pixels, depth = flat, min(said)
         elif said != {bits}:
-            metadata["sBIT"] = significant
-    return Picture(pixels, depth, metadata, "PNG", False)
+            is_kept = len(significant) == (pixels.shape[2] if pixels.ndim == 3 else 1)
+            metadata |= {"sBIT": significant} if is_kept else {}
+            not_kept += [] if is_kept else ["PNG chunk sBIT"]
+    return Picture(pixels, depth, metadata, "PNG", False, tuple(not_kept))
 
 
-def _of_tiff(tiff: tiff_file.Tiff, image: Image.Image) -> Picture:
-    check_mode(image)
-    pixels, depth = pixels_of(tiff_file.unturned(image, tiff.orientation))
-    if image.mode not in ("P", "PA"):
-        if tiff.depth < depth == 8:
-            pixels = pixels >> (8 - tiff.depth)
-        depth = tiff.depth
-    return Picture(pixels, depth, tiff.metadata, "TIFF", tiff.is_lossy)
+def _is_what_libpng_reads(pixels: Pixels, bits: int, data: bytes) -> bool:
+    """Whether libpng reads the same from a PNG, in 8 or 16 bits; true if imagecodecs, which brings it, is missing."""
+    try:
+        imagecodecs = imported("imagecodecs", "images")
+    except PixelPyramidsError:
+        return True
+    second = imagecodecs.png_decode(data)
+    second = second.reshape(*second.shape[:2], -1)
+    first = deepened(pixels, bits, max(bits, 8)).reshape(*pixels.shape[:2], -1)
+    if first.shape[2] < 3 <= second.shape[2]:  # a palette of greys
+        first = np.concatenate([first[..., [0, 0, 0]], first[..., 1:]], axis=2)
+    return np.array_equal(first, second)
 
 
 def _check_limit(height: int, width: int, max_pixels: int) -> None:
@@ -282,22 +302,21 @@ def _check_limit(height: int, width: int, max_pixels: int) -> None:
 
 def _png(pixels: Pixels, channels: int, depth: int, metadata: dict[str, bytes]) -> bytes:
     metadata = dict(metadata)
-    if len(metadata.get("sBIT", b"")) != channels:
-        metadata.pop("sBIT", None)  # of other channels than are written
-    bits = depth
+    left_out, bits = [], depth
+    if "sBIT" in metadata and len(metadata["sBIT"]) != channels:  # of other channels than are written
+        left_out.append("sBIT")
+        del metadata["sBIT"]
     if depth not in _PNG_DEPTHS[channels]:
         bits = 8 if depth < 8 else 16
         pixels, metadata["sBIT"] = deepened(pixels, depth, bits), bytes([depth] * channels)
-    if bits == 16 and channels > 1:
-        plain: bytes = imported("imagecodecs", "images").png_encode(np.ascontiguousarray(pixels), level=6)
-    elif bits in (2, 4):
-        plain = shallow_png(pixels, bits)
+    if bits in (2, 4) or (bits == 16 and channels > 1):
+        plain = plain_png(pixels, bits)
     else:
         file = io.BytesIO()
         _save(pixels > 0 if bits == 1 else pixels, file, "PNG")
         plain = file.getvalue()
-    png, left_out = with_metadata(plain, metadata)
-    blobs.tell_left_out(left_out, "PNG")
+    png, without_place = with_metadata(plain, metadata)
+    blobs.tell_left_out(left_out + without_place, "PNG")
     return png
 
 

@@ -5,6 +5,7 @@ r"""What belongs to a picture besides its pixels, by the names that .ppyr files 
     gAMA cHRM sRGB cICP mDCV cLLI sBIT tIME     the content of PNG's chunk of that name
     text:KEYWORD               a text in UTF-8; text.2:KEYWORD the second of that keyword, and so on
     language:KEYWORD, translated:KEYWORD        of that text, where PNG's iTXt has them
+    TIFF:NUMBER                any other tag of a TIFF, such as GeoTIFF's: a TIFF structure that holds this tag alone
 
 Orientation is a field of EXIF, and nothing turns the pixels.
 """
@@ -17,7 +18,7 @@ from numbers import Rational
 from typing import Any
 
 from PIL import Image
-from PIL.TiffImagePlugin import TiffImageFile
+from PIL.TiffImagePlugin import ImageFileDirectory_v2, TiffImageFile
 
 from pixelpyramids.codec.container import MAX_METADATA
 from pixelpyramids.codec.png_file import KEPT_AS_THEY_ARE
@@ -30,6 +31,13 @@ _SCALE = 100_000  # of PNG's gamma and chromaticities
 # software, date, artist, copyright, the directories of EXIF and GPS.
 TIFF_FIELDS = (270, 271, 272, 274, 305, 306, 315, 33432)
 DIRECTORIES = (34665, 34853)
+_RESOLUTION = (282, 283, 296)
+_XMP, _ICC = 700, 34675
+_TIFF_PIXELS = {
+    *range(254, 260), *range(262, 267), 273, *range(277, 280), 284, 288, 289, 292, 293, 317, 320, *range(322, 331),
+    338, 339, 347, *range(512, 522), *range(529, 533),
+}  # fmt: skip
+"""Tags that say how a TIFF's pixels are stored: sizes, types, places, compression, palette, pictures within it."""
 
 
 def of_image(image: Image.Image) -> dict[str, bytes]:
@@ -64,7 +72,7 @@ def of_image(image: Image.Image) -> dict[str, bytes]:
     return blobs
 
 
-def of_tiff(tags: Mapping[int, Any], directory: Callable[[int], Mapping[int, Any]]) -> dict[str, bytes]:
+def of_tiff(tags: ImageFileDirectory_v2, directory: Callable[[int], Mapping[int, Any]]) -> dict[str, bytes]:
     """What a TIFF's tags say; `directory` gives the fields of the directory that a tag points to.
 
     The fields that describe the picture become an EXIF structure of their own.
@@ -72,22 +80,32 @@ def of_tiff(tags: Mapping[int, Any], directory: Callable[[int], Mapping[int, Any
     exif = Image.Exif()
     for tag in TIFF_FIELDS:
         if tag in tags:
-            exif[tag] = tags[tag]
+            exif[tag] = exact_text(tags[tag])
     for tag in DIRECTORIES:
         if tag in tags and (fields := directory(tag)):
-            exif.get_ifd(tag).update(fields)
+            exif.get_ifd(tag).update({number: exact_text(value) for number, value in fields.items()})
             exif[tag] = exif.get_ifd(tag)
     found = {
-        "ICC": tags.get(34675),
+        "ICC": tags.get(_ICC),
         "EXIF": exif.tobytes().removeprefix(_EXIF_MARK) if len(exif) else None,
-        "XMP": tags.get(700),
+        "XMP": tags.get(_XMP),
     }
-    blobs = {name: _as_bytes(blob) for name, blob in found.items() if blob and isinstance(blob, bytes | str)}
+    found = {name: blob.encode("latin-1") if isinstance(blob, str) else blob for name, blob in found.items()}
+    blobs = {name: blob for name, blob in found.items() if blob and isinstance(blob, bytes)}
     x, y = _fraction(tags.get(282, 0)), _fraction(tags.get(283, 0))
     unit = {1: "ratio", 3: "centimetre"}.get(tags.get(296, 2), "inch")
     if (resolution := _blob(x, y, unit)) is not None:
         blobs["resolution"] = resolution
-    return blobs
+    known = {*_TIFF_PIXELS, *TIFF_FIELDS, *DIRECTORIES, *_RESOLUTION}
+    known |= {tag for tag, name in ((_XMP, "XMP"), (_ICC, "ICC")) if name in blobs}
+    return blobs | {f"TIFF:{tag}": _tag_alone(tags, tag) for tag in tags if tag not in known}
+
+
+def exact_text(value: Any) -> Any:
+    """A tag's value for Pillow's writers, which write ? for what is not ASCII, while its readers take it as Latin-1."""
+    if isinstance(value, tuple):
+        return tuple(exact_text(one) for one in value)
+    return value.encode("latin-1") if isinstance(value, str) and not value.isascii() else value
 
 
 def info_of(metadata: Mapping[str, bytes]) -> tuple[dict[Any, Any], dict[str, str]]:
@@ -143,6 +161,14 @@ def check_size(metadata: Mapping[str, bytes]) -> None:
             f"expected at most {MAX_METADATA} bytes of metadata, got {size}; remove some from the file, the largest "
             f"is {largest}"
         )
+
+
+def _tag_alone(tags: ImageFileDirectory_v2, tag: int) -> bytes:
+    """One tag as a blob: a little-endian TIFF structure without a picture."""
+    alone = ImageFileDirectory_v2()
+    alone.tagtype[tag] = tags.tagtype[tag]
+    alone[tag] = exact_text(tags[tag])
+    return b"II*\0\x08\0\0\0" + alone.tobytes(8)
 
 
 def _as_bytes(value: Any) -> bytes:

@@ -4,11 +4,10 @@ Sources: Portable Network Graphics (PNG) Specification, third edition, W3C; its 
 """
 
 import struct
-import warnings
 import zlib
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -21,16 +20,23 @@ SIGNATURE = b"\x89PNG\r\n\x1a\n"
 HEADER_END = 33  # signature and IHDR: what all the chunks that are written here come right behind
 KEPT_AS_THEY_ARE = ("gAMA", "cHRM", "sRGB", "cICP", "mDCV", "cLLI", "sBIT", "tIME")
 XMP_KEYWORD = "XML:com.adobe.xmp"
-_OF_THE_PIXELS = {"IHDR", "PLTE", "tRNS", "IDAT", "IEND", "hIST", "acTL", "fcTL", "fdAT"}
+_OF_THE_PIXELS = {"IHDR", "PLTE", "tRNS", "IDAT", "IEND"}
+_OF_ANIMATIONS = {"acTL", "fcTL", "fdAT"}
 _LONG = 1024  # bytes of text, from which on it is packed
-_CHANNELS = {0: 1, 2: 3, 3: 3, 4: 2, 6: 4}
+_CHANNELS = {0: 1, 2: 3, 3: 3, 4: 2, 6: 4}  # by the type of colour; of a palette those of its colours
+_KIND = {1: 0, 2: 4, 3: 2, 4: 6}
+_PALETTE = 3
+_WHOLE = ((0, 0, 1, 1),)  # the first column and line of each pass, and the steps to the next
+_ADAM7 = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
+_PIECE = 2**20  # bytes, about, of lines that are filtered or unpacked at once
 
 
 class Png(NamedTuple):
     """What a PNG says of its pixels, and its metadata by the names that .ppyr files keep them under.
 
     `transparent` is the colour, one value a channel, that is to be seen through, of images without alpha or palette;
-    `significant` are the bits of each channel that mean something, where the file says so.
+    `significant` are the bits of each channel that mean something, if the file says so. `not_kept` names what of the
+    file has no place in a .ppyr file.
     """
 
     bit_depth: int
@@ -39,6 +45,7 @@ class Png(NamedTuple):
     transparent: tuple[int, ...] | None
     significant: bytes | None
     metadata: dict[str, bytes]
+    not_kept: list[str]
 
 
 def read_png(data: bytes) -> Png:
@@ -63,10 +70,38 @@ def read_png(data: bytes) -> Png:
         metadata["resolution"] = resolution.blob()
     metadata |= _texts(chunks)
     lost = set(by_name) - _OF_THE_PIXELS - set(KEPT_AS_THEY_ARE) - {"iCCP", "eXIf", "pHYs", "tEXt", "zTXt", "iTXt"}
-    if lost:
-        warnings.warn(f"the PNG's chunks {', '.join(sorted(lost))} are not kept", stacklevel=2)
+    not_kept = [f"PNG chunk {name}" for name in sorted(lost)]
+    if surplus := len(data) - sum(12 + len(content) for _, content in chunks) - len(SIGNATURE):
+        not_kept.append(f"{surplus} bytes after the PNG's end")
     transparent = None if key is None else struct.unpack(f">{len(key) // 2}H", key)
-    return Png(header[8], _CHANNELS[kind], kind == 3, transparent, by_name.get("sBIT"), metadata)
+    return Png(header[8], _CHANNELS[kind], kind == _PALETTE, transparent, by_name.get("sBIT"), metadata, not_kept)
+
+
+def has_surplus(data: bytes) -> bool:
+    """Whether more than the rows of a PNG is packed in it. Raises DataError if rows are missing, or damaged.
+
+    Pillow takes missing rows for zeros.
+    """
+    chunks = list(_chunks(data))
+    width, height, depth, kind, _, _, interlaced = struct.unpack(">IIBBBBB", chunks[0][1])
+    bits = depth * (1 if kind == _PALETTE else _CHANNELS[kind])
+    expected = 0
+    for x, y, step_x, step_y in _ADAM7 if interlaced else _WHOLE:
+        columns, lines = -(-(width - x) // step_x), -(-(height - y) // step_y)
+        expected += max(lines, 0) * (1 + -(-columns * bits // 8)) if columns > 0 else 0
+    unpacker, size = zlib.decompressobj(), 0
+    try:
+        for content in (content for name, content in chunks if name == "IDAT"):
+            while content and size <= expected:
+                size += len(unpacker.decompress(content, _PIECE))
+                content = unpacker.unconsumed_tail
+    except zlib.error as error:
+        raise DataError(f"the PNG's pixels cannot be unpacked: {error}; replace or remove the file") from error
+    if size < expected or (size == expected and not unpacker.eof):
+        raise DataError(
+            f"expected {expected} bytes of rows in the PNG, as its header says, got {size}; replace or remove the file"
+        )
+    return size > expected
 
 
 def pixels_alone(data: bytes) -> bytes:
@@ -74,8 +109,11 @@ def pixels_alone(data: bytes) -> bytes:
     pieces, place = [SIGNATURE], len(SIGNATURE)
     while place < len(data):
         end = place + 12 + int.from_bytes(data[place : place + 4], "big")
-        if data[place + 4 : place + 8].decode("latin-1") in _OF_THE_PIXELS:
+        name = data[place + 4 : place + 8].decode("latin-1")
+        if name in _OF_THE_PIXELS | _OF_ANIMATIONS:
             pieces.append(data[place:end])
+        if name == "IEND":
+            break
         place = end
     return b"".join(pieces)
 
@@ -101,16 +139,42 @@ def with_metadata(png: bytes, metadata: Mapping[str, bytes]) -> tuple[bytes, lis
     return png[:HEADER_END] + b"".join(chunks) + png[HEADER_END:], left_out
 
 
-def shallow_png(pixels: Pixels, depth: int) -> bytes:
-    """A PNG of grey values (H, W) of 2 or 4 bits, which not every Pillow writes."""
-    height, width = pixels.shape
-    lines = np.pad(packed(pixels, depth), ((0, 0), (1, 0)))  # no filter
-    header = struct.pack(">IIBBBBB", width, height, depth, 0, 0, 0, 0)
-    chunks = (("IHDR", header), ("IDAT", zlib.compress(lines.tobytes())), ("IEND", b""))
+def plain_png(pixels: Pixels, depth: int) -> bytes:
+    """A PNG of values (H, W) or (H, W, C) of 2, 4 or 16 bits: Pillow writes no colour of 16, some no 2 and 4."""
+    height, width = pixels.shape[:2]
+    channels = pixels.shape[2] if pixels.ndim == 3 else 1
+    lines = packed(pixels, depth) if depth < 8 else _bytes_of(pixels)
+    packer, step = zlib.compressobj(), max(channels * depth // 8, 1)
+    pieces, above = [], np.zeros((1, lines.shape[1]), np.uint8)
+    count = max(_PIECE // lines.shape[1], 1)
+    for top in range(0, height, count):
+        some = np.concatenate([above, lines[top : top + count]])
+        pieces.append(packer.compress(_filtered(some, step).tobytes()))
+        above = some[-1:]
+    header = struct.pack(">IIBBBBB", width, height, depth, _KIND[channels], 0, 0, 0)
+    chunks = (("IHDR", header), ("IDAT", b"".join([*pieces, packer.flush()])), ("IEND", b""))
     return SIGNATURE + b"".join(_chunk(name, content) for name, content in chunks)
 
 
-def _chunks(data: bytes) -> Iterator[tuple[str, bytes]]:
+def _bytes_of(pixels: Pixels) -> Any:
+    return np.ascontiguousarray(pixels, ">u2").view(np.uint8).reshape(len(pixels), -1)
+
+
+def _filtered(lines: Any, step: int) -> Any:
+    """Lines of bytes but the first, each less its Paeth predictor: the nearest to a + b - c of a, left, b, above, c.
+
+    A 4, the number of that filter, begins each line.
+    """
+    wide = np.pad(lines.astype(np.int16), ((0, 0), (step, 0)))
+    left, above, corner = wide[1:, :-step], wide[:-1, step:], wide[:-1, :-step]
+    to_left, to_above, to_corner = abs(above - corner), abs(left - corner), abs(left + above - 2 * corner)
+    either = np.where(to_above <= to_corner, above, corner)
+    predictor = np.where((to_left <= to_above) & (to_left <= to_corner), left, either)
+    return np.pad((lines[1:] - predictor).astype(np.uint8), ((0, 0), (1, 0)), constant_values=4)
+
+
+def _chunks(data: bytes) -> Iterator[tuple[str, Any]]:
+    """The name and content of each chunk up to the end; DataError if one is cut short or damaged."""
     place = len(SIGNATURE)
     while place < len(data):
         head = data[place : place + 8]
@@ -121,8 +185,7 @@ def _chunks(data: bytes) -> Iterator[tuple[str, bytes]]:
         if zlib.crc32(data[place + 4 : end]) != int.from_bytes(data[end : end + 4], "big"):
             raise DataError(f"the checksum of the PNG's chunk {head[4:]!r} does not match; replace or remove the file")
         name = head[4:].decode("latin-1")
-        # What is most of the file is left to Pillow.
-        yield name, b"" if name in ("IDAT", "fdAT") else data[place + 8 : end]
+        yield name, memoryview(data)[place + 8 : end] if name in ("IDAT", "fdAT") else data[place + 8 : end]
         if name == "IEND":
             return
         place = end + 4

@@ -1,30 +1,38 @@
-"""TIFF: what its tags say of the pixels, and a writer for every depth and every kind of metadata that TIFF has.
+"""TIFF: what its tags say, its pixels, and a writer for every depth and every kind of metadata that TIFF has.
 
-Pillow opens 16-bit colour as 8 bits and writes none; its directory of tags serves both. Source: TIFF 6.0, Adobe.
+Pillow reads most TIFFs, but takes 16-bit colour and palettes as 8 bits and loses the alpha of some; tifffile reads the
+rest, and checks the others if it is installed. Layouts that libraries read differently are refused.
+Source: TIFF Revision 6.0, Adobe, 1992; its BigTIFF extension.
 """
 
 import io
 import math
+import struct
 import zlib
 from collections.abc import Mapping
 from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 from PIL import Image, TiffTags
-from PIL.TiffImagePlugin import ImageFileDirectory_v2
+from PIL.TiffImagePlugin import ImageFileDirectory_v2, TiffImageFile
 
-from pixelpyramids.codec.bit_depth import Pixels, packed
-from pixelpyramids.codec.metadata import DIRECTORIES, TIFF_FIELDS, of_tiff, tell_left_out
+from pixelpyramids.codec.bit_depth import Pixels, flattened, packed, pixel_type
+from pixelpyramids.codec.file_source import DAMAGE
+from pixelpyramids.codec.metadata import DIRECTORIES, TIFF_FIELDS, exact_text, of_tiff, tell_left_out
 from pixelpyramids.codec.resolution import parsed
-from pixelpyramids.errors import DataError
+from pixelpyramids.errors import DataError, PixelPyramidsError
 from pixelpyramids.extras import imported
 
 WIDTH, HEIGHT, BITS, COMPRESSION, PHOTOMETRIC, STRIP_OFFSETS, ORIENTATION = 256, 257, 258, 259, 262, 273, 274
 CHANNELS, LINES_PER_STRIP, STRIP_BYTES, X_PER_UNIT, Y_PER_UNIT, PLANES, UNIT = 277, 278, 279, 282, 283, 284, 296
-EXTRA, SAMPLE_FORMAT, XMP, ICC = 338, 339, 700, 34675
-_JPEG = (6, 7, 34892)  # of the last, lossy DNG
+PREDICTOR, PALETTE, TILE_WIDTH, TILE_HEIGHT, TILE_OFFSETS, TILE_BYTES = 317, 320, 322, 323, 324, 325
+SUB_IMAGES, EXTRA, SAMPLE_FORMAT, XMP, ICC = 330, 338, 339, 700, 34675
+_OLD_JPEG = 6
+_JPEG = (_OLD_JPEG, 7, 34892)  # of the last, lossy DNG
 _DEFLATE = 8
-_YCBCR = 6
+_PREDICTED = (5, _DEFLATE, 32946, 34925, 50000)  # LZW, Deflate, LZMA, Zstandard: what libtiff predicts for
+_UNPACKED_BY_PILLOW = (1, 2, 3, 4, 32773, *_PREDICTED, *_JPEG)
+_WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _INDEXED, _YCBCR = 0, 1, 2, 3, 6
 _ALPHA = 2  # not multiplied into the colours
 _STRIP = 2**18  # bytes, about
 _WRITTEN_GREY, _WRITTEN_COLOUR = (1, 2, 4, 8, 12, 16), (8, 16)
@@ -37,102 +45,61 @@ def is_tiff(data: bytes) -> bool:
 
 
 class Tiff(NamedTuple):
-    """What the tags say of a TIFF's first picture; `is_plain` that Pillow reads it in full."""
+    """What the tags say of a TIFF's first picture.
+
+    `depth` is that of the stored values; `palette` (3, 2**depth) holds the colours of their numbers, 16 bits each.
+    `is_plain` says that Pillow reads the values exactly; `not_kept` names the tags that have no place in a .ppyr file.
+    """
 
     height: int
     width: int
     depth: int
+    photometric: int
     orientation: int
     is_plain: bool
     is_planar: bool
     is_lossy: bool
+    palette: Pixels | None
     metadata: dict[str, bytes]
+    not_kept: list[str]
 
 
 def read_tags(data: bytes) -> Tiff:
-    """The facts of a TIFF. Raises DataError where its values are no unsigned integers of at most 16 bits."""
-    file, head = io.BytesIO(data), data[: 16 if 43 in data[2:4] else 8]
-
-    def directory(place: int, group: int | None = None) -> Any:
-        found = ImageFileDirectory_v2(head, group=group)
-        file.seek(place)
-        found.load(file)
-        return found
-
-    tags = directory(ImageFileDirectory_v2(head).next)
-    kinds = {2: "signed", 3: "float", 5: "complex", 6: "complex float"}
-    for kind in _several(tags.get(SAMPLE_FORMAT, 1)):
-        if kind not in (1, 4):
-            raise DataError(
-                f"expected unsigned integers of at most 16 bits, got {kinds.get(kind, 'unknown')} values; scale and "
-                "round them first"
-            )
-    depths = sorted(set(_several(tags.get(BITS, 1))))
-    if len(depths) != 1 or not 1 <= depths[0] <= 16:
-        raise DataError(
-            f"expected channels of equal depth, at most 16 bits, got {', '.join(map(str, depths))} bits; convert it"
-        )
-    (depth,) = depths
-    colours, channels, extra = tags.get(PHOTOMETRIC), tags.get(CHANNELS, 1), _several(tags.get(EXTRA, ()))
-    height, width = tags[HEIGHT], tags[WIDTH]
-    is_plain = depth <= 8 or channels == 1
-    if height * width > (Image.MAX_IMAGE_PIXELS or height * width) and depth in (8, 16) and colours in (1, 2):
-        is_plain = False  # of TIFFs alone, Pillow asks for its own limit when it loads them
-    if depth > 8 and colours == 0:
-        raise DataError(f"expected black as 0, got {depth}-bit values of which 0 is white; invert the picture first")
-    if not is_plain and colours not in (1, 2):
-        raise DataError(f"expected grey or RGB pixels, got {depth}-bit pixels of another kind; convert the file to RGB")
-    is_jpeg = tags.get(COMPRESSION) in _JPEG
-    if colours == _YCBCR and not is_jpeg:
-        raise DataError("expected grey or RGB pixels, got mode YCbCr (luma and chroma); convert the file to RGB")
-    if extra not in ((), (_ALPHA,)):
-        raise DataError(
-            "expected colours and plain alpha at most, got other channels, or alpha multiplied into the colours; "
-            "convert the file"
-        )
-    if not is_plain and depth not in (8, 16):
-        raise DataError(f"expected 8 or 16 bits of colour, got {depth}; convert the file to 16 bits")
-    return Tiff(
-        height, width, depth, tags.get(ORIENTATION, 1), is_plain, tags.get(PLANES, 1) == 2,
-        is_jpeg, of_tiff(tags, lambda tag: directory(tags[tag], tag)),
-    )  # fmt: skip
+    """The facts of a TIFF. Raises DataError if its pixels are of a kind that is not read, or missing in part."""
+    tags = _directory(data)
+    tiff = _layout(tags, data)
+    _check_pieces(tags, tiff, len(data))
+    metadata = of_tiff(tags, lambda tag: _directory(data, tags[tag], tag))
+    return tiff._replace(metadata=metadata, not_kept=_not_kept(tags, data))
 
 
-def read_wide(data: bytes, tiff: Tiff) -> Pixels:
-    """The pixels of a TIFF that is not plain. Raises PixelPyramidsError where the extra is missing."""
-    tifffile = imported("tifffile", "images")
-    imported("imagecodecs", "images")  # which unpacks most compressions for it
-    try:
-        with tifffile.TiffFile(io.BytesIO(data)) as file:
-            if len(file.pages) != 1:
-                raise DataError(f"expected one picture, got {len(file.pages)} pages; take them apart first")
-            page: Any = file.pages[0]
-            pieces = list(zip(page.dataoffsets, page.databytecounts, strict=True))
-            if len(pieces) != math.prod(page.chunked) or any(
-                not size or offset + size > len(data) for offset, size in pieces
-            ):  # which would be read as zeros
-                raise DataError("expected a whole TIFF, got one without some of its pixels; replace or remove the file")
-            pixels: Any = page.asarray()
-    except tifffile.TiffFileError as error:
-        raise DataError(f"the TIFF cannot be read: {error}; replace or remove the file") from error
-    array: Pixels = np.ascontiguousarray(np.moveaxis(pixels, 0, -1) if tiff.is_planar else pixels)
-    return array
+def is_lossy_tiff(data: bytes) -> bool:
+    """Whether a TIFF's pixels are packed as JPEG."""
+    return _directory(data).get(COMPRESSION) in _JPEG
 
 
-def unturned(image: Image.Image, orientation: int) -> Image.Image:
-    """The pixels as they are stored: Pillow turns those of a TIFF, and of nothing else, when it loads them."""
-    turn = Image.Transpose
-    back = {
-        2: turn.FLIP_LEFT_RIGHT,
-        3: turn.ROTATE_180,
-        4: turn.FLIP_TOP_BOTTOM,
-        5: turn.TRANSPOSE,
-        6: turn.ROTATE_90,
-        7: turn.TRANSVERSE,
-        8: turn.ROTATE_270,
-    }.get(orientation)
-    image.load()
-    return image if back is None else image.transpose(back)
+def read_tiff(data: bytes, tiff: Tiff) -> tuple[Pixels, int]:
+    """The pixels of a TIFF, and their depth; those of a palette as the colours that they stand for.
+
+    If a second library reads the file too, both have to agree. Raises DataError if they do not, or if there are several
+    pictures, and PixelPyramidsError if the extra is missing that reads such pixels.
+    """
+    if tiff.is_plain:
+        pixels, second = _by_pillow(data, tiff), _by_tifffile
+    else:
+        pixels, second = _by_tifffile(data, tiff), _by_libtiff
+    if not tiff.is_lossy:  # of which each library's decoder rounds in its own way
+        try:
+            again = second(data, tiff)
+        except DataError:
+            raise
+        except (PixelPyramidsError, *DAMAGE):  # which does not know this kind, or is not installed
+            again = pixels
+        if not np.array_equal(pixels, again):
+            raise DataError("two libraries read different pixels from this TIFF; convert it to another compression")
+    if tiff.photometric == _WHITE_IS_ZERO:
+        pixels = (1 << tiff.depth) - 1 - pixels
+    return (pixels, tiff.depth) if tiff.palette is None else _of_palette(pixels, tiff.palette)
 
 
 def write_tiff(pixels: Pixels, depth: int, metadata: Mapping[str, bytes], target: BinaryIO) -> None:
@@ -170,7 +137,12 @@ def _describe(tags: ImageFileDirectory_v2, metadata: Mapping[str, bytes]) -> Non
         if name in metadata:
             tags.tagtype[tag] = kind
             tags[tag] = metadata[name]
-    left_out = [name for name in metadata if name not in ("ICC", "XMP", "EXIF", "resolution")]
+    left_out = []
+    for name in metadata:
+        if name.startswith("TIFF:"):
+            _put_back(tags, metadata[name])
+        elif name not in ("ICC", "XMP", "EXIF", "resolution"):
+            left_out.append(name)
     if (resolution := parsed(metadata.get("resolution", b""))) is not None:
         scale = 100 if resolution.unit == "metre" else 1  # which TIFF has not
         tags[X_PER_UNIT], tags[Y_PER_UNIT] = resolution.x / scale, resolution.y / scale
@@ -186,12 +158,201 @@ def _describe(tags: ImageFileDirectory_v2, metadata: Mapping[str, bytes]) -> Non
             left_out.append("EXIF")
         for tag in TIFF_FIELDS:
             if tag in exif:
-                tags[tag] = exif[tag]
+                tags[tag] = exact_text(exif[tag])
         for tag in DIRECTORIES:
             if fields := exif.get_ifd(tag):
                 tags.tagtype[tag] = TiffTags.LONG
-                tags[tag] = fields  # type: ignore[assignment]
+                tags[tag] = {number: exact_text(value) for number, value in fields.items()}  # type: ignore[assignment]
     tell_left_out(left_out, "TIFF")
+
+
+def _directory(data: bytes, place: int | None = None, group: int | None = None) -> ImageFileDirectory_v2:
+    """The first directory of tags, or that at a place."""
+    # Pillow takes a big-endian BigTIFF for a TIFF, but lets the order be given beside a little-endian head.
+    head = b"II+\0" + data[4:16] if _is_big(data) else data[:8]
+    tags, file = ImageFileDirectory_v2(head, data[:2], group), io.BytesIO(data)
+    file.seek(tags.next if place is None else place)
+    tags.load(file)
+    return tags
+
+
+def _is_big(data: bytes) -> bool:
+    return 43 in data[2:4]
+
+
+def _layout(tags: ImageFileDirectory_v2, data: bytes) -> Tiff:
+    """What the tags say of the pixels; DataError if they are of a kind that is not read exactly."""
+    kinds = {2: "signed", 3: "float", 4: "undefined", 5: "complex", 6: "complex float"}
+    for kind in _several(tags.get(SAMPLE_FORMAT, 1)):
+        if kind != 1:
+            raise DataError(
+                f"expected unsigned integers of at most 16 bits, got {kinds.get(kind, 'unknown')} values; scale and "
+                "round them first"
+            )
+    depths, channels = sorted(set(_several(tags.get(BITS, 1)))), tags.get(CHANNELS, 1)
+    if len(depths) != 1 or not 1 <= depths[0] <= 16:
+        raise DataError(
+            f"expected channels of equal depth, at most 16 bits, got {', '.join(map(str, depths))} bits; convert it"
+        )
+    (depth,), photometric = depths, tags.get(PHOTOMETRIC, -1)
+    compression, predictor = tags.get(COMPRESSION, 1), tags.get(PREDICTOR, 1)
+    is_planar, is_lossy = tags.get(PLANES, 1) == 2 and channels > 1, compression in _JPEG
+    if photometric not in (_WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _INDEXED) and (photometric, is_lossy) != (
+        _YCBCR,
+        True,
+    ):
+        kinds = {
+            4: "a mask",
+            5: "four inks (CMYK)",
+            _YCBCR: "luma and chroma (YCbCr)",
+            8: "L*a*b* values",
+            -1: "none",
+        }
+        raise DataError(
+            f"expected grey, RGB or a palette, got {kinds.get(photometric, photometric)}; convert it to RGB"
+        )
+    extra = _several(tags.get(EXTRA, ()))
+    colours = 3 if photometric in (_RGB, _YCBCR) else 1
+    if extra not in ((), (_ALPHA,)) or channels != colours + len(extra):
+        raise DataError(
+            "expected colours and plain alpha at most, got other channels, or alpha multiplied into the colours; "
+            "convert the file"
+        )
+    if extra and photometric in (_WHITE_IS_ZERO, _INDEXED):
+        raise DataError("expected alpha beside grey (black as 0) or RGB, got it beside other pixels; convert the file")
+    if predictor not in (1, 2) or (predictor == 2 and compression not in _PREDICTED):
+        raise DataError(f"got predictor {predictor} with compression {compression}, which libraries read differently; "
+                        "convert the file to another compression")  # fmt: skip
+    if is_lossy and (depth != 8 or is_planar or extra or photometric == _INDEXED):
+        raise DataError("expected a JPEG inside the TIFF of 8-bit grey or colour, got another kind; convert the file")
+    palette = None
+    if photometric == _INDEXED:
+        palette = np.array(tags.get(PALETTE, ()), np.uint16)
+        if depth > 8 or palette.size != 3 << depth:
+            raise DataError(f"expected a palette of at most 256 colours, got {palette.size // 3} for {depth} bits; "
+                            "convert the file to RGB")  # fmt: skip
+        palette = palette.reshape(3, -1)
+    is_plain = (
+        (depth == 8 and not (is_planar and channels == 2))
+        or (channels == 1 and depth in (1, 2, 4))
+        or (channels == 1 and depth == 16 and photometric == _BLACK_IS_ZERO)
+        or (channels == 1 and depth == 12 and photometric == _BLACK_IS_ZERO and tags.prefix == b"II")
+    )
+    height, width = tags[HEIGHT], tags[WIDTH]
+    if height * width > (Image.MAX_IMAGE_PIXELS or height * width):
+        is_plain = False  # of TIFFs alone, Pillow asks for its own limit when it loads them
+    if data[:4] == b"MM\0+" or compression not in _UNPACKED_BY_PILLOW:
+        is_plain = False
+    return Tiff(
+        height, width, depth, photometric, tags.get(ORIENTATION, 1), is_plain, is_planar, is_lossy, palette, {}, []
+    )  # fmt: skip
+
+
+def _check_pieces(tags: ImageFileDirectory_v2, tiff: Tiff, size: int) -> None:
+    """Raise DataError unless every strip or tile lies within the file: libraries take missing ones for zeros."""
+    if tags.get(COMPRESSION) == _OLD_JPEG:  # which may have neither
+        return
+    if TILE_OFFSETS in tags:
+        lines, columns = tags[TILE_HEIGHT], tags[TILE_WIDTH]
+        offsets, sizes = tags[TILE_OFFSETS], tags.get(TILE_BYTES)
+    else:
+        lines, columns = min(tags.get(LINES_PER_STRIP, tiff.height), tiff.height), tiff.width
+        offsets, sizes = tags[STRIP_OFFSETS], tags.get(STRIP_BYTES)
+    planes = tags.get(CHANNELS, 1) if tiff.is_planar else 1
+    offsets, count = _several(offsets), -(-tiff.height // lines) * -(-tiff.width // columns) * planes
+    sizes = (1,) * count if sizes is None else _several(sizes)
+    if not len(offsets) == len(sizes) == count or any(
+        not length or offset + length > size for offset, length in zip(offsets, sizes, strict=True)
+    ):
+        raise DataError("expected a whole TIFF, got one without some of its pixels; replace or remove the file")
+
+
+def _not_kept(tags: ImageFileDirectory_v2, data: bytes) -> list[str]:
+    """The tags that are not kept: pictures within the picture, and those of types that Pillow does not know."""
+    order = ">" if data[:2] == b"MM" else "<"
+    place = tags.offset or 0
+    begin, step, (count,) = (
+        (place + 8, 20, struct.unpack_from(f"{order}Q", data, place))
+        if _is_big(data)
+        else (place + 2, 12, struct.unpack_from(f"{order}H", data, place))
+    )
+    numbers = {struct.unpack_from(f"{order}H", data, begin + step * number)[0] for number in range(count)}
+    lost = sorted(number for number in numbers if number not in tags)
+    return [f"TIFF tag {number}" for number in lost] + ["pictures in the TIFF's SubIFDs"] * (SUB_IMAGES in numbers)
+
+
+def _by_pillow(data: bytes, tiff: Tiff) -> Pixels:
+    """The stored values, as Pillow reads them."""
+    with TiffImageFile(io.BytesIO(data), "") as image:
+        if image.n_frames != 1:
+            raise DataError(f"expected one picture, got {image.n_frames} pages; take them apart first")
+        image.info.pop("xmp", None)  # by which Pillow turns the pixels too
+        pixels: Any = np.array(_unturned(image, tiff.orientation))
+    if tiff.photometric == _WHITE_IS_ZERO:  # which it inverts
+        pixels = ~pixels
+    pixels = pixels.astype(pixel_type(tiff.depth), copy=False)
+    is_deepened = tiff.depth in (2, 4) and tiff.palette is None
+    stored: Pixels = pixels >> (8 - tiff.depth) if is_deepened else pixels
+    return stored
+
+
+def _by_tifffile(data: bytes, tiff: Tiff) -> Pixels:
+    """The stored values, as tifffile reads them. Raises PixelPyramidsError if the extra is missing."""
+    tifffile = imported("tifffile", "images")
+    imported("imagecodecs", "images")  # which unpacks most compressions for it
+    try:
+        with tifffile.TiffFile(io.BytesIO(data)) as file:
+            pictures = max(len(file.pages), math.prod(file.series[0].shape) // math.prod(file.pages[0].shape))
+            if pictures != 1:  # ImageJ's stacks have one page, and say in words how many pictures follow it
+                raise DataError(f"expected one picture, got {pictures} pages; take them apart first")
+            pixels: Any = file.pages[0].asarray()
+    except tifffile.TiffFileError as error:
+        raise DataError(f"the TIFF cannot be read: {error}; replace or remove the file") from error
+    return _channels_last(pixels, tiff)
+
+
+def _by_libtiff(data: bytes, tiff: Tiff) -> Pixels:
+    """The stored values, as libtiff reads them."""
+    return _channels_last(imported("imagecodecs", "images").tiff_decode(data), tiff)
+
+
+def _channels_last(pixels: Any, tiff: Tiff) -> Pixels:
+    moved = np.moveaxis(pixels, 0, -1) if tiff.is_planar else pixels
+    array: Pixels = np.ascontiguousarray(moved, pixel_type(tiff.depth))
+    return array
+
+
+def _of_palette(numbers: Pixels, palette: Pixels) -> tuple[Pixels, int]:
+    """Colours, or greys if all are grey, of 16 bits, or 8 if the palette has no more: v * 257, or v * 256."""
+    colours = palette.T
+    eight = colours >> 8 if not (colours & 255).any() else flattened(colours, 16, 8)
+    table = colours if eight is None else eight.astype(np.uint8)
+    pixels: Pixels = table[numbers]
+    is_grey = (pixels[..., :1] == pixels[..., 1:]).all()
+    return np.ascontiguousarray(pixels[..., 0] if is_grey else pixels), 8 * table.itemsize
+
+
+def _unturned(image: Image.Image, orientation: int) -> Image.Image:
+    """The pixels as they are stored: Pillow turns those of a TIFF, and of nothing else, when it loads them."""
+    turn = Image.Transpose
+    back = {
+        2: turn.FLIP_LEFT_RIGHT,
+        3: turn.ROTATE_180,
+        4: turn.FLIP_TOP_BOTTOM,
+        5: turn.TRANSPOSE,
+        6: turn.ROTATE_90,
+        7: turn.TRANSVERSE,
+        8: turn.ROTATE_270,
+    }.get(orientation)
+    image.load()
+    return image if back is None else image.transpose(back)
+
+
+def _put_back(tags: ImageFileDirectory_v2, blob: bytes) -> None:
+    """Add the tag that a blob holds, see metadata.py."""
+    for tag, value in (kept := _directory(blob)).items():
+        tags.tagtype[tag] = kept.tagtype[tag]
+        tags[tag] = exact_text(value)
 
 
 def _strip(pixels: Pixels, depth: int) -> bytes:

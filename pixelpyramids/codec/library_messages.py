@@ -1,0 +1,39 @@
+"""What C libraries print to standard error, caught so that it can be told with the name of the file."""
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from threading import Lock
+
+_STANDARD_ERROR = 2
+_ESCAPE = b"\x1b"
+_one_at_a_time = Lock()
+
+
+@contextmanager
+def catch_messages() -> Iterator[list[str]]:
+    """Give a list, which holds at the end of the block the lines that libraries printed to standard error within it.
+
+    The descriptor is the process's, so one thread at a time can do this. A progress bar drawn meanwhile is printed at
+    the end.
+    """
+    lines: list[str] = []
+    with _one_at_a_time, tempfile.TemporaryFile() as file:
+        try:
+            before = os.dup(_STANDARD_ERROR)
+        except OSError:  # it is closed
+            yield lines
+            return
+        os.dup2(file.fileno(), _STANDARD_ERROR)
+        try:
+            yield lines
+        finally:
+            os.dup2(before, _STANDARD_ERROR)
+            os.close(before)
+            file.seek(0)
+            printed = file.read()
+            if _ESCAPE in printed:
+                os.write(_STANDARD_ERROR, printed)
+            else:
+                lines += dict.fromkeys(line for line in printed.decode(errors="replace").splitlines() if line.strip())

@@ -1,0 +1,181 @@
+"""PNGs are read whole or refused, what is not kept of them is named, and every one that is read can be written."""
+
+import io
+import struct
+import sys
+import warnings
+import zlib
+
+import imagecodecs
+import numpy as np
+import pytest
+from PIL import Image
+
+from pixelpyramids.codec import image_file
+from pixelpyramids.codec.image_file import Picture, read_picture, write_picture
+from pixelpyramids.errors import DataError
+
+RNG = np.random.default_rng(0)
+SIGNATURE = b"\x89PNG\r\n\x1a\n"
+
+
+def chunk(name, content):
+    return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
+
+
+def png(width, height, depth, kind, rows, *chunks, interlaced=0):
+    """A PNG of that size, of rows of bytes as they are, whether these are all or not."""
+    header = struct.pack(">IIBBBBB", width, height, depth, kind, 0, 0, interlaced)
+    end = chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+    return SIGNATURE + chunk(b"IHDR", header) + b"".join(chunks) + end
+
+
+def read(data):
+    return read_picture(io.BytesIO(data))
+
+
+def rows(count, size):
+    return b"".join(b"\0" + RNG.bytes(size) for _ in range(count))
+
+
+def saved(array, **options):
+    file = io.BytesIO()
+    Image.fromarray(array).save(file, "PNG", **options)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("extra", ["with", "without"])
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "RGB", "RGBA", "P", "I;16"])
+def test_fewer_rows_than_the_header_says_are_refused(mode, extra, monkeypatch):
+    if extra == "without":
+        monkeypatch.setitem(sys.modules, "imagecodecs", None)
+    file = io.BytesIO()
+    Image.new(mode, (9, 7), 1 if mode in ("1", "L", "P", "I;16") else None).save(file, "PNG")
+    data = file.getvalue()
+    assert read(data).array.shape[:2] == (7, 9)
+    for height in (8, 64):
+        header = data[16:20] + struct.pack(">I", height) + data[24:29]
+        with pytest.raises(DataError, match="bytes of rows in the PNG, as its header says, got"):
+            read(SIGNATURE + chunk(b"IHDR", header) + data[33:])
+
+
+@pytest.mark.parametrize(("width", "height"), [(1, 1), (2, 1), (1, 2), (3, 4), (5, 8), (9, 11), (9, 1), (1, 11)])
+def test_interlaced_rows_are_counted(width, height):
+    array = RNG.integers(0, 256, (height, width, 3), dtype=np.uint8)
+    lines = b""
+    for x, y, step_x, step_y in (
+        (0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2),
+    ):  # fmt: skip
+        part = array[y::step_y, x::step_x]
+        lines += b"".join(b"\0" + row.tobytes() for row in part if row.size)
+    assert np.array_equal(read(png(width, height, 8, 2, lines, interlaced=1)).array, array)
+    with pytest.raises(DataError):
+        read(png(width, height, 8, 2, lines[:-1], interlaced=1))
+
+
+def test_a_stream_cut_before_its_checksum_is_refused():
+    packed = zlib.compress(rows(4, 8))[:-2]
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", 8, 4, 8, 0, 0, 0, 0))
+    with pytest.raises(DataError, match="bytes of rows"):
+        read(SIGNATURE + header + chunk(b"IDAT", packed) + chunk(b"IEND", b""))
+
+
+def named(data):
+    """What of a PNG is said not to be kept, in the warning and in the picture."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        names = read(data).not_kept
+    assert any(str(warning.message) == f"not kept: {', '.join(names)}" for warning in caught) == bool(names)
+    return names
+
+
+def test_what_is_not_kept_is_named():
+    plain = png(8, 4, 8, 0, rows(4, 8))
+    assert named(plain) == ()
+    assert named(plain + b"trailer") == ("7 bytes after the PNG's end",)
+    assert named(png(8, 4, 8, 0, rows(6, 8))) == ("data after the PNG's last row",)
+    palette = chunk(b"PLTE", bytes(range(12)))
+    hist = chunk(b"hIST", struct.pack(">4H", 1, 2, 3, 4))
+    assert named(png(8, 4, 2, 3, rows(4, 2), palette, hist)) == ("PNG chunk hIST",)
+    animation = (
+        chunk(b"acTL", struct.pack(">II", 1, 0)),
+        chunk(b"fcTL", struct.pack(">IIIIIHHBB", 0, 8, 4, 0, 0, 1, 1, 0, 0)),
+    )
+    assert named(png(8, 4, 8, 0, rows(4, 8), *animation)) == ("PNG chunk acTL", "PNG chunk fcTL")
+
+
+def test_significant_bits_that_cannot_be_kept_are_named():
+    palette, few = chunk(b"PLTE", bytes(range(12))), chunk(b"sBIT", b"\5\6\5")
+    picture = read(png(8, 4, 2, 3, rows(4, 2), few, palette))
+    assert picture.metadata["sBIT"] == b"\5\6\5" and picture.not_kept == ()
+    assert named(png(8, 4, 2, 3, rows(4, 2), few, palette, chunk(b"tRNS", b"\0"))) == ("PNG chunk sBIT",)
+    key = chunk(b"tRNS", struct.pack(">3H", 1, 2, 3))
+    assert named(png(8, 4, 8, 2, rows(4, 24), few, key)) == ("PNG chunk sBIT",)
+    assert named(png(8, 4, 8, 2, rows(4, 24), chunk(b"sBIT", b"\4\4\4"), key)) == ("PNG chunk sBIT",)
+    assert named(png(8, 4, 8, 2, rows(4, 24), chunk(b"sBIT", b"\10\10\10"), key)) == ()
+    file = io.BytesIO()
+    with pytest.warns(UserWarning, match="PNG has no place for the metadata sBIT"):
+        write_picture(Picture(np.zeros((2, 2), np.uint8), 8, {"sBIT": b"\5\6\5"}, "", False), file, "png")
+
+
+@pytest.mark.parametrize("channels", [2, 3, 4])
+def test_deep_colour_is_written_without_the_extra(channels, monkeypatch):
+    array = RNG.integers(0, 1 << 16, (300, 401, channels), dtype=np.uint16) >> RNG.integers(0, 16, (300, 401, 1))
+    array = array.astype(np.uint16)
+    file = io.BytesIO()
+    with monkeypatch.context() as without:
+        without.setitem(sys.modules, "imagecodecs", None)
+        write_picture(Picture(array, 16, {}, "", False), file, "png")
+    assert np.array_equal(imagecodecs.png_decode(file.getvalue()), array)
+
+
+def test_deep_grey_with_a_transparent_colour_comes_back_without_the_extra(monkeypatch):
+    data = png(4, 4, 16, 0, rows(4, 8), chunk(b"tRNS", b"\0\2"))
+    shown = imagecodecs.png_decode(data)
+    monkeypatch.setitem(sys.modules, "imagecodecs", None)
+    picture = read(data)
+    assert np.array_equal(picture.array, shown)
+    file = io.BytesIO()
+    write_picture(picture, file, "png")
+    monkeypatch.undo()
+    assert np.array_equal(imagecodecs.png_decode(file.getvalue()), shown)
+
+
+@pytest.mark.parametrize("depth", [8, 16])
+def test_readers_that_disagree_are_told(depth, monkeypatch):
+    array = RNG.integers(0, 1 << depth, (9, 7, 3)).astype(np.uint8 if depth == 8 else np.uint16)
+    data = imagecodecs.png_encode(array)
+    decode = imagecodecs.png_decode
+    monkeypatch.setattr(imagecodecs, "png_decode", lambda data: decode(data) ^ (1 << depth - 1))
+    with pytest.raises(DataError, match="two libraries read different pixels from this PNG"):
+        read(data)
+
+
+def test_every_kind_is_what_libpng_reads():
+    for depth, kind, size in (
+        (1, 0, 1),
+        (2, 0, 2),
+        (4, 0, 4),
+        (8, 0, 8),
+        (16, 0, 16),
+        (8, 4, 16),
+        (16, 4, 32),
+        (16, 2, 48),
+        (8, 6, 32),
+    ):
+        for extra in ((), (chunk(b"tRNS", b"\0\1"),)) if kind == 0 else ((),):
+            data = png(8, 4, depth, kind, rows(4, size), *extra)
+            picture = read(data)
+            assert np.array_equal(
+                image_file.deepened(picture.array, depth, max(depth, 8)), imagecodecs.png_decode(data)
+            )
+
+
+def test_a_damaged_file_of_a_known_format_is_not_called_something_else():
+    array = RNG.integers(0, 256, (9, 7, 3), dtype=np.uint8)
+    for kind in ("GIF", "BMP", "JPEG2000", "WEBP", "QOI"):
+        file = io.BytesIO()
+        Image.fromarray(array).save(file, kind)
+        with pytest.raises(DataError) as caught:
+            read(file.getvalue()[:20])
+        assert "something else" not in str(caught.value)

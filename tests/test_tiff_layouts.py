@@ -1,0 +1,252 @@
+"""TIFFs of every layout that tifffile writes: the pixels are those that tifffile reads, or the file is refused."""
+
+import io
+import itertools
+import struct
+import zlib
+
+import numpy as np
+import pytest
+import tifffile
+from PIL import Image
+
+from pixelpyramids.codec import tiff_file
+from pixelpyramids.codec.bit_depth import packed
+from pixelpyramids.codec.image_file import Picture, lossy_format, read_picture, write_picture
+from pixelpyramids.errors import DataError
+
+RNG = np.random.default_rng(0)
+KINDS = [
+    ("minisblack", 1, None),
+    ("miniswhite", 1, None),
+    ("minisblack", 2, "unassalpha"),
+    ("rgb", 3, None),
+    ("rgb", 4, "unassalpha"),
+    ("palette", 1, None),
+]
+LAYOUTS = [  # planes, tiles, predictor, order of bytes, BigTIFF
+    ("contig", None, False, "<", False),
+    ("separate", None, False, "<", False),
+    ("contig", (16, 16), False, "<", False),
+    ("separate", (16, 16), True, ">", False),
+    ("contig", None, True, "<", False),
+    ("contig", None, True, ">", False),
+    ("contig", None, False, ">", False),
+    ("contig", None, False, "<", True),
+    ("contig", (16, 16), False, ">", True),
+]
+COMPRESSIONS = [None, "lzw", "zlib", "packbits", "zstd", "lzma", "png", "jpeg2000"]
+
+
+def noise(depth, channels=1, height=21, width=23):
+    shape = (height, width) if channels == 1 else (height, width, channels)
+    return RNG.integers(0, 1 << depth, shape).astype(np.uint8 if depth <= 8 else np.uint16)
+
+
+def tiff(array, order="<", big=False, **options):
+    file = io.BytesIO()
+    with tifffile.TiffWriter(file, byteorder=order, bigtiff=big) as writer:
+        writer.write(array, metadata=None, **options)
+    return file.getvalue()
+
+
+def read(data):
+    return read_picture(io.BytesIO(data))
+
+
+def layouts(kind, depth):
+    """Every file of that kind and depth that tifffile writes, with the pixels that it is to give."""
+    photometric, channels, extra = kind
+    for compression, (planes, tile, predictor, order, big) in itertools.product(COMPRESSIONS, LAYOUTS):
+        if channels == 1 and planes == "separate":
+            continue
+        array = noise(depth, channels)
+        options = {"photometric": photometric, "compression": compression, "tile": tile, "predictor": predictor}
+        options |= {} if tile else {"rowsperstrip": 8}
+        options |= {"planarconfig": planes} if channels > 1 else {}
+        options |= {"extrasamples": [extra]} if extra else {}
+        options |= {"bitspersample": depth} if depth not in (8, 16) else {}
+        colours = RNG.integers(0, 1 << 16, (3, 1 << depth)).astype(np.uint16)
+        options |= {"colormap": colours} if photometric == "palette" else {}
+        try:
+            data = tiff(np.moveaxis(array, -1, 0) if planes == "separate" else array, order, big, **options)
+            stored = tifffile.imread(io.BytesIO(data)).astype(array.dtype)
+        except (ValueError, NotImplementedError):  # there is no such file
+            continue
+        stored = np.moveaxis(stored, 0, -1) if planes == "separate" else stored
+        if photometric == "miniswhite":
+            stored = (1 << depth) - 1 - stored
+        yield data, colours.T[stored] if photometric == "palette" else stored, (compression, planes, tile, order, big)
+
+
+@pytest.mark.parametrize("depth", range(1, 17))
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_layout_is_read_exactly(kind, depth):
+    if kind[0] == "palette" and depth != 8:
+        return
+    count = 0
+    for data, expected, layout in layouts(kind, depth):
+        if layout[0] == "packbits" and tifffile.TiffFile(io.BytesIO(data)).pages[0].predictor != 1:
+            with pytest.raises(DataError, match="predictor 2 with compression 32773"):  # which libtiff ignores
+                read(data)
+            continue
+        picture = read(data)
+        assert picture.array.dtype == expected.dtype and np.array_equal(picture.array, expected), layout
+        assert picture.depth == (16 if kind[0] == "palette" else depth)
+        count += 1
+    assert count > 5
+
+
+def test_the_alpha_of_compressed_planes_is_kept():
+    array = noise(8, 2, 64, 64)
+    planes = {"photometric": "minisblack", "planarconfig": "separate", "extrasamples": ["unassalpha"]}
+    picture = read(tiff(np.moveaxis(array, -1, 0), compression="lzw", **planes))
+    assert np.array_equal(picture.array, array)
+
+
+@pytest.mark.parametrize("depth", [1, 2, 4, 8])
+def test_palettes_keep_the_bits_of_their_colours(depth):
+    numbers = noise(depth)
+    eight = RNG.integers(0, 256, (3, 1 << depth)).astype(np.uint16)
+    for colours, expected in (
+        (eight * 257, eight.astype(np.uint8)),
+        (eight * 256, eight.astype(np.uint8)),
+        (eight * 255 + 3, eight * 255 + 3),
+    ):
+        data = indexed(numbers, depth, colours)
+        picture = read(data)
+        assert picture.array.dtype == expected.dtype and picture.depth == 8 * expected.itemsize
+        assert np.array_equal(picture.array, expected.T[numbers])
+    greys = np.repeat(eight[:1] * 257, 3, axis=0)
+    assert np.array_equal(read(indexed(numbers, depth, greys)).array, eight[0].astype(np.uint8)[numbers])
+
+
+def indexed(numbers, depth, colours):
+    """A TIFF with a palette, which tifffile writes of 8 bits alone."""
+    grey = io.BytesIO()
+    write_picture(Picture(numbers, depth, {}, "", False), grey, "tiff")
+    data = bytearray(grey.getvalue())
+    (count,) = struct.unpack_from("<H", data, 8)
+    entries = {}
+    for place in range(10, 10 + 12 * count, 12):
+        tag, kind, length, value = struct.unpack_from("<HHI4s", data, place)
+        entries[tag] = (kind, length, value)
+    entries[262] = (3, 1, struct.pack("<I", 3))
+    entries[320] = (3, colours.size, struct.pack("<I", len(data)))
+    data += colours.astype("<u2").tobytes()
+    struct.pack_into("<I", data, 4, len(data))
+    data += struct.pack("<H", len(entries))
+    for tag in sorted(entries):
+        data += struct.pack("<HHI4s", tag, *entries[tag])
+    return bytes(data + bytes(4))
+
+
+@pytest.mark.parametrize("depth", [1, 2, 4, 8])
+@pytest.mark.parametrize("compression", [None, "zlib"])
+def test_the_order_of_bits_does_not_matter(depth, compression):
+    array = noise(depth, 1, 8, 16)
+    strip = packed(array, depth).tobytes()
+    strip = zlib.compress(strip) if compression else strip
+    turned = np.packbits(np.unpackbits(np.frombuffer(strip, np.uint8), bitorder="little")).tobytes()
+    tags = {256: 16, 257: 8, 258: depth, 259: 8 if compression else 1, 262: 1, 266: 2, 273: 8, 278: 8, 279: len(turned)}
+    data = b"II*\0" + struct.pack("<I", 8 + len(turned)) + turned + struct.pack("<H", len(tags))
+    data += b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in sorted(tags.items())) + bytes(4)
+    assert np.array_equal(read(data).array, array)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("depth", [8, 16])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_pixels_are_not_turned(orientation, depth, channels):
+    array = noise(depth, channels, 6, 9)
+    data = tiff(array, compression="lzw", photometric="minisblack" if channels == 1 else "rgb",
+                extratags=[(274, 3, 1, orientation, True)])  # fmt: skip
+    assert np.array_equal(read(data).array, array)
+
+
+def test_pixels_are_not_turned_by_what_the_packet_says(monkeypatch):
+    monkeypatch.setattr(tiff_file, "_by_tifffile", tiff_file._by_pillow)
+    array = noise(8, 3, 6, 9)
+    packet = b'<rdf:Description tiff:Orientation="6"/>'
+    data = tiff(array, photometric="rgb", extratags=[(700, 1, len(packet), packet, True)])
+    assert np.array_equal(read(data).array, array)
+
+
+@pytest.mark.parametrize(
+    ("array", "options", "message"),
+    [
+        (noise(8, 2), {"photometric": "minisblack", "extrasamples": ["assocalpha"]}, "alpha multiplied"),
+        (noise(8, 2), {"photometric": "miniswhite", "extrasamples": ["unassalpha"]}, "beside other pixels"),
+        (noise(8, 4), {"photometric": "rgb", "extrasamples": ["unspecified"]}, "other channels"),
+        (noise(8, 5), {"photometric": "rgb", "extrasamples": ["unassalpha", "unspecified"]}, "other channels"),
+        (noise(8, 4), {"photometric": "separated"}, "four inks"),
+        (noise(8, 3), {"photometric": "cielab"}, r"L\*a\*b\*"),
+        (noise(8, 3), {"photometric": "ycbcr"}, "luma and chroma"),
+        (noise(8).astype(np.int8), {"photometric": "minisblack"}, "signed values"),
+        (noise(8).astype(np.float32), {"photometric": "minisblack", "predictor": 3, "compression": "lzw"}, "float"),
+        (noise(16).astype(np.uint32), {"photometric": "minisblack"}, "got 32 bits"),
+        (noise(12, 1, 32, 32), {"compression": "jpeg", "bitspersample": 12}, "JPEG inside"),
+        (np.stack([noise(8)] * 3), {"photometric": "minisblack"}, "got 3 pages"),
+    ],
+)  # fmt: skip
+def test_other_pixels_are_refused_by_name(array, options, message):
+    with pytest.raises(DataError, match=message):
+        read(tiff(array, **options))
+
+
+def test_a_jpeg_of_a_kind_that_is_not_read_is_still_known_as_lossy():
+    array = np.moveaxis(noise(8, 3, 32, 32), -1, 0)
+    data = tiff(array, photometric="rgb", planarconfig="separate", compression="jpeg")
+    assert lossy_format(io.BytesIO(data)) == "TIFF"
+    with pytest.raises(DataError, match="JPEG inside the TIFF"):
+        read(data)
+
+
+def test_a_stack_that_is_told_in_words_alone_is_refused():
+    file = io.BytesIO()
+    tifffile.imwrite(file, np.stack([noise(8)] * 3), imagej=True, truncate=True, photometric="minisblack")
+    with pytest.raises(DataError, match="got 3 pages"):
+        read(file.getvalue())
+
+
+@pytest.mark.parametrize("depth", [8, 16])
+def test_missing_strips_are_refused(depth):
+    data = bytearray(tiff(noise(depth, 1, 64, 64), photometric="minisblack", rowsperstrip=8))
+    directory = tifffile.TiffFile(io.BytesIO(bytes(data))).pages[0].tags
+    struct.pack_into("<Q" if directory[273].dtype == 16 else "<I", data, directory[273].offset + 4, 7)
+    struct.pack_into("<I", data, directory[279].offset + 4, 7)
+    with pytest.raises(DataError, match="without some of its pixels"):
+        read(bytes(data))
+
+
+def test_readers_that_disagree_are_told(monkeypatch):
+    array = noise(8, 3)
+    data = tiff(array, photometric="rgb")
+    monkeypatch.setattr(tiff_file, "_by_pillow", lambda data, tiff: array ^ 1)
+    with pytest.raises(DataError, match="two libraries read different pixels"):
+        read(data)
+
+
+def test_a_damaged_tiff_is_told_with_what_its_library_says(capfd):
+    array = noise(8, 3, 64, 64)
+    data = bytearray(tiff(array, photometric="rgb", compression="zlib", rowsperstrip=64))
+    place = tifffile.TiffFile(io.BytesIO(bytes(data))).pages[0].dataoffsets[0]
+    data[place + 20 : place + 200] = bytes(180)
+    with pytest.raises(DataError, match=r"the image: .*(ZIPDecode|Decoding error)"):
+        read(bytes(data))
+    assert "ZIPDecode" not in capfd.readouterr().err
+
+
+def test_pillow_reads_what_is_written_with_every_tag():
+    array = noise(8, 3)
+    data = tiff(
+        array,
+        photometric="rgb",
+        extratags=[(285, 2, 0, "Seite Ü".encode(), True), (33550, 12, 3, (1.5, 2.5, 0.0), True)],
+    )
+    picture = read(data)
+    file = io.BytesIO()
+    write_picture(picture, file, "tiff")
+    with Image.open(io.BytesIO(file.getvalue())) as image:
+        assert image.tag_v2[33550] == (1.5, 2.5, 0.0)
+        assert np.array_equal(np.asarray(image), array)

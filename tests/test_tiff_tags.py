@@ -1,0 +1,102 @@
+"""What a TIFF says beside its pixels goes through a .ppyr file and back into a TIFF, or a warning names it."""
+
+import io
+import warnings
+
+import numpy as np
+import pytest
+import tifffile
+
+import pixelpyramids as pp
+from pixelpyramids.codec.container import read_index
+from pixelpyramids.codec.fields import Bytes
+from pixelpyramids.codec.image_file import Picture, read_picture, write_picture
+
+PIXELS = np.random.default_rng(0).integers(0, 256, (24, 32, 3), dtype=np.uint8)
+TAGS = {  # type, count, value
+    285: (2, 0, b"a page"),
+    291: (3, 4, (0, 100, 1000, 65535)),
+    33550: (12, 3, (0.5, 0.5, 0.0)),
+    33723: (7, 12, b"\x1c\2\5\0\7caption"),
+    33922: (12, 6, (0.0, 0.0, 0.0, 4.4e5, 5.5e6, 0.0)),
+    34377: (1, 8, b"8BIM\4\4\0\0"),
+    34735: (3, 4, (1, 1, 0, 0)),
+    34737: (2, 0, b"WGS 84|"),
+    40001: (4, 2, (7, 2**32 - 1)),
+    40002: (9, 2, (-7, 2**31 - 1)),
+    40003: (11, 1, 1.5),
+    40004: (16, 1, 2**40),
+    42113: (2, 0, b"255"),
+}
+
+
+def tiff(tags=TAGS, order="<", big=False, **options):
+    file = io.BytesIO()
+    with tifffile.TiffWriter(file, byteorder=order, bigtiff=big) as writer:
+        extra = [(number, kind, count, value, True) for number, (kind, count, value) in tags.items()]
+        writer.write(PIXELS, photometric="rgb", metadata=None, software=False, extratags=extra, **options)
+    return file.getvalue()
+
+
+def values(data):
+    """Each tag's value in a file, and its type, as tifffile reads them."""
+    with tifffile.TiffFile(io.BytesIO(data)) as file:
+        tags = file.pages[0].tags
+        return {number: (int(tags[number].dtype), tags[number].value) for number in TAGS if number in tags}
+
+
+def through_ppyr(picture):
+    data = pp.encode(picture.array, depth=picture.depth, metadata=picture.metadata, effort="fast")
+    header = read_index(Bytes(data), 2**20).header
+    file = io.BytesIO()
+    write_picture(Picture(pp.decode(data), header.depth, dict(header.metadata), "", False), file, "tiff")
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("big", [False, True])
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_every_tag_comes_back(order, big):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        data = tiff(order=order, big=big)
+        again = through_ppyr(read_picture(io.BytesIO(data)))
+    assert values(again) == values(data) and len(values(data)) == len(TAGS)
+    assert np.array_equal(tifffile.imread(io.BytesIO(again)), PIXELS)
+
+
+@pytest.mark.parametrize("tag", [270, 285, 315])
+def test_text_that_is_no_ascii_comes_back(tag):
+    text = "Größe 5 µm, 山".encode()
+    again = through_ppyr(read_picture(io.BytesIO(tiff({tag: (2, 0, text)}))))
+    with tifffile.TiffFile(io.BytesIO(again)) as file:
+        assert file.pages[0].tags[tag].value == text.decode()
+
+
+def test_a_packet_of_an_odd_type_comes_back():
+    for kind, count, value in ((2, 0, "<x>Ü</x>".encode()), (4, 2, (1, 2))):
+        picture = read_picture(io.BytesIO(tiff({700: (kind, count, value)})))
+        with tifffile.TiffFile(io.BytesIO(through_ppyr(picture))) as file:
+            again = file.pages[0].tags[700].value
+        assert (again.encode() if isinstance(again, str) else again) == value
+
+
+def test_what_another_format_has_no_place_for_is_named():
+    picture = read_picture(io.BytesIO(tiff()))
+    with pytest.warns(UserWarning, match="PNG has no place for the metadata .*TIFF:33550, .*TIFF:34735"):
+        write_picture(picture, io.BytesIO(), "png")
+
+
+def test_pictures_within_the_picture_are_named():
+    file = io.BytesIO()
+    with tifffile.TiffWriter(file) as writer:
+        writer.write(PIXELS, photometric="rgb", subifds=1, metadata=None)
+        writer.write(PIXELS[::2, ::2], photometric="rgb", subfiletype=1, metadata=None)
+    with pytest.warns(UserWarning, match="not kept: pictures in the TIFF's SubIFDs"):
+        picture = read_picture(io.BytesIO(file.getvalue()))
+    assert np.array_equal(picture.array, PIXELS) and not any(name.startswith("TIFF:") for name in picture.metadata)
+
+
+def test_tags_of_unknown_types_are_named():
+    data = tiff({40005: (17, 1, -(2**40))})
+    with pytest.warns(UserWarning, match="not kept: TIFF tag 40005"):
+        read_picture(io.BytesIO(data))
