@@ -105,6 +105,10 @@ def train(
     no_validation: Annotated[
         bool, typer.Option("--no-validation", help="Hold no images out, and keep the last averaged weights.")
     ] = False,
+    log_with: Annotated[
+        str | None,
+        typer.Option("--log-with", metavar="tensorboard|wandb", help="Log to this tracker, beside the run's own log."),
+    ] = None,
 ) -> None:
     """Train a model on a folder of images; the same command goes on with a training that was ended."""
     config = _parameters(params)
@@ -122,9 +126,22 @@ def train(
         bfloat16=False if float32 else None,
         checkpoint_minutes=checkpoint_minutes,
         validate=not no_validation,
+        log_with=log_with,
     )
     if outcome.interrupted or outcome.stopped:
         raise typer.Exit(130 if outcome.interrupted else 1)
+
+
+@app.command()
+def curve(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run directory.")],
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="FILE", help="Picture to write. Default: RUN/curve.png.")
+    ] = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """Draw the training curve of a run: bits/dim over steps."""
+    _commands("curve").curve(run, out, overwrite)
 
 
 @data_app.command()

@@ -14,7 +14,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
-from accelerate import Accelerator
 from torch import Tensor
 from torch.utils.data import DataLoader
 
@@ -30,6 +29,7 @@ from pixelpyramids.model import AnyStage, PixelPyramid, decompose
 from pixelpyramids.parameters import Parameters
 from pixelpyramids.patches import patches
 from pixelpyramids.progress import Budget, Recent, Report
+from pixelpyramids.trackers import Tracker, start_tracker, tracked_accelerator
 
 
 @dataclass
@@ -48,7 +48,8 @@ class Training:
 
     `levels` are the stages to train (all by default). `kept` is the model of the weights that are kept: the averages,
     or the latest weights if `kept_weights` says so. `validation` chooses at which step; without it, at the last.
-    `micro_batch` splits a batch to save memory; `bfloat16` None is where the device is fast at it.
+    `micro_batch` splits a batch to save memory; `bfloat16` None is where the device is fast at it. `tracker` receives
+    what the run's log receives: "tensorboard", "wandb", or a tracker of Accelerate's.
     Raises ParameterError or CheckpointError where the run directory is of other parameters or another seed, or another
     process trains one of the levels there.
     """
@@ -65,13 +66,14 @@ class Training:
         micro_batch: int | None = None,
         device: str | None = None,
         bfloat16: bool | None = None,
+        tracker: Tracker | None = None,
     ) -> None:
         wanted = sorted(set(range(config.L) if levels is None else levels))
         if not wanted or wanted[0] < 0 or wanted[-1] >= config.L:
             raise ParameterError(f"expected levels from 0 to {config.L - 1} (L = {config.L}), got {levels}")
         if micro_batch is not None and micro_batch < 1:
             raise ParameterError(f"expected a micro-batch of at least 1 image, got {micro_batch}")
-        accelerator = Accelerator(cpu=choose_device(device).type == "cpu")
+        accelerator = tracked_accelerator(choose_device(device).type == "cpu", run, tracker)
         if config.norm == "batch" and accelerator.num_processes > 1:
             raise ParameterError(
                 f'expected norm "channel" or "group" where {accelerator.num_processes} processes share each batch, got '
@@ -83,6 +85,7 @@ class Training:
             checkpoint.claim(run, config)
             checkpoint.claim_seed(run, seed)
             self._locks = [checkpoint.lock_level(run, index) for index in wanted]
+            start_tracker(accelerator, run, config, seed)
         accelerator.wait_for_everyone()
         # Of 1x1 convolutions, whose weights have several names for one layout.
         warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")

@@ -84,6 +84,21 @@ def test_train_some_levels_then_the_others(images, params, tmp_path, capsys):
     assert status("evaluate", tmp_path / "run", "--data", images) == 0
 
 
+def test_curve_draws_a_run_and_says_where(trained, tmp_path, capsys):
+    picture = tmp_path / "curve.png"
+    capsys.readouterr()
+    assert status("curve", trained, "--out", picture) == 0
+    assert str(picture) in capsys.readouterr().out.replace("\n", "")
+    assert np.asarray(Image.open(picture).convert("L")).std() > 0
+    before = picture.read_bytes()
+    assert str(picture) in refused(capsys, "curve", trained, "--out", picture)
+    assert picture.read_bytes() == before
+    assert status("curve", trained, "--out", picture, "--overwrite") == 0
+    assert ".svg" in refused(capsys, "curve", trained, "--out", tmp_path / "curve.txt")
+    assert "run directory" in refused(capsys, "curve", tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["curve.png"]
+
+
 def test_evaluate_prints_a_table_or_json(trained, images, capsys):
     capsys.readouterr()
     assert status("evaluate", trained, "--data", images, "--split", "all") == 0

@@ -16,7 +16,7 @@ LAYERS = (
     {"errors", "pyramid", "walk"},
     {"octave"},
     {"atomic", "extras", "device", "rate", "parameters", "interrupts", "exit_status"},
-    {"likelihood", "networks", "data", "progress", "patches", "codec"},
+    {"likelihood", "networks", "data", "progress", "patches", "codec", "optimisation", "trackers"},
     {"compact_stage", "archive"},
     {"model"},
     {"authors"},

@@ -16,6 +16,7 @@ from pixelpyramids.model import PixelPyramid
 from pixelpyramids.parameters import Parameters
 from pixelpyramids.progress import Budget, Report
 from pixelpyramids.report.pictures import save_grid
+from pixelpyramids.trackers import finish_tracker
 from pixelpyramids.training import Outcome, Training
 
 SAMPLES_IN_GRID = 16
@@ -36,6 +37,7 @@ def train(
     bfloat16: bool | None = None,
     validate: bool = True,
     checkpoint_minutes: float = 5.0,
+    log_with: str | None = None,
 ) -> Outcome:
     """Train, or go on with a training, and print how it goes.
 
@@ -66,6 +68,7 @@ def train(
         micro_batch=micro_batch,
         device=device,
         bfloat16=bfloat16,
+        tracker=log_with,
     )
     processes = training.accelerator.num_processes
     parameters = sum(p.numel() for level in training.levels for p in level.stage.parameters())
@@ -108,6 +111,7 @@ def train(
             notify=err.print,
             validated=validated,
         )
+    finish_tracker(training.accelerator)
     for message in outcome.stopped.values():
         err.print(message, style="bold red", soft_wrap=True)
     if outcome.interrupted:

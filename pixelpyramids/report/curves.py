@@ -47,7 +47,8 @@ def save_curve(path: Path, series: Mapping[str, Series], title: str, marks: Mapp
 
     Series named "level …" are thin lines, all others thick. `marks` (such as {"PNG": 4.1}) are dashed horizontal
     lines. Names stand at the ends of their lines. What is beyond the values after the first twentieth of the steps is
-    cut off at the top. Raises PixelPyramidsError where there is nothing to draw, or matplotlib is missing.
+    cut off at the top. Raises PixelPyramidsError if there is nothing to draw, the format is unknown, or matplotlib is
+    missing.
     """
     try:
         from matplotlib import colormaps
@@ -62,6 +63,9 @@ def save_curve(path: Path, series: Mapping[str, Series], title: str, marks: Mapp
         raise PixelPyramidsError(f"expected steps to draw in {path}, got none; train some more, levels log every tenth")
 
     figure = Figure(figsize=(9, 5.4), dpi=160, layout="constrained")
+    kind, known = path.suffix[1:].lower() or "png", figure.canvas.get_supported_filetypes()
+    if kind not in known:
+        raise PixelPyramidsError(f"{path}: expected a name that ends in .{', .'.join(sorted(known))}, got .{kind}")
     axes = figure.add_subplot()
     thin = [name for name in series if name.startswith(LEVEL)]
     thick = [name for name in series if name not in thin]
@@ -96,7 +100,7 @@ def save_curve(path: Path, series: Mapping[str, Series], title: str, marks: Mapp
         axes.spines[side].set_color(FAINT)
     _label(axes, ends)
     with replacing(path) as temporary:
-        figure.savefig(temporary, format=path.suffix[1:] or "png")
+        figure.savefig(temporary, format=kind)
 
 
 def _by_step(log: list[dict[str, float]], key: str) -> dict[int, tuple[float, float]]:

@@ -1,0 +1,21 @@
+"""`curve`: the training curve of a run, as a picture."""
+
+from pathlib import Path
+
+from pixelpyramids.atomic import refuse_existing
+from pixelpyramids.checkpoint import read_parameters
+from pixelpyramids.commands.console import out
+from pixelpyramids.report.curves import read_curve, save_curve
+
+
+def curve(run: Path, picture: Path | None, overwrite: bool) -> None:
+    """Draw bits/dim over steps, from the run's log, to `picture` or to RUN/curve.png, and print where it is.
+
+    Raises CheckpointError if `run` is no run directory, PixelPyramidsError if it has logged nothing yet, or the picture
+    exists and `overwrite` is false.
+    """
+    config = read_parameters(run)
+    picture = run / "curve.png" if picture is None else picture
+    refuse_existing(picture, overwrite)
+    save_curve(picture, read_curve(run, config.L), f"{config.dataset_name}, bits/dim over steps")
+    out.print(f"the training curve of {run} is in {picture}", soft_wrap=True)
