@@ -349,7 +349,7 @@ def test_an_empty_split_names_the_counts(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"train split .* got none \(train 0, .* sub-folder train"):
         split_files(tmp_path / "evaluation", "train")
     touch(tmp_path / "both", "train/a.png", "validation/a.png", "val/a.png")
-    with pytest.raises(DataError, match="got both validation and val"):
+    with pytest.raises(DataError, match="one name for validation images, got both val and validation; keep one"):
         split_files(tmp_path / "both", "test")
 
 

@@ -236,7 +236,7 @@ def test_an_empty_folder_does_not_hide_an_archive(tmp_path: Path) -> None:
 
 def test_missing_splits_say_what_was_expected_where(tmp_path: Path) -> None:
     write(tmp_path / "train", TRAIN)
-    with pytest.raises(DataError, match=r"expected ImageNet in .*folder val .*ILSVRC2012_img_val\.tar.*valid_16x16"):
+    with pytest.raises(DataError, match=r"expected ImageNet in .*folder val .*ILSVRC2012_img_val\.tar.*val_16x16"):
         opened(tmp_path, "test")
     assert len(opened(tmp_path, "all")) == 14
     with pytest.raises(DataError, match=r"ILSVRC2012_img_train\.tar.* or .*ILSVRC2012_img_val\.tar.*got none"):

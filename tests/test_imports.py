@@ -34,7 +34,7 @@ LAYERS = (
 INSIDE = {
     "networks": ({"unet", "conv_lstm", "pixel_cnn"}, {"level"}),
     "data": (
-        {"reading", "photographs"},
+        {"reading", "photographs", "split_names"},
         {"splits", "images", "kept", "batches"},
         {"index", "identity"},
         {"folder", "varied", "prepared", "containers"},

@@ -21,7 +21,8 @@ from pixelpyramids.data.containers.tfrecord import TfRecordEntries
 from pixelpyramids.data.containers.zip_archive import ZipEntries
 from pixelpyramids.data.images import Entries, Images
 from pixelpyramids.data.prepared import PreparedImages
-from pixelpyramids.data.splits import PARTS, check_split, choose, list_images, named_splits, published_splits
+from pixelpyramids.data.split_names import NAMES, divide, refuse_linked_splits, resembles_split, split_of
+from pixelpyramids.data.splits import check_split, choose, list_images, named_splits, published_splits
 from pixelpyramids.data.splits import hold_out as held_out_indices
 from pixelpyramids.errors import DataError
 
@@ -84,11 +85,11 @@ def _found(root: Path, size: int, seed: int, hold_out: bool) -> tuple[Entries, _
     else:
         entries, top = (ZipEntries(paths[0]), paths[0]) if kind == "zip archive" else (FileEntries(paths), root)
         indices, names = _images_below([name.relative_to(top) for name in entries.names])
-        if any(name.partition("/")[0] in PARTS for name in names if "/" in name):
+        if divide(names, root):
             splits = named_splits(names, root, seed, hold_out)
             return entries, {split: [indices[i] for i in members] for split, members in splits.items()}
         parts = _nine_tenths([indices[i] for i in sorted(range(len(names)), key=lambda i: _natural(names[i]))])
-    return entries, published_splits(parts, root, held_out if hold_out else None)
+    return entries, published_splits(parts, held_out if hold_out else None)
 
 
 def _recognised(root: Path) -> tuple[str, list[Path]]:
@@ -96,9 +97,12 @@ def _recognised(root: Path) -> tuple[str, list[Path]]:
     images: list[Path] = []
     beside, below = [root] if root.is_file() else [], []
     if root.is_dir():
-        images = list_images(root)
+        links: dict[str, str] = {}
+        images = list_images(root, links)
+        refuse_linked_splits(links, root)
         beside = sorted(root.iterdir())
-        below = [path for part in PARTS if (root / part).is_dir() for path in sorted((root / part).iterdir())]
+        folders = [path for path in beside if resembles_split(path.name) and path.is_dir()]
+        below = [path for folder in folders for path in sorted(folder.iterdir())]
     found = {
         "image file": images,
         "zip archive": _files(beside, r"\.zip$"),
@@ -125,7 +129,7 @@ def _images_below(paths: Sequence[Path]) -> tuple[list[int], list[str]]:
     indices = [i for i, path in enumerate(paths) if _IMAGES_OF_CELEBAMASK in path.parts] or list(range(len(paths)))
     parts = [paths[index].parts for index in indices]
     first, last, common = min(parts), max(parts), 0
-    while common < len(first) - 1 and first[: common + 1] == last[: common + 1] and first[common] not in PARTS:
+    while common < len(first) - 1 and first[common] == last[common] and not resembles_split(first[common]):
         common += 1
     return indices, ["/".join(path[common:]) for path in parts]
 
@@ -147,7 +151,12 @@ def _arrays(path: Path, size: int) -> tuple[Entries, _Splits]:
     of_part: dict[str, list[str]] = {}
     for name, (shape, dtype) in datasets.items():
         if image_size(shape) == (size, size) and dtype == np.uint8:
-            of_part.setdefault(next((part for part in name.split("/") if part in PARTS), ""), []).append(name)
+            of_part.setdefault(next(filter(None, map(split_of, name.split("/"))), ""), []).append(name)
+    if unclear := [name for name in of_part.get("", ()) if any(map(resembles_split, name.split("/")))]:
+        raise DataError(
+            f"{path}: expected datasets called {', '.join(NAMES)}, or one that is called like none of them, got "
+            f"{', '.join(unclear)}, of images of the same size; rename or remove it"
+        )
     if len(of_part) > 1:
         of_part.pop("", None)
     if not of_part or any(len(names) > 1 for names in of_part.values()):
@@ -160,16 +169,14 @@ def _arrays(path: Path, size: int) -> tuple[Entries, _Splits]:
 
 def _records(root: Path, files: Sequence[Path], size: int) -> tuple[Entries, _Splits]:
     """The images of TFRecord files, those of the asked size where the names tell sizes, and their parts."""
-    of_part: dict[str, list[Path]] = {}
-    for file in files:
-        part = file.parent.name if file.parent != root and file != root else ""
-        of_part.setdefault(part, []).append(file)
-    if "" in of_part and len(of_part) > 1:
-        raise DataError(
-            f"{root}: expected TFRecord files in the folder, or in its folders {', '.join(set(of_part) - {''})}, got "
-            "both; keep one"
-        )
-    return _joined({part: TfRecordEntries(_shards(members, size)) for part, members in of_part.items()})
+    top = root if root.is_dir() else root.parent
+    names = [file.relative_to(top).as_posix() for file in files]
+    if len({"/" in name for name in names}) > 1:
+        raise DataError(f"{root}: expected TFRecord files in the folder, or in its folders, got both; keep one")
+    parts = divide(names, root) or {"": list(range(len(files)))}
+    return _joined(
+        {part: TfRecordEntries(_shards([files[i] for i in members], size)) for part, members in parts.items()}
+    )
 
 
 def _shards(files: Sequence[Path], size: int) -> list[Path]:

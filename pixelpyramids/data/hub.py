@@ -14,10 +14,10 @@ validation is then a hold-out of the training images (of a stream the first ones
 import glob
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from itertools import chain, islice
+from itertools import chain, islice, takewhile
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from pixelpyramids.data.images import Images, Shards
 from pixelpyramids.data.prepared import PreparedImages
 from pixelpyramids.data.reading import readable_formats
 from pixelpyramids.data.shards import FAILURES, StreamedShards, count_examples, count_rows
+from pixelpyramids.data.split_names import NAMES, one_of_each, resembles_held_out, resembles_split, split_of, splits_in
 from pixelpyramids.data.splits import HOLD_OUT_MOST, HOLD_OUT_SHARE, SPLITS
 from pixelpyramids.data.splits import hold_out as held_out_indices
 from pixelpyramids.data.varied import VariedImages
@@ -35,9 +36,7 @@ from pixelpyramids.extras import imported
 
 _BUILDERS = {".parquet": "parquet", ".tar": "webdataset"}
 _ON_THE_HUB = re.compile(r"([\w.-]+(?:/[\w.-]+)?)(?::([\w.-]+))?")
-_VALIDATION = ("validation", "valid", "val", "dev")
 _NUMBERED = re.compile(r"(\d+)-of-(\d+)\b")
-_SPLIT_IN_NAME = re.compile(r"(?<![a-z])(train|validation|valid|val|dev|test)(?:ing)?(?![a-z])")
 
 
 def is_hub(root: str) -> bool:
@@ -85,8 +84,8 @@ def open_hub(
         return _mapped(source, split, parts, channels, n_bits, size, hold_out, seed)
     if split == "train":
         raise DataError(f"{root}: expected another split than train of a stream, which is for training alone")
-    if split == "validation" and parts == ["train"]:
-        shards = _shards(source, "train", hold_out=True, only_held_out=True)
+    if split == "validation" and split_of(parts[0]) == "train":
+        shards = _shards(source, parts[0], hold_out=True, only_held_out=True)
         items: Iterator[tuple[Path, bytes]] = shards.read(0)
     else:
         streams = [_shards(source, part, hold_out=False) for part in parts]
@@ -104,7 +103,7 @@ def open_shards(root: str, *, hold_out: bool = True) -> StreamedShards:
     """
     source = _open(root)
     (part,) = _parts(source, "train", hold_out)
-    return _shards(source, part, hold_out=hold_out and _parts(source, "validation", True) == ["train"])
+    return _shards(source, part, hold_out=hold_out and _parts(source, "validation", True) == [part])
 
 
 def first_images(
@@ -146,6 +145,7 @@ def _open(root: str) -> _Source:
                 )
             builder = datasets.load_dataset_builder(match[1], match[2])
             files = {str(split): [str(file) for file in part] for split, part in builder.config.data_files.items()}
+            _refuse_held_out(root, files)
     except FAILURES as error:
         raise DataError(
             f"{root}: expected a data set that `datasets` can open, got {_reason(error)}; check the name, the "
@@ -189,15 +189,54 @@ def _warn_of_missing(shards: tuple[Path, ...]) -> None:
 
 
 def _by_split(root: str, shards: list[Path]) -> dict[str, list[str]]:
-    """The shards of each split, by the word for it in the file's name, else in that of a folder below `root`."""
+    """The shards of each split, by the word for it in the file's name, else in that of a folder below `root`.
+
+    Raises DataError if a name has words for several splits, resembles them without such a word, or has none beside
+    others that have; and if one split goes by several words.
+    """
     path = Path(root.removeprefix("stream:")).expanduser()
+    if not path.is_dir():  # a glob, or a file
+        path = Path(*takewhile(lambda part: not glob.has_magic(part), path.parts[:-1]))
+    words = {file: _split_word(root, file.relative_to(path)) for file in shards}
+    if not any(words.values()):
+        return {"train": [str(file) for file in shards]}
+    if silent := [file for file, word in words.items() if not word]:
+        raise DataError(
+            f"{root}: expected a word for the split ({', '.join(NAMES)}) in the name of each shard or its folder, got "
+            f"{silent[0].name} beside others that have one; rename it, or name the others by a glob"
+        )
+    one_of_each(((str(split_of(word)), word) for word in words.values()), root)
     files: dict[str, list[str]] = {}
-    for file in shards:
-        below = file.relative_to(path).parts if path.is_dir() else (file.name,)
-        found = (_SPLIT_IN_NAME.findall(part.lower()) for part in reversed(below))
-        word = next((words[-1] for words in found if words), "train")
-        files.setdefault("validation" if word in _VALIDATION else word, []).append(str(file))
+    for file, word in words.items():
+        files.setdefault(str(split_of(word)), []).append(str(file))
     return files
+
+
+def _refuse_held_out(root: str, files: Mapping[str, Sequence[str]]) -> None:
+    """Raises DataError if `datasets`, which knows fewer names, takes files for training that are named otherwise."""
+    for split, part in files.items():
+        for file in part if split_of(split) == "train" else ():
+            below = file.rpartition("@")[2].partition("/")[2].split("/")  # hf://datasets/OWNER/NAME@REVISION/…
+            said = next(filter(resembles_split, reversed(below)), "")
+            if resembles_held_out(said) and "train" not in map(split_of, splits_in(said)):
+                raise DataError(
+                    f"{root}: expected images to train on in the split {split}, got {file}, which is named like images "
+                    "for validation or test; name a configuration that divides them, or fetch the files and name these"
+                )
+
+
+def _split_word(root: str, file: Path) -> str:
+    """The word for a split in a shard's name, else in that of its nearest folder; "" if nothing resembles one."""
+    for part in reversed(file.parts):
+        found = dict.fromkeys(splits_in(part))
+        if len(found) == 1:
+            return next(iter(found))
+        if found or resembles_split(part):
+            raise DataError(
+                f"{root}: expected one word for a split ({', '.join(NAMES)}) in the name of a shard, got {file}; "
+                f"rename {part}"
+            )
+    return ""
 
 
 def _parts(source: _Source, split: str, hold_out: bool) -> list[str]:
@@ -206,12 +245,13 @@ def _parts(source: _Source, split: str, hold_out: bool) -> list[str]:
         raise DataError(f"expected a split among {', '.join(SPLITS)}, got {split!r}")
     if split == "all":
         return list(source.files)
-    published = next((name for name in _VALIDATION if name in source.files), None)
-    test = "test" if "test" in source.files else published
-    part = {"train": "train", "test": test, "validation": published if published != test else None}[split]
+    own = one_of_each(((said, name) for name in source.files if (said := split_of(name)) is not None), source.root)
+    published = own.get("validation")
+    test = own.get("test", published)
+    part = {"train": own.get("train"), "test": test, "validation": published if published != test else None}[split]
     if split == "validation" and part is None and hold_out:
-        part = "train"
-    if part is None or part not in source.files:
+        part = own.get("train")
+    if part is None:
         way_out = "hold out, or ask" if split == "validation" else "ask"
         raise EmptySplitError(
             f"{source.root}: expected a {split} split, got {', '.join(source.files)}; "
@@ -245,7 +285,7 @@ def _mapped(
     table = table.select_columns([column]).cast_column(column, datasets.Image(decode=False))
     entries = ArrowEntries(table, column, Path(source.root, split if split == "all" else parts[0]))
     chosen = None
-    if hold_out and split in ("train", "validation") and _parts(source, "validation", True) == ["train"]:
+    if hold_out and split in ("train", "validation") and split_of(_parts(source, "validation", True)[0]) == "train":
         chosen = [array.tolist() for array in held_out_indices(len(table), seed)][split == "validation"]
     if size is not None:
         return PreparedImages(entries, size, chosen, channels=channels, n_bits=n_bits)

@@ -23,12 +23,13 @@ from pixelpyramids.data.containers.tar import TarEntries
 from pixelpyramids.data.divided import PARTS, choose_divided
 from pixelpyramids.data.images import Entries, Images
 from pixelpyramids.data.prepared import PreparedImages, center_crop
+from pixelpyramids.data.split_names import split_folders, split_of, splits_in
 from pixelpyramids.errors import DataError
 
 COUNTS = {"train": 1_281_167, "val": 50_000}
 
 _TREES = ("", "ILSVRC/Data/CLS-LOC", "Data/CLS-LOC")
-_DOWNSAMPLED = {"train": ("train",), "val": ("valid", "val")}
+_SPLITS = {"train": "train", "val": "validation"}
 
 
 def open_imagenet(
@@ -69,15 +70,17 @@ def open_imagenet(
 def _expected(root: Path, size: int, part: str) -> str:
     return (
         f"ImageNet in {root}, as a folder {part} or ILSVRC/Data/CLS-LOC/{part} of images, the archive "
-        f"ILSVRC2012_img_{part}.tar, or downsampled as a folder {_DOWNSAMPLED[part][0]}_{size}x{size} or files "
+        f"ILSVRC2012_img_{part}.tar, or downsampled as a folder {part}_{size}x{size} or files "
         f"{part}*.npz"
     )
 
 
 def _downsampled(root: Path, part: str, size: int) -> list[Path]:
     """The folder of images of that size, or the .npz files, of a part."""
-    folders = [root / f"{name}_{size}x{size}" for name in _DOWNSAMPLED[part]]
-    return [folder for folder in folders if folder.is_dir()] or sorted(root.glob(f"{part}*.npz"))
+    if folder := split_folders(root, f"_{size}x{size}").get(_SPLITS[part]):
+        return [folder]
+    files = sorted(root.glob("*.npz"))
+    return [file for file in files if set(map(split_of, splits_in(file.stem))) == {_SPLITS[part]}]
 
 
 def _open_downsampled(root: Path, size: int, part: str) -> Entries | None:
@@ -91,9 +94,9 @@ def _open_downsampled(root: Path, size: int, part: str) -> Entries | None:
 
 def _originals(root: Path, part: str) -> list[Path]:
     """The folders of images, and the archive, of a part; of folders the first counts, and then the archive."""
-    folders = [root / tree / part for tree in _TREES]
+    folders = [split_folders(root / tree).get(_SPLITS[part]) for tree in _TREES]
     archive = root / f"ILSVRC2012_img_{part}.tar"
-    return [folder for folder in folders if folder.is_dir()] + [archive] * archive.is_file()
+    return [folder for folder in folders if folder is not None] + [archive] * archive.is_file()
 
 
 def _open_original(root: Path, part: str) -> Entries | None:

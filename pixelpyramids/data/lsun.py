@@ -16,6 +16,7 @@ from pixelpyramids.data.containers.lmdb_environment import LmdbEntries
 from pixelpyramids.data.divided import choose_divided
 from pixelpyramids.data.images import Entries, Images
 from pixelpyramids.data.prepared import PreparedImages, center_crop
+from pixelpyramids.data.split_names import split_folders
 from pixelpyramids.errors import DataError
 
 CROP = 256
@@ -71,8 +72,8 @@ def _open_part(root: Path, category: str, part: str) -> Entries | None:
     environment = root / f"{category}_{part}_lmdb"
     if environment.is_dir():
         return LmdbEntries(environment)
-    folder = root / part
-    entries = files_below(folder) if folder.is_dir() else None
+    folder = split_folders(root).get({"train": "train", "val": "validation"}[part])
+    entries = files_below(folder) if folder is not None else None
     return entries if entries is not None and len(entries.names) else None
 
 

@@ -1,8 +1,8 @@
 """Which images of a folder are for training, validation and test: fixed by names and a seed, never by order on disk.
 
-Where the folder has sub-folders `train`, `validation` or `val`, `test`, they decide. A published evaluation split
-without another is the test split, and validation is then a hold-out of the training images, so that choosing the best
-weights never looks at test images. Without such sub-folders, files rank by SHA-256(seed, relative path).
+If the folder has sub-folders with the names of `split_names`, they decide. A published evaluation split without another
+is the test split, and validation is then a hold-out of the training images, so that choosing the best weights never
+looks at test images. Without such sub-folders, files rank by SHA-256(seed, relative path).
 """
 
 import hashlib
@@ -15,28 +15,28 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pixelpyramids.data.reading import readable_formats
+from pixelpyramids.data.split_names import divide, refuse_linked_splits
 from pixelpyramids.errors import DataError, EmptySplitError
 
 SPLITS = ("train", "validation", "test", "all")
-PARTS = ("train", "validation", "val", "test")
-"""What the parts of a data set that comes divided are called."""
 
 TEST_SHARE = 10  # one in ten, and as many for validation, where no sub-folders decide
 HOLD_OUT_SHARE = 100  # one training image in a hundred
 HOLD_OUT_MOST = 1000
 
 
-def find_images(root: str | PathLike[str]) -> list[Path]:
+def find_images(root: str | PathLike[str], links: dict[str, str] | None = None) -> list[Path]:
     """All image files below `root`, sorted by relative POSIX path; hidden files and folders are skipped.
 
     A file counts as an image by its extension, any that Pillow decodes; nothing is opened. Links to folders are
-    followed, each folder once. Raises DataError where `root` is no folder, holds no image, or cannot be listed.
+    followed, each folder once; `links` is that of `image_names`. Raises DataError if `root` is no folder, holds no
+    image, or cannot be listed.
     """
     root = Path(root)
     if not root.is_dir():
         came = "a file" if root.exists() else "nothing there"
         raise DataError(f"expected a folder of images at {root}, got {came}; give the folder that holds the images")
-    found = list_images(root)
+    found = list_images(root, links)
     if not found:
         raise DataError(
             f"expected at least one image (.png, .jpg, .webp, .tif, …) in {root} or below, got none; "
@@ -48,19 +48,22 @@ def find_images(root: str | PathLike[str]) -> list[Path]:
 def split_files(root: str | PathLike[str], split: str, seed: int = 0, hold_out: bool = True) -> list[Path]:
     """The image files below `root` that belong to `split`: "train", "validation", "test", or "all" of them.
 
-    - Sub-folders (any of `train`, `validation` or `val`, `test`, searched recursively): train is `train`, test is
-      `test`, or `validation` where there is no `test`. Validation is `validation` where there is a `test` too, else a
+    - Sub-folders that say splits (see `divide`), searched recursively: test is the test folder, or the validation
+      folder if there is no test folder. Validation is the validation folder if there is a test folder too, else a
       hold-out of train: one image in a hundred, at least 1 of 2 or more, at most 1,000.
     - None of them: by rank of SHA-256(seed, relative path), one image in ten is for test (at least 1 of 3 or more), the
       next as many for validation, the rest for training.
 
     `hold_out` False leaves in train what would be held out for validation, and there is no such validation split.
-    The three splits share no file. Raises DataError where the split is unknown or empty, or the folder is.
+    The three splits share no file. Raises DataError if the split is unknown or empty, or the folder is; and unless the
+    split is "all" as `divide` does, and if folders of two splits are one folder, by a link.
     """
     check_split(split)
-    files = find_images(root)
+    links: dict[str, str] = {}
+    files = find_images(root, links)
     if split == "all":
         return files
+    refuse_linked_splits(links, root)
     names = [file.relative_to(root).as_posix() for file in files]
     return [files[index] for index in choose(split, named_splits(names, root, seed, hold_out), root, hold_out)]
 
@@ -102,7 +105,7 @@ def named_splits(
 ) -> dict[str, list[int]]:
     """Indices of train, validation and test, ascending, of images with such POSIX paths below `root`.
 
-    The rules are those of `split_files`. Raises DataError where there are folders `validation` and `val`.
+    The rules are those of `split_files`. Raises DataError as `divide` does.
     """
 
     def ranked(indices: Iterable[int]) -> list[int]:
@@ -114,13 +117,9 @@ def named_splits(
     def held_out(train: Sequence[int]) -> list[int]:
         return ranked(train)[: _hold_out_count(len(train))]
 
-    parts: dict[str, list[int]] = {}
-    for index, name in enumerate(names):
-        first, below, _ = name.partition("/")
-        if below and first in PARTS:
-            parts.setdefault(first, []).append(index)
+    parts = divide(names, root)
     if parts:
-        return published_splits(parts, root, held_out if hold_out else None)
+        return published_splits(parts, held_out if hold_out else None)
     order, share = ranked(range(len(names))), _share(len(names), TEST_SHARE, fewest=3)
     held = share if hold_out else 0
     return {
@@ -131,18 +130,13 @@ def named_splits(
 
 
 def published_splits(
-    parts: Mapping[str, Sequence[int]],
-    root: str | PathLike[str],
-    held_out: Callable[[Sequence[int]], Iterable[int]] | None,
+    parts: Mapping[str, Sequence[int]], held_out: Callable[[Sequence[int]], Iterable[int]] | None
 ) -> dict[str, list[int]]:
-    """Indices of train, validation and test of a data set that comes divided into parts, named as in PARTS.
+    """Indices of train, validation and test of a data set that comes divided into some of these `parts`.
 
-    `held_out` picks the images of train that become validation where the parts hold none beside test; None leaves them.
-    Raises DataError where there are parts `validation` and `val`.
+    `held_out` picks the images of train that become validation if the parts hold none beside test; None leaves them.
     """
-    if {"validation", "val"} <= set(parts):
-        raise DataError(f"expected one folder of validation images in {root}, got both validation and val; keep one")
-    train, published = list(parts.get("train", [])), list(parts.get("validation", parts.get("val", [])))
+    train, published = list(parts.get("train", [])), list(parts.get("validation", []))
     if "test" in parts:
         test, validation = list(parts["test"]), published
     else:
@@ -170,27 +164,34 @@ def _way_out(split: str, hold_out: bool) -> str:
     return f"add images, put some into a sub-folder {split}, or ask for another split, such as all"
 
 
-def list_images(root: Path) -> list[Path]:
+def list_images(root: Path, links: dict[str, str] | None = None) -> list[Path]:
     """As `find_images`, of a folder that may hold none."""
-    return [Path(root, name) for name in sorted(image_names(root))]
+    return [Path(root, name) for name in sorted(image_names(root, links=links))]
 
 
-def image_names(root: Path, extensions: Container[str] | None = None) -> Iterator[str]:
-    """The POSIX paths below `root` of what `find_images` finds, in no order; with `extensions` of files named so."""
+def image_names(
+    root: Path, extensions: Container[str] | None = None, links: dict[str, str] | None = None
+) -> Iterator[str]:
+    """The POSIX paths below `root` of what `find_images` finds, in no order; with `extensions` of files named so.
+
+    `links` takes each folder that is not followed, and the one of the same images that is.
+    """
 
     def refuse(error: OSError) -> None:
         raise DataError(f"expected a folder that can be listed at {error.filename}, got: {error.strerror}") from error
 
-    extensions, seen = readable_formats() if extensions is None else extensions, set()
+    extensions = readable_formats() if extensions is None else extensions
+    seen: dict[tuple[int, int], str] = {}
     for folder, folders, names in os.walk(root, followlinks=True, onerror=refuse):
-        identity = os.stat(folder)
-        if (identity.st_dev, identity.st_ino) in seen:
+        status, below = os.stat(folder), Path(folder).relative_to(root).as_posix()
+        followed = seen.setdefault((status.st_dev, status.st_ino), below)
+        if followed != below:
             folders.clear()
+            if links is not None:
+                links[below] = followed
             continue
-        seen.add((identity.st_dev, identity.st_ino))
         # In order, so that of two links to one folder always the same one is followed.
         folders[:] = sorted(name for name in folders if not name.startswith("."))
-        below = Path(folder).relative_to(root).as_posix()
         for name in names:
             if not name.startswith(".") and os.path.splitext(name)[1].lower() in extensions:
                 yield name if below == "." else f"{below}/{name}"

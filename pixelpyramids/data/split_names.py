@@ -1,0 +1,192 @@
+"""What splits are called: the one list of names for folders, datasets, shards and files, in any case.
+
+A name in the list says a split. One that only resembles such names (`Train_set`, `test2`, `held-out`, `trainval`) is
+refused, because its images would otherwise be trained on or left out without a word.
+"""
+
+import os
+import re
+import warnings
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import pairwise
+from os import PathLike
+from pathlib import Path
+
+from pixelpyramids.errors import DataError
+
+NAMES = {
+    "train": ("train", "training"),
+    "validation": ("validation", "valid", "val", "dev"),
+    "test": ("test", "testing"),
+}
+
+_SPLITS = {name: split for split, names in NAMES.items() for name in names}
+_WORD_IN_NAME = re.compile(rf"(?<![a-z])({'|'.join(sorted(_SPLITS, key=len, reverse=True))})(?![a-z])", re.IGNORECASE)
+_TRAIN = "(?:train(?:ing)?|trn)"
+_HELD_OUT = "(?:mini)?(?:val(?:id(?:ation)?)?|dev|eval(?:uation)?|test(?:ing)?|tst|unseen|held_?out|hold_?out)"
+_WHAT = "(?:sets?|data|images?|imgs?|splits?)?"
+_LIKE_TRAIN = re.compile(f"[a-z]?{_TRAIN}{_WHAT}")
+_LIKE_HELD_OUT = re.compile(f"[a-z]?{_TRAIN}?(?:{_HELD_OUT})+{_WHAT}")
+_NAMED_AT_MOST = 5
+
+
+def split_of(name: str) -> str | None:
+    """The split that a name says: "train", "validation" or "test", in any case; None if it says none."""
+    return _SPLITS.get(name.lower())
+
+
+def splits_in(name: str) -> list[str]:
+    """The words of the list in a name such as `train-00000-of-00010.parquet`, as they are written there."""
+    return _WORD_IN_NAME.findall(name)
+
+
+def resembles_split(name: str) -> bool:
+    """Whether a word of the name is one for a split, or starts like one: `train`, `TestSet`, `val2017`, `held-out`."""
+    return resembles_held_out(name) or any(_LIKE_TRAIN.fullmatch(word) for word in _words(name))
+
+
+def resembles_held_out(name: str) -> bool:
+    """Whether a word of the name is one for images that must not be trained on."""
+    return any(_LIKE_HELD_OUT.fullmatch(word) for word in _words(name))
+
+
+def _words(name: str) -> Iterator[str]:
+    """The words of a name in lower case, with capitals that start words and without, and neighbours joined."""
+    for words in (re.findall("[A-Z]+(?![a-z])|[A-Z]?[a-z]+", name), re.findall("[a-z]+", name.lower())):
+        lower = [word.lower() for word in words]
+        yield from lower
+        yield from ("_".join(pair) for pair in pairwise(lower))
+
+
+def divide(names: Sequence[str], root: str | PathLike[str]) -> dict[str, list[int]]:
+    """Indices of the images in each split, by the folders in their POSIX paths `names`; empty if no folder says any.
+
+    The folders for splits lie side by side, in `root` or in the one folder that holds all images. Warns of images that
+    lie beside them and belong to no split.
+
+    Raises DataError, naming folders, if two folders say one split; if a folder beside those for splits says none; if
+    one that resembles held-out images lies inside that for training; and if nothing says a split, but a folder
+    somewhere resembles one, or the names of the files do.
+    """
+    folders: dict[tuple[str, ...], list[int]] = {}
+    for index, name in enumerate(names):
+        folders.setdefault(tuple(name.split("/")[:-1]), []).append(index)
+    depth = _shared_depth(folders)
+    tops: dict[str, list[tuple[str, ...]]] = {}
+    for folder in folders:
+        tops.setdefault("/".join(folder[: depth + 1]) if len(folder) > depth else "", []).append(folder)
+    parts = _parts((top for top in tops if top), root)
+    if not parts:
+        _refuse_resemblance(names, folders, root)
+        return {}
+    if others := [top for top in tops if top and top not in parts.values()]:
+        raise DataError(
+            f"{root}: expected beside {_listed(parts.values())} only folders for other splits, got {_listed(others)}; "
+            f"{_RENAME}, or move what belongs to no split elsewhere"
+        )
+    for folder in tops.get(parts.get("train", ""), ()):
+        if hidden := next((i for i in range(depth + 1, len(folder)) if resembles_held_out(folder[i])), None):
+            raise _hidden(root, parts["train"], "/".join(folder[: hidden + 1]))
+    if loose := [index for folder in tops.get("", ()) for index in folders[folder]]:
+        warnings.warn(
+            f"{root}: {len(loose)} images lie beside {_listed(parts.values())} and belong to no split, such as "
+            f"{names[loose[0]]}; move them into one, or elsewhere",
+            stacklevel=4,
+        )
+    return {split: sorted(index for folder in tops[top] for index in folders[folder]) for split, top in parts.items()}
+
+
+def refuse_linked_splits(links: Mapping[str, str], root: str | PathLike[str]) -> None:
+    """Raises DataError if two paths below `root` are one folder, by a link, and lie in folders of different splits."""
+    for one, other in links.items():
+        splits = {next(filter(None, map(split_of, path.split("/"))), None) for path in (one, other)} - {None}
+        if len(splits) > 1:
+            raise DataError(
+                f"{root}: expected splits that share no images, got {one} and {other}, which are the same folder; "
+                "remove the link"
+            )
+
+
+def split_folders(folder: Path, suffix: str = "") -> dict[str, Path]:
+    """The folders in `folder` that say splits, with that suffix in lower case, by split; none if it is no folder.
+
+    Raises DataError if two say the same or are the same, or a folder in that for training resembles held-out images.
+    """
+    names = [name for name in _folders(folder) if name.lower().endswith(suffix)]
+    said = ((split_of(name[: len(name) - len(suffix)]), name) for name in names)
+    parts = one_of_each(((split, name) for split, name in said if split is not None), folder)
+    places: dict[str, str] = {}
+    for name in parts.values():
+        refuse_linked_splits({name: places.setdefault(os.path.realpath(folder / name), name)}, folder)
+    if "train" in parts and (hidden := [*filter(resembles_held_out, _folders(folder / parts["train"]))]):
+        raise _hidden(folder, parts["train"], f"{parts['train']}/{hidden[0]}")
+    return {split: folder / name for split, name in parts.items()}
+
+
+def _folders(folder: Path) -> list[str]:
+    if not folder.is_dir():
+        return []
+    with os.scandir(folder) as found:
+        return sorted(entry.name for entry in found if entry.is_dir() and not entry.name.startswith("."))
+
+
+def _hidden(root: str | PathLike[str], train: str, hidden: str) -> DataError:
+    return DataError(
+        f"{root}: expected images to train on in {train}, got {hidden}, which looks like images for validation or "
+        "test; move it out of the training images, or rename it"
+    )
+
+
+def one_of_each(found: Iterable[tuple[str, str]], root: str | PathLike[str]) -> dict[str, str]:
+    """(split, what says it) as a dictionary. Raises DataError if two different things say one split."""
+    parts: dict[str, str] = {}
+    for split, name in found:
+        if parts.setdefault(split, name) != name:
+            raise DataError(
+                f"{root}: expected one name for {split} images, got both {parts[split]} and {name}; keep one"
+            )
+    return parts
+
+
+_RENAME = f"rename them to {', '.join(NAMES)} if they are splits, else to names without such words"
+
+
+def _parts(paths: Iterable[str], root: str | PathLike[str]) -> dict[str, str]:
+    found = ((split_of(path.rpartition("/")[2]), path) for path in paths)
+    return one_of_each(((split, path) for split, path in found if split is not None), root)
+
+
+def _shared_depth(folders: Iterable[tuple[str, ...]]) -> int:
+    """How many folders, one in the other, hold all images, up to the first that resembles a split."""
+    first, last = min(folders), max(folders)
+    depth = 0
+    while depth < min(len(first), len(last)) and first[depth] == last[depth] and not resembles_split(first[depth]):
+        depth += 1
+    return depth
+
+
+def _refuse_resemblance(names: Sequence[str], folders: Iterable[tuple[str, ...]], root: str | PathLike[str]) -> None:
+    like = sorted(
+        {"/".join(folder[: i + 1]) for folder in folders for i in range(len(folder)) if resembles_split(folder[i])}
+    )
+    if like:
+        raise DataError(
+            f"{root}: expected folders {', '.join(NAMES)} side by side, or none that looks like them, got "
+            f"{_listed(like)}; {_RENAME}, or name the folder that holds them"
+        )
+    said: dict[str, str] = {}
+    for name in names:
+        words = re.match("[A-Za-z]*", name.rpartition("/")[2])
+        if words is not None and (split := split_of(words[0])) is not None:
+            said.setdefault(split, name)
+    if len(said) > 1:
+        raise DataError(
+            f"{root}: expected folders for splits, got files that are named after them, such as "
+            f"{_listed(said.values())}; move them into folders {', '.join(said)}"
+        )
+
+
+def _listed(names: Iterable[str]) -> str:
+    shown = list(names)
+    more = len(shown) - _NAMED_AT_MOST
+    return ", ".join(shown[:_NAMED_AT_MOST]) + (f" and {more} more" if more > 0 else "")

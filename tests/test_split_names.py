@@ -1,0 +1,235 @@
+"""No image of a test folder is ever trained on: what names say, and what is refused because they say too little."""
+
+import itertools
+import warnings
+import zipfile
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from pixelpyramids.data.celeba_hq import open_celeba_hq
+from pixelpyramids.data.hub import _by_split, _refuse_held_out
+from pixelpyramids.data.imagenet import open_imagenet
+from pixelpyramids.data.split_names import NAMES, resembles_held_out, resembles_split, split_of
+from pixelpyramids.data.splits import split_files
+from pixelpyramids.errors import DataError
+
+CASES = (str.lower, str.title, str.upper)
+
+
+def write(root: Path, *names: str, size: int = 8) -> Path:
+    for number, name in enumerate(names):
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (size, size), (number % 256, number // 256, 0)).save(path)
+    return root
+
+
+def some(folder: str, count: int = 30) -> list[str]:
+    return [f"{folder}/{number}.png" for number in range(count)]
+
+
+def trained_on(root: Path) -> set[str]:
+    return {file.relative_to(root).as_posix() for file in split_files(root, "train", hold_out=False)}
+
+
+@pytest.mark.parametrize("train", NAMES["train"])
+@pytest.mark.parametrize("test", NAMES["test"])
+@pytest.mark.parametrize("validation", [None, *NAMES["validation"]])
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("above", ["", "data/"])
+def test_every_usual_name_in_any_case_divides(tmp_path, train, test, validation, case, above):
+    names = [f"{above}{case(name)}" for name in (train, test, validation) if name is not None]
+    for name in names:
+        (tmp_path / name / "a").mkdir(parents=True)
+        for number in range(3):
+            (tmp_path / name / "a" / f"{number}.png").touch()
+    found = {split: split_files(tmp_path, split, hold_out=False) for split in ("train", "test")}
+    if validation is not None:
+        found["validation"] = split_files(tmp_path, "validation")
+    for split, name in zip(found, names, strict=True):
+        assert [file.relative_to(tmp_path / name).parts[0] for file in found[split]] == ["a"] * 3
+
+
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("train", NAMES["train"])
+@pytest.mark.parametrize("test", [*NAMES["test"], *NAMES["validation"]])
+@pytest.mark.parametrize("form", ["folder", "zip"])
+def test_celeba_in_any_case(tmp_path, case, train, test, form):
+    names = [*some(case(train), 27), *some(case(test), 3)]
+    root = write(tmp_path / "images", *names)
+    if form == "zip":
+        with zipfile.ZipFile(tmp_path / "images.zip", "w") as archive:
+            for name in names:
+                archive.write(root / name, f"celeba/{name}")
+        root = tmp_path / "images.zip"
+    with pytest.warns(UserWarning, match="got 27 and 3"):
+        found = open_celeba_hq(root, "train", 8, n_bits=8, hold_out=False)
+    assert {file.parent.name for file in found.files} == {case(train)} and len(found) == 27
+
+
+@pytest.mark.parametrize(
+    ("folders", "named"),
+    [
+        (("Train_set", "Test_set"), "Test_set, Train_set"),
+        (("a", "test2"), "test2"),
+        (("a", "held-out"), "held-out"),
+        (("a", "b/HoldOut"), "b/HoldOut"),
+        (("cat/train", "cat/test", "dog"), "cat/test, cat/train"),
+        (("cat/train", "dog/Test"), "cat/train, dog/Test"),
+        (("images/train", "masks/train"), "images/train, masks/train"),
+        (("trainA", "testA"), "testA, trainA"),
+        (("train2017", "val2017"), "train2017, val2017"),
+        (("a", "trainval"), "trainval"),
+        (("x_train", "x_test"), "x_test, x_train"),
+        (("xtrain", "xtest"), "xtest, xtrain"),
+        (("TESTset", "a"), "TESTset"),
+        (("a", "evaluation"), "evaluation"),
+        (("train", "test2"), "test2"),
+        (("train", "faces"), "faces"),
+        (("train", "val", "test", "extra/a"), "extra"),
+        (("train", "Train"), "Train and train"),
+        (("train", "training"), "train and training"),
+        (("train", "val", "valid"), "val and valid"),
+        (("train", "test", "Testing"), "Testing and test"),
+        (("train", "train/test"), "train/test"),
+        (("train/a", "train/a/Val_images", "test"), "train/a/Val_images"),
+    ],
+)
+@pytest.mark.parametrize("reader", ["folder", "celeba"])
+def test_what_is_not_understood_is_refused_and_named(tmp_path, folders, named, reader):
+    write(tmp_path, *itertools.chain.from_iterable(some(folder, 3) for folder in folders))
+    for split in ("train", "validation", "test"):
+        with pytest.raises(DataError, match=named):
+            if reader == "folder":
+                split_files(tmp_path, split)
+            else:
+                open_celeba_hq(tmp_path, split, 8, n_bits=8)
+    assert len(split_files(tmp_path, "all")) == 3 * len(folders)
+
+
+def test_files_that_are_named_after_splits_are_refused(tmp_path):
+    write(tmp_path, *(f"{split}_{number}.png" for split in ("train", "test") for number in range(9)))
+    with pytest.raises(DataError, match=r"test_0\.png, train_0\.png; move them into folders test, train"):
+        split_files(tmp_path, "train")
+
+
+def test_classes_are_no_splits(tmp_path):
+    write(tmp_path, *some("contest", 9), *some("latest", 9), *some("rain", 9), *some("valley", 9))
+    assert 0 < len(trained_on(tmp_path)) < 36
+    for name in ("contest", "latest", "valley", "evaluator", "device", "training_shoe", "n01440764", "images"):
+        assert not resembles_held_out(name)
+    for split, names in NAMES.items():
+        for name in names:
+            assert split_of(name) == split and resembles_split(name) and resembles_held_out(name) == (split != "train")
+
+
+def test_test_alone_is_not_trained_on(tmp_path):
+    write(tmp_path, *some("TEST", 5))
+    assert len(split_files(tmp_path, "test")) == 5
+    with pytest.raises(DataError, match="train split"):
+        split_files(tmp_path, "train")
+
+
+def test_images_beside_the_splits_are_warned_of_and_in_none(tmp_path):
+    write(tmp_path, *some("train", 5), *some("test", 2), "a.png", "b.png")
+    with pytest.warns(UserWarning, match=r"2 images lie beside test, train and belong to no split, such as a\.png"):
+        found = [name for split in ("train", "test") for name in split_files(tmp_path, split, hold_out=False)]
+    assert len(found) == 7
+
+
+@pytest.mark.parametrize(("link", "target"), [("Train/x", "Test"), ("test", "train"), ("train/a/b", "validation/c")])
+def test_a_link_from_one_split_into_another_is_refused(tmp_path, link, target):
+    write(tmp_path, *some(f"{link.split('/')[0]}/own", 3), *some(f"{target}/d", 3))
+    if "/" not in link:
+        for file in (tmp_path / link / "own").iterdir():
+            file.unlink()
+        (tmp_path / link / "own").rmdir()
+        (tmp_path / link).rmdir()
+    (tmp_path / link).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / target).mkdir(parents=True, exist_ok=True)
+    (tmp_path / link).symlink_to(tmp_path / target)
+    for split in ("train", "test"):
+        with pytest.raises(DataError, match="are the same folder; remove the link"):
+            split_files(tmp_path, split)
+
+
+def test_two_links_to_one_folder_elsewhere_are_refused_in_different_splits(tmp_path):
+    write(tmp_path, *some("pool", 3), *some("images/train", 3), *some("images/test", 3))
+    for name in ("train", "test"):
+        (tmp_path / "images" / name / "more").symlink_to(tmp_path / "pool")
+    with pytest.raises(DataError, match="train/more and test/more"):
+        split_files(tmp_path / "images", "train")
+
+
+@pytest.mark.parametrize(("train", "val"), [("Train", "Val"), ("TRAINING", "validation"), ("train", "valid")])
+@pytest.mark.parametrize("suffix", ["", "_8x8"])
+def test_imagenet_trees_in_any_case(tmp_path, train, val, suffix):
+    write(tmp_path, *some(train + suffix, 4), *some(val + suffix, 2))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for split, name, count in (("train", train, 4), ("test", val, 2)):
+            found = open_imagenet(tmp_path, split, 8, n_bits=8, hold_out=False)
+            assert {file.parent.name for file in found.files} == {name + suffix} and len(found) == count
+
+
+def test_imagenet_trees_that_hold_test_images_for_training_are_refused(tmp_path):
+    write(tmp_path / "a", *some("train/val", 4), *some("val", 2))
+    with pytest.raises(DataError, match="train/val"):
+        open_imagenet(tmp_path / "a", "train", 8, n_bits=8)
+    write(tmp_path / "b", *some("train", 4), *some("Train", 2))
+    with pytest.raises(DataError, match="both Train and train"):
+        open_imagenet(tmp_path / "b", "train", 8, n_bits=8)
+    write(tmp_path / "c", *some("train", 4))
+    (tmp_path / "c" / "val").symlink_to(tmp_path / "c" / "train")
+    with pytest.raises(DataError, match="are the same folder"):
+        open_imagenet(tmp_path / "c", "train", 8, n_bits=8)
+
+
+@pytest.mark.parametrize(
+    ("names", "splits"),
+    [
+        (("0.tar", "1.tar"), {"train": 2}),
+        (("Train-0.tar", "TEST-0.tar", "TEST-1.tar"), {"train": 1, "test": 2}),
+        (("training/0.tar", "Valid/0.tar"), {"train": 1, "validation": 1}),
+        (("train2017-00000-of-00001.tar", "dev.tar"), {"train": 1, "validation": 1}),
+    ],
+)
+def test_shards_in_any_case(tmp_path, names, splits):
+    found = _by_split(f"{tmp_path}/**", [tmp_path / name for name in names])
+    assert {split: len(files) for split, files in found.items()} == splits
+
+
+def test_shards_of_a_glob_are_divided_by_their_folders(tmp_path):
+    files = [tmp_path / "train" / "0.tar", tmp_path / "Test" / "0.tar"]
+    found = _by_split(f"{tmp_path}/*/*.tar", files)
+    assert found == {"train": [str(files[0])], "test": [str(files[1])]}
+
+
+@pytest.mark.parametrize(
+    ("names", "named"),
+    [
+        (("train-0.tar", "holdout-0.tar"), r"holdout-0\.tar; rename"),
+        (("train-0.tar", "0.tar"), r"got 0\.tar beside others"),
+        (("train-0.tar", "evalset/0.tar"), "rename evalset"),
+        (("train_val-0.tar", "test-0.tar"), r"train_val-0\.tar"),
+        (("train-0.tar", "val-0.tar", "valid-0.tar"), "both val and valid"),
+        (("Train-0.tar", "train-1.tar"), "both Train and train"),
+        (("0.tar", "held-out/0.tar"), "rename held-out"),
+    ],
+)
+def test_shards_whose_split_is_not_understood_are_refused(tmp_path, names, named):
+    with pytest.raises(DataError, match=named):
+        _by_split(str(tmp_path), [tmp_path / name for name in names])
+
+
+def test_what_the_library_takes_for_training_is_not_named_otherwise():
+    at = "hf://datasets/owner/test-set@0123abcd/"
+    _refuse_held_out(
+        "hub:owner/test-set", {"train": [f"{at}data/train-0.parquet"], "test": [f"{at}data/Test-0.parquet"]}
+    )
+    _refuse_held_out("hub:owner/test-set", {"train": [f"{at}test_config/train-0.parquet", f"{at}data/0.parquet"]})
+    for name in ("data/Test-0.parquet", "HoldOut/0.parquet", "data/eval-0.parquet"):
+        with pytest.raises(DataError, match="named like images for validation or test"):
+            _refuse_held_out("hub:owner/test-set", {"train": [f"{at}data/train-0.parquet", at + name]})
