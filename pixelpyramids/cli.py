@@ -151,20 +151,18 @@ def check(
     out: Annotated[
         Path | None, typer.Option("--out", metavar="PNG", help="Write a contact sheet of the first images.")
     ] = None,
-    steps: Annotated[int, typer.Option("--steps", min=1, help="Time so many training steps of each level.")] = 3,
-    micro_batch: MicroBatch = None,
-    device: Device = None,
+    first: Annotated[
+        int | None, typer.Option("--first", min=1, help="Read so many images of each split only. Default: all.")
+    ] = None,
     overwrite: Overwrite = False,
     json: Json = False,
 ) -> None:
-    """Counts, sizes and a hash of each split, and images/s of reading beside images/s of training."""
+    """Count the images of each split, time their reading, hash them, and find images that stand in two splits."""
     status = _commands("data").check(
         _parameters(params),
         data,
         picture=out,
-        steps=steps,
-        micro_batch=micro_batch,
-        device=device,
+        first=first,
         overwrite=overwrite,
         as_json=json,
     )

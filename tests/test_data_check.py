@@ -5,6 +5,7 @@ import io
 import json
 import sys
 import tarfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from pixelpyramids import cli
 from pixelpyramids.commands import data as command
 from pixelpyramids.commands.data import fitted
 from pixelpyramids.data.folder import ImageFolder
+from pixelpyramids.data.identity import data_identity
 
 KEYS = {
     "dataset_name": "tiny", "batch_size": 4, "L": 3, "C": 8, "n_bits": 5, "n_classes": [20, 20, 20],
@@ -59,7 +61,7 @@ def status(*arguments):
 
 def checked(capsys, *arguments, expected=0):
     capsys.readouterr()
-    assert status(*arguments, "--json", "--steps", 1, "--device", "cpu") == expected
+    assert status(*arguments, "--json") == expected
     return json.loads(capsys.readouterr().out)
 
 
@@ -77,15 +79,16 @@ def test_splits_are_counted_and_hashed_as_the_networks_see_them(folder, params, 
     splits = result["splits"]
     assert {name: split["count"] for name, split in splits.items()} == {"train": 119, "validation": 1, "test": 3}
     assert splits["test"]["sizes"] == {"9x12": 2, "10x12": 1} and splits["test"]["formats"] == {"PNG": 3}
-    assert sum(splits["train"]["sizes"].values()) == 119 and splits["train"]["sampled"] == 100
+    assert sum(splits["train"]["sizes"].values()) == 119 and splits["train"]["hashed"] == 119
     expected = [pixels(i, height=9 + i % 2).transpose(2, 0, 1) // 8 for i in range(200, 203)]
     assert splits["test"]["sha256"] == sha256(expected)
-    train = [int(file.stem) for file in ImageFolder(folder, "train").files[:100]]
+    train = [int(file.stem) for file in ImageFolder(folder, "train").files]
     expected = [pixels(i, height=9 + i % 2).transpose(2, 0, 1) // 8 for i in train]
     assert splits["train"]["sha256"] == sha256(expected)
     assert result["reading_images_per_second"] > 0 and result["reading_batches"] == 3
-    levels = result["training_images_per_second_of_levels"]
-    assert len(levels) == 3 and min(levels) > result["training_images_per_second"] > 0
+    assert not any(key.startswith("training") for key in result)
+    assert splits["train"]["identity"] == data_identity(ImageFolder(folder, "train")).sha256
+    assert result["in_two_splits"] == 0
     assert checked(capsys, params, "--data", folder)["splits"] == splits
 
 
@@ -100,6 +103,42 @@ def test_any_change_of_a_pixel_or_a_shape_changes_the_hash(folder, params, capsy
     assert len({before, one, other}) == 3
 
 
+def test_the_hash_covers_every_image_or_says_how_many(folder, params, capsys):
+    last = ImageFolder(folder, "train").files[-1]
+    before = checked(capsys, params, "--data", folder)["splits"]["train"]
+    some = checked(capsys, params, "--data", folder, "--first", 100)["splits"]["train"]
+    Image.fromarray(pixels(1000)).save(last)
+    assert checked(capsys, params, "--data", folder)["splits"]["train"]["sha256"] != before["sha256"]
+    again = checked(capsys, params, "--data", folder, "--first", 100)["splits"]["train"]
+    assert again["sha256"] == some["sha256"] != before["sha256"] and again["hashed"] == 100
+    assert again["identity"] != some["identity"] == before["identity"]
+    assert status(params, "--data", folder) == 0
+    assert "train: SHA-256 of the pixels of all 119 images (119 PNG)" in capsys.readouterr().out
+    assert status(params, "--data", folder, "--first", 100) == 0
+    assert "train: SHA-256 of the pixels of only the first 100 images" in capsys.readouterr().out
+
+
+def test_counts_come_before_anything_is_read(folder, params, capsys, monkeypatch):
+    def stop(crops):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(command, "time_reading", stop)
+    assert status(params, "--data", folder) == 130
+    printed = capsys.readouterr().out
+    assert all(f"{name}: {count} images" in printed for name, count in (("train", 119), ("validation", 1), ("test", 3)))
+
+
+def test_images_that_stand_in_two_splits_are_found_by_their_pixels(folder, params, capsys):
+    Image.open(folder / "train" / "007.png").save(folder / "test" / "a.bmp")
+    Image.open(folder / "test" / "201.png").save(folder / "train" / "b.png", compress_level=0)
+    Image.open(folder / "train" / "008.png").save(folder / "train" / "c.png", compress_level=0)
+    result = checked(capsys, params, "--data", folder, expected=1)
+    pairs = {frozenset(Path(name).name for name in pair) for pair in result["pairs_in_two_splits"]}
+    assert result["in_two_splits"] == 2 and pairs == {frozenset({"007.png", "a.bmp"}), frozenset({"b.png", "201.png"})}
+    assert status(params, "--data", folder) == 1
+    assert "2 images stand in two splits, remove one of each pair" in capsys.readouterr().err
+
+
 def test_unreadable_images_are_named_with_status_one(folder, params, capsys):
     file = folder / "test" / "201.png"
     file.write_bytes(file.read_bytes()[:200])
@@ -111,7 +150,7 @@ def test_unreadable_images_are_named_with_status_one(folder, params, capsys):
     ]
     expected = [pixels(i, height=9 + i % 2).transpose(2, 0, 1) // 8 for i in (200, 202)]
     assert result["splits"]["test"]["sha256"] == sha256(expected)
-    assert status(params, "--data", folder, "--steps", 1, "--device", "cpu") == 1
+    assert status(params, "--data", folder) == 1
     told = capsys.readouterr()
     assert "test: 3 images" in told.out and "201.png" in told.err and "reading" in told.out
 
@@ -189,7 +228,7 @@ def test_a_stream_is_checked_by_its_first_images(params, tmp_path, capsys, monke
                 file.seek(0)
                 archive.addfile(member, file)
     result = checked(capsys, params, "--data", f"stream:{root}")
-    counts = {name: (split["count"], split["sampled"]) for name, split in result["splits"].items()}
+    counts = {name: (split["count"], split["hashed"]) for name, split in result["splits"].items()}
     assert counts == {"train": (8, 8), "validation": (1, 1), "test": (2, 2)}
     for split, numbers in (("train", range(1, 9)), ("validation", range(1)), ("test", range(20, 22))):
         assert result["splits"][split]["sha256"] == sha256([pixels(i).transpose(2, 0, 1) // 8 for i in numbers])
@@ -207,6 +246,6 @@ def test_an_image_that_a_worker_refuses_is_named_without_a_traceback(params, tmp
             member.size = file.tell()
             file.seek(0)
             archive.addfile(member, file)
-    assert status(params, "--data", tmp_path / "train-0.tar", "--device", "cpu") == 2
+    assert status(params, "--data", tmp_path / "train-0.tar") == 2
     said = capsys.readouterr().err
     assert "expected an image of at least 8x8 pixels" in said and "Traceback" not in said

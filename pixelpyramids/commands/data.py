@@ -1,55 +1,52 @@
-"""`data check`: what lies there, as the networks see it, and whether it is read as fast as it is trained on."""
+"""`data check`: what the splits hold, how fast they are read, their hashes, and images that stand in two splits."""
 
-import copy
 import hashlib
 import json
 import time
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-from accelerate import Accelerator
-from torch import Tensor
 
 from pixelpyramids.atomic import refuse_existing
-from pixelpyramids.commands.console import err, out
+from pixelpyramids.commands.console import counted, err, out
 from pixelpyramids.commands.opening import open_images, open_training
 from pixelpyramids.data.batches import Batches
 from pixelpyramids.data.crops import Crops
 from pixelpyramids.data.hub import first_images
+from pixelpyramids.data.identity import data_identity, described_pixels
 from pixelpyramids.data.images import Images
 from pixelpyramids.data.reading import Pixels
 from pixelpyramids.data.stream import Stream
-from pixelpyramids.device import bfloat16_is_fast, choose_device, keep_freed_memory
 from pixelpyramids.errors import DataError, EmptySplitError
-from pixelpyramids.level_training import LevelTraining, Origin
-from pixelpyramids.model import AnyStage, PixelPyramid, decompose
 from pixelpyramids.parameters import Parameters
-from pixelpyramids.patches import patches
 from pixelpyramids.report.pictures import save_grid
 from pixelpyramids.training import loader, read_ahead
 
-SAMPLE = 100  # images of a split that are read and hashed
+OF_A_STREAM = 100  # training images of a stream that are read
 SHEET_MOST, SHEET_LEAST, SHEET_PIXELS = 36, 4, 2**24
 READING_SECONDS, READING_STEPS = 10.0, 200
+NAMED_AT_MOST = 10  # images that stand in two splits
 
 
 @dataclass
 class Split:
-    """What a split holds: `count` images (None: not known), `sizes` "HxW" and how many have them; of its first images
-    `formats`, `sha256` and what is `unreadable`, of which files that were left out at opening are all named.
+    """What a split holds: `count` images (None: not known), `sizes` "HxW" and how many have them.
+
+    The first `hashed` images were read: `formats`, `sha256` and what is `unreadable` are of these; files that were left
+    out at opening are all named. `identity` is what a run records of its training images (None of a stream).
     """
 
     count: int | None
     sizes: dict[str, int]
-    formats: dict[str, int]
-    sampled: int
-    sha256: str
     unreadable: list[str]
+    hashed: int = 0
+    formats: dict[str, int] = field(default_factory=dict)
+    sha256: str = ""
+    identity: str | None = None
 
 
 def check(
@@ -57,78 +54,126 @@ def check(
     data: str | Path | None,
     *,
     picture: Path | None = None,
-    steps: int = 3,
-    micro_batch: int | None = None,
-    device: str | None = None,
+    first: int | None = None,
     overwrite: bool = False,
     as_json: bool = False,
 ) -> int:
-    """Print what the splits hold and how fast they are read and trained on, or one JSON object.
+    """Print what the splits hold, then how fast they are read and what reading them shows, or one JSON object.
 
-    Returns the exit status: 1 where images could not be read, or a split not opened but for one beside train that is
-    simply not there. Raises DataError where
-    no split can be opened.
+    With `first` only so many images of each split are read. Returns the exit status: 1 if images could not be read, an
+    image stands in two splits, or a split could not be opened, unless it is one beside train that is simply not there.
+    Raises DataError if no split can be opened.
     """
     if picture is not None:
         refuse_existing(picture, overwrite)
+    opened: dict[str, Images] = {}
     found: dict[str, Split] = {}
     missing: dict[str, str] = {}
     failed = False
-    shown: dict[str, list[Pixels]] = {}
     crops: Batches | None = None
-    for split in ("train", "validation", "test"):
+    for name in ("train", "validation", "test"):
         try:
-            if split == "train":
+            if name == "train":
                 crops = open_training(config, data)
-                images, count = _looked_at(crops), crops.count
+                opened[name] = _looked_at(crops)
             else:
-                images = open_images(config, data, split)
-                count = len(images)
-            found[split], shown[split] = describe(images, count)
+                opened[name] = open_images(config, data, name)
         except DataError as error:
-            missing[split] = str(error)
-            failed |= split == "train" or not isinstance(error, EmptySplitError)
+            missing[name] = str(error)
+            failed |= name == "train" or not isinstance(error, EmptySplitError)
+            continue
+        found[name] = count_split(opened[name], crops.count if name == "train" and crops else len(opened[name]))
+        if not as_json:
+            _print_counts(name, found[name])
     if not found:
         raise DataError(next(iter(missing.values())))
-    if picture is not None:
-        save_contact_sheet(picture, list(shown.values()), config)
-    result: dict[str, Any] = {
-        "splits": {name: asdict(split) for name, split in found.items()},
-        "missing": missing,
-        "picture": None if picture is None else str(picture),
-    }
+    result: dict[str, Any] = {"missing": missing, "picture": None if picture is None else str(picture)}
+    if not as_json:
+        for name, reason in missing.items():
+            out.print(f"{name}: none; {reason}", soft_wrap=True)
     if crops is not None and "train" in found:
-        result |= speeds(config, crops, steps, micro_batch, device)
+        result |= time_reading(crops)
+        if not as_json:
+            _print_speed(result)
+    repeated = Repeated()
+    shown: list[list[Pixels]] = []
+    for name, images in opened.items():
+        with counted(f"reading {name} images") as report:
+            shown.append(read_split(images, found[name], first, repeated.of(name), report))
+        if name != "train" or isinstance(crops, Crops):
+            found[name].identity = data_identity(images).sha256
+        if not as_json:
+            _print_reading(name, found[name], found[name].unreadable[len(images.skipped) :])
+    if not as_json:
+        _print_repeated(repeated, all(split.hashed == split.count for split in found.values()))
+    if picture is not None:
+        save_contact_sheet(picture, shown, config)
+        if not as_json:
+            out.print(f"contact sheet: {picture}", soft_wrap=True)
+    result["splits"] = {name: asdict(split) for name, split in found.items()}
+    result |= {"in_two_splits": repeated.count, "pairs_in_two_splits": repeated.pairs}
     if as_json:
         print(json.dumps(result))
-    else:
-        _print(result)
-    return 1 if failed or any(split.unreadable for split in found.values()) else 0
+    return 1 if failed or repeated.count or any(split.unreadable for split in found.values()) else 0
 
 
-def describe(images: Images, count: int | None) -> tuple[Split, list[Pixels]]:
-    r"""A split by its first 100 images, and these, as the networks see them.
+class Repeated:
+    """Images with the same pixels in different splits: how many, and the first pairs of their names."""
+
+    def __init__(self) -> None:
+        self.count, self.pairs = 0, list[tuple[str, str]]()
+        self._known: dict[bytes, tuple[str, str]] = {}
+
+    def of(self, split: str) -> Callable[[bytes, Path], None]:
+        """What notes an image of that split, by the hash of its pixels and its name."""
+
+        def note(digest: bytes, name: Path) -> None:
+            other, first = self._known.setdefault(digest, (split, str(name)))
+            if other != split:
+                self.count += 1
+                if self.count <= NAMED_AT_MOST:
+                    self.pairs.append((first, str(name)))
+
+        return note
+
+
+def count_split(images: Images, count: int | None) -> Split:
+    """What is known of a split before its pixels are read."""
+    of_one_size = zip(*np.unique(images.sizes, axis=0, return_counts=True), strict=True)
+    sizes = {f"{height}x{width}": int(number) for (height, width), number in of_one_size}
+    return Split(count, sizes, [str(file) for file in images.skipped])
+
+
+def read_split(
+    images: Images,
+    split: Split,
+    first: int | None,
+    note: Callable[[bytes, Path], None],
+    report: Callable[[int, int], None],
+) -> list[Pixels]:
+    r"""Read the images of a split, or the `first` ones, into what `split` says of them; return some for a picture.
 
     The hash is SHA-256 over, for each image that can be read, its shape as the text "C H W\n" and its values, channel
     by channel, row by row, a byte each, or two of them, the lower first, above 8 bits.
     """
-    pixels: list[Pixels] = []
-    unreadable = [str(file) for file in images.skipped]
+    shown: list[Pixels] = []
     digest = hashlib.sha256()
-    sampled = min(SAMPLE, len(images))
-    for index in range(sampled):
+    split.hashed = len(images) if first is None else min(first, len(images))
+    for index in range(split.hashed):
         try:
             image = images.read(index)
         except DataError as error:
-            unreadable.append(str(error))
+            split.unreadable.append(str(error))
             continue
-        digest.update("{} {} {}\n".format(*image.shape).encode())
-        digest.update(image.astype(image.dtype.newbyteorder("<")).tobytes())
-        pixels.append(image)
-    of_one_size = zip(*np.unique(images.sizes, axis=0, return_counts=True), strict=True)
-    sizes = {f"{height}x{width}": int(number) for (height, width), number in of_one_size}
-    formats = Counter(kind for kind in images.formats[:sampled] if kind)
-    return Split(count, sizes, dict(formats), sampled, digest.hexdigest(), unreadable), pixels
+        described = described_pixels(image)
+        digest.update(described)
+        note(hashlib.sha256(described).digest(), images.files[index])
+        if len(shown) < SHEET_MOST:
+            shown.append(image)
+        report(index + 1, split.hashed)
+    split.formats = dict(Counter(kind for kind in images.formats[: split.hashed] if kind))
+    split.sha256 = digest.hexdigest()
+    return shown
 
 
 def save_contact_sheet(path: Path, splits: Sequence[list[Pixels]], config: Parameters) -> None:
@@ -152,107 +197,66 @@ def fitted(image: Pixels, size: tuple[int, int]) -> Pixels:
     return image
 
 
-def speeds(
-    config: Parameters, crops: Batches, steps: int, micro_batch: int | None, device: str | None
-) -> dict[str, Any]:
-    """Images/s of reading, by the training's own loader, and of training, and how each was timed.
-
-    Reading is timed from the second batch on, for 10 seconds or 200 batches. Of training, each level in turn takes one
-    step and then `steps` that are timed, forward, backward and update, so one level at a time is in memory.
-    """
-    keep_freed_memory()
+def time_reading(crops: Batches) -> dict[str, Any]:
+    """Images/s of reading, by the loader that training uses, from the second batch on: 10 seconds or 200 batches."""
     batches = loader(crops, range(READING_STEPS + 1))
     iterator = read_ahead(batches)
-    first = next(iterator)
+    next(iterator)
     begin, read = time.monotonic(), 0
     for _ in iterator:
         read += 1
         if time.monotonic() - begin > READING_SECONDS:
             break
-    reading = read * crops.batch_size / (time.monotonic() - begin)
-    del iterator
-    accelerator = Accelerator(cpu=choose_device(device).type == "cpu")
-    seconds = seconds_of_levels(config, first, crops.samples(0), steps, micro_batch, accelerator)
+    speed = read * crops.batch_size / (time.monotonic() - begin)
     return {
-        "reading_images_per_second": reading,
+        "reading_images_per_second": speed,
         "reading_batches": read,
+        "batch_size": crops.batch_size,
         "workers": batches.num_workers,
         "kept_in_memory": crops.in_memory,
-        "training_images_per_second": crops.batch_size / sum(seconds),
-        "training_images_per_second_of_levels": [crops.batch_size / each for each in seconds],
-        "training_steps": steps,
-        "batch_size": crops.batch_size,
-        "device": str(accelerator.device),
     }
-
-
-def seconds_of_levels(
-    config: Parameters,
-    images: Tensor,
-    samples: Sequence[int],
-    steps: int,
-    micro_batch: int | None,
-    accelerator: Accelerator,
-) -> list[float]:
-    """Mean seconds of a step of each level on a batch of images (B, C, H, W), after one that is not timed."""
-    device = accelerator.device
-    pairs = decompose(images.to(device).long(), config.walk(*config.image_size))
-    model, seconds = PixelPyramid(config), []
-    for index in range(config.L):
-        stage = copy.deepcopy(model.stages[index]).to(device)
-        average = copy.deepcopy(stage)
-        assert isinstance(stage, AnyStage) and isinstance(average, AnyStage)
-        level = LevelTraining(config, index, stage, average, accelerator, Origin(0, False, 0))
-        fine, coarse = patches(*pairs[index], config.patch_size, seed=0, level=index, samples=samples)
-        begin = 0.0
-        for step in range(steps + 1):
-            if step == 1:
-                begin = time.monotonic()
-            level.update(fine, coarse, 0.0, micro_batch, bfloat16_is_fast(device))
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-        seconds.append((time.monotonic() - begin) / steps)
-        accelerator.free_memory()
-    return seconds
 
 
 def _looked_at(crops: Batches) -> Images:
     if isinstance(crops, Crops):
         return crops.folder
     assert isinstance(crops, Stream)
-    return first_images(crops.shards, SAMPLE, channels=crops.channels, n_bits=crops.n_bits, size=crops.image_size)
+    return first_images(crops.shards, OF_A_STREAM, channels=crops.channels, n_bits=crops.n_bits, size=crops.image_size)
 
 
-def _print(result: dict[str, Any]) -> None:
-    for name, split in result["splits"].items():
-        count = "an unknown number of" if split["count"] is None else split["count"]
-        sizes = sorted(split["sizes"], key=lambda size: [int(side) for side in size.split("x")])
-        between = sizes[0] if len(sizes) == 1 else f"{sizes[0]} to {sizes[-1]}, {len(sizes)} sizes"
-        formats = ", ".join(f"{number} {kind}" for kind, number in split["formats"].items())
-        out.print(f"{name}: {count} images, {between} (height x width)", soft_wrap=True)
-        out.print(f"  the first {split['sampled']}: {formats}; SHA-256 {split['sha256']}", soft_wrap=True)
-        for reason in split["unreadable"]:
-            err.print(f"  not readable: {reason}", soft_wrap=True)
-    for name, reason in result["missing"].items():
-        out.print(f"{name}: none; {reason}", soft_wrap=True)
-    if result["picture"] is not None:
-        out.print(f"contact sheet: {result['picture']}", soft_wrap=True)
-    if "reading_images_per_second" not in result:
-        return
-    reading, training = result["reading_images_per_second"], result["training_images_per_second"]
+def _print_counts(name: str, split: Split) -> None:
+    count = "an unknown number of" if split.count is None else split.count
+    sizes = sorted(split.sizes, key=lambda size: [int(side) for side in size.split("x")])
+    between = sizes[0] if len(sizes) == 1 else f"{sizes[0]} to {sizes[-1]}, {len(sizes)} sizes"
+    out.print(f"{name}: {count} images, {between} (height x width)", soft_wrap=True)
+    for reason in split.unreadable:
+        err.print(f"  not readable: {reason}", soft_wrap=True)
+
+
+def _print_speed(result: dict[str, Any]) -> None:
     kept = ", kept in memory once read" if result["kept_in_memory"] else ""
-    fastest = max(result["training_images_per_second_of_levels"])
     out.print(
-        f"reading: {reading:.1f} images/s ({result['reading_batches']} batches of {result['batch_size']}, "
-        f"{result['workers']} workers{kept})",
+        f"reading: {result['reading_images_per_second']:.1f} images/s ({result['reading_batches']} batches of "
+        f"{result['batch_size']}, {result['workers']} workers{kept}); `plan` measures how many training takes",
         soft_wrap=True,
     )
-    out.print(
-        f"training: {training:.1f} images/s for all levels, {fastest:.1f} for the fastest alone "
-        f"({result['training_steps']} steps of each level in turn, on {result['device']})",
-        soft_wrap=True,
-    )
-    verdict = "keeps up" if reading >= training else "does not keep up: training will wait for images"
-    if training <= reading < fastest:
-        verdict += " with all levels together, not with the fastest level alone"
-    out.print(f"reading {verdict}", soft_wrap=True)
+
+
+def _print_reading(name: str, split: Split, unreadable: Sequence[str]) -> None:
+    formats = ", ".join(f"{number} {kind}" for kind, number in split.formats.items())
+    which = f"all {split.hashed}" if split.hashed == split.count else f"only the first {split.hashed}"
+    out.print(f"{name}: SHA-256 of the pixels of {which} images ({formats}): {split.sha256}", soft_wrap=True)
+    if split.identity is not None:
+        out.print(f"  identity, which runs record: {split.identity}", soft_wrap=True)
+    for reason in unreadable:
+        err.print(f"  not readable: {reason}", soft_wrap=True)
+
+
+def _print_repeated(repeated: Repeated, everything: bool) -> None:
+    among = "" if everything else " among those that were read"
+    if not repeated.count:
+        out.print(f"no image stands in two splits{among}", soft_wrap=True)
+        return
+    err.print(f"{repeated.count} images stand in two splits{among}, remove one of each pair:", soft_wrap=True)
+    for pair in repeated.pairs:
+        err.print(f"  {pair[0]} and {pair[1]}", soft_wrap=True)
