@@ -218,8 +218,10 @@ class PixelPyramid(nn.Module):
     ) -> Int[Tensor, "n channels height width"]:
         """N exact ancestral samples, by default of the size that L says.
 
-        The random numbers of sample i are keyed by (seed, first + i): a large n can be drawn in parts.
-        Raises DataError where n or a side is below 1.
+        The random numbers of sample i are keyed by (seed, first + i), so a large n can be drawn in parts. On a CPU the
+        parts give the same samples, bit for bit, with the same number of threads. On a GPU the rounding of its
+        convolutions depends on the batch, which changes a value of a sample now and then, and all that follow it.
+        Raises DataError if n or a side is below 1.
         """
         size = self.config.image_size
         height, width = size[0] if height is None else height, size[1] if width is None else width
@@ -232,7 +234,7 @@ class PixelPyramid(nn.Module):
                 f"one; choose a smaller size, or a model of more levels than L = {self.config.L}"
             )
         stages = self.config.walk(height, width)
-        return self.follow(stages, None, n, self.sampler(n, seed, first))
+        return self._draw(stages, None, n, seed, first)
 
     def complete(
         self,
@@ -244,8 +246,8 @@ class PixelPyramid(nn.Module):
     ) -> Int[Tensor, "batch channels height width"]:
         """Sample the levels that are missing between `coarse` (B, C, h, w) and an image of height x width.
 
-        Splitting the result again gives `coarse` back to the integer. Raises DataError where no level of such an image
-        has a coarse half of that size.
+        Splitting the result again gives `coarse` back to the integer. What `sample` says of seeds and batches holds
+        here too. Raises DataError if no level of such an image has a coarse half of that size.
         """
         coarse = self._checked(coarse)
         given = (coarse.shape[-2], coarse.shape[-1])
@@ -258,7 +260,19 @@ class PixelPyramid(nn.Module):
             raise DataError(
                 f"expected the coarse image of a {height} x {width} image ({sizes}), got {given[0]} x {given[1]}"
             )
-        return self.follow(missing[above:], coarse, coarse.shape[0], self.sampler(coarse.shape[0], seed, first))
+        return self._draw(missing[above:], coarse, coarse.shape[0], seed, first)
+
+    def _draw(self, stages: Sequence[Stage], coarse: Tensor | None, n: int, seed: int, first: int) -> Tensor:
+        """Samples of the stages above `coarse`; on a CPU one at a time.
+
+        torch convolves one image and several by different routines on a CPU, whose sums differ in the last bits.
+        """
+        at_once = 1 if self.device.type == "cpu" else n
+        drawn = []
+        for i in range(0, n, at_once):
+            given = None if coarse is None else coarse[i : i + at_once]
+            drawn.append(self.follow(stages, given, at_once, self.sampler(at_once, seed, first + i)))
+        return torch.cat(drawn)
 
     @full_float32()
     def follow(self, stages: Sequence[Stage], coarse: Tensor | None, batch: int, choose: Choose) -> Tensor:
@@ -305,7 +319,9 @@ class PixelPyramid(nn.Module):
             images = torch.from_numpy(images.astype(np.int64))
         if not isinstance(images, Tensor):
             raise DataError(f"expected a tensor or an array of images, got {type(images).__name__}")
-        if images.ndim != 4 or images.shape[1] != channels or images.numel() == 0:
+        if images.ndim == 4 and images.shape[1] == channels and images.numel() == 0:
+            raise DataError(f"expected at least one image, and pixels in it, got an empty batch {tuple(images.shape)}")
+        if images.ndim != 4 or images.shape[1] != channels:
             raise DataError(
                 f"expected images of shape (batch, {channels}, height, width), got {tuple(images.shape)}; "
                 "add the batch's axis, or load a model of that many channels"

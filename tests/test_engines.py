@@ -1,6 +1,8 @@
 """The engines give the same integers: as plain sums do, of any size, thread count and instruction set; else refused."""
 
+import copy
 import os
+import pickle
 import platform
 import shutil
 import subprocess
@@ -236,3 +238,10 @@ def test_weights_out_of_bounds_are_refused(tmp_path):
     (tmp_path / "w.safetensors").write_bytes(b"nothing")
     with pytest.raises(CheckpointError, match="expected a file of integer weights"):
         load_network(tmp_path / "w.safetensors")
+
+
+def test_the_bundled_model_is_copied_and_pickled_whole():
+    model = bundled.model("compact")
+    image = np.random.default_rng(0).integers(0, 256, (1, 3, 24, 20))
+    for twin in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
+        np.testing.assert_array_equal(twin.rate(image).nats, model.rate(image).nats)

@@ -1,6 +1,11 @@
 """One walk: what is scored in parallel is what is sampled slice by slice, and together it is a distribution."""
 
+import copy
 import itertools
+import multiprocessing
+import pickle
+import re
+from concurrent.futures import ProcessPoolExecutor
 from functools import cache
 from types import SimpleNamespace
 
@@ -170,7 +175,7 @@ def test_samples_are_as_frequent_as_their_probabilities_say():
     model = tiny(image_channels=1, n_bits=1, L=3)
     images = torch.tensor(list(itertools.product((0, 1), repeat=4))).reshape(-1, 1, 2, 2)
     expected = torch.exp(-model.rate(images).total_nats).numpy()
-    samples = model.sample(2000, 2, 2, seed=1).flatten(1)
+    samples = model.follow(model.config.walk(2, 2), None, 2000, model.sampler(2000, seed=1)).flatten(1)
     counts = np.bincount((samples * torch.tensor([8, 4, 2, 1])).sum(1), minlength=16)
     assert scipy.stats.chisquare(counts, 2000 * expected / expected.sum()).pvalue > 1e-4
 
@@ -240,12 +245,12 @@ def test_what_is_not_an_image_of_the_model_is_refused(call):
         (1, 1, 4, 4),
         (1, 4, 4, 4),
         (4, 4),
-        (0, 3, 4, 4),
-        (1, 3, 0, 4),
-        (1, 3, 4, 0),
         (1, 1, 3, 4, 4),
     ]:
         with pytest.raises(DataError, match=r"shape \(batch, 3, height, width\), got \("):
+            do(torch.zeros(shape, dtype=torch.long))
+    for shape in [(0, 3, 4, 4), (1, 3, 0, 4), (1, 3, 4, 0)]:
+        with pytest.raises(DataError, match=rf"at least one image.*empty batch {re.escape(str(shape))}"):
             do(torch.zeros(shape, dtype=torch.long))
     for dtype in (torch.float32, torch.float64, torch.bfloat16, torch.bool, torch.complex64):
         with pytest.raises(DataError, match=rf"integers in \[0, 8\), got {dtype}"):
@@ -410,6 +415,54 @@ def test_samples_are_keyed_by_seed_and_number():
     assert torch.equal(model.sample(1, 6, 5, seed=3, first=1), four[1:2])
     assert not torch.equal(model.sample(4, 6, 5, seed=4), four)
     assert len({tuple(image.flatten().tolist()) for image in four}) == 4
+
+
+@pytest.mark.parametrize(
+    "variant", [{}, {"likelihood": "authors", "norm": "batch", "residual": 0, "residual_unit": "range"}]
+)
+def test_samples_do_not_depend_on_how_many_are_drawn_at_once(variant, monkeypatch):
+    """As if a batch rounded otherwise than its images one by one, which is what torch's convolutions do."""
+    model = tiny(torch.float32, n_bits=8, **variant)
+    convolve = torch.nn.Conv2d.forward
+    monkeypatch.setattr(torch.nn.Conv2d, "forward", lambda layer, x: convolve(layer, x) + 0.01 * (len(x) - 1))
+    whole = model.sample(5, 12, 8)
+    for parts in ([1, 4], [2, 3], [1, 1, 1, 1, 1]):
+        starts = np.cumsum([0, *parts[:-1]]).tolist()
+        drawn = [model.sample(n, 12, 8, first=first) for n, first in zip(parts, starts, strict=True)]
+        assert torch.equal(torch.cat(drawn), whole)
+    coarse = whole[:3, :, 1::2]
+    completed = model.complete(coarse, 12, 8)
+    for i in range(3):
+        assert torch.equal(model.complete(coarse[i : i + 1], 12, 8, first=i), completed[i : i + 1])
+
+
+@pytest.mark.parametrize("norm", NORMS)
+def test_a_model_is_copied_and_pickled_whole(norm):
+    model = tiny(torch.float32, norm=norm)
+    images = random_images(model, 2, 9, 6)
+    expected = model.rate(images).nats
+    for twin in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
+        assert torch.equal(twin.rate(images).nats, expected)
+        assert twin.state_dict().keys() == model.state_dict().keys()
+        assert all(weight.requires_grad for weight in twin.parameters())
+        assert not twin.training and twin.config == model.config
+    with torch.no_grad():
+        for weight in twin.parameters():
+            weight.zero_()
+    assert torch.equal(model.rate(images).nats, expected)
+    assert pickle.loads(pickle.dumps(model.train())).training
+
+
+def test_a_model_goes_to_a_spawned_process():
+    model = tiny(torch.float32)
+    images = random_images(model, 2, 5, 6)
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+        nats = pool.submit(_nats, model, images.numpy()).result()
+    np.testing.assert_array_equal(nats, model.rate(images).nats.numpy())
+
+
+def _nats(model, images):
+    return model.rate(images).nats.numpy()
 
 
 def test_sampling_and_making_models_leave_the_global_generator_alone():

@@ -105,12 +105,17 @@ class FastEngine:
     """
 
     def __init__(self, network: IntegerNetwork, reference: ReferenceEngine, threads: int) -> None:
-        self._stacks, self._reference, self._threads = (network.trunk, *network.heads), reference, threads
+        self._network, self._reference, self._threads = network, reference, threads
+        self._stacks = network.trunk, *network.heads
         self._lock = threading.RLock()
         self._requests: list[list[Any]] = [[] for _ in self._stacks]  # those that no thread uses
         self._compiled: list[Any] | None = None
         self._compared: set[tuple[int, int, int]] = set()
         self._is_refused = False
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle what it was made of; a copy loads OpenVINO anew, and compares it anew."""
+        return FastEngine, (self._network, self._reference, self._threads)
 
     def trunk(self, inputs: Activations) -> Activations:
         """As of `Engine`."""

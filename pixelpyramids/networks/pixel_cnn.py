@@ -13,6 +13,7 @@ Any height and width: halving rounds up, and doubling is cropped.
 """
 
 from collections.abc import Generator
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -72,6 +73,7 @@ class PixelCNN(nn.Module):
 
     def __init__(self, image_channels: int, width: int, n_res_layers: int, outputs: int) -> None:
         super().__init__()
+        self._arguments = image_channels, width, n_res_layers, outputs
         n, inputs = n_res_layers, image_channels + 1
         kernel = 2, 3
         self.u_input = ShiftedConv(inputs, width, kernel, right=False)
@@ -84,6 +86,10 @@ class PixelCNN(nn.Module):
         self.ul_last = Gated(width, 2 * width, (2, 2), right=True)
         self.head = weight_norm(nn.Conv2d(width, outputs, 1))
         self.n_res_layers = n
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle what it was made with, and its weights: torch does not pickle weight-normalised layers."""
+        return _restore, (self._arguments, self.state_dict(), self.training)
 
     def forward(
         self, image: Float[Tensor, "batch channels height width"]
@@ -127,6 +133,13 @@ class PixelCNN(nn.Module):
         ul = self.ul_last(u, torch.cat([u, ul], dim=1))
         outputs: Tensor = self.head(F.elu(ul))
         return outputs
+
+
+def _restore(arguments: tuple[int, int, int, int], weights: dict[str, Tensor], training: bool) -> PixelCNN:
+    with torch.random.fork_rng(devices=[]):
+        network = PixelCNN(*arguments)
+    network.load_state_dict(weights, assign=True)
+    return network.train(training)
 
 
 def concatenated_elu(x: Tensor) -> Tensor:
