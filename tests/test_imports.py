@@ -48,7 +48,7 @@ INSIDE = {
         {"coder", "png_file"},
         {"compact_model", "metadata"},
         {"bundled", "planes", "tiff_file"},
-        {"fallback", "lossy"},
+        {"fallback", "lossy", "tiff_writer"},
         {"image"},
         {"image_file", "pillow_plugin", "zarr_codec"},
     ),

@@ -3,6 +3,7 @@
 import io
 import itertools
 import struct
+import sys
 import zlib
 
 import numpy as np
@@ -219,6 +220,31 @@ def test_missing_strips_are_refused(depth):
         read(bytes(data))
 
 
+@pytest.mark.parametrize("extra", ["with", "without"])
+def test_damage_that_deflate_s_checksum_shows_is_refused(extra, monkeypatch):
+    if extra == "without":
+        monkeypatch.setitem(sys.modules, "tifffile", None)
+    array = np.zeros((64, 64), np.uint8)
+    data = bytearray(tiff(array, photometric="minisblack", compression="zlib"))
+    place = data.index(b"\x78")
+    refused = 0
+    for at in range(place + 2, place + 20):
+        damaged = bytes(data[:at] + bytes([data[at] ^ 16]) + data[at + 1 :])
+        try:
+            assert np.array_equal(read(damaged).array, array)
+        except DataError:
+            refused += 1
+    assert refused > 10
+
+
+def test_strips_shorter_than_their_rows_are_refused():
+    data = bytearray(tiff(noise(8, 1, 64, 64), photometric="minisblack", rowsperstrip=64))
+    size = tifffile.TiffFile(io.BytesIO(bytes(data))).pages[0].tags[279]
+    struct.pack_into("<I", data, size.offset + 8, 63 * 64)
+    with pytest.raises(DataError, match="without some of its pixels"):
+        read(bytes(data))
+
+
 def test_readers_that_disagree_are_told(monkeypatch):
     array = noise(8, 3)
     data = tiff(array, photometric="rgb")
@@ -228,13 +254,12 @@ def test_readers_that_disagree_are_told(monkeypatch):
 
 
 def test_a_damaged_tiff_is_told_with_what_its_library_says(capfd):
-    array = noise(8, 3, 64, 64)
-    data = bytearray(tiff(array, photometric="rgb", compression="zlib", rowsperstrip=64))
+    data = bytearray(tiff(noise(8, 3, 64, 64), photometric="rgb", compression="lzw", rowsperstrip=64))
     place = tifffile.TiffFile(io.BytesIO(bytes(data))).pages[0].dataoffsets[0]
-    data[place + 20 : place + 200] = bytes(180)
-    with pytest.raises(DataError, match=r"the image: .*(ZIPDecode|Decoding error)"):
+    data[place + 20 : place + 200] = b"\xff" * 180
+    with pytest.raises(DataError, match=r"the image: .*; Using code not yet in table"):
         read(bytes(data))
-    assert "ZIPDecode" not in capfd.readouterr().err
+    assert "not yet in table" not in capfd.readouterr().err
 
 
 def test_pillow_reads_what_is_written_with_every_tag():

@@ -1,6 +1,7 @@
 """What a TIFF says beside its pixels goes through a .ppyr file and back into a TIFF, or a warning names it."""
 
 import io
+import struct
 import warnings
 
 import numpy as np
@@ -94,6 +95,16 @@ def test_pictures_within_the_picture_are_named():
     with pytest.warns(UserWarning, match="not kept: pictures in the TIFF's SubIFDs"):
         picture = read_picture(io.BytesIO(file.getvalue()))
     assert np.array_equal(picture.array, PIXELS) and not any(name.startswith("TIFF:") for name in picture.metadata)
+
+
+def test_blobs_cannot_say_how_the_pixels_are_stored():
+    tags = read_picture(io.BytesIO(tiff())).metadata
+    width = tags["TIFF:34735"].replace(struct.pack("<H", 34735), struct.pack("<H", 256))
+    for name, blob in (("TIFF:256", width), ("TIFF:285", b"nothing"), ("TIFF:x", tags["TIFF:285"])):
+        file = io.BytesIO()
+        with pytest.warns(UserWarning, match=f"TIFF has no place for the metadata {name}"):
+            write_picture(Picture(PIXELS, 8, {name: blob}, "", False), file, "tiff")
+        assert np.array_equal(tifffile.imread(io.BytesIO(file.getvalue())), PIXELS)
 
 
 def test_tags_of_unknown_types_are_named():

@@ -27,6 +27,7 @@ from pixelpyramids.codec.lossy import LOSSY, is_lossy, stored_depth
 from pixelpyramids.codec.netpbm_file import is_netpbm, read_netpbm, too_large, write_netpbm
 from pixelpyramids.codec.pillow_pixels import pixels_of, with_transparent
 from pixelpyramids.codec.png_file import SIGNATURE, Png, has_surplus, pixels_alone, plain_png, read_png, with_metadata
+from pixelpyramids.codec.tiff_writer import write_tiff
 from pixelpyramids.errors import DataError, PixelPyramidsError
 from pixelpyramids.extras import imported
 
@@ -113,7 +114,7 @@ def write_picture(picture: Picture, target: BinaryIO, format: str) -> None:
     if format == "png":
         target.write(_png(pixels, channels, depth, metadata))
     elif format == "tiff":
-        tiff_file.write_tiff(pixels, depth, metadata, target)
+        write_tiff(pixels, depth, metadata, target)
     elif format == "ppm":
         _expect(channels in (1, 3), "no alpha", "alpha", format)
         blobs.tell_left_out(list(metadata), "PPM")

@@ -8,6 +8,7 @@ from threading import Lock
 
 _STANDARD_ERROR = 2
 _ESCAPE = b"\x1b"
+_ANY_TIFF = "tempfile.tif: "  # how Pillow names every file to libtiff
 _one_at_a_time = Lock()
 
 
@@ -36,4 +37,5 @@ def catch_messages() -> Iterator[list[str]]:
             if _ESCAPE in printed:
                 os.write(_STANDARD_ERROR, printed)
             else:
-                lines += dict.fromkeys(line for line in printed.decode(errors="replace").splitlines() if line.strip())
+                whole = (line.removeprefix(_ANY_TIFF) for line in printed.decode(errors="replace").splitlines())
+                lines += dict.fromkeys(line for line in whole if line.strip())

@@ -38,6 +38,8 @@ _TIFF_PIXELS = {
     338, 339, 347, *range(512, 522), *range(529, 533),
 }  # fmt: skip
 """Tags that say how a TIFF's pixels are stored: sizes, types, places, compression, palette, pictures within it."""
+KEPT_OTHERWISE = {*_TIFF_PIXELS, *TIFF_FIELDS, *DIRECTORIES, *_RESOLUTION}
+"""Tags that are no blob of their own."""
 
 
 def of_image(image: Image.Image) -> dict[str, bytes]:
@@ -96,8 +98,7 @@ def of_tiff(tags: ImageFileDirectory_v2, directory: Callable[[int], Mapping[int,
     unit = {1: "ratio", 3: "centimetre"}.get(tags.get(296, 2), "inch")
     if (resolution := _blob(x, y, unit)) is not None:
         blobs["resolution"] = resolution
-    known = {*_TIFF_PIXELS, *TIFF_FIELDS, *DIRECTORIES, *_RESOLUTION}
-    known |= {tag for tag, name in ((_XMP, "XMP"), (_ICC, "ICC")) if name in blobs}
+    known = KEPT_OTHERWISE | {tag for tag, name in ((_XMP, "XMP"), (_ICC, "ICC")) if name in blobs}
     return blobs | {f"TIFF:{tag}": _tag_alone(tags, tag) for tag in tags if tag not in known}
 
 

@@ -6,7 +6,7 @@ Sources: Portable Network Graphics (PNG) Specification, third edition, W3C; its 
 import struct
 import zlib
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -89,19 +89,28 @@ def has_surplus(data: bytes) -> bool:
     for x, y, step_x, step_y in _ADAM7 if interlaced else _WHOLE:
         columns, lines = -(-(width - x) // step_x), -(-(height - y) // step_y)
         expected += max(lines, 0) * (1 + -(-columns * bits // 8)) if columns > 0 else 0
-    unpacker, size = zlib.decompressobj(), 0
     try:
-        for content in (content for name, content in chunks if name == "IDAT"):
-            while content and size <= expected:
-                size += len(unpacker.decompress(content, _PIECE))
-                content = unpacker.unconsumed_tail
+        size = unpacked_size((content for name, content in chunks if name == "IDAT"), expected)
     except zlib.error as error:
         raise DataError(f"the PNG's pixels cannot be unpacked: {error}; replace or remove the file") from error
-    if size < expected or (size == expected and not unpacker.eof):
+    if size < expected:
         raise DataError(
             f"expected {expected} bytes of rows in the PNG, as its header says, got {size}; replace or remove the file"
         )
     return size > expected
+
+
+def unpacked_size(pieces: Iterable[Any], enough: int) -> int:
+    """The bytes that a stream of zlib's unpacks to, but no more than one piece above `enough`; 0 if its end is missing.
+
+    Raises zlib.error if it is damaged.
+    """
+    unpacker, size = zlib.decompressobj(), 0
+    for piece in pieces:
+        while piece and size <= enough:
+            size += len(unpacker.decompress(piece, _PIECE))
+            piece = unpacker.unconsumed_tail
+    return size if unpacker.eof or size > enough else 0
 
 
 def pixels_alone(data: bytes) -> bytes:

@@ -1,4 +1,4 @@
-"""TIFF: what its tags say, its pixels, and a writer for every depth and every kind of metadata that TIFF has.
+"""TIFF: what its tags say, and its pixels.
 
 Pillow reads most TIFFs, but takes 16-bit colour and palettes as 8 bits and loses the alpha of some; tifffile reads the
 rest, and checks the others if it is installed. Layouts that libraries read differently are refused.
@@ -8,35 +8,40 @@ Source: TIFF Revision 6.0, Adobe, 1992; its BigTIFF extension.
 import io
 import math
 import struct
-import zlib
-from collections.abc import Mapping
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
-from PIL import Image, TiffTags
+from PIL import Image
 from PIL.TiffImagePlugin import ImageFileDirectory_v2, TiffImageFile
 
-from pixelpyramids.codec.bit_depth import Pixels, flattened, packed, pixel_type
-from pixelpyramids.codec.file_source import DAMAGE
-from pixelpyramids.codec.metadata import DIRECTORIES, TIFF_FIELDS, exact_text, of_tiff, tell_left_out
-from pixelpyramids.codec.resolution import parsed
+from pixelpyramids.codec.bit_depth import Pixels, flattened, pixel_type
+from pixelpyramids.codec.metadata import of_tiff
+from pixelpyramids.codec.png_file import unpacked_size
 from pixelpyramids.errors import DataError, PixelPyramidsError
 from pixelpyramids.extras import imported
 
-WIDTH, HEIGHT, BITS, COMPRESSION, PHOTOMETRIC, STRIP_OFFSETS, ORIENTATION = 256, 257, 258, 259, 262, 273, 274
+WIDTH, HEIGHT, BITS, COMPRESSION, PHOTOMETRIC, FILL_ORDER, STRIP_OFFSETS, ORIENTATION = (
+    256,
+    257,
+    258,
+    259,
+    262,
+    266,
+    273,
+    274,
+)
 CHANNELS, LINES_PER_STRIP, STRIP_BYTES, X_PER_UNIT, Y_PER_UNIT, PLANES, UNIT = 277, 278, 279, 282, 283, 284, 296
 PREDICTOR, PALETTE, TILE_WIDTH, TILE_HEIGHT, TILE_OFFSETS, TILE_BYTES = 317, 320, 322, 323, 324, 325
 SUB_IMAGES, EXTRA, SAMPLE_FORMAT, XMP, ICC = 330, 338, 339, 700, 34675
 _OLD_JPEG = 6
 _JPEG = (_OLD_JPEG, 7, 34892)  # of the last, lossy DNG
-_DEFLATE = 8
-_PREDICTED = (5, _DEFLATE, 32946, 34925, 50000)  # LZW, Deflate, LZMA, Zstandard: what libtiff predicts for
-_UNPACKED_BY_PILLOW = (1, 2, 3, 4, 32773, *_PREDICTED, *_JPEG)
+DEFLATE = 8
+_DEFLATED = (DEFLATE, 32946)
+_PREDICTED = (5, *_DEFLATED, 34925, 50000)  # LZW, Deflate, LZMA, Zstandard: what libtiff predicts for
+_UNPACKED_BY_LIBTIFF = (1, 2, 3, 4, 32773, *_PREDICTED, *_JPEG)
 _WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _INDEXED, _YCBCR = 0, 1, 2, 3, 6
-_ALPHA = 2  # not multiplied into the colours
-_STRIP = 2**18  # bytes, about
-_WRITTEN_GREY, _WRITTEN_COLOUR = (1, 2, 4, 8, 12, 16), (8, 16)
-_MOST = 2**32 - 1  # bytes of a TIFF
+_TURNED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))  # the bits of each byte, the last one first
+ALPHA = 2  # not multiplied into the colours
 
 
 def is_tiff(data: bytes) -> bool:
@@ -58,24 +63,29 @@ class Tiff(NamedTuple):
     orientation: int
     is_plain: bool
     is_planar: bool
-    is_lossy: bool
+    compression: int
     palette: Pixels | None
     metadata: dict[str, bytes]
     not_kept: list[str]
 
+    @property
+    def is_lossy(self) -> bool:
+        """Whether the pixels are packed as JPEG."""
+        return self.compression in _JPEG
+
 
 def read_tags(data: bytes) -> Tiff:
     """The facts of a TIFF. Raises DataError if its pixels are of a kind that is not read, or missing in part."""
-    tags = _directory(data)
+    tags = directory(data)
     tiff = _layout(tags, data)
-    _check_pieces(tags, tiff, len(data))
-    metadata = of_tiff(tags, lambda tag: _directory(data, tags[tag], tag))
+    _check_pieces(tags, tiff, data)
+    metadata = of_tiff(tags, lambda tag: directory(data, tags[tag], tag))
     return tiff._replace(metadata=metadata, not_kept=_not_kept(tags, data))
 
 
 def is_lossy_tiff(data: bytes) -> bool:
     """Whether a TIFF's pixels are packed as JPEG."""
-    return _directory(data).get(COMPRESSION) in _JPEG
+    return directory(data).get(COMPRESSION) in _JPEG
 
 
 def read_tiff(data: bytes, tiff: Tiff) -> tuple[Pixels, int]:
@@ -88,13 +98,18 @@ def read_tiff(data: bytes, tiff: Tiff) -> tuple[Pixels, int]:
         pixels, second = _by_pillow(data, tiff), _by_tifffile
     else:
         pixels, second = _by_tifffile(data, tiff), _by_libtiff
-    if not tiff.is_lossy:  # of which each library's decoder rounds in its own way
+    # Each library's decoder of JPEG rounds in its own way, and libtiff knows none of the rarer compressions.
+    if not tiff.is_lossy and tiff.compression in _UNPACKED_BY_LIBTIFF:
         try:
             again = second(data, tiff)
         except DataError:
             raise
-        except (PixelPyramidsError, *DAMAGE):  # which does not know this kind, or is not installed
-            again = pixels
+        except (PixelPyramidsError, ImportError, NotImplementedError, LookupError, TypeError, ValueError):
+            again = pixels  # it is not installed, or does not know this kind
+        except RuntimeError as error:
+            raise DataError(
+                f"one library reads this TIFF, another finds it damaged ({error}); convert it to another compression"
+            ) from error
         if not np.array_equal(pixels, again):
             raise DataError("two libraries read different pixels from this TIFF; convert it to another compression")
     if tiff.photometric == _WHITE_IS_ZERO:
@@ -102,71 +117,7 @@ def read_tiff(data: bytes, tiff: Tiff) -> tuple[Pixels, int]:
     return (pixels, tiff.depth) if tiff.palette is None else _of_palette(pixels, tiff.palette)
 
 
-def write_tiff(pixels: Pixels, depth: int, metadata: Mapping[str, bytes], target: BinaryIO) -> None:
-    """Write pixels (H, W) or (H, W, C) as one deflated TIFF. Raises DataError where TIFF has no such depth."""
-    height, width = pixels.shape[:2]
-    channels = pixels.shape[2] if pixels.ndim == 3 else 1
-    depths = _WRITTEN_GREY if channels == 1 else _WRITTEN_COLOUR
-    if depth not in depths:
-        raise DataError(
-            f"expected a depth of {', '.join(map(str, depths))} bits for a TIFF of {channels} channels, got {depth}; "
-            "write a PNG"
-        )
-    tags = ImageFileDirectory_v2()
-    tags[WIDTH], tags[HEIGHT], tags[CHANNELS] = width, height, channels
-    tags[BITS] = (depth,) * channels
-    tags[COMPRESSION], tags[PHOTOMETRIC] = _DEFLATE, 2 if channels > 2 else 1
-    if channels in (2, 4):
-        tags[EXTRA] = _ALPHA
-    _describe(tags, metadata)
-    lines = max(_STRIP // -(-width * channels * depth // 8), 1)
-    strips = [zlib.compress(_strip(pixels[top : top + lines], depth)) for top in range(0, height, lines)]
-    sizes = [len(strip) for strip in strips]
-    if sum(sizes) > _MOST - 2**26:
-        raise DataError("expected less than 4 GiB for a TIFF, got more; write a PNG")
-    tags[LINES_PER_STRIP], tags[STRIP_BYTES] = lines, tuple(sizes)
-    tags.tagtype[STRIP_OFFSETS] = TiffTags.LONG
-    tags[STRIP_OFFSETS] = tuple(sum(sizes[:number]) for number in range(len(sizes)))
-    target.write(b"II*\0\x08\0\0\0" + tags.tobytes(8))
-    for strip in strips:
-        target.write(strip)
-
-
-def _describe(tags: ImageFileDirectory_v2, metadata: Mapping[str, bytes]) -> None:
-    for name, tag, kind in (("ICC", ICC, TiffTags.UNDEFINED), ("XMP", XMP, TiffTags.BYTE)):
-        if name in metadata:
-            tags.tagtype[tag] = kind
-            tags[tag] = metadata[name]
-    left_out = []
-    for name in metadata:
-        if name.startswith("TIFF:"):
-            _put_back(tags, metadata[name])
-        elif name not in ("ICC", "XMP", "EXIF", "resolution"):
-            left_out.append(name)
-    if (resolution := parsed(metadata.get("resolution", b""))) is not None:
-        scale = 100 if resolution.unit == "metre" else 1  # which TIFF has not
-        tags[X_PER_UNIT], tags[Y_PER_UNIT] = resolution.x / scale, resolution.y / scale
-        tags[UNIT] = {"ratio": 1, "inch": 2}.get(resolution.unit, 3)
-    if "EXIF" in metadata:
-        exif = Image.Exif()
-        try:
-            exif.load(metadata["EXIF"])
-            left_out += [
-                f"EXIF's field {tag}" for tag in exif if tag not in (*TIFF_FIELDS, *DIRECTORIES, 282, 283, 296)
-            ]
-        except (SyntaxError, ValueError):
-            left_out.append("EXIF")
-        for tag in TIFF_FIELDS:
-            if tag in exif:
-                tags[tag] = exact_text(exif[tag])
-        for tag in DIRECTORIES:
-            if fields := exif.get_ifd(tag):
-                tags.tagtype[tag] = TiffTags.LONG
-                tags[tag] = {number: exact_text(value) for number, value in fields.items()}  # type: ignore[assignment]
-    tell_left_out(left_out, "TIFF")
-
-
-def _directory(data: bytes, place: int | None = None, group: int | None = None) -> ImageFileDirectory_v2:
+def directory(data: bytes, place: int | None = None, group: int | None = None) -> ImageFileDirectory_v2:
     """The first directory of tags, or that at a place."""
     # Pillow takes a big-endian BigTIFF for a TIFF, but lets the order be given beside a little-endian head.
     head = b"II+\0" + data[4:16] if _is_big(data) else data[:8]
@@ -189,14 +140,17 @@ def _layout(tags: ImageFileDirectory_v2, data: bytes) -> Tiff:
                 f"expected unsigned integers of at most 16 bits, got {kinds.get(kind, 'unknown')} values; scale and "
                 "round them first"
             )
-    depths, channels = sorted(set(_several(tags.get(BITS, 1)))), tags.get(CHANNELS, 1)
-    if len(depths) != 1 or not 1 <= depths[0] <= 16:
+    bits, channels = _several(tags.get(BITS, 1)), tags.get(CHANNELS, 1)
+    depths = sorted(set(bits))
+    if len(bits) not in (1, channels) or len(depths) != 1 or not 1 <= depths[0] <= 16:
         raise DataError(
             f"expected channels of equal depth, at most 16 bits, got {', '.join(map(str, depths))} bits; convert it"
         )
     (depth,), photometric = depths, tags.get(PHOTOMETRIC, -1)
     compression, predictor = tags.get(COMPRESSION, 1), tags.get(PREDICTOR, 1)
     is_planar, is_lossy = tags.get(PLANES, 1) == 2 and channels > 1, compression in _JPEG
+    if not {tags.get(PLANES, 1), tags.get(FILL_ORDER, 1)} <= {1, 2}:
+        raise DataError("expected 1 or 2 as the order of a TIFF's planes and bits, got another; the file is damaged")
     if photometric not in (_WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _INDEXED) and (photometric, is_lossy) != (
         _YCBCR,
         True,
@@ -213,7 +167,7 @@ def _layout(tags: ImageFileDirectory_v2, data: bytes) -> Tiff:
         )
     extra = _several(tags.get(EXTRA, ()))
     colours = 3 if photometric in (_RGB, _YCBCR) else 1
-    if extra not in ((), (_ALPHA,)) or channels != colours + len(extra):
+    if extra not in ((), (ALPHA,)) or channels != colours + len(extra):
         raise DataError(
             "expected colours and plain alpha at most, got other channels, or alpha multiplied into the colours; "
             "convert the file"
@@ -241,29 +195,44 @@ def _layout(tags: ImageFileDirectory_v2, data: bytes) -> Tiff:
     height, width = tags[HEIGHT], tags[WIDTH]
     if height * width > (Image.MAX_IMAGE_PIXELS or height * width):
         is_plain = False  # of TIFFs alone, Pillow asks for its own limit when it loads them
-    if data[:4] == b"MM\0+" or compression not in _UNPACKED_BY_PILLOW:
+    if data[:4] == b"MM\0+" or compression not in _UNPACKED_BY_LIBTIFF:
         is_plain = False
     return Tiff(
-        height, width, depth, photometric, tags.get(ORIENTATION, 1), is_plain, is_planar, is_lossy, palette, {}, []
+        height, width, depth, photometric, tags.get(ORIENTATION, 1), is_plain, is_planar, compression, palette, {}, []
     )  # fmt: skip
 
 
-def _check_pieces(tags: ImageFileDirectory_v2, tiff: Tiff, size: int) -> None:
-    """Raise DataError unless every strip or tile lies within the file: libraries take missing ones for zeros."""
-    if tags.get(COMPRESSION) == _OLD_JPEG:  # which may have neither
+def _check_pieces(tags: ImageFileDirectory_v2, tiff: Tiff, data: bytes) -> None:
+    """Raise DataError unless every strip or tile is in the file, and whole as far as its compression tells.
+
+    Libraries take missing ones for zeros, and libtiff does not look at the checksums of Deflate.
+    """
+    compression = tags.get(COMPRESSION, 1)
+    if compression == _OLD_JPEG:  # which may have neither
         return
-    if TILE_OFFSETS in tags:
-        lines, columns = tags[TILE_HEIGHT], tags[TILE_WIDTH]
-        offsets, sizes = tags[TILE_OFFSETS], tags.get(TILE_BYTES)
-    else:
-        lines, columns = min(tags.get(LINES_PER_STRIP, tiff.height), tiff.height), tiff.width
-        offsets, sizes = tags[STRIP_OFFSETS], tags.get(STRIP_BYTES)
-    planes = tags.get(CHANNELS, 1) if tiff.is_planar else 1
-    offsets, count = _several(offsets), -(-tiff.height // lines) * -(-tiff.width // columns) * planes
-    sizes = (1,) * count if sizes is None else _several(sizes)
-    if not len(offsets) == len(sizes) == count or any(
-        not length or offset + length > size for offset, length in zip(offsets, sizes, strict=True)
-    ):
+    is_tiled = TILE_OFFSETS in tags
+    offsets, sizes = (TILE_OFFSETS, TILE_BYTES) if is_tiled else (STRIP_OFFSETS, STRIP_BYTES)
+    lines = tags[TILE_HEIGHT] if is_tiled else min(tags.get(LINES_PER_STRIP, tiff.height), tiff.height)
+    columns = tags[TILE_WIDTH] if is_tiled else tiff.width
+    if is_tiled and (lines % 16 or columns % 16):
+        raise DataError(f"expected tiles of multiples of 16 pixels in the TIFF, got {columns} x {lines}; write it anew")
+    channels = tags.get(CHANNELS, 1)
+    planes, samples = (channels, 1) if tiff.is_planar else (1, channels)
+    down = -(-tiff.height // lines)
+    count, line_bytes = down * -(-tiff.width // columns) * planes, -(-columns * samples * tiff.depth // 8)
+    starts = _several(tags[offsets])
+    lengths = _several(tags.get(sizes, len(data) - starts[0] if count == 1 else ()))
+    is_whole = len(starts) == len(lengths) == count
+    for number, (start, length) in enumerate(zip(starts, lengths, strict=is_whole)):
+        expected = line_bytes * (lines if is_tiled else min(lines, tiff.height - number % down * lines))
+        has = length
+        if compression in _DEFLATED:
+            piece = data[start : start + length]
+            has = unpacked_size([piece.translate(_TURNED) if tags.get(FILL_ORDER) == 2 else piece], expected)
+        elif compression != 1:
+            expected = 1
+        is_whole = is_whole and length > 0 and start + length <= len(data) and has >= expected
+    if not is_whole:
         raise DataError("expected a whole TIFF, got one without some of its pixels; replace or remove the file")
 
 
@@ -346,19 +315,6 @@ def _unturned(image: Image.Image, orientation: int) -> Image.Image:
     }.get(orientation)
     image.load()
     return image if back is None else image.transpose(back)
-
-
-def _put_back(tags: ImageFileDirectory_v2, blob: bytes) -> None:
-    """Add the tag that a blob holds, see metadata.py."""
-    for tag, value in (kept := _directory(blob)).items():
-        tags.tagtype[tag] = kept.tagtype[tag]
-        tags[tag] = exact_text(value)
-
-
-def _strip(pixels: Pixels, depth: int) -> bytes:
-    if depth in (8, 16):
-        return pixels.astype("<u2" if depth == 16 else np.uint8).tobytes()
-    return packed(pixels, depth).tobytes()
 
 
 def _several(value: Any) -> tuple[Any, ...]:
