@@ -1,20 +1,36 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-# Empty files that record which extras the environment holds; pyproject.toml being newer makes pip look again.
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+
+# These two files record what the environment holds. If pyproject.toml or the lock is newer, pip looks again.
 DEMO := $(VENV)/.installed-demo
 DEV := $(VENV)/.installed-dev
+
+# Exact versions of all that is installed but torch, because machines need different builds of it. LOCK= takes the newest.
+LOCK := requirements-lock.txt
+# The oldest Python that pyproject.toml supports: newer ones can use the versions that it can use.
+LOCK_PYTHON ?= python3.11
+ALL_EXTRAS := data,train,plots,dev
+
+# Without an NVIDIA GPU, torch comes from PyTorch's index of CPU builds. TORCH_INDEX= takes it from pip's own index.
+TORCH_INDEX ?= $(shell nvidia-smi -L >/dev/null 2>&1 || echo https://download.pytorch.org/whl/cpu)
 
 # How long `make fuzz` attacks the codec
 FUZZ_MINUTES ?= 5
 
-.PHONY: demo test check bench fuzz clean
+.PHONY: demo test test-latest check lock bench fuzz clean
 
 demo: $(DEMO)
 	$(BIN)/pixelpyramids demo
 
 test: check
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m "not long"
+
+# The same with the newest version of everything
+test-latest:
+	rm -rf .venv-latest
+	$(MAKE) test VENV=.venv-latest LOCK=
 
 check: $(DEV)
 	$(BIN)/ruff format --check .
@@ -26,21 +42,40 @@ bench: $(DEV)
 
 # atheris supports some Pythons only: what can be run without it is.
 fuzz: $(DEV)
-	-$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[fuzz]"
+	-$(PIP) install --quiet -e ".[fuzz]"
 	OMP_NUM_THREADS=1 $(BIN)/python tests/fuzz --minutes $(FUZZ_MINUTES)
 
 # pip, not python: where Debian lacks python3-venv, the attempt leaves a python without pip behind.
 $(BIN)/pip:
 	$(PYTHON) -m venv $(VENV)
 
-$(DEMO): pyproject.toml | $(BIN)/pip
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[train,plots]"
-	touch $@
+$(DEMO): EXTRAS := train,plots
+$(DEMO): SIZE := 0.2 GB to download, 0.8 GB on disk
 
-$(DEV): pyproject.toml | $(BIN)/pip
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[data,train,plots,dev]"
-	touch $@
+$(DEV): EXTRAS := $(ALL_EXTRAS)
+$(DEV): SIZE := 0.4 GB to download, 1.5 GB on disk
+
+$(DEMO) $(DEV): export REACH := import sys, urllib.request as r; r.urlopen(sys.argv[1], timeout=5)
+# The index is tried first, because pip would try one that it cannot reach for minutes.
+$(DEMO) $(DEV): pyproject.toml $(LOCK) | $(BIN)/pip
+	@index="$(TORCH_INDEX)"; \
+	if [ -n "$$index" ] && ! $(BIN)/python -c "$$REACH" "$$index/torch/" 2>/dev/null; then \
+		echo "$$index cannot be reached: PyTorch comes from pip's own index"; index=; \
+	fi; \
+	echo "Installing into $(VENV):"; \
+	if [ -n "$$index" ]; then echo "  PyTorch from $$index (for CPUs: 0.2 GB to download, 0.7 GB on disk)"; \
+	else echo "  PyTorch from pip's own index (on Linux usually with CUDA: 3 GB to download, 5 GB on disk)"; fi; \
+	echo "  the other packages ($(SIZE))"; \
+	$(PIP) install $${index:+--extra-index-url "$$index"} $(LOCK:%=--constraint %) -e ".[$(EXTRAS)]"
+	@touch $@
+
+lock:
+	$(LOCK_PYTHON) -m venv .venv-lock
+	.venv-lock/bin/python -m pip install --quiet packaging
+	.venv-lock/bin/python -m pip install --quiet --dry-run --ignore-installed --report - ".[$(ALL_EXTRAS)]" \
+		| .venv-lock/bin/python .ci/lock.py >$(LOCK).part
+	mv $(LOCK).part $(LOCK)
 
 clean:
-	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist
+	rm -rf .venv .venv-latest .venv-lock .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

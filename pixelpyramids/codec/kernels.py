@@ -251,8 +251,8 @@ def correct(outputs: Any, learnt: Any, components: Integer, channels: Integer, c
     for k in range(1, components):
         if outputs[k] > outputs[likeliest]:
             likeliest = k
-    scale = np.int64(outputs[components * (1 + channels) + likeliest * channels]) >> UNIT_BITS
-    context = min(max(scale - SMALLEST_CONTEXT, 0), CONTEXTS - 1)
+    scale: Integer = np.int64(outputs[components * (1 + channels) + likeliest * channels])
+    context = min(max((scale >> UNIT_BITS) - SMALLEST_CONTEXT, 0), CONTEXTS - 1)
     for i in range(len(corrected)):
         corrected[i] = outputs[i] + (learnt[0, context, i] >> (CORRECTION_BITS - UNIT_BITS))
     return context

@@ -58,7 +58,7 @@ def demo(folder: Path, *, minutes: float, seed: int) -> None:
         raise PixelPyramidsError("a level's training stopped; see above")
     model = load(folder / "run")
     with counted("scoring china and flower") as report:
-        evaluation = evaluate(model, held_out, tile=int(held_out.sizes.max()), report=report)
+        evaluation = evaluate(model, held_out, tile=int(np.max(held_out.sizes)), report=report)
     png = [png_bits_per_dim(held_out.read(i).astype(np.uint8)) for i in range(len(held_out))]
     webp = [webp_bits_per_dim(held_out.read(i).astype(np.uint8)) for i in range(len(held_out))]
     marks = {"PNG": float(np.mean(png)), "lossless WebP": float(np.mean(webp)), "this model": evaluation.bits_per_dim}

@@ -1,0 +1,126 @@
+"""What `make` installs: the versions of the lock, and the build of PyTorch that suits the machine."""
+
+import os
+import re
+import runpy
+import shutil
+import subprocess
+import tomllib
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+ROOT = Path(__file__).parent.parent
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+MAKEFILE = (ROOT / "Makefile").read_text()
+EXTRAS = re.search(r"^ALL_EXTRAS := (.*)", MAKEFILE, re.MULTILINE)[1].split(",")
+
+# Without what a make that runs the tests hands on
+ENVIRONMENT = {key: value for key, value in os.environ.items() if not re.match("MAKE|MFLAGS|TORCH_INDEX", key)}
+
+
+def locked():
+    lines = (ROOT / "requirements-lock.txt").read_text().splitlines()
+    pins = [Requirement(line) for line in lines if not line.startswith("#")]
+    return {pin.name: next(iter(pin.specifier)) for pin in pins}
+
+
+def test_the_lock_satisfies_the_ranges_of_the_project():
+    needed = PROJECT["dependencies"] + [line for extra in EXTRAS for line in PROJECT["optional-dependencies"][extra]]
+    pins = locked()
+    for requirement in map(Requirement, needed):
+        name = canonicalize_name(requirement.name)
+        if name != "torch":
+            assert name in pins, f"{name} is not in the lock; run `make lock`"
+            assert requirement.specifier.contains(pins[name].version), f"{requirement}; run `make lock`"
+
+
+def test_the_lock_holds_exact_versions_and_neither_torch_nor_what_only_torch_brings():
+    pins = locked()
+    assert {pin.operator for pin in pins.values()} == {"=="}
+    assert not [name for name in pins if re.match("torch|nvidia|cuda|triton|sympy|mpmath|jinja2|setuptools", name)]
+
+
+def test_the_lock_is_made_with_the_oldest_python():
+    assert PROJECT["requires-python"] == ">=" + re.search("LOCK_PYTHON .*python(.*)", MAKEFILE)[1]
+
+
+def test_pins_leave_out_what_only_torch_needs():
+    needs = {
+        "App": ["torch>=2", "Shared", "Own.Part[fast]; extra == 'train'", "other; extra == 'plots'"],
+        "torch": ["shared", "only-torch"],
+        "shared": ["old; python_version < '3'"],
+        "own-part": ["quick; extra == 'fast'", "slow; extra == 'slow'"],
+        "quick": ["app[train]"],
+        "only-torch": [],
+    }
+    report = {
+        "install": [
+            {"metadata": {"name": name, "version": "1.2", "requires_dist": lines}, "requested": name == "App"}
+            for name, lines in needs.items()
+        ]
+    }
+    report["install"][0]["requested_extras"] = ["train"]
+    list_pins = runpy.run_path(str(ROOT / ".ci" / "lock.py"))["list_pins"]
+    assert list_pins(report) == ["own-part==1.2", "quick==1.2", "shared==1.2"]
+
+
+@pytest.mark.skipif(not shutil.which("make"), reason="make is not installed")
+class TestInstalling:
+    """`make` with stubs for nvidia-smi and for the environment's python."""
+
+    def install(self, folder, *variables, gpu, reachable=True, target=".installed-demo"):
+        stubs, commands = folder / "stubs", folder / "venv" / "bin"
+        for path, script in (
+            (stubs / "nvidia-smi", f"exit {0 if gpu else 9}"),
+            (commands / "pip", ""),
+            (commands / "python", f'if [ "$1" = -c ]; then exit {0 if reachable else 1}; fi; echo "python $*"'),
+        ):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(f"#!/bin/sh\n{script}\n")
+            path.chmod(0o755)
+        environment = ENVIRONMENT | {"PATH": f"{stubs}{os.pathsep}{ENVIRONMENT['PATH']}"}
+        venv = folder / "venv"
+        command = ["make", "-C", ROOT, f"VENV={venv}", *variables, venv / target]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+        said, pip = done.stdout.split("python -m pip")
+        return said, pip
+
+    def test_takes_the_cpu_build_without_a_gpu(self, tmp_path):
+        said, pip = self.install(tmp_path, gpu=False)
+        assert "--extra-index-url https://download.pytorch.org/whl/cpu" in pip
+        assert "0.7 GB on disk" in said
+
+    def test_takes_pips_own_build_with_a_gpu(self, tmp_path):
+        said, pip = self.install(tmp_path, gpu=True)
+        assert "index-url" not in pip
+        assert "5 GB on disk" in said
+
+    def test_goes_on_without_an_index_that_cannot_be_reached(self, tmp_path):
+        said, pip = self.install(tmp_path, gpu=False, reachable=False)
+        assert "index-url" not in pip
+        assert "https://download.pytorch.org/whl/cpu cannot be reached" in said
+        assert "5 GB on disk" in said
+
+    def test_takes_another_index_or_none(self, tmp_path):
+        assert "--extra-index-url http://mirror " in self.install(tmp_path, "TORCH_INDEX=http://mirror", gpu=True)[1]
+        (tmp_path / "venv" / ".installed-demo").unlink()
+        assert "index-url" not in self.install(tmp_path, "TORCH_INDEX=", gpu=False)[1]
+
+    def test_shows_progress_and_takes_the_versions_of_the_lock(self, tmp_path):
+        for target, extras in ((".installed-demo", "train,plots"), (".installed-dev", ",".join(EXTRAS))):
+            pip = self.install(tmp_path, gpu=True, target=target)[1]
+            assert "--constraint requirements-lock.txt" in pip and "--quiet" not in pip
+            assert f" -e .[{extras}]\n" in pip
+
+    def test_takes_the_newest_versions_without_the_lock(self, tmp_path):
+        assert "--constraint" not in self.install(tmp_path, "LOCK=", gpu=True)[1]
+
+    def test_test_latest_has_an_environment_of_its_own_and_no_lock(self):
+        command = ["make", "-n", "-C", ROOT, "test-latest"]
+        printed = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, check=True).stdout
+        assert "VENV=.venv-latest LOCK=" in printed
+        assert ".venv-latest/bin/python -m pytest" in printed
+        assert "--constraint" not in printed
