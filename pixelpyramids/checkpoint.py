@@ -3,6 +3,7 @@
     RUN/parameters.json             {"params": {…}}: the run holds its own
     RUN/level_00.safetensors …      the weights of each stage that are kept; the last is the coarsest image's
     RUN/log/level_00.jsonl …        a line every ten steps and at each validation: step, nats an image, dimensions
+    RUN/provenance.json             what each session of training was made with, and on what
     RUN/training/level_00.safetensors …   weights, averages and optimiser of the last checkpoint
     RUN/training/seed               of all trainings of the run
     RUN/training/level_00.lock …    held by the process that trains the stage
@@ -30,6 +31,7 @@ from pixelpyramids.authors import read_checkpoint
 from pixelpyramids.errors import CheckpointError, ParameterError
 from pixelpyramids.model import PixelPyramid
 from pixelpyramids.parameters import Parameters, load_parameters, parse_parameters
+from pixelpyramids.provenance import PROVENANCE
 
 PARAMETERS = "parameters.json"
 OF_A_RUN = (
@@ -37,6 +39,7 @@ OF_A_RUN = (
     "training/level_*.safetensors",
     "training/seed",
     "log/level_*.jsonl",
+    PROVENANCE,
 )  # beside its parameters
 FORMAT = 1  # of the files of weights and of trainings: their names, shapes and what is in their metadata
 LOCK_SECONDS = 10.0

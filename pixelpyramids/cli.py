@@ -109,6 +109,11 @@ def train(
         str | None,
         typer.Option("--log-with", metavar="tensorboard|wandb", help="Log to this tracker, beside the run's own log."),
     ] = None,
+    validation_images: Annotated[
+        int | None,
+        typer.Option("--validation-images", min=1, help="Default: as many as take at most a fifth of the time."),
+    ] = None,
+    no_samples: Annotated[bool, typer.Option("--no-samples", help="Draw no samples when validating.")] = False,
 ) -> None:
     """Train a model on a folder of images; the same command goes on with a training that was ended."""
     config = _parameters(params)
@@ -127,6 +132,8 @@ def train(
         checkpoint_minutes=checkpoint_minutes,
         validate=not no_validation,
         log_with=log_with,
+        validation_images=validation_images,
+        samples=not no_samples,
     )
     if outcome.interrupted or outcome.stopped:
         raise typer.Exit(130 if outcome.interrupted else 1)

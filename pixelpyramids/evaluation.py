@@ -68,6 +68,7 @@ def evaluate(
     batch_size: int = 16,
     tile: int | None = None,
     levels: Sequence[int] | None = None,
+    chosen: Sequence[int] | None = None,
     report: Callable[[int, int], None] = lambda done, of: None,
     processes: Accelerator | PartialState | None = None,
 ) -> Evaluation:
@@ -75,13 +76,14 @@ def evaluate(
 
     By default a tile has 512 pixels a side, or those of the images that the model was trained on, if more.
 
-    Images of one size that follow each other share a batch; `levels` scores these alone. `report` is told how many
-    images are done. Of several `processes` each scores every so manieth image, and all have the whole evaluation.
+    Images of one size that follow each other share a batch. `levels` and `chosen`, indices of images, limit what is
+    scored. `report` gets the number of images done and of all. Each of several `processes` scores every N-th image, and
+    all have the whole evaluation.
     Raises DataError where no image can be read.
     """
     tile = default_tile(model) if tile is None else tile
     index, count = (0, 1) if processes is None else (processes.process_index, processes.num_processes)
-    mine = range(index, len(images), count)
+    mine = (range(len(images)) if chosen is None else chosen)[index::count]
     rates: dict[int, tuple[NDArray[np.float64], NDArray[np.int64]]] = {}
     formats: dict[int, str] = {}
     skipped: list[int] = []

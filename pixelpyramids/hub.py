@@ -3,7 +3,7 @@
     PublishedRun("RUN").push_to_hub("name/model")          PublishedRun.from_pretrained("name/model").model()
     PublishedRun("RUN").save_pretrained("FOLDER")          PublishedRun.from_pretrained("FOLDER").model()
 
-What travels is parameters and weights, not the state of the training.
+What travels is parameters, weights and provenance, without the folders of this machine, not the state of the training.
 """
 
 import shutil
@@ -12,10 +12,11 @@ from typing import Any
 
 from huggingface_hub import ModelHubMixin, snapshot_download
 
-from pixelpyramids import checkpoint
+from pixelpyramids import checkpoint, provenance
 from pixelpyramids.model import PixelPyramid
 
-PUBLISHED = (checkpoint.PARAMETERS, "level_*.safetensors")
+WEIGHTS = "level_*.safetensors"
+PUBLISHED = (checkpoint.PARAMETERS, provenance.PROVENANCE, WEIGHTS)
 
 
 class PublishedRun(ModelHubMixin, library_name="pixelpyramids", tags=["pixelpyramids"]):
@@ -31,9 +32,12 @@ class PublishedRun(ModelHubMixin, library_name="pixelpyramids", tags=["pixelpyra
         return checkpoint.load(self.run)
 
     def _save_pretrained(self, save_directory: Path) -> None:
-        for pattern in PUBLISHED:
-            for file in sorted(self.run.glob(pattern)):
-                shutil.copyfile(file, save_directory / file.name)
+        config = checkpoint.read_parameters(self.run).model_copy(update={"data_root": ""})
+        checkpoint.write_parameters(save_directory, config)
+        if sessions := provenance.read_sessions(self.run):
+            provenance.write_sessions(save_directory, provenance.without_paths(sessions))
+        for file in sorted(self.run.glob(WEIGHTS)):
+            shutil.copyfile(file, save_directory / file.name)
 
     @classmethod
     def _from_pretrained(cls, *, model_id: str, **options: Any) -> "PublishedRun":

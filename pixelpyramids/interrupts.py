@@ -4,6 +4,14 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch.nn import Module
+
+
+class Stopped(Exception):
+    """Raised inside a network that was asked to stop."""
 
 
 @contextmanager
@@ -26,6 +34,22 @@ def interruptible(notify: Callable[[str], None]) -> Iterator[Callable[[], bool]]
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+@contextmanager
+def stoppable(network: "Module", stop: Callable[[], bool]) -> Iterator[None]:
+    """Ask `stop` before each layer of the network computes, and raise Stopped if it returns True."""
+
+    def check(*_: object) -> None:
+        if stop():
+            raise Stopped
+
+    handles = [layer.register_forward_pre_hook(check) for layer in network.modules()]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
 
 
 def leave_interrupts_to_the_parent(_: int) -> None:

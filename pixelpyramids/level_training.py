@@ -6,7 +6,6 @@ formulas of the learning rate and of the average.
 
 import json
 import math
-import warnings
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -41,9 +40,9 @@ class Origin:
 class LevelTraining:
     """Trains `stage` (level `index`), keeping its averaged weights in `average`, a stage of the same shape.
 
-    `step` counts the updates, `seconds` is the time they took, `best` the lowest mean of nats on validation images,
-    `validated_at` the step of the last one. Where several processes share each batch, all have the same state, and the
-    main one alone writes.
+    `step` counts the updates, `seconds` is the time spent on them, with validation and all else. `best` are the lowest
+    bits/dim on the images of `validation_set`, `validated_at` is the step of the last validation. Where several
+    processes share each batch, all have the same state, and only the main one writes.
     """
 
     def __init__(
@@ -64,6 +63,7 @@ class LevelTraining:
         self.latest: dict[str, float] = {}
         self.step, self.seconds, self.best = 0, 0.0, math.inf
         self.validated_at = 0
+        self.validation_set: str | None = None
 
     def update(
         self, fine: Tensor, coarse: Tensor | None, progress: float, micro_batch: int | None, bfloat16: bool
@@ -127,8 +127,14 @@ class LevelTraining:
             for key, value in self.optimiser.state[parameter].items():
                 tensors[f"optimiser.{key}.{name}"] = value
         best = self.best if math.isfinite(self.best) else None
-        place = {"step": self.step, "seconds": self.seconds, "best": best, "level": self.index}
-        place |= asdict(self.origin)
+        place = {
+            "step": self.step,
+            "seconds": self.seconds,
+            "best_bits_per_dim": best,
+            "validation_set": self.validation_set,
+            "level": self.index,
+            **asdict(self.origin),
+        }
         checkpoint.save_tensors(checkpoint.training_file(run, self.index), tensors, place)
 
     def restore(self, run: Path) -> None:
@@ -161,12 +167,6 @@ class LevelTraining:
                     f"{path}: the training holds {'' if place['held_out'] else 'no '}images out for validation; go on "
                     "with it so, or choose another run directory"
                 )
-            if place["items_per_epoch"] != self.origin.items_per_epoch:
-                warnings.warn(
-                    f"level {self.index} was trained on {place['items_per_epoch']} crops an epoch, now there are "
-                    f"{self.origin.items_per_epoch}: the images are others than before",
-                    stacklevel=2,
-                )
             for stage, kind in ((self.stage, "weights."), (self.average, "average.")):
                 stage.load_state_dict({k.removeprefix(kind): v for k, v in tensors.items() if k.startswith(kind)})
             for name, parameter in self.stage.named_parameters():
@@ -179,7 +179,9 @@ class LevelTraining:
                 step = tensors[f"optimiser.step.{name}"].to(parameter.device)
                 self.optimiser.state[parameter] = {"step": step, **moments}
             self.step, self.seconds = int(place["step"]), float(place["seconds"])
-            self.best = math.inf if place["best"] is None else float(place["best"])
+            best = place.get("best_bits_per_dim")
+            self.best = math.inf if best is None else float(best)
+            self.validation_set = place.get("validation_set")
         except (KeyError, RuntimeError, ValueError, TypeError) as error:
             raise CheckpointError(f"{path}: not of this run's parameters; remove it to train the level anew") from error
         log = checkpoint.read_log(run, self.index)
@@ -193,10 +195,21 @@ class LevelTraining:
             kept = self.average if self.config.kept_weights == "average" else self.stage
             checkpoint.save_stage(run, self.index, kept)
 
+    def choose_on(self, validation_set: str) -> bool:
+        """Choose the best weights on this set from now on; if it is another than before, forget what was the best.
+
+        Return whether weights had been chosen on another set, or on one that was not recorded.
+        """
+        if self.validation_set == validation_set:
+            return False
+        self.best, self.validation_set = math.inf, validation_set
+        return self.validated_at > 0
+
     def validate(self, nats: float, dimensions: float, run: Path) -> None:
-        """Take the mean nats an image on the validation set, over that many dimensions; publish if it is the best."""
-        if nats < self.best:
-            self.best = nats
+        """Take the mean nats and dimensions of the validation images; publish the weights if they are the best."""
+        bits = float(bits_per_dim(nats, dimensions))
+        if bits < self.best:
+            self.best = bits
             self.publish(run)
         self.validated_at = self.step
         self.save(run)  # before the log says that it is done: `best` must outlive a kill

@@ -10,7 +10,8 @@ import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import torch
@@ -22,14 +23,27 @@ from pixelpyramids.data.batches import Batches
 from pixelpyramids.data.images import Images
 from pixelpyramids.device import bfloat16_is_fast, choose_device
 from pixelpyramids.errors import DataError, ParameterError, PixelPyramidsError
-from pixelpyramids.evaluation import Evaluation, evaluate
-from pixelpyramids.interrupts import interruptible, leave_interrupts_to_the_parent
+from pixelpyramids.evaluation import Evaluation
+from pixelpyramids.interrupts import Stopped, interruptible, leave_interrupts_to_the_parent
 from pixelpyramids.level_training import LevelTraining, Origin
 from pixelpyramids.model import AnyStage, PixelPyramid, decompose
+from pixelpyramids.optimisation import learning_rate
 from pixelpyramids.parameters import Parameters
 from pixelpyramids.patches import patches
 from pixelpyramids.progress import Budget, Recent, Report
+from pixelpyramids.provenance import (
+    Session,
+    describe_batches,
+    describe_changes,
+    describe_device,
+    describe_images,
+    describe_software,
+    last_session,
+    read_sessions,
+    record_session,
+)
 from pixelpyramids.trackers import Tracker, start_tracker, tracked_accelerator
+from pixelpyramids.validation import TIME_SHARE, Validation, count_by_pixels, seconds_of_an_image
 
 
 @dataclass
@@ -48,8 +62,9 @@ class Training:
 
     `levels` are the stages to train (all by default). `kept` is the model of the weights that are kept: the averages,
     or the latest weights if `kept_weights` says so. `validation` chooses at which step; without it, at the last.
-    `micro_batch` splits a batch to save memory; `bfloat16` None is where the device is fast at it. `tracker` receives
-    what the run's log receives: "tensorboard", "wandb", or a tracker of Accelerate's.
+    `validation_images` of it are scored, by default as many as `pixelpyramids.validation` says. `micro_batch` splits a
+    batch to save memory; `bfloat16` None means if the device is fast at it. `tracker` receives what the run's log
+    receives: "tensorboard", "wandb", or a tracker of Accelerate's.
     Raises ParameterError or CheckpointError where the run directory is of other parameters or another seed, or another
     process trains one of the levels there.
     """
@@ -61,6 +76,7 @@ class Training:
         crops: Batches,
         validation: Images | None = None,
         *,
+        validation_images: int | None = None,
         levels: Sequence[int] | None = None,
         seed: int = 0,
         micro_batch: int | None = None,
@@ -89,7 +105,11 @@ class Training:
         accelerator.wait_for_everyone()
         # Of 1x1 convolutions, whose weights have several names for one layout.
         warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")
-        self.config, self.run, self.validation, self.accelerator = config, run, validation, accelerator
+        self.config, self.run, self.accelerator = config, run, accelerator
+        self.held_out, self.validation_images = validation, validation_images
+        self.validation: Validation | None = None
+        self._session: Session = {}
+        self._place: int | None = None
         self.device = accelerator.device
         self.averaged = PixelPyramid(config, seed).to(self.device)
         model = PixelPyramid(config, seed).to(self.device)
@@ -110,6 +130,11 @@ class Training:
         """Updates that every level has had."""
         return min(level.step for level in self.levels)
 
+    @property
+    def seconds(self) -> float:
+        """The time that the level with the most of it has had."""
+        return max(level.seconds for level in self.levels)
+
     def fit(
         self,
         budget: Budget,
@@ -117,26 +142,44 @@ class Training:
         checkpoint_minutes: float = 5.0,
         report: Callable[[Report], None] = lambda _: None,
         notify: Callable[[str], None] = lambda _: None,
-        validated: Callable[[Evaluation, PixelPyramid], None] = lambda *_: None,
+        validated: Callable[[Evaluation], None] = lambda _: None,
+        draw: Callable[[PixelPyramid], None] | None = None,
     ) -> Outcome:
         """Train until the budget is spent. Ctrl-C ends it after the step, all saved, with `interrupted` set.
 
-        `report` is called after every step, `validated` after every validation, with the model `kept`, and `notify`
-        with a line for people when a training is asked to end or a level stops.
+        `report` is called after every step, `validated` after every validation, then `draw`, in the main process and
+        with the model `kept`: it is stopped if it is interrupted, or takes more than a twentieth of the time.
+        `notify` gets lines for people: a training is asked to end, a level stops, samples take too long.
         """
         outcome = Outcome()
-        recent = Recent(self.levels[-1].index + 1)
+        recent = Recent(self.config.L)
         interval = self.config.eval_interval * self.crops.steps_per_epoch
-        saved_at = time.monotonic()
+        self._mark = saved_at = time.monotonic()
         with interruptible(notify) as interrupted:
+            asked = False
+
+            def validate(levels: Sequence[LevelTraining]) -> None:
+                nonlocal budget
+                began = time.monotonic()
+                evaluation = self._validate(levels, interrupted, outcome.stopped)
+                if self.validation is None or evaluation is None:
+                    return
+                outcome.validation = evaluation
+                if math.isfinite(evaluation.bits_per_dim):
+                    validated(evaluation)
+                    if (
+                        draw is not None
+                        and self.accelerator.is_main_process
+                        and self.validation.draw(draw, self.kept, budget, self.seconds, interrupted)
+                    ):
+                        notify("samples take more than a twentieth of the training's time, so none were drawn")
+                self._spend(levels)
+                self.validation.took(self._most(time.monotonic() - began), self.seconds)
+                budget = replace(budget, reserve=self.validation.reserve)
+
             try:
-                self._validate(
-                    [level for level in self.levels if level.step % interval == 0],
-                    validated,
-                    interrupted,
-                    outcome.stopped,
-                )
-                mark, asked = time.monotonic(), False
+                budget = self._begin(budget, draw is not None)
+                validate([level for level in self.levels if level.step % interval == 0])
                 for step, images in self._batches(budget):
                     running = [
                         level
@@ -148,37 +191,138 @@ class Training:
                         break
                     levels = [level for level in running if level.step == step]
                     self._update(levels, step, images, budget, outcome, recent, notify)
-                    elapsed, mark = self._most(time.monotonic() - mark), time.monotonic()
+                    elapsed = self._spend(levels)
                     for level in levels:
-                        level.seconds += elapsed
                         if level.index not in outcome.stopped:
                             level.log(self.run)
                     if levels:
+                        indices = [level.index for level in levels]
                         seconds = min(level.seconds for level in levels)
-                        report(recent.report(step + 1, budget, seconds, elapsed, self.crops.batch_size))
-                    if (step + 1) % interval == 0:
-                        outcome.validation = (
-                            self._validate(levels, validated, interrupted, outcome.stopped) or outcome.validation
-                        )
-                        mark = time.monotonic()
+                        report(recent.report(step + 1, indices, budget, seconds, elapsed, self.crops.batch_size))
+                    if (step + 1) % interval == 0 and self._is_due(budget):
+                        validate(levels)
                     if time.monotonic() - saved_at > 60 * checkpoint_minutes:
                         self._save(outcome.stopped)
                         saved_at = time.monotonic()
                 if not (asked or self._most(interrupted())):
-                    outcome.validation = (
-                        self._validate(self.levels, validated, interrupted, outcome.stopped) or outcome.validation
-                    )
-            except _Interrupted:
+                    validate(self.levels)
+            except Stopped:
                 pass
             except (PixelPyramidsError, OSError):
                 self._save(outcome.stopped)  # what a validation or a picture ran into must not cost the steps before it
                 raise
             outcome.interrupted = asked or interrupted()
             outcome.steps = max(level.step for level in self.levels)
-            outcome.seconds = max(level.seconds for level in self.levels)
+            outcome.seconds = self.seconds
             self._save(outcome.stopped)
             self.accelerator.wait_for_everyone()
         return outcome
+
+    def _begin(self, budget: Budget, draws: bool) -> Budget:
+        """Record what is trained with what, warn of what has changed, and choose what is validated on.
+
+        Returns the budget, with a reserve for the last validation.
+        """
+        indices = [level.index for level in self.levels]
+        before = last_session(read_sessions(self.run), indices)
+        session: Session = {
+            "started": datetime.now(UTC).isoformat(timespec="seconds"),
+            **describe_software(),
+            **describe_device(self.device),
+            "processes": self.accelerator.num_processes,
+            "precision": "bfloat16" if self.bfloat16 else "float32",
+            "seed": self.levels[0].origin.seed,
+            "batch_size": self.crops.batch_size,
+            "micro_batch": self.micro_batch,
+            "budget": budget.described,
+            "training_data": describe_batches(self.crops),
+            "validation_data": None,
+        }
+        warned = [] if before is None else describe_changes(before, session)
+        if before is not None:
+            warned += self._describe_schedule(Budget(**before["budget"]), budget)
+        elif self.step:
+            warned.append("an earlier version began this run and did not record its data, precision and budget")
+        if self.held_out is not None:
+            session["validation_data"] = described = describe_images(self.held_out)
+            self.validation = self._choose_validation(self.held_out, described["sha256"], budget, draws, before)
+            described["scored"] = len(self.validation.chosen)
+            if any([level.choose_on(self.validation.name) for level in self.levels]):
+                warned.append(
+                    "the best weights were chosen on other validation images, or on images that were not recorded; the "
+                    "next validation replaces them"
+                )
+            budget = replace(budget, reserve=self.validation.reserve)
+        self.accelerator.wait_for_everyone()
+        if self.accelerator.is_main_process:
+            for line in warned:
+                warnings.warn(f"{self.run}: {line}", stacklevel=3)
+        self._session, self._place = session, None
+        self._first_steps = {level.index: level.step for level in self.levels}
+        self._record()
+        return budget
+
+    def _describe_schedule(self, before: Budget, now: Budget) -> list[str]:
+        """A line if the learning rate rises because the budget has become longer."""
+        for level in self.levels:
+            old, new = (
+                learning_rate(self.config, level.step, budget.progress(level.step, level.seconds))
+                for budget in (before, now)
+            )
+            if level.step and new > old * (1 + 1e-6):
+                return [
+                    f"the learning rate was scheduled for {before} and rises from {old:.2g} to {new:.2g} at step "
+                    f"{level.step}, to go on as scheduled for {now}; a training that has all of its budget from the "
+                    "start ends better"
+                ]
+        return []
+
+    def _choose_validation(
+        self, images: Images, sha256: str, budget: Budget, draws: bool, before: Session | None
+    ) -> Validation:
+        """As many images as the budget affords; of minutes, the set of the session before if that had as many."""
+        seed, reserve = self.levels[0].origin.seed, 0.0
+        steps = self.config.eval_interval * self.crops.steps_per_epoch
+        crops = min(steps, budget.steps or steps) * self.crops.batch_size
+        count = self.validation_images or count_by_pixels(images, self.stages, self.config.patch_size, crops)
+        if budget.minutes is not None:
+            known = before["validation_data"] if before and before["budget"] == budget.described else None
+            if known and known["sha256"] == sha256 and self.validation_images in (None, known["scored"]):
+                return Validation(images, sha256, known["scored"], seed, known["reserve"])
+            seconds = seconds_of_an_image(self.kept.eval(), images, [level.index for level in self.levels])
+            seconds, allowed = self._most(seconds), TIME_SHARE * 60 * budget.minutes
+            if self.validation_images is None:
+                count = min(count, int(allowed / seconds))
+            reserve = seconds * min(max(count, 1), len(images)) + (allowed if draws else 0.0)
+        return Validation(images, sha256, count, seed, reserve)
+
+    def _record(self) -> None:
+        """Write how far this session has come to the run's provenance."""
+        if not self.accelerator.is_main_process:
+            return
+        items = self.crops.items_per_epoch
+        self._session["levels"] = {
+            str(level.index): {
+                "first_step": self._first_steps[level.index],
+                "step": level.step,
+                "epochs": items and level.step * self.crops.batch_size / items,
+                "minutes": level.seconds / 60,
+            }
+            for level in self.levels
+        }
+        if self.validation is not None:
+            self._session["validation_data"]["reserve"] = self.validation.reserve
+        self._place = record_session(self.run, self._session, self._place)
+
+    def _is_due(self, budget: Budget) -> bool:
+        return self.validation is not None and self.validation.is_due(budget, self.seconds)
+
+    def _spend(self, levels: Sequence[LevelTraining]) -> float:
+        """Add the seconds since this was last called to the time of the levels; return them."""
+        elapsed, self._mark = self._most(time.monotonic() - self._mark), time.monotonic()
+        for level in levels:
+            level.seconds += elapsed
+        return elapsed
 
     def _most(self, value: float) -> float:
         """The largest of the processes' values, the same in all of them."""
@@ -221,33 +365,20 @@ class Training:
                 notify(message)
 
     def _validate(
-        self,
-        levels: Sequence[LevelTraining],
-        validated: Callable[[Evaluation, PixelPyramid], None],
-        interrupted: Callable[[], bool],
-        stopped: dict[int, str],
+        self, levels: Sequence[LevelTraining], interrupted: Callable[[], bool], stopped: dict[int, str]
     ) -> Evaluation | None:
         """Score those of the levels that were not scored at the step where they are; `stopped` takes what fails."""
-        if self.validation is None:
-            return None
         levels = [level for level in levels if level.step > level.validated_at]
-        if not levels:
+        if self.validation is None or not levels:
             return None
-
-        def stop_if_asked(*_: int) -> None:
-            if interrupted() and self.accelerator.num_processes == 1:
-                raise _Interrupted
-
-        indices = [level.index for level in levels]
-        batch_size = self.micro_batch or self.config.batch_size
-        evaluation = evaluate(
+        evaluation = self.validation.score(
             self.kept.eval(),
-            self.validation,
-            levels=indices,
-            batch_size=batch_size,
-            report=stop_if_asked,
-            processes=self.accelerator,
+            [level.index for level in levels],
+            self.micro_batch or self.config.batch_size,
+            self.accelerator,
+            interrupted,
         )
+        self._spend(levels)
         for level in levels:
             nats = float(evaluation.nats[:, level.index].mean())
             if math.isfinite(nats):
@@ -258,8 +389,6 @@ class Training:
                     "anew, with a lower learning_rate"
                 )
         self._read_other_levels()
-        if math.isfinite(evaluation.bits_per_dim):
-            validated(evaluation, self.kept)
         return evaluation
 
     def _read_other_levels(self) -> None:
@@ -272,9 +401,11 @@ class Training:
     def _save(self, stopped: Mapping[int, str]) -> None:
         for level in self.levels:
             level.save(self.run)
-            chosen = self.validation is not None and checkpoint.level_file(self.run, level.index).exists()
+            chosen = self.held_out is not None and checkpoint.level_file(self.run, level.index).exists()
             if level.step and level.index not in stopped and not chosen:
                 level.publish(self.run)
+        if self._session:
+            self._record()
 
 
 def loader(crops: Batches, steps: range) -> "DataLoader[Tensor]":
@@ -296,7 +427,3 @@ def read_ahead(batches: "DataLoader[Tensor]") -> Iterator[Tensor]:
         yield from batches
     except DataError as error:
         raise DataError(str(error).strip().rsplit("DataError: ", 1)[-1]) from None
-
-
-class _Interrupted(Exception):
-    """A validation that was asked to end."""

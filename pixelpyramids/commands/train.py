@@ -1,7 +1,7 @@
 """`train`: fill a run directory."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +15,7 @@ from pixelpyramids.evaluation import Evaluation
 from pixelpyramids.model import PixelPyramid
 from pixelpyramids.parameters import Parameters
 from pixelpyramids.progress import Budget, Report
+from pixelpyramids.rate import bits_per_dim
 from pixelpyramids.report.pictures import save_grid
 from pixelpyramids.trackers import finish_tracker
 from pixelpyramids.training import Outcome, Training
@@ -36,6 +37,8 @@ def train(
     micro_batch: int | None = None,
     bfloat16: bool | None = None,
     validate: bool = True,
+    validation_images: int | None = None,
+    samples: bool = True,
     checkpoint_minutes: float = 5.0,
     log_with: str | None = None,
 ) -> Outcome:
@@ -63,6 +66,7 @@ def train(
         run,
         crops,
         validation,
+        validation_images=validation_images,
         levels=levels,
         seed=seed,
         micro_batch=micro_batch,
@@ -86,22 +90,22 @@ def train(
             f"going on from step {training.step}, after {duration(min(level.seconds for level in training.levels))}"
         )
 
-    def validated(evaluation: Evaluation, model: PixelPyramid) -> None:
-        step = max(level.step for level in training.levels)
-        error = f" ± {evaluation.standard_error:.3f}" if len(evaluation.files) > 1 else ""
-        err.print(
-            f"step {step}: {evaluation.bits_per_dim:.4f}{error} bits/dim on {len(evaluation.files)} validation images"
-        )
+    def validated(evaluation: Evaluation) -> None:
+        count = len(evaluation.files)
+        of = f" of {len(validation)}" if validation and len(validation) > count else ""
+        err.print(f"{_steps(training)}: {_bits(evaluation)} on {count}{of} validation images", soft_wrap=True)
+
+    def draw(model: PixelPyramid) -> None:
         trained = {level.index for level in training.levels}
-        if training.accelerator.is_main_process and all(
-            index in trained or level_file(run, index).exists() for index in range(config.L)
-        ):
-            at_once = min(SAMPLES_IN_GRID, micro_batch or config.batch_size)
-            samples = [
-                model.sample(min(at_once, SAMPLES_IN_GRID - first), seed=seed, first=first).cpu().numpy()
-                for first in range(0, SAMPLES_IN_GRID, at_once)
-            ]
-            save_grid(run / "samples" / f"step_{step:07d}.png", np.concatenate(samples), config.n_bits)
+        if not all(index in trained or level_file(run, index).exists() for index in range(config.L)):
+            return
+        at_once = min(SAMPLES_IN_GRID, micro_batch or config.batch_size)
+        drawn = [
+            model.sample(min(at_once, SAMPLES_IN_GRID - first), seed=seed, first=first).cpu().numpy()
+            for first in range(0, SAMPLES_IN_GRID, at_once)
+        ]
+        step = max(level.step for level in training.levels)
+        save_grid(run / "samples" / f"step_{step:07d}.png", np.concatenate(drawn), config.n_bits)
 
     with live_line() as line:
         outcome = training.fit(
@@ -110,6 +114,7 @@ def train(
             report=lambda report: line(_described(report)),
             notify=err.print,
             validated=validated,
+            draw=draw if samples else None,
         )
     finish_tracker(training.accelerator)
     for message in outcome.stopped.values():
@@ -121,9 +126,29 @@ def train(
     return outcome
 
 
+def _steps(training: Training) -> str:
+    """The step of the levels, or the steps that they are between."""
+    steps = sorted({level.step for level in training.levels})
+    return f"step {steps[0]}" if len(steps) == 1 else f"steps {steps[0]} to {steps[-1]}"
+
+
+def _bits(evaluation: Evaluation) -> str:
+    """Bits/dim of the images if all levels were scored, else those of each level."""
+    nats, dimensions = evaluation.nats.sum(axis=0), evaluation.dimensions.sum(axis=0)
+    if dimensions.all():
+        error = f" ± {evaluation.standard_error:.3f}" if len(evaluation.files) > 1 else ""
+        return f"{evaluation.bits_per_dim:.4f}{error} bits/dim"
+    scored = [level for level, count in enumerate(dimensions) if count]
+    return _levels({level: float(bits_per_dim(nats[level], dimensions[level])) for level in scored})
+
+
+def _levels(bits: Mapping[int, float]) -> str:
+    return "bits/dim of each level [" + " ".join(f"{level}:{value:.2f}" for level, value in bits.items()) + "]"
+
+
 def _described(report: Report) -> str:
-    levels = " ".join(f"{level}:{bits:.2f}" for level, bits in report.bits_per_dim_of_levels.items())
+    total = "" if report.bits_per_dim is None else f"{report.bits_per_dim:.3f} bits/dim  "
     return (
-        f"step {report.step} ({report.progress:.0%})  {report.bits_per_dim:.3f} bits/dim  [{levels}]  "
+        f"step {report.step} ({report.progress:.0%})  {total}{_levels(report.bits_per_dim_of_levels)}  "
         f"{report.images_per_second:.1f} images/s  {duration(report.seconds_left)} left"
     )

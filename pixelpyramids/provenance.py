@@ -1,0 +1,150 @@
+"""What a run was made with: `RUN/provenance.json`, an entry for each time that a training of its levels began.
+
+    {"format": 1, "sessions": [{"started": …, "package": …, "precision": …, "budget": {…}, "levels": {…}, …}, …]}
+
+Runs of earlier versions have no such file, and are read as a run without sessions.
+"""
+
+import hashlib
+import json
+import os
+import platform
+import subprocess
+from collections.abc import Iterable
+from importlib.metadata import distribution
+from pathlib import Path
+from typing import Any
+
+import torch
+from filelock import FileLock
+
+from pixelpyramids.atomic import write_text
+from pixelpyramids.data.batches import Batches
+from pixelpyramids.data.crops import Crops
+from pixelpyramids.data.identity import data_identity
+from pixelpyramids.data.images import Images
+from pixelpyramids.data.stream import Stream
+from pixelpyramids.errors import CheckpointError
+
+PROVENANCE = "provenance.json"
+FORMAT = 1
+
+Session = dict[str, Any]
+
+
+def read_sessions(run: Path) -> list[Session]:
+    """The sessions of a run, the first one first. Raises CheckpointError if the file is damaged or another format."""
+    path = run / PROVENANCE
+    if not path.exists():
+        return []
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+        if record["format"] != FORMAT:
+            raise CheckpointError(
+                f"{path}: expected format {FORMAT}, got {record['format']}; use the version of the package that has it"
+            )
+        sessions = record["sessions"]
+        if not all(isinstance(session["levels"], dict) for session in sessions):
+            raise TypeError
+    except (ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(f"{path}: damaged; remove it to go on without the history of the run") from error
+    return list(sessions)
+
+
+def write_sessions(run: Path, sessions: list[Session]) -> None:
+    """Write the sessions of a run, whole or not at all."""
+    write_text(run / PROVENANCE, json.dumps({"format": FORMAT, "sessions": sessions}, indent=2) + "\n")
+
+
+def record_session(run: Path, session: Session, place: int | None) -> int:
+    """Write a session at `place`, or append it; return its place. Other processes may write theirs at the same time."""
+    with FileLock(run / "training" / "provenance.lock"):
+        sessions = read_sessions(run)
+        if place is None or place >= len(sessions):
+            place = len(sessions)
+            sessions.append(session)
+        sessions[place] = session
+        write_sessions(run, sessions)
+    return place
+
+
+def last_session(sessions: Iterable[Session], levels: Iterable[int]) -> Session | None:
+    """The last session that trained any of the levels."""
+    wanted = {str(level) for level in levels}
+    return next((session for session in reversed(list(sessions)) if wanted & session["levels"].keys()), None)
+
+
+def describe_changes(before: Session, now: Session) -> list[str]:
+    """What differs in the data and the precision of two sessions, a line each."""
+    changes = []
+    old, new = before["training_data"], now["training_data"]
+    if old["sha256"] != new["sha256"]:
+        changes.append(
+            f"the training images are others than before: {old['images']} of {old['root']} (SHA-256 "
+            f"{str(old['sha256'])[:12]}…), now {new['images']} of {new['root']} ({str(new['sha256'])[:12]}…)"
+        )
+    if before["precision"] != now["precision"]:
+        changes.append(f"trained in {before['precision']} before, now in {now['precision']}")
+    return changes
+
+
+def without_paths(sessions: Iterable[Session]) -> list[Session]:
+    """The sessions without the folders of this machine, to be published."""
+    return [
+        {key: _without_root(value) if isinstance(value, dict) else value for key, value in session.items()}
+        for session in sessions
+    ]
+
+
+def describe_software() -> dict[str, str | None]:
+    """The versions of this package, with the commit if it is known, of Python and of torch."""
+    package = distribution("pixelpyramids")
+    return {
+        "package": package.version,
+        "commit": _find_commit(package.read_text("direct_url.json")),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+    }
+
+
+def describe_device(device: torch.device) -> dict[str, Any]:
+    """The device's name, and the threads of the processor."""
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine()
+    return {"device": f"{device.type} ({name})", "threads": torch.get_num_threads()}
+
+
+def describe_images(images: Images) -> dict[str, Any]:
+    """The folder that images come from, how many they are, and the hash that `data check` prints."""
+    root = os.path.commonpath([images.files[0].parent, images.files[len(images) - 1].parent])
+    identity = data_identity(images)
+    return {"root": os.path.abspath(root), "images": identity.images, "sha256": identity.sha256}
+
+
+def describe_batches(batches: Batches) -> dict[str, Any]:
+    """As `describe_images`; the hash of a stream is of the names and counts of its shards."""
+    if isinstance(batches, Crops):
+        return describe_images(batches.folder)
+    assert isinstance(batches, Stream)
+    shards = [Path(name) for name in batches.shards.names]
+    named = repr(([shard.name for shard in shards], batches.shards.counts))
+    root = os.path.abspath(shards[0].parent)
+    return {"root": root, "images": batches.count, "sha256": hashlib.sha256(named.encode()).hexdigest()}
+
+
+def _without_root(value: dict[str, Any]) -> dict[str, Any]:
+    return {key: inner for key, inner in value.items() if key != "root"}
+
+
+def _find_commit(direct_url: str | None) -> str | None:
+    """The commit that pip installed, or that of the checkout ("-dirty" if files differ from it); None if unknown."""
+    commit = json.loads(direct_url or "{}").get("vcs_info", {}).get("commit_id")
+    if commit is not None:
+        return str(commit)
+    checkout = Path(__file__).parents[1]
+    if not (checkout / ".git").exists():
+        return None
+    command = ["git", "-C", str(checkout), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return None

@@ -1,0 +1,105 @@
+"""Validation within a training: on the same images each time, and within a share of the time.
+
+The images are drawn at random from the split, by default as many as have a quarter of the pixels that are trained on
+between two validations. In a training of so many minutes, scoring them takes at most a twentieth of the minutes, and
+drawing samples another; between two validations lies four times the time of one.
+"""
+
+import math
+import time
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+
+from pixelpyramids.data.images import Images
+from pixelpyramids.evaluation import Evaluation, default_tile, evaluate, rate_in_tiles
+from pixelpyramids.interrupts import Stopped, stoppable
+from pixelpyramids.model import PixelPyramid
+from pixelpyramids.progress import Budget
+from pixelpyramids.walk import Stage
+
+_CHOICE = 5  # key of this random stream, beside those of crops, patches and streams
+PIXEL_SHARE = 0.25  # to score a pixel in float32 takes 0.25 to 0.8 of the time to train on it
+TIME_SHARE = 0.05
+DRAWING_LEAST = 5.0  # seconds that samples may take however short a training of so many steps is
+
+
+class Validation:
+    """Scores `chosen` images of a split. `reserve` is the most seconds that a validation took, or is expected to take.
+
+    `name` is that of the set of images: of a split with the hash `sha256`, `count` are chosen, at least one. A smaller
+    set is part of a larger one.
+    """
+
+    def __init__(self, images: Images, sha256: str, count: int, seed: int, reserve: float) -> None:
+        count = min(max(count, 1), len(images))
+        order = np.random.default_rng([_CHOICE, seed]).permutation(len(images))
+        self.images, self.chosen, self.reserve = images, sorted(order[:count].tolist()), reserve
+        self.name = f"{count} of {len(images)} images, SHA-256 {sha256}"
+        self._last, self._done_at = reserve, 0.0
+        self._drawing, self._needed = 0.0, 0.0
+
+    def score(
+        self,
+        model: PixelPyramid,
+        levels: Sequence[int],
+        batch_size: int,
+        processes: Accelerator,
+        interrupted: Callable[[], bool],
+    ) -> Evaluation:
+        """Score the levels. Raises Stopped if that is interrupted, which several processes cannot be."""
+        with stoppable(model, lambda: processes.num_processes == 1 and interrupted()):
+            return evaluate(
+                model, self.images, levels=levels, chosen=self.chosen, batch_size=batch_size, processes=processes
+            )
+
+    def draw(
+        self,
+        draw: Callable[[PixelPyramid], None],
+        model: PixelPyramid,
+        budget: Budget,
+        seconds: float,
+        interrupted: Callable[[], bool],
+    ) -> bool:
+        """Have `draw` draw samples after so many seconds of training; whether they took too long, and were given up."""
+        whole = max(seconds, DRAWING_LEAST / TIME_SHARE) if budget.minutes is None else 60 * budget.minutes
+        began, left = time.monotonic(), TIME_SHARE * whole - self._drawing
+        if left < self._needed:
+            return False
+        stopped = False
+        try:
+            with stoppable(model, lambda: interrupted() or time.monotonic() > began + left):
+                draw(model)
+        except Stopped:
+            stopped = not interrupted()
+        taken = time.monotonic() - began
+        self._drawing += taken
+        self._needed = 2 * taken if stopped else taken
+        return stopped
+
+    def is_due(self, budget: Budget, seconds: float) -> bool:
+        """Whether to validate after so many seconds of training. With a budget of steps, timing decides nothing."""
+        return budget.minutes is None or seconds - self._done_at >= 4 * self._last
+
+    def took(self, seconds_of_it: float, seconds: float) -> None:
+        """Note how long the last validation took, with the samples, and the seconds of training at its end."""
+        self._last, self._done_at = seconds_of_it, seconds
+        self.reserve = max(self.reserve, seconds_of_it)
+
+
+def count_by_pixels(images: Images, stages: Sequence[Stage], patch_size: int | None, crops: int) -> int:
+    """How many images have a quarter of the pixels that levels are trained on in so many crops."""
+    sides = ((stage.height, stage.width) for stage in stages)
+    pixels = sum(math.prod(side if patch_size is None else min(side, patch_size) for side in both) for both in sides)
+    return int(PIXEL_SHARE * crops * pixels / images.sizes.prod(axis=1, dtype=np.int64).mean())
+
+
+def seconds_of_an_image(model: PixelPyramid, images: Images, levels: Sequence[int]) -> float:
+    """The time that scoring an image of the split's mean size takes."""
+    height, width = (max(round(side), 1) for side in images.sizes.mean(axis=0).tolist())
+    image = torch.zeros(1, images.channels, height, width, dtype=torch.long)
+    began = time.monotonic()
+    rate_in_tiles(model, image, default_tile(model), levels)
+    return time.monotonic() - began
