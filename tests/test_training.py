@@ -219,7 +219,7 @@ def test_the_best_weights_outlive_a_kill_after_their_validation(folder, tmp_path
 def test_a_validation_that_fails_costs_no_steps(folder, tmp_path):
     run = training(folder, tmp_path / "run", validate=True)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(run.validation, "read", lambda _index: (_ for _ in ()).throw(DataError("damaged")))
+        patch.setattr(run.held_out, "read", lambda _index: (_ for _ in ()).throw(DataError("damaged")))
         with pytest.raises(DataError, match="none of the"):
             run.fit(Budget(steps=6))
     assert training(folder, tmp_path / "run", validate=True).step > 0
