@@ -2,7 +2,7 @@
 
     {"params": {"dataset_name": "celeba_256", "L": 13, "C": 64, "n_bits": 5, …}, "about": {…}}
 
-`about` is for people: the paper's figure, what is known of the settings, what the file reached.
+`about` is for people: the paper's figure (`evaluate` prints it), what is known of the settings, what the file reached.
 """
 
 import json
@@ -10,7 +10,7 @@ import os
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -163,6 +163,24 @@ def find_parameters(path: str | Path) -> Path:
         return shipped
     names = ", ".join(sorted(file.stem for file in _shipped_folder().glob("*.json")))
     raise ParameterError(f"{path}: no such parameter file; give a path, or one of the shipped names: {names}")
+
+
+class PaperFigure(NamedTuple):
+    """Bits/dim that the paper reports on a data set's test images, and what is known of how it was counted."""
+
+    bits_per_dim: float
+    note: str
+
+
+def find_paper_figure(config: Parameters) -> PaperFigure | None:
+    """The paper's figure for the data set of the parameters; None for other data than its six."""
+    if config.dataset_name not in DATA_SETS:
+        return None
+    content = json.loads((_shipped_folder() / f"{config.dataset_name}.json").read_text(encoding="utf-8"))
+    about, note = content["about"], content["about"]["paper_note"]
+    if config.n_bits != content["params"]["n_bits"]:
+        note = f"not comparable: this model codes {config.n_bits} bits; {note}"
+    return PaperFigure(about["paper_bits_per_dim"], note)
 
 
 def _shipped_folder() -> Path:

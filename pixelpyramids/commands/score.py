@@ -4,7 +4,9 @@ import copy
 import json
 import math
 from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import torch
 from accelerate import PartialState
@@ -16,6 +18,7 @@ from pixelpyramids.data.splits import find_images
 from pixelpyramids.errors import DataError
 from pixelpyramids.evaluation import default_tile, evaluate, rate_in_tiles
 from pixelpyramids.model import PixelPyramid
+from pixelpyramids.parameters import find_paper_figure
 from pixelpyramids.report.tables import evaluation_json, levels_table
 
 
@@ -64,6 +67,8 @@ def evaluate_split(
     status = 1 if skipped or not math.isfinite(evaluation.bits_per_dim) else 0
     if not math.isfinite(evaluation.bits_per_dim):
         err.print("the code length is not finite, for the model's weights have diverged", style="bold red")
+    warning = _warn_above(evaluation.bits_per_dim_of_images, model.config.n_bits)
+    paper = find_paper_figure(model.config)
     if as_json:
         result = evaluation_json(evaluation, name)
         for level, count in zip(result["levels"], counts, strict=True):
@@ -77,6 +82,8 @@ def evaluate_split(
             "tiled_images": tiled,
             "formats": formats,
             "skipped": [str(file) for file in skipped],
+            "warning": warning,
+            "paper": None if paper is None else paper._asdict(),
         }
         if processes.is_main_process:
             print(json.dumps(result))
@@ -92,6 +99,12 @@ def evaluate_split(
         f"{model.config.n_bits} bits, {kind}{statistics}{tiles}; every pixel of them counted",
         soft_wrap=True,
     )
+    if paper is not None:
+        out.print(
+            f"{paper.bits_per_dim:.2f} bits/dim is the paper's figure for the test images of "
+            f"{model.config.dataset_name} ({paper.note})",
+            soft_wrap=True,
+        )
     return status
 
 
@@ -100,7 +113,7 @@ def score_files(model: PixelPyramid, paths: list[Path], *, tile: int | None, as_
     config = model.config
     tile = default_tile(model) if tile is None else tile
     files: list[Path] = []
-    scored: list[dict[str, object]] = []
+    scored: list[dict[str, Any]] = []
     failed: list[str] = []
     for path in paths:
         try:
@@ -124,6 +137,21 @@ def score_files(model: PixelPyramid, paths: list[Path], *, tile: int | None, as_
         scored.append({"file": str(file), "bits_per_dim": bits, "nats": nats})
         if not as_json:
             out.print(f"{bits:.4f} bits/dim  {file}", soft_wrap=True)
+    warning = _warn_above([image["bits_per_dim"] for image in scored], config.n_bits)
     if as_json:
-        print(json.dumps({"images": scored, "failed": failed}))
+        print(json.dumps({"images": scored, "failed": failed, "warning": warning}))
     return 1 if failed else 0
+
+
+def _warn_above(bits: Iterable[float], n_bits: int) -> str | None:
+    """Say that images need more bits/dim than a value has bits, if some do: no model of such images should."""
+    above = [needed for needed in bits if needed > n_bits]
+    if not above:
+        return None
+    warning = (
+        f"{len(above)} of the images need more than {n_bits} bits/dim (the most: {max(above):.2f}), "
+        "which is more than the pixels as they are; see that n_bits and dataset_name are those of the "
+        "checkpoint, and that the images are of the kind it was trained on"
+    )
+    err.print(f"warning: {warning}", style="bold red", soft_wrap=True)
+    return warning
