@@ -439,6 +439,34 @@ def test_a_tiff_without_some_of_its_pixels_is_refused():
         read(written(noise(8, 3, 301, 299), 8, "tiff")[:9999])
 
 
+@pytest.mark.parametrize("is_grey", [True, False])
+def test_a_pcx_without_its_end_is_refused(is_grey):
+    image = Image.fromarray(noise(8))
+    if not is_grey:
+        image.putpalette(RNG.integers(0, 256, 768).astype(np.uint8).tobytes(), "RGB")
+    data = saved(image, "PCX")
+    assert_same(read(data), np.array(image if is_grey else image.convert("RGB")), 8)
+    taller = data[:10] + struct.pack("<H", 14) + data[12:]
+    for damaged in (data[:-300], data[:-1], data[:140] + data[-769:], taller):
+        with pytest.raises(DataError, match=r"expected a (whole )?PCX"):
+            read(damaged)
+    colours = noise(8, 3)
+    data = saved(Image.fromarray(colours), "PCX")
+    assert_same(read(data), colours, 8)
+
+
+def test_the_fourth_byte_of_a_bmp_is_named_if_it_says_something():
+    colours = noise(8, 4)
+    for fourth, named in ((0, ()), (200, ("the fourth byte of the BMP's pixels",))):
+        colours[..., 3] = fourth
+        header = struct.pack("<2sIIIIiiHHIIIIII", b"BM", 54 + colours.size, 0, 54, 40, 13, -11, 1, 32, 0, 0, 0, 0, 0, 0)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            picture = read(header + colours[..., [2, 1, 0, 3]].tobytes())
+        assert_same(picture, colours[..., :3], 8)
+        assert picture.not_kept == named
+
+
 def test_damaged_arrays_are_refused_before_anything_is_allocated():
     data = written(noise(8), 8, "npy")
     huge = data.replace(b"(11, 13)", b"(99999, 99999)").replace(b"    \n", b"\n", 1)

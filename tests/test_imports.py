@@ -45,7 +45,16 @@ INSIDE = {
     ),
     "codec": (
         {"blas", "compiled", "fields", "outputs", "parts", "integer_network", "bit_depth", "resolution"},
-        {"kernels", "container", "engines", "pillow_pixels", "netpbm_file", "file_source", "library_messages"},
+        {
+            "kernels",
+            "container",
+            "engines",
+            "pillow_pixels",
+            "netpbm_file",
+            "file_source",
+            "library_messages",
+            "pillow_gaps",
+        },
         {"coder", "png_file"},
         {"compact_model", "metadata"},
         {"bundled", "planes", "tiff_file"},

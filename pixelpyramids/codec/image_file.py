@@ -25,6 +25,7 @@ from pixelpyramids.codec.image import MAX_PIXELS
 from pixelpyramids.codec.library_messages import catch_messages
 from pixelpyramids.codec.lossy import LOSSY, is_lossy, stored_depth
 from pixelpyramids.codec.netpbm_file import is_netpbm, read_netpbm, too_large, write_netpbm
+from pixelpyramids.codec.pillow_gaps import find_gaps
 from pixelpyramids.codec.pillow_pixels import pixels_of, with_transparent
 from pixelpyramids.codec.png_file import SIGNATURE, Png, has_surplus, pixels_alone, plain_png, read_png, with_metadata
 from pixelpyramids.codec.tiff_writer import write_tiff
@@ -171,7 +172,7 @@ def _read(data: bytes, max_pixels: int) -> Picture:
     with _opened(io.BytesIO(data), _READ) as image:
         _check_limit(image.height, image.width, max_pixels)
         frames = getattr(image, "n_frames", 1)
-        not_kept: tuple[str, ...] = ()
+        not_kept = find_gaps(image, data)
         if frames > 1 and image.format == "MPO":  # a camera's JPEG, of which the first is the picture
             not_kept = ("the JPEG's further pictures (previews, gain maps)",)
         elif frames != 1:
