@@ -1,5 +1,6 @@
 """Files appear whole or not at all: a temporary name beside the target, flushed to the disk, then renamed."""
 
+import errno
 import os
 import secrets
 import stat
@@ -55,7 +56,7 @@ def refuse_existing(target: Path, overwrite: bool) -> None:
     """Raise `PixelPyramidsError` where `target` exists (a folder: where it holds anything), unless `overwrite`."""
     if overwrite or is_free(target):
         return
-    raise PixelPyramidsError(f"{target} exists already; choose another name, or say --overwrite to replace it")
+    raise PixelPyramidsError(f"{target}: exists already; choose another name, or pass --overwrite to replace it")
 
 
 def is_free(target: Path) -> bool:
@@ -73,6 +74,6 @@ def _linked(temporary: Path, target: Path) -> bool:
         raise FileExistsError(error.errno, error.strerror, str(target)) from None
     except OSError:  # a file system without hard links
         if target.exists():
-            raise FileExistsError(f"{target} exists already") from None
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(target)) from None
         return False
     return True

@@ -21,7 +21,12 @@ Examined = Annotated[
     list[Path], typer.Argument(metavar="PATH…", help="Files .ppyr, folders of them, or - for standard input.")
 ]
 Out = Annotated[
-    Path | None, typer.Option("--out", metavar="DIR", help="Folder to write below. Default: beside each file.")
+    Path | None,
+    typer.Option(
+        "--out",
+        metavar="DIR",
+        help="Folder to write below, several folders each by its name. Default: beside each file.",
+    ),
 ]
 Jobs = Annotated[
     int, typer.Option("--jobs", min=1, help="Files at once, each by a process; one at a time uses all processors too.")
@@ -41,6 +46,15 @@ MaxPixels = Annotated[
     ),
 ]
 
+Exclude = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--exclude", metavar="PATTERN", help="Leave out what matches by name or path, such as '*.jpg'; repeatable."
+    ),
+]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and write nothing.")]
+Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Print failures and warnings alone.")]
+
 
 @app.command()
 def compress(
@@ -54,12 +68,20 @@ def compress(
     force: Annotated[bool, typer.Option("--force", help="Compress lossy sources (JPEG, WebP, AVIF) too.")] = False,
     max_pixels: MaxPixels = 2**28,
     overwrite: Overwrite = False,
+    delete_source: Annotated[
+        bool,
+        typer.Option("--delete-source", help="Delete each image after its file was read back and holds all of it."),
+    ] = False,
+    exclude: Exclude = None,
+    dry_run: DryRun = False,
+    quiet: Quiet = False,
     json: Json = False,
 ) -> None:
-    """Compress images losslessly: a.png to a.ppyr beside it. Sources are never deleted."""
+    """Compress images losslessly: a.png to a.ppyr beside it."""
     status = _commands("codec").compress(
         paths, out=out, jobs=jobs, effort=effort, verify=not no_verify, force=force, max_pixels=max_pixels,
-        overwrite=overwrite, as_json=json,
+        overwrite=overwrite, delete_source=delete_source, exclude=exclude or [], dry_run=dry_run, quiet=quiet,
+        as_json=json,
     )  # fmt: skip
     raise typer.Exit(status)
 
@@ -81,6 +103,9 @@ def decompress(
     ] = False,
     max_pixels: MaxPixels = 2**28,
     overwrite: Overwrite = False,
+    exclude: Exclude = None,
+    dry_run: DryRun = False,
+    quiet: Quiet = False,
     json: Json = False,
 ) -> None:
     """Turn .ppyr files into images of another format, whole, smaller or a region of them."""
@@ -94,6 +119,9 @@ def decompress(
         salvage=salvage,
         max_pixels=max_pixels,
         overwrite=overwrite,
+        exclude=exclude or [],
+        dry_run=dry_run,
+        quiet=quiet,
         as_json=json,
     )
     raise typer.Exit(status)
@@ -109,17 +137,26 @@ def info(files: Examined, max_pixels: MaxPixels = 2**28, json: Json = False) -> 
 def verify(
     files: Examined,
     against: Annotated[
-        Path | None,
+        list[Path] | None,
         typer.Option(
-            "--against", metavar="DIR", help="Compare folders with the folder that they were compressed from."
+            "--against",
+            metavar="DIR",
+            help="Compare folders with the folder that they were compressed from; repeatable.",
         ),
+    ] = None,
+    ignore: Annotated[
+        list[str] | None,
+        typer.Option("--ignore", metavar="PATTERN", help="Files that need not be there, by name or path; repeatable."),
     ] = None,
     jobs: Jobs = 1,
     max_pixels: MaxPixels = 2**28,
+    quiet: Quiet = False,
     json: Json = False,
 ) -> None:
     """Check that .ppyr files decode whole; FILE.ppyr ORIGINAL also that the image is the original's."""
-    status = _commands("examine").verify(files, against=against, jobs=jobs, max_pixels=max_pixels, as_json=json)
+    status = _commands("examine").verify(
+        files, against=against or [], ignore=ignore or [], jobs=jobs, max_pixels=max_pixels, quiet=quiet, as_json=json
+    )
     raise typer.Exit(status)
 
 
@@ -127,6 +164,7 @@ def verify(
 def bench(
     paths: Annotated[list[Path], typer.Argument(metavar="DIR", help="A folder of images, or images.")],
     effort: Effort = "default",
+    exclude: Exclude = None,
     csv: Annotated[Path | None, typer.Option("--csv", metavar="FILE", help="Write each image's figures.")] = None,
     plot: Annotated[
         Path | None, typer.Option("--plot", metavar="FILE", help="Draw them (.png, .svg, .pdf; extra plots).")
@@ -137,8 +175,9 @@ def bench(
 ) -> None:
     """Bytes and speed beside PNG, lossless WebP and, where cjxl is installed, JPEG XL, on your own images."""
     status = _commands("bench").bench(
-        paths, effort=effort, max_pixels=max_pixels, table=csv, plot=plot, overwrite=overwrite, as_json=json
-    )
+        paths, effort=effort, exclude=exclude or [], max_pixels=max_pixels, table=csv, plot=plot, overwrite=overwrite,
+        as_json=json,
+    )  # fmt: skip
     raise typer.Exit(status)
 
 

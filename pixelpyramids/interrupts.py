@@ -1,17 +1,46 @@
-"""Ctrl-C and SIGTERM as a flag, so that what is under way can be finished and saved."""
+"""Ctrl-C and SIGTERM: both end a command in the same way, or are a flag so that a step can be finished and saved."""
 
 import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from types import FrameType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from torch.nn import Module
 
+BOTH = (signal.SIGINT, signal.SIGTERM)
+
 
 class Stopped(Exception):
     """Raised inside a network that was asked to stop."""
+
+
+@contextmanager
+def interrupting() -> Iterator[Callable[[], bool]]:
+    """Make the first Ctrl-C or SIGTERM a KeyboardInterrupt, and give whether there was one; a second one kills.
+
+    What the caller has this process ignore (`nohup`, a job in a shell's background) stays ignored.
+    """
+    received: list[int] = []
+
+    def interrupt(number: int, _: FrameType | None) -> None:
+        received.append(number)
+        for each in BOTH:
+            signal.signal(each, signal.SIG_DFL)
+        raise KeyboardInterrupt
+
+    before = {}
+    if threading.current_thread() is threading.main_thread():
+        heeded = [number for number in BOTH if signal.getsignal(number) != signal.SIG_IGN]
+        before = {number: signal.signal(number, interrupt) for number in heeded}
+    try:
+        yield lambda: bool(received)
+    finally:
+        if not received:
+            for number, handler in before.items():
+                signal.signal(number, handler)
 
 
 @contextmanager
@@ -22,13 +51,16 @@ def interruptible(notify: Callable[[str], None]) -> Iterator[Callable[[], bool]]
         return
     received: list[int] = []
 
-    def remember(number: int, _: object) -> None:
+    def remember(number: int, frame: FrameType | None) -> None:
         if received:
+            handler = before[signal.Signals(number)]
+            if callable(handler):
+                handler(number, frame)
             raise KeyboardInterrupt
         received.append(number)
         notify("finishing this step, then saving; again to stop at once and lose what came since the last checkpoint")
 
-    before = {number: signal.signal(number, remember) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, remember) for number in BOTH}
     try:
         yield lambda: bool(received)
     finally:

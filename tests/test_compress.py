@@ -88,7 +88,8 @@ def test_nothing_is_overwritten_unasked(small, capsys):
     assert status("compress", small.with_suffix(".png")) == 1
     assert "--overwrite" in capsys.readouterr().err and small.read_bytes() == b"mine"
     assert status("compress", small.with_suffix(".png"), "--overwrite") == 0
-    assert status("decompress", small) == 1
+    small.with_suffix(".png").write_bytes(b"mine too")
+    assert status("decompress", small) == 1 and small.with_suffix(".png").read_bytes() == b"mine too"
     assert status("decompress", small, "--overwrite") == 0
     assert files(small.parent) == ["small.png", "small.ppyr"] and same(small.with_suffix(".png"), pixels())
 

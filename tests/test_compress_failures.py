@@ -19,7 +19,7 @@ from test_cli import ROOT, refused, status
 from test_compress import COMMAND
 
 import pixelpyramids as pp
-from pixelpyramids import archive
+from pixelpyramids import archive, listing
 from pixelpyramids.commands import codec
 
 
@@ -46,8 +46,8 @@ def test_a_process_that_dies_costs_its_own_file(tmp_path, monkeypatch):
     )
     monkeypatch.syspath_prepend(tmp_path)
     work = importlib.import_module("killing").work
-    todo = [archive.Task(Path(str(i)), Path("x"), True) for i in range(4)]
-    results = {task.source.name: result for task, result in archive.worked(work, todo, 2)}
+    todo = [listing.Task(Path(str(i)), Path("x"), True) for i in range(4)]
+    results = {task.source.name: result for task, result in archive.run_tasks(work, todo, 2)}
     assert "was ended" in str(results.pop("1")) and results == {name: name for name in "023"}
 
 

@@ -14,10 +14,11 @@ PACKAGE = Path(pixelpyramids.__file__).parent
 # but for those inside one package.
 LAYERS = (
     {"errors", "pyramid", "walk"},
-    {"octave"},
-    {"atomic", "extras", "device", "rate", "parameters", "interrupts", "exit_status"},
+    {"octave", "terminal", "interrupts"},
+    {"atomic", "extras", "device", "rate", "parameters", "exit_status"},
     {"likelihood", "networks", "data", "progress", "patches", "codec", "optimisation", "trackers"},
-    {"compact_stage", "archive"},
+    {"compact_stage", "listing"},
+    {"archive"},
     {"model"},
     {"authors", "provenance"},
     {"checkpoint"},
@@ -35,7 +36,7 @@ LAYERS = (
 INSIDE = {
     "networks": ({"unet", "conv_lstm", "pixel_cnn"}, {"level"}),
     "data": (
-        {"reading", "photographs", "split_names"},
+        {"tree", "reading", "photographs", "split_names"},
         {"splits", "images", "kept", "batches"},
         {"index", "identity"},
         {"folder", "varied", "prepared", "containers"},

@@ -60,4 +60,4 @@ def opened(path: Path) -> Iterator[FileSource]:
 def require_regular(path: Path) -> None:
     """Raise DataError where `path` is a folder, a pipe, which would be waited for, or a device; OSError as `stat`."""
     if not stat.S_ISREG(path.stat().st_mode):
-        raise DataError(f"expected a regular file at {path}, got a folder, a pipe or a device; pipe it in and say -")
+        raise DataError(f"{path}: expected a regular file, got a folder, a pipe or a device; pipe it in and name it -")

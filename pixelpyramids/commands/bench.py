@@ -13,17 +13,18 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from pixelpyramids.archive import tasks
 from pixelpyramids.atomic import refuse_existing, write_text
 from pixelpyramids.codec.file_source import require_regular
 from pixelpyramids.codec.image import EFFORTS
 from pixelpyramids.codec.image_file import read_picture
-from pixelpyramids.commands.codec import AN_IMAGE, image_suffixes
+from pixelpyramids.commands.codec import AN_IMAGE, IMAGES, SUFFIX, image_suffixes
 from pixelpyramids.commands.console import counted, err, out
-from pixelpyramids.commands.outcomes import reason
+from pixelpyramids.commands.outcomes import describe_others, others_json
 from pixelpyramids.errors import DataError, ParameterError, PixelPyramidsError
+from pixelpyramids.listing import list_tasks
 from pixelpyramids.report.rival_chart import chart_format, save_chart
 from pixelpyramids.report.rivals import OURS, Cost, codecs, cost, warm_up
+from pixelpyramids.terminal import explain, printable
 
 COLUMNS = (
     "file", "format", "is_lossy", "height", "width", "channels", "depth", "codec", "bytes", "bits_per_subpixel",
@@ -72,13 +73,14 @@ def bench(
     paths: Sequence[Path],
     *,
     effort: str,
+    exclude: Sequence[str],
     max_pixels: int,
     table: Path | None,
     plot: Path | None,
     overwrite: bool,
     as_json: bool,
 ) -> int:
-    """Print the table, and write it and a picture of it where wanted; the exit status: 1 where images failed."""
+    """Print the table, and write it and a picture of it if wanted; the exit status: 1 if images failed."""
     if effort not in EFFORTS:
         raise ParameterError(f"expected --effort {'|'.join(EFFORTS)}, got {effort}")
     for file in (table, plot):
@@ -87,9 +89,13 @@ def bench(
     if plot is not None:
         chart_format(plot)  # raises where the picture could not be drawn, before the images are measured
     found = codecs(effort)
-    todo = tasks(paths, None, str, image_suffixes(), AN_IMAGE)
+    listing = list_tasks(paths, None, str, image_suffixes(), AN_IMAGE, exclude)
+    listing = listing._replace(others=[path for path in listing.others if path.suffix.lower() != SUFFIX])
+    todo = listing.tasks
     rows: list[Row] = []
-    failed: list[str] = []
+    failed = [explain(error, str(folder)) for folder, error in listing.unlisted]
+    for line in (*failed, *([describe_others(listing, IMAGES)] if listing.others else [])):
+        err.print(line, soft_wrap=True)
     with counted("images") as report:
         report(0, len(todo))
         for codec in found:
@@ -100,7 +106,7 @@ def bench(
                 picture = read_picture(task.source, max_pixels)
                 costs = {codec.name: cost(codec, picture.array, picture.depth) for codec in found}
             except (PixelPyramidsError, OSError, MemoryError) as error:
-                failed.append(reason(error, str(task.source)))
+                failed.append(explain(error, str(task.source)))
                 err.print(failed[-1], soft_wrap=True)
             else:
                 height, width, channels = (*picture.array.shape, 1)[:3]
@@ -120,7 +126,7 @@ def bench(
         save_chart(plot, {t.codec: [row.bits(t.codec) for row in rows] for t in totals}, totals)
     if as_json:
         print(json.dumps({"images": [_plain(row) for row in rows], "totals": [_finite(t) for t in totals],
-                          "failed": failed}))  # fmt: skip
+                          "failed": failed, "not_taken": others_json(listing)}))  # fmt: skip
     else:
         _print(rows, totals)
     return 1 if failed else 0
@@ -167,7 +173,7 @@ def _print(rows: Sequence[Row], totals: Sequence[Total]) -> None:
             bits = [row.bits(name) for name in names]
             best = min(bits)
             cells = [Text(_figure(b, 3), style="bold" if b == best else "") for b in bits]
-            table.add_row(Text(name), f"{row.width} x {row.height}", *cells)
+            table.add_row(Text(printable(name)), f"{row.width} x {row.height}", *cells)
         out.print(table)
     table = _table(
         f"all {len(rows)} images; encode and decode in MP/s",
@@ -186,7 +192,8 @@ def _print(rows: Sequence[Row], totals: Sequence[Total]) -> None:
         )
     if any(t.images < len(rows) for t in totals):
         notes.append(f"{NOTHING}: the codec has no such images; its ratio is over those it has.")
-    out.print("\n".join(notes), soft_wrap=True)
+    for note in notes:
+        out.print(note, soft_wrap=True)
 
 
 def _table(title: str, first: str, *others: str) -> Table:

@@ -2,6 +2,7 @@
 
 import io
 import os
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -9,8 +10,6 @@ from pathlib import Path
 
 import numpy as np
 
-from pixelpyramids.archive import Task, sharing, tasks
-from pixelpyramids.atomic import refuse_existing, replacing
 from pixelpyramids.codec import bundled
 from pixelpyramids.codec.container import read_index
 from pixelpyramids.codec.fields import Bytes, Source
@@ -20,12 +19,15 @@ from pixelpyramids.codec.image_file import FORMATS, Picture, lossy_format, read_
 from pixelpyramids.codec.planes import Region, level_of, window
 from pixelpyramids.commands.console import err
 from pixelpyramids.commands.outcomes import Done, Outcomes
+from pixelpyramids.commands.results import delete_source, is_there, write_result
 from pixelpyramids.commands.standard import NAME, is_standard, read_standard_input, write_standard_output
 from pixelpyramids.data.reading import readable_formats
 from pixelpyramids.errors import BitstreamError, DataError, ParameterError
+from pixelpyramids.listing import Task, list_tasks, sharing, with_existing
 
 SUFFIX = ".ppyr"
 AN_IMAGE = "an image (.png, .tif, .webp, …)"
+IMAGES = "images that are read"
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,8 @@ class Compression:
     force: bool
     max_pixels: int
     overwrite: bool
+    delete_source: bool
+    dry_run: bool
     threads: int
 
 
@@ -50,7 +54,13 @@ class Decompression:
     salvage: bool
     max_pixels: int
     overwrite: bool
+    dry_run: bool
     threads: int
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the whole image is asked for, which another run with the same target gives too."""
+        return self.scale == 1 and self.region is None and not self.salvage
 
 
 def compress(
@@ -63,21 +73,29 @@ def compress(
     force: bool,
     max_pixels: int,
     overwrite: bool,
+    delete_source: bool,
+    exclude: Sequence[str],
+    dry_run: bool,
+    quiet: bool,
     as_json: bool,
 ) -> int:
-    """Make a .ppyr file of each image; the exit status: 1 where some failed, or one that was named is skipped."""
+    """Make a .ppyr file of each image; the exit status: 1 if some failed, or one that was named is skipped."""
     if effort not in EFFORTS:
         raise ParameterError(f"expected --effort {'|'.join(EFFORTS)}, got {effort}")
-    how = Compression(effort, verify, force, max_pixels, overwrite, threads_of(1))
-    if is_standard(paths, out=out, json=as_json):
+    how = Compression(effort, verify, force, max_pixels, overwrite, delete_source, dry_run, threads_of(1))
+    if is_standard(paths, out=out, json=as_json, **{"delete-source": delete_source, "dry-run": dry_run}):
         file = io.BytesIO(read_standard_input())
         if not force and (lossy := lossy_format(file)):
-            raise DataError(f"{NAME} {_is_lossy(lossy)}")
+            raise DataError(f"{NAME}: {_is_lossy(lossy)}")
         file.seek(0)
         write_standard_output(_encoded(read_picture(file, max_pixels), how))
         return 0
-    outcomes = Outcomes("compressed", "decoded and compared" if verify else "not verified")
-    todo = tasks(paths, out, compressed_name, image_suffixes(), AN_IMAGE)
+    listing = list_tasks(paths, out, compressed_name, image_suffixes(), AN_IMAGE, exclude)
+    listing = listing._replace(others=[path for path in listing.others if path.suffix.lower() != SUFFIX])
+    check = "decoded and compared" if verify else "not verified"
+    outcomes = Outcomes("compressed", check, quiet, dry_run)
+    outcomes.take_listing(listing, IMAGES)
+    todo = with_existing(listing.tasks)
     for group in sharing(todo):
         if not force:  # of a photograph and its JPEG only one is compressed
             group = [task for task in group if not is_skipped(task)]
@@ -98,16 +116,19 @@ def decompress(
     salvage: bool,
     max_pixels: int,
     overwrite: bool,
+    exclude: Sequence[str],
+    dry_run: bool,
+    quiet: bool,
     as_json: bool,
 ) -> int:
-    """Make an image file of each .ppyr file; the exit status: 1 where some failed, or could be had only in part."""
+    """Make an image file of each .ppyr file; the exit status: 1 if some failed, or could be had only in part."""
     if format.lower() not in FORMATS:
         raise ParameterError(f"expected --format {'|'.join(FORMATS)}, got {format}")
     format, suffix = format.lower(), FORMATS[format.lower()][0]
     if scale < 1 or scale & (scale - 1):
         raise ParameterError(f"expected --scale 2|4|8|16, a power of two, got {scale}")
-    how = Decompression(format, scale, parse_region(region), salvage, max_pixels, overwrite, threads_of(1))
-    if is_standard(paths, out=out, json=as_json):
+    how = Decompression(format, scale, parse_region(region), salvage, max_pixels, overwrite, dry_run, threads_of(1))
+    if is_standard(paths, out=out, json=as_json, **{"dry-run": dry_run}):
         picture, lost = _decoded(Bytes(read_standard_input()), how)
         file = io.BytesIO()
         write_picture(picture, file, how.format)
@@ -115,9 +136,11 @@ def decompress(
         if lost:
             err.print(f"{NAME}: {lost}", soft_wrap=True)
         return 1 if lost else 0
-    is_whole = scale == 1 and region is None and not salvage
-    outcomes = Outcomes("decompressed", "every checksum right" if is_whole else "")
-    todo = tasks(paths, out, partial(decompressed_name, suffix=suffix), {SUFFIX}, "a .ppyr file")
+    outcomes = Outcomes("decompressed", "every checksum right" if how.is_whole else "", quiet, dry_run)
+    rename = partial(decompressed_name, suffix=suffix)
+    listing = list_tasks(paths, out, rename, {SUFFIX}, "a .ppyr file", exclude)
+    outcomes.take_listing(listing._replace(others=[]), "")
+    todo = with_existing(listing.tasks)
     for group in sharing(todo):
         todo = _without(todo, group, outcomes)
     how = replace(how, threads=threads_of(min(jobs, len(todo))))
@@ -151,11 +174,11 @@ def parse_region(text: str | None) -> Region | None:
 def image_suffixes() -> set[str]:
     """What the names of image files end in: those that Pillow reads, and those that are written."""
     written = {suffix for suffixes in FORMATS.values() for suffix in suffixes}
-    return written | readable_formats().keys() - {SUFFIX}
+    return (written | readable_formats().keys() | {".mpo"}) - {SUFFIX}  # Pillow opens .mpo as the JPEG that it is
 
 
 def is_skipped(task: Task) -> bool:
-    """Whether `compress` leaves an image out, for it is lossy already."""
+    """Whether `compress` leaves an image out because it is lossy already."""
     try:
         return bool(lossy_format(task.source))
     except (DataError, OSError):
@@ -163,57 +186,89 @@ def is_skipped(task: Task) -> bool:
 
 
 def threads_of(jobs: int) -> int:
-    """Of each of so many jobs at once, where there are any."""
+    """The threads of each of so many jobs at once, if there are any."""
     return max(1, bundled.available_threads() // max(jobs, 1))
 
 
 def _compress(task: Task, how: Compression) -> Done:
-    refuse_existing(task.target, how.overwrite)
     require_regular(task.source)
     source = task.source.stat()
     if not how.force and (lossy := lossy_format(task.source)):
         return Done(skipped=_is_lossy(lossy))
-    picture = read_picture(task.source, how.max_pixels)
-    data = _encoded(picture, how)
-    _write(task, data, how.overwrite, source)
+    there = is_there(task, source, how.overwrite)
+    if how.dry_run or (there and not how.delete_source):
+        return Done(source.st_size, is_there=there)
+    with warnings.catch_warnings(record=True) as lacking:
+        warnings.simplefilter("always", UserWarning)
+        picture = read_picture(task.source, how.max_pixels)
+    size = 0
+    if not there:
+        data = _encoded(picture, how)
+        size = len(data)
+        write_result(task, data, source)
     height, width = picture.array.shape[:2]
-    return Done(source.st_size, len(data), height * width)
+    done = Done(source.st_size, size, height * width, is_there=there)
+    for warning in lacking:
+        warnings.warn(warning.message, warning.category, stacklevel=1)
+    if how.delete_source and lacking:
+        return done._replace(lost="its source is not deleted, for the .ppyr file does not hold all of it (see above)")
+    if how.delete_source:
+        with opened(task.target) as content:
+            if not _holds(content, picture, how.threads):
+                raise DataError(
+                    f"{task.source}: {task.target} holds another image, so this one stays; compare them by verify"
+                )
+        delete_source(task, source)
+    return done
 
 
 def _decompress(task: Task, how: Decompression) -> Done:
-    refuse_existing(task.target, how.overwrite)
+    require_regular(task.source)
     source = task.source.stat()
+    there = is_there(task, source, how.overwrite, how.is_whole)
+    if how.dry_run or there:
+        return Done(source.st_size, is_there=there)
     with opened(task.source) as content:
-        picture, lost = _decoded(content, how)
+        picture, lost = _decoded(content, how, is_found=not task.is_named)
     file = io.BytesIO()
     write_picture(picture, file, how.format)
     data = file.getbuffer()
-    _write(task, data, how.overwrite, source)
+    write_result(task, data, source)
     height, width = picture.array.shape[:2]
     return Done(source.st_size, data.nbytes, height * width, lost=lost)
 
 
 def _encoded(picture: Picture, how: Compression) -> bytes:
-    """The file of a picture. Raises BitstreamError where it does not give the very same back."""
+    """The file of a picture. Raises BitstreamError if it does not give the very same back."""
     data = encode(picture.array, picture.depth, how.effort, picture.metadata, threads=how.threads)
-    if how.verify:
-        pixels = max(MAX_PIXELS, picture.array.size)
-        header = read_index(Bytes(data), pixels).header
-        decoded = decode_source(Bytes(data), max_pixels=pixels, threads=how.threads)
-        same = decoded.dtype == picture.array.dtype and np.array_equal(decoded, picture.array)
-        if not same or header.depth != picture.depth or dict(header.metadata) != picture.metadata:
-            raise BitstreamError(
-                "decoding what was encoded did not give the same image, so nothing was written; this is a fault of "
-                "pixelpyramids or of this machine: please report it with the image"
-            )
+    if how.verify and not _holds(Bytes(data), picture, how.threads):
+        raise BitstreamError(
+            "decoding what was encoded did not give the same image, so nothing was written; this is a fault of "
+            "pixelpyramids or of this machine: please report it with the image"
+        )
     return data
 
 
-def _decoded(source: Source, how: Decompression) -> tuple[Picture, str]:
-    """The picture that is asked for, and what of it could not be salvaged, if anything."""
+def _holds(source: Source, picture: Picture, threads: int) -> bool:
+    """Whether a file gives back a picture: its pixels, depth and metadata."""
+    pixels = max(MAX_PIXELS, picture.array.size)
+    header = read_index(source, pixels).header
+    decoded = decode_source(source, max_pixels=pixels, threads=threads)
+    same = decoded.dtype == picture.array.dtype and np.array_equal(decoded, picture.array)
+    return same and header.depth == picture.depth and dict(header.metadata) == picture.metadata
+
+
+def _decoded(source: Source, how: Decompression, is_found: bool = False) -> tuple[Picture, str]:
+    """The picture that is asked for, and what of it could not be salvaged, if anything.
+
+    Of an image that `is_found` in a folder, and has no octave of that scale, it is the smallest octave.
+    """
     header = read_index(source, how.max_pixels).header
-    array = decode_source(source, how.scale, how.region, how.max_pixels, how.salvage, how.threads)
-    wanted = window(header, level_of(header, how.scale), how.region)
+    scale = min(how.scale, 1 << header.octaves) if is_found else how.scale
+    if scale != how.scale:
+        warnings.warn(f"it is too small for 1/{how.scale} of its size, so 1/{scale} was written", stacklevel=2)
+    array = decode_source(source, scale, how.region, how.max_pixels, how.salvage, how.threads)
+    wanted = window(header, level_of(header, scale), how.region)
     size = (wanted.bottom - wanted.top, wanted.right - wanted.left)
     lost = ""
     if array.shape[:2] != size:
@@ -224,21 +279,8 @@ def _decoded(source: Source, how: Decompression) -> tuple[Picture, str]:
     return Picture(array, header.depth, dict(header.metadata), SUFFIX, False), lost
 
 
-def _write(task: Task, data: bytes | memoryview, overwrite: bool, source: os.stat_result) -> None:
-    """Write a result, whole or not at all, with the time and the rights that its source had before it was read.
-
-    What is there stays, unless `overwrite`. Raises DataError where the source has changed since.
-    """
-    now = task.source.stat()
-    if (now.st_mtime_ns, now.st_size) != (source.st_mtime_ns, source.st_size):
-        raise DataError(f"{task.source}: it has changed while it was read, so nothing was written; give it again")
-    with replacing(task.target, new=not overwrite, mode=source.st_mode) as temporary:
-        temporary.write_bytes(data)
-        os.utime(temporary, ns=(source.st_atime_ns, source.st_mtime_ns))
-
-
 def _without(todo: list[Task], group: list[Task], outcomes: Outcomes) -> list[Task]:
-    """The work without tasks that would be written to one place, which are noted as failed."""
+    """The work without tasks that would be written to one file, which are noted as failed."""
     if len(group) < 2:
         return todo
     for task in group:
@@ -246,8 +288,8 @@ def _without(todo: list[Task], group: list[Task], outcomes: Outcomes) -> list[Ta
         outcomes.take(
             task,
             DataError(
-                f"{task.source}: it would be written to {task.target}, and so would {others}; name one of them anew, "
-                "or write them below different folders (--out)"
+                f"{task.source}: it would be written to {task.target}, and so would {others}; rename one of them, or "
+                "write them below different folders (--out)"
             ),
         )
     return [task for task in todo if task not in group]

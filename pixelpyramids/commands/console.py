@@ -4,19 +4,34 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from rich.console import Console
 from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
+from pixelpyramids.terminal import printable
+
 LINE_EVERY = 20.0  # seconds, where output is not a terminal
 
 # Of the processes that a launcher such as torchrun starts, the first one speaks.
 _QUIET = os.environ.get("RANK", "0") != "0"
 
-out = Console(highlight=False, markup=False, emoji=False, quiet=_QUIET)
-err = Console(stderr=True, highlight=False, markup=False, emoji=False, quiet=_QUIET)
+
+class LineConsole(Console):
+    """A console that prints a string as one line, with what is not printable in it escaped, as names of files may be.
+
+    Texts and tables are printed as they are.
+    """
+
+    def print(self, *objects: Any, **options: Any) -> None:
+        """As of `Console`."""
+        super().print(*(printable(o) if isinstance(o, str) else o for o in objects), **options)
+
+
+out = LineConsole(highlight=False, markup=False, emoji=False, quiet=_QUIET)
+err = LineConsole(stderr=True, highlight=False, markup=False, emoji=False, quiet=_QUIET)
 
 
 @contextmanager
@@ -25,7 +40,7 @@ def live_line() -> Iterator[Callable[[str], None]]:
     last = [-LINE_EVERY]
     if err.is_terminal:
         with Live(console=err, refresh_per_second=4, transient=False) as live:
-            yield lambda line: live.update(Text(line, no_wrap=False))
+            yield lambda line: live.update(Text(printable(line), no_wrap=False))
         return
 
     def sparse(line: str) -> None:
@@ -37,10 +52,10 @@ def live_line() -> Iterator[Callable[[str], None]]:
 
 
 @contextmanager
-def counted(what: str) -> Iterator[Callable[[int, int], None]]:
-    """Show how many of how many are done, and the time left."""
+def counted(what: str, quiet: bool = False) -> Iterator[Callable[[int, int], None]]:
+    """Show how many of how many are done, and the time left, on a terminal and unless `quiet`."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as progress:
+    with Progress(*columns, console=err, transient=True, disable=quiet or not err.is_terminal) as progress:
         task = progress.add_task(what, total=None)
         yield lambda done, of: progress.update(task, completed=done, total=of)
 

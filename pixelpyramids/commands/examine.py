@@ -9,19 +9,28 @@ from typing import Any
 
 import numpy as np
 
-from pixelpyramids.archive import Task, by_target, tasks
 from pixelpyramids.codec import bundled
 from pixelpyramids.codec.container import VERSION, Content, Index, read_index
 from pixelpyramids.codec.fields import Bytes, Source
 from pixelpyramids.codec.file_source import opened, require_regular
 from pixelpyramids.codec.image import decode_source
 from pixelpyramids.codec.image_file import Picture, read_picture
-from pixelpyramids.commands.codec import AN_IMAGE, SUFFIX, compressed_name, image_suffixes, is_skipped, threads_of
+from pixelpyramids.commands.codec import (
+    AN_IMAGE,
+    IMAGES,
+    SUFFIX,
+    compressed_name,
+    image_suffixes,
+    is_skipped,
+    threads_of,
+)
 from pixelpyramids.commands.console import err, out
-from pixelpyramids.commands.outcomes import Done, Outcomes, reason
+from pixelpyramids.commands.outcomes import Done, Outcomes
 from pixelpyramids.commands.standard import NAME, is_standard, read_standard_input
 from pixelpyramids.errors import BitstreamError, DataError, ParameterError
+from pixelpyramids.listing import Listing, Task, by_target, list_tasks
 from pixelpyramids.octave import octave_sizes
+from pixelpyramids.terminal import explain
 
 # What decoding can take of one processor: 3.0 s were measured for noisy colours and 2.5 s for noisy grey of 16 bits on
 # one with AVX-512; those without it take longer.
@@ -29,38 +38,50 @@ MODEL_SECONDS, LIBRARY_SECONDS = 6.0, 0.1  # a megapixel of a plane
 
 
 def info(paths: Sequence[Path], *, max_pixels: int, as_json: bool) -> int:
-    """Print what each file says of itself; the exit status: 1 where one is damaged, cut short or foreign."""
-    todo = _todo(paths)
+    """Print what each file says of itself; the exit status: 1 if one is damaged, cut short or foreign."""
+    listing = _listing(paths)
     told: list[dict[str, Any]] = []
-    failed: list[dict[str, str]] = []
-    for task in todo:
+    failed = [{"file": str(folder), "reason": explain(error, str(folder))} for folder, error in listing.unlisted]
+    for failure in failed:
+        err.print(failure["reason"], soft_wrap=True)
+    for task in listing.tasks:
         name = _name(task)
         try:
             with _source(task) as source:
                 facts = {"file": name} | _facts(read_index(source, max_pixels), source.size)
         except (BitstreamError, DataError, OSError) as error:
-            failed.append({"file": name, "reason": reason(error, name)})
+            failed.append({"file": name, "reason": explain(error, name)})
             err.print(failed[-1]["reason"], soft_wrap=True)
             continue
         told.append(facts)
         if facts["fault"]:
             failed.append({"file": name, "reason": f"{name}: {facts['fault']}"})
         if not as_json:
-            out.print(_lines(facts), soft_wrap=True)
+            for line in _lines(facts):
+                out.print(line, soft_wrap=True)
     if as_json:
         print(json.dumps({"files": told, "failed": failed}))
     return 1 if failed else 0
 
 
-def verify(paths: Sequence[Path], *, against: Path | None, jobs: int, max_pixels: int, as_json: bool) -> int:
-    """Decode each file whole, and compare it with an original where one is given; 1 where one fails or differs.
+def verify(
+    paths: Sequence[Path],
+    *,
+    against: Sequence[Path],
+    ignore: Sequence[str],
+    jobs: int,
+    max_pixels: int,
+    quiet: bool,
+    as_json: bool,
+) -> int:
+    """Decode each file whole, and compare it with an original if one is given; 1 if one fails or differs.
 
-    The last of two paths or more is an original where its name does not end in .ppyr and it is no folder. `against` is
-    the folder that the folders of files were compressed from: each file is compared with its source there, and of each
-    source the file is missed.
+    The last of two paths or more is an original if its name does not end in .ppyr and it is no folder. `against` are
+    the folders that the folders of files were compressed from: each file is compared with its source there, and every
+    file there needs a file that holds it, unless `ignore` matches it.
     """
-    if against is not None:
-        return _verify_folders(paths, against, jobs, max_pixels, as_json)
+    if against:
+        return _verify_folders(paths, against, ignore, jobs, max_pixels, quiet, as_json)
     original: Picture | None = None
     if len(paths) > 1 and paths[-1].suffix.lower() != SUFFIX and not paths[-1].is_dir():
         *paths, image = paths
@@ -71,45 +92,77 @@ def verify(paths: Sequence[Path], *, against: Path | None, jobs: int, max_pixels
             )
         require_regular(image)
         original = read_picture(image, max_pixels)
-    todo = _todo(paths)
-    outcomes = Outcomes("whole", "decoded" if original is None else "decoded, and the same as the original")
+    outcomes = Outcomes("whole", "decoded" if original is None else "decoded, and the same as the original", quiet)
+    listing = _listing(paths, ignore)
+    outcomes.take_listing(listing, ".ppyr files")
+    todo = listing.tasks
     check = partial(_verify, original=original, max_pixels=max_pixels, threads=threads_of(min(jobs, len(todo))))
     outcomes.take_all(check, todo, jobs, "verifying")
     return outcomes.told(as_json)
 
 
-def _verify_folders(paths: Sequence[Path], against: Path, jobs: int, max_pixels: int, as_json: bool) -> int:
-    for path in (*paths, against):
+def _verify_folders(
+    paths: Sequence[Path],
+    against: Sequence[Path],
+    ignore: Sequence[str],
+    jobs: int,
+    max_pixels: int,
+    quiet: bool,
+    as_json: bool,
+) -> int:
+    for path in (*paths, *against):
         if not path.is_dir():
             raise ParameterError(
-                f"expected folders with --against, of .ppyr files and of their originals, got {path}; "
+                f"{path}: expected a folder with --against, of .ppyr files or of their originals, got no folder; "
                 "verify one file by FILE.ppyr ORIGINAL"
             )
-    outcomes = Outcomes("whole", "decoded, and the same as the originals")
-    todo = _compared(paths, against, outcomes)
+    outcomes = Outcomes("whole", "decoded, and the same as the originals", quiet)
+    # Both sides by their place below one folder, wherever they are.
+    files = list_tasks(paths, against[0], str, {SUFFIX}, "a .ppyr file", ignore)
+    images = list_tasks(against, against[0], compressed_name, image_suffixes(), AN_IMAGE, ignore)
+    verified = {file.source.absolute() for file in files.tasks}
+    outcomes.take_listing(files._replace(others=[]), "")
+    outcomes.take_listing(
+        images._replace(others=[path for path in images.others if path.absolute() not in verified]),
+        IMAGES,
+        "no .ppyr file holds them: keep them, or leave them out with --ignore PATTERN",
+    )
+    todo = _compared(files.tasks, images.tasks, against, outcomes)
     check = partial(_verify_pair, max_pixels=max_pixels, threads=threads_of(min(jobs, len(todo))))
     outcomes.take_all(check, todo, jobs, "verifying")
     return outcomes.told(as_json)
 
 
-def _compared(paths: Sequence[Path], against: Path, outcomes: Outcomes) -> list[Task]:
-    """The files in folders, each with its source in `against` as the target. What lacks the other is noted."""
-    files = by_target(tasks(paths, against, str, {SUFFIX}, "a .ppyr file"))
-    images = by_target(tasks([against], None, compressed_name, image_suffixes(), AN_IMAGE))
+def _compared(files: Sequence[Task], images: Sequence[Task], against: Sequence[Path], outcomes: Outcomes) -> list[Task]:
+    """The files, each with its source as the target. What lacks the other is noted as failed."""
+    files_at, images_at = by_target(files), by_target(images)
     compared: list[Task] = []
-    for place in dict.fromkeys([*files, *images]):
-        packed, sources = files.get(place, []), images.get(place, [])
+    for place in dict.fromkeys([*files_at, *images_at]):
+        packed, sources = files_at.get(place, []), images_at.get(place, [])
         if len(sources) > 1 or not packed:
             lossy = [source for source in sources if is_skipped(source)]
             for source in lossy:
-                outcomes.take(source, Done(skipped="is lossy, and no .ppyr file holds it"))
+                outcomes.take(
+                    source,
+                    DataError(
+                        f"{source.source}: is lossy, and no .ppyr file holds it; keep it, or leave it out with "
+                        f"--ignore '*{source.source.suffix}'"
+                    ),
+                )
             sources = [source for source in sources if source not in lossy]
         for file in packed:
             if len(sources) == 1:
                 compared.append(file._replace(target=sources[0].source))
             else:
                 found = ", ".join(str(source.source) for source in sources) or "none"
-                outcomes.take(file, DataError(f"{file.source}: expected one original of it in {against}, got {found}"))
+                places = ", ".join(map(str, against))
+                outcomes.take(
+                    file,
+                    DataError(
+                        f"{file.source}: expected one original of it in {places}, got {found}; give the folder that it "
+                        "was compressed from"
+                    ),
+                )
         if not packed:
             for source in sources:
                 outcomes.take(source, DataError(f"{source.source}: expected a .ppyr file of it, got none; compress it"))
@@ -194,11 +247,10 @@ def _facts(index: Index, size: int) -> dict[str, Any]:
     }
 
 
-def _lines(facts: dict[str, Any]) -> str:
+def _lines(facts: dict[str, Any]) -> list[str]:
     codes = {"webp": "a lossless WebP inside", "png": "a PNG inside"}
     coded = codes.get(facts["content"], f"the model {facts['model']} ({facts['model_id']})")
-    escaped = {name.encode("unicode_escape").decode(): count for name, count in facts["metadata"].items()}
-    metadata = ", ".join(f"{name} ({count:,} bytes)" for name, count in escaped.items()) or "none"
+    metadata = ", ".join(f"{name} ({count:,} bytes)" for name, count in facts["metadata"].items()) or "none"
     octaves = "; ".join(
         f"{octave['width']} x {octave['height']}" + (" and below" if i == 0 else "") + f" {octave['bytes']:,}"
         for i, octave in enumerate(facts["octaves"])
@@ -216,13 +268,13 @@ def _lines(facts: dict[str, Any]) -> str:
     if facts["fault"]:
         lines["damage"] = facts["fault"]
     head = f"{facts['file']}: {facts['bytes']:,} bytes, {facts['bits_per_subpixel']:.3f} bits/subpixel"
-    return "\n".join([head, *(f"  {name:<9} {text}" for name, text in lines.items())])
+    return [head, *(f"  {name:<9} {text}" for name, text in lines.items())]
 
 
-def _todo(paths: Sequence[Path]) -> list[Task]:
+def _listing(paths: Sequence[Path], ignore: Sequence[str] = ()) -> Listing:
     if is_standard(paths):
-        return [Task(paths[0], paths[0], True)]
-    return tasks(paths, None, str, {SUFFIX}, "a .ppyr file")
+        return Listing([Task(paths[0], paths[0], True)], [], [])
+    return list_tasks(paths, None, str, {SUFFIX}, "a .ppyr file", ignore)
 
 
 def _name(task: Task) -> str:

@@ -64,9 +64,9 @@ def plan(params: str, devices: int, *, memory: float, images: int, device: str |
             soft_wrap=True,
         )
     for share, command in zip(shares, commands, strict=True):
-        out.print(
-            f"\n# {share.seconds_of_step:.1f} s a step, {share.peak_bytes / GIB:.1f} GiB\n{command}", soft_wrap=True
-        )
+        out.print()
+        out.print(f"# {share.seconds_of_step:.1f} s a step, {share.peak_bytes / GIB:.1f} GiB")
+        out.print(command, soft_wrap=True)
 
 
 def _command(params: str, share: Share) -> str:

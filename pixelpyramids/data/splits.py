@@ -7,7 +7,7 @@ looks at test images. Without such sub-folders, files rank by SHA-256(seed, rela
 
 import hashlib
 import os
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from os import PathLike
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from pixelpyramids.data.reading import readable_formats
 from pixelpyramids.data.split_names import divide, refuse_linked_splits
+from pixelpyramids.data.tree import is_hidden, walk_files
 from pixelpyramids.errors import DataError, EmptySplitError
 
 SPLITS = ("train", "validation", "test", "all")
@@ -166,32 +167,21 @@ def _way_out(split: str, hold_out: bool) -> str:
 
 def list_images(root: Path, links: dict[str, str] | None = None) -> list[Path]:
     """As `find_images`, of a folder that may hold none."""
-    return [Path(root, name) for name in sorted(image_names(root, links=links))]
+    return [Path(root, name) for name in sorted(image_names(root, links))]
 
 
-def image_names(
-    root: Path, extensions: Container[str] | None = None, links: dict[str, str] | None = None
-) -> Iterator[str]:
-    """The POSIX paths below `root` of what `find_images` finds, in no order; with `extensions` of files named so.
+def image_names(root: Path, links: dict[str, str] | None = None) -> Iterator[str]:
+    """The POSIX paths below `root` of what `find_images` finds, in no order.
 
     `links` takes each folder that is not followed, and the one of the same images that is.
     """
 
     def refuse(error: OSError) -> None:
-        raise DataError(f"expected a folder that can be listed at {error.filename}, got: {error.strerror}") from error
+        raise DataError(
+            f"{error.filename}: expected a folder that can be listed, got: {error.strerror}; check its permissions"
+        ) from error
 
-    extensions = readable_formats() if extensions is None else extensions
-    seen: dict[tuple[int, int], str] = {}
-    for folder, folders, names in os.walk(root, followlinks=True, onerror=refuse):
-        status, below = os.stat(folder), Path(folder).relative_to(root).as_posix()
-        followed = seen.setdefault((status.st_dev, status.st_ino), below)
-        if followed != below:
-            folders.clear()
-            if links is not None:
-                links[below] = followed
-            continue
-        # In order, so that of two links to one folder always the same one is followed.
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in names:
-            if not name.startswith(".") and os.path.splitext(name)[1].lower() in extensions:
-                yield name if below == "." else f"{below}/{name}"
+    extensions = readable_formats()
+    for name in walk_files(root, refuse, links):
+        if not is_hidden(name) and os.path.splitext(name)[1].lower() in extensions:
+            yield name

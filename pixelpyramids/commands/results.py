@@ -1,0 +1,72 @@
+"""Results on the disk: what is there already, what may be written, and when a source may be deleted.
+
+A result has the time of its source, so that a later run knows it. Two sources never write to one file, whatever the
+file system takes for the same name: a run replaces only what was there when it began.
+"""
+
+import os
+import stat
+
+from pixelpyramids.atomic import replacing
+from pixelpyramids.errors import DataError
+from pixelpyramids.listing import Task, stat_existing
+
+SAME_TIME = 2_000_000_000  # nanoseconds to which some file systems round times
+
+
+def is_there(task: Task, source: os.stat_result, overwrite: bool, is_whole: bool = True) -> bool:
+    """Whether the whole result of a source is there already, and not to be replaced.
+
+    Raises DataError if something else is there.
+    """
+    if task.existing is None or overwrite:
+        return False
+    result = task.target.stat()
+    is_result = stat.S_ISREG(result.st_mode) and abs(result.st_mtime_ns - source.st_mtime_ns) <= SAME_TIME
+    if not is_result or not is_whole:
+        raise DataError(
+            f"{task.target}: exists already, and its time does not say that it is just this result; pass --overwrite "
+            "to replace it, or write to another folder (--out)"
+        )
+    return True
+
+
+def write_result(task: Task, data: bytes | memoryview, source: os.stat_result) -> None:
+    """Write a result, whole or not at all, with the time and the rights that its source had before it was read.
+
+    Raises DataError if the source has changed since, or the target is no longer what it was when the command began.
+    """
+    expect_unchanged(task, source)
+    existing = task.existing
+    try:
+        with replacing(task.target, new=existing is None, mode=source.st_mode) as temporary:
+            temporary.write_bytes(data)
+            os.utime(temporary, ns=(source.st_atime_ns, source.st_mtime_ns))
+            now = stat_existing(task.target)
+            if existing and now and not os.path.samestat(existing, now):
+                raise FileExistsError(None, None, str(task.target))
+    except FileExistsError as error:
+        if error.filename != str(task.target):
+            raise
+        raise DataError(
+            f"{task.source}: {task.target} has been written since the command began, of a source whose name the "
+            "file system takes for the same, or by another program; rename one of them, or write to another folder (--out)"
+        ) from error
+
+
+def delete_source(task: Task, source: os.stat_result) -> None:
+    """Delete a source whose result has been read back from the disk. Raises DataError if it has changed since."""
+    folder = os.open(task.target.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)  # the result's name must reach the disk before the source's is gone
+    finally:
+        os.close(folder)
+    expect_unchanged(task, source)
+    task.source.unlink()
+
+
+def expect_unchanged(task: Task, before: os.stat_result) -> None:
+    """Raise DataError if a source has changed since."""
+    now = task.source.stat()
+    if (now.st_mtime_ns, now.st_size) != (before.st_mtime_ns, before.st_size):
+        raise DataError(f"{task.source}: it has changed while it was read, so nothing was written; give it again")
