@@ -185,7 +185,7 @@ def _header(header: Header) -> bytes:
 
 def _read_header(reader: FieldReader, max_pixels: int, names: Mapping[bytes, object] | None) -> Header:
     if reader.take(len(MAGIC)) != MAGIC:
-        raise BitstreamError("expected a .ppyr file, got something else")
+        raise BitstreamError("expected a .ppyr file, got something else; check the name")
     version, flags, depth, channels = reader.take(4)
     if version != VERSION:
         raise BitstreamError(

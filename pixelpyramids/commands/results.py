@@ -50,7 +50,7 @@ def write_result(task: Task, data: bytes | memoryview, source: os.stat_result) -
             raise
         raise DataError(
             f"{task.source}: {task.target} has been written since the command began, of a source whose name the "
-            "file system takes for the same, or by another program; rename one of them, or write to another folder (--out)"
+            "file system takes for the same, or by another program; rename one of them, or write elsewhere (--out)"
         ) from error
 
 

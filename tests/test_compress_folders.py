@@ -1,0 +1,161 @@
+"""Folders: every file in them is accounted for, whatever it is, however often the command runs."""
+
+import errno
+import json
+import os
+from pathlib import Path
+
+import pytest
+from pictures import files, pixels, same, save
+from PIL import Image
+from test_cli import refused, status
+
+JOBS = pytest.mark.parametrize("jobs", [1, 2])
+
+
+@pytest.fixture
+def mixed(tmp_path):
+    """A picture among files that are none."""
+    save(tmp_path / "in" / "a.png")
+    for name in ("b.heic", "sub/c.HEIC", "sub/d.xmp", "e", ".hidden.png", ".git/config"):
+        (tmp_path / "in" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "in" / name).write_bytes(b"mine")
+    return tmp_path / "in"
+
+
+OTHERS = {".heic": 2, ".xmp": 1, "without suffix": 1, "hidden": 2}
+
+
+def test_what_is_not_taken_is_counted_and_named(mixed, tmp_path, capsys):
+    packed = tmp_path / "packed"
+    assert status("compress", mixed, "--out", packed) == 0
+    out, err = capsys.readouterr()
+    assert "6 files are not images that are read: " in err and "2 .heic" in err and "b.heic" in err
+    assert out.startswith("1 file compressed") and "; 6 not taken" in out
+    for command in (("compress", mixed, "--out", packed), ("bench", mixed, "--effort", "fast")):
+        assert status(*command, "--json") == 0
+        told = json.loads(capsys.readouterr().out)["not_taken"]
+        assert told["kinds"] == OTHERS
+        names = ("b.heic", "sub/c.HEIC", "sub/d.xmp", "e", ".hidden.png", ".git")
+        assert set(told["files"]) == {str(mixed / name) for name in names}
+    assert status("compress", mixed) == 0
+    capsys.readouterr()
+    assert status("compress", mixed, "--json") == 0  # .ppyr files are not listed
+    assert json.loads(capsys.readouterr().out)["not_taken"]["kinds"] == OTHERS
+    (packed / "note.txt").touch()
+    assert status("verify", packed) == 0
+    assert "1 file is not .ppyr files: 1 .txt" in capsys.readouterr().err
+    (mixed / "a.png").unlink()
+    assert "got others (" in refused(capsys, "compress", mixed)
+
+
+def test_a_folder_is_held_when_every_file_is_accounted_for(mixed, tmp_path, capsys):
+    packed = tmp_path / "packed"
+    assert status("compress", mixed, "--out", packed, "-q") == 0
+    command = ("verify", packed, "--against", mixed)
+    assert status(*command) == 1
+    assert "--ignore" in capsys.readouterr().err
+    rest = ("--ignore", "*.xmp", "--ignore", "e", "--ignore", ".*")
+    assert status(*command, *rest) == 1
+    assert "2 files are not images that are read: 2 .heic" in capsys.readouterr().err
+    assert status(*command, *rest, "--ignore", "sub", "--ignore", "*.heic") == 0
+    (mixed / "b.ppyr").write_bytes((packed / "a.ppyr").read_bytes())  # in the sources, and nowhere else
+    assert status(*command, *rest, "--ignore", "*.heic", "--ignore", "*.HEIC") == 1
+    assert "1 .ppyr" in capsys.readouterr().err
+
+
+def test_cameras_files_of_several_pictures_are_found(tmp_path, capsys):
+    (tmp_path / "in").mkdir()
+    first, second = (Image.fromarray(pixels(seed)) for seed in (0, 1))
+    first.save(tmp_path / "in" / "a.mpo", "MPO", save_all=True, append_images=[second])
+    assert status("compress", tmp_path / "in") == 0
+    assert "a.mpo: is skipped, for it is lossy" in capsys.readouterr().err
+
+
+@JOBS
+def test_a_subfolder_that_cannot_be_read_is_one_failure(jobs, tmp_path, monkeypatch, capsys):
+    for name in ("a.png", "sub/b.png", "closed/c.png"):
+        save(tmp_path / "in" / name)
+    closed, out = tmp_path / "in" / "closed", tmp_path / "out"
+    scandir = os.scandir
+
+    def guarded(folder):
+        if Path(folder) == closed:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(folder))
+        return scandir(folder)
+
+    monkeypatch.setattr(os, "scandir", guarded)
+    command = ("compress", tmp_path / "in", "--out", out, "--jobs", jobs)
+    assert status(*command, "--json") == 1
+    told, err = capsys.readouterr()
+    assert [failure["source"] for failure in json.loads(told)["failed"]] == [str(closed)]
+    assert f"{closed}: Permission denied; check its permissions\n" in err
+    assert files(out) == ["a.ppyr", "sub/b.ppyr"] and status(*command, "--exclude", "closed") == 0
+    for others in (("verify", out, "--against", tmp_path / "in"), ("bench", tmp_path / "in", "--effort", "fast")):
+        assert status(*others) == 1
+        assert f"{closed}: Permission denied" in capsys.readouterr().err
+    assert "closed: expected a folder that can be listed" in refused(capsys, "compress", closed)
+
+
+@JOBS
+def test_a_rerun_finds_what_is_there(jobs, tmp_path, capsys):
+    for number in range(3):
+        save(tmp_path / "in" / f"{number}.png", number)
+    save(tmp_path / "in" / "0.webp", 3, format="WEBP")  # lossy, and of the name of a picture
+    packed, back = tmp_path / "packed", tmp_path / "back"
+    compress = ("compress", tmp_path / "in", "--out", packed, "--jobs", jobs)
+    decompress = ("decompress", packed, "--out", back, "--jobs", jobs)
+    for command in (compress, decompress):
+        assert status(*command) == 0
+        capsys.readouterr()
+        before = {path: path.stat().st_ino for path in tmp_path.rglob("*")}
+        assert status(*command) == 0
+        out, err = capsys.readouterr()
+        assert out.startswith("0 files") and "; 3 already there" in out and "failed" not in out + err
+        assert {path: path.stat().st_ino for path in tmp_path.rglob("*")} == before
+    save(tmp_path / "in" / "1.png", 7).touch()
+    assert status(*compress, "--json") == 1  # what is there is of the picture as it was
+    told = json.loads(capsys.readouterr().out)
+    assert [Path(task["target"]).name for task in told["already_there"]] == ["0.ppyr", "2.ppyr"]
+    assert len(told["failed"]) == 1 and "pass --overwrite" in told["failed"][0]["reason"]
+    assert status(*decompress, "--scale", 2) == 1
+
+
+@JOBS
+def test_several_folders_keep_their_names(jobs, tmp_path, capsys):
+    for number, name in enumerate(("a/x.png", "a/sub/y.png", "b/x.png")):
+        save(tmp_path / "in" / name, number)
+    first, second = tmp_path / "in" / "a", tmp_path / "in" / "b"
+    packed, back = tmp_path / "packed", tmp_path / "back"
+    assert status("compress", first, second, "--out", packed, "--jobs", jobs) == 0
+    assert files(packed) == ["a/sub/y.ppyr", "a/x.ppyr", "b/x.ppyr"]
+    assert status("decompress", packed / "a", packed / "b", "--out", back, "--jobs", jobs) == 0
+    assert files(back) == ["a/sub/y.png", "a/x.png", "b/x.png"] and same(back / "b" / "x.png", pixels(2))
+    for paths in (
+        (packed, "--against", first, "--against", second),
+        (packed / "a", packed / "b", "--against", tmp_path / "in"),
+        (packed / "a", "--against", first),
+    ):
+        assert status("verify", *paths, "--jobs", jobs) == 0
+    assert status("verify", packed, "--against", first) == 1
+
+
+@JOBS
+@pytest.mark.parametrize("is_there", [False, True])
+def test_two_sources_are_never_written_to_one_file(is_there, jobs, tmp_path, capsys):
+    """A link to a folder makes two names one file, as a file system does that ignores case."""
+    save(tmp_path / "in" / "case" / "x.png", 0), save(tmp_path / "in" / "CASE" / "x.png", 1)
+    packed = tmp_path / "packed"
+    (packed / "case").mkdir(parents=True)
+    (packed / "CASE").symlink_to("case")
+    if is_there:
+        (packed / "case" / "x.ppyr").write_bytes(b"as it was")
+    assert status("compress", tmp_path / "in", "--out", packed, "--overwrite", "--jobs", jobs, "--json") == 1
+    told = json.loads(capsys.readouterr().out)
+    assert len(told["files"]) + len(told["failed"]) == 2 and len(told["files"]) == (0 if is_there else 1)
+    if is_there:
+        assert (packed / "case" / "x.ppyr").read_bytes() == b"as it was"
+        return
+    (done,) = told["files"]
+    assert status("verify", packed / "case" / "x.ppyr", done["source"]) == 0
+    assert status("compress", done["source"], "--out", packed / "case", "--overwrite") == 0

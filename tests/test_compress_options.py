@@ -1,0 +1,145 @@
+"""What options of compress and decompress leave out, delete and say; and that names do not command the terminal."""
+
+import json
+
+import numpy as np
+import pytest
+from pictures import files, pixels, same, save
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+from test_cli import refused, status
+
+import pixelpyramids as pp
+from pixelpyramids.commands import codec
+from pixelpyramids.listing import is_excluded
+
+JOBS = pytest.mark.parametrize("jobs", [1, 2])
+
+
+@pytest.mark.parametrize(
+    ("name", "pattern", "is_out"),
+    [
+        ("a.jpg", "*.jpg", True),
+        ("sub/a.jpg", "*.jpg", True),
+        ("sub/a.png", "sub", True),
+        ("one/sub/a.png", "sub", True),
+        ("one/sub/a.png", "one/*", True),
+        ("one/sub/a.png", "o*e/sub", True),
+        ("a.png", ".*", False),
+        ("sub/.a", ".*", True),
+        ("subway/a.png", "sub", False),
+    ],
+)
+def test_patterns_match_names_and_paths(name, pattern, is_out):
+    assert is_excluded(name, [pattern]) == is_out
+
+
+def test_what_is_excluded_does_not_count(tmp_path, capsys):
+    for name in ("a.png", "b.jpg", "raw/c.png"):
+        save(tmp_path / "in" / name)
+    command = ("compress", tmp_path / "in", "--exclude", "*.jpg", "--exclude", "raw", "--out", tmp_path / "out")
+    assert status(*command) == 0
+    out, err = capsys.readouterr()
+    assert files(tmp_path / "out") == ["a.ppyr"] and not err and out.endswith("MP/s\n")
+
+
+@JOBS
+def test_a_dry_run_says_what_would_be_written(jobs, tmp_path, capsys):
+    save(tmp_path / "in" / "a.png"), save(tmp_path / "in" / "b.jpg")
+    command = ("compress", tmp_path / "in", "--out", tmp_path / "out", "--jobs", jobs)
+    assert status(*command, "--dry-run", "--delete-source") == 0
+    out = capsys.readouterr().out
+    assert f"{tmp_path}/in/a.png -> {tmp_path}/out/a.ppyr\n" in out and "1 file would be compressed: " in out
+    assert files(tmp_path) == ["in/a.png", "in/b.jpg"]
+    assert status(*command) == 0
+    capsys.readouterr()
+    assert status(*command, "--dry-run") == 0
+    assert "0 files would be compressed" in (told := capsys.readouterr().out) and "1 already there" in told
+    assert status("decompress", tmp_path / "out", "--dry-run") == 0 and files(tmp_path / "out") == ["a.ppyr"]
+    assert "a.ppyr -> " in capsys.readouterr().out
+
+
+def test_quiet_tells_failures_alone(tmp_path, capsys):
+    save(tmp_path / "in" / "a.png"), save(tmp_path / "in" / "b.jpg")
+    (tmp_path / "in" / "c.txt").touch()
+    assert status("compress", tmp_path / "in", "-q") == 0 and capsys.readouterr() == ("", "")
+    assert status("verify", tmp_path / "in", "-q") == 0 and capsys.readouterr() == ("", "")
+    (tmp_path / "in" / "d.png").write_bytes(b"none")
+    assert status("compress", tmp_path / "in", "-q") == 1
+    out, err = capsys.readouterr()
+    assert not out and err.startswith(f"{tmp_path}/in/d.png: ") and err.count("\n") == 1
+
+
+@JOBS
+def test_a_source_is_deleted_after_its_file_gives_it_back(jobs, tmp_path):
+    for number in range(2):
+        save(tmp_path / "in" / f"{number}.png", number)
+    save(tmp_path / "in" / "2.jpg")
+    command = ("compress", tmp_path / "in", "--out", tmp_path / "out", "--delete-source", "--jobs", jobs)
+    assert status(*command, "--exclude", "1.png") == 0
+    assert files(tmp_path / "in") == ["1.png", "2.jpg"]
+    assert status("compress", tmp_path / "in", "--out", tmp_path / "out") == 0
+    assert status(*command) == 0  # what was written before is read back too
+    assert files(tmp_path / "in") == ["2.jpg"]
+    assert all(np.array_equal(pp.decode((tmp_path / "out" / f"{n}.ppyr").read_bytes()), pixels(n)) for n in (0, 1))
+
+
+def test_a_source_stays_whose_file_does_not_hold_all_of_it(tmp_path, monkeypatch, capsys):
+    source, chunks = tmp_path / "a.png", PngInfo()
+    chunks.add(b"prVt", b"ours alone")
+    save(source, pnginfo=chunks)
+    assert status("compress", source, "--delete-source") == 1 and source.exists()
+    assert "its source is not deleted" in capsys.readouterr().err
+    other = save(tmp_path / "b.png", 1)
+    assert status("compress", other) == 0
+    wrong = pp.encode(pixels(2))
+    times = other.stat().st_mtime_ns
+    monkeypatch.setattr(codec, "encode", lambda *_, **__: wrong)
+    assert status("compress", other, "--delete-source", "--no-verify", "--overwrite") == 1
+    assert "holds another image" in capsys.readouterr().err and other.stat().st_mtime_ns == times
+    assert status("compress", other, "--delete-source") == 1 and other.exists()
+    assert "--delete-source" in refused(capsys, "compress", "-", "--delete-source")
+
+
+def test_tiny_images_of_a_folder_come_as_small_as_they_can(tmp_path, capsys):
+    save(tmp_path / "in" / "a.png")
+    Image.fromarray(pixels(1)[:3, :2]).save(tmp_path / "in" / "tiny.png")
+    assert status("compress", tmp_path / "in", "--out", tmp_path / "packed") == 0
+    capsys.readouterr()
+    assert status("decompress", tmp_path / "packed", "--scale", 8, "--out", tmp_path / "out") == 0
+    assert "tiny.ppyr: it is too small for 1/8" in capsys.readouterr().err
+    assert same(tmp_path / "out" / "a.png", pixels()[7::8, 7::8]) and (tmp_path / "out" / "tiny.png").exists()
+    assert status("decompress", tmp_path / "packed" / "tiny.ppyr", "--scale", 8, "--out", tmp_path / "alone") == 1
+
+
+@pytest.mark.parametrize("command", ["compress", "decompress", "info", "verify", "bench"])
+def test_names_and_errors_are_single_printable_lines(command, tmp_path, capsys):
+    name = "\x1b]0;mine\x07\n2 files whole" + (".png" if command in ("compress", "bench") else ".ppyr")
+    bad = tmp_path / "in" / name
+    bad.parent.mkdir()
+    bad.write_bytes(b"none")
+    good = save(tmp_path / "in" / "\x1bgood.png")
+    good.with_suffix(".ppyr").write_bytes(pp.encode(pixels()))
+    out = ("--out", tmp_path / "out") if command.endswith("compress") else ()
+    assert status(command, tmp_path / "in", *out) == 1
+    text = "".join(capsys.readouterr())
+    assert not {c for c in text if c != "\n" and not c.isprintable()}
+    shown = rf"{tmp_path}/in/\x1b]0;mine\x07\n2 files whole"
+    assert any(line.startswith(shown) and "; " in line for line in text.splitlines())
+    if command != "info":
+        assert status(command, tmp_path / "in", *out, "--json") == 1
+        assert str(bad) in json.dumps(json.loads(capsys.readouterr().out), ensure_ascii=False).encode().decode(
+            "unicode_escape"
+        )
+
+
+def test_mistakes_name_the_file_first(tmp_path, capsys):
+    (tmp_path / "file").touch()
+    nothing = tmp_path / "no\x1bthing"
+    for command in (("compress", nothing), ("verify", nothing), ("bench", nothing), ("info", nothing)):
+        message = refused(capsys, *command)
+        assert message.startswith(rf"{tmp_path}/no\x1bthing: ") and "; " in message and message.count("\n") == 1
+    save(tmp_path / "a.png")
+    assert refused(capsys, "compress", tmp_path / "a.png", "--out", tmp_path / "file").startswith(f"{tmp_path}/file: ")
+    message = refused(capsys, "bench", tmp_path / "a.png", "--csv", tmp_path / "nosuch" / ".." / "x" / ("y" * 300))
+    assert "File name too long; shorten the name" in message and message.startswith(str(tmp_path))
