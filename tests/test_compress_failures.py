@@ -127,7 +127,7 @@ def test_a_full_disk_leaves_nothing_behind(small, tmp_path):
 
 
 @pytest.mark.parametrize("jobs", [1, 2])
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_what_a_stopped_process_leaves_is_whole(number, jobs, tmp_path):
     for i in range(200):
         save(tmp_path / "in" / f"{i}.png", i)
@@ -140,10 +140,16 @@ def test_what_a_stopped_process_leaves_is_whole(number, jobs, tmp_path):
     process = spawned(*arguments, start_new_session=True, preexec_fn=heeding)
     while not (out.exists() and any(out.glob("*.ppyr"))) and process.poll() is None:
         time.sleep(0.01)
-    process.send_signal(number)
+    killed = number == signal.SIGKILL
+    if killed:
+        process.send_signal(number)
+    else:
+        os.killpg(process.pid, number)  # as a terminal and a batch system do
     _, err = process.communicate(timeout=60)
-    assert process.returncode == (130 if number == signal.SIGINT else -signal.SIGKILL), err
-    assert b"Traceback" not in err
+    assert process.returncode == (-signal.SIGKILL if killed else 130), err
+    lines = [line for line in err.decode().splitlines() if not line.startswith("compiling")]
+    if not killed:  # then the system's own tracker of semaphores may speak
+        assert lines == ["interrupted; what is finished is whole, and the same command does the rest"]
     for _ in range(200):  # processes of the pool end with their parent
         try:
             os.killpg(process.pid, 0)
@@ -155,7 +161,7 @@ def test_what_a_stopped_process_leaves_is_whole(number, jobs, tmp_path):
     written = list(out.glob("*.ppyr"))
     assert 0 < len(written) < 200
     left = set(out.iterdir()) - set(written)
-    assert len(left) <= (0 if (number, jobs) == (signal.SIGINT, 1) else jobs)
+    assert len(left) <= (0 if not killed and jobs == 1 else jobs)
     (find,) = re.findall(r"`(find archive .+? -delete)`", (ROOT / "docs" / "compress.md").read_text())
     (out / ".mine").touch()
     subprocess.run(shlex.split(find.replace("archive", shlex.quote(str(out)))), check=True)

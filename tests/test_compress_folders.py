@@ -80,7 +80,7 @@ def test_a_subfolder_that_cannot_be_read_is_one_failure(jobs, tmp_path, monkeypa
     scandir = os.scandir
 
     def guarded(folder):
-        if Path(folder) == closed:
+        if str(folder) == str(closed):
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(folder))
         return scandir(folder)
 
@@ -116,7 +116,7 @@ def test_a_rerun_finds_what_is_there(jobs, tmp_path, capsys):
     save(tmp_path / "in" / "1.png", 7).touch()
     assert status(*compress, "--json") == 1  # what is there is of the picture as it was
     told = json.loads(capsys.readouterr().out)
-    assert [Path(task["target"]).name for task in told["already_there"]] == ["0.ppyr", "2.ppyr"]
+    assert {Path(task["target"]).name for task in told["already_there"]} == {"0.ppyr", "2.ppyr"}
     assert len(told["failed"]) == 1 and "pass --overwrite" in told["failed"][0]["reason"]
     assert status(*decompress, "--scale", 2) == 1
 
