@@ -35,7 +35,7 @@ def explain(error: BaseException, name: str = "") -> str:
         text = f"{error.strerror}; {_WAYS_OUT.get(error.errno or 0, _WAY_OUT)}"
         text = f"{file}: {text}" if file else text
     elif isinstance(error, MemoryError):
-        text = "out of memory; use fewer --jobs, smaller batches (--batch-size, --micro-batch) or tiles (--tile)"
+        text = "out of memory; use smaller batches (--batch-size, --micro-batch) or tiles (--tile), or fewer --jobs"
     elif isinstance(error, PixelPyramidsError | OSError):
         text = str(error)
     else:

@@ -262,7 +262,7 @@ def test_a_folder_that_cannot_be_listed_is_an_error(tmp_path: Path, monkeypatch:
         return scandir(path)
 
     monkeypatch.setattr(os, "scandir", refuse)
-    with pytest.raises(DataError, match=r"expected a folder that can be listed at .*closed, got: Permission denied"):
+    with pytest.raises(DataError, match=r"closed: expected a folder that can be listed, got: Permission denied"):
         find_images(tmp_path)
 
 
