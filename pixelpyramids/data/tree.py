@@ -5,9 +5,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 
-def walk_files(
-    root: Path, onerror: Callable[[OSError], object], links: dict[str, str] | None = None
-) -> Iterator[str]:
+def walk_files(root: Path, onerror: Callable[[OSError], object], links: dict[str, str] | None = None) -> Iterator[str]:
     """The POSIX paths below `root` of all files, in no order.
 
     A hidden folder is not entered; its own path, with "/" at its end, stands for what it holds. A folder that cannot be
