@@ -193,7 +193,14 @@ def plan(
 def evaluate(
     model: Model,
     data: Data = None,
-    split: Annotated[str, typer.Option("--split", metavar="train|validation|test|all")] = "test",
+    split: Annotated[
+        str | None,
+        typer.Option(
+            "--split",
+            metavar="train|validation|test|all",
+            help="Default: test; all of a folder without splits that the model was not trained on.",
+        ),
+    ] = None,
     batch_statistics: Annotated[
         int | None,
         typer.Option("--batch-statistics", min=1, help="Normalise imports by batches of so many images, as theirs."),

@@ -80,6 +80,11 @@ def named(config: Parameters, root: str | Path | None) -> str:
     return name
 
 
+def is_plain_folder(config: Parameters, root: str | Path | None) -> bool:
+    """Whether what was named is a folder of images, and none of the data sets, shards or names of the hub."""
+    return config.dataset_name not in DATA_SETS and not _in_shards(config, named(config, root))
+
+
 def _in_shards(config: Parameters, root: str) -> bool:
     """Whether `data.hub` opens what lies at `root`; the tars of the six data sets are no WebDataset shards."""
     if root.startswith(("hub:", "stream:")):

@@ -12,13 +12,14 @@ import torch
 from accelerate import PartialState
 
 from pixelpyramids.commands.console import counted, err, out
-from pixelpyramids.commands.opening import open_images
+from pixelpyramids.commands.contamination import choose_images
 from pixelpyramids.data.reading import read_image
 from pixelpyramids.data.splits import find_images
 from pixelpyramids.errors import DataError
 from pixelpyramids.evaluation import default_tile, evaluate, rate_in_tiles
 from pixelpyramids.model import PixelPyramid
 from pixelpyramids.parameters import find_paper_figure
+from pixelpyramids.provenance import read_sessions
 from pixelpyramids.report.tables import evaluation_json, levels_table
 
 
@@ -27,7 +28,7 @@ def evaluate_split(
     name: str,
     data: str | Path | None,
     *,
-    split: str = "test",
+    split: str | None = None,
     batch_size: int = 16,
     tile: int | None = None,
     batch_statistics: int | None = None,
@@ -35,13 +36,14 @@ def evaluate_split(
 ) -> int:
     """Print bits/dim of a split with its standard error and a table of the levels, or one JSON object.
 
-    Returns the exit status: 1 where files could not be read, or the code length is not finite.
+    Without a `split` it is the one that `choose_images` chooses. Returns the exit status: 1 if files could not be read,
+    or the code length is not finite.
 
     `batch_statistics` N normalises by batches of N images in place of running statistics, as the authors' code does: a
     code length of a batch, to compare with the authors' figures.
     """
     processes = PartialState()
-    images = open_images(model.config, data, split)
+    split, images, which = choose_images(model.config, data, split, read_sessions(Path(name)))
     if batch_statistics is not None:
         if processes.num_processes > 1:
             raise DataError(
@@ -75,6 +77,7 @@ def evaluate_split(
             level["parameters"] = count
         result |= {
             "split": split,
+            "which_images": which,
             "n_bits": model.config.n_bits,
             "likelihood": model.config.likelihood,
             "batch_statistics": batch_statistics,
@@ -89,6 +92,8 @@ def evaluate_split(
             print(json.dumps(result))
         return status
     out.print(levels_table(evaluation, counts))
+    if which:
+        out.print(which, soft_wrap=True)
     error = f" ± {evaluation.standard_error:.4f}" if len(evaluation.files) > 1 else ""
     sources = ", ".join(f"{count} {kind}" for kind, count in formats.items())
     kind = "exact" if model.config.likelihood == "exact" else "the authors' clamped likelihood, not a distribution"

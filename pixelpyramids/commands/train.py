@@ -8,6 +8,7 @@ import numpy as np
 
 from pixelpyramids.checkpoint import level_file
 from pixelpyramids.commands.console import duration, err, live_line
+from pixelpyramids.commands.contamination import refuse_shared_images
 from pixelpyramids.commands.opening import open_images, open_training
 from pixelpyramids.device import keep_freed_memory
 from pixelpyramids.errors import ParameterError
@@ -53,6 +54,7 @@ def train(
         raise ParameterError(f"expected a positive number of epochs, steps or minutes, got {given[0]}")
     keep_freed_memory()
     crops = open_training(config, data, seed, hold_out=validate)
+    refuse_shared_images(config, data, crops)
     validation = open_images(config, data, "validation") if validate else None
     if crops.count is None and steps is None and minutes is None:
         raise ParameterError("expected --steps or --minutes for a stream that does not say how many images it has")

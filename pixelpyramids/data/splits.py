@@ -69,6 +69,11 @@ def split_files(root: str | PathLike[str], split: str, seed: int = 0, hold_out: 
     return [files[index] for index in choose(split, named_splits(names, root, seed, hold_out), root, hold_out)]
 
 
+def is_divided(root: str | PathLike[str]) -> bool:
+    """Whether folders below `root` say which images are for training and test. Raises DataError as `divide` does."""
+    return bool(divide([file.relative_to(root).as_posix() for file in find_images(root)], root))
+
+
 def check_split(split: str) -> None:
     """Raises DataError where there is no split of that name."""
     if split not in SPLITS:

@@ -1,0 +1,122 @@
+"""No image that was trained on is scored silently: what `train` refuses, and what `evaluate` scores by default."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+from PIL import Image
+from test_cli import KEYS, refused, status
+
+
+def write(root, *names, seed=0):
+    for number, name in enumerate(names):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        values = np.random.default_rng([seed, number]).integers(256, size=(16, 16, 3), dtype=np.uint8)
+        Image.fromarray(values).save(root / name)
+    return root
+
+
+@pytest.fixture(scope="module")
+def params(tmp_path_factory):
+    path = tmp_path_factory.mktemp("params") / "tiny.json"
+    path.write_text(json.dumps({"params": KEYS}))
+    return path
+
+
+@pytest.fixture(scope="module")
+def flat(tmp_path_factory):
+    return write(tmp_path_factory.mktemp("images") / "flat", *(f"{number}.png" for number in range(40)))
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory, params, flat):
+    return trained(params, flat, tmp_path_factory.mktemp("runs") / "run")
+
+
+def trained(params, folder, run, *more):
+    assert status("train", params, "--data", folder, "--out", run, "--steps", 1, "--device", "cpu", *more) == 0
+    return run
+
+
+def scored(capsys, run, folder, *more):
+    """How many images are scored, of which split, and the line that says which."""
+    capsys.readouterr()
+    assert status("evaluate", run, "--data", folder, "--device", "cpu", "--json", *more) == 0
+    result = json.loads(capsys.readouterr().out)
+    return result["images"], result["split"], result["which_images"]
+
+
+def test_of_a_folder_that_nothing_divides_all_images_are_scored(run, tmp_path, capsys):
+    other = write(tmp_path / "other", *(f"a/{number}.png" for number in range(25)), seed=1)
+    assert scored(capsys, run, other) == (25, "all", "")
+    count, split, which = scored(capsys, run, other, "--split", "test")
+    assert (count, split) == (2, "test")
+    assert which == "2 of 25 images: the test split by a hash of their paths; --split all scores all"
+    assert status("evaluate", run, "--data", other, "--device", "cpu") == 0
+    assert "bits/dim on 25 all images" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("more", [(), ("--no-validation",)])
+def test_of_the_training_folder_the_test_split_is_scored_and_said(params, run, flat, tmp_path, capsys, more):
+    run = trained(params, flat, tmp_path / "run", *more) if more else run
+    which = "4 of 40 images: the test split of the training folder; --split all scores all"
+    assert scored(capsys, run, flat) == (4, "test", which)
+    assert scored(capsys, run, flat, "--split", "all") == (40, "all", "")
+    moved = shutil.copytree(flat, tmp_path / "elsewhere" / "copy")
+    assert scored(capsys, run, moved) == (4, "test", which)
+    assert status("evaluate", run, "--data", flat, "--device", "cpu") == 0
+    assert which in capsys.readouterr().out
+
+
+def test_a_training_folder_that_changed_is_refused(params, run, flat, tmp_path, capsys):
+    folder = shutil.copytree(flat, tmp_path / "all" / "images")
+    run = shutil.copytree(run, tmp_path / "run")
+    record = run / "provenance.json"
+    record.write_text(record.read_text().replace(str(flat), str(folder)))
+    assert scored(capsys, run, folder)[:2] == (4, "test")
+    above = write(folder.parent, "more/a.png")
+    below = write(folder / "later", *(f"{number}.png" for number in range(9)), seed=1)
+    for asked in (folder, above, below):
+        assert "any of them may have been trained on" in refused(capsys, "evaluate", run, "--data", asked)
+    assert scored(capsys, run, folder, "--split", "all")[:2] == (49, "all")
+    shutil.rmtree(below)
+    for number in range(9):
+        (folder / f"{number}.png").unlink()
+    assert "any of them may have been trained on" in refused(capsys, "evaluate", run, "--data", folder)
+    write(folder, *(f"{number}.png" for number in range(40)), seed=1)
+    assert "any of them may have been trained on" in refused(capsys, "evaluate", run, "--data", folder)
+
+
+def test_folders_of_splits_are_scored_by_their_names(run, tmp_path, capsys):
+    folder = write(tmp_path, *(f"Train/{n}.png" for n in range(5)), *(f"Test/{n}.png" for n in range(3)), seed=2)
+    assert scored(capsys, run, folder) == (3, "test", "")
+
+
+@pytest.mark.parametrize("held_out", ["test", "val"])
+@pytest.mark.parametrize("how", ["copy", "link"])
+def test_a_file_to_train_on_that_is_for_test_too_is_refused(params, tmp_path, capsys, held_out, how):
+    names = [f"{split}/{number}.png" for split in ("train", "test", "val") for number in range(9)]
+    folder = write(tmp_path / "images", *names)
+    (folder / held_out / "5.png").unlink()
+    if how == "copy":
+        shutil.copy(folder / "train" / "7.png", folder / held_out / "other name.PNG")
+    else:
+        (folder / held_out / "other name.PNG").symlink_to(folder / "train" / "7.png")
+    error = refused(capsys, "train", params, "--data", folder, "--out", tmp_path / "run", "--steps", 1)
+    assert "train/7.png" in error and f"{held_out}/other name.PNG; remove one of each pair" in error
+    assert not (tmp_path / "run").exists()
+
+
+def test_copies_in_a_folder_that_nothing_divides_are_warned_of(params, tmp_path, capsys):
+    folder = write(tmp_path / "images", *(f"{number}.png" for number in range(30)))
+    for number in range(30):
+        shutil.copy(folder / f"{number}.png", folder / f"{number} copy.png")
+    trained(params, folder, tmp_path / "run")
+    assert "warning:" in (said := capsys.readouterr().err) and "expected no image to train on" in said
+
+
+def test_what_is_not_compared_is_said(params, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("pixelpyramids.commands.contamination.FILES_AT_MOST", 9)
+    trained(params, write(tmp_path / "images", *(f"train/{number}.png" for number in range(11))), tmp_path / "run")
+    assert "not looked for images to train on among those for validation or test" in capsys.readouterr().err
