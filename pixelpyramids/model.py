@@ -15,6 +15,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from pixelpyramids import likelihood
+from pixelpyramids.arguments import plain_array, whole_number
 from pixelpyramids.compact_stage import CompactStage
 from pixelpyramids.device import full_float32
 from pixelpyramids.errors import DataError, PixelPyramidsError
@@ -201,8 +202,8 @@ class PixelPyramid(nn.Module):
         the model's channels and range.
         """
         images = self._checked(images)
-        if levels is not None and not set(levels) <= set(range(self.config.L)):
-            raise DataError(f"expected some of the levels 0 to {self.config.L - 1}, got {list(levels)}")
+        if levels is not None and not (np.iterable(levels) and set(levels) <= set(range(self.config.L))):
+            raise DataError(f"expected some of the levels 0 to {self.config.L - 1}, got {levels!r}")
         stages = self.config.walk(images.shape[-2], images.shape[-1])
         nats = torch.zeros(images.shape[0], len(stages), dtype=torch.float64)
         dimensions = torch.zeros(images.shape[0], len(stages), dtype=torch.int64)
@@ -225,8 +226,7 @@ class PixelPyramid(nn.Module):
         """
         size = self.config.image_size
         height, width = size[0] if height is None else height, size[1] if width is None else width
-        if min(n, height, width) < 1:
-            raise DataError(f"expected at least 1 sample of 1 x 1 pixels, got {n} of {height} x {width}")
+        n, height, width = whole_number("n", n, 1), whole_number("height", height, 1), whole_number("width", width, 1)
         coarsest = coarsest_size(height, width, self.config.L - 1)
         if self.config.network != "compact" and math.prod(coarsest) > MOST_COARSEST_PIXELS:
             raise DataError(
@@ -251,7 +251,8 @@ class PixelPyramid(nn.Module):
         """
         coarse = self._checked(coarse)
         given = (coarse.shape[-2], coarse.shape[-1])
-        stages = self.config.walk(max(height, 1), max(width, 1))
+        height, width = whole_number("height", height, 1), whole_number("width", width, 1)
+        stages = self.config.walk(height, width)
         missing = [stage for stage in stages if stage.coarse is not None]
         above = next((i for i, stage in enumerate(missing) if stage.is_split and stage.coarse == given), None)
         if above is None:
@@ -289,8 +290,7 @@ class PixelPyramid(nn.Module):
 
     def sampler(self, batch: int, seed: int, first: int = 0) -> Choose:
         """Chooses each slice's values at random, with a generator for each item of the batch."""
-        if seed < 0 or first < 0:
-            raise DataError(f"expected a seed and a first sample from 0 on, got {seed} and {first}")
+        seed, first = whole_number("seed", seed, 0), whole_number("first", first, 0)
         generators = [np.random.default_rng([seed, first + item]) for item in range(batch)]
         uniforms_per_site = 1 + self.config.image_channels
 
@@ -314,6 +314,7 @@ class PixelPyramid(nn.Module):
     def _checked(self, images: Tensor) -> Tensor:
         channels, n_values = self.config.image_channels, self.config.n_values
         if isinstance(images, np.ndarray):
+            images = plain_array(images)
             if images.dtype.kind not in "iu":
                 raise DataError(f"expected integers in [0, {n_values}), got {images.dtype}")
             images = torch.from_numpy(images.astype(np.int64))

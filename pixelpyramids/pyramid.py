@@ -16,10 +16,11 @@ Array = Any  # numpy.ndarray or torch.Tensor: the package's import graph keeps t
 def split(image: Array, axis: int = -2) -> tuple[Array, Array]:
     """Split along `axis` (-2 rows, -1 columns) into (fine, coarse): the even and the odd lines, as views.
 
-    With an odd count of lines, fine has one more than coarse. Raises ValueError where the axis has one line only: such
-    a side is not split.
+    With an odd count of lines, fine has one more than coarse. Raises ValueError if the axis has one line only: such a
+    side is not split; TypeError for what is no array (…, H, W).
     """
     _check_axis(axis)
+    _check_array(image)
     lines = image.shape[axis]
     if lines < 2:
         raise ValueError(f"expected at least 2 lines along axis {axis}, got {lines}: a side of 1 is not split")
@@ -31,10 +32,12 @@ def split(image: Array, axis: int = -2) -> tuple[Array, Array]:
 def merge(fine: Array, coarse: Array, axis: int = -2) -> Array:
     """Interleave fine and coarse along `axis`: the exact inverse of `split`.
 
-    Raises ValueError where the two cannot come from one image: fine has as many lines as coarse, or one more, and both
-    are of one type.
+    Raises ValueError if the two cannot come from one image: fine has as many lines as coarse, or one more, and both are
+    of one type; TypeError for what is no array (…, H, W).
     """
     _check_axis(axis)
+    _check_array(fine)
+    _check_array(coarse)
     if fine.dtype != coarse.dtype:
         raise ValueError(f"expected halves of one type, got fine {fine.dtype} and coarse {coarse.dtype}")
     lines, others = fine.shape[axis] + coarse.shape[axis], list(coarse.shape)
@@ -90,6 +93,13 @@ def _wide(values: Array) -> Array:
     """As int64, in which sums and differences of values cannot wrap round."""
     xp = array_namespace(values)
     return xp.astype(values, xp.int64)
+
+
+def _check_array(image: Array) -> None:
+    """Raise TypeError for what is no array (…, H, W), and for a masked one, whose mask would be lost."""
+    if getattr(image, "ndim", 0) < 2 or hasattr(image, "mask"):
+        got = tuple(image.shape) if hasattr(image, "shape") else ""
+        raise TypeError(f"expected an array or a tensor (…, H, W) without a mask, got {type(image).__name__} {got}")
 
 
 def _check_axis(axis: int) -> None:

@@ -15,7 +15,7 @@ PACKAGE = Path(pixelpyramids.__file__).parent
 LAYERS = (
     {"errors", "pyramid", "walk"},
     {"octave", "terminal", "interrupts"},
-    {"atomic", "extras", "device", "rate", "parameters", "exit_status"},
+    {"arguments", "atomic", "extras", "device", "rate", "parameters", "exit_status"},
     {"likelihood", "networks", "data", "progress", "patches", "codec", "optimisation", "trackers"},
     {"compact_stage", "listing"},
     {"archive"},
@@ -64,7 +64,19 @@ INSIDE = {
         {"image_file", "pillow_plugin", "zarr_codec"},
     ),
 }
-FREE_OF_TORCH = {"codec", "octave", "errors", "extras", "pyramid", "walk", "rate", "parameters", "atomic", "data"}
+FREE_OF_TORCH = {
+    "codec",
+    "octave",
+    "errors",
+    "extras",
+    "pyramid",
+    "walk",
+    "rate",
+    "parameters",
+    "arguments",
+    "atomic",
+    "data",
+}
 
 MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")
 

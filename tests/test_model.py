@@ -272,7 +272,7 @@ def test_every_kind_of_integer_is_scored_alike(dtype):
 
 @pytest.mark.parametrize("n, height, width", [(0, 4, 4), (1, 0, 4), (1, 4, 0), (-1, 4, 4), (1, -3, 4)])
 def test_no_sample_and_no_pixel_are_refused(n, height, width):
-    with pytest.raises(DataError, match=f"at least 1 sample of 1 x 1 pixels, got {n} of {height} x {width}"):
+    with pytest.raises(DataError, match=f"whole number of at least 1, got {min(n, height, width)}"):
         tiny().sample(n, height, width)
 
 

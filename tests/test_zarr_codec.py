@@ -38,11 +38,12 @@ def new(path, shape, dtype="uint8", effort="fast"):
 )
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, ">u2"])
 @pytest.mark.parametrize("format", [2, 3])
-def test_arrays_come_back_from_a_store(tmp_path, shape, chunks, dtype, format):
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_arrays_come_back_from_a_store(tmp_path, shape, chunks, dtype, format, order):
     array = noise(shape, np.dtype(dtype))
-    codec = {"compressors": PyramidCompressor("fast"), "filters": None}
+    codec = {"compressors": PyramidCompressor("fast"), "filters": None, "order": order}
     if format == 3:
-        codec = {"serializer": PyramidSerializer("fast"), "compressors": None}
+        codec = {"serializer": PyramidSerializer("fast"), "compressors": None, "config": {"order": order}}
     store = tmp_path / "a.zarr"
     if format == 2 and dtype == ">u2":
         made = zarr.create_array(store, shape=shape, chunks=chunks, dtype=dtype, zarr_format=2, **codec)
@@ -148,13 +149,67 @@ def test_other_types_and_efforts_are_refused(tmp_path):
             kind("most")
 
 
-def test_a_chunk_of_another_shape_is_refused(tmp_path):
-    array = new(tmp_path / "a", (8, 8))
-    array[:] = 3
-    (chunk,) = (path for path in (tmp_path / "a" / "c").rglob("*") if path.is_file())
-    chunk.write_bytes(pp.encode(np.zeros((4, 4), np.uint8)))
-    with pytest.raises(DataError, match=r"expected a chunk of shape \(8, 8\), got \(4, 4\)"):
-        array[:]
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_filters_before_the_compressor_keep_the_order(tmp_path, order):
+    array = noise((20, 30))
+    made = zarr.create_array(
+        tmp_path / "a", shape=(20, 30), dtype="uint8", zarr_format=2, order=order,
+        filters=[numcodecs.AsType("<u2", "u1")], compressors=PyramidCompressor("fast"),
+    )  # fmt: skip
+    made[:] = array
+    assert np.array_equal(zarr.open_array(tmp_path / "a")[:], array)
+
+
+@pytest.mark.parametrize(
+    "found",
+    [
+        noise((30, 20)), noise((600, 1)), noise((20, 30, 1)), noise((4, 4)),
+        noise((10, 30), np.uint16), noise((20, 30), np.uint16),
+    ],
+    ids=lambda found: f"{found.dtype}-{found.shape}",
+)  # fmt: skip
+@pytest.mark.parametrize(("format", "order"), [(2, "C"), (2, "F"), (3, "C")])
+def test_a_chunk_of_another_shape_or_type_is_refused(tmp_path, format, order, found):
+    codec = {"compressors": PyramidCompressor(), "order": order}
+    if format == 3:
+        codec = {"serializer": PyramidSerializer(), "compressors": None}
+    made = zarr.create_array(tmp_path / "a", shape=(20, 30), dtype="uint8", zarr_format=format, **codec)
+    made[:] = 3
+    (chunk,) = (p for p in (tmp_path / "a").rglob("*") if p.is_file() and p.read_bytes().startswith(b"\x8fPPY"))
+    for memory in (np.ascontiguousarray, np.asfortranarray):
+        chunk.write_bytes(PyramidCompressor().encode(memory(found)))
+        with pytest.raises(
+            BitstreamError, match=r"expected a chunk of .* got .*; the store is damaged|more than the limit"
+        ):
+            zarr.open_array(tmp_path / "a")[:]
+    right = noise((20, 30))  # by another writer than zarr
+    chunk.write_bytes(pp.encode(right))
+    assert np.array_equal(zarr.open_array(tmp_path / "a")[:], right)
+
+
+def test_shards_and_transposed_chunks_come_back(tmp_path):
+    array = noise((40, 60))
+    transposed = zarr.create_array(
+        tmp_path / "a", shape=array.shape, chunks=(20, 30), shards=(40, 60), dtype="uint8",
+        filters=[zarr.codecs.TransposeCodec(order=(1, 0))], serializer=PyramidSerializer("fast"), compressors=None,
+    )  # fmt: skip
+    transposed[:] = array
+    assert np.array_equal(zarr.open_array(tmp_path / "a")[:], array)
+
+
+def test_what_numcodecs_decodes_is_an_array_to_work_with():
+    for array in (noise((30, 20, 3)), np.asfortranarray(noise((30, 20))), noise((1, 1))):
+        codec = PyramidCompressor("fast")
+        found = codec.decode(codec.encode(array))
+        assert np.array_equal(found, array) and found.flags.fnc == array.flags.fnc
+        assert np.array_equal((found // 2).reshape(-1), (array // 2).reshape(-1))
+        assert np.array_equal(found[1:].reshape(-1, 1), array[1:].reshape(-1, 1))
+        assert np.array_equal(found.view(np.ndarray).view("i1"), array.view("i1"))
+
+
+def test_a_chunk_too_large_to_be_read_is_not_written():
+    with pytest.raises(DataError, match="choose smaller chunks"):
+        PyramidCompressor().encode(np.broadcast_to(np.uint8(0), (2**14 + 1, 2**14)))
 
 
 @pytest.mark.parametrize("package", ["numcodecs", "zarr"])

@@ -22,7 +22,7 @@ def model(name: str | bytes, threads: int | None = None) -> CompactModel:
     if engine not in ("fast", "reference"):
         raise CheckpointError(f"{ENGINE}: expected fast or reference, got {engine}")
     with _LOADING:
-        return _model(name if isinstance(name, str) else names()[name], engine, threads or available_threads())
+        return _model(names()[name] if isinstance(name, bytes) else name, engine, threads or available_threads())
 
 
 @lru_cache
@@ -38,7 +38,7 @@ def available_threads() -> int:
 
 @lru_cache
 def _model(name: str, engine: str, threads: int) -> CompactModel:
-    if name not in MODELS:
+    if not isinstance(name, str) or name not in MODELS:
         raise CheckpointError(f"expected a model among {', '.join(MODELS)}, got {name}")
     network = load_network(ASSETS / MODELS[name])
     reference = ReferenceEngine(network)

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pixelpyramids import octave
+from pixelpyramids.arguments import plain_array, whole_number
 from pixelpyramids.codec.blas import one_blas_thread
 from pixelpyramids.codec.coder import Coding, Learnt, RandomReader, Reader, Symbols, nothing_learnt
 from pixelpyramids.codec.engines import Engine
@@ -70,7 +71,7 @@ class CompactModel:
 
         The last level is the coarsest pixels. Raises DataError where the images are others.
         """
-        images = np.asarray(images)
+        images = plain_array(images)
         if images.ndim != 4 or images.shape[1] not in (1, CHANNELS) or images.dtype.kind not in "iu" or not images.size:
             raise DataError(f"expected integers (B, C, H, W) with C 1 or 3, got {images.dtype} {images.shape}")
         if images.min() < 0 or images.max() > 255:
@@ -91,10 +92,8 @@ class CompactModel:
 
     def sample(self, n: int, height: int, width: int, seed: int = 0, first: int = 0) -> NDArray[np.uint8]:
         """Images (n, 3, height, width) that random bits decode to; those of image i are keyed by (seed, first + i)."""
-        if min(n, height, width) < 1 or seed < 0 or first < 0:
-            raise DataError(
-                f"expected at least 1 sample of 1 pixel and a seed from 0 on, got {n} of {height} x {width}, {seed}"
-            )
+        n, height, width = whole_number("n", n, 1), whole_number("height", height, 1), whole_number("width", width, 1)
+        seed, first = whole_number("seed", seed, 0), whole_number("first", first, 0)
         format_ = Format(8, CHANNELS, (0,) * (len(octave.octave_sizes(height, width)) - 1))
         drawn = np.zeros((n, CHANNELS, height, width), dtype=np.uint16)
         for number, image in enumerate(drawn):

@@ -245,8 +245,13 @@ def _values(bitmap: bytes, depth: int) -> tuple[int, ...]:
 
 
 def _joined(metadata: Mapping[str, bytes]) -> bytes:
-    """Metadata in a row. Raises DataError where they are more than a reader takes."""
-    for tag in metadata:
+    """Metadata in a row. Raises DataError if they are not bytes by names, or more than a reader takes."""
+    if not isinstance(metadata, Mapping):
+        raise DataError(f"expected metadata of bytes by str, got a {type(metadata).__name__}; pass a dictionary")
+    for tag, blob in metadata.items():
+        if not isinstance(tag, str) or not isinstance(blob, bytes):
+            got = f"{type(blob).__name__} by {type(tag).__name__}"
+            raise DataError(f"expected metadata of bytes by str, got {got} ({tag!r}); encode the text first")
         if len(tag) > MAX_NAME or max(map(ord, tag), default=0) > 255:
             raise DataError(f"expected names of metadata of at most {MAX_NAME} Latin-1 characters, got {tag!r}")
     data = b"".join(

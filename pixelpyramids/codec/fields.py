@@ -6,7 +6,7 @@ A source is read in small pieces, so that the front of a large file costs little
 import zlib
 from typing import Protocol
 
-from pixelpyramids.errors import BitstreamError
+from pixelpyramids.errors import BitstreamError, DataError
 
 READ_AHEAD = 2**12  # bytes of a header that are read at once
 
@@ -24,7 +24,14 @@ class Bytes:
     """Bytes in memory as a `Source`."""
 
     def __init__(self, data: bytes) -> None:
-        self._data, self.size = memoryview(data), len(data)
+        """Raises DataError if `data` are not bytes in a row."""
+        try:
+            self._data = memoryview(data)
+            self._data = self._data.cast("B") if self._data.nbytes else memoryview(b"")
+        except TypeError as error:
+            got = type(data).__name__
+            raise DataError(f"expected the bytes of a .ppyr file, got {got}; read the file first") from error
+        self.size = len(self._data)
 
     def read(self, offset: int, count: int) -> bytes:
         """As of `Source`."""

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from pixelpyramids.arguments import whole_number
 from pixelpyramids.codec import bundled, fallback, planes
 from pixelpyramids.codec.compact_model import CompactModel, Format, Plane, fine_bands, pyramid_of
 from pixelpyramids.codec.container import Content, Header, Index, Kind, read_index, read_part, written
@@ -19,6 +20,7 @@ from pixelpyramids.codec.planes import Array, Region
 from pixelpyramids.errors import BitstreamError, DataError
 
 MAX_PIXELS = 2**28
+MAX_THREADS = 2**10
 EFFORTS = ("fast", "default", "max")
 
 
@@ -32,15 +34,15 @@ def encode(
 ) -> bytes:
     """The bytes of a .ppyr file that `decode` turns into the very same array.
 
-    `array` is (H, W) or (H, W, C), C from 1 to 4 (grey, grey and alpha, colour, colour and alpha), uint8 or uint16, at
-    least one pixel, its values below 2**depth (by default of its type). `metadata` are blobs by their names. `effort`
-    "max" always tries PNG and lossless WebP too, and takes the smallest; "default" does so where a cheap trial comes
-    near; "fast" never does. Raises DataError where the array is none of this.
+    `array` is (H, W) or (H, W, C), C from 1 to 4 (grey, grey and alpha, colour, colour and alpha), uint8 or uint16 of
+    either byte order, at least one pixel, its values below 2**depth (by default of its type). `metadata` are bytes by
+    their names. `effort` "max" always tries PNG and lossless WebP too, and takes the smallest; "default" does so for
+    small images, and if a cheap trial comes near; "fast" never does. `threads` are by default as many as processors.
+    Raises DataError if an argument is none of this.
     """
-    if effort not in EFFORTS:
-        raise DataError(f"expected an effort of {', '.join(EFFORTS)}, got {effort!r}")
+    check_effort(effort)
     array, depth = planes.checked(array, depth)
-    threads = threads or bundled.available_threads()
+    threads = _thread_count(threads)
     compact = bundled.model(model, threads)
     header, pyramids = planes.split(array, depth, compact.network.name, metadata or {})
     with ThreadPoolExecutor(threads) as pool:
@@ -65,7 +67,8 @@ def decode(
     `scale` 2, 4, … gives the image of the first, second, … coarser octave, decimated: it reads the file's front alone.
     `region` (x, y, width, height), in pixels of the whole image, gives that part of it, on the scaled grid. With
     `salvage`, what a damaged or cut file still holds whole: the largest scaled image. Raises BitstreamError where the
-    file is damaged, foreign or above the limit of pixels, DataError where scale or region do not fit the image.
+    file is damaged, foreign or above the limit of pixels, DataError if an argument is wrong, or scale or region do not
+    fit the image.
     """
     return decode_source(Bytes(data), scale, region, max_pixels, salvage, threads)
 
@@ -79,7 +82,8 @@ def decode_source(
     threads: int | None = None,
 ) -> Array:
     """As `decode`, of what lies in a file: only what is needed is read."""
-    index = read_index(source, max_pixels, bundled.names())
+    threads = _thread_count(threads)
+    index = read_index(source, whole_number("max_pixels", max_pixels, 0), bundled.names())
     header = index.header
     if index.size < source.size and not salvage:
         raise BitstreamError(f"{source.size - index.size} bytes follow the file's last part; the file is damaged")
@@ -91,7 +95,6 @@ def decode_source(
         at = planes.window(header, level, region)
         image = pyramid_of(np.moveaxis(whole, -1, 0))[level][:, at.top : at.bottom, at.left : at.right]
         return planes.shaped(np.moveaxis(image, 0, -1), header)
-    threads = threads or bundled.available_threads()
     compact = bundled.model(header.model, threads)
     pyramids = [pyramid_of(planes.empty(coded, header.height, header.width)) for coded in header.coded]
     wanted = planes.needed(header, level, region, compact.network.trunk.reach)
@@ -105,6 +108,16 @@ def compile_kernels() -> None:
     """Have compiled what encoding and decoding need, where it is not yet, lest many processes do so at once."""
     ramp = np.arange(4 * 4 * 3, dtype=np.uint8).reshape(4, 4, 3)
     decode(encode(ramp, effort="fast"))
+
+
+def check_effort(effort: str) -> None:
+    """Raise DataError if there is no such effort."""
+    if not isinstance(effort, str) or effort not in EFFORTS:
+        raise DataError(f"expected an effort of {', '.join(EFFORTS)}, got {effort!r}")
+
+
+def _thread_count(threads: int | None) -> int:
+    return bundled.available_threads() if threads is None else whole_number("threads", threads, 1, MAX_THREADS)
 
 
 def _refuse_cut(index: Index, size: int, level: int) -> None:

@@ -8,6 +8,7 @@
 Values of 2 to 7 bits are brought to 8, as Pillow does it with PNG's; `info["depth"]` is their depth in the file.
 """
 
+import math
 import os
 from typing import IO, Any
 
@@ -18,7 +19,7 @@ from pixelpyramids.codec import metadata as blobs
 from pixelpyramids.codec.container import MAGIC, MAX_SIDE, Header, Index, read_index, read_part
 from pixelpyramids.codec.image import MAX_PIXELS, decode_source, encode
 from pixelpyramids.codec.pillow_pixels import image_of, pixels_of
-from pixelpyramids.errors import PixelPyramidsError
+from pixelpyramids.errors import DataError, PixelPyramidsError
 
 FORMAT = "PPYR"
 _MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
@@ -158,7 +159,21 @@ def _metadata(image: Image.Image) -> dict[str, bytes]:
     given.info = {name: image.encoderinfo[name] for name in names if image.encoderinfo.get(name) is not None}
     if isinstance(given.info.get("exif"), Image.Exif):
         given.info["exif"] = given.info["exif"].tobytes()
+    for name, value in given.info.items():
+        if not (
+            _is_resolution(value) if name == "dpi" else isinstance(value, (bytes, str) if name == "xmp" else bytes)
+        ):
+            expected = "two positive numbers" if name == "dpi" else "bytes"
+            raise DataError(f"expected {name} to be {expected}, got {value!r:.80}")
     return blobs.of_image(image) | blobs.of_image(given)
+
+
+def _is_resolution(dpi: Any) -> bool:
+    try:
+        x, y = map(float, dpi)
+    except (TypeError, ValueError, OverflowError):
+        return False
+    return 0 < x < math.inf and 0 < y < math.inf
 
 
 Image.register_open(FORMAT, PyramidImageFile, _accept)

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pixelpyramids import octave
+from pixelpyramids.arguments import plain_array, whole_number
 from pixelpyramids.codec.compact_model import Plane, pyramid_of
 from pixelpyramids.codec.container import MAX_SIDE, Content, Header, value_list
 from pixelpyramids.codec.integer_network import CHANNELS
@@ -41,7 +42,7 @@ class Window(NamedTuple):
 
 def checked(array: Any, depth: int | None) -> tuple[Array, int]:
     """The array, and its depth in bits. Raises DataError where it is no image that the codec takes."""
-    array = np.asarray(array)
+    array = plain_array(array)
     if array.dtype not in (np.uint8, np.uint16):
         raise DataError(f"expected an array of uint8 or uint16, got {array.dtype}; scale and round it first")
     if array.ndim not in (2, 3) or (array.ndim == 3 and not 1 <= array.shape[2] <= 4) or not array.size:
@@ -51,10 +52,7 @@ def checked(array: Any, depth: int | None) -> tuple[Array, int]:
     if max(array.shape[:2]) > MAX_SIDE:
         raise DataError(f"expected at most {MAX_SIDE} pixels a side, got {array.shape[0]} x {array.shape[1]}")
     most = 8 * array.itemsize
-    if depth is None:
-        depth = most
-    if not 1 <= depth <= most:
-        raise DataError(f"expected a depth of 1 to {most} bits for {array.dtype}, got {depth}")
+    depth = most if depth is None else whole_number(f"the depth of {array.dtype} in bits", depth, 1, most)
     if int(array.max()) >> depth:
         raise DataError(f"expected values below 2**{depth}, got {int(array.max())}; give their depth")
     return array, depth
@@ -153,8 +151,8 @@ def _looked_up(numbers: Any, values: tuple[int, ...]) -> Any:
 
 def level_of(header: Header, scale: int) -> int:
     """The octave that an image scaled down by `scale` is. Raises DataError where there is none."""
-    level = scale.bit_length() - 1
-    if scale < 1 or scale != 1 << level or level > header.octaves:
+    level = whole_number("scale", scale, 1).bit_length() - 1
+    if scale != 1 << level or level > header.octaves:
         raise DataError(
             f"expected a scale that is a power of two from 1 to {1 << header.octaves} for this image, got {scale}"
         )
@@ -169,8 +167,10 @@ def window(header: Header, level: int, region: Region | None) -> Window:
     if region is None:
         height, width = octave.octave_sizes(header.height, header.width)[level]
         return Window(0, height, 0, width)
-    x, y, width, height = region
-    if x < 0 or y < 0 or width < 1 or height < 1 or x + width > header.width or y + height > header.height:
+    if not isinstance(region, Sequence | np.ndarray) or isinstance(region, str | bytes) or len(region) != 4:
+        raise DataError(f"expected a region of four numbers (x, y, width, height), got {region!r}")
+    x, y, width, height = (whole_number("each number of a region", number, 0) for number in region)
+    if width < 1 or height < 1 or x + width > header.width or y + height > header.height:
         raise DataError(
             f"expected a region x,y,width,height within {header.width} x {header.height} pixels (width x height), "
             f"got {x},{y},{width},{height}"

@@ -4,16 +4,21 @@
     zarr.create_array(..., zarr_format=2, compressors=PyramidCompressor())                     zarr format 2
 
 A chunk is an image (H, W) or (H, W, C), C from 1 to 4, uint8 or uint16, with any number of axes of length 1 before it.
+A chunk in the store that holds another shape or type than the array's is refused.
 """
 
 import asyncio
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
 
-from pixelpyramids.codec.image import EFFORTS, decode, encode
-from pixelpyramids.errors import DataError, PixelPyramidsError
+from pixelpyramids.codec.container import read_index
+from pixelpyramids.codec.fields import Bytes
+from pixelpyramids.codec.image import MAX_PIXELS, check_effort, decode, encode
+from pixelpyramids.errors import BitstreamError, DataError, PixelPyramidsError
 
 try:
     import numcodecs
@@ -29,6 +34,7 @@ except ModuleNotFoundError as error:
 
 NAME = "pixelpyramids"
 _THREADS = 1  # a chunk: zarr works on several at once
+_ORDER = "order"  # the name of the metadata that keep "F", the order in memory of what was encoded
 
 
 @dataclass(frozen=True)
@@ -39,7 +45,7 @@ class PyramidSerializer(ArrayBytesCodec):
     is_fixed_size = False
 
     def __post_init__(self) -> None:
-        _check_effort(self.effort)
+        check_effort(self.effort)
 
     @classmethod
     def from_dict(cls, data: Any) -> Self:
@@ -66,9 +72,9 @@ class PyramidSerializer(ArrayBytesCodec):
         return chunk_spec.prototype.buffer.from_bytes(data)
 
     async def _decode_single(self, chunk_data: Buffer, chunk_spec: ArraySpec) -> NDBuffer:
-        array = await asyncio.to_thread(_decoded, chunk_data.to_bytes(), chunk_spec.shape)
         native = chunk_spec.dtype.to_native_dtype()
-        return chunk_spec.prototype.nd_buffer.from_numpy_array(array.astype(native, copy=False))
+        array = await asyncio.to_thread(_decoded, chunk_data.to_bytes(), chunk_spec.shape, native)
+        return chunk_spec.prototype.nd_buffer.from_numpy_array(array)
 
 
 class PyramidCompressor(Codec):  # type: ignore[misc]
@@ -77,23 +83,63 @@ class PyramidCompressor(Codec):  # type: ignore[misc]
     codec_id = NAME
 
     def __init__(self, effort: str = "default") -> None:
-        _check_effort(effort)
+        check_effort(effort)
         self.effort = effort
 
     def encode(self, buf: Any) -> bytes:
-        """The bytes of a .ppyr file that holds the array. Raises DataError where its numbers are big-endian.
+        """The bytes of a .ppyr file that holds the array.
 
-        What is decoded is told by its bytes alone, which are little-endian.
+        Raises DataError if the array is not an image, or its numbers are big-endian: zarr's format 2 views decoded
+        bytes as the array's type, and decoded bytes are little-endian.
         """
-        array = np.asarray(buf)
+        array = np.asanyarray(buf)
         if array.dtype != array.dtype.newbyteorder("<"):
             raise DataError(f"expected little-endian numbers, got {array.dtype}; choose <u2, or zarr's format 3")
-        return _encoded(array, self.effort)
+        if array.size > 4 * MAX_PIXELS or math.prod(image_shape(array.shape)[:2]) > MAX_PIXELS:
+            raise DataError(
+                f"expected a chunk of at most {MAX_PIXELS} pixels, got {array.shape}; choose smaller chunks"
+            )
+        return _encoded(array, self.effort, {_ORDER: b"F"} if array.flags.fnc else {})
 
     def decode(self, buf: Any, out: Any = None) -> Any:
-        """The array of a .ppyr file, without the axes of length 1 that it may have had in front."""
-        array = decode(bytes(buf), threads=_THREADS)
-        return ndarray_copy(array.astype(array.dtype.newbyteorder("<"), copy=False), out)
+        """The array of a .ppyr file, in the order in memory that it was encoded in.
+
+        It lacks the axes of length 1 that may have come first. Raises BitstreamError if the file is damaged. The array
+        refuses to be viewed as another type or, once flat, reshaped to another image, as zarr would do to it.
+        """
+        is_fortran = read_index(Bytes(buf), MAX_PIXELS).header.metadata.get(_ORDER) == b"F"
+        array = decode(buf, threads=_THREADS)
+        little = array.astype(array.dtype.newbyteorder("<"), order="F" if is_fortran else "C", copy=False)
+        return ndarray_copy(little.view(_Chunk), out)
+
+
+class _Chunk(np.ndarray[Any, Any]):
+    """A decoded image that remembers its shape: zarr's format 2 flattens it and gives it the shape of a chunk.
+
+    zarr calls `view(dtype)`, `reshape(-1, order="A")` and `reshape(shape, order=…)` without comparing dtype and shape,
+    and tells the codec neither of them.
+    """
+
+    def __array_finalize__(self, source: Any) -> None:
+        if self.ndim > 1:
+            self._image, self._order = self.shape, "F" if self.flags.fnc else "C"
+        elif isinstance(source, _Chunk):
+            self._image, self._order = source._image, source._order
+
+    def view(self, *what: Any, **named: Any) -> Any:
+        """As of an array. Raises BitstreamError for another type of numbers."""
+        if what and not (isinstance(what[0], type) and issubclass(what[0], np.ndarray)) and what[0] != self.dtype:
+            raise BitstreamError(_unlike(what[0], self.dtype))
+        return super().view(*what, **named)
+
+    def reshape(self, *shape: Any, **named: Any) -> Any:
+        """As of an array. Raises BitstreamError if it is flat and the shape is not that of its image."""
+        new = tuple(shape[0]) if isinstance(shape[0], tuple | list) else shape
+        if self.ndim > 1 or new == (-1,):
+            return super().reshape(*shape, **named)
+        if image_shape(new) != self._image:
+            raise BitstreamError(_unlike(new, self._image))
+        return np.asarray(self).reshape(self._image, order=self._order).reshape(new)
 
 
 def image_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -109,27 +155,28 @@ def image_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
     return image
 
 
-def _encoded(array: Any, effort: str) -> bytes:
+def _encoded(array: Any, effort: str, metadata: Mapping[str, bytes] | None = None) -> bytes:
     _check_type(array.dtype)
-    native = array.astype(array.dtype.newbyteorder("="), copy=False)
-    return encode(native.reshape(image_shape(array.shape)), effort=effort, threads=_THREADS)
+    return encode(array.reshape(image_shape(array.shape)), effort=effort, metadata=metadata, threads=_THREADS)
 
 
-def _decoded(data: bytes, shape: tuple[int, ...]) -> Any:
-    array = decode(data, threads=_THREADS)
-    if array.shape != image_shape(shape):
-        raise DataError(f"expected a chunk of shape {image_shape(shape)}, got {array.shape}; the store is damaged")
-    return array.reshape(shape)
+def _decoded(data: bytes, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Any:
+    image = image_shape(shape)
+    array = decode(data, max_pixels=math.prod(image[:2]), threads=_THREADS)
+    if array.shape != image:
+        raise BitstreamError(_unlike(image, array.shape))
+    if array.dtype != dtype.newbyteorder("="):
+        raise BitstreamError(_unlike(dtype, array.dtype))
+    return array.reshape(shape).astype(dtype, copy=False)
+
+
+def _unlike(expected: object, got: object) -> str:
+    return f"expected a chunk of {expected}, got {got}; the store is damaged"
 
 
 def _check_type(dtype: Any) -> None:
     if dtype.newbyteorder("=") not in (np.uint8, np.uint16):
         raise DataError(f"expected an array of uint8 or uint16, got {dtype}; choose another codec for it")
-
-
-def _check_effort(effort: str) -> None:
-    if effort not in EFFORTS:
-        raise DataError(f"expected an effort of {', '.join(EFFORTS)}, got {effort!r}")
 
 
 numcodecs.register_codec(PyramidCompressor)

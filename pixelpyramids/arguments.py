@@ -1,0 +1,41 @@
+"""Checks of the arguments of the public functions: a wrong one raises a DataError that says what was expected.
+
+A whole number is anything that Python takes as an index: `2`, `np.int32(2)`, but not `2.0` or `"2"`.
+"""
+
+import operator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pixelpyramids.errors import DataError
+
+
+def whole_number(name: str, value: Any, least: int, most: int | None = None) -> int:
+    """`value` as an int. Raises DataError if it is not a whole number from `least` to `most`."""
+    try:
+        number = operator.index(value)
+    except TypeError:
+        number = least - 1
+    if number < least or (most is not None and number > most):
+        limits = f"of at least {least}" if most is None else f"from {least} to {most}"
+        raise DataError(f"expected {name} to be a whole number {limits}, got {value!r}")
+    return number
+
+
+def plain_array(value: Any) -> NDArray[Any]:
+    """`value` as an array in this machine's byte order.
+
+    Raises DataError for a masked array, whose mask would be lost, and for what NumPy makes no array of.
+    """
+    if isinstance(value, np.ma.MaskedArray):
+        raise DataError(
+            "expected an array without a mask, got a masked one; pass array.filled(VALUE), and the mask as a channel "
+            "if it is to be kept"
+        )
+    try:
+        array = np.asarray(value)
+    except (ValueError, TypeError, RuntimeError, OverflowError) as error:
+        raise DataError(f"expected an array, got {type(value).__name__}, which NumPy refuses: {error}") from error
+    return array.astype(array.dtype.newbyteorder("="), copy=False)
