@@ -9,6 +9,7 @@ model that the file names. Pillow is imported for files that hold a PNG or a Web
 import hashlib
 import json
 import math
+import re
 import sys
 import zlib
 from io import BytesIO
@@ -106,6 +107,7 @@ def read_header(fields: Fields, max_pixels: int) -> SimpleNamespace:
 
 def read_parts(fields: Fields, count: int) -> list[tuple[int, bytes]]:
     """The kind and the bytes of each part (§5), all checksums compared."""
+    require(len(fields.getvalue()) - fields.tell() >= 5 * count, "the file ends within its index: it is cut short")
     entries = []
     for _ in range(count):
         number = fields.varint(2**40)
@@ -129,6 +131,12 @@ def octave_sizes(height: int, width: int) -> list[tuple[int, int]]:
         height, width = max(height // 2, 1), max(width // 2, 1)
         sizes.append((height, width))
     return sizes
+
+
+def part_count(height: int, width: int) -> int:
+    """How many parts a plane has, without an array or a list of so many: images may be large, and files lie."""
+    finer = [size for size in octave_sizes(height, width)[:-1] if max(size) > 64]
+    return 1 + sum(math.prod(max(1, ((side + 1) // 2 + 128) // 256) for side in size) for size in finer)
 
 
 def part_tiles(height: int, width: int) -> list[list[Tile]]:
@@ -411,12 +419,12 @@ def plain_values(kind: int, data: bytes, fields: list[Any], bits: int, coded: in
 def decode_planes(header: SimpleNamespace, fields: Fields, network: Network) -> list[Any]:
     """The planes (3, height, width) of the image, from its parts."""
     require(header.model == network.name, f"expected the weights {header.model.hex()}, got {network.name.hex()}")
+    parts = iter(read_parts(fields, part_count(header.height, header.width) * len(header.coded)))
     layout, bits = part_tiles(header.height, header.width), header.bits
     planes = [[np.zeros((3, header.height, header.width), np.int64)] for _ in header.coded]
     for images in planes:  # of each octave, finest first: views of the whole
         for height, width in octave_sizes(header.height, header.width)[:-1]:
             images.append(images[-1][:, lines(height, 1), lines(width, 1)])
-    parts = iter(read_parts(fields, len(layout) * len(planes)))
     features: dict[tuple[int, int], Any] = {}  # of each plane and octave
     for is_base, tiles in zip([True] + [False] * len(layout), layout, strict=False):
         for plane, (images, coded) in enumerate(zip(planes, header.coded, strict=True)):
@@ -447,11 +455,16 @@ def decode_stream(stream: bytes, header: SimpleNamespace) -> Any:
     types = {1: [(1, 0), (8, 0)], 2: [(8, 4)], 3: [(8, 2), *palettes], 4: [(8, 6), *palettes]}[header.channels]
     types = [(16, 0)] * (header.channels == 1) if header.is_wide else types  # bits and colours
     sound = stream[8:16] == b"WEBPVP8L" and not header.is_wide and header.height * header.width <= 2**27
-    require(sound if is_webp else tuple(stream[24:26]) in types, "the stream is of no kind that the header allows")
+    names, place = b"", 8
+    while not is_webp and place + 12 <= len(stream):  # a chunk is a length, a name, so many bytes and a checksum
+        names += stream[place + 4 : place + 8]
+        place += 12 + int.from_bytes(stream[place : place + 4], "big")
+    chunks = rb"IHDR(PLTE)?(tRNS)?(IDAT)+IEND" if header.channels == 4 else rb"IHDR(PLTE)?(IDAT)+IEND"
+    sound = sound if is_webp else tuple(stream[24:26]) in types and place == len(stream) and re.fullmatch(chunks, names)
+    require(sound, "the stream is of no kind that the header allows")
     try:
         image: Any = (WebPImagePlugin.WebPImageFile if is_webp else PngImagePlugin.PngImageFile)(BytesIO(stream))
         same = image.size == (header.width, header.height) and getattr(image, "n_frames", 1) == 1
-        same = same and (header.channels == 4 or "transparency" not in image.info)
         same = same and (image.mode != "P" or 3 * int(np.max(image)) < len(image.getpalette() or ()))
         require(same and (not is_webp or alpha or image.mode == "RGB"), "the stream holds another image")
         pixels = np.asarray(image if image.mode in ("I;16", "I", "1") else image.convert("RGBA"))
