@@ -213,6 +213,20 @@ def test_the_largest_effort_is_never_above_the_libraries(image):
     assert_same(pp.decode(data), image)
 
 
+@pytest.mark.parametrize(
+    "image",
+    [
+        np.add.outer(np.arange(100), np.arange(100)).astype(np.uint8),
+        np.bitwise_xor.outer(np.arange(128), np.arange(128)).astype(np.uint8),
+        np.tile(np.random.default_rng(0).integers(0, 2**16, (16, 16), dtype=np.uint16), (8, 8)),
+    ],
+    ids=["ramp", "xor", "tiles of 16 bits"],
+)
+def test_the_default_effort_makes_small_images_as_small_as_the_largest(image):
+    assert pp.encode(image) == pp.encode(image, effort="max")
+    assert len(pp.encode(image)) <= size(Image.fromarray(image), "PNG", optimize=True) + 64
+
+
 def test_drawings_are_left_to_the_libraries():
     drawing = np.zeros((200, 300, 3), np.uint8)
     drawing[40:90, 30:200] = (255, 200, 0)

@@ -1,6 +1,7 @@
-"""A library's lossless stream for the whole image, PNG or WebP, where it is smaller than what the model makes of it.
+"""A library's lossless stream for the whole image, PNG or WebP, if it is smaller than what the model makes of it.
 
-Drawings, screenshots and repeated patterns are better left to it. A cheap trial decides whether to try.
+Drawings, screenshots and repeated patterns are better left to it. A cheap trial decides whether to try it, but not for
+small files: there a trial tells little and saves little time.
 """
 
 import io
@@ -18,6 +19,7 @@ from pixelpyramids.codec.container import Content, Header, Kind, written
 from pixelpyramids.codec.planes import Array
 from pixelpyramids.errors import BitstreamError
 
+SMALL = 2**16  # bytes of ours below which the libraries are always tried
 NEAR = 1.1  # times our size: what the trial may take for the libraries to be tried in full
 FEW_COLOURS = 256
 LOOKED_AT = 2**14  # pixels that tell most images of many colours
@@ -38,10 +40,13 @@ _TYPES_OF_PNG = {  # bits and colours, by whether the array is wide and its chan
 
 
 def smaller(array: Array, header: Header, ours: bytes, always: bool) -> bytes:
-    """The smallest of our file and those that hold a PNG or a WebP, which are tried always or where a trial says so."""
+    """The smallest of our file and those that hold a PNG or a WebP.
+
+    They are tried if `always`, if our file is small, or if a trial says so.
+    """
     best = ours
     pixels = array.reshape(header.height, header.width, -1)
-    if not always and not _is_worth_trying(pixels, header, len(ours)):
+    if not always and len(ours) >= SMALL and not _is_worth_trying(pixels, header, len(ours)):
         return best
     for content, stream in _streams(pixels, header):
         packed = replace(header, content=content, model=b"", grey=False, values=None, gains=())

@@ -20,7 +20,6 @@ from pixelpyramids.codec.planes import Array, Region
 from pixelpyramids.errors import BitstreamError, DataError
 
 MAX_PIXELS = 2**28
-MAX_THREADS = 2**10
 EFFORTS = ("fast", "default", "max")
 
 
@@ -117,7 +116,7 @@ def check_effort(effort: str) -> None:
 
 
 def _thread_count(threads: int | None) -> int:
-    return bundled.available_threads() if threads is None else whole_number("threads", threads, 1, MAX_THREADS)
+    return bundled.available_threads() if threads is None else whole_number("threads", threads, 1, 2**10)
 
 
 def _refuse_cut(index: Index, size: int, level: int) -> None:
