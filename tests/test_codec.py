@@ -213,6 +213,23 @@ def test_the_largest_effort_is_never_above_the_libraries(image):
     assert_same(pp.decode(data), image)
 
 
+def test_the_format_of_the_source_is_kept_beside_the_metadata():
+    image = np.arange(12, dtype=np.uint8).reshape(3, 4)
+    for metadata in ({}, {"ICC": b"profile"}):
+        for effort in ("fast", "max"):
+            data = pp.encode(image, metadata=metadata, source_format="tiff", effort=effort)
+            header = read_index(Bytes(data), 2**28).header
+            assert header.source_format == "tiff" and header.metadata == metadata
+            assert_same(pp.decode(data), image)
+        assert pp.encode(image, metadata=metadata, source_format="png") == pp.encode(image, metadata=metadata)
+    assert read_index(Bytes(pp.encode(image)), 2**28).header.source_format == "png"
+    with pytest.raises(DataError, match="no metadata named source_format"):
+        pp.encode(image, metadata={"source_format": b"gif"})
+    for wrong in (b"tiff", None, "ä"):
+        with pytest.raises(DataError, match="the source's format as ASCII text"):
+            pp.encode(image, source_format=wrong)
+
+
 @pytest.mark.parametrize(
     "image",
     [

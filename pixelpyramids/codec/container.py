@@ -23,6 +23,8 @@ MAX_METADATA = 2**24  # bytes, unpacked
 MAX_BLOBS = 2**12
 MAX_NAME = 255  # bytes
 MAX_SIDE = 2**30
+_SOURCE_FORMAT = "source_format"  # the name of its metadata
+_DEFAULT_FORMAT = "png"  # which is not written, lest small files grow
 
 
 class Content(IntEnum):
@@ -54,8 +56,9 @@ class Entry:
 class Header:
     """What a file says of its image: the array's shape (H, W) or (H, W, C), its depth in bits, and how it is coded.
 
-    `values`, where it is not None, are those that occur, ascending: the planes hold their numbers. `grey` says that the
-    colours of each pixel are equal and one is coded. `gains` are those of each plane's octaves, finest first.
+    `values`, if not None, are those that occur, ascending: the planes hold their numbers. `grey` says that the colours
+    of each pixel are equal and one is coded. `gains` are those of each plane's octaves, finest first. `source_format`
+    is the format of the file that the image came from, in lower case: "png" also if it is not known.
     """
 
     height: int
@@ -70,6 +73,7 @@ class Header:
     values: tuple[int, ...] | None = None
     gains: tuple[tuple[int, ...], ...] = ()
     metadata: Mapping[str, bytes] = field(default_factory=dict)
+    source_format: str = _DEFAULT_FORMAT
 
     @property
     def bits(self) -> int:
@@ -169,7 +173,8 @@ def read_part(source: Source, index: Index, number: int, offset: int) -> bytes:
 
 def _header(header: Header) -> bytes:
     flags = header.has_axis | header.is_wide << 1 | header.content << 2 | header.grey << 4
-    flags |= (header.values is not None) << 5 | bool(header.metadata) << 6
+    metadata = _all_metadata(header)
+    flags |= (header.values is not None) << 5 | bool(metadata) << 6
     out = bytearray(MAGIC + bytes([VERSION, flags, header.depth, header.channels]))
     out += varint(header.height) + varint(header.width)
     if header.content == Content.MODEL:
@@ -178,9 +183,23 @@ def _header(header: Header) -> bytes:
             out += value_list(header.values, header.depth)
         if header.bits > 8:
             out += bytes(gain for plane in header.gains for gain in plane)
-    if header.metadata:
-        out += packed(_joined(header.metadata))
+    if metadata:
+        out += packed(_joined(metadata))
     return bytes(out)
+
+
+def _all_metadata(header: Header) -> Mapping[str, bytes]:
+    """The metadata, and among them the format of the source. Raises DataError if they are not bytes by names."""
+    if not isinstance(header.metadata, Mapping):
+        got = type(header.metadata).__name__
+        raise DataError(f"expected metadata of bytes by str, got a {got}; pass a dictionary")
+    if not isinstance(header.source_format, str) or not header.source_format.isascii():
+        raise DataError(f"expected the source's format as ASCII text, got {header.source_format!r}")
+    if _SOURCE_FORMAT in header.metadata:
+        raise DataError(f"expected no metadata named {_SOURCE_FORMAT}; pass it as an argument of its own")
+    if header.source_format == _DEFAULT_FORMAT:
+        return header.metadata
+    return {**header.metadata, _SOURCE_FORMAT: header.source_format.encode()}
 
 
 def _read_header(reader: FieldReader, max_pixels: int, names: Mapping[bytes, object] | None) -> Header:
@@ -219,7 +238,9 @@ def _read_header(reader: FieldReader, max_pixels: int, names: Mapping[bytes, obj
             if any(gain > header.bits - 8 for plane in header.gains for gain in plane):
                 raise BitstreamError("the header contradicts itself; the file is damaged")
     if flags & 64:
-        header = replace(header, metadata=_blobs(reader.packed(MAX_METADATA)))
+        metadata = _blobs(reader.packed(MAX_METADATA))
+        source_format = metadata.pop(_SOURCE_FORMAT, _DEFAULT_FORMAT.encode()).decode("latin-1")
+        header = replace(header, metadata=metadata, source_format=source_format)
     return header
 
 
@@ -246,8 +267,6 @@ def _values(bitmap: bytes, depth: int) -> tuple[int, ...]:
 
 def _joined(metadata: Mapping[str, bytes]) -> bytes:
     """Metadata in a row. Raises DataError if they are not bytes by names, or more than a reader takes."""
-    if not isinstance(metadata, Mapping):
-        raise DataError(f"expected metadata of bytes by str, got a {type(metadata).__name__}; pass a dictionary")
     for tag, blob in metadata.items():
         if not isinstance(tag, str) or not isinstance(blob, bytes):
             got = f"{type(blob).__name__} by {type(tag).__name__}"

@@ -6,6 +6,7 @@ decode: parts -> planes, octave by octave, an octave's tiles each in a thread of
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -30,6 +31,7 @@ def encode(
     metadata: Mapping[str, bytes] | None = None,
     model: str = "compact",
     threads: int | None = None,
+    source_format: str = "png",
 ) -> bytes:
     """The bytes of a .ppyr file that `decode` turns into the very same array.
 
@@ -37,13 +39,15 @@ def encode(
     either byte order, at least one pixel, its values below 2**depth (by default of its type). `metadata` are bytes by
     their names. `effort` "max" always tries PNG and lossless WebP too, and takes the smallest; "default" does so for
     small images, and if a cheap trial comes near; "fast" never does. `threads` are by default as many as processors.
+    `source_format` is the format of the file that the image came from, in lower case, to write it again in.
     Raises DataError if an argument is none of this.
     """
     check_effort(effort)
     array, depth = planes.checked(array, depth)
     threads = _thread_count(threads)
     compact = bundled.model(model, threads)
-    header, pyramids = planes.split(array, depth, compact.network.name, metadata or {})
+    header, pyramids = planes.split(array, depth, compact.network.name, {} if metadata is None else metadata)
+    header = replace(header, source_format=source_format)
     with ThreadPoolExecutor(threads) as pool:
         layout = header.layout()
         contents = list(pool.map(lambda at: _encoded(compact, at[0], pyramids[at[1]], _format(header, at[1])), layout))
