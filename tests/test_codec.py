@@ -123,7 +123,7 @@ def test_values_above_the_depth_and_odd_depths_are_refused():
     with pytest.raises(DataError, match=r"below 2\*\*3, got 8"):
         pp.encode(np.full((2, 2), 8, np.uint8), depth=3)
     for depth in (0, 9):
-        with pytest.raises(DataError, match="a depth of 1 to 8"):
+        with pytest.raises(DataError, match="depth of uint8 in bits to be a whole number from 1 to 8"):
             pp.encode(np.zeros((2, 2), np.uint8), depth=depth)
     with pytest.raises(DataError, match="effort of fast, default, max"):
         pp.encode(np.zeros((2, 2), np.uint8), effort="most")

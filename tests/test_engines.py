@@ -151,6 +151,26 @@ def test_windows_are_compared_wherever_they_lie(size):
         assert not fast._agree(0, whole + np.uint8(1), window, of_window)
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="the system does not fork")
+def test_a_forked_process_decodes_and_encodes_with_the_reference():
+    code = """
+import os, warnings
+import numpy as np
+import pixelpyramids as pp
+image = np.add.outer(np.arange(80), 2 * np.arange(80)).astype(np.uint8)
+data = pp.encode(image, effort="fast", threads=1)
+if os.fork():
+    status = os.waitstatus_to_exitcode(os.wait()[1])
+else:
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        same = np.array_equal(pp.decode(data, threads=1), image) and pp.encode(image, effort="fast", threads=2) == data
+    os._exit(0 if same and "forked process" in str(told[0].message) else 1)
+assert status == 0, status
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=300)
+
+
 def test_without_openvino_the_reference_is_used(monkeypatch):
     image = np.random.default_rng(0).integers(0, 256, (90, 100, 3), dtype=np.uint8)
     expected = pp.encode(image, effort="fast")

@@ -1,6 +1,8 @@
 """Pillow opens and saves .ppyr files: lazily, smaller where asked, with metadata, refusing what it cannot hold."""
 
+import copy
 import io
+import pickle
 import re
 import subprocess
 import sys
@@ -62,6 +64,35 @@ def test_palettes_and_transparent_colours_are_saved_as_what_they_show():
     colours.info["transparency"] = colours.getpixel((3, 4))
     with opened(saved(colours)) as again:
         assert np.array_equal(np.asarray(again), np.asarray(colours.convert("RGBA")))
+
+
+@pytest.mark.parametrize("key", [0, 1, 255])
+def test_a_transparent_value_of_one_bit_is_seen_as_pillow_sees_it(key):
+    image = image_of("1")
+    image.info["transparency"] = key
+    with opened(saved(image)) as again:
+        assert np.array_equal(np.asarray(again.convert("RGBA")), np.asarray(image.convert("RGBA")))
+
+
+@pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy, lambda image: pickle.loads(pickle.dumps(image))])
+@pytest.mark.parametrize("mode", ["1", "RGB", "I;16"])
+def test_images_are_copied_and_pickled_before_and_after_their_pixels_are_loaded(mode, copied):
+    image = image_of(mode)
+    for is_loaded in (False, True):
+        with opened(saved(image)) as again:
+            if is_loaded:
+                again.load()
+            other = copied(again)
+            assert other.size == image.size and np.array_equal(np.asarray(other), np.asarray(image))
+
+
+def test_files_that_give_less_than_is_asked_for_are_read_on():
+    class Hesitant(io.BytesIO):
+        def read(self, count=-1):
+            return super().read(min(count, 100))
+
+    image = image_of("RGB", 70, 60)
+    assert np.array_equal(np.asarray(Image.open(Hesitant(saved(image)))), np.asarray(image))
 
 
 def test_the_header_alone_is_read_until_pixels_are_wanted():

@@ -5,11 +5,12 @@ with the reference for every new size, on a window of the image's own inputs, an
 alternating; where it differs, a UserWarning says so and the reference is used.
 """
 
+import os
 import secrets
 import sys
 import threading
 import warnings
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -100,9 +101,12 @@ class FastEngine:
     """The network in OpenVINO, in 8-bit instructions, for `threads` calls at once; of narrow inputs the reference.
 
     It is loaded when there are many sites for the first time. For each size that is new it is compared with the
-    reference, on parts of inputs of that size; where it differs, or cannot be loaded, a UserWarning says so, and from
-    then on the reference is used.
+    reference, on parts of inputs of that size. If it differs or cannot be loaded, a UserWarning says so, and from then
+    on the reference is used; so too in a process that is forked from one in which OpenVINO was loaded, whose threads
+    the new process lacks.
     """
+
+    _loaded_in: ClassVar[int | None] = None  # the process
 
     def __init__(self, network: IntegerNetwork, reference: ReferenceEngine, threads: int) -> None:
         self._network, self._reference, self._threads = network, reference, threads
@@ -141,6 +145,10 @@ class FastEngine:
         return self._reference.trunk(inputs) if stack == 0 else self._reference.head(stack - 1, inputs)
 
     def _is_loaded(self) -> bool:
+        if not self._is_refused and self._loaded_in not in (None, os.getpid()):
+            self._refuse("the fast engine does not work in a forked process (start processes by spawn)")
+        if self._is_refused:
+            return False
         with self._lock:
             if self._compiled is None and not self._is_refused:
                 self._load()
@@ -153,7 +161,9 @@ class FastEngine:
             "NUM_STREAMS": self._threads,
         }
         try:
-            core = _openvino().Core()
+            openvino = _openvino()
+            FastEngine._loaded_in = os.getpid()
+            core = openvino.Core()
             self._compiled = [core.compile_model(_graph(stack), "CPU", settings) for stack in self._stacks]
         except (ImportError, RuntimeError) as error:  # it is missing, or not for this machine
             self._refuse(f"the fast engine cannot be loaded ({str(error).strip()}): it is the reference")

@@ -49,13 +49,13 @@ def pixels_of(image: Image.Image) -> tuple[Pixels, int]:
     depth = {"1": 1}.get(mode, 8 * pixels.itemsize)
     key = image.info.get("transparency")
     if isinstance(key, int | tuple) and mode in _CHANNELS:
-        colour = key if isinstance(key, tuple) else (key >> (7 if mode == "1" else 0),)
+        colour = key if isinstance(key, tuple) else (key / 255 if mode == "1" else key,)  # of mode 1, white is 255
         if len(colour) == _CHANNELS[mode]:
             pixels = with_transparent(pixels, colour, depth)
     return pixels, depth
 
 
-def with_transparent(pixels: Pixels, colour: Sequence[int], depth: int) -> Pixels:
+def with_transparent(pixels: Pixels, colour: Sequence[float], depth: int) -> Pixels:
     """The pixels with alpha: none where they are of that colour, else all."""
     colours = pixels.reshape(*pixels.shape[:2], -1)
     alpha = (colours != np.array(colour)).any(axis=-1, keepdims=True) * ((1 << depth) - 1)

@@ -9,7 +9,6 @@ Values of 2 to 7 bits are brought to 8, as Pillow does it with PNG's; `info["dep
 """
 
 import math
-import os
 from typing import IO, Any
 
 from PIL import Image, ImageFile
@@ -17,6 +16,7 @@ from PIL import Image, ImageFile
 from pixelpyramids import octave
 from pixelpyramids.codec import metadata as blobs
 from pixelpyramids.codec.container import MAGIC, MAX_SIDE, Header, Index, read_index, read_part
+from pixelpyramids.codec.file_source import FileSource
 from pixelpyramids.codec.image import MAX_PIXELS, decode_source, encode
 from pixelpyramids.codec.pillow_pixels import image_of, pixels_of
 from pixelpyramids.errors import DataError, PixelPyramidsError
@@ -31,11 +31,13 @@ class PyramidImageFile(ImageFile.ImageFile):
     format = FORMAT
     format_description = "pixelpyramids lossless image"
 
+    _is_pending = False  # as of an image that is unpickled, which has its pixels
+
     def _open(self) -> None:
         self._scale = 1
         self._is_pending = True
         try:
-            self._index = read_index(_Opened(self._file()), _most_pixels())
+            self._index = read_index(FileSource(self._file()), _most_pixels())
         except PixelPyramidsError as error:
             raise OSError(str(error)) from error
         header = self._index.header
@@ -66,7 +68,7 @@ class PyramidImageFile(ImageFile.ImageFile):
         """Decode the pixels."""
         if self._is_pending:
             try:
-                pixels = decode_source(_Opened(self._file()), scale=self._scale, max_pixels=_most_pixels())
+                pixels = decode_source(FileSource(self._file()), scale=self._scale, max_pixels=_most_pixels())
             except PixelPyramidsError as error:
                 raise OSError(str(error)) from error
             self._is_pending = False
@@ -81,7 +83,7 @@ class PyramidImageFile(ImageFile.ImageFile):
 
         As with Pillow's own formats, the file has to be opened again afterwards.
         """
-        source = _Opened(self._file())
+        source = FileSource(self._file())
         _verify(source, self._index)
         if self._exclusive_fp:
             self._file().close()
@@ -93,20 +95,7 @@ class PyramidImageFile(ImageFile.ImageFile):
         return self.fp
 
 
-class _Opened:
-    """An open file as a `Source`."""
-
-    def __init__(self, file: IO[bytes]) -> None:
-        self._file = file
-        self.size = file.seek(0, os.SEEK_END)
-
-    def read(self, offset: int, count: int) -> bytes:
-        """As of `Source`."""
-        self._file.seek(offset)
-        return self._file.read(count)
-
-
-def _verify(source: _Opened, index: Index) -> None:
+def _verify(source: FileSource, index: Index) -> None:
     if source.size != index.size:
         raise OSError(f"expected {index.size} bytes, got {source.size}; the file is damaged")
     try:

@@ -11,7 +11,7 @@ import asyncio
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 
@@ -119,6 +119,9 @@ class _Chunk(np.ndarray[Any, Any]):
     zarr calls `view(dtype)`, `reshape(-1, order="A")` and `reshape(shape, order=…)` without comparing dtype and shape,
     and tells the codec neither of them.
     """
+
+    _image: tuple[int, ...]
+    _order: Literal["C", "F"]
 
     def __array_finalize__(self, source: Any) -> None:
         if self.ndim > 1:
