@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Lock
-from typing import BinaryIO
+from typing import IO
 
 from pixelpyramids.errors import DataError
 
@@ -33,7 +33,7 @@ DAMAGE = (
 class FileSource:
     """The bytes of an open file that can be sought in; `taken` counts those that were read. Threads may share it."""
 
-    def __init__(self, file: BinaryIO) -> None:
+    def __init__(self, file: IO[bytes]) -> None:
         self._file, self._lock, self.taken = file, Lock(), 0
         self.size = file.seek(0, os.SEEK_END)
 
