@@ -104,14 +104,14 @@ def test_layers_start_as_torchs_if_the_recipe_says_so():
 
 
 def test_validation_scores_the_weights_that_are_kept(folder, tmp_path):  # noqa: F811
-    run = training(folder, tmp_path / "run", config(**PUBLISHED), validate=True)
-    scored = []
-    run.fit(Budget(steps=2), validated=lambda evaluation, model: scored.append((evaluation.bits_per_dim, model)))
-    bits, model = scored[-1]
+    run = training(folder, tmp_path / "run", config(**PUBLISHED), validate=True, validation_images=100)
+    drawn = []
+    outcome = run.fit(Budget(steps=2), draw=drawn.append)
     stages = [level.stage for level in run.levels]
-    assert list(model.stages) == stages and not any(stage.training for stage in stages)
-    run_directory = checkpoint.load(tmp_path / "run")
-    images = [run.validation.read(index) for index in range(len(run.validation))]
-    rates = [run_directory.rate(torch.from_numpy(image).long()[None]) for image in images]
-    nats = sum(float(rate.total_nats) for rate in rates)
-    assert bits == pytest.approx(nats / math.log(2) / sum(image.size for image in images), rel=1e-5)
+    assert all(list(model.stages) == stages for model in drawn) and drawn
+    assert not any(stage.training for stage in stages)
+    kept, images = checkpoint.load(tmp_path / "run"), run.held_out
+    arrays = [images.read(index) for index in range(len(images))]
+    nats = sum(float(kept.rate(torch.from_numpy(array).long()[None]).total_nats) for array in arrays)
+    bits = nats / math.log(2) / sum(array.size for array in arrays)
+    assert outcome.validation.bits_per_dim == pytest.approx(bits, rel=1e-5)
