@@ -1,7 +1,8 @@
 """Image files as pictures, and back: the pixels as they are stored, at the source's depth, and what goes with them.
 
-Nothing is turned, scaled or managed on the way, and no bit is lost quietly: what Pillow would cut to 8 bits is read by
-imagecodecs and tifffile (the `images` extra) or refused; what a format cannot hold is refused, or named in a warning.
+Nothing is turned, scaled or managed on the way, and no bit is lost silently. What Pillow would cut to 8 bits is read by
+imagecodecs and tifffile (the `images` extra) or refused. If a second library reads a PNG or TIFF too, both must agree.
+What a format cannot hold is refused, or named in a warning.
 """
 
 import io
@@ -67,8 +68,8 @@ class Picture(NamedTuple):
 def read_picture(source: Path | BinaryIO, max_pixels: int = MAX_PIXELS) -> Picture:
     """The picture in a file. A UserWarning names what of the file is not kept, another what a library printed.
 
-    Raises DataError where it is missing, damaged, above the limit of pixels, animated, or of pixels that would not come
-    back exactly (float, signed, CMYK, …), and PixelPyramidsError, naming the extra, where one is needed to read it.
+    Raises DataError if the file is missing, damaged, above the limit of pixels, animated, or of pixels that would not
+    come back exactly (float, signed, CMYK, …), and PixelPyramidsError if an extra is needed to read it, with its name.
     """
     name = str(source) if isinstance(source, Path) else str(getattr(source, "name", "the image"))
     try:
@@ -93,9 +94,9 @@ def read_picture(source: Path | BinaryIO, max_pixels: int = MAX_PIXELS) -> Pictu
 
 
 def lossy_format(source: Path | BinaryIO) -> str:
-    """The format that a file was packed in with loss, as its header tells; nothing where it was not, or has no such.
+    """The format in which a file was packed with loss, as its header tells; "" if it was not.
 
-    No pixel is decoded, so that what is damaged further on is not found.
+    No pixel is decoded, so damage further on is not found.
     """
     if not isinstance(source, Path):
         return _lossy_format(source)
@@ -105,7 +106,7 @@ def lossy_format(source: Path | BinaryIO) -> str:
 
 
 def write_picture(picture: Picture, target: BinaryIO, format: str) -> None:
-    """Write a picture as one of `FORMATS`. Raises DataError where the format cannot hold its pixels as they are.
+    """Write a picture as one of `FORMATS`. Raises DataError if the format cannot hold its pixels as they are.
 
     A UserWarning names the metadata that the format has no place for.
     """
