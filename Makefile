@@ -73,8 +73,8 @@ lock:
 	$(LOCK_PYTHON) -m venv .venv-lock
 	.venv-lock/bin/python -m pip install --quiet packaging
 	.venv-lock/bin/python -m pip install --quiet --dry-run --ignore-installed --report - ".[$(ALL_EXTRAS)]" \
-		| .venv-lock/bin/python .ci/lock.py >$(LOCK).part
-	mv $(LOCK).part $(LOCK)
+		| .venv-lock/bin/python .ci/lock.py >.venv-lock/$(LOCK)
+	mv .venv-lock/$(LOCK) $(LOCK)
 
 clean:
 	rm -rf .venv .venv-latest .venv-lock .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist
