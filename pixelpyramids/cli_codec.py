@@ -91,7 +91,7 @@ def decompress(
     paths: Files,
     out: Out = None,
     jobs: Jobs = 1,
-    format: Annotated[str, typer.Option("--format", metavar="png|tiff|webp|ppm|…", help="What to write.")] = "png",
+    format: Annotated[str, typer.Option("--format", metavar="png|tiff|webp|…|original", help="What to write.")] = "png",
     scale: Annotated[
         int, typer.Option("--scale", metavar="2|4|8|16", help="Every second, fourth, … pixel: reads that alone.")
     ] = 1,

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from pixelpyramids.codec import bundled
-from pixelpyramids.codec.container import read_index
+from pixelpyramids.codec.container import MAX_SIDE, read_index
 from pixelpyramids.codec.fields import Bytes, Source
 from pixelpyramids.codec.file_source import opened, require_regular
 from pixelpyramids.codec.image import EFFORTS, MAX_PIXELS, decode_source, encode
@@ -22,10 +22,11 @@ from pixelpyramids.commands.outcomes import Done, Outcomes
 from pixelpyramids.commands.results import delete_source, is_there, write_result
 from pixelpyramids.commands.standard import NAME, is_standard, read_standard_input, write_standard_output
 from pixelpyramids.data.reading import readable_formats
-from pixelpyramids.errors import BitstreamError, DataError, ParameterError
+from pixelpyramids.errors import BitstreamError, DataError, ParameterError, PixelPyramidsError
 from pixelpyramids.listing import Task, list_tasks, sharing, with_existing
 
 SUFFIX = ".ppyr"
+ORIGINAL = "original"  # the format of the file that was compressed
 AN_IMAGE = "an image (.png, .tif, .webp, …)"
 IMAGES = "images that are read"
 
@@ -122,16 +123,16 @@ def decompress(
     as_json: bool,
 ) -> int:
     """Make an image file of each .ppyr file; the exit status: 1 if some failed, or could be had only in part."""
-    if format.lower() not in FORMATS:
-        raise ParameterError(f"expected --format {'|'.join(FORMATS)}, got {format}")
-    format, suffix = format.lower(), FORMATS[format.lower()][0]
+    if format.lower() not in (*FORMATS, ORIGINAL):
+        raise ParameterError(f"expected --format {'|'.join(FORMATS)}|{ORIGINAL}, got {format}")
+    format, suffix = format.lower(), FORMATS.get(format.lower(), FORMATS["png"])[0]
     if scale < 1 or scale & (scale - 1):
         raise ParameterError(f"expected --scale 2|4|8|16, a power of two, got {scale}")
     how = Decompression(format, scale, parse_region(region), salvage, max_pixels, overwrite, dry_run, threads_of(1))
     if is_standard(paths, out=out, json=as_json, **{"dry-run": dry_run}):
         picture, lost = _decoded(Bytes(read_standard_input()), how)
         file = io.BytesIO()
-        write_picture(picture, file, how.format)
+        write_picture(picture, file, _format_of(picture, how))
         write_standard_output(file.getvalue())
         if lost:
             err.print(f"{NAME}: {lost}", soft_wrap=True)
@@ -140,7 +141,9 @@ def decompress(
     rename = partial(decompressed_name, suffix=suffix)
     listing = list_tasks(paths, out, rename, {SUFFIX}, "a .ppyr file", exclude)
     outcomes.take_listing(listing._replace(others=[]), "")
-    todo = with_existing(listing.tasks)
+    todo = with_existing(
+        [_with_original_suffix(task) for task in listing.tasks] if format == ORIGINAL else listing.tasks
+    )
     for group in sharing(todo):
         todo = _without(todo, group, outcomes)
     how = replace(how, threads=threads_of(min(jobs, len(todo))))
@@ -158,6 +161,27 @@ def decompressed_name(name: str, suffix: str) -> str:
     """`a.ppyr` as a.png, or another suffix; what does not end in .ppyr gets it after its own."""
     stem, own = os.path.splitext(name)
     return (stem if own.lower() == SUFFIX else name) + suffix
+
+
+def _with_original_suffix(task: Task) -> Task:
+    """The task, its target named as files of the source's format are, if that can be read and is one of `FORMATS`."""
+    try:
+        with opened(task.source) as content:
+            suffixes = FORMATS.get(read_index(content, MAX_SIDE**2).header.source_format)
+    except (PixelPyramidsError, OSError):  # which decompressing it tells
+        return task
+    return task._replace(target=task.target.with_suffix(suffixes[0])) if suffixes else task
+
+
+def _format_of(picture: Picture, how: Decompression) -> str:
+    """The format to write. Raises DataError if the original one is asked for and is not written."""
+    format = picture.source_format if how.format == ORIGINAL else how.format
+    if format not in FORMATS:
+        raise DataError(
+            f"expected a source of a format that is written without loss, got {format[:20]!r}; choose --format "
+            f"{'|'.join(FORMATS)}"
+        )
+    return format
 
 
 def parse_region(text: str | None) -> Region | None:
@@ -231,7 +255,7 @@ def _decompress(task: Task, how: Decompression) -> Done:
     with opened(task.source) as content:
         picture, lost = _decoded(content, how, is_found=not task.is_named)
     file = io.BytesIO()
-    write_picture(picture, file, how.format)
+    write_picture(picture, file, _format_of(picture, how))
     data = file.getbuffer()
     write_result(task, data, source)
     height, width = picture.array.shape[:2]
@@ -240,7 +264,14 @@ def _decompress(task: Task, how: Decompression) -> Done:
 
 def _encoded(picture: Picture, how: Compression) -> bytes:
     """The file of a picture. Raises BitstreamError if it does not give the very same back."""
-    data = encode(picture.array, picture.depth, how.effort, picture.metadata, threads=how.threads)
+    data = encode(
+        picture.array,
+        picture.depth,
+        how.effort,
+        picture.metadata,
+        threads=how.threads,
+        source_format=picture.source_format.lower(),
+    )
     if how.verify and not _holds(Bytes(data), picture, how.threads):
         raise BitstreamError(
             "decoding what was encoded did not give the same image, so nothing was written; this is a fault of "
@@ -276,7 +307,7 @@ def _decoded(source: Source, how: Decompression, is_found: bool = False) -> tupl
             f"the file is damaged or cut short: salvaged at {array.shape[1]} x {array.shape[0]} pixels in place of "
             f"{size[1]} x {size[0]} (width x height)"
         )
-    return Picture(array, header.depth, dict(header.metadata), SUFFIX, False), lost
+    return Picture(array, header.depth, dict(header.metadata), header.source_format, False), lost
 
 
 def _without(todo: list[Task], group: list[Task], outcomes: Outcomes) -> list[Task]:
