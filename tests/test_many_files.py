@@ -31,6 +31,18 @@ def test_what_is_not_kept_is_told_of_every_file(jobs, tmp_path, capsys):
     assert all(len(file["warnings"]) == 1 for file in json.loads(told)["files"])
 
 
+def test_verify_tells_what_is_not_kept_of_the_originals(tmp_path, capsys):
+    chunks = PngInfo()
+    chunks.add(b"prVt", b"ours alone")
+    source = picture(tmp_path / "in" / "a.png", pnginfo=chunks)
+    assert status("compress", tmp_path / "in", "--out", tmp_path / "out") == 0
+    target, line = tmp_path / "out" / "a.ppyr", "the pixels are the same; not kept: PNG chunk prVt"
+    capsys.readouterr()
+    for arguments in ((target, source), (tmp_path / "out", "--against", tmp_path / "in")):
+        assert status("verify", *arguments) == 0
+        assert capsys.readouterr().err.splitlines() == [f"warning: {target}: {line}"]
+
+
 def test_a_source_that_changes_meanwhile_is_not_taken_for_done(tmp_path, monkeypatch, capsys):
     source = picture(tmp_path / "a.png")
     encode = codec.encode

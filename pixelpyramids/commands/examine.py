@@ -1,6 +1,7 @@
 """`info` and `verify`: what .ppyr files say of themselves, and whether they are whole and hold an original."""
 
 import json
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -91,7 +92,7 @@ def verify(
                 "verify each beside its own original, or a folder --against the folder of the originals"
             )
         require_regular(image)
-        original = read_picture(image, max_pixels)
+        original = _read_original(image, max_pixels)
     outcomes = Outcomes("whole", "decoded" if original is None else "decoded, and the same as the original", quiet)
     listing = _listing(paths, ignore)
     outcomes.take_listing(listing, ".ppyr files")
@@ -171,7 +172,14 @@ def _compared(files: Sequence[Task], images: Sequence[Task], against: Sequence[P
 
 def _verify_pair(task: Task, max_pixels: int, threads: int) -> Done:
     require_regular(task.target)
-    return _verify(task, read_picture(task.target, max_pixels), max_pixels, threads)
+    return _verify(task, _read_original(task.target, max_pixels), max_pixels, threads)
+
+
+def _read_original(path: Path, max_pixels: int) -> Picture:
+    """The picture in an original; what of it is not kept is told once it has been compared."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "not kept: ", UserWarning)
+        return read_picture(path, max_pixels)
 
 
 def _verify(task: Task, original: Picture | None, max_pixels: int, threads: int) -> Done:
@@ -180,6 +188,8 @@ def _verify(task: Task, original: Picture | None, max_pixels: int, threads: int)
         array = decode_source(source, max_pixels=max_pixels, threads=threads)
         if original is not None and (fault := _difference(array, header.depth, header.metadata, original)):
             raise DataError(f"{_name(task)}: it differs from the original: {fault}")
+        if original is not None and original.not_kept:
+            warnings.warn(f"the pixels are the same; not kept: {', '.join(original.not_kept)}", stacklevel=1)
         return Done(source.size, pixels=header.height * header.width)
 
 
