@@ -67,6 +67,10 @@ def test_of_the_training_folder_the_test_split_is_scored_and_said(params, run, f
     assert scored(capsys, run, moved) == (4, "test", which)
     assert status("evaluate", run, "--data", flat, "--device", "cpu") == 0
     assert which in capsys.readouterr().out
+    if more:
+        assert "it held none out" in refused(capsys, "evaluate", run, "--data", flat, "--split", "validation")
+    else:
+        assert scored(capsys, run, flat, "--split", "validation")[:2] == (4, "validation")
 
 
 def test_a_training_folder_that_changed_is_refused(params, run, flat, tmp_path, capsys):
@@ -79,6 +83,7 @@ def test_a_training_folder_that_changed_is_refused(params, run, flat, tmp_path, 
     below = write(folder / "later", *(f"{number}.png" for number in range(9)), seed=1)
     for asked in (folder, above, below):
         assert "any of them may have been trained on" in refused(capsys, "evaluate", run, "--data", asked)
+    assert "any of them" in refused(capsys, "evaluate", run, "--data", folder, "--split", "test")
     assert scored(capsys, run, folder, "--split", "all")[:2] == (49, "all")
     shutil.rmtree(below)
     for number in range(9):
@@ -91,6 +96,13 @@ def test_a_training_folder_that_changed_is_refused(params, run, flat, tmp_path, 
 def test_folders_of_splits_are_scored_by_their_names(run, tmp_path, capsys):
     folder = write(tmp_path, *(f"Train/{n}.png" for n in range(5)), *(f"Test/{n}.png" for n in range(3)), seed=2)
     assert scored(capsys, run, folder) == (3, "test", "")
+
+
+def test_a_validation_folder_can_be_scored(params, tmp_path, capsys):
+    parts = ("train", 9), ("val", 3), ("test", 2)
+    folder = write(tmp_path / "images", *(f"{part}/{number}.png" for part, count in parts for number in range(count)))
+    run = trained(params, folder, tmp_path / "run", "--no-validation")
+    assert scored(capsys, run, folder, "--split", "validation") == (3, "validation", "")
 
 
 @pytest.mark.parametrize("held_out", ["test", "val"])

@@ -84,6 +84,8 @@ def test_celeba_in_any_case(tmp_path, case, train, test, form):
         (("a", "trainval"), "trainval"),
         (("x_train", "x_test"), "x_test, x_train"),
         (("xtrain", "xtest"), "xtest, xtrain"),
+        (("celebatrain", "celebatest", "more"), "celebatest, celebatrain;"),
+        (("tests", "a"), "tests"),
         (("TESTset", "a"), "TESTset"),
         (("a", "evaluation"), "evaluation"),
         (("train", "test2"), "test2"),

@@ -61,40 +61,46 @@ def choose_images(
     Raises DataError as `open_images` does; and if the folder holds, or lies in, one that the run was trained on, and
     its training images are not the run's, so that any split may hold images that were trained on.
     """
-    if not is_plain_folder(config, data) or split == "all" or is_divided(root := named(config, data)):
+    root, trained = named(config, data), [session["training_data"] for session in sessions]
+    if split == "validation" and trained:
+        whole, rest = (_identity(config, root, hold_out) for hold_out in (False, True))
+        if whole != rest and whole in (images["sha256"] for images in trained):
+            raise DataError(
+                f"{root}: expected validation images that the run was not trained on, but it held none out "
+                "(--no-validation); score the test split"
+            )
+    if not is_plain_folder(config, data) or split in ("train", "all") or is_divided(root):
         split = split or "test"
         return split, open_images(config, data, split), ""
-    if split is not None:
-        images, which = open_images(config, data, split), "by a hash of their paths"
-    elif _is_trained_on(config, root, sessions):
-        split, which = "test", "of the training folder"
-        images = open_images(config, data, split)
-    else:
+    known = _is_trained_on(config, root, trained)
+    if split is None and not known:
         return "all", open_images(config, data, "all"), ""
-    count = len(images) + len(images.skipped)
-    return (
-        split,
-        images,
-        f"{count} of {len(find_images(root))} images: the {split} split {which}; --split all scores all",
-    )
+    split = split or "test"
+    images = open_images(config, data, split)
+    count, all_count = len(images) + len(images.skipped), len(find_images(root))
+    which = "of the training folder" if known else "by a hash of their paths"
+    return split, images, f"{count} of {all_count} images: the {split} split {which}; --split all scores all"
 
 
-def _is_trained_on(config: Parameters, root: str, sessions: Sequence[Mapping[str, Any]]) -> bool:
-    """Whether the training images of an undivided folder are those of a session."""
-    trained = [session["training_data"] for session in sessions]
-    for hold_out in (True, False) if trained else ():
-        try:
-            identity = data_identity(open_images(config, root, "train", hold_out))
-        except EmptySplitError:
-            continue
-        if any(identity.sha256 == images["sha256"] for images in trained):
-            return True
+def _is_trained_on(config: Parameters, root: str, trained: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether the images `trained` on are those for training of an undivided folder, rather than of another."""
+    if not trained:
+        return False
+    identities = {_identity(config, root, hold_out) for hold_out in (True, False)}
+    others = [images for images in trained if images["sha256"] not in identities]
     place = Path(root).resolve()
-    for below in (Path(images["root"]).resolve() for images in trained if "root" in images):
-        if below.is_relative_to(place) or place.is_relative_to(below):
+    for other in (Path(images["root"]).resolve() for images in others if "root" in images):
+        if other.is_relative_to(place) or place.is_relative_to(other):
             raise DataError(
                 f"{root}: expected the folder that the run was trained on, as it was, or another folder, got images "
-                f"that changed since in {below}, or others above or below it: any of them may have been trained on; "
+                f"that changed since in {other}, or others above or below it: any of them may have been trained on; "
                 "score another folder, or say --split all"
             )
-    return False
+    return len(others) < len(trained)
+
+
+def _identity(config: Parameters, root: str, hold_out: bool) -> str | None:
+    try:
+        return data_identity(open_images(config, root, "train", hold_out)).sha256
+    except DataError:  # there are none, or they are a stream
+        return None

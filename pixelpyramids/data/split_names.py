@@ -7,6 +7,7 @@ refused, because its images would otherwise be trained on or left out without a 
 import os
 import re
 import warnings
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from os import PathLike
@@ -23,10 +24,14 @@ NAMES = {
 _SPLITS = {name: split for split, names in NAMES.items() for name in names}
 _WORD_IN_NAME = re.compile(rf"(?<![a-z])({'|'.join(sorted(_SPLITS, key=len, reverse=True))})(?![a-z])", re.IGNORECASE)
 _TRAIN = "(?:train(?:ing)?|trn)"
-_HELD_OUT = "(?:mini)?(?:val(?:id(?:ation)?)?|dev|eval(?:uation)?|test(?:ing)?|tst|unseen|held_?out|hold_?out)"
+_HELD_OUT = (
+    "(?:mini)?(?:val(?:id(?:ation|at[a-z]+)?)?|dev(?:el(?:opment)?)?|eval(?:uation|uate)?|test(?:ing)?|tst|unseen"
+    "|held_?out|hold_?out)"
+)
 _WHAT = "(?:sets?|data|images?|imgs?|splits?)?"
 _LIKE_TRAIN = re.compile(f"[a-z]?{_TRAIN}{_WHAT}")
-_LIKE_HELD_OUT = re.compile(f"[a-z]?{_TRAIN}?(?:{_HELD_OUT})+{_WHAT}")
+_LIKE_HELD_OUT = re.compile(f"[a-z]?{_TRAIN}?(?:{_HELD_OUT})+(?:{_WHAT}|s)")
+_ANYWHERE = re.compile(f"{_TRAIN}|{_HELD_OUT}")
 _NAMED_AT_MOST = 5
 
 
@@ -166,8 +171,14 @@ def _shared_depth(folders: Iterable[tuple[str, ...]]) -> int:
 
 
 def _refuse_resemblance(names: Sequence[str], folders: Iterable[tuple[str, ...]], root: str | PathLike[str]) -> None:
+    paths = {folder[: i + 1] for folder in folders for i in range(len(folder))}
+    # celebatrain and celebatest differ in nothing but such words.
+    alike = Counter((path[:-1], _ANYWHERE.sub("*", path[-1].lower())) for path in paths)
     like = sorted(
-        {"/".join(folder[: i + 1]) for folder in folders for i in range(len(folder)) if resembles_split(folder[i])}
+        "/".join(path)
+        for path in paths
+        if resembles_split(path[-1])
+        or (_ANYWHERE.search(path[-1].lower()) and alike[path[:-1], _ANYWHERE.sub("*", path[-1].lower())] > 1)
     )
     if like:
         raise DataError(
