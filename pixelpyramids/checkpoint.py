@@ -133,7 +133,9 @@ def is_replaceable(run: Path) -> bool:
     if is_free(run) or (run / PARAMETERS).is_file():
         return True
     return run.is_dir() and all(
-        path.match("level_*.safetensors") or path.name in ("training", "log", "samples") or path.suffix == ".part"
+        path.match("level_*.safetensors")
+        or path.name in ("training", "log", "samples", PROVENANCE)
+        or path.suffix == ".part"
         for path in run.iterdir()
     )
 

@@ -25,6 +25,9 @@ from pixelpyramids.data.identity import data_identity
 from pixelpyramids.data.images import Images
 from pixelpyramids.data.stream import Stream
 from pixelpyramids.errors import CheckpointError
+from pixelpyramids.optimisation import learning_rate
+from pixelpyramids.parameters import Parameters
+from pixelpyramids.progress import Budget
 
 PROVENANCE = "provenance.json"
 FORMAT = 1
@@ -86,6 +89,20 @@ def describe_changes(before: Session, now: Session) -> list[str]:
     if before["precision"] != now["precision"]:
         changes.append(f"trained in {before['precision']} before, now in {now['precision']}")
     return changes
+
+
+def describe_schedule(
+    config: Parameters, places: Iterable[tuple[int, float]], before: Budget, now: Budget
+) -> list[str]:
+    """A line if the learning rate rises because the budget is longer; `places` are the steps and seconds of levels."""
+    for step, seconds in places:
+        old, new = (learning_rate(config, step, budget.progress(step, seconds)) for budget in (before, now))
+        if step and new > old * (1 + 1e-6):
+            return [
+                f"the learning rate was scheduled for {before} and rises from {old:.2g} to {new:.2g} at step {step}, "
+                f"as it is scheduled for {now}; a training that has all of its budget from the start ends better"
+            ]
+    return []
 
 
 def without_paths(sessions: Iterable[Session]) -> list[Session]:

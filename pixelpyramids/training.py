@@ -27,7 +27,6 @@ from pixelpyramids.evaluation import Evaluation
 from pixelpyramids.interrupts import Stopped, interruptible, leave_interrupts_to_the_parent
 from pixelpyramids.level_training import LevelTraining, Origin
 from pixelpyramids.model import AnyStage, PixelPyramid, decompose
-from pixelpyramids.optimisation import learning_rate
 from pixelpyramids.parameters import Parameters
 from pixelpyramids.patches import patches
 from pixelpyramids.progress import Budget, Recent, Report
@@ -37,13 +36,14 @@ from pixelpyramids.provenance import (
     describe_changes,
     describe_device,
     describe_images,
+    describe_schedule,
     describe_software,
     last_session,
     read_sessions,
     record_session,
 )
 from pixelpyramids.trackers import Tracker, start_tracker, tracked_accelerator
-from pixelpyramids.validation import TIME_SHARE, Validation, count_by_pixels, seconds_of_an_image
+from pixelpyramids.validation import Validation, choose_validation, count_by_pixels, seconds_of_an_image
 
 
 @dataclass
@@ -240,12 +240,25 @@ class Training:
         }
         warned = [] if before is None else describe_changes(before, session)
         if before is not None:
-            warned += self._describe_schedule(Budget(**before["budget"]), budget)
+            places = [(level.step, level.seconds) for level in self.levels]
+            warned += describe_schedule(self.config, places, Budget(**before["budget"]), budget)
         elif self.step:
             warned.append("an earlier version began this run and did not record its data, precision and budget")
         if self.held_out is not None:
             session["validation_data"] = described = describe_images(self.held_out)
-            self.validation = self._choose_validation(self.held_out, described["sha256"], budget, draws, before)
+            steps = self.config.eval_interval * self.crops.steps_per_epoch
+            crops = min(steps, budget.steps or steps) * self.crops.batch_size
+            self.validation = choose_validation(
+                self.held_out,
+                described["sha256"],
+                self.levels[0].origin.seed,
+                count=self.validation_images,
+                most=count_by_pixels(self.held_out, self.stages, self.config.patch_size, crops),
+                budget=budget,
+                before=before["validation_data"] if before and before["budget"] == budget.described else None,
+                draws=draws,
+                measure=lambda images: self._most(seconds_of_an_image(self.kept.eval(), images, indices)),
+            )
             described["scored"] = len(self.validation.chosen)
             if any([level.choose_on(self.validation.name) for level in self.levels]):
                 warned.append(
@@ -261,40 +274,6 @@ class Training:
         self._first_steps = {level.index: level.step for level in self.levels}
         self._record()
         return budget
-
-    def _describe_schedule(self, before: Budget, now: Budget) -> list[str]:
-        """A line if the learning rate rises because the budget has become longer."""
-        for level in self.levels:
-            old, new = (
-                learning_rate(self.config, level.step, budget.progress(level.step, level.seconds))
-                for budget in (before, now)
-            )
-            if level.step and new > old * (1 + 1e-6):
-                return [
-                    f"the learning rate was scheduled for {before} and rises from {old:.2g} to {new:.2g} at step "
-                    f"{level.step}, to go on as scheduled for {now}; a training that has all of its budget from the "
-                    "start ends better"
-                ]
-        return []
-
-    def _choose_validation(
-        self, images: Images, sha256: str, budget: Budget, draws: bool, before: Session | None
-    ) -> Validation:
-        """As many images as the budget affords; of minutes, the set of the session before if that had as many."""
-        seed, reserve = self.levels[0].origin.seed, 0.0
-        steps = self.config.eval_interval * self.crops.steps_per_epoch
-        crops = min(steps, budget.steps or steps) * self.crops.batch_size
-        count = self.validation_images or count_by_pixels(images, self.stages, self.config.patch_size, crops)
-        if budget.minutes is not None:
-            known = before["validation_data"] if before and before["budget"] == budget.described else None
-            if known and known["sha256"] == sha256 and self.validation_images in (None, known["scored"]):
-                return Validation(images, sha256, known["scored"], seed, known["reserve"])
-            seconds = seconds_of_an_image(self.kept.eval(), images, [level.index for level in self.levels])
-            seconds, allowed = self._most(seconds), TIME_SHARE * 60 * budget.minutes
-            if self.validation_images is None:
-                count = min(count, int(allowed / seconds))
-            reserve = seconds * min(max(count, 1), len(images)) + (allowed if draws else 0.0)
-        return Validation(images, sha256, count, seed, reserve)
 
     def _record(self) -> None:
         """Write how far this session has come to the run's provenance."""

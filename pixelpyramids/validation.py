@@ -7,7 +7,8 @@ drawing samples another; between two validations lies four times the time of one
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -38,7 +39,7 @@ class Validation:
         order = np.random.default_rng([_CHOICE, seed]).permutation(len(images))
         self.images, self.chosen, self.reserve = images, sorted(order[:count].tolist()), reserve
         self.name = f"{count} of {len(images)} images, SHA-256 {sha256}"
-        self._last, self._done_at = reserve, 0.0
+        self._last, self._done_at = 0.0, 0.0
         self._drawing, self._needed = 0.0, 0.0
 
     def score(
@@ -81,12 +82,39 @@ class Validation:
 
     def is_due(self, budget: Budget, seconds: float) -> bool:
         """Whether to validate after so many seconds of training. With a budget of steps, timing decides nothing."""
-        return budget.minutes is None or seconds - self._done_at >= 4 * self._last
+        return budget.minutes is None or seconds - self._done_at >= 4 * (self._last or self.reserve)
 
     def took(self, seconds_of_it: float, seconds: float) -> None:
         """Note how long the last validation took, with the samples, and the seconds of training at its end."""
         self._last, self._done_at = seconds_of_it, seconds
         self.reserve = max(self.reserve, seconds_of_it)
+
+
+def choose_validation(
+    images: Images,
+    sha256: str,
+    seed: int,
+    *,
+    count: int | None,
+    most: int,
+    budget: Budget,
+    before: Mapping[str, Any] | None,
+    draws: bool,
+    measure: Callable[[Images], float],
+) -> Validation:
+    """`count` images of a split, or by default at most `most` and as many as the budget affords.
+
+    In minutes, `measure` gives the seconds of an image. But the set of a session `before`, of the same budget, is taken
+    again, so that its best weights stay comparable. `draws` reserves time for samples.
+    """
+    if budget.minutes is None:
+        return Validation(images, sha256, count or most, seed, 0.0)
+    if before and before["sha256"] == sha256 and count in (None, before["scored"]):
+        return Validation(images, sha256, before["scored"], seed, before["reserve"])
+    seconds, allowed = measure(images), TIME_SHARE * 60 * budget.minutes
+    chosen = Validation(images, sha256, count or min(most, int(allowed / seconds)), seed, 0.0)
+    chosen.reserve = seconds * len(chosen.chosen) + (allowed if draws else 0.0)
+    return chosen
 
 
 def count_by_pixels(images: Images, stages: Sequence[Stage], patch_size: int | None, crops: int) -> int:

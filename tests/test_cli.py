@@ -99,6 +99,18 @@ def test_curve_draws_a_run_and_says_where(trained, tmp_path, capsys):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["curve.png"]
 
 
+def test_levels_at_different_steps_print_no_sum(images, params, tmp_path, capsys):
+    run = tmp_path / "run"
+    common = ("train", params, "--data", images, "--out", run, "--device", "cpu", "--no-samples")
+    assert status(*common, "--steps", 1) == 0
+    assert re.search(r"step 1: \d\.\d{4}", capsys.readouterr().err)
+    assert status(*common, "--steps", 2, "--levels", "0-1") == 0
+    said = capsys.readouterr().err
+    assert re.search(r"step 2: bits/dim of each level \[0:\d+\.\d+ 1:\d+\.\d+\]", said)
+    assert not re.search(r"\d bits/dim", said)
+    assert not (run / "samples").exists()
+
+
 def test_evaluate_prints_a_table_or_json(trained, images, capsys):
     capsys.readouterr()
     assert status("evaluate", trained, "--data", images, "--split", "all") == 0
@@ -108,6 +120,7 @@ def test_evaluate_prints_a_table_or_json(trained, images, capsys):
     result = json.loads(capsys.readouterr().out)
     assert f"{result['bits_per_dim']:.4f}" in text
     assert len(result["per_image"]) == 20 and len(result["levels"]) == 4
+    assert result["sessions"][0]["levels"]["0"]["step"] == 6
     assert status("evaluate", trained, "--data", images, "--split", "all", "--json", "--tile", 8) == 0
     assert json.loads(capsys.readouterr().out)["dimensions"] == result["dimensions"] == 20 * 24 * 16 * 3
 

@@ -236,6 +236,8 @@ def test_an_import_that_was_cut_short_can_be_repeated(others, importing, capsys)
     shutil.copy(checkpoint.level_file(run, 0), checkpoint.level_file(half, 0))
     for name in others:
         (run / name).mkdir()
+    if others:
+        (run / "provenance.json").write_text('{"format": 1, "sessions": []}')
     assert "--overwrite" in refused(capsys, *command)
     assert status(*command, "--overwrite") == 0
     shutil.rmtree(half, ignore_errors=True)

@@ -85,6 +85,7 @@ def evaluate_split(
             "tiled_images": tiled,
             "formats": formats,
             "skipped": [str(file) for file in skipped],
+            "sessions": read_sessions(Path(name)),
             "warning": warning,
             "paper": None if paper is None else paper._asdict(),
         }
