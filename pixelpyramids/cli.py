@@ -182,11 +182,15 @@ def plan(
     devices: Annotated[int, typer.Option("--devices", min=1, help="How many devices to share the levels among.")] = 1,
     memory: Annotated[float, typer.Option("--memory", min=0, help="Of each device, in GiB.")] = 24.0,
     images: Annotated[int, typer.Option("--images", min=1, help="Measure with so many images at once.")] = 1,
+    data: Data = None,
+    out: Annotated[Path, typer.Option("--out", metavar="RUN", help="The run directory of the commands.")] = Path("RUN"),
     device: Device = None,
     json: Json = False,
 ) -> None:
     """Measure what each level costs here, and print the commands that share the training among devices."""
-    _commands("plan").plan(params, devices, memory=memory, images=images, device=device, as_json=json)
+    _commands("plan").plan(
+        params, devices, data=data, run=out, memory=memory, images=images, device=device, as_json=json
+    )
 
 
 @app.command()
@@ -249,15 +253,35 @@ def sample(
     seed: Seed = 0,
     height: Annotated[int | None, typer.Option("--height", min=1)] = None,
     width: Annotated[int | None, typer.Option("--width", min=1)] = None,
-    batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="How many at once.")] = 16,
+    first: Annotated[
+        int, typer.Option("--first", metavar="N", min=0, help="Start at sample N, to add to a folder of samples.")
+    ] = 0,
+    batch_size: Annotated[
+        int, typer.Option("--batch-size", min=1, help="How many at once on a GPU. A CPU draws one at a time.")
+    ] = 16,
+    no_grid: Annotated[
+        bool, typer.Option("--no-grid", help="Write no grid.png. None is written with --first.")
+    ] = False,
     params: OfModel = None,
     device: Device = None,
     overwrite: Overwrite = False,
 ) -> None:
-    """Draw images from a model: 0000.png, …, and grid.png."""
+    """Draw images from a model: 0000.png, …, and grid.png of the first 64.
+
+    Sample N depends on the seed and on N alone, so --first 16 adds to a set of 16 what a larger set would have had.
+    """
     loaded = _model(model, params, None, device)
     _commands("sample").sample(
-        loaded, n, out, seed=seed, height=height, width=width, batch_size=batch_size, overwrite=overwrite
+        loaded,
+        n,
+        out,
+        seed=seed,
+        height=height,
+        width=width,
+        first=first,
+        batch_size=batch_size,
+        overwrite=overwrite,
+        grid=not no_grid,
     )
 
 

@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -23,12 +23,20 @@ from pixelpyramids.model import PixelPyramid
 from pixelpyramids.rate import Rate, bits_per_dim, cat
 
 
+class Source(NamedTuple):
+    """How an image is stored, and what was converted when it was read, as of `Images`."""
+
+    format: str
+    conversions: tuple[str, ...]
+
+
 @dataclass(frozen=True)
 class Evaluation:
     """Code lengths of images, the finest level first.
 
     `nats` and `dimensions` (images, levels); `seconds` (levels,), what each level's networks and likelihood took in
-    all; `files`, `sizes` (height, width) and `formats` of the images; `skipped`, files whose pixels could not be read.
+    all; `files`, `sizes` (height, width), `formats` and `conversions` of the images, as of `Images`; `skipped`, files
+    whose pixels could not be read.
     """
 
     nats: NDArray[np.float64]
@@ -37,6 +45,7 @@ class Evaluation:
     files: tuple[Path, ...]
     sizes: tuple[tuple[int, int], ...]
     formats: tuple[str, ...]
+    conversions: tuple[tuple[str, ...], ...]
     skipped: tuple[Path, ...]
 
     @property
@@ -85,19 +94,19 @@ def evaluate(
     index, count = (0, 1) if processes is None else (processes.process_index, processes.num_processes)
     mine = (range(len(images)) if chosen is None else chosen)[index::count]
     rates: dict[int, tuple[NDArray[np.float64], NDArray[np.int64]]] = {}
-    formats: dict[int, str] = {}
+    sources: dict[int, Source] = {}
     skipped: list[int] = []
     with LevelClock(model) as clock:
         for indices, batch, kinds in same_size_batches(images, batch_size, skipped, mine):
             rate = rate_in_tiles(model, batch, tile, levels, batch_size)
             rates |= zip(indices, zip(rate.nats.numpy(), rate.dimensions.numpy(), strict=True), strict=True)
-            formats |= zip(indices, kinds, strict=True)
+            sources |= zip(indices, kinds, strict=True)
             report(len(rates) + len(skipped), len(mine))
-    parts = [(rates, formats, skipped, clock.seconds)]
+    parts = [(rates, sources, skipped, clock.seconds)]
     if count > 1:
         parts = gather_object(parts)
     rates = {i: rate for part in parts for i, rate in part[0].items()}
-    formats = {i: kind for part in parts for i, kind in part[1].items()}
+    sources = {i: source for part in parts for i, source in part[1].items()}
     kept = sorted(rates)
     if not kept:
         raise DataError(f"none of the {len(images)} images could be read, the first is {images.files[0]}")
@@ -107,7 +116,8 @@ def evaluate(
         seconds=np.sum([part[3] for part in parts], axis=0),
         files=tuple(images.files[i] for i in kept),
         sizes=tuple((int(height), int(width)) for height, width in images.sizes[kept]),
-        formats=tuple(formats[i] for i in kept),
+        formats=tuple(sources[i].format for i in kept),
+        conversions=tuple(sources[i].conversions for i in kept),
         skipped=tuple(images.files[i] for i in sorted(i for part in parts for i in part[2])),
     )
 
@@ -146,51 +156,51 @@ def default_tile(model: PixelPyramid) -> int:
 
 def same_size_batches(
     images: Images, batch_size: int, skipped: list[int], chosen: Sequence[int] | None = None
-) -> Iterator[tuple[list[int], Tensor, list[str]]]:
-    """Indices, images (B, C, H, W) and formats in order, those of one size together.
+) -> Iterator[tuple[list[int], Tensor, list[Source]]]:
+    """Indices, images (B, C, H, W) and their sources in order, those of one size together.
 
     An image that cannot be read, or is not as it should be, is named in a UserWarning, and its index goes to `skipped`.
     `chosen` are the indices to read, all by default. Images that are not kept in memory are read by workers.
     """
     indices: list[int] = []
     arrays: list[Tensor] = []
-    formats: list[str] = []
+    sources: list[Source] = []
     wanted = range(len(images)) if chosen is None else chosen
     workers = 0 if images.in_memory else min(4, torch.multiprocessing.cpu_count())
-    loader: DataLoader[tuple[Tensor | None, str]] = DataLoader(
+    loader: DataLoader[tuple[Tensor | None, Any]] = DataLoader(
         _Reading(images),
         batch_size=None,
         sampler=wanted,
         num_workers=workers,
         worker_init_fn=leave_interrupts_to_the_parent,
     )
-    for index, (image, kind) in zip(wanted, loader, strict=True):
+    for index, (image, source) in zip(wanted, loader, strict=True):
         if image is None:
             skipped.append(index)
-            warnings.warn(f"{kind}\nleft out", stacklevel=2)
+            warnings.warn(f"{source}\nleft out", stacklevel=2)
             continue
         if arrays and (len(arrays) == batch_size or arrays[0].shape != image.shape):
-            yield indices, torch.stack(arrays), formats
-            indices, arrays, formats = [], [], []
+            yield indices, torch.stack(arrays), sources
+            indices, arrays, sources = [], [], []
         indices.append(index)
         arrays.append(image.long())
-        formats.append(kind)
+        sources.append(source)
     if arrays:
-        yield indices, torch.stack(arrays), formats
+        yield indices, torch.stack(arrays), sources
 
 
-class _Reading(Dataset[tuple[Any, str]]):
-    """Images and their formats for a loader; None and the reason for one that cannot be read."""
+class _Reading(Dataset[tuple[Any, Any]]):
+    """Images and their sources for a loader; None and the reason for one that cannot be read."""
 
     def __init__(self, images: Images) -> None:
         self.images = images
 
-    def __getitem__(self, index: int) -> tuple[Any, str]:
+    def __getitem__(self, index: int) -> tuple[Any, Any]:
         try:
             image = self.images.read(index)
         except DataError as error:
             return None, str(error)
-        return image, self.images.formats[index]
+        return image, Source(self.images.formats[index], self.images.conversions[index])
 
 
 class LevelClock:

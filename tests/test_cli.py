@@ -140,7 +140,7 @@ def test_score_single_files(trained, images, tmp_path, capsys):
 
 def test_sample_writes_the_same_pictures_for_the_same_seed(trained, tmp_path, capsys):
     assert status("sample", trained, "-n", 3, "--out", tmp_path / "a", "--seed", 7) == 0
-    assert "3 samples of 16 x 8" in capsys.readouterr().out
+    assert "3 samples of 16 x 8 (height x width), numbers 0 to 2" in capsys.readouterr().out
     assert status("sample", trained, "-n", 3, "--out", tmp_path / "b", "--seed", 7, "--batch-size", 2) == 0
     names = sorted(path.name for path in (tmp_path / "a").iterdir())
     assert names == ["0000.png", "0001.png", "0002.png", "grid.png"]
@@ -148,6 +148,12 @@ def test_sample_writes_the_same_pictures_for_the_same_seed(trained, tmp_path, ca
     drawn = model.sample(3, seed=7).permute(0, 2, 3, 1).numpy()
     for i in range(3):
         assert np.array_equal(np.asarray(Image.open(tmp_path / "a" / f"{i:04d}.png")), drawn[i])
+    b = {name: (tmp_path / "b" / name).read_bytes() for name in names}
+    assert b == {name: (tmp_path / "a" / name).read_bytes() for name in names}
+    assert status("sample", trained, "-n", 2, "--out", tmp_path / "c", "--seed", 7, "--no-grid") == 0
+    assert status("sample", trained, "-n", 1, "--out", tmp_path / "c", "--seed", 7, "--first", 2) == 0
+    assert {path.name: path.read_bytes() for path in (tmp_path / "c").iterdir()} == {n: b[n] for n in names[:3]}
+    assert "0002.png" in refused(capsys, "sample", trained, "-n", 2, "--out", tmp_path / "c", "--first", 2)
     assert "--overwrite" in refused(capsys, "sample", trained, "--out", tmp_path / "a")
     assert status("sample", trained, "-n", 1, "--out", tmp_path / "a", "--overwrite", "--height", 5, "--width", 1) == 0
     assert Image.open(tmp_path / "a" / "0000.png").size == (1, 5)

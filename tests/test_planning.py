@@ -2,16 +2,20 @@
 
 import itertools
 import json
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 from test_cli import KEYS, status
 
+from pixelpyramids import checkpoint
 from pixelpyramids.errors import ParameterError
 from pixelpyramids.memory import LiveBytes, StepMemory, pair, step_memory, with_library
 from pixelpyramids.parameters import Parameters, load_parameters
@@ -94,12 +98,29 @@ def test_what_does_not_fit_is_refused():
         share_levels(costs([1]), 0, 4, 10**9)
 
 
-def test_plan_prints_a_command_for_each_device(tmp_path, capsys):
-    params = tmp_path / "tiny.json"
+def test_plan_prints_a_command_for_each_device_that_runs_as_printed(tmp_path, capsys):
+    params, images = tmp_path / "my params.json", tmp_path / "my images"
     params.write_text(json.dumps({"params": KEYS}))
-    assert status("plan", params, "--devices", 2, "--device", "cpu") == 0
+    images.mkdir()
+    for i in range(4):
+        pixels = np.random.default_rng(i).integers(0, 256, (24, 16, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(images / f"{i}.png")
+    run = tmp_path / "my run"
+    assert status("plan", params, "--devices", 2, "--device", "cpu", "--data", images, "--out", run) == 0
     said = capsys.readouterr().out
-    assert said.count("pixelpyramids train ") == 2 and "times as fast" in said
+    commands = [line for line in said.splitlines() if line.startswith("pixelpyramids train ")]
+    assert len(commands) == 2 and "times as fast" in said
+    for command in commands:
+        assert status(*shlex.split(command)[1:], "--steps", 1) == 0
+    assert len(checkpoint.load(run).stages) == 4
+    capsys.readouterr()
+    assert status("plan", params, "--device", "cpu") == 0
+    said = capsys.readouterr().out
+    assert "--data DIR " in said and "DIR is the folder of your images" in said
+    params.write_text(json.dumps({"params": KEYS | {"data_root": "./here"}}))
+    assert status("plan", params, "--device", "cpu") == 0
+    said = capsys.readouterr().out
+    assert "--data ./here " in said and "DIR" not in said
     assert status("plan", params, "--devices", 3, "--device", "cpu", "--json") == 0
     told = json.loads(capsys.readouterr().out)
     assert sorted(level for share in told["shares"] for level in share["levels"]) == [0, 1, 2, 3]

@@ -350,6 +350,7 @@ def evaluation(sizes=((4, 6), (4, 6)), skipped=()):
         files=tuple(Path(f"/data/[red]/{index}.png") for index in range(len(sizes))),
         sizes=tuple(sizes),
         formats=("PNG",) * len(sizes),
+        conversions=((),) * len(sizes),
         skipped=tuple(map(Path, skipped)),
     )
 

@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -58,6 +58,11 @@ def counted(what: str, quiet: bool = False) -> Iterator[Callable[[int, int], Non
     with Progress(*columns, console=err, transient=True, disable=quiet or not err.is_terminal) as progress:
         task = progress.add_task(what, total=None)
         yield lambda done, of: progress.update(task, completed=done, total=of)
+
+
+def describe_conversions(counts: Mapping[str, int]) -> str:
+    """What was converted of how many images: "alpha dropped (12 images), 16 bits reduced to 8 (1 image)"."""
+    return ", ".join(f"{what} ({count} image{'s'[: count > 1]})" for what, count in counts.items())
 
 
 def duration(seconds: float) -> str:

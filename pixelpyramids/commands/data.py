@@ -6,13 +6,14 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from pixelpyramids.atomic import refuse_existing
-from pixelpyramids.commands.console import counted, err, out
+from pixelpyramids.commands.console import counted, describe_conversions, err, out
 from pixelpyramids.commands.opening import open_images, open_training
 from pixelpyramids.data.batches import Batches
 from pixelpyramids.data.crops import Crops
@@ -36,8 +37,8 @@ NAMED_AT_MOST = 10  # images that stand in two splits
 class Split:
     """What a split holds: `count` images (None: not known), `sizes` "HxW" and how many have them.
 
-    The first `hashed` images were read: `formats`, `sha256` and what is `unreadable` are of these; files that were left
-    out at opening are all named. `identity` is what a run records of its training images (None of a stream).
+    The first `hashed` images were read: `formats`, `conversions`, `sha256` and what is `unreadable` are of these; files
+    that were left out at opening are all named. `identity` is what a run records of its training images (None of a stream).
     """
 
     count: int | None
@@ -45,6 +46,7 @@ class Split:
     unreadable: list[str]
     hashed: int = 0
     formats: dict[str, int] = field(default_factory=dict)
+    conversions: dict[str, int] = field(default_factory=dict)
     sha256: str = ""
     identity: str | None = None
 
@@ -172,6 +174,7 @@ def read_split(
             shown.append(image)
         report(index + 1, split.hashed)
     split.formats = dict(Counter(kind for kind in images.formats[: split.hashed] if kind))
+    split.conversions = dict(Counter(chain.from_iterable(images.conversions[: split.hashed])))
     split.sha256 = digest.hexdigest()
     return shown
 
@@ -246,6 +249,8 @@ def _print_reading(name: str, split: Split, unreadable: Sequence[str]) -> None:
     formats = ", ".join(f"{number} {kind}" for kind, number in split.formats.items())
     which = f"all {split.hashed}" if split.hashed == split.count else f"only the first {split.hashed}"
     out.print(f"{name}: SHA-256 of the pixels of {which} images ({formats}): {split.sha256}", soft_wrap=True)
+    if split.conversions:
+        out.print(f"  converted: {describe_conversions(split.conversions)}", soft_wrap=True)
     if split.identity is not None:
         out.print(f"  identity, which runs record: {split.identity}", soft_wrap=True)
     for reason in unreadable:

@@ -2,6 +2,7 @@
 
 import json
 import shlex
+from pathlib import Path
 
 from rich import box
 from rich.table import Table
@@ -12,10 +13,24 @@ from pixelpyramids.parameters import load_parameters
 from pixelpyramids.planning import LevelCost, Share, images_at_once, level_costs, share_levels
 
 GIB = 2**30
+UNKNOWN = "DIR"  # stands for images that were not named
 
 
-def plan(params: str, devices: int, *, memory: float, images: int, device: str | None, as_json: bool) -> None:
-    """Measure, share the levels among `devices` of `memory` GiB each, and print the table and a command for each."""
+def plan(
+    params: str,
+    devices: int,
+    *,
+    data: str | None,
+    run: Path,
+    memory: float,
+    images: int,
+    device: str | None,
+    as_json: bool,
+) -> None:
+    """Measure, share the levels among `devices` of `memory` GiB each, and print the table and a command for each.
+
+    The commands train on `data`, by default the parameters' data_root, into the run directory `run`.
+    """
     config = load_parameters(params)
     chosen = choose_device(device)
     keep_freed_memory()
@@ -23,7 +38,10 @@ def plan(params: str, devices: int, *, memory: float, images: int, device: str |
         costs = level_costs(config, chosen, images, report)
     batch_size, limit = config.batch_size, int(memory * GIB)
     shares = share_levels(costs, devices, batch_size, limit)
-    commands = [_command(params, share) for share in shares]
+    images_are = data or config.data_root or UNKNOWN
+    command = ["pixelpyramids", "train", params, "--data", images_are, "--out", str(run)]
+    command += [] if device is None else ["--device", device]
+    commands = [shlex.join([*command, *_options(share)]) for share in shares]
     if as_json:
         print(
             json.dumps(
@@ -43,7 +61,7 @@ def plan(params: str, devices: int, *, memory: float, images: int, device: str |
                         for cost in costs
                     ],
                     "shares": [
-                        {**share.__dict__, "command": command} for share, command in zip(shares, commands, strict=True)
+                        {**share.__dict__, "command": line} for share, line in zip(shares, commands, strict=True)
                     ],
                 }
             )
@@ -63,16 +81,20 @@ def plan(params: str, devices: int, *, memory: float, images: int, device: str |
             "(torchrun, docs/cluster.md)",
             soft_wrap=True,
         )
-    for share, command in zip(shares, commands, strict=True):
+    for share, line in zip(shares, commands, strict=True):
         out.print()
         out.print(f"# {share.seconds_of_step:.1f} s a step, {share.peak_bytes / GIB:.1f} GiB")
-        out.print(command, soft_wrap=True)
+        out.print(line, soft_wrap=True)
+    if images_are == UNKNOWN:
+        out.print()
+        out.print(
+            f"{UNKNOWN} is the folder of your images; plan --data {UNKNOWN} writes it into the commands", soft_wrap=True
+        )
 
 
-def _command(params: str, share: Share) -> str:
-    levels = ",".join(map(str, share.levels))
-    micro = "" if share.micro_batch is None else f" --micro-batch {share.micro_batch}"
-    return f"pixelpyramids train {shlex.quote(params)} --out RUN --levels {levels}{micro}"
+def _options(share: Share) -> list[str]:
+    micro = [] if share.micro_batch is None else ["--micro-batch", str(share.micro_batch)]
+    return ["--levels", ",".join(map(str, share.levels)), *micro]
 
 
 def _table(costs: list[LevelCost], batch_size: int, limit: int) -> Table:

@@ -5,15 +5,16 @@ import json
 import math
 from collections import Counter
 from collections.abc import Iterable
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import torch
 from accelerate import PartialState
 
-from pixelpyramids.commands.console import counted, err, out
+from pixelpyramids.commands.console import counted, describe_conversions, err, out
 from pixelpyramids.commands.contamination import choose_images
-from pixelpyramids.data.reading import read_image
+from pixelpyramids.data.reading import read_header, read_image
 from pixelpyramids.data.splits import find_images
 from pixelpyramids.errors import DataError
 from pixelpyramids.evaluation import default_tile, evaluate, rate_in_tiles
@@ -21,6 +22,9 @@ from pixelpyramids.model import PixelPyramid
 from pixelpyramids.parameters import find_paper_figure
 from pixelpyramids.provenance import read_sessions
 from pixelpyramids.report.tables import evaluation_json, levels_table
+
+LIKELIHOODS = {"exact": "exact", "authors": "the authors' clamped likelihood, not a distribution"}
+"""What is said of figures by each likelihood that parameters can have."""
 
 
 def evaluate_split(
@@ -64,7 +68,7 @@ def evaluate_split(
         evaluation = evaluate(model, images, batch_size=batch_size, tile=tile, report=report, processes=processes)
     counts = [sum(p.numel() for p in stage.parameters()) for stage in model.stages]
     skipped = [*images.skipped, *evaluation.skipped]
-    formats = Counter(evaluation.formats)
+    formats, conversions = Counter(evaluation.formats), Counter(chain.from_iterable(evaluation.conversions))
     tiled = sum(h > tile or w > tile for h, w in evaluation.sizes)
     status = 1 if skipped or not math.isfinite(evaluation.bits_per_dim) else 0
     if not math.isfinite(evaluation.bits_per_dim):
@@ -84,6 +88,7 @@ def evaluate_split(
             "tile": tile,
             "tiled_images": tiled,
             "formats": formats,
+            "conversions": conversions,
             "skipped": [str(file) for file in skipped],
             "sessions": read_sessions(Path(name)),
             "warning": warning,
@@ -97,12 +102,13 @@ def evaluate_split(
         out.print(which, soft_wrap=True)
     error = f" ± {evaluation.standard_error:.4f}" if len(evaluation.files) > 1 else ""
     sources = ", ".join(f"{count} {kind}" for kind, count in formats.items())
-    kind = "exact" if model.config.likelihood == "exact" else "the authors' clamped likelihood, not a distribution"
+    kind = LIKELIHOODS[model.config.likelihood]
     statistics = "" if batch_statistics is None else f", statistics of batches of {batch_statistics}"
     tiles = f"; {tiled} of them in tiles of at most {tile} x {tile}" if tiled else ""
+    converted = f"; converted: {describe_conversions(conversions)}" if conversions else ""
     out.print(
         f"{evaluation.bits_per_dim:.4f}{error} bits/dim on {len(evaluation.files)} {split} images ({sources}), "
-        f"{model.config.n_bits} bits, {kind}{statistics}{tiles}; every pixel of them counted",
+        f"{model.config.n_bits} bits, {kind}{statistics}{tiles}; every pixel of them counted{converted}",
         soft_wrap=True,
     )
     if paper is not None:
@@ -130,6 +136,7 @@ def score_files(model: PixelPyramid, paths: list[Path], *, tile: int | None, as_
     for file in files:
         try:
             image = read_image(file, config.image_channels, config.n_bits)
+            conversions = read_header(file, config.image_channels, config.n_bits).conversions
         except DataError as error:
             failed.append(str(error))
             err.print(str(error), soft_wrap=True)
@@ -140,12 +147,16 @@ def score_files(model: PixelPyramid, paths: list[Path], *, tile: int | None, as_
             failed.append(f"{file}: its code length is not finite, for the model's weights have diverged")
             err.print(failed[-1], soft_wrap=True)
             continue
-        scored.append({"file": str(file), "bits_per_dim": bits, "nats": nats})
+        scored.append({"file": str(file), "bits_per_dim": bits, "nats": nats, "conversions": conversions})
         if not as_json:
-            out.print(f"{bits:.4f} bits/dim  {file}", soft_wrap=True)
+            converted = f"  (converted: {', '.join(conversions)})" if conversions else ""
+            out.print(f"{bits:.4f} bits/dim  {file}{converted}", soft_wrap=True)
     warning = _warn_above([image["bits_per_dim"] for image in scored], config.n_bits)
     if as_json:
-        print(json.dumps({"images": scored, "failed": failed, "warning": warning}))
+        told = {"images": scored, "failed": failed, "likelihood": config.likelihood, "warning": warning}
+        print(json.dumps(told))
+    elif scored and config.likelihood != "exact":
+        out.print(f"these are of {LIKELIHOODS[config.likelihood]}", soft_wrap=True)
     return 1 if failed else 0
 
 

@@ -30,7 +30,8 @@ class ImageFolder(KeptImages):
     ) -> None:
         files = split_files(root, split, seed, hold_out)
         opened = Opened(files, range(len(files)), lambda index: read_header(files[index], channels, n_bits), size)
-        super().__init__([files[index] for index in opened.indices], opened.sizes, opened.formats, channels, n_bits)
+        readable = [files[index] for index in opened.indices]
+        super().__init__(readable, opened.sizes, opened.formats, opened.conversions, channels, n_bits)
         self.skipped = opened.skipped
 
     def _decoded(self, index: int) -> Pixels:

@@ -25,9 +25,16 @@ class KeptImages(ABC):
     """
 
     def __init__(
-        self, files: Sequence[Path], sizes: NDArray[np.int32], formats: list[str], channels: int, n_bits: int
+        self,
+        files: Sequence[Path],
+        sizes: NDArray[np.int32],
+        formats: list[str],
+        conversions: list[tuple[str, ...]],
+        channels: int,
+        n_bits: int,
     ) -> None:
-        self.files, self.sizes, self.formats, self.channels, self.n_bits = files, sizes, formats, channels, n_bits
+        self.files, self.sizes, self.channels, self.n_bits = files, sizes, channels, n_bits
+        self.formats, self.conversions = formats, conversions
         self.skipped: list[Path] = []
         values = int(np.prod(sizes, axis=1, dtype=np.int64).sum()) * channels
         self.in_memory = values * pixel_type(n_bits).itemsize <= KEPT_BYTES
@@ -69,12 +76,13 @@ class Opened:
     ) -> None:
         self.indices: list[int] = []
         self.formats: list[str] = []
+        self.conversions: list[tuple[str, ...]] = []
         self.skipped: list[Path] = []
         sizes: list[int] = []
         reasons: list[str] = []
         for index in indices:
             try:
-                height, width, kind = header(index)
+                height, width, kind, conversions = header(index)
             except DataError as error:
                 self.skipped.append(names[index])
                 reasons.append(str(error))
@@ -86,6 +94,7 @@ class Opened:
                 )
             self.indices.append(int(index))
             self.formats.append(kind)
+            self.conversions.append(conversions)
             sizes += height, width
         more = len(reasons) - _NAMED_AT_MOST
         listed = "\n".join(reasons[:_NAMED_AT_MOST] + ([f"… and {more} more"] if more > 0 else []))

@@ -36,7 +36,8 @@ class PreparedImages(KeptImages):
             raise DataError("expected at least one image in the split, got none")
         count = len(self.chosen)
         sizes = np.broadcast_to(np.array(size, dtype=np.int32), (count, 2))
-        super().__init__(chosen_names(entries.names, self.chosen), sizes, [entries.format] * count, channels, n_bits)
+        names = chosen_names(entries.names, self.chosen)
+        super().__init__(names, sizes, [entries.format] * count, [()] * count, channels, n_bits)
         self._try_the_first()
 
     def _try_the_first(self) -> None:
@@ -56,11 +57,11 @@ class PreparedImages(KeptImages):
     def _decoded(self, index: int) -> Pixels:
         name, stored = self.files[index], self.entries.read(self.chosen[index])
         if isinstance(stored, bytes):
-            image, self.formats[index] = decode(
-                stored, name, self.channels, self.n_bits, self.prepare, self.accept_cmyk
-            )
+            decoded = decode(stored, name, self.channels, self.n_bits, self.prepare, self.accept_cmyk)
+            self.formats[index] = decoded.format
         else:
-            image = quantise(stored, name, self.channels, self.n_bits, self.prepare)
+            decoded = quantise(stored, name, self.entries.format, self.channels, self.n_bits, self.prepare)
+        image, self.conversions[index] = decoded.pixels, decoded.conversions
         if image.shape[1:] != self.size:
             (height, width), (h, w) = self.size, image.shape[1:]
             raise _WrongSize(

@@ -1,11 +1,13 @@
 """One image file to integers: value = floor(stored / 2**(stored bits - n_bits)), in [0, 2**n_bits).
 
 Quantising happens here and nowhere else. Pixels come as they are stored: no colour management, no turning by EXIF, the
-first frame of an animation.
+first frame of an animation. What is converted on the way is reported with the pixels, in words: a figure of converted
+images is not one of the files.
 """
 
 import io
 import os
+import re
 import stat
 import struct
 import zlib
@@ -31,6 +33,9 @@ MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
 _NOT_DECODED = frozenset({"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF"})
 
 _SIXTEEN_BITS = frozenset({"I", "I;16", "I;16B", "I;16L", "I;16N"})
+_GREY = _SIXTEEN_BITS | {"1", "L", "LA", "La"}
+_WITH_ALPHA = frozenset({"LA", "PA", "La", "RGBA", "RGBa"})
+_OTHER_COLOURS = frozenset({"CMYK", "HSV", "YCbCr"})
 _EIGHT_BITS = frozenset({"1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "RGBa", "La", "YCbCr", "HSV"})
 _REFUSED = {
     "F": "floating-point values, which have no exact integer counterpart",
@@ -55,11 +60,20 @@ _BOMB = (Image.DecompressionBombError, Image.DecompressionBombWarning)
 
 
 class Header(NamedTuple):
-    """What a file says of itself before its pixels are read."""
+    """What a file says of itself before its pixels are read, and what `read_image` converts."""
 
     height: int
     width: int
     format: str
+    conversions: tuple[str, ...]
+
+
+class Decoded(NamedTuple):
+    """Pixels as of `read_image`, the file's format, and what was converted ("alpha dropped")."""
+
+    pixels: Pixels
+    format: str
+    conversions: tuple[str, ...]
 
 
 @cache
@@ -92,7 +106,7 @@ def read_image(path: str | PathLike[str], channels: int = 3, n_bits: int = 8) ->
     Raises DataError, naming the file, where it is missing, damaged, not an image, larger than Pillow's limit for
     untrusted files, of floating-point, CMYK or L*a*b* pixels, or not deep enough.
     """
-    return _read(path, path, channels, n_bits, None)[0]
+    return _read(path, path, channels, n_bits, None).pixels
 
 
 def decode(
@@ -102,8 +116,8 @@ def decode(
     n_bits: int = 8,
     prepare: Prepare | None = None,
     accept_cmyk: bool = False,
-) -> tuple[Pixels, str]:
-    """Pixels as of `read_image`, and the format, of an image file's content, called `name` in errors.
+) -> Decoded:
+    """An image file's content, called `name` in errors.
 
     `prepare`, such as a crop and a resize, is done on the decoded image, of 8 bits, before quantising. `accept_cmyk`
     is for data sets in which every image counts: CMYK becomes RGB as Pillow does it, without a profile, red being
@@ -113,16 +127,25 @@ def decode(
 
 
 def quantise(
-    pixels: Pixels, name: str | PathLike[str], channels: int = 3, n_bits: int = 8, prepare: Prepare | None = None
-) -> Pixels:
-    """Plain 8-bit pixels (H, W, channels) as `decode` gives those of a file. Raises DataError for others."""
+    pixels: Pixels,
+    name: str | PathLike[str],
+    format: str,
+    channels: int = 3,
+    n_bits: int = 8,
+    prepare: Prepare | None = None,
+) -> Decoded:
+    """Plain 8-bit pixels (H, W, channels) of a container of that format, as `decode` gives those of a file.
+
+    Raises DataError for others.
+    """
     _check_request(channels, n_bits)
     if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != channels or n_bits > 8:
         raise DataError(
             f"{name}: expected uint8 pixels (height, width, {channels}) and at most 8 bits, got {pixels.dtype} of "
             f"shape {pixels.shape} and n_bits {n_bits}"
         )
-    return _quantised(pixels, name, 8, channels, n_bits, prepare)
+    conversions = (bits_reduced(8, n_bits),) if n_bits < 8 else ()
+    return _quantised(Decoded(pixels, format, conversions), 8, name, channels, n_bits, prepare)
 
 
 def _header(source: str | PathLike[str] | BinaryIO, name: str | PathLike[str], channels: int, n_bits: int) -> Header:
@@ -130,7 +153,8 @@ def _header(source: str | PathLike[str] | BinaryIO, name: str | PathLike[str], c
     try:
         with _open(source) as image:
             _check_image(image, name, channels, n_bits)
-            return Header(image.height, image.width, image.format or "unknown")
+            conversions = _conversions(image, channels, n_bits)
+            return Header(image.height, image.width, image.format or "unknown", conversions)
     except _BOMB as error:
         raise _too_large(name, error) from error
     except _DAMAGE as error:
@@ -144,14 +168,16 @@ def _read(
     n_bits: int,
     prepare: Prepare | None,
     accept_cmyk: bool = False,
-) -> tuple[Pixels, str]:
+) -> Decoded:
     _check_request(channels, n_bits)
     try:
         with _open(source) as file:
+            conversions, depth = _conversions(file, channels, n_bits), _stored_bits(file)
             image: Image.Image = file.convert("RGB") if accept_cmyk and file.mode == "CMYK" else file
             _check_image(image, name, channels, n_bits)
-            pixels, stored_bits = _pixels(image, name, channels)
-            return _quantised(pixels, name, stored_bits, channels, n_bits, prepare), file.format or "unknown"
+            stored, stored_bits = _pixels(image, name, channels, depth)
+            decoded = Decoded(stored, file.format or "unknown", conversions)
+            return _quantised(decoded, stored_bits, name, channels, n_bits, prepare)
     except _BOMB as error:
         raise _too_large(name, error) from error
     except _DAMAGE as error:
@@ -159,13 +185,15 @@ def _read(
 
 
 def _quantised(
-    pixels: Pixels,
-    name: str | PathLike[str],
+    stored: Decoded,
     stored_bits: int,
+    name: str | PathLike[str],
     channels: int,
     n_bits: int,
     prepare: Prepare | None,
-) -> Pixels:
+) -> Decoded:
+    """Stored pixels, (H, W) or (H, W, channels), prepared and quantised."""
+    pixels, format_, conversions = stored
     if prepare is not None:
         eight = (pixels >> (stored_bits - 8)).astype(np.uint8)
         grey = channels == 1 and eight.ndim == 3
@@ -173,8 +201,10 @@ def _quantised(
             pixels, stored_bits = np.asarray(prepare(Image.fromarray(eight[..., 0] if grey else eight))), 8
         except DataError as error:
             raise DataError(f"{name}: {error}") from error
+        if pixels.shape[:2] != stored.pixels.shape[:2]:
+            conversions = (f"cropped or resized to {pixels.shape[0]} x {pixels.shape[1]}", *conversions)
     pixels = pixels.reshape(*pixels.shape[:2], channels).transpose(2, 0, 1) >> (stored_bits - n_bits)
-    return np.ascontiguousarray(pixels, dtype=pixel_type(n_bits))
+    return Decoded(np.ascontiguousarray(pixels, dtype=pixel_type(n_bits)), format_, conversions)
 
 
 def pixel_type(n_bits: int) -> np.dtype[np.integer[Any]]:
@@ -214,28 +244,70 @@ def _check_image(image: Image.Image, path: str | PathLike[str], channels: int, n
         )
     if image.mode not in _SIXTEEN_BITS | _EIGHT_BITS:
         raise DataError(f"{path}: expected grey or RGB pixels, got mode {image.mode}; convert the file to 8-bit RGB")
-    if n_bits > 8 and image.mode not in _SIXTEEN_BITS:
+    depth = _stored_bits(image) if image.mode in _SIXTEEN_BITS else 8
+    if n_bits > depth:
         raise DataError(
-            f"{path}: expected 16-bit grey for n_bits {n_bits}, got an 8-bit source (mode {image.mode}); "
-            "use n_bits 8 or less"
+            f"{path}: expected 16-bit grey for n_bits {n_bits}, got {'an' if depth == 8 else 'a'} {depth}-bit source "
+            f"(mode {image.mode}); use n_bits {depth} or less"
         )
 
 
-def _pixels(image: Image.Image, path: str | PathLike[str], channels: int) -> tuple[Pixels, int]:
-    """Stored values, (H, W) or (H, W, channels), and their bits."""
+def _stored_bits(image: Image.Image) -> int:
+    """Bits of a value in the file, before its pixels are read: Pillow opens 16-bit colour as 8-bit."""
+    arguments = [tile[3] for tile in getattr(image, "tile", [])]  # of the decoders: "RGB;16B", …
+    if image.mode in _SIXTEEN_BITS:
+        return 12 if "I;12" in str(arguments) else 16
+    if re.search(";16[BLN]", str(arguments)) or (image.format == "PPM" and _largest_value(arguments) > 255):
+        return 16
+    return 1 if image.mode == "1" else 8
+
+
+def _largest_value(arguments: list[Any]) -> int:
+    """What a PPM file calls white."""
+    return max(
+        (part for parts in arguments if isinstance(parts, tuple) for part in parts if type(part) is int), default=0
+    )
+
+
+def _conversions(image: Image.Image, channels: int, n_bits: int) -> tuple[str, ...]:
+    """What `read_image` converts, in words, of an image whose pixels are not read yet."""
+    is_grey, depth = image.mode in _GREY, _stored_bits(image)
+    has_alpha = image.mode in _WITH_ALPHA or "transparency" in image.info
+    found = {
+        # Of a Photoshop file the first "frame" is the whole picture.
+        "first of several frames": image.format != "PSD" and getattr(image, "is_animated", False),
+        f"{image.mode} to RGB": image.mode in _OTHER_COLOURS,
+        "premultiplied alpha divided out": image.mode in ("La", "RGBa"),
+        "colour to grey": channels < 3 and not is_grey,
+        "grey repeated as red, green and blue": channels >= 3 and is_grey,
+        "alpha dropped": channels in (1, 3) and has_alpha,
+        "opaque alpha added": channels in (2, 4) and not has_alpha,
+        bits_reduced(depth, n_bits): depth > n_bits,
+    }
+    return tuple(conversion for conversion, is_done in found.items() if is_done)
+
+
+def bits_reduced(depth: int, n_bits: int) -> str:
+    """The conversion of values of `depth` bits to n_bits, in words."""
+    return f"{depth} bits reduced to {n_bits}"
+
+
+def _pixels(image: Image.Image, path: str | PathLike[str], channels: int, depth: int) -> tuple[Pixels, int]:
+    """Stored values, (H, W) or (H, W, channels), and their bits; greys above 8 bits have `depth`."""
     if image.mode in _SIXTEEN_BITS:
         grey = np.asarray(image)
         # Mode I holds 32 bits; Pillow opens some 16-bit formats so.
         least, most = int(grey.min()), int(grey.max())
-        if least < 0 or most > 0xFFFF:
+        if least < 0 or most >= 1 << depth:
             raise DataError(
-                f"{path}: expected values in 0 … 65535, got {least} … {most}; convert the file to 16-bit grey"
+                f"{path}: expected values in 0 … {(1 << depth) - 1}, got {least} … {most}; "
+                "convert the file to 16-bit grey"
             )
         grey = grey.astype(np.uint16)
         if channels == 1:
-            return grey, 16
+            return grey, depth
         # Pillow would clip 16 bits to 255 instead of scaling them.
-        image = Image.fromarray((grey >> 8).astype(np.uint8))
+        image = Image.fromarray((grey >> (depth - 8)).astype(np.uint8))
     elif image.mode in ("La", "RGBa"):
         image = image.convert({"La": "LA", "RGBa": "RGBA"}[image.mode])
     elif "transparency" in image.info or image.mode == "PA":

@@ -98,7 +98,7 @@ class Stream(Batches):
         for place in range(position, position + _DAMAGED_IN_A_ROW):
             name, content = lane.item(place, keep_from=position)
             try:
-                image, _ = decode(content, name, self.channels, self.n_bits)
+                image = decode(content, name, self.channels, self.n_bits).pixels
             except DataError as error:
                 if name not in self._damaged:
                     self._damaged.add(name)

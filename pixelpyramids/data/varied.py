@@ -31,11 +31,12 @@ class VariedImages(KeptImages):
             lambda index: decode_header(_content(entries, index), names[index], channels, n_bits),
             size,
         )
-        super().__init__(chosen_names(names, opened.indices), opened.sizes, opened.formats, channels, n_bits)
+        readable = chosen_names(names, opened.indices)
+        super().__init__(readable, opened.sizes, opened.formats, opened.conversions, channels, n_bits)
         self.entries, self.chosen, self.skipped = entries, opened.indices, opened.skipped
 
     def _decoded(self, index: int) -> Pixels:
-        return decode(_content(self.entries, self.chosen[index]), self.files[index], self.channels, self.n_bits)[0]
+        return decode(_content(self.entries, self.chosen[index]), self.files[index], self.channels, self.n_bits).pixels
 
 
 def _content(entries: Entries, index: int) -> bytes:

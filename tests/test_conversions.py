@@ -1,0 +1,163 @@
+"""What is converted when an image is read is reported with its figure, by every reader and every command."""
+
+import io
+import json
+import struct
+import tarfile
+import zlib
+
+import numpy as np
+import pytest
+from PIL import Image
+from test_cli import KEYS, status
+
+from pixelpyramids import checkpoint
+from pixelpyramids.commands.score import LIKELIHOODS
+from pixelpyramids.data.containers.spool import SpooledEntries
+from pixelpyramids.data.containers.tar import TarEntries
+from pixelpyramids.data.folder import ImageFolder
+from pixelpyramids.data.prepared import PreparedImages, center_crop
+from pixelpyramids.data.reading import decode, decode_header, quantise, read_image
+from pixelpyramids.data.varied import VariedImages
+from pixelpyramids.errors import DataError
+from pixelpyramids.model import PixelPyramid
+from pixelpyramids.parameters import Parameters, parse_parameters
+
+RNG = np.random.default_rng(0)
+COLOUR = RNG.integers(0, 256, (9, 12, 3), dtype=np.uint8)
+GREY, ALPHA, DEEP = COLOUR[..., 0], np.dstack([COLOUR, COLOUR[..., :1]]), COLOUR[..., 0].astype(np.uint16) * 257
+"""Images of 9 x 12."""
+
+
+def content(picture, suffix="PNG", **options):
+    file = io.BytesIO()
+    (picture if isinstance(picture, Image.Image) else Image.fromarray(picture)).save(file, suffix, **options)
+    return file.getvalue()
+
+
+def deep_colour_png():
+    """16 bits and three channels, which Pillow neither writes nor reads as such."""
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in COLOUR.astype(np.uint16) * 257)
+    chunks = [(b"IHDR", struct.pack(">IIBBBBB", 12, 9, 16, 2, 0, 0, 0)), (b"IDAT", zlib.compress(rows)), (b"IEND", b"")]
+    written = (struct.pack(">I", len(d)) + k + d + struct.pack(">I", zlib.crc32(k + d)) for k, d in chunks)
+    return b"\x89PNG\r\n\x1a\n" + b"".join(written)
+
+
+def twelve_bit_tiff(values):
+    """Grey values of 12 bits, two in three bytes, in one strip."""
+    a, b = values.reshape(-1, 2).astype(np.uint32).T
+    packed = np.stack([a >> 4, (a & 15) << 4 | b >> 8, b & 255], 1).astype(np.uint8).tobytes()
+    height, width = values.shape
+    tags = [(256, width), (257, height), (258, 12), (259, 1), (262, 1), (273, 8), (277, 1), (278, height)]
+    tags.append((279, len(packed)))
+    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags)
+    return (
+        b"II*\0"
+        + struct.pack("<I", 8 + len(packed))
+        + packed
+        + struct.pack("<H", len(tags))
+        + entries
+        + struct.pack("<I", 0)
+    )
+
+
+CASES = [
+    (content(COLOUR), 3, 8, ()),
+    (content(COLOUR, "JPEG"), 3, 8, ()),
+    (content(Image.fromarray(GREY).convert("P")), 3, 8, ()),
+    (content(COLOUR), 1, 8, ("colour to grey",)),
+    (content(GREY), 1, 8, ()),
+    (content(GREY), 3, 8, ("grey repeated as red, green and blue",)),
+    (content(Image.fromarray(GREY).convert("1")), 1, 5, ()),
+    (content(ALPHA), 4, 8, ()),
+    (content(ALPHA), 3, 8, ("alpha dropped",)),
+    (content(ALPHA), 1, 8, ("colour to grey", "alpha dropped")),
+    (content(COLOUR), 4, 8, ("opaque alpha added",)),
+    (content(Image.fromarray(COLOUR), transparency=(1, 2, 3)), 3, 8, ("alpha dropped",)),
+    (content(DEEP), 1, 16, ()),
+    (content(DEEP), 1, 8, ("16 bits reduced to 8",)),
+    (content(DEEP), 3, 8, ("grey repeated as red, green and blue", "16 bits reduced to 8")),
+    (deep_colour_png(), 3, 8, ("16 bits reduced to 8",)),
+    (b"P6 12 9 65535\n" + (COLOUR.astype(">u2") * 257).tobytes(), 3, 8, ("16 bits reduced to 8",)),
+    (twelve_bit_tiff(GREY.astype(np.uint16) * 16), 1, 8, ("12 bits reduced to 8",)),
+    (content(COLOUR), 3, 5, ("8 bits reduced to 5",)),
+    (
+        content(COLOUR, "GIF", save_all=True, append_images=[Image.fromarray(255 - COLOUR)]),
+        3,
+        8,
+        ("first of several frames",),
+    ),
+    (content(Image.fromarray(COLOUR).convert("YCbCr"), "TIFF"), 3, 8, ("YCbCr to RGB",)),
+]
+
+
+@pytest.mark.parametrize("stored, channels, n_bits, conversions", CASES, ids=lambda value: str(value)[:20])
+def test_what_is_converted_is_told_by_the_header_and_with_the_pixels(stored, channels, n_bits, conversions):
+    assert decode_header(stored, "a", channels, n_bits).conversions == conversions
+    assert decode(stored, "a", channels, n_bits).conversions == conversions
+
+
+def test_greys_of_12_bits_keep_their_values(tmp_path):
+    path = tmp_path / "a.tif"
+    path.write_bytes(twelve_bit_tiff(GREY.astype(np.uint16) * 16 + 7))
+    assert (read_image(path, 1, 8)[0] == GREY).all()
+    assert (read_image(path, 1, 12)[0] == GREY.astype(np.uint16) * 16 + 7).all()
+    with pytest.raises(DataError, match="a 12-bit source"):
+        read_image(path, 1, 13)
+
+
+def test_every_reader_tells_them(tmp_path):
+    stored = {"a.png": content(ALPHA), "b.png": content(COLOUR), "c.png": content(DEEP)}
+    expected = [("alpha dropped",), (), ("grey repeated as red, green and blue", "16 bits reduced to 8")]
+    (tmp_path / "folder").mkdir()
+    with tarfile.open(tmp_path / "a.tar", "w") as archive:
+        for name, data in stored.items():
+            (tmp_path / "folder" / name).write_bytes(data)
+            archive.add(tmp_path / "folder" / name, name)
+    assert ImageFolder(tmp_path / "folder", "all").conversions == expected
+    tar = TarEntries([tmp_path / "a.tar"])
+    assert VariedImages(tar).conversions == expected
+    assert VariedImages(SpooledEntries(zip(tar.names, stored.values(), strict=True))).conversions == expected
+    for prepare, first in ((None, ()), (lambda image: center_crop(image, 8), ("cropped or resized to 8 x 8",))):
+        prepared = PreparedImages(tar, (8, 8) if first else (9, 12), prepare=prepare)
+        for index in range(3):
+            prepared.read(index)
+        assert prepared.conversions == [first + of_image for of_image in expected]
+    assert quantise(COLOUR, "a", "NPZ", 3, 5).conversions == ("8 bits reduced to 5",)
+    assert quantise(COLOUR, "a", "NPZ", 3, 8).conversions == ()
+
+
+def test_every_command_tells_them(tmp_path, capsys):
+    run, images, params = tmp_path / "run", tmp_path / "images", tmp_path / "tiny.json"
+    params.write_text(json.dumps({"params": KEYS}))
+    images.mkdir()
+    for name, data in {"a": content(ALPHA), "b": content(ALPHA), "c": content(COLOUR), "d": content(DEEP)}.items():
+        (images / f"{name}.png").write_bytes(data)
+    checkpoint.save(PixelPyramid(parse_parameters(KEYS, "tiny")), run)
+    counts = {"alpha dropped": 2, "grey repeated as red, green and blue": 1, "16 bits reduced to 8": 1}
+    text = "alpha dropped (2 images), grey repeated as red, green and blue (1 image), 16 bits reduced to 8 (1 image)"
+    common = "--data", images, "--split", "all", "--device", "cpu"
+    assert status("evaluate", run, *common) == 0
+    assert f"converted: {text}" in capsys.readouterr().out
+    assert status("evaluate", run, *common, "--json") == 0
+    assert json.loads(capsys.readouterr().out)["conversions"] == counts
+    assert status("score", run, images) == 0
+    said = capsys.readouterr().out
+    assert "a.png  (converted: alpha dropped)" in said and "c.png\n" in said
+    assert status("score", run, images / "d.png", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["images"][0]["conversions"] == list(counts)[1:]
+    assert status("complete", run, images / "a.png", "--scale", 2, "-n", 1, "--out", tmp_path / "up") == 0
+    assert "a.png (converted: alpha dropped)" in capsys.readouterr().out
+    for i in range(12):
+        Image.fromarray(ALPHA.repeat(2, 0).repeat(2, 1) + np.uint8(i)).save(images / f"{i:02d}.png")
+    for name in "abcd":
+        (images / f"{name}.png").unlink()
+    assert status("data", "check", params, "--data", images) == 0
+    assert "converted: alpha dropped (" in capsys.readouterr().out
+    assert status("data", "check", params, "--data", images, "--json") == 0
+    assert json.loads(capsys.readouterr().out)["splits"]["test"]["conversions"] == {"alpha dropped": 1}
+
+
+def test_each_likelihood_has_words_of_its_own():
+    kinds = Parameters.model_json_schema()["properties"]["likelihood"]["enum"]
+    assert kinds == list(LIKELIHOODS) and len(set(LIKELIHOODS.values())) == len(kinds)
