@@ -38,7 +38,8 @@ class Split:
     """What a split holds: `count` images (None: not known), `sizes` "HxW" and how many have them.
 
     The first `hashed` images were read: `formats`, `conversions`, `sha256` and what is `unreadable` are of these; files
-    that were left out at opening are all named. `identity` is what a run records of its training images (None of a stream).
+    that were left out at opening are all named. `identity` is what a run records of its training images (None of a
+    stream).
     """
 
     count: int | None

@@ -23,7 +23,8 @@ class Images(Protocol):
     `files` names each image: a path, or for an entry of a container the container's path and the entry's name below it.
     `sizes` are (count, 2), the H and W of each, `formats` how each is stored ("JPEG", "PNG", …; "" if that is known
     only once it is read), `conversions` what is converted when it is read ("alpha dropped"; likewise), `skipped` what
-    could not be read when the split was opened, `in_memory` whether decoded images are kept. Instances can be pickled, and read in workers.
+    could not be read when the split was opened, `in_memory` whether decoded images are kept. Instances can be pickled,
+    and read in workers.
     """
 
     @property
