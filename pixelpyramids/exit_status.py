@@ -30,12 +30,10 @@ def run(command: Callable[[], object]) -> int:
     with interrupting() as interrupted:
         try:
             command()
-        except (KeyboardInterrupt, SystemExit) as end:
-            if isinstance(end, SystemExit) and not interrupted():  # typer makes one the other
-                raise
-            _tell("interrupted; what is finished is whole, and the same command does the rest")
-            return 130
-        except (PixelPyramidsError, MemoryError, RuntimeError, OSError) as error:
+        except BaseException as error:
+            if interrupted() or isinstance(error, KeyboardInterrupt):  # whatever it was turned into on its way
+                _tell("interrupted; run the same command again to finish")
+                return 130
             if isinstance(error, BrokenPipeError):
                 return 1
             line = _explain(error)
@@ -52,11 +50,13 @@ def _tell(line: str) -> None:
     print(printable(line), file=sys.stderr)
 
 
-def _explain(error: Exception) -> str | None:
+def _explain(error: BaseException) -> str | None:
     """What a person can do about an error; None if it is a fault of ours."""
     again = "a training goes on from its last checkpoint when the same command is given again"
     if isinstance(error, PixelPyramidsError | OSError | MemoryError):
         return explain(error)
+    if not isinstance(error, RuntimeError):
+        return None
     if died := _READER_DIED.search(str(error)):
         return (
             f"a process that reads images has ended ({died[0].strip(' .')}); see that there is memory enough and that "

@@ -149,7 +149,7 @@ def test_what_a_stopped_process_leaves_is_whole(number, jobs, tmp_path):
     assert process.returncode == (-signal.SIGKILL if killed else 130), err
     lines = [line for line in err.decode().splitlines() if not line.startswith("compiling")]
     if not killed:  # then the system's own tracker of semaphores may speak
-        assert lines == ["interrupted; what is finished is whole, and the same command does the rest"]
+        assert lines == ["interrupted; run the same command again to finish"]
     for _ in range(200):  # processes of the pool end with their parent
         try:
             os.killpg(process.pid, 0)

@@ -415,7 +415,7 @@ def test_an_archive_cut_anywhere_is_refused_by_name(tmp_path: Path, name: str) -
     path.unlink()
     with pytest.raises(DataError, match="expected a file that can be read, got No such file"):
         entries.read(0)
-    with pytest.raises(DataError, match=r"expected a tar archive at .*, got none"):
+    with pytest.raises(DataError, match=r": expected a tar archive, got none"):
         TarEntries([path])
 
 

@@ -42,7 +42,7 @@ def demo(folder: Path, *, minutes: float, seed: int) -> None:
     Budget(minutes=minutes)
     imported("matplotlib")  # missed now rather than after the training
     if not is_free(folder) and not _is_begun(folder):
-        raise PixelPyramidsError(f"{folder} holds something else already; choose another --out")
+        raise PixelPyramidsError(f"{folder}: holds something else already; choose another --out")
     config = load_parameters("photographs")
     claim(folder / "run", config)
     training, held_out = ImageFolder(photographs(), "train", hold_out=False), ImageFolder(photographs(), "test")

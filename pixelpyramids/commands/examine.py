@@ -88,7 +88,7 @@ def verify(
         *paths, image = paths
         if len(paths) > 1 or paths[0].is_dir():
             raise ParameterError(
-                f"expected one .ppyr file to compare with the original {image}, got several paths or a folder; "
+                f"{image}: expected one .ppyr file to compare this original with, got several paths or a folder; "
                 "verify each beside its own original, or a folder --against the folder of the originals"
             )
         require_regular(image)

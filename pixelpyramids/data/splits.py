@@ -36,11 +36,11 @@ def find_images(root: str | PathLike[str], links: dict[str, str] | None = None) 
     root = Path(root)
     if not root.is_dir():
         came = "a file" if root.exists() else "nothing there"
-        raise DataError(f"expected a folder of images at {root}, got {came}; give the folder that holds the images")
+        raise DataError(f"{root}: expected a folder of images, got {came}; give the folder that holds the images")
     found = list_images(root, links)
     if not found:
         raise DataError(
-            f"expected at least one image (.png, .jpg, .webp, .tif, …) in {root} or below, got none; "
+            f"{root}: expected at least one image (.png, .jpg, .webp, .tif, …) in the folder or below, got none; "
             "hidden files and folders do not count"
         )
     return found

@@ -32,7 +32,7 @@ class LmdbEntries:
         self.path = Path(path)
         if not (self.path / "data.mdb").is_file():
             raise DataError(
-                f"expected an LMDB environment, a folder with data.mdb, at {self.path}, got "
+                f"{self.path}: expected an LMDB environment, a folder with data.mdb, got "
                 f"{'a folder without it' if self.path.is_dir() else 'none'}; unpack the downloaded archive there"
             )
         with _opened(self.path):

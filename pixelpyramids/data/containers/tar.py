@@ -43,7 +43,7 @@ class TarEntries:
             raise ValueError(f"expected archives of one folder, got {len(folders)}")
         for archive in self._archives:
             if not archive.is_file():
-                raise DataError(f"expected a tar archive at {archive}, got none; check the path")
+                raise DataError(f"{archive}: expected a tar archive, got none; check the path")
         self._index = kept_index("tar", self._archives, self._listed)
         if not len(self._index):
             raise DataError(f"{self._archives[0]}: expected images in the tar archive, got none")
