@@ -377,6 +377,19 @@ def test_deeper_jpeg_2000_and_avif_are_refused():
         read(imagecodecs.jpeg2k_encode(noise(12, 1, 40, 40), bitspersample=12, reversible=True))
 
 
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("depth", range(1, 9))
+def test_shallow_jpeg_2000_keeps_its_depth(depth, channels):
+    array = noise(depth, channels, 40, 40)
+    assert_same(read(imagecodecs.jpeg2k_encode(array, reversible=True, bitspersample=depth)), array, depth)
+
+
+@pytest.mark.parametrize("kind", [np.int8, np.int16])
+def test_signed_jpeg_2000_is_refused(kind):
+    with pytest.raises(DataError, match="unsigned channels of one depth in the JPEG 2000, got signed"):
+        read(imagecodecs.jpeg2k_encode(noise(7).astype(kind), reversible=True))
+
+
 @pytest.mark.parametrize("kind", ["png", "tiff", "ppm", "webp"])
 def test_shallow_pixels_in_a_wide_type_are_written_as_what_they_are(kind):
     array = noise(8, 3)

@@ -185,8 +185,14 @@ def _read(data: bytes, max_pixels: int) -> Picture:
             raise DataError(f"expected 8 bits, got {depth} of {image.format}, which are not read exactly; convert it "
                             "to a 16-bit PNG")  # fmt: skip
         metadata = blobs.of_image(image)
-        pixels, depth = pixels_of(image)
-        return Picture(pixels, depth, metadata, image.format or "unknown", is_lossy(image, io.BytesIO(data)), not_kept)
+        if depth < 8 and image.mode == "P":
+            raise DataError(
+                f"expected a palette of 8-bit numbers, got {depth} bits of {image.format}; convert it to PNG"
+            )
+        pixels, read = pixels_of(image)
+        if depth < 8:  # as JPEG 2000 alone has; Pillow appends zeros
+            pixels, read = pixels >> (8 - depth), depth
+        return Picture(pixels, read, metadata, image.format or "unknown", is_lossy(image, io.BytesIO(data)), not_kept)
 
 
 def _opened(file: BinaryIO, formats: Sequence[str]) -> Image.Image:

@@ -5,6 +5,8 @@ from typing import Any, BinaryIO
 
 from PIL import Image
 
+from pixelpyramids.errors import DataError
+
 LOSSY = ("JPEG", "WEBP", "AVIF", "JPEG2000")
 """The formats of which some files are lossy, by their plugins' names, but for TIFF."""
 
@@ -22,7 +24,10 @@ def is_lossy(image: Image.Image, file: BinaryIO) -> bool:
 
 
 def stored_depth(image: Image.Image, data: bytes) -> int:
-    """Bits of the deepest channel as AVIF or JPEG 2000 store it, 8 of others. ValueError where it is not told."""
+    """The bits of a channel as AVIF or JPEG 2000 store them, 8 of others.
+
+    Raises ValueError if the file does not tell, and DataError if channels differ or are signed: Pillow shifts those.
+    """
     if image.format == "AVIF":
         place = data.find(b"av1C")
         if place < 0 or place + 7 > len(data):
@@ -32,7 +37,11 @@ def stored_depth(image: Image.Image, data: bytes) -> int:
     if image.format == "JPEG2000":
         place = data.find(_CODESTREAM) + 4
         (channels,) = struct.unpack_from(">H", data, place + 36)
-        return max((size & 127) + 1 for size in data[place + 38 : place + 38 + 3 * channels : 3])
+        sizes = set(data[place + 38 : place + 38 + 3 * channels : 3])
+        if len(sizes) != 1 or max(sizes) & 128:
+            kind = "signed ones" if len(sizes) == 1 else "others"
+            raise DataError(f"expected unsigned channels of one depth in the JPEG 2000, got {kind}; convert it")
+        return (sizes.pop() & 127) + 1
     return 8
 
 
