@@ -24,7 +24,7 @@ from pixelpyramids.walk import Stage
 _CHOICE = 5  # key of this random stream, beside those of crops, patches and streams
 PIXEL_SHARE = 0.25  # to score a pixel in float32 takes 0.25 to 0.8 of the time to train on it
 TIME_SHARE = 0.05
-DRAWING_LEAST = 5.0  # seconds that samples may take however short a training of so many steps is
+DRAWING_LEAST = 30.0  # seconds that samples may take however short a training of so many steps is
 
 
 class Validation:

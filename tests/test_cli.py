@@ -106,7 +106,7 @@ def test_levels_at_different_steps_print_no_sum(images, params, tmp_path, capsys
     assert re.search(r"step 1: \d\.\d{4}", capsys.readouterr().err)
     assert status(*common, "--steps", 2, "--levels", "0-1") == 0
     said = capsys.readouterr().err
-    assert re.search(r"step 2: bits/dim of each level \[0:\d+\.\d+ 1:\d+\.\d+\]", said)
+    assert re.search(r"step 2: bits/dim of levels \[0:\d+\.\d+ 1:\d+\.\d+\]", said)
     assert not re.search(r"\d bits/dim", said)
     assert not (run / "samples").exists()
 

@@ -141,16 +141,16 @@ def _bits(evaluation: Evaluation) -> str:
         error = f" ± {evaluation.standard_error:.3f}" if len(evaluation.files) > 1 else ""
         return f"{evaluation.bits_per_dim:.4f}{error} bits/dim"
     scored = [level for level, count in enumerate(dimensions) if count]
-    return _levels({level: float(bits_per_dim(nats[level], dimensions[level])) for level in scored})
+    return f"bits/dim of {_levels({level: float(bits_per_dim(nats[level], dimensions[level])) for level in scored})}"
 
 
 def _levels(bits: Mapping[int, float]) -> str:
-    return "bits/dim of each level [" + " ".join(f"{level}:{value:.2f}" for level, value in bits.items()) + "]"
+    return "levels [" + " ".join(f"{level}:{value:.2f}" for level, value in bits.items()) + "]"
 
 
 def _described(report: Report) -> str:
-    total = "" if report.bits_per_dim is None else f"{report.bits_per_dim:.3f} bits/dim  "
+    total = "bits/dim of" if report.bits_per_dim is None else f"{report.bits_per_dim:.3f} bits/dim,"
     return (
-        f"step {report.step} ({report.progress:.0%})  {total}{_levels(report.bits_per_dim_of_levels)}  "
+        f"step {report.step} ({report.progress:.0%})  {total} {_levels(report.bits_per_dim_of_levels)}  "
         f"{report.images_per_second:.1f} images/s  {duration(report.seconds_left)} left"
     )
