@@ -177,7 +177,7 @@ def same_size_batches(
     for index, (image, source) in zip(wanted, loader, strict=True):
         if image is None:
             skipped.append(index)
-            warnings.warn(f"{source}\nleft out", stacklevel=2)
+            warnings.warn(f"{source}; left out", stacklevel=2)
             continue
         if arrays and (len(arrays) == batch_size or arrays[0].shape != image.shape):
             yield indices, torch.stack(arrays), sources

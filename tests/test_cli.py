@@ -115,7 +115,7 @@ def test_evaluate_prints_a_table_or_json(trained, images, capsys):
     capsys.readouterr()
     assert status("evaluate", trained, "--data", images, "--split", "all") == 0
     text = capsys.readouterr().out
-    assert "bits/dim on 20 all images (20 PNG), 8 bits" in text and "coarsest" in text
+    assert "bits/dim on 20 images (20 PNG), 8 bits" in text and "coarsest" in text
     assert status("evaluate", trained, "--data", images, "--split", "all", "--json", "--batch-size", 3) == 0
     result = json.loads(capsys.readouterr().out)
     assert f"{result['bits_per_dim']:.4f}" in text

@@ -64,7 +64,8 @@ def evaluate_split(
             )
         model, batch_size = copy.deepcopy(model).train(), batch_statistics
     tile = default_tile(model) if tile is None else tile
-    with counted(f"{split} images") as report:
+    of_split = "images" if split == "all" else f"{split} images"
+    with counted(of_split) as report:
         evaluation = evaluate(model, images, batch_size=batch_size, tile=tile, report=report, processes=processes)
     counts = [sum(p.numel() for p in stage.parameters()) for stage in model.stages]
     skipped = [*images.skipped, *evaluation.skipped]
@@ -107,7 +108,7 @@ def evaluate_split(
     tiles = f"; {tiled} of them in tiles of at most {tile} x {tile}" if tiled else ""
     converted = f"; converted: {describe_conversions(conversions)}" if conversions else ""
     out.print(
-        f"{evaluation.bits_per_dim:.4f}{error} bits/dim on {len(evaluation.files)} {split} images ({sources}), "
+        f"{evaluation.bits_per_dim:.4f}{error} bits/dim on {len(evaluation.files)} {of_split} ({sources}), "
         f"{model.config.n_bits} bits, {kind}{statistics}{tiles}; every pixel of them counted{converted}",
         soft_wrap=True,
     )

@@ -70,7 +70,7 @@ class Crops(Batches):
                 return self.folder.files[index], self.folder.read(index, copy=False)
             except DataError as error:
                 self._damaged.add(index)
-                warnings.warn(f"{error}\nthe next image takes its place", stacklevel=4)
+                warnings.warn(f"{error}; the next image takes its place", stacklevel=4)
         raise DataError(
             f"expected at least one readable image among {len(self.folder)}, the first of them {self.folder.files[0]}, "
             "got none; all of their pixels are damaged"

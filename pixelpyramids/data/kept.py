@@ -97,9 +97,9 @@ class Opened:
             self.conversions.append(conversions)
             sizes += height, width
         more = len(reasons) - _NAMED_AT_MOST
-        listed = "\n".join(reasons[:_NAMED_AT_MOST] + ([f"… and {more} more"] if more > 0 else []))
+        listed = " | ".join(reasons[:_NAMED_AT_MOST] + ([f"… and {more} more"] if more > 0 else []))
         if not self.indices:
-            raise DataError(f"expected at least one readable image in the split, got none\n{listed}".rstrip())
+            raise DataError(f"expected at least one readable image in the split, got none: {listed}".removesuffix(": "))
         if reasons:
-            warnings.warn(f"skipped {len(reasons)} unreadable image(s):\n{listed}", stacklevel=3)
+            warnings.warn(f"skipped {len(reasons)} unreadable image(s): {listed}", stacklevel=3)
         self.sizes = np.array(sizes, dtype=np.int32).reshape(-1, 2)

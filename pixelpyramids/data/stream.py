@@ -102,7 +102,7 @@ class Stream(Batches):
             except DataError as error:
                 if name not in self._damaged:
                     self._damaged.add(name)
-                    warnings.warn(f"{error}\nthe next image takes its place", stacklevel=4)
+                    warnings.warn(f"{error}; the next image takes its place", stacklevel=4)
                 continue
             self._check_size(name, image)
             return name, image
