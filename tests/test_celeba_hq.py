@@ -462,6 +462,23 @@ def test_a_missing_part_is_an_error_that_names_the_counts(tmp_path: Path) -> Non
         opened(tmp_path, "train")
 
 
+@pytest.mark.parametrize(("train", "test"), [("Train", "Test"), ("TRAINING", "testing"), ("train", "VALID")])
+def test_records_and_datasets_are_divided_by_names_in_any_case(tmp_path: Path, train: str, test: str) -> None:
+    for part, numbers in ((train, range(27)), (test, range(27, 30))):
+        records(tmp_path / "records" / part / "a-r03.tfrecords", [face(number) for number in numbers])
+    array = hdf5(tmp_path / "x.h5", **{train: faces(range(27)), test: faces(range(27, 30)), "all": faces(range(30))})
+    for root in (tmp_path / "records", array):
+        assert numbers_of(opened(root, "train", hold_out=False)) == list(range(27))
+        assert numbers_of(opened(root, "test")) == list(range(27, 30))
+
+
+@pytest.mark.parametrize("name", ["x_test", "held_out", "images_val2"])
+def test_a_dataset_that_resembles_a_split_is_refused(tmp_path: Path, name: str) -> None:
+    path = hdf5(tmp_path / "x.h5", train=faces(range(3)), **{name: faces(range(3))})
+    with pytest.raises(DataError, match=f"got {name}, of images of the same size; rename or remove it"):
+        opened(path, "train")
+
+
 def test_two_parts_for_validation_are_an_error(tmp_path: Path) -> None:
     path = hdf5(tmp_path / "x.h5", train=faces(range(3)), val=faces(range(3)), validation=faces(range(3)))
     with pytest.raises(DataError, match=r"one each called train and validation, got .*val .*, validation "):
