@@ -52,7 +52,9 @@ Steps = Annotated[int | None, typer.Option("--steps", min=1, help="Train this ma
 Epochs = Annotated[
     int | None, typer.Option("--epochs", min=1, help="Train this many epochs (default: the parameters').")
 ]
-Minutes = Annotated[float | None, typer.Option("--minutes", help="Train this long.")]
+Minutes = Annotated[
+    float | None, typer.Option("--minutes", help="Train for so many minutes, validation and samples included.")
+]
 MicroBatch = Annotated[
     int | None, typer.Option("--micro-batch", min=1, help="Images at once; a batch's gradient is their sum.")
 ]
@@ -111,7 +113,11 @@ def train(
     ] = None,
     validation_images: Annotated[
         int | None,
-        typer.Option("--validation-images", min=1, help="Default: as many as take at most a fifth of the time."),
+        typer.Option(
+            "--validation-images",
+            min=1,
+            help="Validate on so many images. Default: as many as leave the time to training.",
+        ),
     ] = None,
     no_samples: Annotated[bool, typer.Option("--no-samples", help="Draw no samples when validating.")] = False,
 ) -> None:

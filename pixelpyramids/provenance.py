@@ -94,10 +94,10 @@ def describe_changes(before: Session, now: Session) -> list[str]:
 def describe_schedule(
     config: Parameters, places: Iterable[tuple[int, float]], before: Budget, now: Budget
 ) -> list[str]:
-    """A line if the learning rate rises because the budget is longer; `places` are the steps and seconds of levels."""
+    """A line if a longer budget raises the learning rate by a twentieth; `places` are steps and seconds of levels."""
     for step, seconds in places:
         old, new = (learning_rate(config, step, budget.progress(step, seconds)) for budget in (before, now))
-        if step and new > old * (1 + 1e-6):
+        if step and new > 1.05 * old:
             return [
                 f"the learning rate was scheduled for {before} and rises from {old:.2g} to {new:.2g} at step {step}, "
                 f"as it is scheduled for {now}; a training that has all of its budget from the start ends better"
