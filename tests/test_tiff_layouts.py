@@ -237,6 +237,16 @@ def test_damage_that_deflate_s_checksum_shows_is_refused(extra, monkeypatch):
     assert refused > 10
 
 
+@pytest.mark.parametrize("tag", [256, 257, 273, 278])
+def test_a_tiff_without_size_or_place_is_told_so(tag):
+    data = bytearray(tiff(noise(8), photometric="minisblack"))
+    entry = tifffile.TiffFile(io.BytesIO(bytes(data))).pages[0].tags[tag].offset
+    struct.pack_into("<I", data, entry + 8, 0)
+    struct.pack_into("<H", data, entry, 60000 if tag == 273 else tag)
+    with pytest.raises(DataError, match="expected a TIFF that gives its size and where its pixels are"):
+        read(bytes(data))
+
+
 def test_strips_shorter_than_their_rows_are_refused():
     data = bytearray(tiff(noise(8, 1, 64, 64), photometric="minisblack", rowsperstrip=64))
     size = tifffile.TiffFile(io.BytesIO(bytes(data))).pages[0].tags[279]

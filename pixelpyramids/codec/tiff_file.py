@@ -75,10 +75,9 @@ class Tiff(NamedTuple):
 
 
 def read_tags(data: bytes) -> Tiff:
-    """The facts of a TIFF. Raises DataError if its pixels are of a kind that is not read, or missing in part."""
+    """The facts of a TIFF. Raises DataError if its pixels are of a kind that is not read."""
     tags = directory(data)
     tiff = _layout(tags, data)
-    _check_pieces(tags, tiff, data)
     metadata = of_tiff(tags, lambda tag: directory(data, tags[tag], tag))
     return tiff._replace(metadata=metadata, not_kept=_not_kept(tags, data))
 
@@ -91,9 +90,10 @@ def is_lossy_tiff(data: bytes) -> bool:
 def read_tiff(data: bytes, tiff: Tiff) -> tuple[Pixels, int]:
     """The pixels of a TIFF, and their depth; those of a palette as the colours that they stand for.
 
-    If a second library reads the file too, both have to agree. Raises DataError if they do not, or if there are several
-    pictures, and PixelPyramidsError if the extra is missing that reads such pixels.
+    If a second library reads the file too, both have to agree. Raises DataError if they do not, if some of the pixels
+    are missing, or if there are several pictures, and PixelPyramidsError if the extra is missing that reads them.
     """
+    _check_pieces(directory(data), tiff, data)
     if tiff.is_plain:
         pixels, second = _by_pillow(data, tiff), _by_tifffile
     else:
@@ -133,6 +133,13 @@ def _is_big(data: bytes) -> bool:
 
 def _layout(tags: ImageFileDirectory_v2, data: bytes) -> Tiff:
     """What the tags say of the pixels; DataError if they are of a kind that is not read exactly."""
+    has_pixels = STRIP_OFFSETS in tags or TILE_OFFSETS in tags
+    if (
+        not has_pixels
+        or not all(tags.get(tag, 1) for tag in (LINES_PER_STRIP, TILE_WIDTH, TILE_HEIGHT))
+        or not (tags.get(WIDTH) and tags.get(HEIGHT))
+    ):
+        raise DataError("expected a TIFF that gives its size and where its pixels are, got one without; it is damaged")
     kinds = {2: "signed", 3: "float", 4: "undefined", 5: "complex", 6: "complex float"}
     for kind in _several(tags.get(SAMPLE_FORMAT, 1)):
         if kind != 1:
