@@ -29,7 +29,8 @@ def plain_array(value: Any) -> NDArray[Any]:
 
     Raises DataError for a masked array, whose mask would be lost, and for what NumPy makes no array of.
     """
-    if isinstance(value, np.ma.MaskedArray):
+    rows = value if isinstance(value, list | tuple) else ()
+    if any(isinstance(some, np.ma.MaskedArray) for some in (value, *rows)):
         raise DataError(
             "expected an array without a mask, got a masked one; pass array.filled(VALUE), and the mask as a channel "
             "if it is to be kept"

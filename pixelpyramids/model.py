@@ -179,6 +179,8 @@ class PixelPyramid(nn.Module):
 
     def __init__(self, config: Parameters, seed: int = 0) -> None:
         super().__init__()
+        if not isinstance(config, Parameters):
+            raise TypeError(f"expected Parameters, got {type(config).__name__}; read a file by load_parameters")
         self.config = config
         self.stages = nn.ModuleList()
         for index in range(config.L):

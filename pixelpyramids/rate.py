@@ -38,11 +38,15 @@ class Rate:
 
     def __add__(self, other: "Rate") -> "Rate":
         """Join the levels of the same images."""
+        if not isinstance(other, Rate):
+            return NotImplemented
         return _concatenate((self, other), axis=-1)
 
 
 def cat(rates: Sequence[Rate]) -> Rate:
-    """Join the images of several rates with the same levels."""
+    """Join the images of several rates with the same levels. Raises ValueError for none."""
+    if not rates:
+        raise ValueError("expected at least one rate to join, got none")
     return _concatenate(rates, axis=0)
 
 

@@ -9,6 +9,7 @@ from test_model import tiny
 
 import pixelpyramids as pp
 import pixelpyramids.codec.pillow_plugin
+from pixelpyramids import rate
 from pixelpyramids.codec.zarr_codec import PyramidCompressor, PyramidSerializer
 from pixelpyramids.errors import CheckpointError, DataError
 
@@ -41,6 +42,7 @@ BAD = {
     "None": (lambda: pp.encode(None), DataError, "expected an array of uint8 or uint16, got object"),
     "a path": (lambda: pp.encode("a.png"), DataError, "expected an array of uint8 or uint16, got <U5"),
     "a masked array": (lambda: pp.encode(MASKED), DataError, "expected an array without a mask"),
+    "a list of masked arrays": (lambda: pp.encode([*MASKED]), DataError, "expected an array without a mask"),
     "an array that refuses": (lambda: pp.encode(Refuses()), DataError, "NumPy refuses: on another device"),
     "floats": (lambda: pp.encode(GREY / 2), DataError, "got float64; scale and round"),
     "a bool array": (lambda: pp.encode(GREY > 1), DataError, "got bool"),
@@ -99,6 +101,9 @@ BAD = {
     "a width of 4.5": (lambda: tiny().complete(IMAGES, 8, 4.5), DataError, "expected width to be a whole number"),
     "a height of 0": (lambda: tiny().complete(IMAGES, 0, 4), DataError, "expected height to be a whole number"),
     "complete of nothing": (lambda: tiny().complete(None, 8, 4), DataError, "expected a tensor or an array"),
+    "a model of a dictionary": (lambda: pp.PixelPyramid({}), TypeError, "expected Parameters, got dict"),
+    "no rates": (lambda: rate.cat([]), ValueError, "at least one rate"),
+    "a rate and a number": (lambda: compact().rate(GREY[None, None]) + 1, TypeError, "unsupported operand"),
     "split of a list": (lambda: pp.pyramid.split([[1, 2]]), TypeError, r"\(…, H, W\) without a mask, got list"),
     "split of a row": (lambda: pp.pyramid.split(GREY[0]), TypeError, r"\(…, H, W\) without a mask, got ndarray \(4,\)"),
     "split along channels": (lambda: pp.pyramid.split(GREY, axis=0), ValueError, "expected axis -2"),

@@ -220,7 +220,7 @@ def test_completing_in_parts_gives_the_same_images():
     assert torch.equal(torch.cat([model.complete(coarse[:3], 8, 5, 2), model.complete(coarse[3:], 8, 5, 2, 3)]), whole)
 
 
-@pytest.mark.parametrize("height, width", [(8, 8), (4, 4), (4, 8), (10, 9), (0, 8), (8, -1), (1, 1)])
+@pytest.mark.parametrize("height, width", [(8, 8), (4, 4), (4, 8), (10, 9), (1, 1)])
 def test_a_coarse_image_that_no_level_has_is_refused(height, width):
     model = tiny()
     with pytest.raises(DataError, match=rf"the coarse image of a {height} x {width} image \(.*\), got 4 x 7"):
