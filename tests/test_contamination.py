@@ -54,7 +54,7 @@ def test_of_a_folder_that_nothing_divides_all_images_are_scored(run, tmp_path, c
     assert (count, split) == (2, "test")
     assert which == "2 of 25 images: the test split by a hash of their paths; --split all scores all"
     assert status("evaluate", run, "--data", other, "--device", "cpu") == 0
-    assert "bits/dim on 25 all images" in capsys.readouterr().out
+    assert "bits/dim on 25 images" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("more", [(), ("--no-validation",)])
