@@ -25,8 +25,8 @@ def is_there(task: Task, source: os.stat_result, overwrite: bool, is_whole: bool
     is_result = stat.S_ISREG(result.st_mode) and abs(result.st_mtime_ns - source.st_mtime_ns) <= SAME_TIME
     if not is_result or not is_whole:
         raise DataError(
-            f"{task.target}: exists already, and its time does not say that it is just this result; pass --overwrite "
-            "to replace it, or write to another folder (--out)"
+            f"{task.target}: exists already, and may be of another file, or of this one before it changed; pass "
+            "--overwrite to replace it, or write to another folder (--out)"
         )
     return True
 
