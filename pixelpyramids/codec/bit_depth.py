@@ -18,6 +18,8 @@ def pixel_type(depth: int) -> np.dtype[np.integer[Any]]:
 
 def deepened(pixels: Pixels, depth: int, bits: int) -> Pixels:
     """Values of `depth` bits in `bits` of them, at least as many."""
+    if bits == depth:
+        return pixels.astype(pixel_type(bits), copy=False)
     wide = pixels.astype(np.uint32)
     total = np.zeros_like(wide)
     for shift in range(bits - depth, -depth, -depth):
