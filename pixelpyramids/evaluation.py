@@ -14,13 +14,13 @@ from accelerate import Accelerator, PartialState
 from accelerate.utils import gather_object
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from pixelpyramids.data.images import Images
 from pixelpyramids.errors import DataError
-from pixelpyramids.interrupts import leave_interrupts_to_the_parent
 from pixelpyramids.model import PixelPyramid
 from pixelpyramids.rate import Rate, bits_per_dim, cat
+from pixelpyramids.reading_ahead import make_loader
 
 
 class Source(NamedTuple):
@@ -166,15 +166,8 @@ def same_size_batches(
     arrays: list[Tensor] = []
     sources: list[Source] = []
     wanted = range(len(images)) if chosen is None else chosen
-    workers = 0 if images.in_memory else min(4, torch.multiprocessing.cpu_count())
-    loader: DataLoader[tuple[Tensor | None, Any]] = DataLoader(
-        _Reading(images),
-        batch_size=None,
-        sampler=wanted,
-        num_workers=workers,
-        worker_init_fn=leave_interrupts_to_the_parent,
-    )
-    for index, (image, source) in zip(wanted, loader, strict=True):
+    read = make_loader(_Reading(images), wanted, images.in_memory)
+    for index, (image, source) in zip(wanted, read, strict=True):
         if image is None:
             skipped.append(index)
             warnings.warn(f"{source}; left out", stacklevel=2)

@@ -27,14 +27,10 @@ LOG_EVERY = 10  # steps
 
 @dataclass(frozen=True)
 class Origin:
-    """What a training is of throughout: its seed, whether images are held out to validate, its crops an epoch.
-
-    None where nobody knows how many, as of some streams.
-    """
+    """What a training is of throughout: its seed, and whether images are held out to validate."""
 
     seed: int
     held_out: bool
-    items_per_epoch: int | None
 
 
 class LevelTraining:

@@ -53,7 +53,7 @@ def level_costs(
         stages = [new_stage(config, index).to(device) for _ in range(2)]
         for stage in stages:
             stage.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in torch's stubs
-        training = LevelTraining(config, index, stages[0], stages[1], accelerator, Origin(0, False, 0))
+        training = LevelTraining(config, index, stages[0], stages[1], accelerator, Origin(0, False))
         fine, coarse = pair(config, index, images)
         halves = fine.to(device), None if coarse is None else coarse.to(device)
         for _ in range(2):

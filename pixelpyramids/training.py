@@ -11,37 +11,25 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
 from pathlib import Path
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader
 
 from pixelpyramids import checkpoint
 from pixelpyramids.data.batches import Batches
 from pixelpyramids.data.images import Images
 from pixelpyramids.device import bfloat16_is_fast, choose_device
-from pixelpyramids.errors import DataError, ParameterError, PixelPyramidsError
+from pixelpyramids.errors import ParameterError, PixelPyramidsError
 from pixelpyramids.evaluation import Evaluation
-from pixelpyramids.interrupts import Stopped, interruptible, leave_interrupts_to_the_parent
+from pixelpyramids.interrupts import Stopped, interruptible
 from pixelpyramids.level_training import LevelTraining, Origin
 from pixelpyramids.model import AnyStage, PixelPyramid, decompose
 from pixelpyramids.parameters import Parameters
 from pixelpyramids.patches import patches
 from pixelpyramids.progress import Budget, Recent, Report
-from pixelpyramids.provenance import (
-    Session,
-    describe_batches,
-    describe_changes,
-    describe_device,
-    describe_images,
-    describe_schedule,
-    describe_software,
-    last_session,
-    read_sessions,
-    record_session,
-)
+from pixelpyramids.reading_ahead import make_loader, read_ahead
+from pixelpyramids.session import SessionRecord
 from pixelpyramids.trackers import Tracker, start_tracker, tracked_accelerator
 from pixelpyramids.validation import Validation, choose_validation, count_by_pixels, seconds_of_an_image
 
@@ -108,14 +96,13 @@ class Training:
         self.config, self.run, self.accelerator = config, run, accelerator
         self.held_out, self.validation_images = validation, validation_images
         self.validation: Validation | None = None
-        self._session: Session = {}
-        self._place: int | None = None
+        self._record: SessionRecord | None = None
         self.device = accelerator.device
         self.averaged = PixelPyramid(config, seed).to(self.device)
         model = PixelPyramid(config, seed).to(self.device)
         self.kept = self.averaged if config.kept_weights == "average" else model
         self.levels: list[LevelTraining] = []
-        origin = Origin(seed, validation is not None, crops.items_per_epoch)
+        origin = Origin(seed, validation is not None)
         for index in wanted:
             stage, average = model.stages[index], self.averaged.stages[index]
             assert isinstance(stage, AnyStage) and isinstance(average, AnyStage)
@@ -223,29 +210,20 @@ class Training:
 
         Returns the budget, with a reserve for the last validation.
         """
-        indices = [level.index for level in self.levels]
-        before = last_session(read_sessions(self.run), indices)
-        session: Session = {
-            "started": datetime.now(UTC).isoformat(timespec="seconds"),
-            **describe_software(),
-            **describe_device(self.device),
-            "processes": self.accelerator.num_processes,
-            "precision": "bfloat16" if self.bfloat16 else "float32",
-            "seed": self.levels[0].origin.seed,
-            "batch_size": self.crops.batch_size,
-            "micro_batch": self.micro_batch,
-            "budget": budget.described,
-            "training_data": describe_batches(self.crops),
-            "validation_data": None,
-        }
-        warned = [] if before is None else describe_changes(before, session)
-        if before is not None:
-            places = [(level.step, level.seconds) for level in self.levels]
-            warned += describe_schedule(self.config, places, Budget(**before["budget"]), budget)
-        elif self.step:
-            warned.append("an earlier version began this run and did not record its data, precision and budget")
+        record = SessionRecord(
+            self.run,
+            self.levels,
+            self.crops,
+            self.held_out,
+            budget,
+            device=self.device,
+            processes=self.accelerator.num_processes,
+            precision="bfloat16" if self.bfloat16 else "float32",
+            micro_batch=self.micro_batch,
+        )
+        warned = record.describe_changes(self.config)
+        before, described = record.before, record.session["validation_data"]
         if self.held_out is not None:
-            session["validation_data"] = described = describe_images(self.held_out)
             steps = self.config.eval_interval * self.crops.steps_per_epoch
             crops = min(steps, budget.steps or steps) * self.crops.batch_size
             self.validation = choose_validation(
@@ -257,7 +235,7 @@ class Training:
                 budget=budget,
                 before=before["validation_data"] if before and before["budget"] == budget.described else None,
                 draws=draws,
-                measure=lambda images: self._most(seconds_of_an_image(self.kept.eval(), images, indices)),
+                measure=lambda images: self._most(seconds_of_an_image(self.kept.eval(), images, record.indices)),
             )
             described["scored"] = len(self.validation.chosen)
             if any([level.choose_on(self.validation.name) for level in self.levels]):
@@ -270,28 +248,14 @@ class Training:
         if self.accelerator.is_main_process:
             for line in warned:
                 warnings.warn(f"{self.run}: {line}", stacklevel=3)
-        self._session, self._place = session, None
-        self._first_steps = {level.index: level.step for level in self.levels}
-        self._record()
+        self._record = record
+        self._write_record()
         return budget
 
-    def _record(self) -> None:
+    def _write_record(self) -> None:
         """Write how far this session has come to the run's provenance."""
-        if not self.accelerator.is_main_process:
-            return
-        items = self.crops.items_per_epoch
-        self._session["levels"] = {
-            str(level.index): {
-                "first_step": self._first_steps[level.index],
-                "step": level.step,
-                "epochs": items and level.step * self.crops.batch_size / items,
-                "minutes": level.seconds / 60,
-            }
-            for level in self.levels
-        }
-        if self.validation is not None:
-            self._session["validation_data"]["reserve"] = self.validation.reserve
-        self._place = record_session(self.run, self._session, self._place)
+        if self._record is not None and self.accelerator.is_main_process:
+            self._record.write(None if self.validation is None else self.validation.reserve)
 
     def _is_due(self, budget: Budget) -> bool:
         return self.validation is not None and self.validation.is_due(budget, self.seconds)
@@ -311,7 +275,7 @@ class Training:
 
     def _batches(self, budget: Budget) -> Iterator[tuple[int, Tensor]]:
         steps = range(self.step, sys.maxsize if budget.steps is None else budget.steps)
-        yield from zip(steps, read_ahead(loader(self.crops, steps)), strict=False)
+        yield from zip(steps, read_ahead(make_loader(self.crops, steps, self.crops.in_memory)), strict=False)
 
     def _update(
         self,
@@ -383,26 +347,4 @@ class Training:
             chosen = self.held_out is not None and checkpoint.level_file(self.run, level.index).exists()
             if level.step and level.index not in stopped and not chosen:
                 level.publish(self.run)
-        if self._session:
-            self._record()
-
-
-def loader(crops: Batches, steps: range) -> "DataLoader[Tensor]":
-    """The batches of these steps, read ahead by workers where images are not kept in memory."""
-    workers = 0 if crops.in_memory else min(4, torch.multiprocessing.cpu_count())
-    return DataLoader(
-        crops,  # type: ignore[arg-type]  # a sequence in all but its length, which has no end
-        batch_size=None,
-        sampler=steps,
-        num_workers=workers,
-        prefetch_factor=4 if workers else None,
-        worker_init_fn=leave_interrupts_to_the_parent,
-    )
-
-
-def read_ahead(batches: "DataLoader[Tensor]") -> Iterator[Tensor]:
-    """The batches of a loader. Raises a worker's DataError as it was raised there, without its traceback."""
-    try:
-        yield from batches
-    except DataError as error:
-        raise DataError(str(error).strip().rsplit("DataError: ", 1)[-1]) from None
+        self._write_record()

@@ -15,7 +15,7 @@ PACKAGE = Path(pixelpyramids.__file__).parent
 LAYERS = (
     {"errors", "pyramid", "walk"},
     {"octave", "terminal", "interrupts"},
-    {"arguments", "atomic", "extras", "device", "rate", "parameters", "exit_status"},
+    {"reading_ahead", "arguments", "atomic", "extras", "device", "rate", "parameters", "exit_status"},
     {"likelihood", "networks", "data", "progress", "patches", "codec", "optimisation", "trackers"},
     {"compact_stage", "listing"},
     {"archive"},
@@ -24,7 +24,7 @@ LAYERS = (
     {"checkpoint"},
     {"loading", "export"},
     {"hub", "evaluation", "level_training", "memory"},
-    {"validation", "planning"},
+    {"session", "validation", "planning"},
     {"training"},
     {"report"},
     {"commands", "options"},

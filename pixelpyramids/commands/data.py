@@ -24,8 +24,8 @@ from pixelpyramids.data.reading import Pixels
 from pixelpyramids.data.stream import Stream
 from pixelpyramids.errors import DataError, EmptySplitError
 from pixelpyramids.parameters import Parameters
+from pixelpyramids.reading_ahead import make_loader, read_ahead
 from pixelpyramids.report.pictures import save_grid
-from pixelpyramids.training import loader, read_ahead
 
 OF_A_STREAM = 100  # training images of a stream that are read
 SHEET_MOST, SHEET_LEAST, SHEET_PIXELS = 36, 4, 2**24
@@ -203,8 +203,8 @@ def fitted(image: Pixels, size: tuple[int, int]) -> Pixels:
 
 def time_reading(crops: Batches) -> dict[str, Any]:
     """Images/s of reading, by the loader that training uses, from the second batch on: 10 seconds or 200 batches."""
-    batches = loader(crops, range(READING_STEPS + 1))
-    iterator = read_ahead(batches)
+    loader = make_loader(crops, range(READING_STEPS + 1), crops.in_memory)
+    iterator = read_ahead(loader)
     next(iterator)
     begin, read = time.monotonic(), 0
     for _ in iterator:
@@ -216,7 +216,7 @@ def time_reading(crops: Batches) -> dict[str, Any]:
         "reading_images_per_second": speed,
         "reading_batches": read,
         "batch_size": crops.batch_size,
-        "workers": batches.num_workers,
+        "workers": loader.num_workers,
         "kept_in_memory": crops.in_memory,
     }
 

@@ -1,0 +1,87 @@
+"""The session of a training: what it is made with, what is different from the last one, and how far it has come."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from pixelpyramids.data.batches import Batches
+from pixelpyramids.data.images import Images
+from pixelpyramids.level_training import LevelTraining
+from pixelpyramids.parameters import Parameters
+from pixelpyramids.progress import Budget
+from pixelpyramids.provenance import (
+    Session,
+    describe_batches,
+    describe_changes,
+    describe_device,
+    describe_images,
+    describe_schedule,
+    describe_software,
+    last_session,
+    read_sessions,
+    record_session,
+)
+
+
+class SessionRecord:
+    """The entry of a session in its run's provenance.
+
+    `before` is the last session that trained one of the levels, if any, and `session` is this one; `settings` go into
+    it as they are.
+    """
+
+    def __init__(
+        self,
+        run: Path,
+        levels: Sequence[LevelTraining],
+        crops: Batches,
+        held_out: Images | None,
+        budget: Budget,
+        *,
+        device: torch.device,
+        **settings: Any,
+    ) -> None:
+        self.run, self.levels, self.crops, self.budget = run, levels, crops, budget
+        self.indices = [level.index for level in levels]
+        self.before = last_session(read_sessions(run), self.indices)
+        self.session: Session = {
+            "started": datetime.now(UTC).isoformat(timespec="seconds"),
+            **describe_software(),
+            **describe_device(device),
+            **settings,
+            "seed": levels[0].origin.seed,
+            "batch_size": crops.batch_size,
+            "budget": budget.described,
+            "training_data": describe_batches(crops),
+            "validation_data": None if held_out is None else describe_images(held_out),
+        }
+        self._first_steps = [level.step for level in levels]
+        self._place: int | None = None
+
+    def describe_changes(self, config: Parameters) -> list[str]:
+        """What is different from the session before, a line each."""
+        if self.before is None:
+            is_older = min(self._first_steps) > 0
+            return ["an earlier version began this run and did not record its data, precision and budget"] * is_older
+        places = [(level.step, level.seconds) for level in self.levels]
+        schedule = describe_schedule(config, places, Budget(**self.before["budget"]), self.budget)
+        return describe_changes(self.before, self.session) + schedule
+
+    def write(self, reserve: float | None) -> None:
+        """Write how far the levels have come, and the seconds that are reserved for validation, if there is one."""
+        items = self.crops.items_per_epoch
+        self.session["levels"] = {
+            str(level.index): {
+                "first_step": first_step,
+                "step": level.step,
+                "epochs": items and level.step * self.crops.batch_size / items,
+                "minutes": level.seconds / 60,
+            }
+            for level, first_step in zip(self.levels, self._first_steps, strict=True)
+        }
+        if reserve is not None:
+            self.session["validation_data"]["reserve"] = reserve
+        self._place = record_session(self.run, self.session, self._place)
