@@ -1,7 +1,8 @@
 """Lossless codecs beside ours on the same pixels, no metadata: bytes, and seconds of encoding and decoding.
 
 .ppyr            all processors
-PNG              Pillow, optimize; of few colours or two levels with a palette or one bit, where that is smaller
+PNG              Pillow, optimize; of few colours or two levels with a palette or one bit, where that is smaller;
+                 of 16-bit colour libpng, level 6
 lossless WebP    Pillow, method 4, quality 80, exact; one thread; 8 bits only
 JXL (JPEG XL)    cjxl -d 0 -e 7 and -e 9, djxl, where installed: processes, from and to PAM files, all processors
 """
@@ -21,12 +22,13 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from pixelpyramids.codec import fallback
+from pixelpyramids.codec.bit_depth import deepened
 from pixelpyramids.codec.container import Content, Header
 from pixelpyramids.codec.fallback import WEBP_SIDE
 from pixelpyramids.codec.image import decode, encode
-from pixelpyramids.codec.image_file import Picture, read_picture, write_picture
 from pixelpyramids.data.reading import MODES
 from pixelpyramids.errors import BitstreamError, DataError
+from pixelpyramids.extras import imported
 
 Array = NDArray[np.integer[Any]]
 
@@ -100,15 +102,14 @@ def _to_png(pixels: Array, depth: int) -> bytes:
     height, width, channels = pixels.shape
     is_wide = pixels.itemsize == 2
     if is_wide and channels > 1:  # of which Pillow has none
-        file = io.BytesIO()
-        write_picture(Picture(pixels, depth, {}, "", False), file, "png")
-        return file.getvalue()
+        return bytes(imported("imagecodecs", "images").png_encode(deepened(pixels, depth, 16), level=6))
     return fallback.png(pixels, Header(height, width, channels, True, is_wide, depth, Content.PNG))
 
 
 def _from_png(data: bytes, header: Header) -> Array:
     if header.is_wide and header.channels > 1:
-        return read_picture(io.BytesIO(data), max_pixels=UNLIMITED).array
+        wide: Array = imported("imagecodecs", "images").png_decode(data)
+        return wide >> (16 - header.depth)
     return fallback.decoded(data, header)
 
 
