@@ -18,7 +18,7 @@ from pixelpyramids.errors import DataError
 class Task(NamedTuple):
     """A file, what is to be made of it, and whether it was named itself or found in a folder.
 
-    `existing` is what was at the target before the command wrote anything, if `with_existing` has looked.
+    `existing` is what was at the target before the command wrote anything, if `find_existing` has looked.
     """
 
     source: Path
@@ -79,7 +79,7 @@ def list_tasks(
     return Listing(_without_duplicates(listing.tasks), list(dict.fromkeys(listing.others)), listing.unlisted)
 
 
-def with_existing(tasks: Iterable[Task]) -> list[Task]:
+def find_existing(tasks: Iterable[Task]) -> list[Task]:
     """The tasks with what is at their targets."""
     return [task._replace(existing=stat_existing(task.target)) for task in tasks]
 
@@ -92,7 +92,7 @@ def stat_existing(path: Path) -> os.stat_result | None:
         return None
 
 
-def by_target(tasks: Iterable[Task]) -> dict[str, list[Task]]:
+def group_by_target(tasks: Iterable[Task]) -> dict[str, list[Task]]:
     """Tasks by their targets' absolute paths."""
     groups: dict[str, list[Task]] = {}
     for task in tasks:
@@ -100,14 +100,14 @@ def by_target(tasks: Iterable[Task]) -> dict[str, list[Task]]:
     return groups
 
 
-def sharing(tasks: Iterable[Task]) -> list[list[Task]]:
-    """Tasks that would be written to one file, together.
+def find_collisions(tasks: Iterable[Task]) -> list[list[Task]]:
+    """The groups of tasks that would be written to one file.
 
     One file are equal paths, and paths at which the file system shows one file: through links to folders, or because
     it ignores case. A file that has several names of its own (hard links) is one for each.
     """
     groups: dict[object, list[Task]] = {}
-    for path, group in by_target(tasks).items():
+    for path, group in group_by_target(tasks).items():
         existing = group[0].existing
         is_one = existing is not None and existing.st_nlink == 1
         groups.setdefault((existing.st_dev, existing.st_ino) if existing and is_one else path, []).extend(group)

@@ -3,7 +3,7 @@
 import io
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -23,7 +23,7 @@ from pixelpyramids.commands.results import delete_source, is_there, write_result
 from pixelpyramids.commands.standard import NAME, is_standard, read_standard_input, write_standard_output
 from pixelpyramids.data.reading import readable_formats
 from pixelpyramids.errors import BitstreamError, DataError, ParameterError, PixelPyramidsError
-from pixelpyramids.listing import Task, list_tasks, sharing, with_existing
+from pixelpyramids.listing import Task, find_collisions, find_existing, list_tasks
 
 SUFFIX = ".ppyr"
 ORIGINAL = "original"  # the format of the file that was compressed
@@ -96,11 +96,8 @@ def compress(
     check = "decoded and compared" if verify else "not verified"
     outcomes = Outcomes("compressed", check, quiet, dry_run)
     outcomes.take_listing(listing, IMAGES)
-    todo = with_existing(listing.tasks)
-    for group in sharing(todo):
-        if not force:  # of a photograph and its JPEG only one is compressed
-            group = [task for task in group if not is_skipped(task)]
-        todo = _without(todo, group, outcomes)
+    # Of a photograph and its JPEG only one is compressed.
+    todo = _refuse_collisions(listing.tasks, outcomes, lambda task: not force and is_skipped(task))
     how = replace(how, threads=threads_of(min(jobs, len(todo))))
     outcomes.take_all(partial(_compress, how=how), todo, jobs, "compressing")
     return outcomes.told(as_json)
@@ -141,11 +138,8 @@ def decompress(
     rename = partial(decompressed_name, suffix=suffix)
     listing = list_tasks(paths, out, rename, {SUFFIX}, "a .ppyr file", exclude)
     outcomes.take_listing(listing._replace(others=[]), "")
-    todo = with_existing(
-        [_with_original_suffix(task) for task in listing.tasks] if format == ORIGINAL else listing.tasks
-    )
-    for group in sharing(todo):
-        todo = _without(todo, group, outcomes)
+    tasks = [_with_original_suffix(task) for task in listing.tasks] if format == ORIGINAL else listing.tasks
+    todo = _refuse_collisions(tasks, outcomes)
     how = replace(how, threads=threads_of(min(jobs, len(todo))))
     outcomes.take_all(partial(_decompress, how=how), todo, jobs, "decompressing")
     return outcomes.told(as_json)
@@ -310,20 +304,22 @@ def _decoded(source: Source, how: Decompression, is_found: bool = False) -> tupl
     return Picture(array, header.depth, dict(header.metadata), header.source_format, False), lost
 
 
-def _without(todo: list[Task], group: list[Task], outcomes: Outcomes) -> list[Task]:
-    """The work without tasks that would be written to one file, which are noted as failed."""
-    if len(group) < 2:
-        return todo
-    for task in group:
-        others = ", ".join(str(other.source) for other in group if other != task)
-        outcomes.take(
-            task,
-            DataError(
+def _refuse_collisions(
+    tasks: Sequence[Task], outcomes: Outcomes, is_skipped: Callable[[Task], bool] = lambda task: False
+) -> list[Task]:
+    """The tasks that no other one shares its target with; those that do are noted as failed, but for skipped ones."""
+    todo, refused = find_existing(tasks), set[Path]()
+    for group in find_collisions(todo):
+        group = [task for task in group if not is_skipped(task)]
+        for task in group if len(group) > 1 else ():
+            others = ", ".join(str(other.source) for other in group if other != task)
+            outcomes.fail(
+                str(task.source),
                 f"{task.source}: it would be written to {task.target}, and so would {others}; rename one of them, or "
-                "write them below different folders (--out)"
-            ),
-        )
-    return [task for task in todo if task not in group]
+                "write them below different folders (--out)",
+            )
+            refused.add(task.source)
+    return [task for task in todo if task.source not in refused]
 
 
 def _is_lossy(format: str) -> str:

@@ -29,7 +29,7 @@ from pixelpyramids.commands.console import err, out
 from pixelpyramids.commands.outcomes import Done, Outcomes
 from pixelpyramids.commands.standard import NAME, is_standard, read_standard_input
 from pixelpyramids.errors import BitstreamError, DataError, ParameterError
-from pixelpyramids.listing import Listing, Task, by_target, list_tasks
+from pixelpyramids.listing import Listing, Task, group_by_target, list_tasks
 from pixelpyramids.octave import octave_sizes
 from pixelpyramids.terminal import explain
 
@@ -136,7 +136,7 @@ def _verify_folders(
 
 def _compared(files: Sequence[Task], images: Sequence[Task], against: Sequence[Path], outcomes: Outcomes) -> list[Task]:
     """The files, each with its source as the target. What lacks the other is noted as failed."""
-    files_at, images_at = by_target(files), by_target(images)
+    files_at, images_at = group_by_target(files), group_by_target(images)
     compared: list[Task] = []
     for place in dict.fromkeys([*files_at, *images_at]):
         packed, sources = files_at.get(place, []), images_at.get(place, [])
