@@ -23,7 +23,11 @@ def replacing(target: Path, new: bool = False, mode: int = 0o666) -> Iterator[Pa
     start = target.name[:40]  # of a name that may be as long as names can be
     temporary = target.with_name(f".{start}.{secrets.token_hex(8)}.part")
     # The system applies the umask; to ask for it is to set it, for all threads. The owner writes whatever the mode.
-    descriptor = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, mode & 0o666 | 0o600)
+    try:
+        descriptor = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, mode & 0o666 | 0o600)
+    except OSError as error:
+        error.filename = str(target)
+        raise
     rights = stat.S_IMODE(os.fstat(descriptor).st_mode) & mode  # also of what a writer puts in the file's place
     os.close(descriptor)
     try:

@@ -52,3 +52,13 @@ def test_nothing_is_left_of_a_failure_whatever_the_name(name, tmp_path):
         assert temporary.name.startswith(".") and temporary.suffix == ".part"
         raise ZeroDivisionError
     assert not list(tmp_path.iterdir())
+
+
+def test_errors_name_the_file_that_is_wanted(tmp_path, monkeypatch):
+    def refuse(path, *_):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(os, "open", refuse)
+    with pytest.raises(PermissionError) as caught:
+        write_bytes(tmp_path / "a", b"first")
+    assert caught.value.filename == str(tmp_path / "a")

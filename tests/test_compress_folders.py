@@ -121,6 +121,38 @@ def test_a_rerun_finds_what_is_there(jobs, tmp_path, capsys):
     assert status(*decompress, "--scale", 2) == 1
 
 
+@pytest.mark.parametrize("side", [20, 300])
+def test_files_of_one_time_are_not_taken_for_results_of_each_other(side, tmp_path, capsys):
+    for number, folder in enumerate("AB"):
+        path = tmp_path / folder / "a.png"
+        path.parent.mkdir()
+        Image.fromarray(pixels(number, (side, side, 3))).save(path)
+        os.utime(path, (10**9, 10**9))
+        assert status("compress", path) == 0
+    out = tmp_path / "out"
+    for command, kind in (("compress", ".png"), ("decompress", ".ppyr")):
+        first, second = ([command, tmp_path / folder / f"a{kind}", "--out", out / command] for folder in "AB")
+        assert status(*first) == 0
+        (result,) = (out / command).iterdir()
+        before = result.read_bytes()
+        for options in ((), ("--dry-run",)):
+            capsys.readouterr()
+            assert status(*second, *options) == 1
+            assert "but holds another image; pass --overwrite" in capsys.readouterr().err
+            assert status(*first, *options) == 0
+        assert result.read_bytes() == before
+        result.write_bytes(before[:-40])
+        os.utime(result, (10**9, 10**9))
+        assert status(*first) == 1  # it is damaged
+
+
+def test_metadata_count_for_results(tmp_path):
+    path = save(tmp_path / "a.png")
+    assert status("compress", path) == 0
+    save(path, icc_profile=b"another one")
+    assert status("compress", path) == 1
+
+
 @JOBS
 def test_several_folders_keep_their_names(jobs, tmp_path, capsys):
     for number, name in enumerate(("a/x.png", "a/sub/y.png", "b/x.png")):

@@ -3,8 +3,10 @@
 import io
 import struct
 import sys
+import tempfile
 import warnings
 import zlib
+from pathlib import Path
 
 import imagecodecs
 import numpy as np
@@ -501,6 +503,24 @@ def test_paths_are_named_in_errors(tmp_path):
     path = tmp_path / "a.png"
     path.write_bytes(written(noise(8), 8, "png"))
     assert read_picture(path).source_format == "PNG"
+
+
+def test_files_that_cannot_be_opened_are_named_once(tmp_path, monkeypatch):
+    with pytest.raises(DataError, match="expected a regular file") as caught:
+        read_picture(tmp_path)
+    assert str(caught.value).count(str(tmp_path)) == 1
+    path = tmp_path / "a.png"
+    path.write_bytes(written(noise(8), 8, "png"))
+    monkeypatch.setattr(tempfile, "TemporaryFile", lambda: open(tmp_path / "no" / "place"))  # noqa: SIM115
+    assert read_picture(path).source_format == "PNG"
+
+    def refuse(_):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "read_bytes", refuse)
+    with pytest.raises(DataError, match=r"a\.png: Permission denied; check its permissions") as caught:
+        read_picture(path)
+    assert str(caught.value).count("a.png") == 1
 
 
 def test_images_of_pillow_s_own():

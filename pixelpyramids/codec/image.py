@@ -96,8 +96,8 @@ def decode_source(
     if header.content != Content.MODEL:
         whole: Any = fallback.decoded(read_part(source, index, 0, index.begin), header)
         at = planes.window(header, level, region)
-        image = pyramid_of(np.moveaxis(whole, -1, 0))[level][:, at.top : at.bottom, at.left : at.right]
-        return planes.shaped(np.moveaxis(image, 0, -1), header)
+        image = planes.decimated(whole, level)[at.top : at.bottom, at.left : at.right]
+        return planes.shaped(image, header)
     compact = bundled.model(header.model, threads)
     pyramids = [pyramid_of(planes.empty(coded, header.height, header.width)) for coded in header.coded]
     wanted = planes.needed(header, level, region, compact.network.trunk.reach)

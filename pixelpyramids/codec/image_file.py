@@ -7,8 +7,6 @@ What a format cannot hold is refused, or named in a warning.
 
 import io
 import math
-import os
-import stat
 import struct
 import warnings
 from collections.abc import Sequence
@@ -32,6 +30,7 @@ from pixelpyramids.codec.png_file import SIGNATURE, Png, has_surplus, pixels_alo
 from pixelpyramids.codec.tiff_writer import write_tiff
 from pixelpyramids.errors import DataError, PixelPyramidsError
 from pixelpyramids.extras import imported
+from pixelpyramids.terminal import explain
 
 FORMATS = {
     "png": (".png",),
@@ -72,8 +71,8 @@ def read_picture(source: Path | BinaryIO, max_pixels: int = MAX_PIXELS) -> Pictu
     come back exactly (float, signed, CMYK, …), and PixelPyramidsError if an extra is needed to read it, with its name.
     """
     name = str(source) if isinstance(source, Path) else str(getattr(source, "name", "the image"))
+    data, printed = _content(source, name), list[str]()
     try:
-        data = _content(source)
         with catch_messages() as printed:
             picture = _read(data, max_pixels)
         blobs.check_size(picture.metadata)
@@ -81,8 +80,6 @@ def read_picture(source: Path | BinaryIO, max_pixels: int = MAX_PIXELS) -> Pictu
         raise type(error)(f"{name}: {error}") from error
     except Image.DecompressionBombError as error:
         raise DataError(f"{name}: {error}; raise max_pixels (--max-pixels) and PIL.Image.MAX_IMAGE_PIXELS") from error
-    except FileNotFoundError as error:
-        raise DataError(f"{name}: expected an image, but there is no such file") from error
     except DAMAGE as error:
         reason = "; ".join([str(error).strip() or type(error).__name__, *printed])
         raise DataError(f"{name}: expected an image that can be read, got: {reason}; replace or remove it") from error
@@ -149,12 +146,16 @@ def _lossy_format(file: BinaryIO) -> str:
         return ""
 
 
-def _content(source: Path | BinaryIO) -> bytes:
-    if not isinstance(source, Path):
-        return source.read()
-    if not stat.S_ISREG(os.stat(source).st_mode):
-        raise OSError("no regular file")  # a pipe would wait for ever
-    return source.read_bytes()
+def _content(source: Path | BinaryIO, name: str) -> bytes:
+    try:
+        if not isinstance(source, Path):
+            return source.read()
+        require_regular(source)
+        return source.read_bytes()
+    except FileNotFoundError as error:
+        raise DataError(f"{name}: expected an image, but there is no such file") from error
+    except OSError as error:
+        raise DataError(explain(error, name)) from error
 
 
 def _read(data: bytes, max_pixels: int) -> Picture:

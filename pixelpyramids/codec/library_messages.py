@@ -3,7 +3,7 @@
 import os
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from threading import Lock
 
 _STANDARD_ERROR = 2
@@ -20,10 +20,11 @@ def catch_messages() -> Iterator[list[str]]:
     the end.
     """
     lines: list[str] = []
-    with _one_at_a_time, tempfile.TemporaryFile() as file:
+    with _one_at_a_time, ExitStack() as stack:
         try:
+            file = stack.enter_context(tempfile.TemporaryFile())
             before = os.dup(_STANDARD_ERROR)
-        except OSError:  # it is closed
+        except OSError:  # it is closed, or no folder takes temporary files
             yield lines
             return
         os.dup2(file.fileno(), _STANDARD_ERROR)

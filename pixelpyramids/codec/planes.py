@@ -159,6 +159,11 @@ def level_of(header: Header, scale: int) -> int:
     return level
 
 
+def decimated(pixels: Any, level: int) -> Any:
+    """Pixels (H, W, C) of an image on the grid of its octave `level`."""
+    return np.moveaxis(pyramid_of(np.moveaxis(pixels, -1, 0))[level], 0, -1)
+
+
 def window(header: Header, level: int, region: Region | None) -> Window:
     """Where a region (x, y, width, height) lies on an octave's image: the pixels of it that the octave has.
 

@@ -19,7 +19,7 @@ from pixelpyramids.codec.image_file import FORMATS, Picture, lossy_format, read_
 from pixelpyramids.codec.planes import Region, level_of, window
 from pixelpyramids.commands.console import err
 from pixelpyramids.commands.outcomes import Done, Outcomes
-from pixelpyramids.commands.results import delete_source, is_there, write_result
+from pixelpyramids.commands.results import delete_source, expect_same, is_there, write_result
 from pixelpyramids.commands.standard import NAME, is_standard, read_standard_input, write_standard_output
 from pixelpyramids.data.reading import readable_formats
 from pixelpyramids.errors import BitstreamError, DataError, ParameterError, PixelPyramidsError
@@ -214,11 +214,15 @@ def _compress(task: Task, how: Compression) -> Done:
     if not how.force and (lossy := lossy_format(task.source)):
         return Done(skipped=_is_lossy(lossy))
     there = is_there(task, source, how.overwrite)
-    if how.dry_run or (there and not how.delete_source):
-        return Done(source.st_size, is_there=there)
+    if how.dry_run and not there:
+        return Done(source.st_size)
     with warnings.catch_warnings(record=True) as lacking:
         warnings.simplefilter("always", UserWarning)
         picture = read_picture(task.source, how.max_pixels)
+    if there:
+        expect_same(task, task.target, picture, how.threads)
+        if how.dry_run or not how.delete_source:
+            return Done(source.st_size, is_there=True)
     size = 0
     if not there:
         data = _encoded(picture, how)
@@ -243,9 +247,11 @@ def _compress(task: Task, how: Compression) -> Done:
 def _decompress(task: Task, how: Decompression) -> Done:
     require_regular(task.source)
     source = task.source.stat()
-    there = is_there(task, source, how.overwrite, how.is_whole)
-    if how.dry_run or there:
-        return Done(source.st_size, is_there=there)
+    if is_there(task, source, how.overwrite, how.is_whole):
+        expect_same(task, task.source, read_picture(task.target, how.max_pixels), how.threads)
+        return Done(source.st_size, is_there=True)
+    if how.dry_run:
+        return Done(source.st_size)
     with opened(task.source) as content:
         picture, lost = _decoded(content, how, is_found=not task.is_named)
     file = io.BytesIO()

@@ -6,12 +6,22 @@ file system takes for the same name: a run replaces only what was there when it 
 
 import os
 import stat
+from pathlib import Path
+
+import numpy as np
 
 from pixelpyramids.atomic import replacing
-from pixelpyramids.errors import DataError
+from pixelpyramids.codec.container import MAX_SIDE, Content, read_index
+from pixelpyramids.codec.fields import Source
+from pixelpyramids.codec.file_source import opened
+from pixelpyramids.codec.image import decode_source
+from pixelpyramids.codec.image_file import Picture
+from pixelpyramids.codec.planes import decimated
+from pixelpyramids.errors import BitstreamError, DataError
 from pixelpyramids.listing import Task, stat_existing
 
 SAME_TIME = 2_000_000_000  # nanoseconds to which some file systems round times
+COMPARED_WHOLE = 2**16  # pixels: of larger images that the model codes, every fourth line and column is compared
 
 
 def is_there(task: Task, source: os.stat_result, overwrite: bool, is_whole: bool = True) -> bool:
@@ -29,6 +39,23 @@ def is_there(task: Task, source: os.stat_result, overwrite: bool, is_whole: bool
             "--overwrite to replace it, or write to another folder (--out)"
         )
     return True
+
+
+def expect_same(task: Task, packed: Path, picture: Picture, threads: int) -> None:
+    """Raise DataError unless `packed`, which is the task's source or its target, holds the picture in the other one.
+
+    Equal times alone do not tell: files that were unpacked or made together have one time, whatever they hold.
+    """
+    try:
+        with opened(packed) as content:
+            same = _resembles(content, picture, packed == task.target, threads)
+    except BitstreamError as error:
+        raise DataError(f"{packed}: {error}") from error
+    if not same:
+        raise DataError(
+            f"{task.source}: {task.target} has the time of its result, but holds another image; pass --overwrite to "
+            "replace it, or write to another folder (--out)"
+        )
 
 
 def write_result(task: Task, data: bytes | memoryview, source: os.stat_result) -> None:
@@ -70,3 +97,17 @@ def expect_unchanged(task: Task, before: os.stat_result) -> None:
     now = task.source.stat()
     if (now.st_mtime_ns, now.st_size) != (before.st_mtime_ns, before.st_size):
         raise DataError(f"{task.source}: it has changed while it was read, so nothing was written; give it again")
+
+
+def _resembles(source: Source, picture: Picture, with_metadata: bool, threads: int) -> bool:
+    """Whether a .ppyr file holds a picture, as far as some of its pixels tell."""
+    index = read_index(source, MAX_SIDE**2)
+    header, pixels = index.header, picture.array.reshape(*picture.array.shape[:2], -1)
+    if (header.height, header.width, header.channels) != pixels.shape or index.size != source.size:
+        return False
+    if with_metadata and (header.depth, dict(header.metadata)) != (picture.depth, picture.metadata):
+        return False
+    is_quick = header.content != Content.MODEL or header.height * header.width <= COMPARED_WHOLE
+    level = 0 if is_quick else min(2, header.octaves)
+    found = decode_source(source, 1 << level, max_pixels=pixels.size, threads=threads)
+    return np.array_equal(found.reshape(*found.shape[:2], -1), decimated(pixels, level))
