@@ -73,6 +73,14 @@ def test_of_the_training_folder_the_test_split_is_scored_and_said(params, run, f
         assert scored(capsys, run, flat, "--split", "validation")[:2] == (4, "validation")
 
 
+def test_that_nothing_is_recorded_is_said(run, flat, tmp_path, capsys):
+    run = shutil.copytree(run, tmp_path / "run")
+    (run / "provenance.json").unlink()
+    count, split, which = scored(capsys, run, flat)
+    assert (count, split) == (40, "all") and "what the model was trained on is not recorded" in which
+    assert scored(capsys, run, flat, "--split", "test")[0] == 4
+
+
 def test_a_training_folder_that_changed_is_refused(params, run, flat, tmp_path, capsys):
     folder = shutil.copytree(flat, tmp_path / "all" / "images")
     run = shutil.copytree(run, tmp_path / "run")

@@ -56,7 +56,8 @@ def choose_images(
     """The split that is scored, its images, and in words which of a folder's images these are, if no folders say it.
 
     Without a `split` it is "test"; but a folder that nothing divides has a test split only for the model that was
-    trained on the rest of it, and "all" of it is scored by others. `sessions` are the trainings of the run.
+    trained on the rest of it, and "all" of it is scored by others. `sessions` are the trainings of the run; without
+    any, the words say that images may be among them that were trained on.
 
     Raises DataError as `open_images` does; and if the folder holds, or lies in, one that the run was trained on, and
     its training images are not the run's, so that any split may hold images that were trained on.
@@ -74,7 +75,12 @@ def choose_images(
         return split, open_images(config, data, split), ""
     known = _is_trained_on(config, root, trained)
     if split is None and not known:
-        return "all", open_images(config, data, "all"), ""
+        images = open_images(config, data, "all")
+        unrecorded = (
+            f"all {len(images)} images: what the model was trained on is not recorded, so it may be some of these; "
+            "--split test scores the test split of its training folder"
+        )
+        return "all", images, "" if trained else unrecorded
     split = split or "test"
     images = open_images(config, data, split)
     count, all_count = len(images) + len(images.skipped), len(find_images(root))
