@@ -29,6 +29,7 @@ SUFFIX = ".ppyr"
 ORIGINAL = "original"  # the format of the file that was compressed
 AN_IMAGE = "an image (.png, .tif, .webp, …)"
 IMAGES = "images that are read"
+EXAMINED = ("PNG", "TIFF")  # formats of which all that is not kept is named
 
 
 @dataclass(frozen=True)
@@ -100,7 +101,7 @@ def compress(
     todo = _refuse_collisions(listing.tasks, outcomes, lambda task: not force and is_skipped(task))
     how = replace(how, threads=threads_of(min(jobs, len(todo))))
     outcomes.take_all(partial(_compress, how=how), todo, jobs, "compressing")
-    return outcomes.told(as_json)
+    return outcomes.print_summary(as_json)
 
 
 def decompress(
@@ -142,7 +143,7 @@ def decompress(
     todo = _refuse_collisions(tasks, outcomes)
     how = replace(how, threads=threads_of(min(jobs, len(todo))))
     outcomes.take_all(partial(_decompress, how=how), todo, jobs, "decompressing")
-    return outcomes.told(as_json)
+    return outcomes.print_summary(as_json)
 
 
 def compressed_name(name: str) -> str:
@@ -232,8 +233,8 @@ def _compress(task: Task, how: Compression) -> Done:
     done = Done(source.st_size, size, height * width, is_there=there)
     for warning in lacking:
         warnings.warn(warning.message, warning.category, stacklevel=1)
-    if how.delete_source and lacking:
-        return done._replace(lost="its source is not deleted, for the .ppyr file does not hold all of it (see above)")
+    if how.delete_source and (reason := _why_kept(picture, bool(lacking))):
+        return done._replace(lost=f"its source is not deleted: {reason}")
     if how.delete_source:
         with opened(task.target) as content:
             if not _holds(content, picture, how.threads):
@@ -326,6 +327,15 @@ def _refuse_collisions(
             )
             refused.add(task.source)
     return [task for task in todo if task.source not in refused]
+
+
+def _why_kept(picture: Picture, is_lacking: bool) -> str:
+    """Why a source may not be deleted, if it may not."""
+    if is_lacking:
+        return "the .ppyr file does not hold all of it (see above)"
+    if picture.is_lossy or picture.source_format not in EXAMINED:
+        return f"a .ppyr file may not hold all of it; what it lacks is known of lossless {' and '.join(EXAMINED)} files"
+    return ""
 
 
 def _is_lossy(format: str) -> str:

@@ -99,7 +99,7 @@ def verify(
     todo = listing.tasks
     check = partial(_verify, original=original, max_pixels=max_pixels, threads=threads_of(min(jobs, len(todo))))
     outcomes.take_all(check, todo, jobs, "verifying")
-    return outcomes.told(as_json)
+    return outcomes.print_summary(as_json)
 
 
 def _verify_folders(
@@ -131,7 +131,7 @@ def _verify_folders(
     todo = _compared(files.tasks, images.tasks, against, outcomes)
     check = partial(_verify_pair, max_pixels=max_pixels, threads=threads_of(min(jobs, len(todo))))
     outcomes.take_all(check, todo, jobs, "verifying")
-    return outcomes.told(as_json)
+    return outcomes.print_summary(as_json)
 
 
 def _compared(files: Sequence[Task], images: Sequence[Task], against: Sequence[Path], outcomes: Outcomes) -> list[Task]:

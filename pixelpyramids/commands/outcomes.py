@@ -99,7 +99,7 @@ class Outcomes:
                 report(done, len(todo))
                 self.take(task, result)
 
-    def told(self, as_json: bool) -> int:
+    def print_summary(self, as_json: bool) -> int:
         """Print the summary; the exit status: 1 if files failed, or one that was named itself is skipped.
 
         What was a fault of ours is raised now that all else is done.

@@ -95,7 +95,7 @@ def delete_source(task: Task, source: os.stat_result) -> None:
 def expect_unchanged(task: Task, before: os.stat_result) -> None:
     """Raise DataError if a source has changed since."""
     now = task.source.stat()
-    if (now.st_mtime_ns, now.st_size) != (before.st_mtime_ns, before.st_size):
+    if not os.path.samestat(now, before) or (now.st_mtime_ns, now.st_size) != (before.st_mtime_ns, before.st_size):
         raise DataError(f"{task.source}: it has changed while it was read, so nothing was written; give it again")
 
 
