@@ -102,7 +102,7 @@ def train(
         bool, typer.Option("--float32", help="Convolve in float32 also where bfloat16 is fast.")
     ] = False,
     checkpoint_minutes: Annotated[
-        float, typer.Option("--checkpoint-minutes", min=0, help="Save what is needed to go on so often.")
+        float, typer.Option("--checkpoint-minutes", min=0, help="Minutes between checkpoints.")
     ] = 5.0,
     no_validation: Annotated[
         bool, typer.Option("--no-validation", help="Hold no images out, and keep the last averaged weights.")
@@ -172,12 +172,7 @@ def check(
 ) -> None:
     """Count the images of each split, time their reading, hash them, and find images that stand in two splits."""
     status = _commands("data").check(
-        _parameters(params),
-        data,
-        picture=out,
-        first=first,
-        overwrite=overwrite,
-        as_json=json,
+        _parameters(params), data, picture=out, first=first, overwrite=overwrite, as_json=json
     )
     raise typer.Exit(status)
 
@@ -224,15 +219,9 @@ def evaluate(
 ) -> None:
     """Bits/dim of a model on a split of a folder, with its standard error and a table of its levels."""
     status = _commands("score").evaluate_split(
-        _model(model, params, likelihood, device),
-        str(model),
-        data,
-        split=split,
-        batch_size=batch_size,
-        tile=tile,
-        batch_statistics=batch_statistics,
-        as_json=json,
-    )
+        _model(model, params, likelihood, device), str(model), data, split=split, batch_size=batch_size, tile=tile,
+        batch_statistics=batch_statistics, as_json=json,
+    )  # fmt: skip
     raise typer.Exit(status)
 
 
@@ -278,17 +267,9 @@ def sample(
     """
     loaded = _model(model, params, None, device)
     _commands("sample").sample(
-        loaded,
-        n,
-        out,
-        seed=seed,
-        height=height,
-        width=width,
-        first=first,
-        batch_size=batch_size,
-        overwrite=overwrite,
+        loaded, n, out, seed=seed, height=height, width=width, first=first, batch_size=batch_size, overwrite=overwrite,
         grid=not no_grid,
-    )
+    )  # fmt: skip
 
 
 @app.command()

@@ -161,7 +161,7 @@ class Training:
                     ):
                         notify("samples take more than a twentieth of the training's time, so none were drawn")
                 self._spend(levels)
-                self.validation.took(self._most(time.monotonic() - began), self.seconds)
+                self.validation.record_time(self._most(time.monotonic() - began), self.seconds)
                 budget = replace(budget, reserve=self.validation.reserve)
 
             try:

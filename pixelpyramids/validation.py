@@ -84,7 +84,7 @@ class Validation:
         """Whether to validate after so many seconds of training. With a budget of steps, timing decides nothing."""
         return budget.minutes is None or seconds - self._done_at >= 4 * (self._last or self.reserve)
 
-    def took(self, seconds_of_it: float, seconds: float) -> None:
+    def record_time(self, seconds_of_it: float, seconds: float) -> None:
         """Note how long the last validation took, with the samples, and the seconds of training at its end."""
         self._last, self._done_at = seconds_of_it, seconds
         self.reserve = max(self.reserve, seconds_of_it)

@@ -6,6 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -102,7 +103,7 @@ def check(
     shown: list[list[Pixels]] = []
     for name, images in opened.items():
         with counted(f"reading {name} images") as report:
-            shown.append(read_split(images, found[name], first, repeated.of(name), report))
+            shown.append(read_split(images, found[name], first, partial(repeated.note, name), report))
         if name != "train" or isinstance(crops, Crops):
             found[name].identity = data_identity(images).sha256
         if not as_json:
@@ -127,17 +128,13 @@ class Repeated:
         self.count, self.pairs = 0, list[tuple[str, str]]()
         self._known: dict[bytes, tuple[str, str]] = {}
 
-    def of(self, split: str) -> Callable[[bytes, Path], None]:
-        """What notes an image of that split, by the hash of its pixels and its name."""
-
-        def note(digest: bytes, name: Path) -> None:
-            other, first = self._known.setdefault(digest, (split, str(name)))
-            if other != split:
-                self.count += 1
-                if self.count <= NAMED_AT_MOST:
-                    self.pairs.append((first, str(name)))
-
-        return note
+    def note(self, split: str, digest: bytes, name: Path) -> None:
+        """Note an image of a split, by the hash of its pixels and its name."""
+        other, first = self._known.setdefault(digest, (split, str(name)))
+        if other != split:
+            self.count += 1
+            if self.count <= NAMED_AT_MOST:
+                self.pairs.append((first, str(name)))
 
 
 def count_split(images: Images, count: int | None) -> Split:

@@ -9,7 +9,7 @@ import torch
 
 from pixelpyramids.atomic import refuse_existing
 from pixelpyramids.commands.console import counted, out
-from pixelpyramids.data.reading import read_header, read_image
+from pixelpyramids.data.reading import read_decoded
 from pixelpyramids.errors import DataError
 from pixelpyramids.model import PixelPyramid
 from pixelpyramids.report.pictures import save_grid, save_png
@@ -94,8 +94,7 @@ def complete(
             f"--scale {scale} needs {2 * int(math.log2(scale))} levels, this model has {model.config.L - 1} "
             f"(L = {model.config.L}); choose a smaller scale, or another model"
         )
-    coarse = read_image(image, model.config.image_channels, model.config.n_bits)
-    conversions = read_header(image, model.config.image_channels, model.config.n_bits).conversions
+    coarse, _, conversions = read_decoded(image, model.config.image_channels, model.config.n_bits)
     height, width = scale * coarse.shape[1], scale * coarse.shape[2]
     given = torch.from_numpy(coarse.astype(np.int64))[None]
     drawn = []

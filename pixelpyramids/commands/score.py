@@ -14,7 +14,7 @@ from accelerate import PartialState
 
 from pixelpyramids.commands.console import counted, describe_conversions, err, out
 from pixelpyramids.commands.contamination import choose_images
-from pixelpyramids.data.reading import read_header, read_image
+from pixelpyramids.data.reading import read_decoded
 from pixelpyramids.data.splits import find_images
 from pixelpyramids.errors import DataError
 from pixelpyramids.evaluation import default_tile, evaluate, rate_in_tiles
@@ -136,8 +136,7 @@ def score_files(model: PixelPyramid, paths: list[Path], *, tile: int | None, as_
             err.print(str(error), soft_wrap=True)
     for file in files:
         try:
-            image = read_image(file, config.image_channels, config.n_bits)
-            conversions = read_header(file, config.image_channels, config.n_bits).conversions
+            image, _, conversions = read_decoded(file, config.image_channels, config.n_bits)
         except DataError as error:
             failed.append(str(error))
             err.print(str(error), soft_wrap=True)

@@ -106,7 +106,12 @@ def read_image(path: str | PathLike[str], channels: int = 3, n_bits: int = 8) ->
     Raises DataError, naming the file, where it is missing, damaged, not an image, larger than Pillow's limit for
     untrusted files, of floating-point, CMYK or L*a*b* pixels, or not deep enough.
     """
-    return _read(path, path, channels, n_bits, None).pixels
+    return read_decoded(path, channels, n_bits).pixels
+
+
+def read_decoded(path: str | PathLike[str], channels: int = 3, n_bits: int = 8) -> Decoded:
+    """As `read_image`, with the file's format and what was converted."""
+    return _read(path, path, channels, n_bits, None)
 
 
 def decode(
