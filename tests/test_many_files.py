@@ -1,6 +1,7 @@
 """Many files at once: what is told of each, and what becomes of those that change or are not what they seem."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -43,12 +44,17 @@ def test_verify_tells_what_is_not_kept_of_the_originals(tmp_path, capsys):
         assert capsys.readouterr().err.splitlines() == [f"warning: {target}: {line}"]
 
 
-def test_a_source_that_changes_meanwhile_is_not_taken_for_done(tmp_path, monkeypatch, capsys):
+@pytest.mark.parametrize("how", ["written", "replaced"])
+def test_a_source_that_changes_meanwhile_is_not_taken_for_done(how, tmp_path, monkeypatch, capsys):
     source = picture(tmp_path / "a.png")
     encode = codec.encode
 
     def changing(*arguments, **options):
-        source.write_bytes(b"something else")
+        if how == "written":
+            source.write_bytes(b"something else")
+        else:  # by a file of the same size and time
+            shutil.copy2(source, tmp_path / "b.png")
+            (tmp_path / "b.png").rename(source)
         return encode(*arguments, **options)
 
     monkeypatch.setattr(codec, "encode", changing)
