@@ -76,6 +76,7 @@ FREE_OF_TORCH = {
     "arguments",
     "atomic",
     "data",
+    "terminal",
 }
 
 MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")
