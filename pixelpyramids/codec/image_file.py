@@ -16,8 +16,8 @@ from typing import Any, BinaryIO, NamedTuple
 import numpy as np
 from PIL import Image
 
+from pixelpyramids.codec import left_out, tiff_file
 from pixelpyramids.codec import metadata as blobs
-from pixelpyramids.codec import tiff_file
 from pixelpyramids.codec.bit_depth import Pixels, deepened, flattened, pixel_type
 from pixelpyramids.codec.file_source import DAMAGE, require_regular
 from pixelpyramids.codec.image import MAX_PIXELS
@@ -162,8 +162,8 @@ def _read(data: bytes, max_pixels: int) -> Picture:
     if data.startswith(_NPY):
         return _of_npy(data, max_pixels)
     if is_netpbm(data):
-        pixels, depth = read_netpbm(data, max_pixels)
-        return Picture(pixels, depth, {}, "PPM", False)
+        pixels, depth, comments = read_netpbm(data, max_pixels)
+        return Picture(pixels, depth, {"text:Comment": blobs.as_utf_8(comments)} if comments else {}, "PPM", False)
     if tiff_file.is_tiff(data):
         tiff = tiff_file.read_tags(data)
         _check_limit(tiff.height, tiff.width, max_pixels)
@@ -174,7 +174,7 @@ def _read(data: bytes, max_pixels: int) -> Picture:
     with _opened(io.BytesIO(data), _READ) as image:
         _check_limit(image.height, image.width, max_pixels)
         frames = getattr(image, "n_frames", 1)
-        not_kept = find_gaps(image, data)
+        not_kept = () if png is not None else find_gaps(image, data) + left_out.names_of(image.format or "", data)
         if frames > 1 and image.format == "MPO":  # a camera's JPEG, of which the first is the picture
             not_kept = ("the JPEG's further pictures (previews, gain maps)",)
         elif frames != 1:

@@ -70,7 +70,7 @@ def of_image(image: Image.Image) -> dict[str, bytes]:
             named = ("language", getattr(text, "lang", "")), ("translated", getattr(text, "tkey", ""))
             blobs |= {f"{kind}:{keyword}": _as_bytes(value) for kind, value in named if value}
     if isinstance(comment := info.get("comment"), bytes) and comment:
-        blobs["text:Comment"] = comment.decode("utf-8", "replace").encode()
+        blobs["text:Comment"] = as_utf_8(comment)
     return blobs
 
 
@@ -170,6 +170,15 @@ def _tag_alone(tags: ImageFileDirectory_v2, tag: int) -> bytes:
     alone.tagtype[tag] = tags.tagtype[tag]
     alone[tag] = exact_text(tags[tag])
     return b"II*\0\x08\0\0\0" + alone.tobytes(8)
+
+
+def as_utf_8(text: bytes) -> bytes:
+    """A text that is UTF-8, or else taken as Latin-1."""
+    try:
+        text.decode()
+    except UnicodeDecodeError:
+        return text.decode("latin-1").encode()
+    return text
 
 
 def _as_bytes(value: Any) -> bytes:

@@ -21,8 +21,11 @@ def is_netpbm(data: bytes) -> bool:
     return re.match(rb"P[1-6][\s#]", data) is not None
 
 
-def read_netpbm(data: bytes, max_pixels: int) -> tuple[Pixels, int]:
-    """The pixels (H, W) or (H, W, 3) and their depth. Raises DataError where the file is damaged or too large."""
+def read_netpbm(data: bytes, max_pixels: int) -> tuple[Pixels, int, bytes]:
+    """The pixels (H, W) or (H, W, 3), their depth, and the comments, a line each.
+
+    Raises DataError if the file is damaged or too large.
+    """
     header = _HEADER.match(data)
     if header is None:
         raise DataError("expected a PBM, PGM or PPM with its size, got something else; the file is damaged")
@@ -49,7 +52,8 @@ def read_netpbm(data: bytes, max_pixels: int) -> tuple[Pixels, int]:
     if pixels.size != count or int(np.max(pixels, initial=0)) > largest:
         raise DataError(f"expected {count} values of at most {largest}, got others; the file is damaged")
     pixels = pixels.reshape((height, width, 3) if channels == 3 else (height, width)).astype(pixel_type(depth))
-    return (1 - pixels if kind in (1, 4) else pixels), depth
+    comments = re.findall(rb"#[ \t]*([^\r\n]*)", data if kind < 4 else data[:place])
+    return (1 - pixels if kind in (1, 4) else pixels), depth, b"\n".join(comments)
 
 
 def write_netpbm(pixels: Pixels, depth: int, target: BinaryIO) -> None:
@@ -82,14 +86,17 @@ def _plain(data: bytes, kind: int) -> Pixels:
 def _raw(data: bytes, kind: int, largest: int, width: int, height: int) -> Pixels:
     if kind == 4:
         line = -(-width // 8)
-        if len(data) < line * height:
-            raise DataError(f"expected {line * height} bytes of pixels, got {len(data)}; the file is cut short")
+        _check_size(len(data), line * height)
         bits = np.unpackbits(np.frombuffer(data, np.uint8, line * height).reshape(height, line), axis=1)
         return bits[:, :width]
     count = width * height * (3 if kind == 6 else 1)
     size = count * (2 if largest > 255 else 1)
-    if len(data) < size:
-        raise DataError(f"expected {size} bytes of pixels, got {len(data)}; the file is cut short")
-    if len(data) > size:
-        raise DataError(f"expected one picture of {size} bytes, got {len(data)}: perhaps several; split the file")
+    _check_size(len(data), size)
     return np.frombuffer(data, dtype=">u2" if largest > 255 else np.uint8)
+
+
+def _check_size(found: int, size: int) -> None:
+    if found < size:
+        raise DataError(f"expected {size} bytes of pixels, got {found}; the file is cut short")
+    if found > size:
+        raise DataError(f"expected one picture of {size} bytes, got {found}: perhaps several; split the file")

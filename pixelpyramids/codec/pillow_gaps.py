@@ -8,6 +8,7 @@ import struct
 import numpy as np
 from PIL import Image, ImageFile
 
+from pixelpyramids.codec.left_out import bytes_after
 from pixelpyramids.errors import DataError
 
 _PALETTE = 769  # bytes at the end of a PCX: a mark and 256 colours
@@ -17,7 +18,7 @@ _MARK = 12
 def find_gaps(image: Image.Image, data: bytes) -> tuple[str, ...]:
     """The names of what Pillow leaves out of an opened image. Raises DataError if the file lacks some of its rows."""
     if image.format == "PCX":
-        _check_pcx(data)
+        return _beside_pcx(data)
     if image.format == "BMP" and isinstance(image, ImageFile.ImageFile):
         tile = image.tile[0]
         if isinstance(tile.args, tuple) and tile.args[0] == "BGRX":
@@ -26,17 +27,18 @@ def find_gaps(image: Image.Image, data: bytes) -> tuple[str, ...]:
     return ()
 
 
-def _check_pcx(data: bytes) -> None:
+def _beside_pcx(data: bytes) -> tuple[str, ...]:
     top, bottom, planes, line = struct.unpack_from("<6xH2xH53xBH", data)
     end = len(data)
     if data[3] == 8 and planes == 1:
         end -= _PALETTE
         if end < 128 or data[end] != _MARK:  # without which Pillow takes the colours' numbers for greys
             raise DataError("expected a PCX with its palette at the end, got none; it is cut short, or of another kind")
-    place, size = 128, 0
-    while place < end:
+    place, size, needed = 128, 0, (bottom + 1 - top) * planes * line
+    while place < end and size < needed:
         is_run = data[place] >= 0xC0
         size += data[place] & 63 if is_run else 1
         place += 2 if is_run else 1
-    if size < (bottom + 1 - top) * planes * line:
+    if size < needed:
         raise DataError("expected a whole PCX, got one without some of its rows; replace or remove the file")
+    return (bytes_after(end - place, "PCX"),) if place < end else ()

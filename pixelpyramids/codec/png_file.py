@@ -13,6 +13,7 @@ import numpy as np
 
 from pixelpyramids.codec.bit_depth import Pixels, packed
 from pixelpyramids.codec.container import MAX_METADATA
+from pixelpyramids.codec.left_out import bytes_after
 from pixelpyramids.codec.resolution import of_physical, parsed
 from pixelpyramids.errors import DataError
 
@@ -72,7 +73,7 @@ def read_png(data: bytes) -> Png:
     lost = set(by_name) - _OF_THE_PIXELS - set(KEPT_AS_THEY_ARE) - {"iCCP", "eXIf", "pHYs", "tEXt", "zTXt", "iTXt"}
     not_kept = [f"PNG chunk {name}" for name in sorted(lost)]
     if surplus := len(data) - sum(12 + len(content) for _, content in chunks) - len(SIGNATURE):
-        not_kept.append(f"{surplus} bytes after the PNG's end")
+        not_kept.append(bytes_after(surplus, "PNG"))
     transparent = None if key is None else struct.unpack(f">{len(key) // 2}H", key)
     return Png(header[8], _CHANNELS[kind], kind == _PALETTE, transparent, by_name.get("sBIT"), metadata, not_kept)
 

@@ -1,0 +1,168 @@
+"""What image files hold beside what Pillow reads: other chunks, boxes, segments and extensions, and what follows.
+
+Each function takes a file's content and gives the names of that. They follow the file only as far as it is sound, for
+Pillow has read it already.
+Sources: GIF89a, CompuServe, 1990; ITU-T T.81 (JPEG), T.800 (JPEG 2000); RFC 9649 (WebP); Truevision TGA 2.0, 1991;
+BITMAPV5HEADER, Microsoft; the QOI specification, 2022.
+"""
+
+import re
+import struct
+from collections.abc import Callable, Iterator
+
+_WEBP = {b"VP8 ", b"VP8L", b"VP8X", b"ALPH", b"ICCP", b"EXIF", b"XMP ", b"ANIM", b"ANMF"}
+_BOXES = {
+    "JPEG 2000": {b"jP  ", b"ftyp", b"jp2h", b"jp2c", b"ihdr", b"bpcc", b"pclr", b"cmap", b"cdef", b"res "},
+    "AVIF": {b"ftyp", b"meta", b"mdat", b"free", b"skip"},
+}
+_KEPT_SEGMENTS = (
+    b"\xe0JFIF\0", b"\xe1Exif\0\0", b"\xe1http://ns.adobe.com/xap/1.0/\0", b"\xe2ICC_PROFILE\0", b"\xeeAdobe",
+)  # fmt: skip
+_MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
+_QOI_END = bytes(7) + b"\1"
+_TGA_MARK = b"TRUEVISION-XFILE.\0"
+
+
+def names_of(kind: str, data: bytes) -> tuple[str, ...]:
+    """The names of what a file of a format, as Pillow calls it, holds besides; none of formats that are not known."""
+    find = _FINDERS.get(kind)
+    if find is None:
+        return ()
+    try:
+        return tuple(dict.fromkeys(find(data)))
+    except (struct.error, IndexError):
+        return (f"the end of the {kind}, which is not as it should be",)
+
+
+def _after(data: bytes, end: int, kind: str) -> Iterator[str]:
+    if len(data) > end:
+        yield bytes_after(len(data) - end, kind)
+
+
+def bytes_after(count: int, kind: str) -> str:
+    """The name of what follows the end of an image in its file."""
+    return f"{count} bytes after the {kind}'s end"
+
+
+def _in_webp(data: bytes) -> Iterator[str]:
+    end, place = 8 + struct.unpack_from("<I", data, 4)[0], 12
+    while place + 8 <= end:
+        name, length = struct.unpack_from("<4sI", data, place)
+        if name not in _WEBP:
+            yield f"WebP chunk {name.decode('latin-1')}"
+        place += 8 + length + length % 2
+    yield from _after(data, end + end % 2, "WebP")
+
+
+def _in_boxes(data: bytes, kind: str, begin: int = 0, end: int | None = None) -> Iterator[str]:
+    place, end = begin, len(data) if end is None else end
+    while place + 8 <= end:
+        length, name = struct.unpack_from(">I4s", data, place)
+        head, length = (16, struct.unpack_from(">Q", data, place + 8)[0]) if length == 1 else (8, length)
+        length = length or end - place
+        if length < head or place + length > end:
+            break
+        if name == b"jp2h":
+            yield from _in_boxes(data, kind, place + head, place + length)
+        is_profile = name == b"colr" and data[place + head] != 1
+        if is_profile or (name != b"colr" and name not in _BOXES[kind]):
+            yield f"{kind} box {name.decode('latin-1').strip()}" + " (a colour profile)" * is_profile
+        place += length
+    if place < end:
+        yield bytes_after(end - place, kind)
+
+
+def _in_jpeg_2000(data: bytes) -> Iterator[str]:
+    if not data.startswith(b"\xff\x4f"):
+        yield from _in_boxes(data, "JPEG 2000")
+        return
+    place = 2
+    while data[place : place + 2] not in (b"\xff\xd9", b""):
+        at = 6 if data[place + 1] == 0x90 else 2  # of a tile-part, or of a segment
+        length = struct.unpack_from(">I" if at == 6 else ">H", data, place + at)[0] + (2 if at == 2 else 0)
+        place = place + length if length else len(data) - 2
+    yield from _after(data, place + 2, "JPEG 2000")
+
+
+def _in_jpeg(data: bytes) -> Iterator[str]:
+    place, comments = 2, 0
+    while data[place + 1] != 0xD9:
+        marker, length = data[place + 1], struct.unpack_from(">H", data, place + 2)[0]
+        content = data[place + 1 : place + 2] + data[place + 4 : place + 2 + length]
+        comments += marker == 0xFE
+        if 0xE0 <= marker <= 0xEF and not content.startswith(_KEPT_SEGMENTS):
+            yield f"JPEG segment APP{marker - 0xE0}"
+        place += 2 + length
+        if marker == 0xDA or data[place] != 0xFF:  # compressed pixels, up to the next marker
+            found = _MARKER.search(data, place)
+            if found is None:
+                return
+            place = found.start()
+    if comments > 1:
+        yield "JPEG comments but the last one"
+    yield from _after(data, place + 2, "JPEG")
+
+
+def _in_gif(data: bytes) -> Iterator[str]:
+    flags = data[10]
+    place = 13 + (3 << (flags & 7) + 1 if flags & 128 else 0)
+    while data[place] != 0x3B:
+        if data[place] == 0x21:
+            name = data[place + 3 : place + 3 + data[place + 2]].decode("latin-1")
+            if data[place + 1] == 0xFF and not name.startswith("NETSCAPE"):
+                yield f"GIF extension {name.strip()}"
+            elif data[place + 1] not in (0xF9, 0xFE, 0xFF):
+                yield "GIF text" if data[place + 1] == 1 else f"GIF extension {data[place + 1]}"
+            place += 2
+        else:
+            flags = data[place + 9]
+            place += 11 + (3 << (flags & 7) + 1 if flags & 128 else 0)
+        while data[place]:  # blocks, each behind its length
+            place += 1 + data[place]
+        place += 1
+    yield from _after(data, place + 1, "GIF")
+
+
+def _in_bmp(data: bytes) -> Iterator[str]:
+    is_file = data.startswith(b"BM")
+    begin = struct.unpack_from("<I", data, 10)[0] if is_file else 0
+    header = data[14 if is_file else 0 :]
+    (size,) = struct.unpack_from("<I", header)
+    if size == 12:
+        return
+    width, height, _, bits, compression, packed = struct.unpack_from("<iiHHII", header, 4)
+    if size >= 124 and struct.unpack_from("<I", header, 116)[0]:
+        yield "the BMP's colour profile"
+    elif is_file and (packed or compression in (0, 3)):
+        line = (width * bits + 31) // 32 * 4
+        yield from _after(data, begin + (line * abs(height) if compression in (0, 3) else packed), "BMP")
+
+
+def _in_tga(data: bytes) -> Iterator[str]:
+    begin, has_map, kind, length, entry, width, height, bits = struct.unpack_from("<BBB2xHB4xHHB", data)
+    if begin:
+        yield "the TGA's identification"
+    if data.endswith(_TGA_MARK):
+        if any(struct.unpack_from("<II", data, len(data) - 26)):
+            yield "the TGA's extension or developer area"
+    elif kind < 8:
+        colours = length * -(-entry // 8) if has_map else 0
+        yield from _after(data, 18 + begin + colours + -(-width * bits // 8) * height, "TGA")
+
+
+def _in_qoi(data: bytes) -> Iterator[str]:
+    if not data.endswith(_QOI_END):
+        yield "what stands in the place of the QOI's end"
+
+
+_FINDERS: dict[str, Callable[[bytes], Iterator[str]]] = {
+    "WEBP": _in_webp,
+    "AVIF": lambda data: _in_boxes(data, "AVIF"),
+    "JPEG2000": _in_jpeg_2000,
+    "JPEG": _in_jpeg,
+    "GIF": _in_gif,
+    "BMP": _in_bmp,
+    "DIB": _in_bmp,
+    "TGA": _in_tga,
+    "QOI": _in_qoi,
+}

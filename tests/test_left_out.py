@@ -1,0 +1,114 @@
+"""What image files hold beside their pixels is kept, or named."""
+
+import io
+import struct
+
+import numpy as np
+import pytest
+from pictures import pixels
+from PIL import Image
+
+from pixelpyramids.codec.image_file import read_picture
+from pixelpyramids.errors import DataError
+
+SURPLUS = b"a film behind it\0"
+KINDS = {
+    "WEBP": {"lossless": True},
+    "TGA": {},
+    "PCX": {},
+    "GIF": {},
+    "BMP": {},
+    "QOI": {},
+    "JPEG": {},
+    "JPEG2000": {},
+    "AVIF": {},
+}
+
+
+def file_of(kind, **options):
+    file = io.BytesIO()
+    Image.fromarray(pixels()).save(file, kind, **(KINDS[kind] | options))
+    return file.getvalue()
+
+
+def kept_and_not(data):
+    picture = read_picture(io.BytesIO(data))
+    return picture.metadata, picture.not_kept
+
+
+@pytest.mark.filterwarnings("ignore:not kept")
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_follows_the_end_is_named(kind):
+    data = file_of(kind)
+    assert kept_and_not(data)[1] == ()
+    if kind == "TGA":
+        data = data[:-26]  # without its mark
+    (name,) = kept_and_not(data + SURPLUS)[1]
+    assert f"{len(SURPLUS)} bytes after" in name or "place of the QOI's end" in name
+
+
+@pytest.mark.filterwarnings("ignore:not kept")
+def test_a_codestream_s_surplus_is_named():
+    data = file_of("JPEG2000", no_jp2=True)
+    assert kept_and_not(data)[1] == ()
+    assert kept_and_not(data + SURPLUS)[1] == (f"{len(SURPLUS)} bytes after the JPEG 2000's end",)
+
+
+def put_in(data, place, more):
+    return data[:place] + more + data[place:]
+
+
+def segment(marker, content):
+    return bytes([0xFF, marker]) + struct.pack(">H", len(content) + 2) + content
+
+
+def with_parts():
+    webp = file_of("WEBP", icc_profile=b"abc") + b"MINE" + struct.pack("<I", 2) + b"ab"
+    yield webp[:4] + struct.pack("<I", len(webp) - 8) + webp[8:], "WebP chunk MINE"
+    gif = file_of("GIF", comment=b"hello")
+    place = gif.index(b"!\xfe")
+    yield put_in(gif, place, b"!\xff\x0bXMP DataXMP\x02ab\0"), "GIF extension XMP DataXMP"
+    yield put_in(gif, place, b"!\x01\x0c" + bytes(12) + b"\x02ab\0"), "GIF text"
+    jpeg = file_of("JPEG")
+    yield put_in(jpeg, 2, segment(0xED, b"Photoshop 3.0\0")), "JPEG segment APP13"
+    yield put_in(jpeg, 2, segment(0xE1, b"http://ns.adobe.com/xmp/extension/\0")), "JPEG segment APP1"
+    yield put_in(jpeg, 2, segment(0xFE, b"one") + segment(0xFE, b"two")), "JPEG comments but the last one"
+    yield file_of("JPEG2000") + struct.pack(">I4s", 10, b"xml ") + b"ab", "JPEG 2000 box xml"
+    boxes = file_of("JPEG2000")
+    profile = struct.pack(">I4sBBB", 15, b"colr", 2, 0, 0) + b"icc!"
+    place = boxes.index(b"jp2h") - 4
+    end = place + struct.unpack_from(">I", boxes, place)[0]
+    boxes = (
+        boxes[:place] + struct.pack(">I", end - place + len(profile)) + boxes[place + 4 : end] + profile + boxes[end:]
+    )
+    yield boxes, "JPEG 2000 box colr (a colour profile)"
+    yield file_of("TGA", id_section=b"mine"), "the TGA's identification"
+    tga = file_of("TGA")
+    yield (
+        tga[:-26] + SURPLUS + struct.pack("<II", len(tga) - 26, 0) + tga[-18:],
+        "the TGA's extension or developer area",
+    )
+    bmp = file_of("BMP")
+    header = struct.pack("<I", 124) + bmp[18:54] + bytes(72) + struct.pack("<IIII", 124, 4, 0, 0)
+    yield b"BM" + struct.pack("<III", 0, 0, 138) + header[:124] + bmp[54:], "the BMP's colour profile"
+
+
+@pytest.mark.filterwarnings("ignore:not kept")
+@pytest.mark.parametrize(("data", "name"), list(with_parts()))
+def test_parts_that_are_not_kept_are_named(data, name):
+    assert name in kept_and_not(data)[1]
+
+
+def test_comments_are_kept_whatever_they_are_written_in():
+    for comment, kept in ((b"caf\xc3\xa9", "café"), (b"caf\xe9", "café")):
+        for kind in ("GIF", "JPEG"):
+            assert kept_and_not(file_of(kind, comment=comment))[0]["text:Comment"] == kept.encode()
+    for data in (b"P5\n# by me\n2 1 # and you\n255\nab", b"P2 # by me\n2 1\n255 1 # and you\n2"):
+        assert kept_and_not(data)[0] == {"text:Comment": b"by me\nand you"}
+    assert kept_and_not(b"P5\n2 1\n255\n#a")[0] == {}
+
+
+def test_a_second_bilevel_picture_is_not_passed_over():
+    assert np.array_equal(read_picture(io.BytesIO(b"P4 8 1\n\xaa")).array, [[0, 1] * 4])
+    with pytest.raises(DataError, match="perhaps several"):
+        read_picture(io.BytesIO(b"P4 8 1\n\xaaP4 8 1\n\xaa"))
