@@ -1,4 +1,4 @@
-"""The work on many files, in processes of its own if wanted.
+"""Work on many files, in several processes if requested.
 
 A file that fails stays one failure: its error is a result like any other. A process that dies, for want of memory or
 within a library, costs the file that it had under way.
@@ -24,10 +24,10 @@ Result = TypeVar("Result")
 def run_tasks(
     function: Callable[[Task], Result], todo: Sequence[Task], jobs: int
 ) -> Iterator[tuple[Task, Result | Exception]]:
-    """What `function` gives for each task, or the error that it raises, as it becomes known.
+    """Yield each task with the result of `function`, or with the error that it raised, as soon as it is done.
 
-    Each of several jobs is a process of its own, and `function` must be picklable. If the work is left before its end
-    (Ctrl-C), the processes are ended.
+    Several jobs run in a process each, and `function` must be picklable. If the caller stops early (Ctrl-C), the
+    processes are ended.
     """
     if jobs > 1 and len(todo) > 1:
         yield from _in_processes(function, todo, min(jobs, len(todo)))
@@ -66,9 +66,7 @@ def _in_processes(
         if lost and jobs == 1:
             yield (
                 lost.pop(),
-                DataError(
-                    "the process that worked on it was ended; check that there is enough memory, use fewer --jobs"
-                ),
+                DataError("the process that worked on it died; check that there is enough memory, or use fewer --jobs"),
             )
         for task in lost:  # one of them is why; each alone shows which
             yield from _in_processes(function, [task], 1)
@@ -91,7 +89,7 @@ def _pool(jobs: int) -> Iterator[ProcessPoolExecutor]:
 
 
 def _submit(pool: ProcessPoolExecutor, function: Callable[[Task], Result], task: Task) -> Future[Result]:
-    """Submit a task. A process that is started for it inherits a blocked SIGINT: Ctrl-C is for its parent alone."""
+    """Submit a task. If this starts a process, it inherits a blocked SIGINT, so that only the parent gets Ctrl-C."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         return pool.submit(function, task)
@@ -100,7 +98,7 @@ def _submit(pool: ProcessPoolExecutor, function: Callable[[Task], Result], task:
 
 
 def _begin() -> None:
-    """A process of the pool ends when its parent does, even killed."""
+    """Make a process of the pool end when its parent does, even if that is killed."""
     parent = multiprocessing.parent_process()
     assert parent is not None
 

@@ -1,4 +1,4 @@
-"""Checks of the arguments of the public functions: a wrong one raises a DataError that says what was expected.
+"""Checks of the arguments of public functions. A wrong one raises a DataError that says what was expected.
 
 A whole number is anything that Python takes as an index: `2`, `np.int32(2)`, but not `2.0` or `"2"`.
 """
@@ -27,13 +27,13 @@ def whole_number(name: str, value: Any, least: int, most: int | None = None) -> 
 def plain_array(value: Any) -> NDArray[Any]:
     """`value` as an array in this machine's byte order.
 
-    Raises DataError for a masked array, whose mask would be lost, and for what NumPy makes no array of.
+    Raises DataError for a masked array, whose mask would be lost, and for values that NumPy cannot make an array of.
     """
     rows = value if isinstance(value, list | tuple) else ()
     if any(isinstance(some, np.ma.MaskedArray) for some in (value, *rows)):
         raise DataError(
-            "expected an array without a mask, got a masked one; pass array.filled(VALUE), and the mask as a channel "
-            "if it is to be kept"
+            "expected an array without a mask, got a masked one; pass array.filled(VALUE), with the mask as another "
+            "channel if you need it"
         )
     try:
         array = np.asarray(value)

@@ -1,9 +1,9 @@
 """The run directory: a model's parameters, one file of weights a stage, its log, and what training needs to go on.
 
     RUN/parameters.json             {"params": {…}}: the run holds its own
-    RUN/level_00.safetensors …      the weights of each stage that are kept; the last is the coarsest image's
+    RUN/level_00.safetensors …      the kept weights of each stage; the last is the coarsest image's
     RUN/log/level_00.jsonl …        a line every ten steps and at each validation: step, nats an image, dimensions
-    RUN/provenance.json             what each session of training was made with, and on what
+    RUN/provenance.json             the software, device, data and settings of each training session
     RUN/training/level_00.safetensors …   weights, averages and optimiser of the last checkpoint
     RUN/training/seed               of all trainings of the run
     RUN/training/level_00.lock …    held by the process that trains the stage

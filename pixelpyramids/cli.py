@@ -53,7 +53,7 @@ Epochs = Annotated[
     int | None, typer.Option("--epochs", min=1, help="Train this many epochs (default: the parameters').")
 ]
 Minutes = Annotated[
-    float | None, typer.Option("--minutes", help="Train for so many minutes, validation and samples included.")
+    float | None, typer.Option("--minutes", help="Train for this many minutes, including validation and samples.")
 ]
 MicroBatch = Annotated[
     int | None, typer.Option("--micro-batch", min=1, help="Images at once; a batch's gradient is their sum.")
@@ -109,14 +109,14 @@ def train(
     ] = False,
     log_with: Annotated[
         str | None,
-        typer.Option("--log-with", metavar="tensorboard|wandb", help="Log to this tracker, beside the run's own log."),
+        typer.Option("--log-with", metavar="tensorboard|wandb", help="Also log to this tracker."),
     ] = None,
     validation_images: Annotated[
         int | None,
         typer.Option(
             "--validation-images",
             min=1,
-            help="Validate on so many images. Default: as many as leave the time to training.",
+            help="Validate on this many images. Default: so few that most of the time is left for training.",
         ),
     ] = None,
     no_samples: Annotated[bool, typer.Option("--no-samples", help="Draw no samples when validating.")] = False,
@@ -165,12 +165,12 @@ def check(
         Path | None, typer.Option("--out", metavar="PNG", help="Write a contact sheet of the first images.")
     ] = None,
     first: Annotated[
-        int | None, typer.Option("--first", min=1, help="Read so many images of each split only. Default: all.")
+        int | None, typer.Option("--first", min=1, help="Read only this many images of each split. Default: all.")
     ] = None,
     overwrite: Overwrite = False,
     json: Json = False,
 ) -> None:
-    """Count the images of each split, time their reading, hash them, and find images that stand in two splits."""
+    """Count the images of each split, time reading them, hash them, and find images that are in two splits."""
     status = _commands("data").check(
         _parameters(params), data, picture=out, first=first, overwrite=overwrite, as_json=json
     )
@@ -184,7 +184,9 @@ def plan(
     memory: Annotated[float, typer.Option("--memory", min=0, help="Of each device, in GiB.")] = 24.0,
     images: Annotated[int, typer.Option("--images", min=1, help="Measure with so many images at once.")] = 1,
     data: Data = None,
-    out: Annotated[Path, typer.Option("--out", metavar="RUN", help="The run directory of the commands.")] = Path("RUN"),
+    out: Annotated[
+        Path, typer.Option("--out", metavar="RUN", help="The run directory to put into the commands.")
+    ] = Path("RUN"),
     device: Device = None,
     json: Json = False,
 ) -> None:
@@ -203,7 +205,7 @@ def evaluate(
         typer.Option(
             "--split",
             metavar="train|validation|test|all",
-            help="Default: test; all of a folder without splits that the model was not trained on.",
+            help="Default: test; or all, if the folder has no splits and the model was not trained on it.",
         ),
     ] = None,
     batch_statistics: Annotated[
@@ -249,13 +251,13 @@ def sample(
     height: Annotated[int | None, typer.Option("--height", min=1)] = None,
     width: Annotated[int | None, typer.Option("--width", min=1)] = None,
     first: Annotated[
-        int, typer.Option("--first", metavar="N", min=0, help="Start at sample N, to add to a folder of samples.")
+        int, typer.Option("--first", metavar="N", min=0, help="Start at sample N, to add samples to a folder.")
     ] = 0,
     batch_size: Annotated[
         int, typer.Option("--batch-size", min=1, help="How many at once on a GPU. A CPU draws one at a time.")
     ] = 16,
     no_grid: Annotated[
-        bool, typer.Option("--no-grid", help="Write no grid.png. None is written with --first.")
+        bool, typer.Option("--no-grid", help="Do not write grid.png. (With --first it is never written.)")
     ] = False,
     params: OfModel = None,
     device: Device = None,
@@ -263,7 +265,7 @@ def sample(
 ) -> None:
     """Draw images from a model: 0000.png, …, and grid.png of the first 64.
 
-    Sample N depends on the seed and on N alone, so --first 16 adds to a set of 16 what a larger set would have had.
+    Sample N depends only on the seed and on N, so --first 16 continues a set of 16 as a larger set would go on.
     """
     loaded = _model(model, params, None, device)
     _commands("sample").sample(

@@ -25,7 +25,7 @@ Out = Annotated[
     typer.Option(
         "--out",
         metavar="DIR",
-        help="Folder to write below, several folders each by its name. Default: beside each file.",
+        help="Folder to write to; several folders get a subfolder each. Default: beside each file.",
     ),
 ]
 Jobs = Annotated[
@@ -52,8 +52,8 @@ Exclude = Annotated[
         "--exclude", metavar="PATTERN", help="Leave out what matches by name or path, such as '*.jpg'; repeatable."
     ),
 ]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and write nothing.")]
-Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Print failures and warnings alone.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Print what would be done, and write nothing.")]
+Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Print only failures and warnings.")]
 
 
 @app.command()
@@ -70,7 +70,7 @@ def compress(
     overwrite: Overwrite = False,
     delete_source: Annotated[
         bool,
-        typer.Option("--delete-source", help="Delete each image after its file was read back and holds all of it."),
+        typer.Option("--delete-source", help="Delete each image once its .ppyr file was read back and compared."),
     ] = False,
     exclude: Exclude = None,
     dry_run: DryRun = False,
@@ -91,7 +91,9 @@ def decompress(
     paths: Files,
     out: Out = None,
     jobs: Jobs = 1,
-    format: Annotated[str, typer.Option("--format", metavar="png|tiff|webp|…|original", help="What to write.")] = "png",
+    format: Annotated[
+        str, typer.Option("--format", metavar="png|tiff|webp|…|original", help="Format to write.")
+    ] = "png",
     scale: Annotated[
         int, typer.Option("--scale", metavar="2|4|8|16", help="Every second, fourth, … pixel: reads that alone.")
     ] = 1,
@@ -141,12 +143,12 @@ def verify(
         typer.Option(
             "--against",
             metavar="DIR",
-            help="Compare folders with the folder that they were compressed from; repeatable.",
+            help="Compare each file with its original in this folder; repeatable.",
         ),
     ] = None,
     ignore: Annotated[
         list[str] | None,
-        typer.Option("--ignore", metavar="PATTERN", help="Files that need not be there, by name or path; repeatable."),
+        typer.Option("--ignore", metavar="PATTERN", help="Leave out files whose name or path matches; repeatable."),
     ] = None,
     jobs: Jobs = 1,
     max_pixels: MaxPixels = 2**28,

@@ -1,6 +1,6 @@
-"""Exit statuses, and what is said for them: 0 all well, 2 bad usage or input, 130 interrupted (Ctrl-C, SIGTERM).
+"""Exit statuses and their messages: 0 all well, 2 bad usage or input, 130 interrupted (Ctrl-C, SIGTERM).
 
-A command returns 1 by itself if some files failed. Whatever is no fault of a person's shows a traceback.
+A command itself returns 1 if some files failed. An error that the user cannot have caused shows a traceback.
 """
 
 import io
@@ -22,7 +22,7 @@ _READER_DIED = re.compile(r"DataLoader worker \(pid.*", re.DOTALL)
 
 
 def run(command: Callable[[], object]) -> int:
-    """Call `command`, and turn what a person can cause into a line on standard error and an exit status."""
+    """Call `command`, and turn errors that a user can cause into a line on standard error and an exit status."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # names of files may be no text
@@ -31,7 +31,7 @@ def run(command: Callable[[], object]) -> int:
         try:
             command()
         except BaseException as error:
-            if interrupted() or isinstance(error, KeyboardInterrupt):  # whatever it was turned into on its way
+            if interrupted() or isinstance(error, KeyboardInterrupt):  # or any error that it became on its way
                 _tell("interrupted; run the same command again to finish")
                 return 130
             if isinstance(error, BrokenPipeError):
@@ -51,16 +51,16 @@ def _tell(line: str) -> None:
 
 
 def _explain(error: BaseException) -> str | None:
-    """What a person can do about an error; None if it is a fault of ours."""
-    again = "a training goes on from its last checkpoint when the same command is given again"
+    """An error as a line that says what to do; None if it is a bug."""
+    again = "run the same command again to resume a training from its last checkpoint"
     if isinstance(error, PixelPyramidsError | OSError | MemoryError):
         return explain(error)
     if not isinstance(error, RuntimeError):
         return None
     if died := _READER_DIED.search(str(error)):
         return (
-            f"a process that reads images has ended ({died[0].strip(' .')}); see that there is memory enough and that "
-            f"the data is whole; {again}"
+            f"a process that reads images has ended ({died[0].strip(' .')}); check that there is enough memory and "
+            f"that the data is undamaged; {again}"
         )
     if os.environ.get("WORLD_SIZE", "1") != "1" and _LOST.search(str(error)):
         return f"another process of this run has ended; {again}"

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: both end a command in the same way, or are a flag so that a step can be finished and saved."""
+"""Ctrl-C and SIGTERM: both end a command in the same way, or set a flag so that a step can be finished and saved."""
 
 import signal
 import threading
@@ -19,9 +19,10 @@ class Stopped(Exception):
 
 @contextmanager
 def interrupting() -> Iterator[Callable[[], bool]]:
-    """Make the first Ctrl-C or SIGTERM a KeyboardInterrupt, and give whether there was one; a second one kills.
+    """Turn the first Ctrl-C or SIGTERM into a KeyboardInterrupt, and yield a function that says whether one came.
 
-    What the caller has this process ignore (`nohup`, a job in a shell's background) stays ignored.
+    A second one kills the process. Signals that the parent made this process ignore (`nohup`, background jobs of a
+    shell) stay ignored.
     """
     received: list[int] = []
 
@@ -70,7 +71,7 @@ def interruptible(notify: Callable[[str], None]) -> Iterator[Callable[[], bool]]
 
 @contextmanager
 def stoppable(network: "Module", stop: Callable[[], bool]) -> Iterator[None]:
-    """Ask `stop` before each layer of the network computes, and raise Stopped if it returns True."""
+    """Call `stop` before each layer of the network, and raise Stopped if it returns True."""
 
     def check(*_: object) -> None:
         if stop():

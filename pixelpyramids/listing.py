@@ -1,7 +1,7 @@
-"""Which files a command works on, what their results are called, and which files it leaves out.
+"""Which files a command works on, the names of their results, and which files it leaves out.
 
-Nothing in a folder is passed over in silence: what is no image by its name, is hidden, or cannot be listed, is listed
-beside the work.
+No file in a folder is ignored silently: hidden files, files with other suffixes, and folders that cannot be listed are
+returned beside the tasks.
 """
 
 import os
@@ -16,9 +16,9 @@ from pixelpyramids.errors import DataError
 
 
 class Task(NamedTuple):
-    """A file, what is to be made of it, and whether it was named itself or found in a folder.
+    """A file, the path of its result, and whether it was named on the command line or found in a folder.
 
-    `existing` is what was at the target before the command wrote anything, if `find_existing` has looked.
+    `existing` is what was at the target before the command wrote anything (see `find_existing`).
     """
 
     source: Path
@@ -28,7 +28,7 @@ class Task(NamedTuple):
 
 
 class Listing(NamedTuple):
-    """The work, the files of the folders that are none of it, and the folders that could not be listed, and why."""
+    """The tasks, the other files in the folders, and the folders that could not be listed with their errors."""
 
     tasks: list[Task]
     others: list[Path]
@@ -43,17 +43,17 @@ def list_tasks(
     what: str,
     exclude: Sequence[str] = (),
 ) -> Listing:
-    """The files among the paths and, of folders, those below with such an extension; each once, in their order.
+    """The files among `paths`, and the files with one of the `extensions` below its folders; each once, in order.
 
-    A target has the name that `rename` makes of the source's, and lies beside it, or below `out`: of a folder's files
-    at the same place as below the folder; if there are several folders, below the folder's own name. Files and folders
-    that `exclude` matches, as shells match names or paths below a folder, do not count at all.
+    The target of a file is named `rename(name)`. It lies beside the source, or below `out`: a folder's files keep their
+    place below the folder, and if there are several folders, each has a subfolder of its own name. Files and folders
+    whose name or path below the folder matches a shell pattern in `exclude` are left out without a trace.
 
-    Raises DataError if there is no such path, a folder cannot be listed itself or has no such file (`what` says which),
-    or `out` is no folder.
+    Raises DataError if a path does not exist, a folder cannot be listed or has no such file (`what` says which), or
+    `out` is not a folder.
     """
     if out is not None and out.exists() and not out.is_dir():
-        raise DataError(f"{out}: expected a folder to write below (--out), got a file; choose another name")
+        raise DataError(f"{out}: expected a folder (--out), got a file; choose another name")
     listing = Listing([], [], [])
     several = len({os.path.abspath(path) for path in paths if path.is_dir()}) > 1
     for path in paths:
@@ -66,7 +66,7 @@ def list_tasks(
             continue
         names, others, errors = _split_files(path, extensions, exclude)
         if not names and not errors:
-            left_out = f"others ({describe_kinds(map(Path, others))})" if others else "none"
+            left_out = f"only {describe_kinds(map(Path, others))}" if others else "none"
             raise DataError(
                 f"{path}: expected {what} in the folder or below, got {left_out}; hidden files and folders do not count"
             )
@@ -85,7 +85,7 @@ def find_existing(tasks: Iterable[Task]) -> list[Task]:
 
 
 def stat_existing(path: Path) -> os.stat_result | None:
-    """What is at a path, if anything; of a link itself, for it is what a new file would replace."""
+    """What is at a path, if anything. Links are not followed, because a new file would replace the link itself."""
     try:
         return path.lstat()
     except OSError:
@@ -101,10 +101,10 @@ def group_by_target(tasks: Iterable[Task]) -> dict[str, list[Task]]:
 
 
 def find_collisions(tasks: Iterable[Task]) -> list[list[Task]]:
-    """The groups of tasks that would be written to one file.
+    """Groups of tasks that would be written to the same file.
 
-    One file are equal paths, and paths at which the file system shows one file: through links to folders, or because
-    it ignores case. A file that has several names of its own (hard links) is one for each.
+    Two paths are the same file if they are equal, or if the file system finds the same file at both: through links to
+    folders, or because it ignores case. Hard links count as different files.
     """
     groups: dict[object, list[Task]] = {}
     for path, group in group_by_target(tasks).items():
@@ -120,14 +120,14 @@ def describe_kinds(paths: Iterable[Path]) -> str:
 
 
 def count_kinds(paths: Iterable[Path]) -> Counter[str]:
-    """The counts of files by their suffix in small letters; "hidden" and "without suffix" are kinds of their own."""
+    """The counts of files by lower-case suffix; "hidden" and "without suffix" are kinds of their own."""
     return Counter("hidden" if is_hidden(path.name) else path.suffix.lower() or "without suffix" for path in paths)
 
 
 def is_excluded(name: str, patterns: Sequence[str]) -> bool:
-    """Whether a POSIX path below a folder, or a folder that it is in, matches a pattern by its name or its path."""
+    """Whether a POSIX path below a folder, or one of its parent folders, matches a pattern by name or by path."""
     path = PurePosixPath(name)
-    places = [path, *path.parents][:-1]  # the last one is the folder itself
+    places = [path, *path.parents][:-1]  # without the folder itself
     return any(fnmatch(text, pattern) for pattern in patterns for place in places for text in (place.name, str(place)))
 
 

@@ -83,11 +83,11 @@ def describe_changes(before: Session, now: Session) -> list[str]:
     old, new = before["training_data"], now["training_data"]
     if old["sha256"] != new["sha256"]:
         changes.append(
-            f"the training images are others than before: {old['images']} of {old['root']} (SHA-256 "
-            f"{str(old['sha256'])[:12]}…), now {new['images']} of {new['root']} ({str(new['sha256'])[:12]}…)"
+            f"the training images have changed: before {old['images']} in {old['root']} (SHA-256 "
+            f"{str(old['sha256'])[:12]}…), now {new['images']} in {new['root']} ({str(new['sha256'])[:12]}…)"
         )
     if before["precision"] != now["precision"]:
-        changes.append(f"trained in {before['precision']} before, now in {now['precision']}")
+        changes.append(f"the precision has changed: before {before['precision']}, now {now['precision']}")
     return changes
 
 
@@ -99,8 +99,8 @@ def describe_schedule(
         old, new = (learning_rate(config, step, budget.progress(step, seconds)) for budget in (before, now))
         if step and new > 1.05 * old:
             return [
-                f"the learning rate was scheduled for {before} and rises from {old:.2g} to {new:.2g} at step {step}, "
-                f"as it is scheduled for {now}; a training that has all of its budget from the start ends better"
+                f"the learning rate was scheduled for {before}; scheduled for {now}, it rises from {old:.2g} to "
+                f"{new:.2g} at step {step}; a new run with the whole budget from the start ends better"
             ]
     return []
 

@@ -1,7 +1,7 @@
-r"""What people read on a terminal: nothing in it commands the terminal, and every error has one form.
+r"""Text for terminals: control characters are escaped, and every error has one form.
 
-An error is one line, `FILE: what happened; what to do`. Names of files may hold anything, also escape sequences, new
-lines and bytes that are no text; such characters are shown as Python writes them, `\x1b`.
+An error is one line, `FILE: what happened; what to do`. File names may hold escape sequences, new lines and bytes that
+are not text; such characters are shown as Python writes them, `\x1b`.
 """
 
 import errno
@@ -14,22 +14,22 @@ _WAYS_OUT = {
     errno.EPERM: "check its permissions",
     errno.EROFS: "choose a folder that can be written to",
     errno.EEXIST: "choose another name, or pass --overwrite to replace it",
-    errno.ENOSPC: "make room, or choose another folder",
-    errno.EDQUOT: "make room, or choose another folder",
-    errno.EFBIG: "choose a file system, or a limit, for larger files",
+    errno.ENOSPC: "free some space, or choose another folder",
+    errno.EDQUOT: "free some space, or choose another folder",
+    errno.EFBIG: "use a file system or a limit (ulimit -f) that allows larger files",
     errno.ENAMETOOLONG: "shorten the name",
     errno.EMFILE: "raise the limit of open files (ulimit -n)",
 }
-_WAY_OUT = "check the disk, or the network that it is on"
+_WAY_OUT = "check the disk or its network connection"
 
 
 def printable(text: str) -> str:
-    r"""`text` as one line: what is not printable in it is escaped, `\x1b`, `\n`, `\udcff`."""
+    r"""`text` as one line, with unprintable characters escaped: `\x1b`, `\n`, `\udcff`."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def explain(error: BaseException, name: str = "") -> str:
-    """An error as `FILE: what happened; what to do`, where the file is `name` unless the error names another too."""
+    """An error as `FILE: what happened; what to do`. FILE is the one that the error names, else `name`."""
     if isinstance(error, OSError) and error.strerror:
         file = error.filename if isinstance(error.filename, str) else name
         text = f"{error.strerror}; {_WAYS_OUT.get(error.errno or 0, _WAY_OUT)}"

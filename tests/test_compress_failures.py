@@ -48,7 +48,7 @@ def test_a_process_that_dies_costs_its_own_file(tmp_path, monkeypatch):
     work = importlib.import_module("killing").work
     todo = [listing.Task(Path(str(i)), Path("x"), True) for i in range(4)]
     results = {task.source.name: result for task, result in archive.run_tasks(work, todo, 2)}
-    assert "was ended" in str(results.pop("1")) and results == {name: name for name in "023"}
+    assert "died" in str(results.pop("1")) and results == {name: name for name in "023"}
 
 
 def test_a_fault_of_ours_shows_after_the_other_files(tmp_path, monkeypatch, capsys):

@@ -90,15 +90,15 @@ def test_a_training_folder_that_changed_is_refused(params, run, flat, tmp_path, 
     above = write(folder.parent, "more/a.png")
     below = write(folder / "later", *(f"{number}.png" for number in range(9)), seed=1)
     for asked in (folder, above, below):
-        assert "any of them may have been trained on" in refused(capsys, "evaluate", run, "--data", asked)
-    assert "any of them" in refused(capsys, "evaluate", run, "--data", folder, "--split", "test")
+        assert "any image here may have been trained on" in refused(capsys, "evaluate", run, "--data", asked)
+    assert "any image here" in refused(capsys, "evaluate", run, "--data", folder, "--split", "test")
     assert scored(capsys, run, folder, "--split", "all")[:2] == (49, "all")
     shutil.rmtree(below)
     for number in range(9):
         (folder / f"{number}.png").unlink()
-    assert "any of them may have been trained on" in refused(capsys, "evaluate", run, "--data", folder)
+    assert "any image here may have been trained on" in refused(capsys, "evaluate", run, "--data", folder)
     write(folder, *(f"{number}.png" for number in range(40)), seed=1)
-    assert "any of them may have been trained on" in refused(capsys, "evaluate", run, "--data", folder)
+    assert "any image here may have been trained on" in refused(capsys, "evaluate", run, "--data", folder)
 
 
 def test_folders_of_splits_are_scored_by_their_names(run, tmp_path, capsys):
@@ -133,10 +133,10 @@ def test_copies_in_a_folder_that_nothing_divides_are_warned_of(params, tmp_path,
     for number in range(30):
         shutil.copy(folder / f"{number}.png", folder / f"{number} copy.png")
     trained(params, folder, tmp_path / "run")
-    assert "warning:" in (said := capsys.readouterr().err) and "expected no image to train on" in said
+    assert "warning:" in (said := capsys.readouterr().err) and "expected no training image among" in said
 
 
 def test_what_is_not_compared_is_said(params, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr("pixelpyramids.commands.contamination.FILES_AT_MOST", 9)
     trained(params, write(tmp_path / "images", *(f"train/{number}.png" for number in range(11))), tmp_path / "run")
-    assert "not looked for images to train on among those for validation or test" in capsys.readouterr().err
+    assert "training images are not compared with validation and test images" in capsys.readouterr().err

@@ -136,7 +136,7 @@ def test_images_that_stand_in_two_splits_are_found_by_their_pixels(folder, param
     pairs = {frozenset(Path(name).name for name in pair) for pair in result["pairs_in_two_splits"]}
     assert result["in_two_splits"] == 2 and pairs == {frozenset({"007.png", "a.bmp"}), frozenset({"b.png", "201.png"})}
     assert status(params, "--data", folder) == 1
-    assert "2 images stand in two splits, remove one of each pair" in capsys.readouterr().err
+    assert "2 image(s) in two splits; remove one of each pair" in capsys.readouterr().err
 
 
 def test_unreadable_images_are_named_with_status_one(folder, params, capsys):

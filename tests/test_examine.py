@@ -84,7 +84,7 @@ def test_a_folder_holds_all_of_another(jobs, folders, capsys):
     assert "3 files whole (decoded, and the same as the originals)" in capsys.readouterr().out
     assert status(*command) == 1  # nothing holds the JPEGs
     out, err = capsys.readouterr()
-    assert "; 2 failed" in out and err.count("is lossy, and no .ppyr file holds it") == 2
+    assert "; 2 failed" in out and err.count("lossy, and no .ppyr file holds it") == 2
     assert sorted(err.split()[0] for err in err.splitlines()) == [f"{photos / n}:" for n in ("a.jpg", "sub/c.jpg")]
 
 
@@ -129,7 +129,7 @@ def test_an_original_is_never_one_of_several(folders, capsys):
 @pytest.mark.parametrize(
     ("paths", "message"),
     [
-        (("archive/a.ppyr", "--against", "photos"), "expected a folder with --against"),
+        (("archive/a.ppyr", "--against", "photos"), "expected a folder, because --against compares folders"),
         (("archive", "--against", "photos/a.png"), "verify one file by FILE.ppyr ORIGINAL"),
         (("archive", "--against", "nosuch"), "nosuch: expected a folder"),
         (("-", "--against", "photos"), "expected a folder"),

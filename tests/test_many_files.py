@@ -59,7 +59,7 @@ def test_a_source_that_changes_meanwhile_is_not_taken_for_done(how, tmp_path, mo
 
     monkeypatch.setattr(codec, "encode", changing)
     assert status("compress", source) == 1
-    assert "has changed while it was read" in capsys.readouterr().err
+    assert "changed while it was being read" in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == ["a.png"]
 
 
@@ -77,7 +77,7 @@ def test_a_camera_s_file_of_several_pictures_is_skipped_as_the_jpeg_that_it_is(t
     (tmp_path / "a").mkdir()
     first.save(tmp_path / "a" / "a.jpg", "MPO", save_all=True, append_images=[second])
     assert status("compress", tmp_path / "a") == 0
-    assert "is skipped, for it is lossy already (MPO)" in capsys.readouterr().err
+    assert "skipped because it is lossy already (MPO)" in capsys.readouterr().err
     assert status("compress", tmp_path / "a", "--force") == 0
     assert "not kept: the JPEG's further pictures (previews, gain maps)" in capsys.readouterr().err
     assert status("verify", tmp_path / "a" / "a.ppyr", tmp_path / "a" / "a.jpg") == 0

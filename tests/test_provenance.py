@@ -101,8 +101,8 @@ def test_resuming_with_other_data_precision_and_budget_says_each_once(folder, ot
     resumed.bfloat16 = True
     lines = warnings_of(lambda: resumed.fit(Budget(steps=3)))
     assert len(lines) == 3 and all(line.startswith(f"{run}: ") for line in lines)
-    assert "images are others" in lines[0] and str(folder) in lines[0] and str(other) in lines[0]
-    assert "trained in float32 before, now in bfloat16" in lines[1]
+    assert "images have changed" in lines[0] and str(folder) in lines[0] and str(other) in lines[0]
+    assert "the precision has changed: before float32, now bfloat16" in lines[1]
     assert "scheduled for 2 steps" in lines[2] and "for 3 steps" in lines[2]
 
 

@@ -43,7 +43,7 @@ def test_more_bits_than_a_value_has_are_warned_of(images, tmp_path, capsys):  # 
     captured = capsys.readouterr()
     result = json.loads(captured.out)
     worst = max(image["bits_per_dim"] for image in result["images"])
-    assert worst > 8 and f"(the most: {worst:.2f})" in result["warning"]
+    assert worst > 8 and f"(up to {worst:.2f})" in result["warning"]
     assert f"warning: {result['warning']}" in captured.err
     (tmp_path / "data").mkdir()
     dark.rename(tmp_path / "data" / "dark.png")

@@ -80,7 +80,7 @@ def bench(
     overwrite: bool,
     as_json: bool,
 ) -> int:
-    """Print the table, and write it and a picture of it if wanted; the exit status: 1 if images failed."""
+    """Print the table, and write it and a chart if requested. Returns the exit status: 1 if images failed."""
     if effort not in EFFORTS:
         raise ParameterError(f"expected --effort {'|'.join(EFFORTS)}, got {effort}")
     for file in (table, plot):

@@ -28,7 +28,7 @@ from pixelpyramids.listing import Task, find_collisions, find_existing, list_tas
 SUFFIX = ".ppyr"
 ORIGINAL = "original"  # the format of the file that was compressed
 AN_IMAGE = "an image (.png, .tif, .webp, …)"
-IMAGES = "images that are read"
+IMAGES = "images"
 EXAMINED = ("PNG", "TIFF")  # formats of which all that is not kept is named
 
 
@@ -61,7 +61,7 @@ class Decompression:
 
     @property
     def is_whole(self) -> bool:
-        """Whether the whole image is asked for, which another run with the same target gives too."""
+        """Whether the whole image is requested, so that a result that exists may be this one."""
         return self.scale == 1 and self.region is None and not self.salvage
 
 
@@ -81,7 +81,7 @@ def compress(
     quiet: bool,
     as_json: bool,
 ) -> int:
-    """Make a .ppyr file of each image; the exit status: 1 if some failed, or one that was named is skipped."""
+    """Make a .ppyr file of each image. Returns the exit status: 1 if some failed, or one named by itself is skipped."""
     if effort not in EFFORTS:
         raise ParameterError(f"expected --effort {'|'.join(EFFORTS)}, got {effort}")
     how = Compression(effort, verify, force, max_pixels, overwrite, delete_source, dry_run, threads_of(1))
@@ -120,7 +120,7 @@ def decompress(
     quiet: bool,
     as_json: bool,
 ) -> int:
-    """Make an image file of each .ppyr file; the exit status: 1 if some failed, or could be had only in part."""
+    """Make an image file of each .ppyr file. Returns the exit status: 1 if some failed, or were salvaged in part."""
     if format.lower() not in (*FORMATS, ORIGINAL):
         raise ParameterError(f"expected --format {'|'.join(FORMATS)}|{ORIGINAL}, got {format}")
     format, suffix = format.lower(), FORMATS.get(format.lower(), FORMATS["png"])[0]
@@ -159,21 +159,21 @@ def decompressed_name(name: str, suffix: str) -> str:
 
 
 def _with_original_suffix(task: Task) -> Task:
-    """The task, its target named as files of the source's format are, if that can be read and is one of `FORMATS`."""
+    """The task with the suffix of the original format on its target, if that format is known and one of `FORMATS`."""
     try:
         with opened(task.source) as content:
             suffixes = FORMATS.get(read_index(content, MAX_SIDE**2).header.source_format)
-    except (PixelPyramidsError, OSError):  # which decompressing it tells
+    except (PixelPyramidsError, OSError):  # decompressing the file reports it
         return task
     return task._replace(target=task.target.with_suffix(suffixes[0])) if suffixes else task
 
 
 def _format_of(picture: Picture, how: Decompression) -> str:
-    """The format to write. Raises DataError if the original one is asked for and is not written."""
+    """The format to write. Raises DataError if it is the original one and that cannot be written."""
     format = picture.source_format if how.format == ORIGINAL else how.format
     if format not in FORMATS:
         raise DataError(
-            f"expected a source of a format that is written without loss, got {format[:20]!r}; choose --format "
+            f"expected an original format that can be written without loss, got {format[:20]!r}; choose --format "
             f"{'|'.join(FORMATS)}"
         )
     return format
@@ -205,7 +205,7 @@ def is_skipped(task: Task) -> bool:
 
 
 def threads_of(jobs: int) -> int:
-    """The threads of each of so many jobs at once, if there are any."""
+    """How many threads each of so many parallel jobs gets."""
     return max(1, bundled.available_threads() // max(jobs, 1))
 
 
@@ -234,12 +234,13 @@ def _compress(task: Task, how: Compression) -> Done:
     for warning in lacking:
         warnings.warn(warning.message, warning.category, stacklevel=1)
     if how.delete_source and (reason := _why_kept(picture, bool(lacking))):
-        return done._replace(lost=f"its source is not deleted: {reason}")
+        return done._replace(lost=f"the source is not deleted: {reason}")
     if how.delete_source:
         with opened(task.target) as content:
             if not _holds(content, picture, how.threads):
                 raise DataError(
-                    f"{task.source}: {task.target} holds another image, so this one stays; compare them by verify"
+                    f"{task.source}: {task.target} holds another image, so the source is not deleted; compare them "
+                    "with `pixelpyramids verify`"
                 )
         delete_source(task, source)
     return done
@@ -264,7 +265,7 @@ def _decompress(task: Task, how: Decompression) -> Done:
 
 
 def _encoded(picture: Picture, how: Compression) -> bytes:
-    """The file of a picture. Raises BitstreamError if it does not give the very same back."""
+    """A picture as a .ppyr file. Raises BitstreamError if it does not decode to the very same picture."""
     data = encode(
         picture.array,
         picture.depth,
@@ -275,8 +276,8 @@ def _encoded(picture: Picture, how: Compression) -> bytes:
     )
     if how.verify and not _holds(Bytes(data), picture, how.threads):
         raise BitstreamError(
-            "decoding what was encoded did not give the same image, so nothing was written; this is a fault of "
-            "pixelpyramids or of this machine: please report it with the image"
+            "decoding the result did not give the same image, so nothing was written; this is a bug in pixelpyramids "
+            "or a fault of this machine: please report it with the image"
         )
     return data
 
@@ -291,14 +292,14 @@ def _holds(source: Source, picture: Picture, threads: int) -> bool:
 
 
 def _decoded(source: Source, how: Decompression, is_found: bool = False) -> tuple[Picture, str]:
-    """The picture that is asked for, and what of it could not be salvaged, if anything.
+    """The requested picture, and a text that says what could not be salvaged, if anything.
 
-    Of an image that `is_found` in a folder, and has no octave of that scale, it is the smallest octave.
+    If an image that `is_found` in a folder is too small for the scale, its smallest octave is returned.
     """
     header = read_index(source, how.max_pixels).header
     scale = min(how.scale, 1 << header.octaves) if is_found else how.scale
     if scale != how.scale:
-        warnings.warn(f"it is too small for 1/{how.scale} of its size, so 1/{scale} was written", stacklevel=2)
+        warnings.warn(f"too small for --scale {how.scale}, so it was written at --scale {scale}", stacklevel=2)
     array = decode_source(source, scale, how.region, how.max_pixels, how.salvage, how.threads)
     wanted = window(header, level_of(header, scale), how.region)
     size = (wanted.bottom - wanted.top, wanted.right - wanted.left)
@@ -340,6 +341,6 @@ def _why_kept(picture: Picture, is_lacking: bool) -> str:
 
 def _is_lossy(format: str) -> str:
     return (
-        f"is skipped, for it is lossy already ({format}): its pixels, stored losslessly, take more than "
-        "the file itself; --force compresses it all the same"
+        f"skipped because it is lossy already ({format}): its pixels, stored losslessly, take more space than the "
+        "file; pass --force to compress it anyway"
     )

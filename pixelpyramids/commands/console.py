@@ -20,9 +20,9 @@ _QUIET = os.environ.get("RANK", "0") != "0"
 
 
 class LineConsole(Console):
-    """A console that prints a string as one line, with what is not printable in it escaped, as names of files may be.
+    """A console that prints each string as one line, and escapes unprintable characters, as file names may hold.
 
-    Texts and tables are printed as they are.
+    Rich's texts and tables are printed unchanged.
     """
 
     def print(self, *objects: Any, **options: Any) -> None:
@@ -53,7 +53,7 @@ def live_line() -> Iterator[Callable[[str], None]]:
 
 @contextmanager
 def counted(what: str, quiet: bool = False) -> Iterator[Callable[[int, int], None]]:
-    """Show how many of how many are done, and the time left, on a terminal and unless `quiet`."""
+    """Show a progress bar and the time left, on a terminal and unless `quiet`."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=err, transient=True, disable=quiet or not err.is_terminal) as progress:
         task = progress.add_task(what, total=None)
@@ -61,7 +61,7 @@ def counted(what: str, quiet: bool = False) -> Iterator[Callable[[int, int], Non
 
 
 def describe_conversions(counts: Mapping[str, int]) -> str:
-    """What was converted of how many images: "alpha dropped (12 images), 16 bits reduced to 8 (1 image)"."""
+    """The conversions and their counts: "alpha dropped (12 images), 16 bits reduced to 8 (1 image)"."""
     return ", ".join(f"{what} ({count} image{'s'[: count > 1]})" for what, count in counts.items())
 
 

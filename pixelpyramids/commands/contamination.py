@@ -1,4 +1,4 @@
-"""No image that is trained on is scored: what `train` refuses, and which images `evaluate` takes by default."""
+"""Images that are trained on are not scored: what `train` refuses, and which images `evaluate` scores by default."""
 
 import warnings
 from collections.abc import Mapping, Sequence
@@ -20,16 +20,17 @@ NAMED_AT_MOST = 3
 
 
 def refuse_shared_images(config: Parameters, data: str | Path | None, crops: Batches) -> None:
-    """Raise DataError if a file to train on stands in the folder for validation or test too.
+    """Raise DataError if a training file is also in the folder for validation or test.
 
-    A folder without such folders gets a warning instead: which of its files are for test is this package's choice.
-    Files are compared by size and ends first, so 30,000 take seconds; other data are not compared, and a line says so.
+    In a folder without split folders this is only a warning, because this package chose which of its files are for
+    test. Files are compared by size and ends first, so 30,000 take seconds. Other data are not compared, and a line
+    says so.
     """
     root = named(config, data)
     if not isinstance(crops, Crops) or not are_files(crops.folder) or len(crops.folder) > FILES_AT_MOST:
         err.print(
-            f"not looked for images to train on among those for validation or test, as in folders of at most "
-            f"{FILES_AT_MOST} files: pixelpyramids data check does",
+            f"training images are not compared with validation and test images, as they are in folders of up to "
+            f"{FILES_AT_MOST:,} files; `pixelpyramids data check` compares those that it reads",
             soft_wrap=True,
         )
         return
@@ -42,7 +43,7 @@ def refuse_shared_images(config: Parameters, data: str | Path | None, crops: Bat
     if not (pairs := same_files(crops.folder.files, held_out)):
         return
     message = (
-        f"{root}: expected no image to train on among those for validation or test, got {len(pairs)}, such as "
+        f"{root}: expected no training image among the validation and test images, got {len(pairs)}, such as "
         f"{', '.join(f'{one} and {other}' for one, other in pairs[:NAMED_AT_MOST])}; remove one of each pair"
     )
     if any(split_of(folder) for folder in pairs[0][1].relative_to(root).parts[:-1]):
@@ -53,14 +54,14 @@ def refuse_shared_images(config: Parameters, data: str | Path | None, crops: Bat
 def choose_images(
     config: Parameters, data: str | Path | None, split: str | None, sessions: Sequence[Mapping[str, Any]]
 ) -> tuple[str, Images, str]:
-    """The split that is scored, its images, and in words which of a folder's images these are, if no folders say it.
+    """The split to score, its images, and a line that says which they are if no split folders do ("" if they do).
 
-    Without a `split` it is "test"; but a folder that nothing divides has a test split only for the model that was
-    trained on the rest of it, and "all" of it is scored by others. `sessions` are the trainings of the run; without
-    any, the words say that images may be among them that were trained on.
+    The default split is "test". But a folder without split folders has a test split only for a model that was trained
+    on the rest of it; for other models the default is "all". `sessions` are the training sessions of the run.
+    Without sessions the line says that some of the images may have been trained on.
 
-    Raises DataError as `open_images` does; and if the folder holds, or lies in, one that the run was trained on, and
-    its training images are not the run's, so that any split may hold images that were trained on.
+    Raises DataError as `open_images` does. Also raises it if the run was trained on this folder, or on one above or
+    below it, but with other images than are there now: any split may then hold images that were trained on.
     """
     root, trained = named(config, data), [session["training_data"] for session in sessions]
     if split == "validation" and trained:
@@ -68,7 +69,7 @@ def choose_images(
         if whole != rest and whole in (images["sha256"] for images in trained):
             raise DataError(
                 f"{root}: expected validation images that the run was not trained on, but it held none out "
-                "(--no-validation); score the test split"
+                "(--no-validation); pass --split test"
             )
     if not is_plain_folder(config, data) or split in ("train", "all") or is_divided(root):
         split = split or "test"
@@ -89,7 +90,7 @@ def choose_images(
 
 
 def _is_trained_on(config: Parameters, root: str, trained: Sequence[Mapping[str, Any]]) -> bool:
-    """Whether the images `trained` on are those for training of an undivided folder, rather than of another."""
+    """Whether the images in `trained` are the training split of this undivided folder, or of a copy of it."""
     if not trained:
         return False
     identities = {_identity(config, root, hold_out) for hold_out in (True, False)}
@@ -98,9 +99,9 @@ def _is_trained_on(config: Parameters, root: str, trained: Sequence[Mapping[str,
     for other in (Path(images["root"]).resolve() for images in others if "root" in images):
         if other.is_relative_to(place) or place.is_relative_to(other):
             raise DataError(
-                f"{root}: expected the folder that the run was trained on, as it was, or another folder, got images "
-                f"that changed since in {other}, or others above or below it: any of them may have been trained on; "
-                "score another folder, or say --split all"
+                f"{root}: expected a folder that the run was not trained on, or its unchanged training folder; the run "
+                f"was trained on other images in {other}, which is this folder or one above or below it, so any image "
+                "here may have been trained on; score another folder, or pass --split all"
             )
     return len(others) < len(trained)
 
@@ -108,5 +109,5 @@ def _is_trained_on(config: Parameters, root: str, trained: Sequence[Mapping[str,
 def _identity(config: Parameters, root: str, hold_out: bool) -> str | None:
     try:
         return data_identity(open_images(config, root, "train", hold_out)).sha256
-    except DataError:  # there are none, or they are a stream
+    except DataError:  # there are no images, or they are a stream
         return None

@@ -9,10 +9,10 @@ from pixelpyramids.report.curves import read_curve, save_curve
 
 
 def curve(run: Path, picture: Path | None, overwrite: bool) -> None:
-    """Draw bits/dim over steps, from the run's log, to `picture` or to RUN/curve.png, and print where it is.
+    """Draw bits/dim over steps, from the run's log, to `picture` or to RUN/curve.png, and print its path.
 
-    Raises CheckpointError if `run` is no run directory, PixelPyramidsError if it has logged nothing yet, or the picture
-    exists and `overwrite` is false.
+    Raises CheckpointError if `run` is not a run directory, and PixelPyramidsError if it has logged nothing yet, or if
+    the picture exists and `overwrite` is false.
     """
     config = read_parameters(run)
     picture = run / "curve.png" if picture is None else picture

@@ -1,4 +1,4 @@
-"""`data check`: what the splits hold, how fast they are read, their hashes, and images that stand in two splits."""
+"""`data check`: what the splits hold, how fast they are read, their hashes, and images that are in two splits."""
 
 import hashlib
 import json
@@ -31,16 +31,16 @@ from pixelpyramids.report.pictures import save_grid
 OF_A_STREAM = 100  # training images of a stream that are read
 SHEET_MOST, SHEET_LEAST, SHEET_PIXELS = 36, 4, 2**24
 READING_SECONDS, READING_STEPS = 10.0, 200
-NAMED_AT_MOST = 10  # images that stand in two splits
+NAMED_AT_MOST = 10  # pairs of images that are in two splits
 
 
 @dataclass
 class Split:
     """What a split holds: `count` images (None: not known), `sizes` "HxW" and how many have them.
 
-    The first `hashed` images were read: `formats`, `conversions`, `sha256` and what is `unreadable` are of these; files
-    that were left out at opening are all named. `identity` is what a run records of its training images (None of a
-    stream).
+    `formats`, `conversions`, `sha256` and `unreadable` describe the first `hashed` images, which were read;
+    `unreadable` also has all files that were left out at opening. `identity` is the hash that a run records of its
+    training images (None for a stream).
     """
 
     count: int | None
@@ -64,8 +64,8 @@ def check(
 ) -> int:
     """Print what the splits hold, then how fast they are read and what reading them shows, or one JSON object.
 
-    With `first` only so many images of each split are read. Returns the exit status: 1 if images could not be read, an
-    image stands in two splits, or a split could not be opened, unless it is one beside train that is simply not there.
+    `first` limits how many images of each split are read. Returns the exit status: 1 if images could not be read, an
+    image is in two splits, or a split could not be opened, unless it is validation or test and simply does not exist.
     Raises DataError if no split can be opened.
     """
     if picture is not None:
@@ -129,7 +129,7 @@ class Repeated:
         self._known: dict[bytes, tuple[str, str]] = {}
 
     def note(self, split: str, digest: bytes, name: Path) -> None:
-        """Note an image of a split, by the hash of its pixels and its name."""
+        """Record an image of a split, by the hash of its pixels and its name."""
         other, first = self._known.setdefault(digest, (split, str(name)))
         if other != split:
             self.count += 1
@@ -151,7 +151,7 @@ def read_split(
     note: Callable[[bytes, Path], None],
     report: Callable[[int, int], None],
 ) -> list[Pixels]:
-    r"""Read the images of a split, or the `first` ones, into what `split` says of them; return some for a picture.
+    r"""Read the images of a split, or the `first` ones, and fill in `split`; return some of them for a picture.
 
     The hash is SHA-256 over, for each image that can be read, its shape as the text "C H W\n" and its values, channel
     by channel, row by row, a byte each, or two of them, the lower first, above 8 bits.
@@ -238,7 +238,7 @@ def _print_speed(result: dict[str, Any]) -> None:
     kept = ", kept in memory once read" if result["kept_in_memory"] else ""
     out.print(
         f"reading: {result['reading_images_per_second']:.1f} images/s ({result['reading_batches']} batches of "
-        f"{result['batch_size']}, {result['workers']} workers{kept}); `plan` measures how many training takes",
+        f"{result['batch_size']}, {result['workers']} workers{kept}); `plan` measures how many training needs",
         soft_wrap=True,
     )
 
@@ -250,7 +250,7 @@ def _print_reading(name: str, split: Split, unreadable: Sequence[str]) -> None:
     if split.conversions:
         out.print(f"  converted: {describe_conversions(split.conversions)}", soft_wrap=True)
     if split.identity is not None:
-        out.print(f"  identity, which runs record: {split.identity}", soft_wrap=True)
+        out.print(f"  identity, as runs record it: {split.identity}", soft_wrap=True)
     for reason in unreadable:
         err.print(f"  not readable: {reason}", soft_wrap=True)
 
@@ -258,8 +258,8 @@ def _print_reading(name: str, split: Split, unreadable: Sequence[str]) -> None:
 def _print_repeated(repeated: Repeated, everything: bool) -> None:
     among = "" if everything else " among those that were read"
     if not repeated.count:
-        out.print(f"no image stands in two splits{among}", soft_wrap=True)
+        out.print(f"no image is in two splits{among}", soft_wrap=True)
         return
-    err.print(f"{repeated.count} images stand in two splits{among}, remove one of each pair:", soft_wrap=True)
+    err.print(f"{repeated.count} image(s) in two splits{among}; remove one of each pair:", soft_wrap=True)
     for pair in repeated.pairs:
         err.print(f"  {pair[0]} and {pair[1]}", soft_wrap=True)

@@ -39,7 +39,7 @@ MODEL_SECONDS, LIBRARY_SECONDS = 6.0, 0.1  # a megapixel of a plane
 
 
 def info(paths: Sequence[Path], *, max_pixels: int, as_json: bool) -> int:
-    """Print what each file says of itself; the exit status: 1 if one is damaged, cut short or foreign."""
+    """Print what each file says of itself. Returns the exit status: 1 if one is damaged, cut short or foreign."""
     listing = _listing(paths)
     told: list[dict[str, Any]] = []
     failed = [{"file": str(folder), "reason": explain(error, str(folder))} for folder, error in listing.unlisted]
@@ -75,11 +75,12 @@ def verify(
     quiet: bool,
     as_json: bool,
 ) -> int:
-    """Decode each file whole, and compare it with an original if one is given; 1 if one fails or differs.
+    """Decode each file whole, and compare it with its original if one is given.
 
-    The last of two paths or more is an original if its name does not end in .ppyr and it is no folder. `against` are
-    the folders that the folders of files were compressed from: each file is compared with its source there, and every
-    file there needs a file that holds it, unless `ignore` matches it.
+    If there are several paths, the last one is an original if its name does not end in .ppyr and it is no folder.
+    `against` are the folders that `paths` were compressed from: each .ppyr file is compared with its source there, and
+    every file there needs a .ppyr file that holds it, unless `ignore` matches it. Returns the exit status: 1 if a file
+    fails or differs.
     """
     if against:
         return _verify_folders(paths, against, ignore, jobs, max_pixels, quiet, as_json)
@@ -88,8 +89,8 @@ def verify(
         *paths, image = paths
         if len(paths) > 1 or paths[0].is_dir():
             raise ParameterError(
-                f"{image}: expected one .ppyr file to compare this original with, got several paths or a folder; "
-                "verify each beside its own original, or a folder --against the folder of the originals"
+                f"{image}: expected one .ppyr file to compare with this original, got several paths or a folder; "
+                "verify one file at a time, or a folder with --against DIR"
             )
         require_regular(image)
         original = _read_original(image, max_pixels)
@@ -114,11 +115,11 @@ def _verify_folders(
     for path in (*paths, *against):
         if not path.is_dir():
             raise ParameterError(
-                f"{path}: expected a folder with --against, of .ppyr files or of their originals, got no folder; "
-                "verify one file by FILE.ppyr ORIGINAL"
+                f"{path}: expected a folder, because --against compares folders, got none; to compare one file, use "
+                "`pixelpyramids verify FILE.ppyr ORIGINAL`"
             )
     outcomes = Outcomes("whole", "decoded, and the same as the originals", quiet)
-    # Both sides by their place below one folder, wherever they are.
+    # Both sides are matched by their paths below one folder, wherever they are.
     files = list_tasks(paths, against[0], str, {SUFFIX}, "a .ppyr file", ignore)
     images = list_tasks(against, against[0], compressed_name, image_suffixes(), AN_IMAGE, ignore)
     verified = {file.source.absolute() for file in files.tasks}
@@ -126,7 +127,7 @@ def _verify_folders(
     outcomes.take_listing(
         images._replace(others=[path for path in images.others if path.absolute() not in verified]),
         IMAGES,
-        "no .ppyr file holds them: keep them, or leave them out with --ignore PATTERN",
+        "no .ppyr file holds them; keep them, or pass --ignore PATTERN to leave them out",
     )
     todo = _compared(files.tasks, images.tasks, against, outcomes)
     check = partial(_verify_pair, max_pixels=max_pixels, threads=threads_of(min(jobs, len(todo))))
@@ -135,7 +136,7 @@ def _verify_folders(
 
 
 def _compared(files: Sequence[Task], images: Sequence[Task], against: Sequence[Path], outcomes: Outcomes) -> list[Task]:
-    """The files, each with its source as the target. What lacks the other is noted as failed."""
+    """The files, each with its source as the target. A file or a source without the other is recorded as failed."""
     files_at, images_at = group_by_target(files), group_by_target(images)
     compared: list[Task] = []
     for place in dict.fromkeys([*files_at, *images_at]):
@@ -146,8 +147,8 @@ def _compared(files: Sequence[Task], images: Sequence[Task], against: Sequence[P
                 outcomes.take(
                     source,
                     DataError(
-                        f"{source.source}: is lossy, and no .ppyr file holds it; keep it, or leave it out with "
-                        f"--ignore '*{source.source.suffix}'"
+                        f"{source.source}: lossy, and no .ppyr file holds it; keep it, or pass "
+                        f"--ignore '*{source.source.suffix}' to leave such files out"
                     ),
                 )
             sources = [source for source in sources if source not in lossy]
@@ -160,13 +161,15 @@ def _compared(files: Sequence[Task], images: Sequence[Task], against: Sequence[P
                 outcomes.take(
                     file,
                     DataError(
-                        f"{file.source}: expected one original of it in {places}, got {found}; give the folder that it "
-                        "was compressed from"
+                        f"{file.source}: expected one original in {places}, got {found}; pass the folder that it was "
+                        "compressed from"
                     ),
                 )
         if not packed:
             for source in sources:
-                outcomes.take(source, DataError(f"{source.source}: expected a .ppyr file of it, got none; compress it"))
+                outcomes.take(
+                    source, DataError(f"{source.source}: expected a .ppyr file that holds it, got none; compress it")
+                )
     return compared
 
 
@@ -176,7 +179,7 @@ def _verify_pair(task: Task, max_pixels: int, threads: int) -> Done:
 
 
 def _read_original(path: Path, max_pixels: int) -> Picture:
-    """The picture in an original; what of it is not kept is told once it has been compared."""
+    """The picture in an original. What is not kept of it is reported only after the comparison."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "not kept: ", UserWarning)
         return read_picture(path, max_pixels)
@@ -187,7 +190,7 @@ def _verify(task: Task, original: Picture | None, max_pixels: int, threads: int)
         header = read_index(source, max_pixels).header
         array = decode_source(source, max_pixels=max_pixels, threads=threads)
         if original is not None and (fault := _difference(array, header.depth, header.metadata, original)):
-            raise DataError(f"{_name(task)}: it differs from the original: {fault}")
+            raise DataError(f"{_name(task)}: differs from the original: {fault}")
         if original is not None and original.not_kept:
             warnings.warn(f"the pixels are the same; not kept: {', '.join(original.not_kept)}", stacklevel=1)
         return Done(source.size, pixels=header.height * header.width)

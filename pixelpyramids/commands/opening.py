@@ -81,7 +81,7 @@ def named(config: Parameters, root: str | Path | None) -> str:
 
 
 def is_plain_folder(config: Parameters, root: str | Path | None) -> bool:
-    """Whether what was named is a folder of images, and none of the data sets, shards or names of the hub."""
+    """Whether the data are a plain folder of images: none of the six data sets, no shards, no name on the hub."""
     return config.dataset_name not in DATA_SETS and not _in_shards(config, named(config, root))
 
 

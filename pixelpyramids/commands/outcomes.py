@@ -1,4 +1,4 @@
-"""What became of many files: failures told as they happen, a line or one JSON object at the end."""
+"""The results of a command on many files: failures are printed as they happen, a summary at the end."""
 
 import json
 import time
@@ -14,14 +14,14 @@ from pixelpyramids.errors import PixelPyramidsError
 from pixelpyramids.listing import Listing, Task, count_kinds, describe_kinds
 from pixelpyramids.terminal import explain
 
-SHOWN = 3  # files that are not taken, by name
+SHOWN = 3  # files that are not recognised, by name
 
 
 class Done(NamedTuple):
-    """What became of a file: its bytes before and after (0 if none are written), and its pixels.
+    """The result of a file: its bytes before and after (0 if none are written), and its pixels.
 
-    `skipped` says why nothing was made of it, `is_there` that its result was there already, `lost` what could not be
-    had of it, `warnings` what else is to be known.
+    `skipped` says why the file was left out, `is_there` whether its result existed already, `lost` what could not be
+    recovered or done; `warnings` are further lines to print.
     """
 
     before: int = 0
@@ -34,9 +34,9 @@ class Done(NamedTuple):
 
 
 class Outcomes:
-    """The files of a command, by what became of them. `check` says how the ones that are done were checked.
+    """The files of a command, grouped by result. `check` says how the finished ones were checked.
 
-    `quiet` leaves out all but failures and warnings. With `dry_run` nothing was done, and files say what would be.
+    With `quiet` only failures and warnings are printed. With `dry_run` nothing was done, and what would be is printed.
     """
 
     def __init__(self, verb: str, check: str, quiet: bool = False, dry_run: bool = False) -> None:
@@ -50,7 +50,7 @@ class Outcomes:
         self._begin = time.monotonic()
 
     def take(self, task: Task, result: Done | Exception) -> None:
-        """Note a file's result; if it is not all well, say so."""
+        """Record a file's result; print it if it is skipped, failed or came with warnings."""
         if isinstance(result, Exception):
             self.fail(str(task.source), explain(result, str(task.source)))
             if not isinstance(result, PixelPyramidsError | OSError | MemoryError):
@@ -69,9 +69,9 @@ class Outcomes:
             self.fail(str(task.source), f"{task.source}: {result.lost}")
 
     def take_listing(self, listing: Listing, what: str, way_out: str = "") -> None:
-        """Note the folders that could not be listed, which failed, and the files that are not `what`.
+        """Record folders that could not be listed, as failures, and files that are not recognised as `what`.
 
-        With a way out those files are failures too.
+        With a `way_out`, which says what to do about them, those files are failures too.
         """
         take_unlisted(listing, self.fail)
         if listing.others:
@@ -83,7 +83,7 @@ class Outcomes:
                 err.print(line, soft_wrap=True)
 
     def fail(self, source: str, reason: str) -> None:
-        """Note a failure, and say so."""
+        """Record a failure, and print it."""
         self._failed.append((source, reason))
         err.print(reason, soft_wrap=True)
 
@@ -100,9 +100,9 @@ class Outcomes:
                 self.take(task, result)
 
     def print_summary(self, as_json: bool) -> int:
-        """Print the summary; the exit status: 1 if files failed, or one that was named itself is skipped.
+        """Print the summary. Returns the exit status: 1 if files failed, or one named by itself is skipped.
 
-        What was a fault of ours is raised now that all else is done.
+        An exception that is a bug is raised here, after all other files are done.
         """
         if as_json:
             print(json.dumps(self._json()))
@@ -139,7 +139,7 @@ class Outcomes:
             "already there": len(self._there),
             "skipped": len(self._skipped),
             "failed": len(self._failed),
-            "not taken": len(self._others["files"]),
+            "not recognised": len(self._others["files"]),
         }
         verb = f"would be {self._verb}" if self._dry_run else self._verb
         check = f" ({self._check})" if self._check and self._done and not self._dry_run else ""
@@ -161,25 +161,24 @@ class Outcomes:
 
 
 def take_unlisted(listing: Listing, fail: Callable[[str, str], None]) -> None:
-    """Call `fail` with each folder that could not be listed, and with why."""
+    """Call `fail` with each folder that could not be listed, and the reason."""
     for folder, error in listing.unlisted:
         fail(str(folder), explain(error, str(folder)))
 
 
 def describe_others(listing: Listing, what: str) -> str:
-    """`312 files are not images that are read: 300 .heic, 12 .xmp (a.heic, …)`, with the first of them by name."""
+    """`not recognised as images: 300 .heic, 12 .xmp (a.heic, …)`, with the first of them by name."""
     count, first = len(listing.others), ", ".join(map(str, listing.others[:SHOWN]))
-    are = "1 file is" if count == 1 else f"{count} files are"
-    return f"{are} not {what}: {describe_kinds(listing.others)} ({first}{', …' if count > SHOWN else ''})"
+    return f"not recognised as {what}: {describe_kinds(listing.others)} ({first}{', …' if count > SHOWN else ''})"
 
 
 def others_json(listing: Listing) -> dict[str, Any]:
-    """The files of the folders that are not taken, all by name, and their counts by kind."""
+    """The files of the folders that are not recognised: all names, and the count of each kind."""
     return {"kinds": dict(count_kinds(listing.others)), "files": [str(path) for path in listing.others]}
 
 
 def _with_warnings(function: Callable[[Task], Done], task: Task) -> Done:
-    """What a function gives, with its warnings: each file's own, where Python shows equal ones once."""
+    """The result of `function` with the warnings of this file: Python itself would show equal ones only once."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)
         done = function(task)

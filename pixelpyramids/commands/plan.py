@@ -13,7 +13,7 @@ from pixelpyramids.parameters import load_parameters
 from pixelpyramids.planning import LevelCost, Share, images_at_once, level_costs, share_levels
 
 GIB = 2**30
-UNKNOWN = "DIR"  # stands for images that were not named
+UNKNOWN = "DIR"  # if no images were named
 
 
 def plan(
@@ -87,9 +87,7 @@ def plan(
         out.print(line, soft_wrap=True)
     if images_are == UNKNOWN:
         out.print()
-        out.print(
-            f"{UNKNOWN} is the folder of your images; plan --data {UNKNOWN} writes it into the commands", soft_wrap=True
-        )
+        out.print(f"replace {UNKNOWN} by the folder of your images, or pass --data to `plan`", soft_wrap=True)
 
 
 def _options(share: Share) -> list[str]:

@@ -1,7 +1,7 @@
-"""Results on the disk: what is there already, what may be written, and when a source may be deleted.
+"""Results on the disk: which exist already, which may be written, and when a source may be deleted.
 
-A result has the time of its source, so that a later run knows it. Two sources never write to one file, whatever the
-file system takes for the same name: a run replaces only what was there when it began.
+A result has the time of its source, so that a later run recognises it. Two sources never write to one file, even if the
+file system takes their names for the same: a run replaces only what existed when it began.
 """
 
 import os
@@ -25,9 +25,9 @@ COMPARED_WHOLE = 2**16  # pixels: of larger images that the model codes, every f
 
 
 def is_there(task: Task, source: os.stat_result, overwrite: bool, is_whole: bool = True) -> bool:
-    """Whether the whole result of a source is there already, and not to be replaced.
+    """Whether the whole result of a source exists already, and is to be kept.
 
-    Raises DataError if something else is there.
+    Raises DataError if something else is in its place.
     """
     if task.existing is None or overwrite:
         return False
@@ -35,8 +35,8 @@ def is_there(task: Task, source: os.stat_result, overwrite: bool, is_whole: bool
     is_result = stat.S_ISREG(result.st_mode) and abs(result.st_mtime_ns - source.st_mtime_ns) <= SAME_TIME
     if not is_result or not is_whole:
         raise DataError(
-            f"{task.target}: exists already, and may be of another file, or of this one before it changed; pass "
-            "--overwrite to replace it, or write to another folder (--out)"
+            f"{task.target}: exists already, and may hold another image, or an older or partial version of this one; "
+            "pass --overwrite to replace it, or write to another folder (--out)"
         )
     return True
 
@@ -59,7 +59,7 @@ def expect_same(task: Task, packed: Path, picture: Picture, threads: int) -> Non
 
 
 def write_result(task: Task, data: bytes | memoryview, source: os.stat_result) -> None:
-    """Write a result, whole or not at all, with the time and the rights that its source had before it was read.
+    """Write a result, whole or not at all, with the time and permissions that its source had before it was read.
 
     Raises DataError if the source has changed since, or the target is no longer what it was when the command began.
     """
@@ -76,8 +76,8 @@ def write_result(task: Task, data: bytes | memoryview, source: os.stat_result) -
         if error.filename != str(task.target):
             raise
         raise DataError(
-            f"{task.source}: {task.target} has been written since the command began, of a source whose name the "
-            "file system takes for the same, or by another program; rename one of them, or write elsewhere (--out)"
+            f"{task.source}: {task.target} was written after the command began, by another program or from a source "
+            "whose name is the same to this file system; rename one of them, or write to another folder (--out)"
         ) from error
 
 
@@ -93,10 +93,10 @@ def delete_source(task: Task, source: os.stat_result) -> None:
 
 
 def expect_unchanged(task: Task, before: os.stat_result) -> None:
-    """Raise DataError if a source has changed since."""
+    """Raise DataError if a source has changed since `before`."""
     now = task.source.stat()
     if not os.path.samestat(now, before) or (now.st_mtime_ns, now.st_size) != (before.st_mtime_ns, before.st_size):
-        raise DataError(f"{task.source}: it has changed while it was read, so nothing was written; give it again")
+        raise DataError(f"{task.source}: changed while it was being read; run the command again")
 
 
 def _resembles(source: Source, picture: Picture, with_metadata: bool, threads: int) -> bool:

@@ -24,7 +24,7 @@ from pixelpyramids.provenance import read_sessions
 from pixelpyramids.report.tables import evaluation_json, levels_table
 
 LIKELIHOODS = {"exact": "exact", "authors": "the authors' clamped likelihood, not a distribution"}
-"""What is said of figures by each likelihood that parameters can have."""
+"""How figures of each likelihood are described."""
 
 
 def evaluate_split(
@@ -109,7 +109,7 @@ def evaluate_split(
     converted = f"; converted: {describe_conversions(conversions)}" if conversions else ""
     out.print(
         f"{evaluation.bits_per_dim:.4f}{error} bits/dim on {len(evaluation.files)} {of_split} ({sources}), "
-        f"{model.config.n_bits} bits, {kind}{statistics}{tiles}; every pixel of them counted{converted}",
+        f"{model.config.n_bits} bits, {kind}{statistics}{tiles}; every pixel counted{converted}",
         soft_wrap=True,
     )
     if paper is not None:
@@ -156,19 +156,19 @@ def score_files(model: PixelPyramid, paths: list[Path], *, tile: int | None, as_
         told = {"images": scored, "failed": failed, "likelihood": config.likelihood, "warning": warning}
         print(json.dumps(told))
     elif scored and config.likelihood != "exact":
-        out.print(f"these are of {LIKELIHOODS[config.likelihood]}", soft_wrap=True)
+        out.print(f"these figures are of {LIKELIHOODS[config.likelihood]}", soft_wrap=True)
     return 1 if failed else 0
 
 
 def _warn_above(bits: Iterable[float], n_bits: int) -> str | None:
-    """Say that images need more bits/dim than a value has bits, if some do: no model of such images should."""
+    """Print and return a warning if images need more bits/dim than a value has bits: the model does not fit them."""
     above = [needed for needed in bits if needed > n_bits]
     if not above:
         return None
     warning = (
-        f"{len(above)} of the images need more than {n_bits} bits/dim (the most: {max(above):.2f}), "
-        "which is more than the pixels as they are; see that n_bits and dataset_name are those of the "
-        "checkpoint, and that the images are of the kind it was trained on"
+        f"{len(above)} of the images need more than {n_bits} bits/dim (up to {max(above):.2f}), which is more than "
+        "their uncompressed pixels; check that n_bits and dataset_name are those of the checkpoint, and that it was "
+        "trained on such images"
     )
     err.print(f"warning: {warning}", style="bold red", soft_wrap=True)
     return warning
