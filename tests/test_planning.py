@@ -116,7 +116,7 @@ def test_plan_prints_a_command_for_each_device_that_runs_as_printed(tmp_path, ca
     capsys.readouterr()
     assert status("plan", params, "--device", "cpu") == 0
     said = capsys.readouterr().out
-    assert "--data DIR " in said and "DIR is the folder of your images" in said
+    assert "--data DIR " in said and "replace DIR by the folder of your images" in said
     params.write_text(json.dumps({"params": KEYS | {"data_root": "./here"}}))
     assert status("plan", params, "--device", "cpu") == 0
     said = capsys.readouterr().out

@@ -30,7 +30,7 @@ def test_what_is_printable_is_one_line_of_printable_characters(text):
         (DataError("is odd; replace it"), "a: is odd; replace it"),
         (PermissionError(errno.EACCES, "Permission denied", "a"), "a: Permission denied; check its permissions"),
         (OSError(errno.ENOSPC, "No space left", "b"), "a: b: No space left; free some space, or choose another folder"),
-        (OSError(errno.EIO, "I/O error"), "a: I/O error; check the disk, or the network that it is on"),
+        (OSError(errno.EIO, "I/O error"), "a: I/O error; check the disk or its network connection"),
         (ZeroDivisionError("a fault"), "a: ZeroDivisionError: a fault"),
     ],
 )
