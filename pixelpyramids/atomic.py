@@ -38,7 +38,8 @@ def replacing(target: Path, new: bool = False, mode: int = 0o666) -> Iterator[Pa
         if not new or not _linked(temporary, target):
             os.replace(temporary, target)
     except OSError as error:
-        if error.errno is not None and error.filename is None:  # a write to a full disk names no file
+        # A write to a full disk names no file; the temporary one tells a person nothing.
+        if error.errno is not None and error.filename in (None, str(temporary)):
             error.filename = str(target)
         raise
     finally:

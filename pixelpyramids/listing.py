@@ -143,12 +143,11 @@ def _split_files(
             raise DataError(
                 f"{root}: expected a folder that can be listed, got: {error.strerror}; check its permissions"
             )
-        if not is_excluded(folder.relative_to(root).as_posix(), exclude):
-            errors.append((folder, error))
+        errors.append((folder, error))
 
     names: list[str] = []
     others: list[str] = []
-    for name in sorted(walk_files(root, note)):
+    for name in sorted(walk_files(root, note, is_left_out=lambda folder: is_excluded(folder, exclude))):
         if not is_excluded(name, exclude):
             is_taken = not is_hidden(name) and os.path.splitext(name)[1].lower() in extensions
             (names if is_taken else others).append(name)

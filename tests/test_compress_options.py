@@ -1,6 +1,8 @@
 """What options of compress and decompress leave out, delete and say; and that names do not command the terminal."""
 
+import inspect
 import json
+import sys
 
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ from test_cli import refused, status
 
 import pixelpyramids as pp
 from pixelpyramids.commands import codec
+from pixelpyramids.data.tree import walk_files
 from pixelpyramids.listing import is_excluded
 
 JOBS = pytest.mark.parametrize("jobs", [1, 2])
@@ -41,6 +44,33 @@ def test_what_is_excluded_does_not_count(tmp_path, capsys):
     assert status(*command) == 0
     out, err = capsys.readouterr()
     assert files(tmp_path / "out") == ["a.ppyr"] and not err and out.endswith("MP/s\n")
+
+
+def test_leaving_out_a_link_leaves_its_folder_in(tmp_path, capsys):
+    folder, packed = tmp_path / "in", tmp_path / "packed"
+    for name in ("a.png", "sub/deep/b.png"):
+        save(folder / name)
+    (folder / "a_link").symlink_to("sub/deep")
+    for option in ("a_link", "a_link/*", "*_link"):
+        assert status("compress", folder, "--out", packed, "--exclude", option) == 0
+        assert files(packed) == ["a.ppyr", "sub/deep/b.ppyr"]
+        (packed / "sub" / "deep" / "b.ppyr").unlink()
+        assert status("verify", packed, "--against", folder, "--ignore", option) == 1
+    assert status("compress", folder, "--out", packed, "--exclude", "sub") == 0  # the link has a name of its own
+    assert files(packed) == ["a.ppyr", "a_link/b.ppyr"]
+
+
+def test_folders_within_folders_may_be_many(tmp_path):
+    below = "/".join("d" * 150)
+    (tmp_path / below).mkdir(parents=True)
+    (tmp_path / below / "a.png").touch()
+    limit = sys.getrecursionlimit()
+    sys.setrecursionlimit(len(inspect.stack()) + 100)
+    try:
+        found = list(walk_files(tmp_path, pytest.fail))
+    finally:
+        sys.setrecursionlimit(limit)
+    assert found == [f"{below}/a.png"]
 
 
 @JOBS

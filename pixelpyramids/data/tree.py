@@ -1,31 +1,56 @@
 """The files below a folder. Links to folders are followed, each folder once."""
 
 import os
+from collections import deque
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 
-def walk_files(root: Path, onerror: Callable[[OSError], object], links: dict[str, str] | None = None) -> Iterator[str]:
+def walk_files(
+    root: Path,
+    onerror: Callable[[OSError], object],
+    links: dict[str, str] | None = None,
+    is_left_out: Callable[[str], bool] = lambda _: False,
+) -> Iterator[str]:
     """The POSIX paths below `root` of all files, in no order.
 
-    A hidden folder is not entered; its own path, with "/" at its end, stands for what it holds. A folder that cannot be
-    listed is left out after `onerror` was called with the error, whose `filename` is the folder. `links` takes each
-    folder that is not followed, and the one of the same files that is.
+    A hidden folder is not entered; its own path, with "/" at its end, stands for what it holds. Nor are folders whose
+    POSIX path `is_left_out`. A folder that cannot be listed is left out after `onerror` was called with the error,
+    whose `filename` is the folder. `links` takes each folder that is not followed, and the one of the same files that
+    is. Links are followed last, so a folder below `root` has its own name, and of two links the same one is followed.
     """
     seen: dict[tuple[int, int], str] = {}
-    for folder, folders, names in os.walk(root, followlinks=True, onerror=onerror):
-        status, below = os.stat(folder), Path(folder).relative_to(root).as_posix()
+    folders, linked = deque(["."]), deque[str]()
+    while folders or linked:
+        below = (folders or linked).popleft()
+        folder = os.path.join(root, below) if below != "." else os.fspath(root)
+        try:
+            with os.scandir(folder) as found:
+                entries = sorted(found, key=lambda entry: entry.name)
+            status = os.stat(folder)
+        except OSError as error:
+            onerror(error)
+            continue
         followed = seen.setdefault((status.st_dev, status.st_ino), below)
         if followed != below:
-            folders.clear()
             if links is not None:
                 links[below] = followed
             continue
-        hidden = [f"{name}/" for name in folders if is_hidden(name)]
-        # In order, so that of two links to one folder always the same one is followed.
-        folders[:] = sorted(name for name in folders if not is_hidden(name))
-        for name in (*names, *hidden):
-            yield name if below == "." else f"{below}/{name}"
+        for entry in entries:
+            path = entry.name if below == "." else f"{below}/{entry.name}"
+            if not _is_folder(entry):
+                yield path
+            elif is_hidden(path):
+                yield f"{path}/"
+            elif not is_left_out(path):
+                (linked if entry.is_symlink() else folders).append(path)
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link that leads nowhere
+        return False
 
 
 def is_hidden(path: str) -> bool:
