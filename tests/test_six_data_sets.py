@@ -42,10 +42,10 @@ def encoded(image, kind):
 
 
 def celeba_folders(root, size):
-    for part, count in (("train", 4), ("validation", 2)):
+    for seed, (part, count) in enumerate((("train", 4), ("validation", 2))):
         folder = root / part / part
         folder.mkdir(parents=True)
-        for i, image in enumerate(pictures(count, size, size)):
+        for i, image in enumerate(pictures(count, size, size, seed)):
             image.save(folder / f"{i:05d}.png")
 
 

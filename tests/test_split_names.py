@@ -11,6 +11,7 @@ from PIL import Image
 from pixelpyramids.data.celeba_hq import open_celeba_hq
 from pixelpyramids.data.hub import _by_split, _refuse_held_out
 from pixelpyramids.data.imagenet import open_imagenet
+from pixelpyramids.data.lsun import open_lsun
 from pixelpyramids.data.split_names import NAMES, resembles_held_out, resembles_split, split_of
 from pixelpyramids.data.splits import split_files
 from pixelpyramids.errors import DataError
@@ -85,6 +86,8 @@ def test_celeba_in_any_case(tmp_path, case, train, test, form):
         (("x_train", "x_test"), "x_test, x_train"),
         (("xtrain", "xtest"), "xtest, xtrain"),
         (("celebatrain", "celebatest", "more"), "celebatest, celebatrain;"),
+        (("imagesTr", "imagesTs"), "imagesTr, imagesTs;"),
+        (("Tr", "Te"), "Te, Tr;"),
         (("tests", "a"), "tests"),
         (("TESTset", "a"), "TESTset"),
         (("a", "evaluation"), "evaluation"),
@@ -111,10 +114,38 @@ def test_what_is_not_understood_is_refused_and_named(tmp_path, folders, named, r
     assert len(split_files(tmp_path, "all")) == 3 * len(folders)
 
 
-def test_files_that_are_named_after_splits_are_refused(tmp_path):
-    write(tmp_path, *(f"{split}_{number}.png" for split in ("train", "test") for number in range(9)))
-    with pytest.raises(DataError, match=r"test_0\.png, train_0\.png; move them into folders test, train"):
+@pytest.mark.parametrize(
+    ("train", "test"),
+    [
+        ("train_{}", "test_{}"),
+        ("celeba_train_{}", "celeba_val_{}"),
+        ("{}_train", "{}_test"),
+        ("TrainImage{}", "TestImage{}"),
+        ("trn{}", "tst{}"),
+        ("cats/{}.train", "dogs/{}.test"),
+        ("{}-val", "{}-test"),
+    ],
+)
+def test_files_that_are_named_after_splits_are_refused(tmp_path, train, test):
+    write(tmp_path, *(f"{name.format(number)}.png" for name in (train, test) for number in range(9)))
+    with pytest.raises(DataError, match=rf"{test.format('.')}\.png.*; move them into folders train"):
         split_files(tmp_path, "train")
+
+
+def test_photographs_of_trains_and_tests_are_no_splits(tmp_path):
+    names = ("a train at the station", "a crash test", "steam_train", "latest_1", "greatest_1", "0001_latest", "val 3")
+    assert split_files(write(tmp_path, *(f"{name}.png" for name in names)), "train")
+
+
+@pytest.mark.parametrize(("kind", "train"), [("lsun", "train"), ("imagenet", "train"), ("imagenet", "train_128x128")])
+@pytest.mark.parametrize("hidden", ["test", "n1/test", "n1/a/Val_images"])
+def test_held_out_images_below_those_of_lsun_or_imagenet_are_refused(tmp_path, train, hidden, kind):
+    write(tmp_path, *some(f"{train}/n1", 3), f"{train}/{hidden}/0.png", size=128)
+    with pytest.raises(DataError, match=f"got {train}/{hidden}, which"):
+        if kind == "lsun":
+            open_lsun(tmp_path, "tower", "train", 128, n_bits=8)
+        else:
+            open_imagenet(tmp_path, "train", 128, n_bits=8)
 
 
 def test_classes_are_no_splits(tmp_path):

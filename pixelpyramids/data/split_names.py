@@ -31,7 +31,7 @@ _HELD_OUT = (
 _WHAT = "(?:sets?|data|images?|imgs?|splits?)?"
 _LIKE_TRAIN = re.compile(f"[a-z]?{_TRAIN}{_WHAT}")
 _LIKE_HELD_OUT = re.compile(f"[a-z]?{_TRAIN}?(?:{_HELD_OUT})+(?:{_WHAT}|s)")
-_ANYWHERE = re.compile(f"{_TRAIN}|{_HELD_OUT}")
+_ANYWHERE = re.compile(f"{_TRAIN}|{_HELD_OUT}|(?<![a-z])t[rse](?![a-z])")
 _NAMED_AT_MOST = 5
 
 
@@ -90,8 +90,7 @@ def divide(names: Sequence[str], root: str | PathLike[str]) -> dict[str, list[in
             f"{_RENAME}, or move what belongs to no split elsewhere"
         )
     for folder in tops.get(parts.get("train", ""), ()):
-        if hidden := next((i for i in range(depth + 1, len(folder)) if resembles_held_out(folder[i])), None):
-            raise _hidden(root, parts["train"], "/".join(folder[: hidden + 1]))
+        _refuse_hidden(folder[depth + 1 :], Path(root, parts["train"]))
     if loose := [index for folder in tops.get("", ()) for index in folders[folder]]:
         warnings.warn(
             f"{root}: {len(loose)} images lie beside {_listed(parts.values())} and belong to no split, such as "
@@ -115,7 +114,7 @@ def refuse_linked_splits(links: Mapping[str, str], root: str | PathLike[str]) ->
 def split_folders(folder: Path, suffix: str = "") -> dict[str, Path]:
     """The folders in `folder` that say splits, with that suffix in lower case, by split; none if it is no folder.
 
-    Raises DataError if two say the same or are the same, or a folder in that for training resembles held-out images.
+    Raises DataError if two say the same or are the same.
     """
     names = [name for name in _folders(folder) if name.lower().endswith(suffix)]
     said = ((split_of(name[: len(name) - len(suffix)]), name) for name in names)
@@ -123,8 +122,6 @@ def split_folders(folder: Path, suffix: str = "") -> dict[str, Path]:
     places: dict[str, str] = {}
     for name in parts.values():
         refuse_linked_splits({name: places.setdefault(os.path.realpath(folder / name), name)}, folder)
-    if "train" in parts and (hidden := [*filter(resembles_held_out, _folders(folder / parts["train"]))]):
-        raise _hidden(folder, parts["train"], f"{parts['train']}/{hidden[0]}")
     return {split: folder / name for split, name in parts.items()}
 
 
@@ -135,11 +132,23 @@ def _folders(folder: Path) -> list[str]:
         return sorted(entry.name for entry in found if entry.is_dir() and not entry.name.startswith("."))
 
 
-def _hidden(root: str | PathLike[str], train: str, hidden: str) -> DataError:
-    return DataError(
-        f"{root}: expected images to train on in {train}, got {hidden}, which looks like images for validation or "
-        "test; move it out of the training images, or rename it"
-    )
+def refuse_held_out(names: Iterable[str], train: Path) -> Iterator[str]:
+    """The POSIX paths of images to train on, as they come. Raises DataError if a folder resembles held-out images."""
+    seen = set()
+    for name in names:
+        if (folder := name.rpartition("/")[0]) not in seen:
+            seen.add(folder)
+            _refuse_hidden(folder.split("/"), train)
+        yield name
+
+
+def _refuse_hidden(folder: Sequence[str], train: Path) -> None:
+    if hidden := next((number for number, part in enumerate(folder, 1) if resembles_held_out(part)), None):
+        raise DataError(
+            f"{train.parent}: expected images to train on in {train.name}, got "
+            f"{'/'.join([train.name, *folder[:hidden]])}, which looks like images for validation or test; move it out "
+            "of the training images, or rename it"
+        )
 
 
 def one_of_each(found: Iterable[tuple[str, str]], root: str | PathLike[str]) -> dict[str, str]:
@@ -172,13 +181,11 @@ def _shared_depth(folders: Iterable[tuple[str, ...]]) -> int:
 
 def _refuse_resemblance(names: Sequence[str], folders: Iterable[tuple[str, ...]], root: str | PathLike[str]) -> None:
     paths = {folder[: i + 1] for folder in folders for i in range(len(folder))}
-    # celebatrain and celebatest differ in nothing but such words.
-    alike = Counter((path[:-1], _ANYWHERE.sub("*", path[-1].lower())) for path in paths)
+    alike = Counter((path[:-1], _without_split(path[-1])) for path in paths)
     like = sorted(
         "/".join(path)
         for path in paths
-        if resembles_split(path[-1])
-        or (_ANYWHERE.search(path[-1].lower()) and alike[path[:-1], _ANYWHERE.sub("*", path[-1].lower())] > 1)
+        if resembles_split(path[-1]) or ("*" in (form := _without_split(path[-1])) and alike[path[:-1], form] > 1)
     )
     if like:
         raise DataError(
@@ -186,15 +193,31 @@ def _refuse_resemblance(names: Sequence[str], folders: Iterable[tuple[str, ...]]
             f"{_listed(like)}; {_RENAME}, or name the folder that holds them"
         )
     said: dict[str, str] = {}
+    forms: dict[str, dict[str, str]] = {}
     for name in names:
-        words = re.match("[A-Za-z]*", name.rpartition("/")[2])
+        stem = name.rpartition("/")[2].rpartition(".")[0]
+        words = re.match("[A-Za-z]*", stem)
         if words is not None and (split := split_of(words[0])) is not None:
             said.setdefault(split, name)
-    if len(said) > 1:
+        if "*" in (form := _without_split(stem)):
+            word = "".join(_ANYWHERE.findall(_joined(stem)))
+            forms.setdefault(re.sub("[0-9]+", "#", form), {}).setdefault(word, name)
+    several = next((found for found in (said, *forms.values()) if len(found) > 1), None)
+    if several is not None:
         raise DataError(
             f"{root}: expected folders for splits, got files that are named after them, such as "
-            f"{_listed(said.values())}; move them into folders {', '.join(said)}"
+            f"{_listed(several.values())}; move them into folders {', '.join(NAMES)}"
         )
+
+
+def _without_split(name: str) -> str:
+    """A name with * for all that may be a word for a split: celebatrain and celebatest differ in nothing else."""
+    return _ANYWHERE.sub("*", _joined(name))
+
+
+def _joined(name: str) -> str:
+    """A name in lower case, with - before a capital: imagesTr and images_tr have a word tr."""
+    return re.sub("(?<=[a-z])(?=[A-Z])", "-", name).lower()
 
 
 def _listed(names: Iterable[str]) -> str:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pixelpyramids.data.index import make_index, pack
+from pixelpyramids.data.split_names import refuse_held_out, resembles_held_out, resembles_split
 from pixelpyramids.data.splits import image_names
 from pixelpyramids.errors import DataError
 
@@ -26,5 +27,11 @@ class FileEntries:
 
 
 def files_below(folder: Path) -> FileEntries:
-    """The image files below a folder that may hold millions, as `find_images` finds them; maybe none."""
-    return FileEntries(make_index(pack(map(os.fsencode, image_names(folder)))).names(folder))
+    """The image files below a folder that may hold millions, as `find_images` finds them; maybe none.
+
+    Raises DataError if the folder is called train and a folder in it resembles held-out images.
+    """
+    names = image_names(folder)
+    if resembles_split(folder.name) and not resembles_held_out(folder.name):
+        names = refuse_held_out(names, folder)
+    return FileEntries(make_index(pack(map(os.fsencode, names))).names(folder))
