@@ -13,8 +13,7 @@ import typer
 from pixelpyramids import cli_codec
 from pixelpyramids.errors import ParameterError
 from pixelpyramids.exit_status import run
-from pixelpyramids.extras import imported
-from pixelpyramids.options import Json, Overwrite
+from pixelpyramids.options import Json, Overwrite, load_commands
 
 app = typer.Typer(
     name="pixelpyramids",
@@ -83,7 +82,7 @@ def demo(
     seed: Seed = 0,
 ) -> None:
     """Train on the bundled photographs, score two it never saw, and draw pictures, in minutes."""
-    _commands("demo").demo(out, minutes=minutes, seed=seed)
+    load_commands("demo").demo(out, minutes=minutes, seed=seed)
 
 
 @app.command()
@@ -123,7 +122,7 @@ def train(
 ) -> None:
     """Train a model on a folder of images; the same command goes on with a training that was ended."""
     config = _parameters(params)
-    outcome = _commands("train").train(
+    outcome = load_commands("train").train(
         config,
         out,
         data=data,
@@ -154,7 +153,7 @@ def curve(
     overwrite: Overwrite = False,
 ) -> None:
     """Draw the training curve of a run: bits/dim over steps."""
-    _commands("curve").curve(run, out, overwrite)
+    load_commands("curve").curve(run, out, overwrite)
 
 
 @data_app.command()
@@ -171,7 +170,7 @@ def check(
     json: Json = False,
 ) -> None:
     """Count the images of each split, time reading them, hash them, and find images that are in two splits."""
-    status = _commands("data").check(
+    status = load_commands("data").check(
         _parameters(params), data, picture=out, first=first, overwrite=overwrite, as_json=json
     )
     raise typer.Exit(status)
@@ -191,7 +190,7 @@ def plan(
     json: Json = False,
 ) -> None:
     """Measure what each level costs here, and print the commands that share the training among devices."""
-    _commands("plan").plan(
+    load_commands("plan").plan(
         params, devices, data=data, run=out, memory=memory, images=images, device=device, as_json=json
     )
 
@@ -220,7 +219,7 @@ def evaluate(
     json: Json = False,
 ) -> None:
     """Bits/dim of a model on a split of a folder, with its standard error and a table of its levels."""
-    status = _commands("score").evaluate_split(
+    status = load_commands("score").evaluate_split(
         _model(model, params, likelihood, device), str(model), data, split=split, batch_size=batch_size, tile=tile,
         batch_statistics=batch_statistics, as_json=json,
     )  # fmt: skip
@@ -239,7 +238,7 @@ def score(
 ) -> None:
     """Bits/dim of single images."""
     loaded = _model(model, params, likelihood, device)
-    raise typer.Exit(_commands("score").score_files(loaded, paths, tile=tile, as_json=json))
+    raise typer.Exit(load_commands("score").score_files(loaded, paths, tile=tile, as_json=json))
 
 
 @app.command()
@@ -268,7 +267,7 @@ def sample(
     Sample N depends only on the seed and on N, so --first 16 continues a set of 16 as a larger set would go on.
     """
     loaded = _model(model, params, None, device)
-    _commands("sample").sample(
+    load_commands("sample").sample(
         loaded, n, out, seed=seed, height=height, width=width, first=first, batch_size=batch_size, overwrite=overwrite,
         grid=not no_grid,
     )  # fmt: skip
@@ -288,7 +287,7 @@ def complete(
 ) -> None:
     """Draw the missing fine levels above a given coarse image."""
     loaded = _model(model, params, None, device)
-    _commands("sample").complete(loaded, image, out, scale=scale, n=n, seed=seed, overwrite=overwrite)
+    load_commands("sample").complete(loaded, image, out, scale=scale, n=n, seed=seed, overwrite=overwrite)
 
 
 @app.command("import-checkpoint")
@@ -304,7 +303,7 @@ def import_checkpoint(
     overwrite: Overwrite = False,
 ) -> None:
     """Turn a checkpoint of the authors' release into a run directory."""
-    status = _commands("import_checkpoint").import_checkpoint(
+    status = load_commands("import_checkpoint").import_checkpoint(
         file, _parameters(params), out, averaged=averaged, calibration=calibrate, overwrite=overwrite
     )
     raise typer.Exit(status)
@@ -332,13 +331,8 @@ def main() -> None:
     sys.exit(run(app))
 
 
-def _commands(name: str) -> Any:
-    """A module of `commands`, imported when it is needed: most are slow to import."""
-    return imported(f"pixelpyramids.commands.{name}")
-
-
 def _model(path: Path, params: str | None, likelihood: str | None, device: str | None) -> Any:
-    return _commands("opening").open_model(path, params, likelihood, device)
+    return load_commands("opening").open_model(path, params, likelihood, device)
 
 
 def _parameters(params: str) -> Any:

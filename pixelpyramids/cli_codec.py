@@ -1,12 +1,11 @@
 """The commands of the codec: `compress`, `decompress`, `info`, `verify`, `bench`, `export`."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from pixelpyramids.extras import imported
-from pixelpyramids.options import Json, Overwrite
+from pixelpyramids.options import Json, Overwrite, load_commands
 
 app = typer.Typer()
 
@@ -78,7 +77,7 @@ def compress(
     json: Json = False,
 ) -> None:
     """Compress images losslessly: a.png to a.ppyr beside it."""
-    status = _commands("codec").compress(
+    status = load_commands("codec").compress(
         paths, out=out, jobs=jobs, effort=effort, verify=not no_verify, force=force, max_pixels=max_pixels,
         overwrite=overwrite, delete_source=delete_source, exclude=exclude or [], dry_run=dry_run, quiet=quiet,
         as_json=json,
@@ -111,7 +110,7 @@ def decompress(
     json: Json = False,
 ) -> None:
     """Turn .ppyr files into images of another format, whole, smaller or a region of them."""
-    status = _commands("codec").decompress(
+    status = load_commands("codec").decompress(
         paths,
         out=out,
         jobs=jobs,
@@ -132,7 +131,7 @@ def decompress(
 @app.command()
 def info(files: Examined, max_pixels: MaxPixels = 2**28, json: Json = False) -> None:
     """What .ppyr files say of themselves: size, depth, model, metadata, bytes of each octave, time to decode."""
-    raise typer.Exit(_commands("examine").info(files, max_pixels=max_pixels, as_json=json))
+    raise typer.Exit(load_commands("examine").info(files, max_pixels=max_pixels, as_json=json))
 
 
 @app.command()
@@ -156,7 +155,7 @@ def verify(
     json: Json = False,
 ) -> None:
     """Check that .ppyr files decode whole; FILE.ppyr ORIGINAL also that the image is the original's."""
-    status = _commands("examine").verify(
+    status = load_commands("examine").verify(
         files, against=against or [], ignore=ignore or [], jobs=jobs, max_pixels=max_pixels, quiet=quiet, as_json=json
     )
     raise typer.Exit(status)
@@ -176,7 +175,7 @@ def bench(
     json: Json = False,
 ) -> None:
     """Bytes and speed beside PNG, lossless WebP and, where cjxl is installed, JPEG XL, on your own images."""
-    status = _commands("bench").bench(
+    status = load_commands("bench").bench(
         paths, effort=effort, exclude=exclude or [], max_pixels=max_pixels, table=csv, plot=plot, overwrite=overwrite,
         as_json=json,
     )  # fmt: skip
@@ -190,9 +189,4 @@ def export(
     overwrite: Overwrite = False,
 ) -> None:
     """The integers of a compact model that `train compact` made, as the codec's bundled ones are."""
-    _commands("export").export(run, file, overwrite=overwrite)
-
-
-def _commands(name: str) -> Any:
-    """A module of `commands`, imported when it is needed."""
-    return imported(f"pixelpyramids.commands.{name}")
+    load_commands("export").export(run, file, overwrite=overwrite)

@@ -82,43 +82,46 @@ def verify(
     every file there needs a .ppyr file that holds it, unless `ignore` matches it. Returns the exit status: 1 if a file
     fails or differs.
     """
+    original = None
     if against:
-        return _verify_folders(paths, against, ignore, jobs, max_pixels, quiet, as_json)
-    original: Picture | None = None
-    if len(paths) > 1 and paths[-1].suffix.lower() != SUFFIX and not paths[-1].is_dir():
-        *paths, image = paths
-        if len(paths) > 1 or paths[0].is_dir():
-            raise ParameterError(
-                f"{image}: expected one .ppyr file to compare with this original, got several paths or a folder; "
-                "verify one file at a time, or a folder with --against DIR"
-            )
-        require_regular(image)
-        original = _read_original(image, max_pixels)
-    outcomes = Outcomes("whole", "decoded" if original is None else "decoded, and the same as the original", quiet)
-    listing = _listing(paths, ignore)
-    outcomes.take_listing(listing, ".ppyr files")
-    todo = listing.tasks
-    check = partial(_verify, original=original, max_pixels=max_pixels, threads=threads_of(min(jobs, len(todo))))
+        outcomes = Outcomes("whole", "decoded, and the same as the originals", quiet)
+        todo = _pair_folders(paths, against, ignore, outcomes)
+    else:
+        paths, original = _split_original(paths, max_pixels)
+        outcomes = Outcomes("whole", "decoded" if original is None else "decoded, and the same as the original", quiet)
+        listing = _listing(paths, ignore)
+        outcomes.take_listing(listing, ".ppyr files")
+        todo = listing.tasks
+    check = _verify_pair if against else partial(_verify, original=original)
+    check = partial(check, max_pixels=max_pixels, threads=threads_of(min(jobs, len(todo))))
     outcomes.take_all(check, todo, jobs, "verifying")
     return outcomes.print_summary(as_json)
 
 
-def _verify_folders(
-    paths: Sequence[Path],
-    against: Sequence[Path],
-    ignore: Sequence[str],
-    jobs: int,
-    max_pixels: int,
-    quiet: bool,
-    as_json: bool,
-) -> int:
+def _split_original(paths: Sequence[Path], max_pixels: int) -> tuple[Sequence[Path], Picture | None]:
+    """The files to verify, and the original that comes behind them, if one does."""
+    *files, last = paths
+    if not files or last.suffix.lower() == SUFFIX or last.is_dir():
+        return paths, None
+    if len(files) > 1 or files[0].is_dir():
+        raise ParameterError(
+            f"{last}: expected one .ppyr file to compare with this original, got several paths or a folder; "
+            "verify one file at a time, or a folder with --against DIR"
+        )
+    require_regular(last)
+    return files, _read_original(last, max_pixels)
+
+
+def _pair_folders(
+    paths: Sequence[Path], against: Sequence[Path], ignore: Sequence[str], outcomes: Outcomes
+) -> list[Task]:
+    """The files of folders, each with its source as the target; what is no such pair is noted."""
     for path in (*paths, *against):
         if not path.is_dir():
             raise ParameterError(
                 f"{path}: expected a folder, because --against compares folders, got none; to compare one file, use "
                 "`pixelpyramids verify FILE.ppyr ORIGINAL`"
             )
-    outcomes = Outcomes("whole", "decoded, and the same as the originals", quiet)
     # Both sides are matched by their paths below one folder, wherever they are.
     files = list_tasks(paths, against[0], str, {SUFFIX}, "a .ppyr file", ignore)
     images = list_tasks(against, against[0], compressed_name, image_suffixes(), AN_IMAGE, ignore)
@@ -129,10 +132,7 @@ def _verify_folders(
         IMAGES,
         "no .ppyr file holds them; keep them, or pass --ignore PATTERN to leave them out",
     )
-    todo = _compared(files.tasks, images.tasks, against, outcomes)
-    check = partial(_verify_pair, max_pixels=max_pixels, threads=threads_of(min(jobs, len(todo))))
-    outcomes.take_all(check, todo, jobs, "verifying")
-    return outcomes.print_summary(as_json)
+    return _compared(files.tasks, images.tasks, against, outcomes)
 
 
 def _compared(files: Sequence[Task], images: Sequence[Task], against: Sequence[Path], outcomes: Outcomes) -> list[Task]:
