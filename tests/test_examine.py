@@ -130,7 +130,7 @@ def test_an_original_is_never_one_of_several(folders, capsys):
     ("paths", "message"),
     [
         (("archive/a.ppyr", "--against", "photos"), "expected a folder, because --against compares folders"),
-        (("archive", "--against", "photos/a.png"), "verify one file by FILE.ppyr ORIGINAL"),
+        (("archive", "--against", "photos/a.png"), "pixelpyramids verify FILE.ppyr ORIGINAL"),
         (("archive", "--against", "nosuch"), "nosuch: expected a folder"),
         (("-", "--against", "photos"), "expected a folder"),
         (("archive", "--against", "archive"), "expected an image"),

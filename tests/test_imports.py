@@ -45,7 +45,7 @@ INSIDE = {
         {"hub", "stream"},
     ),
     "codec": (
-        {"blas", "compiled", "fields", "outputs", "parts", "integer_network", "bit_depth", "resolution"},
+        {"blas", "compiled", "fields", "outputs", "parts", "integer_network", "bit_depth", "resolution", "left_out"},
         {
             "kernels",
             "container",

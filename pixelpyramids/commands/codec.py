@@ -29,7 +29,6 @@ SUFFIX = ".ppyr"
 ORIGINAL = "original"  # the format of the file that was compressed
 AN_IMAGE = "an image (.png, .tif, .webp, …)"
 IMAGES = "images"
-EXAMINED = ("PNG", "TIFF")  # formats of which all that is not kept is named
 
 
 @dataclass(frozen=True)
@@ -233,8 +232,9 @@ def _compress(task: Task, how: Compression) -> Done:
     done = Done(source.st_size, size, height * width, is_there=there)
     for warning in lacking:
         warnings.warn(warning.message, warning.category, stacklevel=1)
-    if how.delete_source and (reason := _why_kept(picture, bool(lacking))):
-        return done._replace(lost=f"the source is not deleted: {reason}")
+    if how.delete_source and (lacking or picture.is_lossy):
+        reason = "does not hold all of it (see above)" if lacking else "holds its pixels, not its lossy compression"
+        return done._replace(lost=f"the source is not deleted, for the .ppyr file {reason}")
     if how.delete_source:
         with opened(task.target) as content:
             if not _holds(content, picture, how.threads):
@@ -328,15 +328,6 @@ def _refuse_collisions(
             )
             refused.add(task.source)
     return [task for task in todo if task.source not in refused]
-
-
-def _why_kept(picture: Picture, is_lacking: bool) -> str:
-    """Why a source may not be deleted, if it may not."""
-    if is_lacking:
-        return "the .ppyr file does not hold all of it (see above)"
-    if picture.is_lossy or picture.source_format not in EXAMINED:
-        return f"a .ppyr file may not hold all of it; what it lacks is known of lossless {' and '.join(EXAMINED)} files"
-    return ""
 
 
 def _is_lossy(format: str) -> str:
