@@ -3,13 +3,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-# These two files record what the environment holds. If pyproject.toml or the lock is newer, pip looks again.
+# These two files record what the environment holds. If pyproject.toml or the lock is newer, pip runs again.
 DEMO := $(VENV)/.installed-demo
 DEV := $(VENV)/.installed-dev
 
-# Exact versions of all that is installed but torch, because machines need different builds of it. LOCK= takes the newest.
+# Exact versions of all packages except torch, because machines need different builds of it. LOCK= takes the newest.
 LOCK := requirements-lock.txt
-# The oldest Python that pyproject.toml supports: newer ones can use the versions that it can use.
+# The oldest Python that pyproject.toml supports: newer ones can use the same versions.
 LOCK_PYTHON ?= python3.11
 ALL_EXTRAS := data,train,plots,dev
 
@@ -56,11 +56,11 @@ $(DEV): EXTRAS := $(ALL_EXTRAS)
 $(DEV): SIZE := 0.4 GB to download, 1.5 GB on disk
 
 $(DEMO) $(DEV): export REACH := import sys, urllib.request as r; r.urlopen(sys.argv[1], timeout=5)
-# The index is tried first, because pip would try one that it cannot reach for minutes.
+# Check first that the index can be reached: pip would retry for minutes.
 $(DEMO) $(DEV): pyproject.toml $(LOCK) | $(BIN)/pip
 	@index="$(TORCH_INDEX)"; \
 	if [ -n "$$index" ] && ! $(BIN)/python -c "$$REACH" "$$index/torch/" 2>/dev/null; then \
-		echo "$$index cannot be reached: PyTorch comes from pip's own index"; index=; \
+		echo "$$index cannot be reached: installing PyTorch from pip's own index"; index=; \
 	fi; \
 	echo "Installing into $(VENV):"; \
 	if [ -n "$$index" ]; then echo "  PyTorch from $$index (for CPUs: 0.2 GB to download, 0.7 GB on disk)"; \

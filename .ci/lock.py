@@ -1,6 +1,6 @@
-"""Print the exact versions of a pip installation report (stdin), without torch and what only torch brings.
+"""Print the exact versions in a pip installation report (stdin), without torch and the packages that only torch needs.
 
-Machines need different builds of torch, with different packages beside it.
+Machines need different builds of torch, which need different packages.
 """
 
 import json
@@ -12,7 +12,7 @@ from packaging.utils import canonicalize_name
 
 
 def list_pins(report: dict[str, Any], left_out: str = "torch") -> list[str]:
-    """`name==version` of each package that the requested ones need by a path that does not pass `left_out`."""
+    """`name==version` of each package that the requested ones need, directly or not, without passing `left_out`."""
     packages = {canonicalize_name(package["metadata"]["name"]): package for package in report["install"]}
     requested = {name: package for name, package in packages.items() if package["requested"]}
     waiting = [(name, frozenset(package.get("requested_extras", []))) for name, package in requested.items()]

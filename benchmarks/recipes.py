@@ -2,10 +2,11 @@
 
     python -m benchmarks.recipes [--minutes 2] [--seeds 3]
 
-The recipes are the settings of celeba_256 and of celeba_256_authors. Time is what the process uses of the processors,
-so that other programs disturb it little: a few steps are timed, and each recipe trains for as many steps as fit. Trains
-on 32x32 crops of astronaut, chelsea, coffee and rocket, and prints bits/dim on the 32x32 tiles of china and flower. The
-published recipe is also scored as its authors count (batch statistics), with its average, and by the exact likelihood.
+The recipes are the settings of celeba_256 and of celeba_256_authors. Time is the processor time of this process, so
+that other programs disturb it little: a few steps are timed, and each recipe trains for as many steps as fit. They
+train on 32x32 crops of astronaut, chelsea, coffee and rocket, and are scored on the 32x32 tiles of china and flower.
+The published recipe is also scored as its authors count (batch statistics), with its average, and with the exact
+likelihood.
 """
 
 import argparse
@@ -49,7 +50,7 @@ def start(parameters: Parameters, seed: int, run: Path) -> Training:
 
 
 def seconds_of_a_step(training: Training) -> float:
-    """Median processor seconds of a step of all levels; the training is spoilt by it."""
+    """Median processor seconds of a step of all levels. The training cannot be used afterwards."""
     seconds = []
     for step in range(TIMED_STEPS):
         began = time.process_time()
@@ -73,7 +74,7 @@ def scores(name: str, training: Training) -> dict[str, float]:
         f"{name}, running statistics": held_out_bits(kept),
         f"{name}, statistics of batches of {kept.config.batch_size} tiles": held_out_bits(copy.deepcopy(kept).train()),
         f"{name}, the average of the weights": held_out_bits(training.averaged.eval()),
-        f"{name}, by the exact likelihood": held_out_bits(with_likelihood(kept, "exact")),
+        f"{name}, with the exact likelihood": held_out_bits(with_likelihood(kept, "exact")),
     }
 
 

@@ -36,7 +36,7 @@ class Origin:
 class LevelTraining:
     """Trains `stage` (level `index`), keeping its averaged weights in `average`, a stage of the same shape.
 
-    `step` counts the updates, `seconds` is the time spent on them, with validation and all else. `best` are the lowest
+    `step` counts the updates, `seconds` is the time of training so far, validation included. `best` are the lowest
     bits/dim on the images of `validation_set`, `validated_at` is the step of the last validation. Where several
     processes share each batch, all have the same state, and only the main one writes.
     """
@@ -214,8 +214,8 @@ class LevelTraining:
     def log(self, run: Path) -> None:
         """Log the latest update, at the first and at every tenth step.
 
-        The entry has the mean nats of an image of the batch and its dimensions, the learning rate, the norm of the
-        gradient before clipping in nats a dimension, and the seconds that all updates took.
+        The entry has the mean nats of the batch's images and their dimensions, the learning rate, the norm of the
+        gradient before clipping in nats per dimension, and the seconds of training so far.
         """
         if self.step == 1 or self.step % LOG_EVERY == 0:
             self._log(run, {"step": self.step, **self.latest, "seconds": self.seconds})
