@@ -7,6 +7,7 @@ import warnings
 import numpy as np
 import pytest
 import tifffile
+from PIL import Image
 
 import pixelpyramids as pp
 from pixelpyramids.codec.container import read_index
@@ -111,3 +112,23 @@ def test_tags_of_unknown_types_are_named():
     data = tiff({40005: (17, 1, -(2**40))})
     with pytest.warns(UserWarning, match="not kept: TIFF tag 40005"):
         read_picture(io.BytesIO(data))
+
+
+def test_the_directory_within_exif_comes_back():
+    exif = Image.Exif()
+    exif.get_ifd(34665).update({36867: "2026:01:02 03:04:05", 40965: {1: "R98"}})
+    picture = Picture(np.zeros((8, 8), np.uint8), 8, {"EXIF": exif.tobytes().removeprefix(b"Exif\0\0")}, "", False)
+    file = io.BytesIO()
+    write_picture(picture, file, "tiff")
+    again = read_picture(io.BytesIO(file.getvalue()))
+    assert again.metadata["EXIF"] == picture.metadata["EXIF"]
+    found = Image.Exif()
+    found.load(again.metadata["EXIF"])
+    assert found.get_ifd(40965) == {1: "R98"}
+    place = file.getvalue().index(struct.pack("<HHI", 40965, 4, 1)) + 8
+    for wrong in (3, 2**32 - 1):
+        damaged = bytearray(file.getvalue())
+        struct.pack_into("<I", damaged, place, wrong)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            assert "EXIF" in read_picture(io.BytesIO(damaged)).metadata

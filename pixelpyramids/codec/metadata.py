@@ -13,6 +13,7 @@ Orientation is a field of EXIF, and nothing turns the pixels.
 import struct
 import warnings
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from fractions import Fraction
 from numbers import Rational
 from typing import Any
@@ -21,6 +22,7 @@ from PIL import Image
 from PIL.TiffImagePlugin import ImageFileDirectory_v2, TiffImageFile
 
 from pixelpyramids.codec.container import MAX_METADATA
+from pixelpyramids.codec.file_source import DAMAGE
 from pixelpyramids.codec.png_file import KEPT_AS_THEY_ARE
 from pixelpyramids.codec.resolution import Resolution, parsed
 from pixelpyramids.errors import DataError
@@ -31,6 +33,7 @@ _SCALE = 100_000  # of PNG's gamma and chromaticities
 # software, date, artist, copyright, the directories of EXIF and GPS.
 TIFF_FIELDS = (270, 271, 272, 274, 305, 306, 315, 33432)
 DIRECTORIES = (34665, 34853)
+INTEROPERABILITY = 40965  # a directory within that of EXIF
 _RESOLUTION = (282, 283, 296)
 _XMP, _ICC = 700, 34675
 _TIFF_PIXELS = {
@@ -45,7 +48,7 @@ KEPT_OTHERWISE = {*_TIFF_PIXELS, *TIFF_FIELDS, *DIRECTORIES, *_RESOLUTION}
 def of_image(image: Image.Image) -> dict[str, bytes]:
     """What Pillow knows of an opened image."""
     if isinstance(image, TiffImageFile):
-        return of_tiff(image.tag_v2, image.getexif().get_ifd)
+        return of_tiff(image.tag_v2, lambda tag, _: image.getexif().get_ifd(tag))
     # A text of a PNG's may have any key in Pillow's info, and be found in the place of what is looked for.
     info = {key: value for key, value in image.info.items() if not isinstance(value, str) or key == "xmp"}
     found: dict[str, Any] = {
@@ -74,8 +77,9 @@ def of_image(image: Image.Image) -> dict[str, bytes]:
     return blobs
 
 
-def of_tiff(tags: ImageFileDirectory_v2, directory: Callable[[int], Mapping[int, Any]]) -> dict[str, bytes]:
-    """What a TIFF's tags say; `directory` gives the fields of the directory that a tag points to.
+def of_tiff(tags: ImageFileDirectory_v2, directory: Callable[[int, int], Mapping[int, Any]]) -> dict[str, bytes]:
+    """What a TIFF's tags say; `directory` gives the fields of the directory that a tag names, at a
+    place in the file.
 
     The fields that describe the picture become an EXIF structure of their own.
     """
@@ -84,7 +88,10 @@ def of_tiff(tags: ImageFileDirectory_v2, directory: Callable[[int], Mapping[int,
         if tag in tags:
             exif[tag] = exact_text(tags[tag])
     for tag in DIRECTORIES:
-        if tag in tags and (fields := directory(tag)):
+        if tag in tags and (fields := dict(directory(tag, tags[tag]))):
+            if INTEROPERABILITY in fields:
+                with suppress(*DAMAGE):  # what it says of its place may be wrong
+                    fields[INTEROPERABILITY] = dict(directory(INTEROPERABILITY, fields[INTEROPERABILITY]))
             exif.get_ifd(tag).update({number: exact_text(value) for number, value in fields.items()})
             exif[tag] = exif.get_ifd(tag)
     found = {

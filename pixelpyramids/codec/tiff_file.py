@@ -78,7 +78,7 @@ def read_tags(data: bytes) -> Tiff:
     """The facts of a TIFF. Raises DataError if its pixels are of a kind that is not read."""
     tags = directory(data)
     tiff = _layout(tags, data)
-    metadata = of_tiff(tags, lambda tag: directory(data, tags[tag], tag))
+    metadata = of_tiff(tags, lambda tag, place: directory(data, place, tag))
     return tiff._replace(metadata=metadata, not_kept=_not_kept(tags, data))
 
 

@@ -13,7 +13,14 @@ from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
 from pixelpyramids.codec.bit_depth import Pixels, packed
 from pixelpyramids.codec.file_source import DAMAGE
-from pixelpyramids.codec.metadata import DIRECTORIES, KEPT_OTHERWISE, TIFF_FIELDS, exact_text, tell_left_out
+from pixelpyramids.codec.metadata import (
+    DIRECTORIES,
+    INTEROPERABILITY,
+    KEPT_OTHERWISE,
+    TIFF_FIELDS,
+    exact_text,
+    tell_left_out,
+)
 from pixelpyramids.codec.resolution import parsed
 from pixelpyramids.codec.tiff_file import (
     ALPHA,
@@ -100,7 +107,9 @@ def _describe(tags: ImageFileDirectory_v2, metadata: Mapping[str, bytes]) -> Non
             if tag in exif:
                 tags[tag] = exact_text(exif[tag])
         for tag in DIRECTORIES:
-            if fields := exif.get_ifd(tag):
+            if fields := dict(exif.get_ifd(tag)):
+                if INTEROPERABILITY in fields:
+                    fields[INTEROPERABILITY] = dict(exif.get_ifd(INTEROPERABILITY))
                 tags.tagtype[tag] = TiffTags.LONG
                 tags[tag] = {number: exact_text(value) for number, value in fields.items()}  # type: ignore[assignment]
     tell_left_out(left_out, "TIFF")
