@@ -10,13 +10,14 @@ import json
 import os
 import platform
 import subprocess
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 from importlib.metadata import distribution
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import torch
 from filelock import FileLock
+from pydantic import BaseModel, ConfigDict, Field
 
 from pixelpyramids.atomic import write_text
 from pixelpyramids.data.batches import Batches
@@ -35,6 +36,32 @@ FORMAT = 1
 Session = dict[str, Any]
 
 
+class _Read(BaseModel):
+    model_config = ConfigDict(strict=True)
+
+
+class _Images(_Read):
+    images: int | None
+    sha256: str
+
+
+class _Validation(_Images):
+    scored: int
+    reserve: float
+
+
+class _Session(_Read):
+    """What is read of a session, beside what is only reported."""
+
+    precision: str
+    budget: Annotated[
+        dict[Literal["steps", "minutes"], Annotated[float, Field(gt=0)]], Field(min_length=1, max_length=1)
+    ]
+    training_data: _Images
+    validation_data: _Validation | None
+    levels: dict[str, Any]
+
+
 def read_sessions(run: Path) -> list[Session]:
     """The sessions of a run, the first one first. Raises CheckpointError if the file is damaged or another format."""
     path = run / PROVENANCE
@@ -47,9 +74,9 @@ def read_sessions(run: Path) -> list[Session]:
                 f"{path}: expected format {FORMAT}, got {record['format']}; use the version of the package that has it"
             )
         sessions = record["sessions"]
-        if not all(isinstance(session["levels"], dict) for session in sessions):
-            raise TypeError
-    except (ValueError, KeyError, TypeError) as error:
+        for session in sessions:
+            _Session.model_validate(session)
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise CheckpointError(f"{path}: damaged; remove it to go on without the history of the run") from error
     return list(sessions)
 
@@ -77,25 +104,43 @@ def last_session(sessions: Iterable[Session], levels: Iterable[int]) -> Session 
     return next((session for session in reversed(list(sessions)) if wanted & session["levels"].keys()), None)
 
 
-def describe_changes(before: Session, now: Session) -> list[str]:
-    """What differs in the data and the precision of two sessions, a line each."""
-    changes = []
-    old, new = before["training_data"], now["training_data"]
-    if old["sha256"] != new["sha256"]:
-        changes.append(
-            f"the training images have changed: before {old['images']} in {old['root']} (SHA-256 "
-            f"{str(old['sha256'])[:12]}…), now {new['images']} in {new['root']} ({str(new['sha256'])[:12]}…)"
-        )
-    if before["precision"] != now["precision"]:
-        changes.append(f"the precision has changed: before {before['precision']}, now {now['precision']}")
-    return changes
+def last_sessions(sessions: Iterable[Session], levels: Iterable[int]) -> dict[int, Session]:
+    """The last session that trained each of the levels, of those that were trained."""
+    ordered = list(sessions)
+    found = {level: last_session(ordered, [level]) for level in levels}
+    return {level: session for level, session in found.items() if session is not None}
 
 
-def describe_schedule(
-    config: Parameters, places: Iterable[tuple[int, float]], before: Budget, now: Budget
-) -> list[str]:
-    """A line if a longer budget raises the learning rate by a twentieth; `places` are steps and seconds of levels."""
-    for step, seconds in places:
+def describe_changes(last: Mapping[int, Session], now: Session, trained_now: Collection[int]) -> list[str]:
+    """What differs from the `last` session of each level, a line each: in data, and in precision if it is trained now.
+
+    The levels of one model are of the same images, so data are told of levels that others train too.
+    """
+    changes: dict[str, list[int]] = {}
+    new = now["training_data"]
+    for level, session in last.items():
+        if (old := session["training_data"])["sha256"] != new["sha256"]:
+            data = f"the training images have changed: before {_described(old)}, now {_described(new)}"
+            changes.setdefault(data, []).append(level)
+        if level in trained_now and session["precision"] != now["precision"]:
+            precision = f"the precision has changed: before {session['precision']}, now {now['precision']}"
+            changes.setdefault(precision, []).append(level)
+    return [
+        change if len(levels) == len(last) else f"level(s) {','.join(map(str, levels))}: {change}"
+        for change, levels in changes.items()
+    ]
+
+
+def _described(images: Mapping[str, Any]) -> str:
+    return f"{images['images']} in {images.get('root', 'an unknown folder')} (SHA-256 {images['sha256'][:12]}…)"
+
+
+def describe_schedule(config: Parameters, places: Iterable[tuple[int, float, Budget]], now: Budget) -> list[str]:
+    """A line if a longer budget raises the learning rate by a twentieth.
+
+    `places` are steps and seconds of levels, and the budget that each had before.
+    """
+    for step, seconds, before in places:
         old, new = (learning_rate(config, step, budget.progress(step, seconds)) for budget in (before, now))
         if step and new > 1.05 * old:
             return [

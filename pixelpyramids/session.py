@@ -21,6 +21,7 @@ from pixelpyramids.provenance import (
     describe_schedule,
     describe_software,
     last_session,
+    last_sessions,
     read_sessions,
     record_session,
 )
@@ -46,7 +47,8 @@ class SessionRecord:
     ) -> None:
         self.run, self.levels, self.crops, self.budget = run, levels, crops, budget
         self.indices = [level.index for level in levels]
-        self.before = last_session(read_sessions(run), self.indices)
+        self._sessions = read_sessions(run)
+        self.before = last_session(self._sessions, self.indices)
         self.session: Session = {
             "started": datetime.now(UTC).isoformat(timespec="seconds"),
             **describe_software(),
@@ -62,13 +64,19 @@ class SessionRecord:
         self._place: int | None = None
 
     def describe_changes(self, config: Parameters) -> list[str]:
-        """What is different from the session before, a line each."""
-        if self.before is None:
-            is_older = min(self._first_steps) > 0
-            return ["an earlier version began this run and did not record its data, precision and budget"] * is_older
-        places = [(level.step, level.seconds) for level in self.levels]
-        schedule = describe_schedule(config, places, Budget(**self.before["budget"]), self.budget)
-        return describe_changes(self.before, self.session) + schedule
+        """What is different from the sessions before, a line each."""
+        last = last_sessions(self._sessions, range(config.L))
+        older = any(level.step and level.index not in last for level in self.levels)
+        places = [
+            (level.step, level.seconds, Budget(**last[level.index]["budget"]))
+            for level in self.levels
+            if level.index in last
+        ]
+        return (
+            ["an earlier version began this run and did not record its data, precision and budget"] * older
+            + describe_changes(last, self.session, self.indices)
+            + describe_schedule(config, places, self.budget)
+        )
 
     def write(self, reserve: float | None) -> None:
         """Write how far the levels have come, and the seconds that are reserved for validation, if there is one."""

@@ -79,8 +79,28 @@ def test_an_older_run_without_provenance_is_resumed(folder, tmp_path):  # noqa: 
     assert checkpoint.load(run) and len(read_sessions(run)) == 1
 
 
-@pytest.mark.parametrize("content", ["", "[]", '{"format": 1}', '{"format": 1, "sessions": [1]}'])
+SESSION = {
+    "precision": "float32", "budget": {"steps": 1}, "levels": {}, "training_data": {"images": 1, "sha256": "a"},
+    "validation_data": None,
+}  # fmt: skip
+DAMAGED = [{key: value for key, value in SESSION.items() if key != lost} for lost in SESSION] + [
+    SESSION | changed
+    for changed in (
+        {"budget": {}}, {"budget": {"years": 1}}, {"budget": {"steps": "1"}}, {"budget": {"steps": 0}}, {"levels": []},
+        {"training_data": {}}, {"training_data": {"images": 1, "sha256": None}}, {"precision": None},
+        {"validation_data": {"images": 1, "sha256": "a"}},
+    )
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["", "[]", '{"format": 1}', "[" * 9999]
+    + [json.dumps({"format": 1, "sessions": sessions}) for sessions in (1, [1], *([damaged] for damaged in DAMAGED))],
+)
 def test_damaged_provenance_is_named(content, tmp_path):
+    (tmp_path / PROVENANCE).write_text(json.dumps({"format": 1, "sessions": [SESSION]}))
+    assert read_sessions(tmp_path) == [SESSION]
     (tmp_path / PROVENANCE).write_text(content)
     with pytest.raises(CheckpointError, match=r"provenance\.json: damaged; remove it"):
         read_sessions(tmp_path)
@@ -104,6 +124,15 @@ def test_resuming_with_other_data_precision_and_budget_says_each_once(folder, ot
     assert "images have changed" in lines[0] and str(folder) in lines[0] and str(other) in lines[0]
     assert "the precision has changed: before float32, now bfloat16" in lines[1]
     assert "scheduled for 2 steps" in lines[2] and "for 3 steps" in lines[2]
+
+
+def test_changes_are_told_of_each_level_with_a_history_of_its_own(folder, other, tmp_path):  # noqa: F811
+    run = tmp_path / "run"
+    training(folder, run, levels=[2, 3]).fit(Budget(steps=2))
+    (line,) = warnings_of(lambda: training(other, run, levels=[0, 1]).fit(Budget(steps=4)))
+    assert "the training images have changed" in line and str(folder) in line and str(other) in line
+    lines = warnings_of(lambda: training(other, run).fit(Budget(steps=4)))
+    assert len(lines) == 2 and "level(s) 2,3: the training images have" in lines[0] and "for 2 steps" in lines[1]
 
 
 def test_the_best_weights_are_chosen_anew_on_another_validation_set(folder, other, tmp_path):  # noqa: F811
