@@ -475,7 +475,7 @@ def test_records_and_datasets_are_divided_by_names_in_any_case(tmp_path: Path, t
 @pytest.mark.parametrize("name", ["x_test", "held_out", "images_val2"])
 def test_a_dataset_that_resembles_a_split_is_refused(tmp_path: Path, name: str) -> None:
     path = hdf5(tmp_path / "x.h5", train=faces(range(3)), **{name: faces(range(3))})
-    with pytest.raises(DataError, match=f"got {name}, of images of the same size; rename or remove it"):
+    with pytest.raises(DataError, match=f"got {name} with images of the same size; rename or remove them"):
         opened(path, "train")
 
 
@@ -498,7 +498,7 @@ def test_files_of_two_sets_in_a_folder_are_an_error(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"expected the TFRecord files of one data set, got a-rN\.tfrecords, b-rN"):
         opened(tmp_path, "all")
     records(tmp_path / "train" / "c.tfrecords", [face(0)])
-    with pytest.raises(DataError, match="in the folder, or in its folders, got both"):
+    with pytest.raises(DataError, match="either in the folder or in its subfolders, got both"):
         opened(tmp_path, "all")
 
 

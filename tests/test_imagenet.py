@@ -320,7 +320,7 @@ def test_downsampled_images_of_another_size_are_refused(tmp_path: Path) -> None:
 
 def test_both_ilsvrcs_images_and_downsampled_ones_are_refused(tmp_path: Path) -> None:
     downsampled_folders(tree(tmp_path))
-    with pytest.raises(DataError, match=r"expected either .* got train_16x16 and train, whose pixels differ"):
+    with pytest.raises(DataError, match=r"expected either .* got both train_16x16 and train, whose pixels differ"):
         opened(tmp_path, "test")
     assert len(opened(tmp_path, "test", size=8)) == 5  # those of another size do not count
 

@@ -154,8 +154,8 @@ def _arrays(path: Path, size: int) -> tuple[Entries, _Splits]:
             of_part.setdefault(next(filter(None, map(split_of, name.split("/"))), ""), []).append(name)
     if unclear := [name for name in of_part.get("", ()) if any(map(resembles_split, name.split("/")))]:
         raise DataError(
-            f"{path}: expected datasets called {', '.join(NAMES)}, or one that is called like none of them, got "
-            f"{', '.join(unclear)}, of images of the same size; rename or remove it"
+            f"{path}: expected datasets named {', '.join(NAMES)}, or one with a name unlike these, got "
+            f"{', '.join(unclear)} with images of the same size; rename or remove them"
         )
     if len(of_part) > 1:
         of_part.pop("", None)
@@ -172,7 +172,9 @@ def _records(root: Path, files: Sequence[Path], size: int) -> tuple[Entries, _Sp
     top = root if root.is_dir() else root.parent
     names = [file.relative_to(top).as_posix() for file in files]
     if len({"/" in name for name in names}) > 1:
-        raise DataError(f"{root}: expected TFRecord files in the folder, or in its folders, got both; keep one")
+        raise DataError(
+            f"{root}: expected TFRecord files either in the folder or in its subfolders, got both; keep one"
+        )
     parts = divide(names, root) or {"": list(range(len(files)))}
     return _joined(
         {part: TfRecordEntries(_shards([files[i] for i in members], size)) for part, members in parts.items()}

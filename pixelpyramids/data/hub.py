@@ -189,10 +189,10 @@ def _warn_of_missing(shards: tuple[Path, ...]) -> None:
 
 
 def _by_split(root: str, shards: list[Path]) -> dict[str, list[str]]:
-    """The shards of each split, by the word for it in the file's name, else in that of a folder below `root`.
+    """The shards of each split, by the word for it in the file's name, else in the name of a folder below `root`.
 
-    Raises DataError if a name has words for several splits, resembles them without such a word, or has none beside
-    others that have; and if one split goes by several words.
+    Raises DataError if a name has words for several splits, or only resembles one; if only some shards have a word; and
+    if one split has several words.
     """
     path = Path(root.removeprefix("stream:")).expanduser()
     if not path.is_dir():  # a glob, or a file
@@ -203,7 +203,7 @@ def _by_split(root: str, shards: list[Path]) -> dict[str, list[str]]:
     if silent := [file for file, word in words.items() if not word]:
         raise DataError(
             f"{root}: expected a word for the split ({', '.join(NAMES)}) in the name of each shard or its folder, got "
-            f"{silent[0].name} beside others that have one; rename it, or name the others by a glob"
+            f"{silent[0].name} beside others that have one; rename it, or select the others with a glob"
         )
     one_of_each(((str(split_of(word)), word) for word in words.values()), root)
     files: dict[str, list[str]] = {}
@@ -213,20 +213,20 @@ def _by_split(root: str, shards: list[Path]) -> dict[str, list[str]]:
 
 
 def _refuse_held_out(root: str, files: Mapping[str, Sequence[str]]) -> None:
-    """Raises DataError if `datasets`, which knows fewer names, takes files for training that are named otherwise."""
+    """Raise DataError if `datasets`, which knows fewer names, takes files with names of other splits for training."""
     for split, part in files.items():
         for file in part if split_of(split) == "train" else ():
             below = file.rpartition("@")[2].partition("/")[2].split("/")  # hf://datasets/OWNER/NAME@REVISION/…
             said = next(filter(resembles_split, reversed(below)), "")
             if resembles_held_out(said) and "train" not in map(split_of, splits_in(said)):
                 raise DataError(
-                    f"{root}: expected images to train on in the split {split}, got {file}, which is named like images "
-                    "for validation or test; name a configuration that divides them, or fetch the files and name these"
+                    f"{root}: expected only training images in the split {split}, got {file}, which is named like "
+                    "images for validation or test; choose another configuration, or download the files and pass these"
                 )
 
 
 def _split_word(root: str, file: Path) -> str:
-    """The word for a split in a shard's name, else in that of its nearest folder; "" if nothing resembles one."""
+    """The word for a split in a shard's name, else in the name of its nearest folder; "" if nothing resembles one."""
     for part in reversed(file.parts):
         found = dict.fromkeys(splits_in(part))
         if len(found) == 1:

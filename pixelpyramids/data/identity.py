@@ -1,11 +1,11 @@
-"""Which images a data set holds, told by little of each, so that it can be asked whenever a training starts.
+"""The identity of a data set: a hash of a small part of each image, cheap enough for the start of every training.
 
     fingerprint of a file     SHA-256(size, first 4 KiB, last 4 KiB)
     fingerprint of an entry   SHA-256(shape, values) of an image inside a container
     identity                  SHA-256(count, the fingerprints in order)
 
-Every file counts up to 100,000 of them. Of more, and of a container, images at even distances count: reading all would
-take as long as an epoch. Neither names nor places matter, so a copy elsewhere has the same identity.
+Up to 100,000 files, every file counts. Of more files, and of containers, evenly spaced images count, because reading
+all would take as long as an epoch. Names and places do not matter, so a copy elsewhere has the same identity.
 """
 
 import hashlib
@@ -27,7 +27,7 @@ _END = 4096  # bytes at either end of a file
 
 
 class Identity(NamedTuple):
-    """A hash of `covered` of the `images` of a split, equal for equal images in equal order."""
+    """A hash that covers `covered` of the `images` images of a split. Equal images in equal order have equal hashes."""
 
     sha256: str
     images: int
@@ -35,9 +35,9 @@ class Identity(NamedTuple):
 
 
 def data_identity(images: Images) -> Identity:
-    """The identity of a split's images. Files take about 0.1 ms each, entries of containers are decoded.
+    """The identity of a split's images. Files take about 0.1 ms each; entries of containers are decoded.
 
-    An image that cannot be read counts as an empty one.
+    All images that cannot be read have the same fingerprint.
     """
     files = are_files(images)
     covered = _covered(len(images), FILES_AT_MOST if files else ENTRIES_AT_MOST)
@@ -53,7 +53,7 @@ def are_files(images: Images) -> bool:
 
 
 def file_fingerprint(file: Path) -> bytes:
-    """32 bytes that two files share if they are the same, and hardly ever otherwise; zeros if it cannot be read."""
+    """32 bytes that equal files share, and other files hardly ever; zeros if the file cannot be read."""
     try:
         with open(file, "rb") as content:
             size = os.fstat(content.fileno()).st_size
@@ -65,7 +65,7 @@ def file_fingerprint(file: Path) -> bytes:
 
 
 def same_files(first: Sequence[Path], second: Sequence[Path]) -> list[tuple[Path, Path]]:
-    """The pairs of a file of `first` and one of `second` with the same content, each of `second` once."""
+    """Pairs of a file of `first` and one of `second` with the same content. Each of `second` occurs at most once."""
     known = {file_fingerprint(file): file for file in first}
     pairs = ((known.get(file_fingerprint(file)), file) for file in second)
     return [(one, other) for one, other in pairs if one is not None and _is_same(one, other)]
@@ -92,5 +92,5 @@ def described_pixels(image: Pixels) -> bytes:
 
 
 def _covered(count: int, most: int) -> list[int]:
-    """All indices below `count`, or `most` of them at even distances."""
+    """All indices below `count`, or `most` of them, evenly spaced."""
     return list(range(count)) if count <= most else [int(index) for index in np.linspace(0, count - 1, most)]

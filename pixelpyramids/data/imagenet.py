@@ -50,7 +50,7 @@ def open_imagenet(
     originals = [path for part in PARTS for path in _originals(root, part)]
     if downsampled and originals:
         raise DataError(
-            f"{root}: expected either downsampled images or ILSVRC's own, got {downsampled[0].name} and "
+            f"{root}: expected either downsampled images or ILSVRC's own, got both {downsampled[0].name} and "
             f"{originals[0].relative_to(root)}, whose pixels differ; keep one of the two in the folder"
         )
     entries, chosen = choose_divided(

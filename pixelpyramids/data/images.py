@@ -21,10 +21,10 @@ class Images(Protocol):
     """The images of one split: `read(i)` gives (channels, H, W), integers in [0, 2**n_bits), uint8 up to 8 bits.
 
     `files` names each image: a path, or for an entry of a container the container's path and the entry's name below it.
-    `sizes` are (count, 2), the H and W of each, `formats` how each is stored ("JPEG", "PNG", …; "" if that is known
-    only once it is read), `conversions` what is converted when it is read ("alpha dropped"; likewise), `skipped` what
-    could not be read when the split was opened, `in_memory` whether decoded images are kept. Instances can be pickled,
-    and read in workers.
+    For each image, `sizes` (count, 2) has H and W, `formats` how it is stored ("JPEG", …), and `conversions` what
+    reading it converts ("alpha dropped"). In some containers the last two are "" and () until the image is read.
+    `skipped` are the files that could not be read when the split was opened; `in_memory` says whether decoded images
+    are kept. Instances can be pickled, and read in workers.
     """
 
     @property

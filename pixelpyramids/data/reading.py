@@ -1,8 +1,8 @@
 """One image file to integers: value = floor(stored / 2**(stored bits - n_bits)), in [0, 2**n_bits).
 
 Quantising happens here and nowhere else. Pixels come as they are stored: no colour management, no turning by EXIF, the
-first frame of an animation. What is converted on the way is reported with the pixels, in words: a figure of converted
-images is not one of the files.
+first frame of an animation. Conversions on the way are reported in words with the pixels, because figures of converted
+images are not figures of the files.
 """
 
 import io
@@ -69,7 +69,7 @@ class Header(NamedTuple):
 
 
 class Decoded(NamedTuple):
-    """Pixels as of `read_image`, the file's format, and what was converted ("alpha dropped")."""
+    """Pixels as `read_image` returns them, the file's format, and the conversions ("alpha dropped")."""
 
     pixels: Pixels
     format: str
@@ -122,7 +122,7 @@ def decode(
     prepare: Prepare | None = None,
     accept_cmyk: bool = False,
 ) -> Decoded:
-    """An image file's content, called `name` in errors.
+    """Decode the content of an image file, which errors call `name`.
 
     `prepare`, such as a crop and a resize, is done on the decoded image, of 8 bits, before quantising. `accept_cmyk`
     is for data sets in which every image counts: CMYK becomes RGB as Pillow does it, without a profile, red being
@@ -139,9 +139,9 @@ def quantise(
     n_bits: int = 8,
     prepare: Prepare | None = None,
 ) -> Decoded:
-    """Plain 8-bit pixels (H, W, channels) of a container of that format, as `decode` gives those of a file.
+    """Quantise 8-bit pixels (H, W, channels) from a container of that format, as `decode` does those of a file.
 
-    Raises DataError for others.
+    Raises DataError for pixels of another type or shape.
     """
     _check_request(channels, n_bits)
     if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != channels or n_bits > 8:
@@ -258,7 +258,7 @@ def _check_image(image: Image.Image, path: str | PathLike[str], channels: int, n
 
 
 def _stored_bits(image: Image.Image) -> int:
-    """Bits of a value in the file, before its pixels are read: Pillow opens 16-bit colour as 8-bit."""
+    """Bits per value in the file, before its pixels are read: Pillow opens 16-bit colour as 8-bit."""
     arguments = [tile[3] for tile in getattr(image, "tile", [])]  # of the decoders: "RGB;16B", …
     if image.mode in _SIXTEEN_BITS:
         return 12 if "I;12" in str(arguments) else 16
@@ -268,14 +268,14 @@ def _stored_bits(image: Image.Image) -> int:
 
 
 def _largest_value(arguments: list[Any]) -> int:
-    """What a PPM file calls white."""
+    """The largest value (maxval) that a PPM file declares."""
     return max(
         (part for parts in arguments if isinstance(parts, tuple) for part in parts if type(part) is int), default=0
     )
 
 
 def _conversions(image: Image.Image, channels: int, n_bits: int) -> tuple[str, ...]:
-    """What `read_image` converts, in words, of an image whose pixels are not read yet."""
+    """The conversions that `read_image` will make, in words, for an image whose pixels are not read yet."""
     is_grey, depth = image.mode in _GREY, _stored_bits(image)
     has_alpha = image.mode in _WITH_ALPHA or "transparency" in image.info
     found = {
@@ -298,7 +298,7 @@ def bits_reduced(depth: int, n_bits: int) -> str:
 
 
 def _pixels(image: Image.Image, path: str | PathLike[str], channels: int, depth: int) -> tuple[Pixels, int]:
-    """Stored values, (H, W) or (H, W, channels), and their bits; greys above 8 bits have `depth`."""
+    """Stored values, (H, W) or (H, W, channels), and their bits: `depth` for grey above 8 bits."""
     if image.mode in _SIXTEEN_BITS:
         grey = np.asarray(image)
         # Mode I holds 32 bits; Pillow opens some 16-bit formats so.

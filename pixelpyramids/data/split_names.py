@@ -1,7 +1,7 @@
-"""What splits are called: the one list of names for folders, datasets, shards and files, in any case.
+"""The names of splits: one list for folders, datasets, shards and files, in any case.
 
-A name in the list says a split. One that only resembles such names (`Train_set`, `test2`, `held-out`, `trainval`) is
-refused, because its images would otherwise be trained on or left out without a word.
+A name in the list is a split. A name that only resembles one (`Train_set`, `test2`, `held-out`, `trainval`) is refused,
+because its images would otherwise silently be trained on or left out.
 """
 
 import os
@@ -36,27 +36,27 @@ _NAMED_AT_MOST = 5
 
 
 def split_of(name: str) -> str | None:
-    """The split that a name says: "train", "validation" or "test", in any case; None if it says none."""
+    """The split that a name stands for, in any case: "train", "validation" or "test"; None for other names."""
     return _SPLITS.get(name.lower())
 
 
 def splits_in(name: str) -> list[str]:
-    """The words of the list in a name such as `train-00000-of-00010.parquet`, as they are written there."""
+    """The words for splits in a name such as `train-00000-of-00010.parquet`, as they are written there."""
     return _WORD_IN_NAME.findall(name)
 
 
 def resembles_split(name: str) -> bool:
-    """Whether a word of the name is one for a split, or starts like one: `train`, `TestSet`, `val2017`, `held-out`."""
+    """Whether a word in the name is or resembles one for a split: `train`, `TestSet`, `val2017`, `held-out`."""
     return resembles_held_out(name) or any(_LIKE_TRAIN.fullmatch(word) for word in _words(name))
 
 
 def resembles_held_out(name: str) -> bool:
-    """Whether a word of the name is one for images that must not be trained on."""
+    """Whether a word in the name is or resembles one for images that must not be trained on."""
     return any(_LIKE_HELD_OUT.fullmatch(word) for word in _words(name))
 
 
 def _words(name: str) -> Iterator[str]:
-    """The words of a name in lower case, with capitals that start words and without, and neighbours joined."""
+    """The words of a name in lower case, split at capitals and not, and each pair of neighbours joined."""
     for words in (re.findall("[A-Z]+(?![a-z])|[A-Z]?[a-z]+", name), re.findall("[a-z]+", name.lower())):
         lower = [word.lower() for word in words]
         yield from lower
@@ -64,14 +64,14 @@ def _words(name: str) -> Iterator[str]:
 
 
 def divide(names: Sequence[str], root: str | PathLike[str]) -> dict[str, list[int]]:
-    """Indices of the images in each split, by the folders in their POSIX paths `names`; empty if no folder says any.
+    """Indices of the images in each split, by the folders in their POSIX paths `names`; empty without split folders.
 
-    The folders for splits lie side by side, in `root` or in the one folder that holds all images. Warns of images that
-    lie beside them and belong to no split.
+    Split folders lie side by side, in `root` or in the one folder that holds all images. Images directly beside them
+    belong to no split, and a warning counts them.
 
-    Raises DataError, naming folders, if two folders say one split; if a folder beside those for splits says none; if
-    one that resembles held-out images lies inside that for training; and if nothing says a split, but a folder
-    somewhere resembles one, or the names of the files do.
+    Raises DataError, naming the folders, if two folders are for one split; if a folder beside split folders is not for
+    a split; if the training folder contains one that resembles held-out images; or if there are no split folders, but
+    the name of some folder, or the names of the files, resemble splits.
     """
     folders: dict[tuple[str, ...], list[int]] = {}
     for index, name in enumerate(names):
@@ -86,8 +86,8 @@ def divide(names: Sequence[str], root: str | PathLike[str]) -> dict[str, list[in
         return {}
     if others := [top for top in tops if top and top not in parts.values()]:
         raise DataError(
-            f"{root}: expected beside {_listed(parts.values())} only folders for other splits, got {_listed(others)}; "
-            f"{_RENAME}, or move what belongs to no split elsewhere"
+            f"{root}: expected only folders for splits beside {_listed(parts.values())}, got {_listed(others)}; rename "
+            f"them to {', '.join(NAMES)} if they are splits, or move them elsewhere"
         )
     for folder in tops.get(parts.get("train", ""), ()):
         _refuse_hidden(folder[depth + 1 :], Path(root, parts["train"]))
@@ -101,7 +101,7 @@ def divide(names: Sequence[str], root: str | PathLike[str]) -> dict[str, list[in
 
 
 def refuse_linked_splits(links: Mapping[str, str], root: str | PathLike[str]) -> None:
-    """Raises DataError if two paths below `root` are one folder, by a link, and lie in folders of different splits."""
+    """Raise DataError if a link makes one folder appear at two paths below `root` that are in different splits."""
     for one, other in links.items():
         splits = {next(filter(None, map(split_of, path.split("/"))), None) for path in (one, other)} - {None}
         if len(splits) > 1:
@@ -133,7 +133,7 @@ def _folders(folder: Path) -> list[str]:
 
 
 def refuse_held_out(names: Iterable[str], train: Path) -> Iterator[str]:
-    """The POSIX paths of images to train on, as they come. Raises DataError if a folder resembles held-out images."""
+    """Yield the POSIX paths of training images. Raises DataError if one of their folders resembles held-out images."""
     seen = set()
     for name in names:
         if (folder := name.rpartition("/")[0]) not in seen:
@@ -145,14 +145,14 @@ def refuse_held_out(names: Iterable[str], train: Path) -> Iterator[str]:
 def _refuse_hidden(folder: Sequence[str], train: Path) -> None:
     if hidden := next((number for number, part in enumerate(folder, 1) if resembles_held_out(part)), None):
         raise DataError(
-            f"{train.parent}: expected images to train on in {train.name}, got "
-            f"{'/'.join([train.name, *folder[:hidden]])}, which looks like images for validation or test; move it out "
-            "of the training images, or rename it"
+            f"{train.parent}: expected only training images in {train.name}, got "
+            f"{'/'.join([train.name, *folder[:hidden]])}, which is named like validation or test images; move it "
+            f"out of {train.name}, or rename it"
         )
 
 
 def one_of_each(found: Iterable[tuple[str, str]], root: str | PathLike[str]) -> dict[str, str]:
-    """(split, what says it) as a dictionary. Raises DataError if two different things say one split."""
+    """(split, name) pairs as a dictionary. Raises DataError if one split has two different names."""
     parts: dict[str, str] = {}
     for split, name in found:
         if parts.setdefault(split, name) != name:
@@ -162,7 +162,7 @@ def one_of_each(found: Iterable[tuple[str, str]], root: str | PathLike[str]) -> 
     return parts
 
 
-_RENAME = f"rename them to {', '.join(NAMES)} if they are splits, else to names without such words"
+_RENAME = f"rename them to {', '.join(NAMES)} if they are splits, or to names unlike these"
 
 
 def _parts(paths: Iterable[str], root: str | PathLike[str]) -> dict[str, str]:
@@ -171,7 +171,7 @@ def _parts(paths: Iterable[str], root: str | PathLike[str]) -> dict[str, str]:
 
 
 def _shared_depth(folders: Iterable[tuple[str, ...]]) -> int:
-    """How many folders, one in the other, hold all images, up to the first that resembles a split."""
+    """The number of nested folders that hold all images, up to the first whose name resembles a split."""
     first, last = min(folders), max(folders)
     depth = 0
     while depth < min(len(first), len(last)) and first[depth] == last[depth] and not resembles_split(first[depth]):
@@ -189,8 +189,8 @@ def _refuse_resemblance(names: Sequence[str], folders: Iterable[tuple[str, ...]]
     )
     if like:
         raise DataError(
-            f"{root}: expected folders {', '.join(NAMES)} side by side, or none that looks like them, got "
-            f"{_listed(like)}; {_RENAME}, or name the folder that holds them"
+            f"{root}: expected folders {', '.join(NAMES)} side by side, or no folders with similar names, got "
+            f"{_listed(like)}; {_RENAME}, or pass the folder that holds them"
         )
     said: dict[str, str] = {}
     forms: dict[str, dict[str, str]] = {}
@@ -205,18 +205,18 @@ def _refuse_resemblance(names: Sequence[str], folders: Iterable[tuple[str, ...]]
     several = next((found for found in (said, *forms.values()) if len(found) > 1), None)
     if several is not None:
         raise DataError(
-            f"{root}: expected folders for splits, got files that are named after them, such as "
+            f"{root}: expected folders for splits, got files that are named like splits, such as "
             f"{_listed(several.values())}; move them into folders {', '.join(NAMES)}"
         )
 
 
 def _without_split(name: str) -> str:
-    """A name with * for all that may be a word for a split: celebatrain and celebatest differ in nothing else."""
+    """The name with * for each word that may be a split. celebatrain and celebatest become the same."""
     return _ANYWHERE.sub("*", _joined(name))
 
 
 def _joined(name: str) -> str:
-    """A name in lower case, with - before a capital: imagesTr and images_tr have a word tr."""
+    """The name in lower case, with - before each inner capital, so that imagesTr and images_tr both have a word tr."""
     return re.sub("(?<=[a-z])(?=[A-Z])", "-", name).lower()
 
 

@@ -30,7 +30,7 @@ def find_images(root: str | PathLike[str], links: dict[str, str] | None = None) 
     """All image files below `root`, sorted by relative POSIX path; hidden files and folders are skipped.
 
     A file counts as an image by its extension, any that Pillow decodes; nothing is opened. Links to folders are
-    followed, each folder once; `links` is that of `image_names`. Raises DataError if `root` is no folder, holds no
+    followed, each folder once; `links` is as for `image_names`. Raises DataError if `root` is not a folder, holds no
     image, or cannot be listed.
     """
     root = Path(root)
@@ -49,15 +49,15 @@ def find_images(root: str | PathLike[str], links: dict[str, str] | None = None) 
 def split_files(root: str | PathLike[str], split: str, seed: int = 0, hold_out: bool = True) -> list[Path]:
     """The image files below `root` that belong to `split`: "train", "validation", "test", or "all" of them.
 
-    - Sub-folders that say splits (see `divide`), searched recursively: test is the test folder, or the validation
-      folder if there is no test folder. Validation is the validation folder if there is a test folder too, else a
-      hold-out of train: one image in a hundred, at least 1 of 2 or more, at most 1,000.
-    - None of them: by rank of SHA-256(seed, relative path), one image in ten is for test (at least 1 of 3 or more), the
-      next as many for validation, the rest for training.
+    - If there are split folders (see `divide`): test is the test folder, or the validation folder if there is no test
+      folder. Validation is the validation folder if there is a test folder too, else a hold-out of train: one image in
+      a hundred, at least 1 of 2 or more, at most 1,000.
+    - If there are none: by rank of SHA-256(seed, relative path), one image in ten is for test (at least 1 of 3 or
+      more), as many again for validation, and the rest for training.
 
-    `hold_out` False leaves in train what would be held out for validation, and there is no such validation split.
-    The three splits share no file. Raises DataError if the split is unknown or empty, or the folder is; and unless the
-    split is "all" as `divide` does, and if folders of two splits are one folder, by a link.
+    With `hold_out` False, the images that would be held out for validation stay in train. The three splits share no
+    file. Raises DataError if the split is unknown, or it or the folder is empty. For splits other than "all" it is also
+    raised as by `divide`, and if a link puts one folder into two splits.
     """
     check_split(split)
     links: dict[str, str] = {}
@@ -70,7 +70,7 @@ def split_files(root: str | PathLike[str], split: str, seed: int = 0, hold_out: 
 
 
 def is_divided(root: str | PathLike[str]) -> bool:
-    """Whether folders below `root` say which images are for training and test. Raises DataError as `divide` does."""
+    """Whether `root` has split folders. Raises DataError as `divide` does."""
     return bool(divide([file.relative_to(root).as_posix() for file in find_images(root)], root))
 
 
@@ -140,7 +140,8 @@ def published_splits(
 ) -> dict[str, list[int]]:
     """Indices of train, validation and test of a data set that comes divided into some of these `parts`.
 
-    `held_out` picks the images of train that become validation if the parts hold none beside test; None leaves them.
+    If there is no validation part beside test, `held_out` picks the images of train that become validation; with None
+    there is no validation then.
     """
     train, published = list(parts.get("train", [])), list(parts.get("validation", []))
     if "test" in parts:
@@ -178,7 +179,7 @@ def list_images(root: Path, links: dict[str, str] | None = None) -> list[Path]:
 def image_names(root: Path, links: dict[str, str] | None = None) -> Iterator[str]:
     """The POSIX paths below `root` of what `find_images` finds, in no order.
 
-    `links` takes each folder that is not followed, and the one of the same images that is.
+    `links` receives each folder that was not entered because it had been already, and the path at which it was.
     """
 
     def refuse(error: OSError) -> None:

@@ -14,10 +14,10 @@ def walk_files(
 ) -> Iterator[str]:
     """The POSIX paths below `root` of all files, in no order.
 
-    A hidden folder is not entered; its own path, with "/" at its end, stands for what it holds. Nor are folders whose
-    POSIX path `is_left_out`. A folder that cannot be listed is left out after `onerror` was called with the error,
-    whose `filename` is the folder. `links` takes each folder that is not followed, and the one of the same files that
-    is. Links are followed last, so a folder below `root` has its own name, and of two links the same one is followed.
+    A hidden folder is not entered; its own path, with "/" at its end, stands for its content. Folders whose POSIX path
+    `is_left_out` are not entered either. If a folder cannot be listed, `onerror` is called with the error, whose
+    `filename` is the folder. `links` receives each folder that was not entered because it had been already, and the
+    path at which it was. Links are followed last and in order, so real folders keep their own paths.
     """
     seen: dict[tuple[int, int], str] = {}
     folders, linked = deque(["."]), deque[str]()

@@ -27,9 +27,9 @@ class FileEntries:
 
 
 def files_below(folder: Path) -> FileEntries:
-    """The image files below a folder that may hold millions, as `find_images` finds them; maybe none.
+    """The image files below a folder, which may be none or millions, as `find_images` finds them.
 
-    Raises DataError if the folder is called train and a folder in it resembles held-out images.
+    Raises DataError if the folder is a training folder and a folder in it resembles held-out images.
     """
     names = image_names(folder)
     if resembles_split(folder.name) and not resembles_held_out(folder.name):
