@@ -214,14 +214,7 @@ def _opened(file: BinaryIO, formats: Sequence[str]) -> Image.Image:
             is_known = accept is not None
             file.seek(0)
             return factory(file, "")
-        except (
-            SyntaxError,
-            IndexError,
-            TypeError,
-            KeyError,
-            EOFError,
-            struct.error,
-        ) as error:  # no such file after all
+        except (SyntaxError, LookupError, TypeError, EOFError, struct.error) as error:  # no such file after all
             if is_known:
                 reason = reason or f"a {name} that is damaged, or of a kind that is not read ({error})"
     found = reason or ("something else" if head else "an empty file")

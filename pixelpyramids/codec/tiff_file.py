@@ -20,16 +20,8 @@ from pixelpyramids.codec.png_file import unpacked_size
 from pixelpyramids.errors import DataError, PixelPyramidsError
 from pixelpyramids.extras import imported
 
-WIDTH, HEIGHT, BITS, COMPRESSION, PHOTOMETRIC, FILL_ORDER, STRIP_OFFSETS, ORIENTATION = (
-    256,
-    257,
-    258,
-    259,
-    262,
-    266,
-    273,
-    274,
-)
+WIDTH, HEIGHT, BITS, COMPRESSION, PHOTOMETRIC = 256, 257, 258, 259, 262
+FILL_ORDER, STRIP_OFFSETS, ORIENTATION = 266, 273, 274
 CHANNELS, LINES_PER_STRIP, STRIP_BYTES, X_PER_UNIT, Y_PER_UNIT, PLANES, UNIT = 277, 278, 279, 282, 283, 284, 296
 PREDICTOR, PALETTE, TILE_WIDTH, TILE_HEIGHT, TILE_OFFSETS, TILE_BYTES = 317, 320, 322, 323, 324, 325
 SUB_IMAGES, EXTRA, SAMPLE_FORMAT, XMP, ICC = 330, 338, 339, 700, 34675
@@ -158,17 +150,9 @@ def _layout(tags: ImageFileDirectory_v2, data: bytes) -> Tiff:
     is_planar, is_lossy = tags.get(PLANES, 1) == 2 and channels > 1, compression in _JPEG
     if not {tags.get(PLANES, 1), tags.get(FILL_ORDER, 1)} <= {1, 2}:
         raise DataError("expected 1 or 2 as the order of a TIFF's planes and bits, got another; the file is damaged")
-    if photometric not in (_WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _INDEXED) and (photometric, is_lossy) != (
-        _YCBCR,
-        True,
-    ):
-        kinds = {
-            4: "a mask",
-            5: "four inks (CMYK)",
-            _YCBCR: "luma and chroma (YCbCr)",
-            8: "L*a*b* values",
-            -1: "none",
-        }
+    known = (_WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _INDEXED, *((_YCBCR,) if is_lossy else ()))
+    if photometric not in known:
+        kinds = {4: "a mask", 5: "four inks (CMYK)", 6: "luma and chroma (YCbCr)", 8: "L*a*b* values", -1: "none"}
         raise DataError(
             f"expected grey, RGB or a palette, got {kinds.get(photometric, photometric)}; convert it to RGB"
         )
