@@ -454,6 +454,18 @@ def test_a_tiff_without_some_of_its_pixels_is_refused():
         read(written(noise(8, 3, 301, 299), 8, "tiff")[:9999])
 
 
+def test_a_tiff_whose_strips_share_their_bytes_is_refused():
+    file = io.BytesIO()
+    tifffile.imwrite(file, np.zeros((64, 64), np.uint8), rowsperstrip=1)
+    file.seek(0)
+    with tifffile.TiffFile(file, mode="r+b") as tiff:
+        tags = tiff.pages[0].tags
+        tags["StripOffsets"].overwrite([8] * 64)
+        tags["StripByteCounts"].overwrite([4000] * 64)
+    with pytest.raises(DataError, match="share no bytes"):
+        read(file.getvalue())
+
+
 @pytest.mark.parametrize("is_grey", [True, False])
 def test_a_pcx_without_its_end_is_refused(is_grey):
     image = Image.fromarray(noise(8))

@@ -156,6 +156,9 @@ def test_packed_chunks_that_are_too_large_or_damaged_are_refused():
     many = b"".join(chunk(b"tEXt", b"key\0" + bytes([65 + i]) * 2**23) for i in range(2))
     with pytest.raises(DataError, match=r"of metadata, got .* the largest is text"):
         read(data[:33] + many + data[33:])
+    bombs = chunk(b"zTXt", b"key\0\0" + zlib.compress(bytes(2**23))) * 3
+    with pytest.raises(DataError, match=f"at most {MAX_METADATA} bytes of texts"):  # none is unpacked after that
+        read(data[:33] + bombs + chunk(b"zTXt", b"key\0\0no zlib") + data[33:])
 
 
 @pytest.mark.parametrize("depth", [8, 16])

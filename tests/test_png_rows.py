@@ -13,6 +13,7 @@ from PIL import Image
 
 from pixelpyramids.codec import image_file
 from pixelpyramids.codec.image_file import Picture, read_picture, write_picture
+from pixelpyramids.codec.png_file import unpacked_size
 from pixelpyramids.errors import DataError
 
 RNG = np.random.default_rng(0)
@@ -42,6 +43,15 @@ def saved(array, **options):
     file = io.BytesIO()
     Image.fromarray(array).save(file, "PNG", **options)
     return file.getvalue()
+
+
+def test_the_rows_of_large_chunks_are_counted():
+    data = RNG.bytes(2**18)
+    packed = zlib.compress(data + bytes(2**23))
+    for pieces in ([packed], [packed[:100], packed[100:]], [packed + b"surplus"], [packed, b"surplus"]):
+        assert unpacked_size(pieces, 2**24) == 2**18 + 2**23
+        assert 2**20 < unpacked_size(pieces, 2**20) <= 2**21
+    assert unpacked_size([packed[:-1]], 2**24) == 0
 
 
 @pytest.mark.parametrize("extra", ["with", "without"])

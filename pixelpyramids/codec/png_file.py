@@ -30,6 +30,7 @@ _PALETTE = 3
 _WHOLE = ((0, 0, 1, 1),)  # the first column and line of each pass, and the steps to the next
 _ADAM7 = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
 _PIECE = 2**20  # bytes, about, of lines that are filtered or unpacked at once
+_FED = 2**16  # bytes that are given to zlib at once
 
 
 class Png(NamedTuple):
@@ -108,9 +109,11 @@ def unpacked_size(pieces: Iterable[Any], enough: int) -> int:
     """
     unpacker, size = zlib.decompressobj(), 0
     for piece in pieces:
-        while piece and size <= enough:
-            size += len(unpacker.decompress(piece, _PIECE))
-            piece = unpacker.unconsumed_tail
+        for begin in range(0, len(piece), _FED):  # of more, zlib would copy the rest time and again
+            part = piece[begin : begin + _FED]
+            while part and size <= enough and not unpacker.eof:
+                size += len(unpacker.decompress(part, _PIECE))
+                part = unpacker.unconsumed_tail
     return size if unpacker.eof or size > enough else 0
 
 
@@ -206,6 +209,7 @@ def _texts(chunks: list[tuple[str, bytes]]) -> dict[str, bytes]:
     """The texts in UTF-8: `text:KEYWORD`, from a keyword's second on `text.2:KEYWORD`; languages likewise."""
     texts: dict[str, bytes] = {}
     seen: Counter[str] = Counter()
+    size = 0
     for name, content in chunks:
         if name not in ("tEXt", "zTXt", "iTXt"):
             continue
@@ -220,6 +224,9 @@ def _texts(chunks: list[tuple[str, bytes]]) -> dict[str, bytes]:
             is_packed, (language, _, rest) = rest[:1] == b"\1", rest[2:].partition(b"\0")
             translated, _, text = rest.partition(b"\0")
             text = _unpacked(text, name) if is_packed else text
+        size += len(text)
+        if size > MAX_METADATA:
+            raise DataError(f"expected at most {MAX_METADATA} bytes of texts in the PNG, got more; remove some of them")
         if name == "iTXt" and word == XMP_KEYWORD:
             texts["XMP"] = text
             continue

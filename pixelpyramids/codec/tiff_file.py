@@ -214,7 +214,11 @@ def _check_pieces(tags: ImageFileDirectory_v2, tiff: Tiff, data: bytes) -> None:
     starts = _several(tags[offsets])
     lengths = _several(tags.get(sizes, len(data) - starts[0] if count == 1 else ()))
     is_whole = len(starts) == len(lengths) == count
-    for number, (start, length) in enumerate(zip(starts, lengths, strict=is_whole)):
+    pieces = list(zip(starts, lengths, strict=is_whole))
+    is_whole = is_whole and all(length > 0 and start + length <= len(data) for start, length in pieces)
+    if is_whole and sum(lengths) > 2 * len(data):  # to unpack each would take long
+        raise DataError("expected strips or tiles that share no bytes of the TIFF, got others; write the file anew")
+    for number, (start, length) in enumerate(pieces if is_whole else ()):
         expected = line_bytes * (lines if is_tiled else min(lines, tiff.height - number % down * lines))
         has = length
         if compression in _DEFLATED:
@@ -222,7 +226,7 @@ def _check_pieces(tags: ImageFileDirectory_v2, tiff: Tiff, data: bytes) -> None:
             has = unpacked_size([piece.translate(_TURNED) if tags.get(FILL_ORDER) == 2 else piece], expected)
         elif compression != 1:
             expected = 1
-        is_whole = is_whole and length > 0 and start + length <= len(data) and has >= expected
+        is_whole = is_whole and has >= expected
     if not is_whole:
         raise DataError("expected a whole TIFF, got one without some of its pixels; replace or remove the file")
 

@@ -127,7 +127,10 @@ def decompress(
         raise ParameterError(f"expected --scale 2|4|8|16, a power of two, got {scale}")
     how = Decompression(format, scale, parse_region(region), salvage, max_pixels, overwrite, dry_run, threads_of(1))
     if is_standard(paths, out=out, json=as_json, **{"dry-run": dry_run}):
-        picture, lost = _decoded(Bytes(read_standard_input()), how)
+        try:
+            picture, lost = _decoded(Bytes(read_standard_input()), how)
+        except BitstreamError as error:
+            raise BitstreamError(f"{NAME}: {error}") from error
         file = io.BytesIO()
         write_picture(picture, file, _format_of(picture, how))
         write_standard_output(file.getvalue())
