@@ -4,6 +4,7 @@
     RUN/level_00.safetensors …      the kept weights of each stage; the last is the coarsest image's
     RUN/log/level_00.jsonl …        a line every ten steps and at each validation: step, nats an image, dimensions
     RUN/provenance.json             the software, device, data and settings of each training session
+    RUN/trained_on.npy              a number for each image that was trained on
     RUN/training/level_00.safetensors …   weights, averages and optimiser of the last checkpoint
     RUN/training/seed               of all trainings of the run
     RUN/training/level_00.lock …    held by the process that trains the stage
@@ -31,7 +32,7 @@ from pixelpyramids.authors import read_checkpoint
 from pixelpyramids.errors import CheckpointError, ParameterError
 from pixelpyramids.model import PixelPyramid
 from pixelpyramids.parameters import Parameters, load_parameters, parse_parameters
-from pixelpyramids.provenance import PROVENANCE
+from pixelpyramids.provenance import PROVENANCE, TRAINED_ON
 
 PARAMETERS = "parameters.json"
 OF_A_RUN = (
@@ -40,6 +41,7 @@ OF_A_RUN = (
     "training/seed",
     "log/level_*.jsonl",
     PROVENANCE,
+    TRAINED_ON,
 )  # beside its parameters
 FORMAT = 1  # of the files of weights and of trainings: their names, shapes and what is in their metadata
 LOCK_SECONDS = 10.0
@@ -134,7 +136,7 @@ def is_replaceable(run: Path) -> bool:
         return True
     return run.is_dir() and all(
         path.match("level_*.safetensors")
-        or path.name in ("training", "log", "samples", PROVENANCE)
+        or path.name in ("training", "log", "samples", PROVENANCE, TRAINED_ON)
         or path.suffix == ".part"
         for path in run.iterdir()
     )

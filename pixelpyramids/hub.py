@@ -16,7 +16,7 @@ from pixelpyramids import checkpoint, provenance
 from pixelpyramids.model import PixelPyramid
 
 WEIGHTS = "level_*.safetensors"
-PUBLISHED = (checkpoint.PARAMETERS, provenance.PROVENANCE, WEIGHTS)
+PUBLISHED = (checkpoint.PARAMETERS, provenance.PROVENANCE, provenance.TRAINED_ON, WEIGHTS)
 
 
 class PublishedRun(ModelHubMixin, library_name="pixelpyramids", tags=["pixelpyramids"]):
@@ -36,7 +36,7 @@ class PublishedRun(ModelHubMixin, library_name="pixelpyramids", tags=["pixelpyra
         checkpoint.write_parameters(save_directory, config)
         if sessions := provenance.read_sessions(self.run):
             provenance.write_sessions(save_directory, provenance.without_paths(sessions))
-        for file in sorted(self.run.glob(WEIGHTS)):
+        for file in sorted([*self.run.glob(WEIGHTS), *self.run.glob(provenance.TRAINED_ON)]):
             shutil.copyfile(file, save_directory / file.name)
 
     @classmethod

@@ -180,6 +180,8 @@ def find_paper_figure(config: Parameters) -> PaperFigure | None:
     about, note = content["about"], content["about"]["paper_note"]
     if config.n_bits != content["params"]["n_bits"]:
         note = f"not comparable: this model codes {config.n_bits} bits; {note}"
+    if content["params"]["L"] != config.L:
+        note = f"not comparable: this model codes {' x '.join(map(str, config.image_size))} pixels; {note}"
     return PaperFigure(about["paper_bits_per_dim"], note)
 
 

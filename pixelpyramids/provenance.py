@@ -2,10 +2,12 @@
 
     {"format": 1, "sessions": [{"started": …, "package": …, "precision": …, "budget": {…}, "levels": {…}, …}, …]}
 
-Runs of earlier versions have no such file, and are read as a run without sessions.
+`RUN/trained_on.npy` has a number for each image that was trained on, so that it is recognised when it is scored.
+Runs of earlier versions have no such files, and are read as a run without sessions.
 """
 
 import hashlib
+import io
 import json
 import os
 import platform
@@ -15,11 +17,13 @@ from importlib.metadata import distribution
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import numpy as np
 import torch
 from filelock import FileLock
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
-from pixelpyramids.atomic import write_text
+from pixelpyramids.atomic import write_bytes, write_text
 from pixelpyramids.data.batches import Batches
 from pixelpyramids.data.crops import Crops
 from pixelpyramids.data.identity import data_identity
@@ -31,6 +35,7 @@ from pixelpyramids.parameters import Parameters
 from pixelpyramids.progress import Budget
 
 PROVENANCE = "provenance.json"
+TRAINED_ON = "trained_on.npy"
 FORMAT = 1
 
 Session = dict[str, Any]
@@ -96,6 +101,31 @@ def record_session(run: Path, session: Session, place: int | None) -> int:
         sessions[place] = session
         write_sessions(run, sessions)
     return place
+
+
+def read_trained_on(run: Path) -> NDArray[np.uint64]:
+    """The numbers (see `data.identity`) of the images that a run was trained on, ascending; none if not recorded.
+
+    Raises CheckpointError if the file is damaged.
+    """
+    path = run / TRAINED_ON
+    if not path.exists():
+        return np.empty(0, np.uint64)
+    try:
+        numbers = np.load(path, allow_pickle=False)
+        if numbers.dtype != np.uint64 or numbers.ndim != 1:
+            raise ValueError
+    except (ValueError, EOFError, AttributeError) as error:
+        raise CheckpointError(f"{path}: damaged; remove it to go on without a record of the training images") from error
+    return np.asarray(numbers)
+
+
+def record_trained_on(run: Path, numbers: NDArray[np.uint64]) -> None:
+    """Add to the numbers of the images that a run was trained on."""
+    with FileLock(run / "training" / "provenance.lock"):
+        content = io.BytesIO()
+        np.save(content, np.union1d(read_trained_on(run), numbers))
+        write_bytes(run / TRAINED_ON, content.getvalue())
 
 
 def last_session(sessions: Iterable[Session], levels: Iterable[int]) -> Session | None:

@@ -8,6 +8,8 @@ from typing import Any
 import torch
 
 from pixelpyramids.data.batches import Batches
+from pixelpyramids.data.crops import Crops
+from pixelpyramids.data.identity import image_numbers
 from pixelpyramids.data.images import Images
 from pixelpyramids.level_training import LevelTraining
 from pixelpyramids.parameters import Parameters
@@ -24,6 +26,7 @@ from pixelpyramids.provenance import (
     last_sessions,
     read_sessions,
     record_session,
+    record_trained_on,
 )
 
 
@@ -62,6 +65,7 @@ class SessionRecord:
         }
         self._first_steps = [level.step for level in levels]
         self._place: int | None = None
+        self._recorded = False
 
     def describe_changes(self, config: Parameters) -> list[str]:
         """What is different from the sessions before, a line each."""
@@ -77,6 +81,13 @@ class SessionRecord:
             + describe_changes(last, self.session, self.indices)
             + describe_schedule(config, places, self.budget)
         )
+
+    def write_trained_on(self) -> None:
+        """Write which images the levels were trained on, once they were; those of a stream are not known."""
+        steps = [level.step for level in self.levels]
+        if steps != self._first_steps and not self._recorded and isinstance(self.crops, Crops):
+            record_trained_on(self.run, image_numbers(self.crops.folder))
+            self._recorded = True
 
     def write(self, reserve: float | None) -> None:
         """Write how far the levels have come, and the seconds that are reserved for validation, if there is one."""

@@ -342,6 +342,8 @@ class Training:
                 checkpoint.load_stage(self.run, index, stage)
 
     def _save(self, stopped: Mapping[int, str]) -> None:
+        if self._record is not None and self.accelerator.is_main_process:
+            self._record.write_trained_on()  # before the weights, which a kill may leave alone
         for level in self.levels:
             level.save(self.run)
             chosen = self.held_out is not None and checkpoint.level_file(self.run, level.index).exists()

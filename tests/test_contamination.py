@@ -8,6 +8,8 @@ import pytest
 from PIL import Image
 from test_cli import KEYS, refused, status
 
+from pixelpyramids.hub import PublishedRun
+
 
 def write(root, *names, seed=0):
     for number, name in enumerate(names):
@@ -99,6 +101,42 @@ def test_a_training_folder_that_changed_is_refused(params, run, flat, tmp_path, 
     assert "any image here may have been trained on" in refused(capsys, "evaluate", run, "--data", folder)
     write(folder, *(f"{number}.png" for number in range(40)), seed=1)
     assert "any image here may have been trained on" in refused(capsys, "evaluate", run, "--data", folder)
+
+
+def test_images_that_were_trained_on_are_counted_wherever_they_are(run, flat, tmp_path, capsys):
+    def counted(folder, *more):
+        assert status("evaluate", run, "--data", folder, "--device", "cpu", "--json", *more) == 0
+        return json.loads(capsys.readouterr().out)["trained_on"]
+
+    capsys.readouterr()
+    renamed = tmp_path / "renamed"
+    for number in range(40):
+        (renamed / "test").mkdir(parents=True, exist_ok=True)
+        shutil.copy(flat / f"{number}.png", renamed / "test" / f"x{number}.png")
+    assert counted(flat) == 0 and counted(flat, "--split", "train") == 32
+    assert counted(renamed / "test") == counted(write(renamed, "train/a.png", seed=5)) == 32
+    assert counted(write(tmp_path / "other", "a.png", "b.png", seed=6)) == 0
+    assert status("evaluate", run, "--data", renamed, "--device", "cpu") == 0
+    assert "; 32 of them were trained on" in " ".join(capsys.readouterr().out.split())
+    published = tmp_path / "published"
+    PublishedRun(run).save_pretrained(published)
+    run = published
+    assert counted(renamed) == 32
+    (published / "trained_on.npy").write_bytes(b"\x93NUMPY")
+    assert "trained_on.npy: damaged; remove it" in refused(capsys, "evaluate", run, "--data", flat)
+    (published / "trained_on.npy").unlink()
+    assert counted(renamed) is None
+
+
+def test_a_training_that_goes_on_where_images_for_training_are_for_test_now_warns(params, run, flat, tmp_path, capsys):
+    run, folder = (
+        shutil.copytree(run, tmp_path / "run"),
+        write(tmp_path / "images", "train/a.png", "train/b.png", seed=7),
+    )
+    shutil.copytree(flat, folder / "Test")
+    assert status("train", params, "--data", folder, "--out", run, "--steps", 1, "--device", "cpu") == 0
+    assert "was trained on 32 of the images that are for validation or test now" in capsys.readouterr().err
+    assert len(np.load(run / "trained_on.npy")) == 32  # of the new images none was trained on
 
 
 def test_folders_of_splits_are_scored_by_their_names(run, tmp_path, capsys):

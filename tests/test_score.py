@@ -67,6 +67,8 @@ def test_evaluate_prints_the_papers_figure_beside_ours(tmp_path, capsys):
         assert "batch" in printed
         assert status("evaluate", run, "--data", tmp_path / "data", "--json") == 0
         assert json.loads(capsys.readouterr().out)["paper"]["bits_per_dim"] == 0.61
+        assert status("evaluate", run, "--data", tmp_path / "data", "--split", "train", "--json") == 0
+        assert json.loads(capsys.readouterr().out)["paper"] is None
 
 
 def test_the_papers_figures_and_what_is_unverified_of_them():
@@ -76,6 +78,8 @@ def test_the_papers_figures_and_what_is_unverified_of_them():
         assert "unverified" in figures[name].note
     assert find_paper_figure(load_parameters("celeba_256_authors")) == figures["celeba_256"]
     assert find_paper_figure(load_parameters("photographs")) is None
+    smaller = parse_parameters(load_parameters("celeba_256").model_dump() | {"L": 11}, "smaller")
+    assert find_paper_figure(smaller).note.startswith("not comparable: this model codes 128 x 128 pixels")
 
 
 def test_other_data_has_no_figure_of_the_paper(images, tmp_path, capsys):  # noqa: F811

@@ -5,22 +5,38 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from pixelpyramids.commands.console import err
 from pixelpyramids.commands.opening import is_plain_folder, named, open_images
 from pixelpyramids.data.batches import Batches
 from pixelpyramids.data.crops import Crops
-from pixelpyramids.data.identity import FILES_AT_MOST, are_files, data_identity, same_files
+from pixelpyramids.data.identity import (
+    ENTRIES_AT_MOST,
+    FILES_AT_MOST,
+    are_files,
+    as_numbers,
+    data_identity,
+    file_fingerprint,
+    image_numbers,
+    same_files,
+)
 from pixelpyramids.data.images import Images
 from pixelpyramids.data.split_names import split_of
 from pixelpyramids.data.splits import find_images, is_divided
 from pixelpyramids.errors import DataError, EmptySplitError
 from pixelpyramids.parameters import Parameters
+from pixelpyramids.provenance import read_trained_on
 
 NAMED_AT_MOST = 3
 
 
-def refuse_shared_images(config: Parameters, data: str | Path | None, crops: Batches) -> None:
+def refuse_shared_images(
+    config: Parameters, data: str | Path | None, crops: Batches, run: Path, hold_out: bool
+) -> None:
     """Raise DataError if a training file is also in the folder for validation or test.
+
+    And warn if the run was trained on files that are for validation or test now.
 
     In a folder without split folders this is only a warning, because this package chose which of its files are for
     test. Files are compared by size and ends first, so 30,000 take seconds. Other data are not compared, and a line
@@ -40,7 +56,11 @@ def refuse_shared_images(config: Parameters, data: str | Path | None, crops: Bat
             held_out += open_images(config, data, split, hold_out=False).files
         except EmptySplitError:
             continue
-    if not (pairs := same_files(crops.folder.files, held_out)):
+    pairs = same_files(crops.folder.files, held_out)
+    if hold_out and (validation := open_images(config, data, "validation")).files[0] not in held_out:
+        held_out += validation.files
+    warn_of_trained(run, held_out)
+    if not pairs:
         return
     message = (
         f"{root}: expected no training image among the validation and test images, got {len(pairs)}, such as "
@@ -49,6 +69,25 @@ def refuse_shared_images(config: Parameters, data: str | Path | None, crops: Bat
     if any(split_of(folder) for folder in pairs[0][1].relative_to(root).parts[:-1]):
         raise DataError(message)
     warnings.warn(message, stacklevel=2)
+
+
+def warn_of_trained(run: Path, held_out: Sequence[Path]) -> None:
+    """Warn if the run was trained on some of these files, in an earlier session, on other images."""
+    known = read_trained_on(run)
+    if len(known) and (trained := np.isin(as_numbers(map(file_fingerprint, held_out)), known)).any():
+        warnings.warn(
+            f"{run}: an earlier session was trained on {trained.sum()} of the images that are for validation or test "
+            f"now, such as {held_out[int(trained.argmax())]}; figures on them are too good",
+            stacklevel=3,
+        )
+
+
+def count_trained(run: Path, images: Images) -> int | None:
+    """How many of the images the run was trained on; None if it is not known, as of large containers."""
+    known = read_trained_on(run)
+    if not len(known) or len(images) > (FILES_AT_MOST if are_files(images) else ENTRIES_AT_MOST):
+        return None
+    return int(np.isin(image_numbers(images), known).sum())
 
 
 def choose_images(

@@ -13,7 +13,7 @@ import torch
 from accelerate import PartialState
 
 from pixelpyramids.commands.console import counted, describe_conversions, err, out
-from pixelpyramids.commands.contamination import choose_images
+from pixelpyramids.commands.contamination import choose_images, count_trained
 from pixelpyramids.data.reading import read_decoded
 from pixelpyramids.data.splits import find_images
 from pixelpyramids.errors import DataError
@@ -75,7 +75,8 @@ def evaluate_split(
     if not math.isfinite(evaluation.bits_per_dim):
         err.print("the code length is not finite, for the model's weights have diverged", style="bold red")
     warning = _warn_above(evaluation.bits_per_dim_of_images, model.config.n_bits)
-    paper = find_paper_figure(model.config)
+    paper = find_paper_figure(model.config) if split == "test" else None
+    trained = count_trained(Path(name), images)
     if as_json:
         result = evaluation_json(evaluation, name)
         for level, count in zip(result["levels"], counts, strict=True):
@@ -83,6 +84,7 @@ def evaluate_split(
         result |= {
             "split": split,
             "which_images": which,
+            "trained_on": trained,
             "n_bits": model.config.n_bits,
             "likelihood": model.config.likelihood,
             "batch_statistics": batch_statistics,
@@ -109,7 +111,8 @@ def evaluate_split(
     converted = f"; converted: {describe_conversions(conversions)}" if conversions else ""
     out.print(
         f"{evaluation.bits_per_dim:.4f}{error} bits/dim on {len(evaluation.files)} {of_split} ({sources}), "
-        f"{model.config.n_bits} bits, {kind}{statistics}{tiles}; every pixel counted{converted}",
+        f"{model.config.n_bits} bits, {kind}{statistics}{tiles}; every pixel counted{converted}"
+        f"{f'; {trained} of them were trained on' if trained else ''}",
         soft_wrap=True,
     )
     if paper is not None:

@@ -54,7 +54,7 @@ def train(
         raise ParameterError(f"expected a positive number of epochs, steps or minutes, got {given[0]}")
     keep_freed_memory()
     crops = open_training(config, data, seed, hold_out=validate)
-    refuse_shared_images(config, data, crops)
+    refuse_shared_images(config, data, crops, run, validate)
     validation = open_images(config, data, "validation") if validate else None
     if crops.count is None and steps is None and minutes is None:
         raise ParameterError("expected --steps or --minutes for a stream that does not say how many images it has")

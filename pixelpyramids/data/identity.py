@@ -6,16 +6,19 @@
 
 Up to 100,000 files, every file counts. Of more files, and of containers, evenly spaced images count, because reading
 all would take as long as an epoch. Names and places do not matter, so a copy elsewhere has the same identity.
+
+A run records the first 8 bytes of the fingerprints of what it was trained on, as numbers, for comparison.
 """
 
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from filecmp import cmp
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pixelpyramids.data.images import Images
 from pixelpyramids.data.reading import Pixels
@@ -39,12 +42,25 @@ def data_identity(images: Images) -> Identity:
 
     All images that cannot be read have the same fingerprint.
     """
+    fingerprints = list(_fingerprints(images))
+    digest = hashlib.sha256(b"%d\n%b" % (len(images), b"".join(fingerprints)))
+    return Identity(digest.hexdigest(), len(images), len(fingerprints))
+
+
+def image_numbers(images: Images) -> NDArray[np.uint64]:
+    """A number for each of the images that the identity covers, equal for equal images."""
+    return as_numbers(fingerprint for fingerprint in _fingerprints(images) if any(fingerprint))
+
+
+def as_numbers(fingerprints: Iterable[bytes]) -> NDArray[np.uint64]:
+    """The first 8 bytes of each fingerprint."""
+    return np.frombuffer(b"".join(fingerprint[:8] for fingerprint in fingerprints), "<u8").astype(np.uint64)
+
+
+def _fingerprints(images: Images) -> Iterator[bytes]:
     files = are_files(images)
-    covered = _covered(len(images), FILES_AT_MOST if files else ENTRIES_AT_MOST)
-    digest = hashlib.sha256(f"{len(images)}\n".encode())
-    for index in covered:
-        digest.update(file_fingerprint(images.files[index]) if files else _entry_fingerprint(images, index))
-    return Identity(digest.hexdigest(), len(images), len(covered))
+    for index in _covered(len(images), FILES_AT_MOST if files else ENTRIES_AT_MOST):
+        yield file_fingerprint(images.files[index]) if files else _entry_fingerprint(images, index)
 
 
 def are_files(images: Images) -> bool:
