@@ -4,11 +4,14 @@ import ctypes
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from threading import RLock
 from typing import Any
 
 import torch
 
 from pixelpyramids.errors import ParameterError
+
+_one_at_a_time = RLock()
 
 
 def choose_device(name: str | None) -> torch.device:
@@ -30,8 +33,9 @@ def full_float32() -> Iterator[None]:
     """Compute float32 in float32, on CPUs and GPUs, whatever the caller has set, and put the settings back.
 
     TensorFloat-32 keeps 10 bits and bfloat16 keeps 7: too few for exact likelihoods. This turns off both, and autocast.
+    The settings are the process's, so one thread at a time can do this, and others wait.
     """
-    with ExitStack() as settings:
+    with _one_at_a_time, ExitStack() as settings:
         if hasattr(torch.backends, "fp32_precision"):
             # Each of these overrides those before it, or follows them if it is unset. With those before it at "ieee",
             # anything else that it reads was set on it, so writing that back restores it exactly.

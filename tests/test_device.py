@@ -1,5 +1,7 @@
 """The float32 guard: exact figures whatever torch's settings are, and the settings as before afterwards."""
 
+import threading
+import time
 from operator import attrgetter
 
 import pytest
@@ -84,6 +86,31 @@ def test_the_settings_are_put_back_after_an_error(settings):
     with pytest.raises(ZeroDivisionError), full_float32():
         raise ZeroDivisionError
     assert precisions() == before
+
+
+def test_a_thread_that_is_done_does_not_undo_the_guard_of_another(settings):
+    torch.backends.cudnn.allow_tf32 = True
+    before, entered, leave, inside = precisions(), threading.Event(), threading.Event(), {}
+
+    def hold():
+        with full_float32():
+            entered.set()
+            leave.wait(9)
+
+    def look():
+        with full_float32():
+            time.sleep(0.2)
+            inside.update(precisions())
+
+    first, second = threading.Thread(target=hold), threading.Thread(target=look)
+    first.start()
+    entered.wait(9)
+    second.start()
+    time.sleep(0.1)
+    leave.set()
+    first.join()
+    second.join()
+    assert set(inside.values()) <= {"ieee", "highest", False} and precisions() == before
 
 
 def test_autocast_changes_no_figure():

@@ -157,7 +157,7 @@ def _header(source: str | PathLike[str] | BinaryIO, name: str | PathLike[str], c
     _check_request(channels, n_bits)
     try:
         with _open(source) as image:
-            _check_image(image, name, channels, n_bits)
+            _check_image(image, name, n_bits)
             conversions = _conversions(image, channels, n_bits)
             return Header(image.height, image.width, image.format or "unknown", conversions)
     except _BOMB as error:
@@ -179,7 +179,7 @@ def _read(
         with _open(source) as file:
             conversions, depth = _conversions(file, channels, n_bits), _stored_bits(file)
             image: Image.Image = file.convert("RGB") if accept_cmyk and file.mode == "CMYK" else file
-            _check_image(image, name, channels, n_bits)
+            _check_image(image, name, n_bits)
             stored, stored_bits = _pixels(image, name, channels, depth)
             decoded = Decoded(stored, file.format or "unknown", conversions)
             return _quantised(decoded, stored_bits, name, channels, n_bits, prepare)
@@ -241,7 +241,7 @@ def _open(path: str | PathLike[str] | BinaryIO) -> Image.Image:
     return image
 
 
-def _check_image(image: Image.Image, path: str | PathLike[str], channels: int, n_bits: int) -> None:
+def _check_image(image: Image.Image, path: str | PathLike[str], n_bits: int) -> None:
     if image.mode in _REFUSED:
         raise DataError(
             f"{path}: expected grey or RGB pixels, got mode {image.mode} ({_REFUSED[image.mode]}); "
