@@ -49,6 +49,17 @@ def test_what_is_not_taken_is_counted_and_named(mixed, tmp_path, capsys):
     assert "got only " in refused(capsys, "compress", mixed)
 
 
+def test_formats_that_are_not_read_are_left_out(tmp_path, capsys):
+    (tmp_path / "in").mkdir()
+    for kind in ("png", "ico", "sgi", "pcx", "tga", "gif", "pgm"):
+        Image.fromarray(pixels()).convert("L").save(tmp_path / "in" / f"{kind}.{kind}")
+    (tmp_path / "in" / "drawing.psd").write_bytes(b"8BPS")
+    assert status("compress", tmp_path / "in", "--out", tmp_path / "out", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["not_taken"]["kinds"] == {".ico": 1, ".psd": 1, ".sgi": 1}
+    assert files(tmp_path / "out") == ["gif.ppyr", "pcx.ppyr", "pgm.ppyr", "png.ppyr", "tga.ppyr"]
+    assert status("verify", tmp_path / "out", "--against", tmp_path / "in") == 1
+
+
 def test_a_folder_is_held_when_every_file_is_accounted_for(mixed, tmp_path, capsys):
     packed = tmp_path / "packed"
     assert status("compress", mixed, "--out", packed, "-q") == 0

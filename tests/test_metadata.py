@@ -231,6 +231,13 @@ def test_what_a_format_has_no_place_for_is_named(kind, names):
         written(kind, EVERYTHING)
 
 
+def test_texts_that_png_cannot_hold_are_named():
+    blobs = {"text:a\0b": b"1", "text:c": b"2", "language:c": b"d\0e", "translated:f": b"3"}
+    png, left_out = with_metadata(written("png", {}), blobs)
+    assert left_out == ["text:a\0b", "language:c", "translated:f"]
+    assert read(png) == {"text:c": b"2"}
+
+
 def test_unknown_blobs_and_damaged_exif_are_named():
     with pytest.warns(UserWarning, match="PNG has no place for the metadata other, left out"):
         written("png", {"other": b"x"})

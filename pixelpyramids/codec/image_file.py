@@ -42,7 +42,9 @@ FORMATS = {
 }
 """The formats that are written, and the endings of their files' names."""
 
-_READ = ("PNG", "JPEG", "TIFF", "WEBP", "BMP", "DIB", "GIF", "MPO", "JPEG2000", "AVIF", "QOI", "PCX", "TGA")
+READ = ("PNG", "JPEG", "TIFF", "WEBP", "BMP", "DIB", "GIF", "MPO", "JPEG2000", "AVIF", "QOI", "PCX", "TGA")
+"""The formats that are read, beside PBM, PGM, PPM and npy, by the names of Pillow's plugins."""
+
 _NPY = b"\x93NUMPY"
 _MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
 _PNG_DEPTHS = {1: (1, 2, 4, 8, 16), 2: (8, 16), 3: (8, 16), 4: (8, 16)}
@@ -171,7 +173,7 @@ def _read(data: bytes, max_pixels: int) -> Picture:
         return Picture(pixels, depth, tiff.metadata, "TIFF", tiff.is_lossy, tuple(tiff.not_kept))
     png = read_png(data) if data.startswith(SIGNATURE) else None
     data = data if png is None else pixels_alone(data)
-    with _opened(io.BytesIO(data), _READ) as image:
+    with _opened(io.BytesIO(data), READ) as image:
         _check_limit(image.height, image.width, max_pixels)
         frames = getattr(image, "n_frames", 1)
         not_kept = () if png is not None else find_gaps(image, data) + left_out.names_of(image.format or "", data)
@@ -218,7 +220,7 @@ def _opened(file: BinaryIO, formats: Sequence[str]) -> Image.Image:
             if is_known:
                 reason = reason or f"a {name} that is damaged, or of a kind that is not read ({error})"
     found = reason or ("something else" if head else "an empty file")
-    raise DataError(f"expected an image ({', '.join(formats)}, PPM or npy), got {found}; replace or remove it")
+    raise DataError(f"expected an image ({', '.join(formats)}, PPM or npy), got {found}; convert or replace it")
 
 
 def _head(file: BinaryIO) -> bytes:

@@ -3,6 +3,7 @@
 Sources: Portable Network Graphics (PNG) Specification, third edition, W3C; its sections 11.2 and 11.3.
 """
 
+import re
 import struct
 import zlib
 from collections import Counter
@@ -23,6 +24,7 @@ KEPT_AS_THEY_ARE = ("gAMA", "cHRM", "sRGB", "cICP", "mDCV", "cLLI", "sBIT", "tIM
 XMP_KEYWORD = "XML:com.adobe.xmp"
 _OF_THE_PIXELS = {"IHDR", "PLTE", "tRNS", "IDAT", "IEND"}
 _OF_ANIMATIONS = {"acTL", "fcTL", "fdAT"}
+_OF_TEXT = re.compile("(language|translated)(?=[:.])")
 _LONG = 1024  # bytes of text, from which on it is packed
 _CHANNELS = {0: 1, 2: 3, 3: 3, 4: 2, 6: 4}  # by the type of colour; of a palette those of its colours
 _KIND = {1: 0, 2: 4, 3: 2, 4: 6}
@@ -145,9 +147,9 @@ def with_metadata(png: bytes, metadata: Mapping[str, bytes]) -> tuple[bytes, lis
             chunks.append(_chunk("iTXt", XMP_KEYWORD.encode() + b"\0\0\0\0\0" + content))
         elif name == "resolution" and (resolution := parsed(content)) is not None:
             chunks.append(_chunk("pHYs", resolution.physical()))
-        elif name.startswith(("text:", "text.")):
+        elif name.startswith(("text:", "text.")) and "\0" not in name:
             chunks.append(_text_chunk(name, metadata))
-        elif not name.startswith(("language:", "language.", "translated:", "translated.")):
+        elif (text := _OF_TEXT.sub("text", name)) == name or text not in metadata or b"\0" in content:
             left_out.append(name)
     return png[:HEADER_END] + b"".join(chunks) + png[HEADER_END:], left_out
 
@@ -243,7 +245,8 @@ def _named(language: bytes, translated: bytes) -> tuple[tuple[str, bytes], tuple
 
 def _text_chunk(name: str, metadata: Mapping[str, bytes]) -> bytes:
     text, place = metadata[name], name.removeprefix("text")
-    language, translated = metadata.get(f"language{place}", b""), metadata.get(f"translated{place}", b"")
+    named = (metadata.get(f"{kind}{place}", b"") for kind in ("language", "translated"))
+    language, translated = (b"" if b"\0" in value else value for value in named)
     keyword = place.partition(":")[2].encode("latin-1") + b"\0"
     try:
         plain = None if language or translated else text.decode().encode("latin-1")

@@ -15,7 +15,7 @@ from pixelpyramids.codec.container import MAX_SIDE, read_index
 from pixelpyramids.codec.fields import Bytes, Source
 from pixelpyramids.codec.file_source import opened, require_regular
 from pixelpyramids.codec.image import EFFORTS, MAX_PIXELS, decode_source, encode
-from pixelpyramids.codec.image_file import FORMATS, Picture, lossy_format, read_picture, write_picture
+from pixelpyramids.codec.image_file import FORMATS, READ, Picture, lossy_format, read_picture, write_picture
 from pixelpyramids.codec.planes import Region, level_of, window
 from pixelpyramids.commands.console import err
 from pixelpyramids.commands.outcomes import Done, Outcomes
@@ -193,9 +193,10 @@ def parse_region(text: str | None) -> Region | None:
 
 
 def image_suffixes() -> set[str]:
-    """What the names of image files end in: those that Pillow reads, and those that are written."""
+    """What the names of the image files that are read end in."""
     written = {suffix for suffixes in FORMATS.values() for suffix in suffixes}
-    return (written | readable_formats().keys() | {".mpo"}) - {SUFFIX}  # Pillow opens .mpo as the JPEG that it is
+    opened_by_pillow = {suffix for suffix, format in readable_formats().items() if format in READ}
+    return written | opened_by_pillow | {".pbm", ".pnm", ".mpo"}  # Pillow opens .mpo as the JPEG that it is
 
 
 def is_skipped(task: Task) -> bool:
