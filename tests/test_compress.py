@@ -167,6 +167,15 @@ def test_pipes(tmp_path, pipes, capsys):
     assert "Traceback" not in capsys.readouterr().err
 
 
+def test_closed_streams_are_told(tmp_path, monkeypatch, capsys):
+    packed = compressed(tmp_path)
+    monkeypatch.setattr(sys, "stdin", None)
+    assert "got nothing" in refused(capsys, "compress", "-")
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(packed.read_bytes())))
+    monkeypatch.setattr(sys, "stdout", None)
+    assert "standard output is closed" in refused(capsys, "decompress", "-")
+
+
 def test_scale_and_region_read_what_they_need_alone(large, tmp_path, capsys):
     array, path = large
     with file_source.opened(path) as source:

@@ -23,15 +23,17 @@ def is_standard(paths: Sequence[Path], **others: object) -> bool:
 
 
 def read_standard_input() -> bytes:
-    """All of it. Raises DataError where it is empty."""
-    data = sys.stdin.buffer.read()
+    """All of it. Raises DataError if it is empty or closed."""
+    data = sys.stdin.buffer.read() if sys.stdin else b""
     if not data:
         raise DataError("expected a file on standard input, got nothing")
     return data
 
 
 def write_standard_output(data: bytes) -> None:
-    """Write all of it. Raises ParameterError where standard output is a terminal."""
+    """Write all of it. Raises ParameterError if standard output is a terminal, or closed."""
+    if not sys.stdout:
+        raise ParameterError("standard output is closed; send it to a file (> FILE) or into another command")
     if sys.stdout.isatty():
         raise ParameterError("standard output is a terminal; send it to a file (> FILE) or into another command")
     sys.stdout.buffer.write(data)
