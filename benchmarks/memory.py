@@ -38,7 +38,7 @@ def measure(params: str, index: int, images: int) -> int:
     stages = [new_stage(config, index) for _ in range(2)]
     for stage in stages:
         stage.to(memory_format=torch.channels_last)
-    training = LevelTraining(config, index, stages[0], stages[1], accelerator, Origin(0, False, 0))
+    training = LevelTraining(config, index, stages[0], stages[1], accelerator, Origin(0, False))
     for _ in range(3):
         training.update(*pair(config, index, images), 0.5, None, False)
     return held("VmHWM") - before
