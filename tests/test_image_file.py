@@ -475,7 +475,7 @@ def test_a_pcx_without_its_end_is_refused(is_grey):
     assert_same(read(data), np.array(image if is_grey else image.convert("RGB")), 8)
     taller = data[:10] + struct.pack("<H", 14) + data[12:]
     for damaged in (data[:-300], data[:-1], data[:140] + data[-769:], taller):
-        with pytest.raises(DataError, match=r"expected a (whole )?PCX"):
+        with pytest.raises(DataError, match=r"expected a (complete )?PCX"):
             read(damaged)
     colours = noise(8, 3)
     data = saved(Image.fromarray(colours), "PCX")

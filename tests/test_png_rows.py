@@ -65,7 +65,7 @@ def test_fewer_rows_than_the_header_says_are_refused(mode, extra, monkeypatch):
     assert read(data).array.shape[:2] == (7, 9)
     for height in (8, 64):
         header = data[16:20] + struct.pack(">I", height) + data[24:29]
-        with pytest.raises(DataError, match="bytes of rows in the PNG, as its header says, got"):
+        with pytest.raises(DataError, match="bytes of rows in the PNG by its header, got"):
             read(SIGNATURE + chunk(b"IHDR", header) + data[33:])
 
 

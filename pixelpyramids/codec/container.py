@@ -24,7 +24,7 @@ MAX_BLOBS = 2**12
 MAX_NAME = 255  # bytes
 MAX_SIDE = 2**30
 _SOURCE_FORMAT = "source_format"  # the name of its metadata
-_DEFAULT_FORMAT = "png"  # which is not written, lest small files grow
+_DEFAULT_FORMAT = "png"  # is not written, so that small files stay small
 
 
 class Content(IntEnum):
@@ -56,9 +56,9 @@ class Entry:
 class Header:
     """What a file says of its image: the array's shape (H, W) or (H, W, C), its depth in bits, and how it is coded.
 
-    `values`, if not None, are those that occur, ascending: the planes hold their numbers. `grey` says that the colours
-    of each pixel are equal and one is coded. `gains` are those of each plane's octaves, finest first. `source_format`
-    is the format of the file that the image came from, in lower case: "png" also if it is not known.
+    `values`, if not None, are the values that occur, ascending: the planes hold their indices. `grey` says that the
+    colours of each pixel are equal, so that one is coded. `gains` are those of each plane's octaves, finest first.
+    `source_format` is the format of the file that the image came from, in lower case, and "png" if it is not known.
     """
 
     height: int
@@ -189,14 +189,14 @@ def _header(header: Header) -> bytes:
 
 
 def _all_metadata(header: Header) -> Mapping[str, bytes]:
-    """The metadata, and among them the format of the source. Raises DataError if they are not bytes by names."""
+    """The metadata with the format of the source. Raises DataError if they are not a dictionary of str to bytes."""
     if not isinstance(header.metadata, Mapping):
         got = type(header.metadata).__name__
-        raise DataError(f"expected metadata of bytes by str, got a {got}; pass a dictionary")
+        raise DataError(f"expected metadata as a dictionary of str to bytes, got {got}")
     if not isinstance(header.source_format, str) or not header.source_format.isascii():
         raise DataError(f"expected the source's format as ASCII text, got {header.source_format!r}")
     if _SOURCE_FORMAT in header.metadata:
-        raise DataError(f"expected no metadata named {_SOURCE_FORMAT}; pass it as an argument of its own")
+        raise DataError(f"expected no metadata named {_SOURCE_FORMAT}; pass the argument {_SOURCE_FORMAT} instead")
     if header.source_format == _DEFAULT_FORMAT:
         return header.metadata
     return {**header.metadata, _SOURCE_FORMAT: header.source_format.encode()}
@@ -266,11 +266,11 @@ def _values(bitmap: bytes, depth: int) -> tuple[int, ...]:
 
 
 def _joined(metadata: Mapping[str, bytes]) -> bytes:
-    """Metadata in a row. Raises DataError if they are not bytes by names, or more than a reader takes."""
+    """Metadata in a row. Raises DataError if they do not map str to bytes, or are too large to be read again."""
     for tag, blob in metadata.items():
         if not isinstance(tag, str) or not isinstance(blob, bytes):
-            got = f"{type(blob).__name__} by {type(tag).__name__}"
-            raise DataError(f"expected metadata of bytes by str, got {got} ({tag!r}); encode the text first")
+            got = f"{type(blob).__name__} under {tag!r}"
+            raise DataError(f"expected metadata of type bytes under names of type str, got {got}; encode text as bytes")
         if len(tag) > MAX_NAME or max(map(ord, tag), default=0) > 255:
             raise DataError(f"expected names of metadata of at most {MAX_NAME} Latin-1 characters, got {tag!r}")
     data = b"".join(

@@ -102,8 +102,8 @@ class FastEngine:
 
     It is loaded when there are many sites for the first time. For each size that is new it is compared with the
     reference, on parts of inputs of that size. If it differs or cannot be loaded, a UserWarning says so, and from then
-    on the reference is used; so too in a process that is forked from one in which OpenVINO was loaded, whose threads
-    the new process lacks.
+    on the reference is used. The same happens in a process that was forked after OpenVINO was loaded, because it lacks
+    OpenVINO's threads.
     """
 
     _loaded_in: ClassVar[int | None] = None  # the process
@@ -118,7 +118,7 @@ class FastEngine:
         self._is_refused = False
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Pickle what it was made of; a copy loads OpenVINO anew, and compares it anew."""
+        """Pickle the arguments; a copy loads and compares OpenVINO by itself."""
         return FastEngine, (self._network, self._reference, self._threads)
 
     def trunk(self, inputs: Activations) -> Activations:
@@ -146,7 +146,7 @@ class FastEngine:
 
     def _is_loaded(self) -> bool:
         if not self._is_refused and self._loaded_in not in (None, os.getpid()):
-            self._refuse("the fast engine does not work in a forked process (start processes by spawn)")
+            self._refuse("the fast engine does not work in a forked process (use the start method spawn)")
         if self._is_refused:
             return False
         with self._lock:
@@ -166,7 +166,7 @@ class FastEngine:
             core = openvino.Core()
             self._compiled = [core.compile_model(_graph(stack), "CPU", settings) for stack in self._stacks]
         except (ImportError, RuntimeError) as error:  # it is missing, or not for this machine
-            self._refuse(f"the fast engine cannot be loaded ({str(error).strip()}): it is the reference")
+            self._refuse(f"the fast engine cannot be loaded ({str(error).strip()})")
             return
         self._of_probes = [
             self._expected(number, _probe(stack.inputs, PROBED, PROBED)) for number, stack in enumerate(self._stacks)
@@ -187,7 +187,7 @@ class FastEngine:
 
     def _refuse(self, why: str) -> None:
         self._is_refused = True
-        warnings.warn(f"{why}, which is used instead, more slowly; files are the same", stacklevel=5)
+        warnings.warn(f"{why}; the slower reference is used, and gives the same files", stacklevel=5)
 
     def _agree(self, stack: int, found: Any, window: Window, expected: Any) -> bool:
         """Whether results are those expected of a window, where this does not see beyond itself."""

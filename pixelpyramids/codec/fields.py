@@ -24,7 +24,7 @@ class Bytes:
     """Bytes in memory as a `Source`."""
 
     def __init__(self, data: bytes) -> None:
-        """Raises DataError if `data` are not bytes in a row."""
+        """Raises DataError if `data` are not contiguous bytes."""
         try:
             self._data = memoryview(data)
             self._data = self._data.cast("B") if self._data.nbytes else memoryview(b"")

@@ -27,7 +27,7 @@ DAMAGE = (
     tokenize.TokenError,
     zlib.error,
 )
-"""What libraries raise on damaged and foreign image files."""
+"""The exceptions that libraries raise on damaged and foreign image files."""
 
 
 class FileSource:
@@ -60,4 +60,6 @@ def opened(path: Path) -> Iterator[FileSource]:
 def require_regular(path: Path) -> None:
     """Raise DataError where `path` is a folder, a pipe, which would be waited for, or a device; OSError as `stat`."""
     if not stat.S_ISREG(path.stat().st_mode):
-        raise DataError(f"{path}: expected a regular file, got a folder, a pipe or a device; pipe it in and name it -")
+        raise DataError(
+            f"{path}: expected a regular file, got a folder, a pipe or a device; to read standard input, pass -"
+        )

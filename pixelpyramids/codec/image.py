@@ -36,11 +36,11 @@ def encode(
     """The bytes of a .ppyr file that `decode` turns into the very same array.
 
     `array` is (H, W) or (H, W, C), C from 1 to 4 (grey, grey and alpha, colour, colour and alpha), uint8 or uint16 of
-    either byte order, at least one pixel, its values below 2**depth (by default of its type). `metadata` are bytes by
-    their names. `effort` "max" always tries PNG and lossless WebP too, and takes the smallest; "default" does so for
-    small images, and if a cheap trial comes near; "fast" never does. `threads` are by default as many as processors.
-    `source_format` is the format of the file that the image came from, in lower case, to write it again in.
-    Raises DataError if an argument is none of this.
+    either byte order, with at least one pixel and values below 2**depth (default: the type's bits). `metadata` maps
+    names to bytes. `effort` "max" always tries PNG and lossless WebP too, and takes the smallest; "default" does so for
+    small images, and if a cheap trial comes near; "fast" never does. `threads` defaults to the number of processors.
+    `source_format` is the format of the file that the image came from, in lower case, so that it can be written again.
+    Raises DataError if an argument is wrong.
     """
     check_effort(effort)
     array, depth = planes.checked(array, depth)

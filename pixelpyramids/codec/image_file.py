@@ -1,8 +1,8 @@
 """Image files as pictures, and back: the pixels as they are stored, at the source's depth, and what goes with them.
 
 Nothing is turned, scaled or managed on the way, and no bit is lost silently. What Pillow would cut to 8 bits is read by
-imagecodecs and tifffile (the `images` extra) or refused. If a second library reads a PNG or TIFF too, both must agree.
-What a format cannot hold is refused, or named in a warning.
+imagecodecs and tifffile (the `images` extra) or refused. If a second library can read a PNG or TIFF too, both must
+agree. What a format cannot hold is refused, or named in a warning.
 """
 
 import io
@@ -67,7 +67,7 @@ class Picture(NamedTuple):
 
 
 def read_picture(source: Path | BinaryIO, max_pixels: int = MAX_PIXELS) -> Picture:
-    """The picture in a file. A UserWarning names what of the file is not kept, another what a library printed.
+    """The picture in a file. UserWarnings name the parts of the file that are not kept, and what a library printed.
 
     Raises DataError if the file is missing, damaged, above the limit of pixels, animated, or of pixels that would not
     come back exactly (float, signed, CMYK, …), and PixelPyramidsError if an extra is needed to read it, with its name.
@@ -93,9 +93,9 @@ def read_picture(source: Path | BinaryIO, max_pixels: int = MAX_PIXELS) -> Pictu
 
 
 def lossy_format(source: Path | BinaryIO) -> str:
-    """The format in which a file was packed with loss, as its header tells; "" if it was not.
+    """The format of a file that was compressed with loss, by its header; "" for other files.
 
-    No pixel is decoded, so damage further on is not found.
+    No pixels are decoded, so damage in them is not found.
     """
     if not isinstance(source, Path):
         return _lossy_format(source)
@@ -144,7 +144,7 @@ def _lossy_format(file: BinaryIO) -> str:
         with _opened(file, LOSSY) as image:
             is_one_picture = image.format == "MPO" or getattr(image, "n_frames", 1) == 1
             return image.format or "" if is_one_picture and is_lossy(image, file) else ""
-    except (PixelPyramidsError, Image.DecompressionBombError, *DAMAGE):  # which `read_picture` tells
+    except (PixelPyramidsError, Image.DecompressionBombError, *DAMAGE):  # `read_picture` reports it
         return ""
 
 
@@ -190,7 +190,7 @@ def _read(data: bytes, max_pixels: int) -> Picture:
         metadata = blobs.of_image(image)
         if depth < 8 and image.mode == "P":
             raise DataError(
-                f"expected a palette of 8-bit numbers, got {depth} bits of {image.format}; convert it to PNG"
+                f"expected palette indices of 8 bits, got {depth} bits in the {image.format}; convert it to PNG"
             )
         pixels, read = pixels_of(image)
         if depth < 8:  # as JPEG 2000 alone has; Pillow appends zeros
@@ -270,7 +270,7 @@ def _of_png(png: Png, image: Image.Image, data: bytes) -> Picture:
                 pixels = with_transparent(pixels, png.transparent, bits)
         is_same = _is_what_libpng_reads(pixels, bits, data)
     if not is_same:
-        raise DataError("two libraries read different pixels from this PNG; write it anew")
+        raise DataError("two libraries read different pixels from this PNG; save it again")
     depth, significant = bits, png.significant
     if significant is not None:
         said = set(significant)
@@ -287,7 +287,7 @@ def _of_png(png: Png, image: Image.Image, data: bytes) -> Picture:
 
 
 def _is_what_libpng_reads(pixels: Pixels, bits: int, data: bytes) -> bool:
-    """Whether libpng reads the same from a PNG, in 8 or 16 bits; true if imagecodecs, which brings it, is missing."""
+    """Whether libpng reads the same pixels in 8 or 16 bits; true if imagecodecs, which includes it, is missing."""
     try:
         imagecodecs = imported("imagecodecs", "images")
     except PixelPyramidsError:
@@ -308,7 +308,7 @@ def _check_limit(height: int, width: int, max_pixels: int) -> None:
 def _png(pixels: Pixels, channels: int, depth: int, metadata: dict[str, bytes]) -> bytes:
     metadata = dict(metadata)
     left_out, bits = [], depth
-    if "sBIT" in metadata and len(metadata["sBIT"]) != channels:  # of other channels than are written
+    if "sBIT" in metadata and len(metadata["sBIT"]) != channels:  # for other channels than are written
         left_out.append("sBIT")
         del metadata["sBIT"]
     if depth not in _PNG_DEPTHS[channels]:

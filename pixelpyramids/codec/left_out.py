@@ -1,7 +1,7 @@
-"""What image files hold beside what Pillow reads: other chunks, boxes, segments and extensions, and what follows.
+"""The parts of image files that Pillow does not read: other chunks, boxes, segments, extensions, and bytes at the end.
 
-Each function takes a file's content and gives the names of that. They follow the file only as far as it is sound, for
-Pillow has read it already.
+Each function returns the names of such parts in a file's content. Damaged files need no care, because Pillow has read
+the file already.
 Sources: GIF89a, CompuServe, 1990; ITU-T T.81 (JPEG), T.800 (JPEG 2000); RFC 9649 (WebP); Truevision TGA 2.0, 1991;
 BITMAPV5HEADER, Microsoft; the QOI specification, 2022.
 """
@@ -24,14 +24,14 @@ _TGA_MARK = b"TRUEVISION-XFILE.\0"
 
 
 def names_of(kind: str, data: bytes) -> tuple[str, ...]:
-    """The names of what a file of a format, as Pillow calls it, holds besides; none of formats that are not known."""
+    """The names of the unread parts of a file; `kind` is Pillow's name of the format. Empty for unknown formats."""
     find = _FINDERS.get(kind)
     if find is None:
         return ()
     try:
         return tuple(dict.fromkeys(find(data)))
     except (struct.error, IndexError):
-        return (f"the end of the {kind}, which is not as it should be",)
+        return (f"the end of the {kind}, which is malformed",)
 
 
 def _after(data: bytes, end: int, kind: str) -> Iterator[str]:
@@ -40,7 +40,7 @@ def _after(data: bytes, end: int, kind: str) -> Iterator[str]:
 
 
 def bytes_after(count: int, kind: str) -> str:
-    """The name of what follows the end of an image in its file."""
+    """The name of the bytes that follow the end of an image in its file."""
     return f"{count} bytes after the {kind}'s end"
 
 

@@ -1,4 +1,4 @@
-"""What C libraries print to standard error, caught so that it can be told with the name of the file."""
+"""Messages that C libraries print to standard error, caught so that they can be shown with the file's name."""
 
 import os
 import tempfile
@@ -8,16 +8,16 @@ from threading import Lock
 
 _STANDARD_ERROR = 2
 _ESCAPE = b"\x1b"
-_ANY_TIFF = "tempfile.tif: "  # how Pillow names every file to libtiff
+_ANY_TIFF = "tempfile.tif: "  # the name that Pillow gives libtiff for every file
 _one_at_a_time = Lock()
 
 
 @contextmanager
 def catch_messages() -> Iterator[list[str]]:
-    """Give a list, which holds at the end of the block the lines that libraries printed to standard error within it.
+    """Yield a list that holds, after the block, the lines that libraries printed to standard error within it.
 
-    The descriptor is the process's, so one thread at a time can do this. A progress bar drawn meanwhile is printed at
-    the end.
+    The file descriptor belongs to the whole process, so only one thread at a time can do this. A progress bar that was
+    drawn meanwhile is printed at the end.
     """
     lines: list[str] = []
     with _one_at_a_time, ExitStack() as stack:

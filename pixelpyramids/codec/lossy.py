@@ -24,9 +24,9 @@ def is_lossy(image: Image.Image, file: BinaryIO) -> bool:
 
 
 def stored_depth(image: Image.Image, data: bytes) -> int:
-    """The bits of a channel as AVIF or JPEG 2000 store them, 8 of others.
+    """The bits per channel that an AVIF or JPEG 2000 file stores; 8 for other formats.
 
-    Raises ValueError if the file does not tell, and DataError if channels differ or are signed: Pillow shifts those.
+    Raises ValueError if the file does not say, and DataError if channels differ or are signed: Pillow shifts those.
     """
     if image.format == "AVIF":
         place = data.find(b"av1C")
@@ -39,7 +39,7 @@ def stored_depth(image: Image.Image, data: bytes) -> int:
         (channels,) = struct.unpack_from(">H", data, place + 36)
         sizes = set(data[place + 38 : place + 38 + 3 * channels : 3])
         if len(sizes) != 1 or max(sizes) & 128:
-            kind = "signed ones" if len(sizes) == 1 else "others"
+            kind = "signed ones" if len(sizes) == 1 else "different depths"
             raise DataError(f"expected unsigned channels of one depth in the JPEG 2000, got {kind}; convert it")
         return (sizes.pop() & 127) + 1
     return 8

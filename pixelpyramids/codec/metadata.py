@@ -40,9 +40,9 @@ _TIFF_PIXELS = {
     *range(254, 260), *range(262, 267), 273, *range(277, 280), 284, 288, 289, 292, 293, 317, 320, *range(322, 331),
     338, 339, 347, *range(512, 522), *range(529, 533),
 }  # fmt: skip
-"""Tags that say how a TIFF's pixels are stored: sizes, types, places, compression, palette, pictures within it."""
+"""Tags that say how a TIFF's pixels are stored: sizes, types, offsets, compression, palette, inner pictures."""
 KEPT_OTHERWISE = {*_TIFF_PIXELS, *TIFF_FIELDS, *DIRECTORIES, *_RESOLUTION}
-"""Tags that are no blob of their own."""
+"""Tags that do not become a blob of their own."""
 
 
 def of_image(image: Image.Image) -> dict[str, bytes]:
@@ -110,7 +110,7 @@ def of_tiff(tags: ImageFileDirectory_v2, directory: Callable[[int, int], Mapping
 
 
 def exact_text(value: Any) -> Any:
-    """A tag's value for Pillow's writers, which write ? for what is not ASCII, while its readers take it as Latin-1."""
+    """A tag's value for Pillow's writers: they replace non-ASCII text by "?", which its readers decode as Latin-1."""
     if isinstance(value, tuple):
         return tuple(exact_text(one) for one in value)
     return value.encode("latin-1") if isinstance(value, str) and not value.isascii() else value

@@ -99,4 +99,4 @@ def _check_size(found: int, size: int) -> None:
     if found < size:
         raise DataError(f"expected {size} bytes of pixels, got {found}; the file is cut short")
     if found > size:
-        raise DataError(f"expected one picture of {size} bytes, got {found}: perhaps several; split the file")
+        raise DataError(f"expected one picture of {size} bytes, got {found}, perhaps several pictures; split the file")

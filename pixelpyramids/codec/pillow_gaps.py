@@ -1,4 +1,4 @@
-"""What Pillow passes over in silence: bytes of alpha in BMP, the missing end of a PCX.
+"""What Pillow ignores silently: bytes of alpha in BMP, the missing end of a PCX.
 
 Sources: BITMAPINFOHEADER, Microsoft; Technical Reference Manual of PC Paintbrush, ZSoft, 1991.
 """
@@ -16,7 +16,7 @@ _MARK = 12
 
 
 def find_gaps(image: Image.Image, data: bytes) -> tuple[str, ...]:
-    """The names of what Pillow leaves out of an opened image. Raises DataError if the file lacks some of its rows."""
+    """The names of what Pillow ignores in an opened image. Raises DataError if the file lacks some of its rows."""
     if image.format == "PCX":
         return _beside_pcx(data)
     if image.format == "BMP" and isinstance(image, ImageFile.ImageFile):
@@ -32,13 +32,15 @@ def _beside_pcx(data: bytes) -> tuple[str, ...]:
     end = len(data)
     if data[3] == 8 and planes == 1:
         end -= _PALETTE
-        if end < 128 or data[end] != _MARK:  # without which Pillow takes the colours' numbers for greys
-            raise DataError("expected a PCX with its palette at the end, got none; it is cut short, or of another kind")
+        if end < 128 or data[end] != _MARK:  # else Pillow would take palette indices for greys
+            raise DataError(
+                "expected a PCX that ends with its palette, got none; the file is cut short or of another kind"
+            )
     place, size, needed = 128, 0, (bottom + 1 - top) * planes * line
     while place < end and size < needed:
         is_run = data[place] >= 0xC0
         size += data[place] & 63 if is_run else 1
         place += 2 if is_run else 1
     if size < needed:
-        raise DataError("expected a whole PCX, got one without some of its rows; replace or remove the file")
+        raise DataError("expected a complete PCX, got one with missing rows; replace or remove the file")
     return (bytes_after(end - place, "PCX"),) if place < end else ()

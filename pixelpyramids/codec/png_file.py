@@ -39,8 +39,8 @@ class Png(NamedTuple):
     """What a PNG says of its pixels, and its metadata by the names that .ppyr files keep them under.
 
     `transparent` is the colour, one value a channel, that is to be seen through, of images without alpha or palette;
-    `significant` are the bits of each channel that mean something, if the file says so. `not_kept` names what of the
-    file has no place in a .ppyr file.
+    `significant` are the significant bits of each channel, if the file gives them. `not_kept` names the parts of the
+    file that a .ppyr file cannot hold.
     """
 
     bit_depth: int
@@ -82,9 +82,9 @@ def read_png(data: bytes) -> Png:
 
 
 def has_surplus(data: bytes) -> bool:
-    """Whether more than the rows of a PNG is packed in it. Raises DataError if rows are missing, or damaged.
+    """Whether a PNG's pixel data hold more than its rows. Raises DataError if rows are missing or damaged.
 
-    Pillow takes missing rows for zeros.
+    Pillow would read missing rows as zeros.
     """
     chunks = list(_chunks(data))
     width, height, depth, kind, _, _, interlaced = struct.unpack(">IIBBBBB", chunks[0][1])
@@ -99,13 +99,13 @@ def has_surplus(data: bytes) -> bool:
         raise DataError(f"the PNG's pixels cannot be unpacked: {error}; replace or remove the file") from error
     if size < expected:
         raise DataError(
-            f"expected {expected} bytes of rows in the PNG, as its header says, got {size}; replace or remove the file"
+            f"expected {expected} bytes of rows in the PNG by its header, got {size}; replace or remove the file"
         )
     return size > expected
 
 
 def unpacked_size(pieces: Iterable[Any], enough: int) -> int:
-    """The bytes that a stream of zlib's unpacks to, but no more than one piece above `enough`; 0 if its end is missing.
+    """The size that a zlib stream unpacks to, counted to just above `enough` at most; 0 if its end is missing.
 
     Raises zlib.error if it is damaged.
     """

@@ -1,7 +1,7 @@
 """TIFF: what its tags say, and its pixels.
 
-Pillow reads most TIFFs, but takes 16-bit colour and palettes as 8 bits and loses the alpha of some; tifffile reads the
-rest, and checks the others if it is installed. Layouts that libraries read differently are refused.
+Pillow reads most TIFFs, but reads 16-bit colour and palettes as 8 bits and loses the alpha of some. tifffile reads
+these, and checks the others if it is installed. Layouts that libraries read differently are refused.
 Source: TIFF Revision 6.0, Adobe, 1992; its BigTIFF extension.
 """
 
@@ -37,15 +37,15 @@ ALPHA = 2  # not multiplied into the colours
 
 
 def is_tiff(data: bytes) -> bool:
-    """Whether this begins as one."""
+    """Whether the data begin like a TIFF."""
     return data[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
 
 class Tiff(NamedTuple):
     """What the tags say of a TIFF's first picture.
 
-    `depth` is that of the stored values; `palette` (3, 2**depth) holds the colours of their numbers, 16 bits each.
-    `is_plain` says that Pillow reads the values exactly; `not_kept` names the tags that have no place in a .ppyr file.
+    `depth` is that of the stored values; `palette` (3, 2**depth) has the 16-bit colour of each index. `is_plain` says
+    whether Pillow reads the values exactly; `not_kept` names the tags that a .ppyr file cannot hold.
     """
 
     height: int
@@ -62,7 +62,7 @@ class Tiff(NamedTuple):
 
     @property
     def is_lossy(self) -> bool:
-        """Whether the pixels are packed as JPEG."""
+        """Whether the pixels are compressed as JPEG."""
         return self.compression in _JPEG
 
 
@@ -75,22 +75,22 @@ def read_tags(data: bytes) -> Tiff:
 
 
 def is_lossy_tiff(data: bytes) -> bool:
-    """Whether a TIFF's pixels are packed as JPEG."""
+    """Whether a TIFF's pixels are compressed as JPEG."""
     return directory(data).get(COMPRESSION) in _JPEG
 
 
 def read_tiff(data: bytes, tiff: Tiff) -> tuple[Pixels, int]:
-    """The pixels of a TIFF, and their depth; those of a palette as the colours that they stand for.
+    """The pixels of a TIFF and their depth; palette indices are replaced by their colours.
 
-    If a second library reads the file too, both have to agree. Raises DataError if they do not, if some of the pixels
-    are missing, or if there are several pictures, and PixelPyramidsError if the extra is missing that reads them.
+    If a second library can read the file too, both must agree. Raises DataError if they do not, if some of the pixels
+    are missing, or if there are several pictures, and PixelPyramidsError if the extra that reads them is missing.
     """
     _check_pieces(directory(data), tiff, data)
     if tiff.is_plain:
         pixels, second = _by_pillow(data, tiff), _by_tifffile
     else:
         pixels, second = _by_tifffile(data, tiff), _by_libtiff
-    # Each library's decoder of JPEG rounds in its own way, and libtiff knows none of the rarer compressions.
+    # JPEG decoders round differently, and libtiff does not know the rarer compressions.
     if not tiff.is_lossy and tiff.compression in _UNPACKED_BY_LIBTIFF:
         try:
             again = second(data, tiff)
@@ -111,7 +111,7 @@ def read_tiff(data: bytes, tiff: Tiff) -> tuple[Pixels, int]:
 
 def directory(data: bytes, place: int | None = None, group: int | None = None) -> ImageFileDirectory_v2:
     """The first directory of tags, or that at a place."""
-    # Pillow takes a big-endian BigTIFF for a TIFF, but lets the order be given beside a little-endian head.
+    # Pillow mistakes a big-endian BigTIFF for a TIFF, but takes the order beside a little-endian head.
     head = b"II+\0" + data[4:16] if _is_big(data) else data[:8]
     tags, file = ImageFileDirectory_v2(head, data[:2], group), io.BytesIO(data)
     file.seek(tags.next if place is None else place)
@@ -124,14 +124,16 @@ def _is_big(data: bytes) -> bool:
 
 
 def _layout(tags: ImageFileDirectory_v2, data: bytes) -> Tiff:
-    """What the tags say of the pixels; DataError if they are of a kind that is not read exactly."""
+    """The facts that the tags give about the pixels. Raises DataError if these cannot be read exactly."""
     has_pixels = STRIP_OFFSETS in tags or TILE_OFFSETS in tags
     if (
         not has_pixels
         or not all(tags.get(tag, 1) for tag in (LINES_PER_STRIP, TILE_WIDTH, TILE_HEIGHT))
         or not (tags.get(WIDTH) and tags.get(HEIGHT))
     ):
-        raise DataError("expected a TIFF that gives its size and where its pixels are, got one without; it is damaged")
+        raise DataError(
+            "expected a TIFF with its size and the offsets of its pixels, got one without; the file is damaged"
+        )
     kinds = {2: "signed", 3: "float", 4: "undefined", 5: "complex", 6: "complex float"}
     for kind in _several(tags.get(SAMPLE_FORMAT, 1)):
         if kind != 1:
@@ -149,7 +151,9 @@ def _layout(tags: ImageFileDirectory_v2, data: bytes) -> Tiff:
     compression, predictor = tags.get(COMPRESSION, 1), tags.get(PREDICTOR, 1)
     is_planar, is_lossy = tags.get(PLANES, 1) == 2 and channels > 1, compression in _JPEG
     if not {tags.get(PLANES, 1), tags.get(FILL_ORDER, 1)} <= {1, 2}:
-        raise DataError("expected 1 or 2 as the order of a TIFF's planes and bits, got another; the file is damaged")
+        raise DataError(
+            "expected 1 or 2 for PlanarConfiguration and FillOrder in the TIFF, got another value; the file is damaged"
+        )
     known = (_WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _INDEXED, *((_YCBCR,) if is_lossy else ()))
     if photometric not in known:
         kinds = {4: "a mask", 5: "four inks (CMYK)", 6: "luma and chroma (YCbCr)", 8: "L*a*b* values", -1: "none"}
@@ -164,12 +168,12 @@ def _layout(tags: ImageFileDirectory_v2, data: bytes) -> Tiff:
             "convert the file"
         )
     if extra and photometric in (_WHITE_IS_ZERO, _INDEXED):
-        raise DataError("expected alpha beside grey (black as 0) or RGB, got it beside other pixels; convert the file")
+        raise DataError("expected alpha with grey (0 is black) or RGB only, got it with other pixels; convert the file")
     if predictor not in (1, 2) or (predictor == 2 and compression not in _PREDICTED):
         raise DataError(f"got predictor {predictor} with compression {compression}, which libraries read differently; "
                         "convert the file to another compression")  # fmt: skip
     if is_lossy and (depth != 8 or is_planar or extra or photometric == _INDEXED):
-        raise DataError("expected a JPEG inside the TIFF of 8-bit grey or colour, got another kind; convert the file")
+        raise DataError("expected 8-bit grey or colour in the JPEG inside the TIFF, got another kind; convert the file")
     palette = None
     if photometric == _INDEXED:
         palette = np.array(tags.get(PALETTE, ()), np.uint16)
@@ -185,7 +189,7 @@ def _layout(tags: ImageFileDirectory_v2, data: bytes) -> Tiff:
     )
     height, width = tags[HEIGHT], tags[WIDTH]
     if height * width > (Image.MAX_IMAGE_PIXELS or height * width):
-        is_plain = False  # of TIFFs alone, Pillow asks for its own limit when it loads them
+        is_plain = False  # for TIFFs, unlike other formats, Pillow applies its own limit when it loads them
     if data[:4] == b"MM\0+" or compression not in _UNPACKED_BY_LIBTIFF:
         is_plain = False
     return Tiff(
@@ -194,19 +198,21 @@ def _layout(tags: ImageFileDirectory_v2, data: bytes) -> Tiff:
 
 
 def _check_pieces(tags: ImageFileDirectory_v2, tiff: Tiff, data: bytes) -> None:
-    """Raise DataError unless every strip or tile is in the file, and whole as far as its compression tells.
+    """Raise DataError unless every strip or tile is in the file, and complete as far as its compression tells.
 
-    Libraries take missing ones for zeros, and libtiff does not look at the checksums of Deflate.
+    Libraries read missing ones as zeros, and libtiff ignores the checksums of Deflate.
     """
     compression = tags.get(COMPRESSION, 1)
-    if compression == _OLD_JPEG:  # which may have neither
+    if compression == _OLD_JPEG:  # it may have neither strips nor tiles
         return
     is_tiled = TILE_OFFSETS in tags
     offsets, sizes = (TILE_OFFSETS, TILE_BYTES) if is_tiled else (STRIP_OFFSETS, STRIP_BYTES)
     lines = tags[TILE_HEIGHT] if is_tiled else min(tags.get(LINES_PER_STRIP, tiff.height), tiff.height)
     columns = tags[TILE_WIDTH] if is_tiled else tiff.width
     if is_tiled and (lines % 16 or columns % 16):
-        raise DataError(f"expected tiles of multiples of 16 pixels in the TIFF, got {columns} x {lines}; write it anew")
+        raise DataError(
+            f"expected tiles in the TIFF with sides of multiples of 16, got {columns} x {lines}; save it again"
+        )
     channels = tags.get(CHANNELS, 1)
     planes, samples = (channels, 1) if tiff.is_planar else (1, channels)
     down = -(-tiff.height // lines)
@@ -228,7 +234,7 @@ def _check_pieces(tags: ImageFileDirectory_v2, tiff: Tiff, data: bytes) -> None:
             expected = 1
         is_whole = is_whole and has >= expected
     if not is_whole:
-        raise DataError("expected a whole TIFF, got one without some of its pixels; replace or remove the file")
+        raise DataError("expected a complete TIFF, got one without some of its pixels; replace or remove the file")
 
 
 def _not_kept(tags: ImageFileDirectory_v2, data: bytes) -> list[str]:
@@ -250,9 +256,9 @@ def _by_pillow(data: bytes, tiff: Tiff) -> Pixels:
     with TiffImageFile(io.BytesIO(data), "") as image:
         if image.n_frames != 1:
             raise DataError(f"expected one picture, got {image.n_frames} pages; take them apart first")
-        image.info.pop("xmp", None)  # by which Pillow turns the pixels too
+        image.info.pop("xmp", None)  # else Pillow would rotate the pixels by it too
         pixels: Any = np.array(_unturned(image, tiff.orientation))
-    if tiff.photometric == _WHITE_IS_ZERO:  # which it inverts
+    if tiff.photometric == _WHITE_IS_ZERO:  # Pillow inverts these
         pixels = ~pixels
     pixels = pixels.astype(pixel_type(tiff.depth), copy=False)
     is_deepened = tiff.depth in (2, 4) and tiff.palette is None
@@ -263,11 +269,11 @@ def _by_pillow(data: bytes, tiff: Tiff) -> Pixels:
 def _by_tifffile(data: bytes, tiff: Tiff) -> Pixels:
     """The stored values, as tifffile reads them. Raises PixelPyramidsError if the extra is missing."""
     tifffile = imported("tifffile", "images")
-    imported("imagecodecs", "images")  # which unpacks most compressions for it
+    imported("imagecodecs", "images")  # tifffile needs it for most compressions
     try:
         with tifffile.TiffFile(io.BytesIO(data)) as file:
             pictures = max(len(file.pages), math.prod(file.series[0].shape) // math.prod(file.pages[0].shape))
-            if pictures != 1:  # ImageJ's stacks have one page, and say in words how many pictures follow it
+            if pictures != 1:  # ImageJ's stacks have one page, whose description says how many pictures follow
                 raise DataError(f"expected one picture, got {pictures} pages; take them apart first")
             pixels: Any = file.pages[0].asarray()
     except tifffile.TiffFileError as error:
@@ -297,7 +303,7 @@ def _of_palette(numbers: Pixels, palette: Pixels) -> tuple[Pixels, int]:
 
 
 def _unturned(image: Image.Image, orientation: int) -> Image.Image:
-    """The pixels as they are stored: Pillow turns those of a TIFF, and of nothing else, when it loads them."""
+    """The pixels as they are stored: Pillow rotates TIFFs, and no other format, when it loads them."""
     turn = Image.Transpose
     back = {
         2: turn.FLIP_LEFT_RIGHT,

@@ -1,4 +1,4 @@
-"""A writer of TIFFs for every depth and every kind of metadata that they have; Pillow writes no 16-bit colour.
+"""A writer of TIFFs with all their depths and kinds of metadata; Pillow writes no 16-bit colour.
 
 Source: TIFF Revision 6.0, Adobe, 1992.
 """
@@ -116,7 +116,7 @@ def _describe(tags: ImageFileDirectory_v2, metadata: Mapping[str, bytes]) -> Non
 
 
 def _put_back(tags: ImageFileDirectory_v2, name: str, blob: bytes) -> bool:
-    """Add the tag that a blob holds, see metadata.py; false if it holds none, or one that is not for it to say."""
+    """Add the tag that a blob holds, see metadata.py; false if it holds none, or one that must not be set this way."""
     try:
         kept, tag = directory(blob), int(name.removeprefix("TIFF:"))
         value = exact_text(kept[tag])

@@ -34,7 +34,7 @@ except ModuleNotFoundError as error:
 
 NAME = "pixelpyramids"
 _THREADS = 1  # a chunk: zarr works on several at once
-_ORDER = "order"  # the name of the metadata that keep "F", the order in memory of what was encoded
+_ORDER = "order"  # the metadata that record "F", the memory order of the encoded array
 
 
 @dataclass(frozen=True)
@@ -89,8 +89,8 @@ class PyramidCompressor(Codec):  # type: ignore[misc]
     def encode(self, buf: Any) -> bytes:
         """The bytes of a .ppyr file that holds the array.
 
-        Raises DataError if the array is not an image, or its numbers are big-endian: zarr's format 2 views decoded
-        bytes as the array's type, and decoded bytes are little-endian.
+        Raises DataError if the array is not an image, or is big-endian: zarr's format 2 views the decoded bytes, which
+        are little-endian, as the array's type.
         """
         array = np.asanyarray(buf)
         if array.dtype != array.dtype.newbyteorder("<"):
@@ -102,10 +102,10 @@ class PyramidCompressor(Codec):  # type: ignore[misc]
         return _encoded(array, self.effort, {_ORDER: b"F"} if array.flags.fnc else {})
 
     def decode(self, buf: Any, out: Any = None) -> Any:
-        """The array of a .ppyr file, in the order in memory that it was encoded in.
+        """The array of a .ppyr file, in the memory order that it was encoded in.
 
-        It lacks the axes of length 1 that may have come first. Raises BitstreamError if the file is damaged. The array
-        refuses to be viewed as another type or, once flat, reshaped to another image, as zarr would do to it.
+        Leading axes of length 1 are dropped. Raises BitstreamError if the file is damaged. The array refuses to be
+        viewed as another type, and once flat, to be reshaped to another image: zarr would do so without checking.
         """
         is_fortran = read_index(Bytes(buf), MAX_PIXELS).header.metadata.get(_ORDER) == b"F"
         array = decode(buf, threads=_THREADS)
@@ -117,7 +117,7 @@ class _Chunk(np.ndarray[Any, Any]):
     """A decoded image that remembers its shape: zarr's format 2 flattens it and gives it the shape of a chunk.
 
     zarr calls `view(dtype)`, `reshape(-1, order="A")` and `reshape(shape, order=…)` without comparing dtype and shape,
-    and tells the codec neither of them.
+    and does not pass either to the codec.
     """
 
     _image: tuple[int, ...]
