@@ -5,10 +5,13 @@ import json
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
 from pictures import files, pixels, same, save
 from PIL import Image
 from test_cli import refused, status
+
+import pixelpyramids as pp
 
 JOBS = pytest.mark.parametrize("jobs", [1, 2])
 
@@ -155,6 +158,13 @@ def test_files_of_one_time_are_not_taken_for_results_of_each_other(side, tmp_pat
         result.write_bytes(before[:-40])
         os.utime(result, (10**9, 10**9))
         assert status(*first) == 1  # it is damaged
+
+
+def test_an_opaque_alpha_that_a_format_leaves_out_makes_no_other_image(tmp_path):
+    alpha = np.full((20, 30, 1), 255, np.uint8)
+    (tmp_path / "a.ppyr").write_bytes(pp.encode(np.concatenate([pixels(), alpha], axis=2)))
+    for _ in range(2):
+        assert status("decompress", tmp_path / "a.ppyr", "--format", "webp") == 0
 
 
 def test_metadata_count_for_results(tmp_path):

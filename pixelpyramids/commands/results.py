@@ -103,6 +103,10 @@ def _resembles(source: Source, picture: Picture, with_metadata: bool, threads: i
     """Whether a .ppyr file holds a picture, as far as some of its pixels tell."""
     index = read_index(source, MAX_SIDE**2)
     header, pixels = index.header, picture.array.reshape(*picture.array.shape[:2], -1)
+    if not with_metadata and header.channels in (2, 4) and pixels.shape[2] == header.channels - 1:
+        # WebP leaves out an opaque alpha
+        opaque = np.full_like(pixels[..., :1], (1 << picture.depth) - 1)
+        pixels = np.concatenate([pixels, opaque], axis=2)
     if (header.height, header.width, header.channels) != pixels.shape or index.size != source.size:
         return False
     if with_metadata and (header.depth, dict(header.metadata)) != (picture.depth, picture.metadata):
