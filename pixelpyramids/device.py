@@ -37,8 +37,8 @@ def full_float32() -> Iterator[None]:
     """
     with _one_at_a_time, ExitStack() as settings:
         if hasattr(torch.backends, "fp32_precision"):
-            # Each of these overrides those before it, or follows them if it is unset. With those before it at "ieee",
-            # anything else that it reads was set on it, so writing that back restores it exactly.
+            # Each of these overrides those before it, or follows them if it is unset. Once those before it are "ieee",
+            # another value must have been set on it itself, so writing the value back restores it exactly.
             backends: Any = torch.backends
             for owner in (
                 backends,

@@ -3,7 +3,7 @@
     PublishedRun("RUN").push_to_hub("name/model")          PublishedRun.from_pretrained("name/model").model()
     PublishedRun("RUN").save_pretrained("FOLDER")          PublishedRun.from_pretrained("FOLDER").model()
 
-What travels is parameters, weights and provenance, without the folders of this machine, not the state of the training.
+Parameters, weights and provenance are published, but neither folders of this machine nor the state of the training.
 """
 
 import shutil

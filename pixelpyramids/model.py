@@ -180,7 +180,7 @@ class PixelPyramid(nn.Module):
     def __init__(self, config: Parameters, seed: int = 0) -> None:
         super().__init__()
         if not isinstance(config, Parameters):
-            raise TypeError(f"expected Parameters, got {type(config).__name__}; read a file by load_parameters")
+            raise TypeError(f"expected Parameters, got {type(config).__name__}; read a file with load_parameters")
         self.config = config
         self.stages = nn.ModuleList()
         for index in range(config.L):
@@ -205,7 +205,7 @@ class PixelPyramid(nn.Module):
         """
         images = self._checked(images)
         if levels is not None and not (np.iterable(levels) and set(levels) <= set(range(self.config.L))):
-            raise DataError(f"expected some of the levels 0 to {self.config.L - 1}, got {levels!r}")
+            raise DataError(f"expected levels from 0 to {self.config.L - 1}, got {levels!r}")
         stages = self.config.walk(images.shape[-2], images.shape[-1])
         nats = torch.zeros(images.shape[0], len(stages), dtype=torch.float64)
         dimensions = torch.zeros(images.shape[0], len(stages), dtype=torch.int64)
@@ -323,7 +323,9 @@ class PixelPyramid(nn.Module):
         if not isinstance(images, Tensor):
             raise DataError(f"expected a tensor or an array of images, got {type(images).__name__}")
         if images.ndim == 4 and images.shape[1] == channels and images.numel() == 0:
-            raise DataError(f"expected at least one image, and pixels in it, got an empty batch {tuple(images.shape)}")
+            raise DataError(
+                f"expected at least one image with at least one pixel, got an empty batch {tuple(images.shape)}"
+            )
         if images.ndim != 4 or images.shape[1] != channels:
             raise DataError(
                 f"expected images of shape (batch, {channels}, height, width), got {tuple(images.shape)}; "

@@ -1,4 +1,4 @@
-"""How the weights of a level move: Adam, the learning rate of each step, and the average of the weights.
+"""The optimisation of a level: Adam, the learning rate of each step, and the average of the weights.
 
 With s updates done before:
 

@@ -10,9 +10,9 @@ from pixelpyramids.rate import bits_per_dim
 
 @dataclass(frozen=True)
 class Budget:
-    """How long a training is: in steps, or in minutes, all that it does counted.
+    """The length of a training: in steps, or in minutes, which include everything that it does.
 
-    Of minutes, `reserve` seconds are left for the last validation, but at most half of them.
+    Of the minutes, `reserve` seconds are kept for the last validation, but at most half of them.
     """
 
     steps: int | None = None

@@ -76,13 +76,13 @@ def read_sessions(run: Path) -> list[Session]:
         record = json.loads(path.read_text(encoding="utf-8"))
         if record["format"] != FORMAT:
             raise CheckpointError(
-                f"{path}: expected format {FORMAT}, got {record['format']}; use the version of the package that has it"
+                f"{path}: expected format {FORMAT}, got {record['format']}; use the package version that wrote it"
             )
         sessions = record["sessions"]
         for session in sessions:
             _Session.model_validate(session)
     except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise CheckpointError(f"{path}: damaged; remove it to go on without the history of the run") from error
+        raise CheckpointError(f"{path}: damaged; remove it to continue without the history of the run") from error
     return list(sessions)
 
 
@@ -116,7 +116,7 @@ def read_trained_on(run: Path) -> NDArray[np.uint64]:
         if numbers.dtype != np.uint64 or numbers.ndim != 1:
             raise ValueError
     except (ValueError, EOFError, AttributeError) as error:
-        raise CheckpointError(f"{path}: damaged; remove it to go on without a record of the training images") from error
+        raise CheckpointError(f"{path}: damaged; remove it to continue without a record of training images") from error
     return np.asarray(numbers)
 
 

@@ -1,4 +1,4 @@
-"""The session of a training: what it is made with, what is different from the last one, and how far it has come."""
+"""The session of a training: its settings, what has changed since the last session, and its progress."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -77,7 +77,7 @@ class SessionRecord:
             if level.index in last
         ]
         return (
-            ["an earlier version began this run and did not record its data, precision and budget"] * older
+            ["this run was begun by an earlier version, which did not record its data, precision and budget"] * older
             + describe_changes(last, self.session, self.indices)
             + describe_schedule(config, places, self.budget)
         )

@@ -1,6 +1,6 @@
 """Trackers of a training, through Accelerate: TensorBoard, or Weights & Biases.
 
-They receive what the run's log receives. Without one, none is imported and nothing is sent anywhere.
+They receive the values that the run's log receives. By default none is imported, and nothing is sent anywhere.
 
     tensorboard     writes to RUN/log/tensorboard
     wandb           the project "pixelpyramids", its files in RUN/log; sends no code, machine or git data
@@ -52,11 +52,13 @@ def start_tracker(accelerator: Accelerator, run: Path, config: Parameters, seed:
     try:
         accelerator.init_trackers(PROJECT, plain, options)
     except refusal as error:
-        way_out = "run `wandb login`, or set WANDB_MODE=offline" if wandb else "see that the run can be written to"
+        way_out = (
+            "run `wandb login`, or set WANDB_MODE=offline" if wandb else "check the permissions of the run directory"
+        )
         raise PixelPyramidsError(f"the tracker did not start: {error}; {way_out}") from error
 
 
 def finish_tracker(accelerator: Accelerator) -> None:
-    """Write what is left, and close."""
+    """Write what is still buffered, and close the trackers."""
     for tracker in accelerator.trackers:
         tracker.finish()

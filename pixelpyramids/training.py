@@ -36,7 +36,7 @@ from pixelpyramids.validation import Validation, choose_validation, count_by_pix
 
 @dataclass
 class Outcome:
-    """What a training came to: `stopped` says why a level stopped early, `validation` is the last evaluation."""
+    """The result of a training: `stopped` says why a level stopped early, `validation` is the last evaluation."""
 
     steps: int = 0
     seconds: float = 0.0
@@ -119,7 +119,7 @@ class Training:
 
     @property
     def seconds(self) -> float:
-        """The time that the level with the most of it has had."""
+        """The longest training time of a level."""
         return max(level.seconds for level in self.levels)
 
     def fit(
@@ -132,11 +132,11 @@ class Training:
         validated: Callable[[Evaluation], None] = lambda _: None,
         draw: Callable[[PixelPyramid], None] | None = None,
     ) -> Outcome:
-        """Train until the budget is spent. Ctrl-C ends it after the step, all saved, with `interrupted` set.
+        """Train until the budget is spent. Ctrl-C ends it after the step, saves everything, and sets `interrupted`.
 
-        `report` is called after every step, `validated` after every validation, then `draw`, in the main process and
-        with the model `kept`: it is stopped if it is interrupted, or takes more than a twentieth of the time.
-        `notify` gets lines for people: a training is asked to end, a level stops, samples take too long.
+        `report` is called after every step, and `validated` after every validation. Then the main process calls `draw`
+        with the model `kept`, and stops it if Ctrl-C is pressed or it takes more than a twentieth of the time. `notify`
+        gets lines for people: a training is asked to end, a level stops, samples take too long.
         """
         outcome = Outcome()
         recent = Recent(self.config.L)
@@ -159,7 +159,9 @@ class Training:
                         and self.accelerator.is_main_process
                         and self.validation.draw(draw, self.kept, budget, self.seconds, interrupted)
                     ):
-                        notify("samples take more than a twentieth of the training's time, so none were drawn")
+                        notify(
+                            "no samples were drawn, because they would take more than a twentieth of the training time"
+                        )
                 self._spend(levels)
                 self.validation.record_time(self._most(time.monotonic() - began), self.seconds)
                 budget = replace(budget, reserve=self.validation.reserve)

@@ -1,8 +1,8 @@
 """Validation within a training: on the same images each time, and within a share of the time.
 
-The images are drawn at random from the split, by default as many as have a quarter of the pixels that are trained on
-between two validations. In a training of so many minutes, scoring them takes at most a twentieth of the minutes, and
-drawing samples another; between two validations lies four times the time of one.
+The images are drawn at random from the split. By default they have at most a quarter of the pixels that are trained on
+between two validations. If the budget is in minutes, scoring them takes at most a twentieth of it, and drawing samples
+another twentieth; after a validation, training goes on for at least four times its duration.
 """
 
 import math
@@ -24,14 +24,14 @@ from pixelpyramids.walk import Stage
 _CHOICE = 5  # key of this random stream, beside those of crops, patches and streams
 PIXEL_SHARE = 0.25  # to score a pixel in float32 takes 0.25 to 0.8 of the time to train on it
 TIME_SHARE = 0.05
-DRAWING_LEAST = 30.0  # seconds that samples may take however short a training of so many steps is
+DRAWING_LEAST = 30.0  # seconds that samples may always take if the budget is in steps
 
 
 class Validation:
-    """Scores `chosen` images of a split. `reserve` is the most seconds that a validation took, or is expected to take.
+    """Scores the `chosen` images of a split: `count` of them, at least one. A smaller set is part of a larger one.
 
-    `name` is that of the set of images: of a split with the hash `sha256`, `count` are chosen, at least one. A smaller
-    set is part of a larger one.
+    `reserve` is the most seconds that a validation took or is expected to take. `name` identifies the set of images by
+    `count` and the hash `sha256` of the split.
     """
 
     def __init__(self, images: Images, sha256: str, count: int, seed: int, reserve: float) -> None:
@@ -50,7 +50,7 @@ class Validation:
         processes: Accelerator,
         interrupted: Callable[[], bool],
     ) -> Evaluation:
-        """Score the levels. Raises Stopped if that is interrupted, which several processes cannot be."""
+        """Score the levels. Raises Stopped if interrupted; with several processes this is not possible."""
         with stoppable(model, lambda: processes.num_processes == 1 and interrupted()):
             return evaluate(
                 model, self.images, levels=levels, chosen=self.chosen, batch_size=batch_size, processes=processes
@@ -64,7 +64,7 @@ class Validation:
         seconds: float,
         interrupted: Callable[[], bool],
     ) -> bool:
-        """Have `draw` draw samples after so many seconds of training; whether they took too long, and were given up."""
+        """Call `draw` after so many seconds of training. Returns whether it took too long and was stopped."""
         whole = max(seconds, DRAWING_LEAST / TIME_SHARE) if budget.minutes is None else 60 * budget.minutes
         began, left = time.monotonic(), TIME_SHARE * whole - self._drawing
         if left < self._needed:
@@ -102,10 +102,10 @@ def choose_validation(
     draws: bool,
     measure: Callable[[Images], float],
 ) -> Validation:
-    """`count` images of a split, or by default at most `most` and as many as the budget affords.
+    """A validation on `count` images of a split; by default on as many as the budget allows, at most `most`.
 
-    In minutes, `measure` gives the seconds of an image. But the set of a session `before`, of the same budget, is taken
-    again, so that its best weights stay comparable. `draws` reserves time for samples.
+    For a budget in minutes, `measure` gives the seconds that an image takes. If a session `before` had the same budget,
+    its set of images is used again, so that its best weights stay comparable. `draws` reserves time for samples.
     """
     if budget.minutes is None:
         return Validation(images, sha256, count or most, seed, 0.0)
@@ -118,7 +118,7 @@ def choose_validation(
 
 
 def count_by_pixels(images: Images, stages: Sequence[Stage], patch_size: int | None, crops: int) -> int:
-    """How many images have a quarter of the pixels that levels are trained on in so many crops."""
+    """How many images have a quarter of the pixels that the levels are trained on in `crops` crops."""
     sides = ((stage.height, stage.width) for stage in stages)
     pixels = sum(math.prod(side if patch_size is None else min(side, patch_size) for side in both) for both in sides)
     return int(PIXEL_SHARE * crops * pixels / images.sizes.prod(axis=1, dtype=np.int64).mean())

@@ -79,7 +79,7 @@ def test_that_nothing_is_recorded_is_said(run, flat, tmp_path, capsys):
     run = shutil.copytree(run, tmp_path / "run")
     (run / "provenance.json").unlink()
     count, split, which = scored(capsys, run, flat)
-    assert (count, split) == (40, "all") and "what the model was trained on is not recorded" in which
+    assert (count, split) == (40, "all") and "the model's training images are not recorded" in which
     assert scored(capsys, run, flat, "--split", "test")[0] == 4
 
 

@@ -253,4 +253,4 @@ def test_samples_that_take_too_long_are_given_up(folder, tmp_path, monkeypatch):
         drawn.append(1)
 
     training(folder, tmp_path / "run", validate=True).fit(Budget(steps=2), draw=draw, notify=notes.append)
-    assert not drawn and len(notes) == 1 and "none were drawn" in notes[0]
+    assert not drawn and len(notes) == 1 and "no samples were drawn" in notes[0]

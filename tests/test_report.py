@@ -314,7 +314,7 @@ def test_curves_of_a_single_step(tmp_path):
 
 def test_a_curve_of_nothing_is_refused(tmp_path):
     for series in ({}, {"training": (np.array([10]), np.array([math.nan]))}):
-        with pytest.raises(PixelPyramidsError, match="expected steps"):
+        with pytest.raises(PixelPyramidsError, match="expected logged steps"):
             save_curve(tmp_path / "curve.png", series, "title")
     assert only_files(tmp_path) == []
 

@@ -117,7 +117,7 @@ def choose_images(
     if split is None and not known:
         images = open_images(config, data, "all")
         unrecorded = (
-            f"all {len(images)} images: what the model was trained on is not recorded, so it may be some of these; "
+            f"all {len(images)} images: the model's training images are not recorded, and may be among these; "
             "--split test scores the test split of its training folder"
         )
         return "all", images, "" if trained else unrecorded

@@ -63,7 +63,8 @@ def sample(
     steps = sum(len(stage.slices) for stage in model.config.walk(*size))
     at_once = "one at a time" if model.device.type == "cpu" else f"batches of {min(n, batch_size)}"
     out.print(
-        f"{n} sample{'s'[: n > 1]} of {size[0]} x {size[1]} (height x width), numbers {first} to {first + n - 1}, in "
+        f"{n} sample{'s'[: n > 1]} of {size[0]} x {size[1]} (height x width), number{'s'[: n > 1]} {first}"
+        f"{f' to {first + n - 1}' if n > 1 else ''}, in "
         f"{folder}: {seconds:.3f} s an image ({at_once}), {steps} sequential steps",
         soft_wrap=True,
     )

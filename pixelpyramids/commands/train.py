@@ -95,7 +95,10 @@ def train(
     def validated(evaluation: Evaluation) -> None:
         count = len(evaluation.files)
         of = f" of {len(validation)}" if validation and len(validation) > count else ""
-        err.print(f"{_steps(training)}: {_bits(evaluation)} on {count}{of} validation images", soft_wrap=True)
+        err.print(
+            f"{_steps(training)}: {_bits(evaluation)} on {count}{of} validation image{'s'[: count > 1 or bool(of)]}",
+            soft_wrap=True,
+        )
 
     def draw(model: PixelPyramid) -> None:
         trained = {level.index for level in training.levels}

@@ -88,7 +88,7 @@ class PixelCNN(nn.Module):
         self.n_res_layers = n
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Pickle what it was made with, and its weights: torch does not pickle weight-normalised layers."""
+        """Pickle the arguments and the weights: torch does not pickle weight-normalised layers."""
         return _restore, (self._arguments, self.state_dict(), self.training)
 
     def forward(

@@ -60,7 +60,7 @@ def save_curve(path: Path, series: Mapping[str, Series], title: str, marks: Mapp
     series = {name: (s[np.isfinite(b)], b[np.isfinite(b)]) for name, (s, b) in series.items()}
     series = {name: (s, b) for name, (s, b) in series.items() if len(s)}
     if not series:
-        raise PixelPyramidsError(f"{path}: expected steps to draw, got none; train some more, levels log every tenth")
+        raise PixelPyramidsError(f"{path}: expected logged steps to draw, got none; train first")
 
     figure = Figure(figsize=(9, 5.4), dpi=160, layout="constrained")
     kind, known = path.suffix[1:].lower() or "png", figure.canvas.get_supported_filetypes()

@@ -35,7 +35,7 @@ def chart_format(path: Path) -> str:
         raise PixelPyramidsError('drawing needs matplotlib: pip install "pixelpyramids[plots]"') from error
     format = path.suffix[1:] or "png"
     if format not in FigureCanvasBase.get_supported_filetypes():
-        raise PixelPyramidsError(f"{path}: expected a --plot file named .png, .svg or .pdf; choose one of them")
+        raise PixelPyramidsError(f"{path}: expected a --plot file that ends in .png, .svg or .pdf; choose another name")
     return format
 
 
