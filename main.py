@@ -3,6 +3,7 @@
 Trains, or goes on with, the run directory ckpts/{dataset_name}_{batch_size}_{n_bits}/. With --gen_samples it draws
 pictures to samples/{dataset_name}_{batch_size}_{n_bits}/, with --evaluate it prints bits/dim on the test split; both
 also read a checkpoint of the authors, ckpts/{dataset_name}_{batch_size}_{n_bits}.pt, where there is no run directory.
+For the files {dataset_name}_authors.json, both folders are named {dataset_name}_authors_{batch_size}_{n_bits}/.
 """
 
 import argparse
@@ -39,9 +40,13 @@ def main(arguments: argparse.Namespace) -> None:
     config = load_parameters(arguments.params_file)
     if arguments.batch_size is not None:
         config = parse_parameters(config.model_dump() | {"batch_size": arguments.batch_size}, "--batch_size")
-    name = f"{config.dataset_name}_{config.batch_size}_{config.n_bits}"
+    published = Path(arguments.params_file).stem == f"{config.dataset_name}_authors"
+    checkpoint, name = (
+        f"{config.dataset_name}{recipe}_{config.batch_size}_{config.n_bits}"
+        for recipe in ("", "_authors" if published else "")
+    )
     if arguments.gen_samples or arguments.evaluate:
-        path = trained(name, config)
+        path = trained(name, checkpoint, config)
         params = arguments.params_file if path.is_file() else None
         model = imported("pixelpyramids.commands.opening").open_model(path, params, device=arguments.device)
         status = 0
@@ -69,12 +74,12 @@ def main(arguments: argparse.Namespace) -> None:
         sys.exit(130 if outcome.interrupted else 1)
 
 
-def trained(name: str, config: Parameters) -> Path:
-    """The run directory of that name, else the authors' checkpoint. Raises CheckpointError where neither is there.
+def trained(name: str, checkpoint: str, config: Parameters) -> Path:
+    """The run directory of that name, else the authors' checkpoint. Raises CheckpointError if neither is there.
 
-    Or where the run directory is of other parameters.
+    Or if the run directory is of other parameters.
     """
-    run_directory, file = Path("ckpts") / name, Path("ckpts") / f"{name}.pt"
+    run_directory, file = Path("ckpts") / name, Path("ckpts") / f"{checkpoint}.pt"
     if run_directory.is_dir():
         imported("pixelpyramids.checkpoint").require_parameters(run_directory, config)
         return run_directory

@@ -4,6 +4,7 @@ import json
 import os
 import re
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -259,6 +260,10 @@ def test_main_trains_evaluates_and_samples(images, tmp_path):
     assert missing.returncode == 2 and "ckpts/tiny_4_8" in missing.stderr
     assert main("--steps", "2", "--device", "cpu").returncode == 0
     assert (tmp_path / "ckpts" / "tiny_4_8" / "parameters.json").exists()
+    recipe = params.with_name("tiny_authors.json")
+    shutil.copy(params, recipe)
+    missing = main("--gen_samples", "--params_file", str(recipe))  # the last one counts
+    assert missing.returncode == 2 and "expected ckpts/tiny_authors_4_8/ or ckpts/tiny_4_8.pt" in missing.stderr
     for _ in range(2):
         sampled = main("--gen_samples", "--num_samples", "3", "--sampling_batch_size", "2")
         assert sampled.returncode == 0, sampled.stderr
