@@ -331,3 +331,14 @@ def test_a_log_is_read_up_to_the_line_that_a_killed_process_left(tmp_path):
     path.parent.mkdir()
     path.write_text('{"step": 10, "nats": 1.5}\n{"step": 20, "nats": 1.25}\n{"step": 30, "na')
     assert [entry["step"] for entry in runs.read_log(tmp_path, 3)] == [10, 20]
+
+
+@pytest.mark.parametrize("content", [b"", b"\0" * 9, b"\x8a\n", b"-1"])
+def test_a_damaged_seed_is_named(content, tmp_path):
+    runs.claim_seed(tmp_path, 3)
+    runs.claim_seed(tmp_path, 3)
+    with pytest.raises(CheckpointError, match="expected the seed that it has, 3, got 4"):
+        runs.claim_seed(tmp_path, 4)
+    (tmp_path / "training" / "seed").write_bytes(content)
+    with pytest.raises(CheckpointError, match="seed: damaged; write the seed of the run into it"):
+        runs.claim_seed(tmp_path, 3)

@@ -174,6 +174,13 @@ def test_copies_in_a_folder_that_nothing_divides_are_warned_of(params, tmp_path,
     assert "warning:" in (said := capsys.readouterr().err) and "expected no training image among" in said
 
 
+def test_a_folder_of_test_images_that_is_named_itself_is_warned_of(params, tmp_path, capsys):
+    for name, warned in (("test", True), ("Val", True), ("latest", False)):
+        folder = write(tmp_path / "images" / name, *(f"{number}.png" for number in range(5)))
+        trained(params, folder, tmp_path / f"run_{name}")
+        assert ("training on a folder that is named" in capsys.readouterr().err) == warned
+
+
 def test_what_is_not_compared_is_said(params, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr("pixelpyramids.commands.contamination.FILES_AT_MOST", 9)
     trained(params, write(tmp_path / "images", *(f"train/{number}.png" for number in range(11))), tmp_path / "run")

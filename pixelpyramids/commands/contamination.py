@@ -43,6 +43,8 @@ def refuse_shared_images(
     says so.
     """
     root = named(config, data)
+    if is_plain_folder(config, root) and split_of(name := Path(root).resolve().name) in ("validation", "test"):
+        warnings.warn(f"{root}: training on a folder that is named {name}, as images for that are", stacklevel=2)
     if not isinstance(crops, Crops) or not are_files(crops.folder) or len(crops.folder) > FILES_AT_MOST:
         err.print(
             f"training images are not compared with validation and test images, as they are in folders of up to "
