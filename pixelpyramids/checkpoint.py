@@ -265,7 +265,7 @@ def claim_seed(run: Path, seed: int) -> None:
             write_text(path, f"{seed}\n", new=True)
     there = path.read_text(errors="replace").strip()
     if not there.isdecimal():
-        raise CheckpointError(f"{path}: damaged; write the seed of the run into it, as {PROVENANCE} says it")
+        raise CheckpointError(f"{path}: damaged; write the seed of the run into it, which {PROVENANCE} records")
     if there != str(seed):
         raise CheckpointError(
             f"{run}: expected the seed that it has, {there}, got {seed}; go on with that, or choose another run "

@@ -167,7 +167,7 @@ def test_pipes(tmp_path, pipes, capsys):
     assert "Traceback" not in capsys.readouterr().err
 
 
-def test_closed_streams_are_told(tmp_path, monkeypatch, capsys):
+def test_closed_streams_are_reported(tmp_path, monkeypatch, capsys):
     packed = compressed(tmp_path)
     monkeypatch.setattr(sys, "stdin", None)
     assert "got nothing" in refused(capsys, "compress", "-")

@@ -29,7 +29,7 @@ def mixed(tmp_path):
 OTHERS = {".heic": 2, ".xmp": 1, "without suffix": 1, "hidden": 2}
 
 
-def test_what_is_not_taken_is_counted_and_named(mixed, tmp_path, capsys):
+def test_files_that_are_not_recognised_are_counted_and_named(mixed, tmp_path, capsys):
     packed = tmp_path / "packed"
     assert status("compress", mixed, "--out", packed) == 0
     out, err = capsys.readouterr()
@@ -63,7 +63,7 @@ def test_formats_that_are_not_read_are_left_out(tmp_path, capsys):
     assert status("verify", tmp_path / "out", "--against", tmp_path / "in") == 1
 
 
-def test_a_folder_is_held_when_every_file_is_accounted_for(mixed, tmp_path, capsys):
+def test_a_folder_is_verified_only_if_every_file_is_accounted_for(mixed, tmp_path, capsys):
     packed = tmp_path / "packed"
     assert status("compress", mixed, "--out", packed, "-q") == 0
     command = ("verify", packed, "--against", mixed)

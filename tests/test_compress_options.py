@@ -89,7 +89,7 @@ def test_a_dry_run_says_what_would_be_written(jobs, tmp_path, capsys):
     assert "a.ppyr -> " in capsys.readouterr().out
 
 
-def test_quiet_tells_failures_alone(tmp_path, capsys):
+def test_quiet_prints_only_failures(tmp_path, capsys):
     save(tmp_path / "in" / "a.png"), save(tmp_path / "in" / "b.jpg")
     (tmp_path / "in" / "c.txt").touch()
     assert status("compress", tmp_path / "in", "-q") == 0 and capsys.readouterr() == ("", "")
@@ -101,7 +101,7 @@ def test_quiet_tells_failures_alone(tmp_path, capsys):
 
 
 @JOBS
-def test_a_source_is_deleted_after_its_file_gives_it_back(jobs, tmp_path):
+def test_a_source_is_deleted_once_its_file_is_read_back(jobs, tmp_path):
     for number in range(2):
         save(tmp_path / "in" / f"{number}.png", number)
     save(tmp_path / "in" / "2.jpg")
@@ -114,7 +114,7 @@ def test_a_source_is_deleted_after_its_file_gives_it_back(jobs, tmp_path):
     assert all(np.array_equal(pp.decode((tmp_path / "out" / f"{n}.ppyr").read_bytes()), pixels(n)) for n in (0, 1))
 
 
-def test_a_source_stays_whose_file_does_not_hold_all_of_it(tmp_path, monkeypatch, capsys):
+def test_a_source_is_not_deleted_if_its_file_lacks_a_part_of_it(tmp_path, monkeypatch, capsys):
     source, chunks = tmp_path / "a.png", PngInfo()
     chunks.add(b"prVt", b"ours alone")
     save(source, pnginfo=chunks)
@@ -135,7 +135,7 @@ def test_a_source_stays_whose_file_does_not_hold_all_of_it(tmp_path, monkeypatch
     assert "--delete-source" in refused(capsys, "compress", "-", "--delete-source")
 
 
-def test_tiny_images_of_a_folder_come_as_small_as_they_can(tmp_path, capsys):
+def test_tiny_images_in_a_folder_are_written_at_their_smallest_scale(tmp_path, capsys):
     save(tmp_path / "in" / "a.png")
     Image.fromarray(pixels(1)[:3, :2]).save(tmp_path / "in" / "tiny.png")
     assert status("compress", tmp_path / "in", "--out", tmp_path / "packed") == 0
@@ -167,7 +167,7 @@ def test_names_and_errors_are_single_printable_lines(command, tmp_path, capsys):
         )
 
 
-def test_mistakes_name_the_file_first(tmp_path, capsys):
+def test_errors_name_the_file_first(tmp_path, capsys):
     (tmp_path / "file").touch()
     nothing = tmp_path / "no\x1bthing"
     for command in (("compress", nothing), ("verify", nothing), ("bench", nothing), ("info", nothing)):

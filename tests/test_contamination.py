@@ -49,7 +49,7 @@ def scored(capsys, run, folder, *more):
     return result["images"], result["split"], result["which_images"]
 
 
-def test_of_a_folder_that_nothing_divides_all_images_are_scored(run, tmp_path, capsys):
+def test_all_images_of_a_folder_without_splits_are_scored(run, tmp_path, capsys):
     other = write(tmp_path / "other", *(f"a/{number}.png" for number in range(25)), seed=1)
     assert scored(capsys, run, other) == (25, "all", "")
     count, split, which = scored(capsys, run, other, "--split", "test")
@@ -60,7 +60,7 @@ def test_of_a_folder_that_nothing_divides_all_images_are_scored(run, tmp_path, c
 
 
 @pytest.mark.parametrize("more", [(), ("--no-validation",)])
-def test_of_the_training_folder_the_test_split_is_scored_and_said(params, run, flat, tmp_path, capsys, more):
+def test_the_test_split_of_the_training_folder_is_scored_and_named(params, run, flat, tmp_path, capsys, more):
     run = trained(params, flat, tmp_path / "run", *more) if more else run
     which = "4 of 40 images: the test split of the training folder; --split all scores all"
     assert scored(capsys, run, flat) == (4, "test", which)
@@ -75,7 +75,7 @@ def test_of_the_training_folder_the_test_split_is_scored_and_said(params, run, f
         assert scored(capsys, run, flat, "--split", "validation")[:2] == (4, "validation")
 
 
-def test_that_nothing_is_recorded_is_said(run, flat, tmp_path, capsys):
+def test_a_missing_record_of_the_training_images_is_reported(run, flat, tmp_path, capsys):
     run = shutil.copytree(run, tmp_path / "run")
     (run / "provenance.json").unlink()
     count, split, which = scored(capsys, run, flat)
@@ -128,7 +128,7 @@ def test_images_that_were_trained_on_are_counted_wherever_they_are(run, flat, tm
     assert counted(renamed) is None
 
 
-def test_a_training_that_goes_on_where_images_for_training_are_for_test_now_warns(params, run, flat, tmp_path, capsys):
+def test_resuming_warns_if_training_images_are_test_images_now(params, run, flat, tmp_path, capsys):
     run, folder = (
         shutil.copytree(run, tmp_path / "run"),
         write(tmp_path / "images", "train/a.png", "train/b.png", seed=7),
@@ -153,7 +153,7 @@ def test_a_validation_folder_can_be_scored(params, tmp_path, capsys):
 
 @pytest.mark.parametrize("held_out", ["test", "val"])
 @pytest.mark.parametrize("how", ["copy", "link"])
-def test_a_file_to_train_on_that_is_for_test_too_is_refused(params, tmp_path, capsys, held_out, how):
+def test_a_training_file_that_is_also_for_test_is_refused(params, tmp_path, capsys, held_out, how):
     names = [f"{split}/{number}.png" for split in ("train", "test", "val") for number in range(9)]
     folder = write(tmp_path / "images", *names)
     (folder / held_out / "5.png").unlink()
@@ -166,7 +166,7 @@ def test_a_file_to_train_on_that_is_for_test_too_is_refused(params, tmp_path, ca
     assert not (tmp_path / "run").exists()
 
 
-def test_copies_in_a_folder_that_nothing_divides_are_warned_of(params, tmp_path, capsys):
+def test_copies_in_a_folder_without_splits_are_a_warning(params, tmp_path, capsys):
     folder = write(tmp_path / "images", *(f"{number}.png" for number in range(30)))
     for number in range(30):
         shutil.copy(folder / f"{number}.png", folder / f"{number} copy.png")
@@ -174,14 +174,14 @@ def test_copies_in_a_folder_that_nothing_divides_are_warned_of(params, tmp_path,
     assert "warning:" in (said := capsys.readouterr().err) and "expected no training image among" in said
 
 
-def test_a_folder_of_test_images_that_is_named_itself_is_warned_of(params, tmp_path, capsys):
+def test_training_on_a_folder_named_test_or_validation_is_a_warning(params, tmp_path, capsys):
     for name, warned in (("test", True), ("Val", True), ("latest", False)):
         folder = write(tmp_path / "images" / name, *(f"{number}.png" for number in range(5)))
         trained(params, folder, tmp_path / f"run_{name}")
         assert ("training on a folder that is named" in capsys.readouterr().err) == warned
 
 
-def test_what_is_not_compared_is_said(params, tmp_path, capsys, monkeypatch):
+def test_images_that_are_not_compared_are_reported(params, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr("pixelpyramids.commands.contamination.FILES_AT_MOST", 9)
     trained(params, write(tmp_path / "images", *(f"train/{number}.png" for number in range(11))), tmp_path / "run")
     assert "training images are not compared with validation and test images" in capsys.readouterr().err

@@ -92,7 +92,7 @@ CASES = [
 
 
 @pytest.mark.parametrize("stored, channels, n_bits, conversions", CASES, ids=lambda value: str(value)[:20])
-def test_what_is_converted_is_told_by_the_header_and_with_the_pixels(stored, channels, n_bits, conversions):
+def test_conversions_are_reported_by_the_header_and_with_the_pixels(stored, channels, n_bits, conversions):
     assert decode_header(stored, "a", channels, n_bits).conversions == conversions
     assert decode(stored, "a", channels, n_bits).conversions == conversions
 
@@ -106,7 +106,7 @@ def test_greys_of_12_bits_keep_their_values(tmp_path):
         read_image(path, 1, 13)
 
 
-def test_every_reader_tells_them(tmp_path):
+def test_every_reader_reports_conversions(tmp_path):
     stored = {"a.png": content(ALPHA), "b.png": content(COLOUR), "c.png": content(DEEP)}
     expected = [("alpha dropped",), (), ("grey repeated as red, green and blue", "16 bits reduced to 8")]
     (tmp_path / "folder").mkdir()
@@ -127,7 +127,7 @@ def test_every_reader_tells_them(tmp_path):
     assert quantise(COLOUR, "a", "NPZ", 3, 8).conversions == ()
 
 
-def test_every_command_tells_them(tmp_path, capsys):
+def test_every_command_reports_conversions(tmp_path, capsys):
     run, images, params = tmp_path / "run", tmp_path / "images", tmp_path / "tiny.json"
     params.write_text(json.dumps({"params": KEYS}))
     images.mkdir()

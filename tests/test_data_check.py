@@ -128,7 +128,7 @@ def test_counts_come_before_anything_is_read(folder, params, capsys, monkeypatch
     assert all(f"{name}: {count} images" in printed for name, count in (("train", 119), ("validation", 1), ("test", 3)))
 
 
-def test_images_that_stand_in_two_splits_are_found_by_their_pixels(folder, params, capsys):
+def test_images_in_two_splits_are_found_by_their_pixels(folder, params, capsys):
     Image.open(folder / "train" / "007.png").save(folder / "test" / "a.bmp")
     Image.open(folder / "test" / "201.png").save(folder / "train" / "b.png", compress_level=0)
     Image.open(folder / "train" / "008.png").save(folder / "train" / "c.png", compress_level=0)

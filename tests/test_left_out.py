@@ -108,7 +108,7 @@ def test_comments_are_kept_whatever_they_are_written_in():
     assert kept_and_not(b"P5\n2 1\n255\n#a")[0] == {}
 
 
-def test_a_second_bilevel_picture_is_not_passed_over():
+def test_a_second_bilevel_picture_is_not_ignored():
     assert np.array_equal(read_picture(io.BytesIO(b"P4 8 1\n\xaa")).array, [[0, 1] * 4])
     with pytest.raises(DataError, match="perhaps several"):
         read_picture(io.BytesIO(b"P4 8 1\n\xaaP4 8 1\n\xaa"))

@@ -32,7 +32,7 @@ def test_what_is_not_kept_is_told_of_every_file(jobs, tmp_path, capsys):
     assert all(len(file["warnings"]) == 1 for file in json.loads(told)["files"])
 
 
-def test_verify_tells_what_is_not_kept_of_the_originals(tmp_path, capsys):
+def test_verify_names_the_parts_of_originals_that_are_not_kept(tmp_path, capsys):
     chunks = PngInfo()
     chunks.add(b"prVt", b"ours alone")
     source = picture(tmp_path / "in" / "a.png", pnginfo=chunks)

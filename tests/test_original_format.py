@@ -47,7 +47,7 @@ def test_a_format_that_is_not_written_is_one_failure_among_others(tmp_path):
     assert "got 'gif'; choose --format png|tiff" in reasons and "cut short" in reasons
 
 
-def test_what_the_original_format_cannot_hold_is_told(tmp_path):
+def test_what_the_original_format_cannot_hold_is_reported(tmp_path):
     (tmp_path / "a.ppyr").write_bytes(pp.encode(GREY.astype(np.uint16), source_format="webp"))
     found = run("decompress", tmp_path / "a.ppyr", "--format", "original")
     assert found.exit_code == 1 and "for webp, got 16 bits" in " ".join(found.output.split())

@@ -152,7 +152,7 @@ def test_deep_grey_with_a_transparent_colour_comes_back_without_the_extra(monkey
 
 
 @pytest.mark.parametrize("depth", [8, 16])
-def test_readers_that_disagree_are_told(depth, monkeypatch):
+def test_files_that_two_readers_read_differently_are_refused(depth, monkeypatch):
     array = RNG.integers(0, 1 << depth, (9, 7, 3)).astype(np.uint8 if depth == 8 else np.uint16)
     data = imagecodecs.png_encode(array)
     decode = imagecodecs.png_decode

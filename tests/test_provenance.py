@@ -126,7 +126,7 @@ def test_resuming_with_other_data_precision_and_budget_says_each_once(folder, ot
     assert "scheduled for 2 steps" in lines[2] and "for 3 steps" in lines[2]
 
 
-def test_changes_are_told_of_each_level_with_a_history_of_its_own(folder, other, tmp_path):  # noqa: F811
+def test_changes_are_reported_for_each_level_by_its_own_history(folder, other, tmp_path):  # noqa: F811
     run = tmp_path / "run"
     training(folder, run, levels=[2, 3]).fit(Budget(steps=2))
     (line,) = warnings_of(lambda: training(other, run, levels=[0, 1]).fit(Budget(steps=4)))

@@ -31,7 +31,7 @@ def spoil(run):
     checkpoint.save(model, run)
 
 
-def test_more_bits_than_a_value_has_are_warned_of(images, tmp_path, capsys):  # noqa: F811
+def test_more_bits_per_dim_than_a_value_has_bits_is_a_warning(images, tmp_path, capsys):  # noqa: F811
     run, dark = saved(tmp_path / "run"), tmp_path / "dark.png"
     Image.fromarray(np.zeros((1, 1, 3), np.uint8)).save(dark)
     picture = images / "00.png"

@@ -165,7 +165,7 @@ def test_test_alone_is_not_trained_on(tmp_path):
         split_files(tmp_path, "train")
 
 
-def test_images_beside_the_splits_are_warned_of_and_in_none(tmp_path):
+def test_images_beside_the_splits_are_in_none_and_a_warning(tmp_path):
     write(tmp_path, *some("train", 5), *some("test", 2), "a.png", "b.png")
     with pytest.warns(UserWarning, match=r"2 images lie beside test, train and belong to no split, such as a\.png"):
         found = [name for split in ("train", "test") for name in split_files(tmp_path, split, hold_out=False)]

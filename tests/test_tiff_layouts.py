@@ -238,7 +238,7 @@ def test_damage_that_deflate_s_checksum_shows_is_refused(extra, monkeypatch):
 
 
 @pytest.mark.parametrize("tag", [256, 257, 273, 278])
-def test_a_tiff_without_size_or_place_is_told_so(tag):
+def test_a_tiff_without_size_or_offsets_is_refused(tag):
     data = bytearray(tiff(noise(8), photometric="minisblack"))
     entry = tifffile.TiffFile(io.BytesIO(bytes(data))).pages[0].tags[tag].offset
     struct.pack_into("<I", data, entry + 8, 0)
@@ -255,7 +255,7 @@ def test_strips_shorter_than_their_rows_are_refused():
         read(bytes(data))
 
 
-def test_readers_that_disagree_are_told(monkeypatch):
+def test_files_that_two_readers_read_differently_are_refused(monkeypatch):
     array = noise(8, 3)
     data = tiff(array, photometric="rgb")
     monkeypatch.setattr(tiff_file, "_by_pillow", lambda data, tiff: array ^ 1)
@@ -263,7 +263,7 @@ def test_readers_that_disagree_are_told(monkeypatch):
         read(data)
 
 
-def test_a_damaged_tiff_is_told_with_what_its_library_says(capfd):
+def test_a_damaged_tiff_is_refused_with_its_librarys_message(capfd):
     data = bytearray(tiff(noise(8, 3, 64, 64), photometric="rgb", compression="lzw", rowsperstrip=64))
     place = tifffile.TiffFile(io.BytesIO(bytes(data))).pages[0].dataoffsets[0]
     data[place + 20 : place + 200] = b"\xff" * 180

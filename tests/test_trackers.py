@@ -88,7 +88,7 @@ def test_tensorboard_writes_its_files_into_the_run(folder, tmp_path):  # noqa: F
 
 
 @pytest.mark.skipif(importlib.util.find_spec("wandb") is None, reason="Weights & Biases is not installed")
-def test_weights_and_biases_without_a_login_is_told_in_a_line(folder, tmp_path, monkeypatch):  # noqa: F811
+def test_weights_and_biases_without_a_login_is_one_line(folder, tmp_path, monkeypatch):  # noqa: F811
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.delenv("WANDB_API_KEY", raising=False)
     monkeypatch.delenv("WANDB_MODE", raising=False)

@@ -44,7 +44,9 @@ def refuse_shared_images(
     """
     root = named(config, data)
     if is_plain_folder(config, root) and split_of(name := Path(root).resolve().name) in ("validation", "test"):
-        warnings.warn(f"{root}: training on a folder that is named {name}, as images for that are", stacklevel=2)
+        warnings.warn(
+            f"{root}: training on a folder that is named {name}, like images for {split_of(name)}", stacklevel=2
+        )
     if not isinstance(crops, Crops) or not are_files(crops.folder) or len(crops.folder) > FILES_AT_MOST:
         err.print(
             f"training images are not compared with validation and test images, as they are in folders of up to "
