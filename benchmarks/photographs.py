@@ -1,13 +1,17 @@
 """The photographs that the codec's weights are trained and chosen on, from packages that distribute them freely.
 
     apt-get install budgie-backgrounds lomiri-wallpapers-16.04 lomiri-wallpapers-20.04
-    python -m benchmarks.photographs DIR
+    python -m benchmarks.photographs DIR [--more FOLDER]
 
 Writes DIR/train, from the wallpapers of the three Debian packages, and DIR/validation and DIR/test, from scikit-image
 and scikit-learn; DIR/packaged holds copies of these two's files, to be compressed. The wallpapers are JPEGs, so they
 are made smaller, by 2, 3 and 5, which leaves nothing of the JPEG's blocks; every fourth is there in grey too.
 Pictures that people store are often softer, and were JPEGs before: so each is there as a decoded JPEG as well, half
 of them the smallest made larger by 2. Authors and licences: pixelpyramids/assets/compact.md.
+
+FOLDER holds further training photographs as WebP files, small already. Each is written as it is, at half its size, and
+as a decoded JPEG, and in one other version: grey, brighter, noisy, sharpened, after a YCbCr round trip, or smaller.
+Versions with a side below 128 pixels are left out, because the crops of the training do not fit into them.
 """
 
 import argparse
@@ -16,12 +20,14 @@ import shutil
 import sys
 from pathlib import Path
 
+import numpy as np
 import skimage
 import sklearn
-from PIL import Image
+from PIL import Image, ImageFilter
 
 WALLPAPERS = Path("/usr/share/backgrounds")
 REDUCTIONS = ((2, Image.Resampling.BOX), (3, Image.Resampling.LANCZOS), (5, Image.Resampling.LANCZOS))
+SMALLEST = 128  # pixels a side: the crops of a training
 QUALITIES = (75, 85, 92, 96)
 PACKAGED = {
     Path(skimage.__file__).parent / "data": {
@@ -37,7 +43,7 @@ def wallpapers() -> list[Path]:
     return sorted(path for path in WALLPAPERS.rglob("*.jpg") if not path.is_symlink())
 
 
-def write(folder: Path) -> None:
+def write(folder: Path, more: Path | None) -> None:
     """Write the three splits as PNG files."""
     train, packaged = folder / "train", folder / "packaged"
     train.mkdir(parents=True)
@@ -61,6 +67,45 @@ def write(folder: Path) -> None:
                 was_jpeg(small, soft=factor == 5, number=index // 2).save(
                     train / f"{source.stem}_jpeg.png", compress_level=1
                 )
+    for number, source in enumerate(sorted(more.glob("*.webp")) if more else []):
+        write_more(source, train, number)
+
+
+def write_more(source: Path, train: Path, number: int) -> None:
+    """Write the versions of one further photograph; its number seeds all that is random."""
+    draw = np.random.default_rng([0, number])
+    image = Image.open(source).convert("RGB")
+    half = image.resize((image.width // 2, image.height // 2), Image.Resampling.BOX)
+    versions = {"1": image, "2": half, "jpeg": decode_jpeg(image, draw)}
+    match number % 8:
+        case 0:
+            versions["grey"] = image.convert("L").convert("RGB")
+        case 1:
+            versions["bright"] = image.point([round(min(255.0, value * 1.3)) for value in range(256)] * 3)
+        case 2:
+            noisy = np.asarray(image) + draw.normal(0, draw.uniform(1, 5), (image.height, image.width, 3))
+            versions["noisy"] = Image.fromarray(noisy.round().clip(0, 255).astype(np.uint8))
+        case 3:
+            versions["sharp"] = image.filter(ImageFilter.UnsharpMask(radius=1, percent=120, threshold=2))
+        case 4 | 5:
+            versions["ycbcr"] = image.convert("YCbCr").convert("RGB")
+        case 6:
+            versions["3"] = image.resize((image.width // 3, image.height // 3), Image.Resampling.LANCZOS)
+        case 7:
+            versions["jpeg_2"] = decode_jpeg(half, draw)
+    for name, version in versions.items():
+        if min(version.size) >= SMALLEST:
+            version.save(train / f"more_{source.stem}_{name}.png", compress_level=1)
+
+
+def decode_jpeg(image: Image.Image, draw: np.random.Generator) -> Image.Image:
+    """The image as a JPEG of random quality and subsampling decodes to, enlarged before it in half of the cases."""
+    if draw.integers(2):
+        factor = draw.uniform(1.2, 2)
+        image = image.resize((round(factor * image.width), round(factor * image.height)), Image.Resampling.BICUBIC)
+    buffer = io.BytesIO()
+    image.save(buffer, "jpeg", quality=int(draw.integers(60, 99)), subsampling=("4:2:0", "4:4:4")[draw.integers(2)])
+    return Image.open(buffer).convert("RGB")
 
 
 def was_jpeg(image: Image.Image, *, soft: bool, number: int) -> Image.Image:
@@ -77,12 +122,13 @@ def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, metavar="DIR", help="a folder that does not exist yet")
+    parser.add_argument("--more", type=Path, metavar="FOLDER", help="further training photographs, as WebP files")
     arguments = parser.parse_args()
     if arguments.folder.exists():
         parser.error(f"{arguments.folder} exists already; name another folder, or remove it")
     if not wallpapers():
         parser.error(f"no wallpapers in {WALLPAPERS}; install the three Debian packages")
-    write(arguments.folder)
+    write(arguments.folder, arguments.more)
 
 
 if __name__ == "__main__":
