@@ -178,7 +178,18 @@ def test_training_on_a_folder_named_test_or_validation_is_a_warning(params, tmp_
     for name, warned in (("test", True), ("Val", True), ("latest", False)):
         folder = write(tmp_path / "images" / name, *(f"{number}.png" for number in range(5)))
         trained(params, folder, tmp_path / f"run_{name}")
-        assert ("training on a folder that is named" in capsys.readouterr().err) == warned
+        assert ("training on data named" in capsys.readouterr().err) == warned
+
+
+@pytest.mark.parametrize(("name", "pattern"), [("Test", ""), ("val2017", ""), ("held-out", ""), ("test", "/*.parquet")])
+def test_training_on_shards_in_a_folder_named_test_or_validation_is_a_warning(params, tmp_path, capsys, name, pattern):
+    datasets = pytest.importorskip("datasets")
+    files = list(map(str, write(tmp_path / "images", *(f"{number}.png" for number in range(5))).iterdir()))
+    rows = datasets.Dataset.from_dict({"image": files}, datasets.Features({"image": datasets.Image()}))
+    (tmp_path / "shards" / name).mkdir(parents=True)
+    rows.to_parquet(tmp_path / "shards" / name / "0.parquet")
+    trained(params, f"{tmp_path}/shards/{name}{pattern}", tmp_path / "run")
+    assert f"training on data named {name}" in capsys.readouterr().err
 
 
 def test_images_that_are_not_compared_are_reported(params, tmp_path, capsys, monkeypatch):

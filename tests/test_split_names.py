@@ -1,10 +1,12 @@
 """No image of a test folder is ever trained on: what names say, and what is refused because they say too little."""
 
 import itertools
+import tarfile
 import warnings
 import zipfile
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -12,6 +14,7 @@ from pixelpyramids.data.celeba_hq import open_celeba_hq
 from pixelpyramids.data.hub import _by_split, _refuse_held_out
 from pixelpyramids.data.imagenet import open_imagenet
 from pixelpyramids.data.lsun import open_lsun
+from pixelpyramids.data.shards import count_examples
 from pixelpyramids.data.split_names import NAMES, resembles_held_out, resembles_split, split_of
 from pixelpyramids.data.splits import split_files
 from pixelpyramids.errors import DataError
@@ -250,6 +253,9 @@ def test_shards_of_a_glob_are_divided_by_their_folders(tmp_path):
         (("train-0.tar", "val-0.tar", "valid-0.tar"), "both val and valid"),
         (("Train-0.tar", "train-1.tar"), "both Train and train"),
         (("0.tar", "held-out/0.tar"), "rename held-out"),
+        (("celebatrain.tar", "celebatest.tar"), "celebatrain.tar, celebatest.tar"),
+        (("0_tr.tar", "0_te.tar"), "0_tr.tar, 0_te.tar"),
+        (("imagesTr/0.tar", "imagesTs/0.tar"), "imagesTr, imagesTs"),
     ],
 )
 def test_shards_whose_split_is_not_understood_are_refused(tmp_path, names, named):
@@ -266,3 +272,24 @@ def test_what_the_library_takes_for_training_is_not_named_otherwise():
     for name in ("data/Test-0.parquet", "HoldOut/0.parquet", "data/eval-0.parquet"):
         with pytest.raises(DataError, match="named like images for validation or test"):
             _refuse_held_out("hub:owner/test-set", {"train": [f"{at}data/train-0.parquet", at + name]})
+
+
+@pytest.mark.parametrize("other", ["test/0.png", "Val/a/0.png", "held_out/0.png", "train/test/0.png"])
+def test_tars_to_train_on_that_hold_other_splits_are_refused(tmp_path, other):
+    source = next(write(tmp_path / "images", "0.png").iterdir())
+    for name, members in (("good", ["train/0.png", "train/1.png"]), ("bad", ["train/0.png", other])):
+        with tarfile.open(tmp_path / f"{name}.tar", "w") as archive:
+            for member in members:
+                archive.add(source, member)
+    assert count_examples(str(tmp_path / "good.tar"), train=True) == 2
+    assert count_examples(str(tmp_path / "bad.tar")) == 2
+    with pytest.raises(DataError, match=r"bad\.tar"):
+        count_examples(str(tmp_path / "bad.tar"), train=True)
+
+
+@pytest.mark.parametrize("name", ["train_heldout", "training_eval", "train_unseen"])
+def test_downsampled_training_images_named_like_others_are_refused(tmp_path, name):
+    for file in ("train_data_batch_1", name, "val_data"):
+        np.savez(tmp_path / f"{file}.npz", data=np.zeros((4, 192), np.uint8))
+    with pytest.raises(DataError, match=name):
+        open_imagenet(tmp_path, "train", 8, n_bits=8)

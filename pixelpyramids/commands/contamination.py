@@ -1,7 +1,9 @@
 """Images that are trained on are not scored: what `train` refuses, and which images `evaluate` scores by default."""
 
+import re
 import warnings
 from collections.abc import Mapping, Sequence
+from glob import has_magic
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +24,7 @@ from pixelpyramids.data.identity import (
     same_files,
 )
 from pixelpyramids.data.images import Images
-from pixelpyramids.data.split_names import split_of
+from pixelpyramids.data.split_names import resembles_held_out, split_of
 from pixelpyramids.data.splits import find_images, is_divided
 from pixelpyramids.errors import DataError, EmptySplitError
 from pixelpyramids.parameters import Parameters
@@ -43,10 +45,10 @@ def refuse_shared_images(
     says so.
     """
     root = named(config, data)
-    if is_plain_folder(config, root) and split_of(name := Path(root).resolve().name) in ("validation", "test"):
-        warnings.warn(
-            f"{root}: training on a folder that is named {name}, like images for {split_of(name)}", stacklevel=2
-        )
+    place = Path(root.removeprefix("stream:"))
+    name = next((part for part in reversed(place.resolve().parts) if not has_magic(part)), "")
+    if not root.startswith("hub:") and resembles_held_out("".join(re.findall("[a-z]+", Path(name).stem.lower()))):
+        warnings.warn(f"{root}: training on data named {name}, like images for validation or test", stacklevel=2)
     if not isinstance(crops, Crops) or not are_files(crops.folder) or len(crops.folder) > FILES_AT_MOST:
         err.print(
             f"training images are not compared with validation and test images, as they are in folders of up to "

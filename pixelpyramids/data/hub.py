@@ -27,7 +27,15 @@ from pixelpyramids.data.images import Images, Shards
 from pixelpyramids.data.prepared import PreparedImages
 from pixelpyramids.data.reading import readable_formats
 from pixelpyramids.data.shards import FAILURES, StreamedShards, count_examples, count_rows
-from pixelpyramids.data.split_names import NAMES, one_of_each, resembles_held_out, resembles_split, split_of, splits_in
+from pixelpyramids.data.split_names import (
+    NAMES,
+    divide,
+    one_of_each,
+    resembles_held_out,
+    resembles_split,
+    split_of,
+    splits_in,
+)
 from pixelpyramids.data.splits import HOLD_OUT_MOST, HOLD_OUT_SHARE, SPLITS
 from pixelpyramids.data.splits import hold_out as held_out_indices
 from pixelpyramids.data.varied import VariedImages
@@ -191,14 +199,15 @@ def _warn_of_missing(shards: tuple[Path, ...]) -> None:
 def _by_split(root: str, shards: list[Path]) -> dict[str, list[str]]:
     """The shards of each split, by the word for it in the file's name, else in the name of a folder below `root`.
 
-    Raises DataError if a name has words for several splits, or only resembles one; if only some shards have a word; and
-    if one split has several words.
+    Raises DataError if a name has words for several splits, or only resembles one; if only some shards have a word; if
+    one split has several words; and as `divide` does if no shard has a word.
     """
     path = Path(root.removeprefix("stream:")).expanduser()
     if not path.is_dir():  # a glob, or a file
         path = Path(*takewhile(lambda part: not glob.has_magic(part), path.parts[:-1]))
     words = {file: _split_word(root, file.relative_to(path)) for file in shards}
     if not any(words.values()):
+        divide([file.relative_to(path).as_posix() for file in shards], root)
         return {"train": [str(file) for file in shards]}
     if silent := [file for file, word in words.items() if not word]:
         raise DataError(
@@ -299,7 +308,7 @@ def _shards(source: _Source, part: str, hold_out: bool, only_held_out: bool = Fa
     if all(file.endswith(".parquet") for file in files):
         counts = [count_rows(file) for file in files]
     elif all(file.endswith(".tar") and "://" not in file for file in files):
-        counts = [count_examples(file) for file in files]
+        counts = [count_examples(file, split_of(part) == "train") for file in files]
     try:
         stream = source.builder.as_streaming_dataset(split=part)
         column = _image_column(source.root, stream.features)
@@ -327,6 +336,12 @@ def _image_column(root: str, features: Any) -> str:
         raise DataError(
             f"{root}: expected one column of images (datasets.Image), got {len(found)} among {columns or 'none'}; "
             "write the data again with one, by datasets' cast_column and select_columns"
+        )
+    if told := [name for name in features if name.lower() in ("split", "splits")]:
+        warnings.warn(
+            f"{root}: the column {told[0]} is not read, so its rows are not divided by it; if it names images for "
+            "validation or test, write each split to shards of its own",
+            stacklevel=4,
         )
     return found[0]
 

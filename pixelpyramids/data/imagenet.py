@@ -23,7 +23,7 @@ from pixelpyramids.data.containers.tar import TarEntries
 from pixelpyramids.data.divided import PARTS, choose_divided
 from pixelpyramids.data.images import Entries, Images
 from pixelpyramids.data.prepared import PreparedImages, center_crop
-from pixelpyramids.data.split_names import split_folders, split_of, splits_in
+from pixelpyramids.data.split_names import resembles_held_out, split_folders, split_of, splits_in
 from pixelpyramids.errors import DataError
 
 COUNTS = {"train": 1_281_167, "val": 50_000}
@@ -79,8 +79,13 @@ def _downsampled(root: Path, part: str, size: int) -> list[Path]:
     """The folder of images of that size, or the .npz files, of a part."""
     if folder := split_folders(root, f"_{size}x{size}").get(_SPLITS[part]):
         return [folder]
-    files = sorted(root.glob("*.npz"))
-    return [file for file in files if set(map(split_of, splits_in(file.stem))) == {_SPLITS[part]}]
+    files = [file for file in sorted(root.glob("*.npz")) if set(map(split_of, splits_in(file.stem))) == {_SPLITS[part]}]
+    if part == "train" and (unclear := [file.name for file in files if resembles_held_out(file.stem)]):
+        raise DataError(
+            f"{root}: expected only training images in files named {part}, got {unclear[0]}, which is named like "
+            "validation or test images too; move it elsewhere, or rename it"
+        )
+    return files
 
 
 def _open_downsampled(root: Path, size: int, part: str) -> Entries | None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pixelpyramids.data.containers.arrow import stored_content
+from pixelpyramids.data.split_names import divide
 from pixelpyramids.errors import DataError
 from pixelpyramids.extras import imported
 
@@ -99,12 +100,14 @@ def count_rows(file: str) -> int:
         raise _damaged(file, error) from error
 
 
-def count_examples(file: str) -> int:
+def count_examples(file: str, train: bool = False) -> int:
     """Examples of a tar in WebDataset's manner, by its headers: runs of members with one key.
 
-    Raises DataError where it is damaged: a tar ends with two blocks of zeros, and one that does not was cut off.
+    Raises DataError where it is damaged: a tar ends with two blocks of zeros, and one that does not was cut off. Of a
+    tar to `train` on it is also raised if members are in folders for other splits, or as by `divide`.
     """
     examples, last = 0, None
+    forms: dict[str, str] = {}  # one member of each name, apart from its numbers
     try:
         with open(file, "rb") as content, tarfile.open(fileobj=content, mode="r:") as archive:
             for member in archive:
@@ -113,13 +116,19 @@ def count_examples(file: str) -> int:
                 hidden = member.name.rpartition("/")[2].startswith((".", "__"))
                 if member.isfile() and match is not None and not hidden:
                     examples, last = examples + (match[1] != last), match[1]
+                    forms.setdefault(re.sub("[0-9]+", "#", member.name), member.name)
             # A header that is damaged or cut off ends the loop as the end of the archive does.
             content.seek(archive.offset)
             if content.read(len(_END_OF_TAR)) != _END_OF_TAR:
                 raise tarfile.ReadError(f"no further member, nor the end of a tar, at byte {archive.offset}")
-        return examples
     except FAILURES as error:
         raise _damaged(file, error) from error
+    if train and forms and (other := divide(list(forms.values()), file).keys() - {"train"}):
+        raise DataError(
+            f"{file}: expected only training images, got members in folders for {' and '.join(sorted(other))}; write "
+            "each split to tars of its own"
+        )
+    return examples
 
 
 def _damaged(file: str, error: BaseException) -> DataError:
