@@ -114,6 +114,42 @@ def test_what_is_not_kept_is_named():
     assert named(png(8, 4, 8, 0, rows(4, 8), *animation)) == ("PNG chunk acTL", "PNG chunk fcTL")
 
 
+def test_a_second_chunk_of_a_name_is_named():
+    twice = [chunk(b"gAMA", struct.pack(">I", gamma)) for gamma in (45455, 100000)]
+    assert named(png(8, 4, 8, 0, rows(4, 8), *twice)) == ("PNG chunk gAMA but the first one",)
+
+
+def test_a_second_packet_comes_back():
+    packets = [chunk(b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + text) for text in (b"one", b"two")]
+    picture = read(png(8, 4, 8, 0, rows(4, 8), *packets))
+    assert picture.metadata == {"XMP": b"one", "text:XML:com.adobe.xmp": b"two"}
+    file = io.BytesIO()
+    write_picture(picture, file, "png")
+    assert read(file.getvalue()).metadata == picture.metadata
+
+
+@pytest.mark.parametrize("extra", ["with", "without"])
+def test_chunks_of_the_pixels_out_of_order_are_refused(extra, monkeypatch):
+    if extra == "without":
+        monkeypatch.setitem(sys.modules, "imagecodecs", None)
+    palette, key, alpha = chunk(b"PLTE", bytes(range(12))), chunk(b"tRNS", b"\0\3"), chunk(b"tRNS", b"\0\x80")
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", 8, 2, 8, 0, 0, 0, 0))
+    grey, indexed = png(8, 4, 8, 0, rows(4, 8)), png(8, 4, 2, 3, rows(4, 2), palette)
+    end = chunk(b"IEND", b"")
+    for data in (
+        png(8, 4, 8, 0, rows(4, 8), header),
+        png(8, 4, 8, 0, rows(4, 8), key, key),
+        grey.replace(end, key + end),
+        indexed.replace(end, alpha + end),
+        png(8, 4, 2, 3, rows(4, 2)),
+        png(8, 4, 2, 3, rows(4, 2), alpha, palette),
+        png(8, 4, 2, 3, rows(4, 2), palette, palette),
+        png(8, 4, 2, 3, rows(4, 2)).replace(end, palette + end),
+    ):
+        with pytest.raises(DataError, match="expected each of a PNG's chunks"):
+            read(data)
+
+
 def test_significant_bits_that_cannot_be_kept_are_named():
     palette, few = chunk(b"PLTE", bytes(range(12))), chunk(b"sBIT", b"\5\6\5")
     picture = read(png(8, 4, 2, 3, rows(4, 2), few, palette))

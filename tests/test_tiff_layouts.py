@@ -203,11 +203,27 @@ def test_a_jpeg_of_a_kind_that_is_not_read_is_still_known_as_lossy():
         read(data)
 
 
-def test_a_stack_that_is_told_in_words_alone_is_refused():
-    file = io.BytesIO()
-    tifffile.imwrite(file, np.stack([noise(8)] * 3), imagej=True, truncate=True, photometric="minisblack")
+@pytest.mark.parametrize("extra", ["with", "without"])
+@pytest.mark.parametrize("options", [{"imagej": True}, {"metadata": {"axes": "ZYX"}}, {}])
+def test_a_stack_of_one_directory_is_refused(options, extra, monkeypatch):
+    file, stack = io.BytesIO(), np.stack([noise(8)] * 3)
+    if options:
+        tifffile.imwrite(file, stack, truncate=True, photometric="minisblack", **options)
+    else:  # as MetaMorph writes it
+        planes = (33629, 5, 3, (1, 2) * 3, True)
+        file.write(tiff(stack[0], photometric="minisblack", extratags=[planes]) + stack[1:].tobytes())
+    if extra == "without":
+        monkeypatch.setitem(sys.modules, "tifffile", None)
     with pytest.raises(DataError, match="got 3 pages"):
         read(file.getvalue())
+
+
+def test_a_single_picture_with_the_description_of_a_stack_is_read_without_the_extra(monkeypatch):
+    monkeypatch.setitem(sys.modules, "tifffile", None)
+    array = noise(8)
+    for description in ("ImageJ=1.53t\nimages=3\n", '{"shape": [3, 21, 23]}'):
+        data = tiff(array, photometric="minisblack", description=description)
+        assert np.array_equal(read(data).array, array)
 
 
 @pytest.mark.parametrize("depth", [8, 16])

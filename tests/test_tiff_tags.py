@@ -74,6 +74,16 @@ def test_text_that_is_no_ascii_comes_back(tag):
         assert file.pages[0].tags[tag].value == text.decode()
 
 
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_iptc_that_is_said_to_be_of_numbers_comes_back(order):
+    numbers = struct.unpack(f"{order}3I", TAGS[33723][2])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        picture = read_picture(io.BytesIO(tiff({33723: (4, 3, numbers)}, order)))
+    with tifffile.TiffFile(io.BytesIO(through_ppyr(picture))) as file:
+        assert file.pages[0].tags[33723].value == TAGS[33723][2]
+
+
 def test_a_packet_of_an_odd_type_comes_back():
     for kind, count, value in ((2, 0, "<x>Ü</x>".encode()), (4, 2, (1, 2))):
         picture = read_picture(io.BytesIO(tiff({700: (kind, count, value)})))

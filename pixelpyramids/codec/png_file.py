@@ -22,7 +22,7 @@ SIGNATURE = b"\x89PNG\r\n\x1a\n"
 HEADER_END = 33  # signature and IHDR: what all the chunks that are written here come right behind
 KEPT_AS_THEY_ARE = ("gAMA", "cHRM", "sRGB", "cICP", "mDCV", "cLLI", "sBIT", "tIME")
 XMP_KEYWORD = "XML:com.adobe.xmp"
-_OF_THE_PIXELS = {"IHDR", "PLTE", "tRNS", "IDAT", "IEND"}
+_OF_THE_PIXELS = ("IHDR", "PLTE", "tRNS", "IDAT", "IEND")  # in their order
 _OF_ANIMATIONS = {"acTL", "fcTL", "fdAT"}
 _OF_TEXT = re.compile("(language|translated)(?=[:.])")
 _LONG = 1024  # bytes of text, from which on it is packed
@@ -62,6 +62,7 @@ def read_png(data: bytes) -> Png:
     if chunks[:1] != [("IHDR", header)] or len(header) != 13 or header[9] not in _CHANNELS:
         raise DataError("expected a PNG that begins with its header, got another chunk; the file is damaged")
     kind = header[9]
+    _check_order([name for name, _ in chunks if name in _OF_THE_PIXELS], kind)
     key = by_name.get("tRNS") if kind in (0, 2) else None
     if key is not None and len(key) != 2 * _CHANNELS[kind]:
         raise DataError(f"expected a transparent colour of {2 * _CHANNELS[kind]} bytes, got {len(key)}; damaged")
@@ -73,12 +74,31 @@ def read_png(data: bytes) -> Png:
     if (resolution := of_physical(by_name.get("pHYs", b""))) is not None:
         metadata["resolution"] = resolution.blob()
     metadata |= _texts(chunks)
-    lost = set(by_name) - _OF_THE_PIXELS - set(KEPT_AS_THEY_ARE) - {"iCCP", "eXIf", "pHYs", "tEXt", "zTXt", "iTXt"}
+    counts = Counter(name for name, _ in chunks if name in (*KEPT_AS_THEY_ARE, "iCCP", "eXIf", "pHYs"))
+    lost = set(by_name) - {*_OF_THE_PIXELS} - set(KEPT_AS_THEY_ARE) - {"iCCP", "eXIf", "pHYs", "tEXt", "zTXt", "iTXt"}
     not_kept = [f"PNG chunk {name}" for name in sorted(lost)]
+    not_kept += [f"PNG chunk {name} but the first one" for name, count in counts.items() if count > 1]
     if surplus := len(data) - sum(12 + len(content) for _, content in chunks) - len(SIGNATURE):
         not_kept.append(bytes_after(surplus, "PNG"))
     transparent = None if key is None else struct.unpack(f">{len(key) // 2}H", key)
     return Png(header[8], _CHANNELS[kind], kind == _PALETTE, transparent, by_name.get("sBIT"), metadata, not_kept)
+
+
+def _check_order(names: list[str], kind: int) -> None:
+    """Raise DataError unless each chunk of the pixels is there once, but for IDAT, and before those that need it.
+
+    Libraries read other PNGs differently, or without their palette or transparent colour.
+    """
+    once = [name for name in names if name != "IDAT"]
+    if (
+        names != sorted(names, key=_OF_THE_PIXELS.index)
+        or len(once) > len(set(once))
+        or (kind == _PALETTE and "PLTE" not in names)
+    ):
+        raise DataError(
+            "expected each of a PNG's chunks IHDR, PLTE and tRNS once at most, all before IDAT, a palette's PLTE "
+            "among them, got others; save it again"
+        )
 
 
 def has_surplus(data: bytes) -> bool:
@@ -125,7 +145,7 @@ def pixels_alone(data: bytes) -> bytes:
     while place < len(data):
         end = place + 12 + int.from_bytes(data[place : place + 4], "big")
         name = data[place + 4 : place + 8].decode("latin-1")
-        if name in _OF_THE_PIXELS | _OF_ANIMATIONS:
+        if name in {*_OF_THE_PIXELS} | _OF_ANIMATIONS:
             pieces.append(data[place:end])
         if name == "IEND":
             break
@@ -229,7 +249,7 @@ def _texts(chunks: list[tuple[str, bytes]]) -> dict[str, bytes]:
         size += len(text)
         if size > MAX_METADATA:
             raise DataError(f"expected at most {MAX_METADATA} bytes of texts in the PNG, got more; remove some of them")
-        if name == "iTXt" and word == XMP_KEYWORD:
+        if name == "iTXt" and word == XMP_KEYWORD and "XMP" not in texts:  # a second one is a text
             texts["XMP"] = text
             continue
         seen[word] += 1

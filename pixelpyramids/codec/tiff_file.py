@@ -7,11 +7,12 @@ Source: TIFF Revision 6.0, Adobe, 1992; its BigTIFF extension.
 
 import io
 import math
+import re
 import struct
 from typing import Any, NamedTuple
 
 import numpy as np
-from PIL import Image
+from PIL import Image, TiffTags
 from PIL.TiffImagePlugin import ImageFileDirectory_v2, TiffImageFile
 
 from pixelpyramids.codec.bit_depth import Pixels, flattened, pixel_type
@@ -34,6 +35,9 @@ _UNPACKED_BY_LIBTIFF = (1, 2, 3, 4, 32773, *_PREDICTED, *_JPEG)
 _WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _INDEXED, _YCBCR = 0, 1, 2, 3, 6
 _TURNED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))  # the bits of each byte, the last one first
 ALPHA = 2  # not multiplied into the colours
+_DESCRIPTION, _METAMORPH_PLANES, _IPTC = 270, 33629, 33723
+_IMAGEJ_COUNT = re.compile(r"ImageJ=.*^images=(\d+)", re.M | re.S)
+_TIFFFILE_SHAPE = re.compile(r'(?:\{"shape": \[|shape=\()([\d, ]+)')
 
 
 def is_tiff(data: bytes) -> bool:
@@ -85,7 +89,9 @@ def read_tiff(data: bytes, tiff: Tiff) -> tuple[Pixels, int]:
     If a second library can read the file too, both must agree. Raises DataError if they do not, if some of the pixels
     are missing, or if there are several pictures, and PixelPyramidsError if the extra that reads them is missing.
     """
-    _check_pieces(directory(data), tiff, data)
+    tags = directory(data)
+    _check_stack(tags, tiff, data)
+    _check_pieces(tags, tiff, data)
     if tiff.is_plain:
         pixels, second = _by_pillow(data, tiff), _by_tifffile
     else:
@@ -116,6 +122,8 @@ def directory(data: bytes, place: int | None = None, group: int | None = None) -
     tags, file = ImageFileDirectory_v2(head, data[:2], group), io.BytesIO(data)
     file.seek(tags.next if place is None else place)
     tags.load(file)
+    if tags.tagtype.get(_IPTC) == TiffTags.LONG:  # as Photoshop writes its bytes, of which Pillow would keep four
+        tags.tagtype[_IPTC] = TiffTags.UNDEFINED
     return tags
 
 
@@ -195,6 +203,19 @@ def _layout(tags: ImageFileDirectory_v2, data: bytes) -> Tiff:
     return Tiff(
         height, width, depth, photometric, tags.get(ORIENTATION, 1), is_plain, is_planar, compression, palette, {}, []
     )  # fmt: skip
+
+
+def _check_stack(tags: ImageFileDirectory_v2, tiff: Tiff, data: bytes) -> None:
+    """Raise DataError if further pictures lie behind the one that the tags describe, without tags of their own."""
+    description, counts = str(tags.get(_DESCRIPTION, "")), [len(_several(tags.get(_METAMORPH_PLANES, 1)))]
+    values = tiff.height * tiff.width * tags.get(CHANNELS, 1)
+    if found := _IMAGEJ_COUNT.match(description):
+        counts.append(int(found[1]))
+    if found := _TIFFFILE_SHAPE.match(description):
+        counts.append(math.prod(int(side) for side in re.findall(r"\d+", found[1])) // values)
+    count = max(counts)
+    if count > 1 and count * values * tiff.depth // 8 <= len(data):  # else a single picture has kept the description
+        raise DataError(f"expected one picture, got {count} pages; take them apart first")
 
 
 def _check_pieces(tags: ImageFileDirectory_v2, tiff: Tiff, data: bytes) -> None:

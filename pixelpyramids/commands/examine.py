@@ -144,11 +144,14 @@ def _compared(files: Sequence[Task], images: Sequence[Task], against: Sequence[P
         if len(sources) > 1 or not packed:
             lossy = [source for source in sources if is_skipped(source)]
             for source in lossy:
+                # Other files with this suffix may be lossless.
+                is_jpeg = source.source.suffix.lower() in (".jpg", ".jpeg")
+                pattern = f"*{source.source.suffix}" if is_jpeg else source.source.name
                 outcomes.take(
                     source,
                     DataError(
                         f"{source.source}: lossy, and no .ppyr file holds it; keep it, or pass "
-                        f"--ignore '*{source.source.suffix}' to leave such files out"
+                        f"--ignore '{pattern}' to leave {'such files' if is_jpeg else 'it'} out"
                     ),
                 )
             sources = [source for source in sources if source not in lossy]
