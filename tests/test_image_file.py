@@ -386,6 +386,20 @@ def test_shallow_jpeg_2000_keeps_its_depth(depth, channels):
     assert_same(read(imagecodecs.jpeg2k_encode(array, reversible=True, bitspersample=depth)), array, depth)
 
 
+def test_jpeg_2000_of_other_colours_or_multiplied_alpha_is_refused():
+    file = io.BytesIO()
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (8, 8, 4), dtype=np.uint8)).save(file, "JPEG2000")
+    data = file.getvalue()
+    assert read_picture(io.BytesIO(data)).array.shape == (8, 8, 4)
+    for place, value, message in (
+        (data.index(b"colr") + 10, 18, "got colour space 18"),
+        (data.index(b"cdef") + 9 + 3 * 6, 2, "got alpha multiplied into the colours"),
+    ):
+        damaged = data[:place] + bytes([value]) + data[place + 1 :]
+        with pytest.raises(DataError, match=message):
+            read_picture(io.BytesIO(damaged))
+
+
 @pytest.mark.parametrize("kind", [np.int8, np.int16])
 def test_signed_jpeg_2000_is_refused(kind):
     with pytest.raises(DataError, match="unsigned channels of one depth in the JPEG 2000, got signed"):
