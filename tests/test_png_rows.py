@@ -150,6 +150,23 @@ def test_chunks_of_the_pixels_out_of_order_are_refused(extra, monkeypatch):
             read(data)
 
 
+@pytest.mark.parametrize("extra", ["with", "without"])
+def test_unknown_methods_and_transparent_colours_out_of_range_are_refused(extra, monkeypatch):
+    if extra == "without":
+        monkeypatch.setitem(sys.modules, "imagecodecs", None)
+    palette = chunk(b"PLTE", bytes(range(12)))
+    methods = (struct.pack(">IIBBBBB", 8, 4, 8, 0, *method) for method in ((1, 0, 0), (0, 64, 0), (0, 0, 2)))
+    plain = png(8, 4, 8, 0, rows(4, 8))
+    for data in (
+        *(plain[:8] + chunk(b"IHDR", header) + plain[33:] for header in methods),
+        png(8, 4, 4, 0, rows(4, 4), chunk(b"tRNS", b"\0\x10")),
+        png(8, 4, 2, 3, rows(4, 2), palette, chunk(b"tRNS", bytes(5))),
+        png(8, 4, 2, 3, rows(4, 2), palette, chunk(b"tRNS", b"")),
+    ):
+        with pytest.raises(DataError, match="whose methods are known"):
+            read(data)
+
+
 def test_significant_bits_that_cannot_be_kept_are_named():
     palette, few = chunk(b"PLTE", bytes(range(12))), chunk(b"sBIT", b"\5\6\5")
     picture = read(png(8, 4, 2, 3, rows(4, 2), few, palette))

@@ -66,6 +66,17 @@ def read_png(data: bytes) -> Png:
     key = by_name.get("tRNS") if kind in (0, 2) else None
     if key is not None and len(key) != 2 * _CHANNELS[kind]:
         raise DataError(f"expected a transparent colour of {2 * _CHANNELS[kind]} bytes, got {len(key)}; damaged")
+    transparent = None if key is None else struct.unpack(f">{len(key) // 2}H", key)
+    colours, alphas = len(by_name.get("PLTE", b"")) // 3, len(by_name.get("tRNS", b"\0"))
+    if (
+        header[10:] not in (b"\0\0\0", b"\0\0\1")
+        or max(transparent or (0,)) >> header[8]
+        or (kind == _PALETTE and not 1 <= alphas <= colours)
+    ):
+        raise DataError(
+            "expected a PNG whose methods are known and whose transparent colours are among its own, got another; "
+            "save it again"
+        )
     metadata = {name: by_name[name] for name in KEPT_AS_THEY_ARE if name in by_name and name != "sBIT"}
     if "iCCP" in by_name:
         metadata["ICC"] = _unpacked(by_name["iCCP"].partition(b"\0")[2][1:], "iCCP")
@@ -80,7 +91,6 @@ def read_png(data: bytes) -> Png:
     not_kept += [f"PNG chunk {name} but the first one" for name, count in counts.items() if count > 1]
     if surplus := len(data) - sum(12 + len(content) for _, content in chunks) - len(SIGNATURE):
         not_kept.append(bytes_after(surplus, "PNG"))
-    transparent = None if key is None else struct.unpack(f">{len(key) // 2}H", key)
     return Png(header[8], _CHANNELS[kind], kind == _PALETTE, transparent, by_name.get("sBIT"), metadata, not_kept)
 
 
