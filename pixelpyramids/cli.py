@@ -238,7 +238,7 @@ def score(
 ) -> None:
     """Bits/dim of single images."""
     loaded = _model(model, params, likelihood, device)
-    raise typer.Exit(load_commands("score").score_files(loaded, paths, tile=tile, as_json=json))
+    raise typer.Exit(load_commands("score").score_files(loaded, str(model), paths, tile=tile, as_json=json))
 
 
 @app.command()

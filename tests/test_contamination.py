@@ -116,6 +116,10 @@ def test_images_that_were_trained_on_are_counted_wherever_they_are(run, flat, tm
     assert counted(flat) == 0 and counted(flat, "--split", "train") == 32
     assert counted(renamed / "test") == counted(write(renamed, "train/a.png", seed=5)) == 32
     assert counted(write(tmp_path / "other", "a.png", "b.png", seed=6)) == 0
+    assert status("score", run, renamed, "--device", "cpu", "--json") == 0
+    captured = capsys.readouterr()
+    assert len(json.loads(captured.out)["trained_on"]) == 32
+    assert "32 of the images were trained on, such as" in " ".join(captured.err.split())
     assert status("evaluate", run, "--data", renamed, "--device", "cpu") == 0
     assert "; 32 of them were trained on" in " ".join(capsys.readouterr().out.split())
     published = tmp_path / "published"

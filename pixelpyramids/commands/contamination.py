@@ -79,13 +79,21 @@ def refuse_shared_images(
 
 def warn_of_trained(run: Path, held_out: Sequence[Path]) -> None:
     """Warn if the run was trained on some of these files, in an earlier session, on other images."""
-    known = read_trained_on(run)
-    if len(known) and (trained := np.isin(as_numbers(map(file_fingerprint, held_out)), known)).any():
+    if trained := find_trained(run, held_out):
         warnings.warn(
-            f"{run}: an earlier session was trained on {trained.sum()} of the images that are for validation or test "
-            f"now, such as {held_out[int(trained.argmax())]}; figures on them are too good",
+            f"{run}: an earlier session was trained on {len(trained)} of the images that are for validation or test "
+            f"now, such as {trained[0]}; figures on them are too good",
             stacklevel=3,
         )
+
+
+def find_trained(run: Path, files: Sequence[Path]) -> list[Path]:
+    """Those of the image files that the run was trained on; none if that is not recorded or was a container."""
+    known = read_trained_on(run)
+    if not len(known):
+        return []
+    trained = np.isin(as_numbers(map(file_fingerprint, files)), known)
+    return [file for file, was in zip(files, trained, strict=True) if was]
 
 
 def count_trained(run: Path, images: Images) -> int | None:

@@ -13,7 +13,7 @@ import torch
 from accelerate import PartialState
 
 from pixelpyramids.commands.console import counted, describe_conversions, err, out
-from pixelpyramids.commands.contamination import choose_images, count_trained
+from pixelpyramids.commands.contamination import choose_images, count_trained, find_trained
 from pixelpyramids.data.reading import read_decoded
 from pixelpyramids.data.splits import find_images
 from pixelpyramids.errors import DataError
@@ -124,8 +124,11 @@ def evaluate_split(
     return status
 
 
-def score_files(model: PixelPyramid, paths: list[Path], *, tile: int | None, as_json: bool) -> int:
-    """Print bits/dim of each image among the paths (folders: all below them); 1 where some could not be read."""
+def score_files(model: PixelPyramid, name: str, paths: list[Path], *, tile: int | None, as_json: bool) -> int:
+    """Print bits/dim of each image among the paths (folders: all below them); 1 if some could not be read.
+
+    If the run `name` was trained on some of these files, a line says so.
+    """
     config = model.config
     tile = default_tile(model) if tile is None else tile
     files: list[Path] = []
@@ -155,9 +158,12 @@ def score_files(model: PixelPyramid, paths: list[Path], *, tile: int | None, as_
             converted = f"  (converted: {', '.join(conversions)})" if conversions else ""
             out.print(f"{bits:.4f} bits/dim  {file}{converted}", soft_wrap=True)
     warning = _warn_above([image["bits_per_dim"] for image in scored], config.n_bits)
+    trained = find_trained(Path(name), [Path(image["file"]) for image in scored])
+    if trained:
+        err.print(f"{len(trained)} of the images were trained on, such as {trained[0]}", soft_wrap=True)
     if as_json:
         told = {"images": scored, "failed": failed, "likelihood": config.likelihood, "warning": warning}
-        print(json.dumps(told))
+        print(json.dumps(told | {"trained_on": list(map(str, trained))}))
     elif scored and config.likelihood != "exact":
         out.print(f"these figures are of {LIKELIHOODS[config.likelihood]}", soft_wrap=True)
     return 1 if failed else 0
