@@ -144,7 +144,7 @@ def test_unreadable_images_are_named_with_status_one(folder, params, capsys):
     file.write_bytes(file.read_bytes()[:200])
     (folder / "test" / "300.png").write_text("no image")
     result = checked(capsys, params, "--data", folder, expected=1)
-    assert [("201" in reason, "300" in reason) for reason in result["splits"]["test"]["unreadable"]] == [
+    assert [("201.png" in reason, "300.png" in reason) for reason in result["splits"]["test"]["unreadable"]] == [
         (False, True),
         (True, False),
     ]
