@@ -10,10 +10,10 @@ import argparse
 import sys
 from pathlib import Path
 
+from pixelpyramids.cli.exit_status import run
 from pixelpyramids.errors import CheckpointError
-from pixelpyramids.exit_status import run
 from pixelpyramids.extras import imported
-from pixelpyramids.parameters import Parameters, load_parameters, parse_parameters
+from pixelpyramids.model.parameters import Parameters, load_parameters, parse_parameters
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -48,20 +48,20 @@ def main(arguments: argparse.Namespace) -> None:
     if arguments.gen_samples or arguments.evaluate:
         path = trained(name, checkpoint, config)
         params = arguments.params_file if path.is_file() else None
-        model = imported("pixelpyramids.commands.opening").open_model(path, params, device=arguments.device)
+        model = imported("pixelpyramids.cli.opening").open_model(path, params, device=arguments.device)
         status = 0
         if arguments.evaluate:
-            status = imported("pixelpyramids.commands.score").evaluate_split(
+            status = imported("pixelpyramids.cli.score").evaluate_split(
                 model, str(path), arguments.data_root, batch_size=config.batch_size
             )
         if arguments.gen_samples:
             folder = Path("samples") / name
             count, batch_size = arguments.num_samples, arguments.sampling_batch_size
-            imported("pixelpyramids.commands.sample").sample(
+            imported("pixelpyramids.cli.sample").sample(
                 model, count, folder, batch_size=batch_size, overwrite=True, grid=False
             )
         sys.exit(status)
-    outcome = imported("pixelpyramids.commands.train").train(
+    outcome = imported("pixelpyramids.cli.train").train(
         config,
         Path("ckpts") / name,
         data=arguments.data_root,
@@ -81,7 +81,7 @@ def trained(name: str, checkpoint: str, config: Parameters) -> Path:
     """
     run_directory, file = Path("ckpts") / name, Path("ckpts") / f"{checkpoint}.pt"
     if run_directory.is_dir():
-        imported("pixelpyramids.checkpoint").require_parameters(run_directory, config)
+        imported("pixelpyramids.training.run_directory").require_parameters(run_directory, config)
         return run_directory
     if file.is_file():
         return file

@@ -20,11 +20,11 @@ from benchmarks.plain import PlainAdam, PlainPyramid, train_step
 from pixelpyramids.data.crops import Crops
 from pixelpyramids.data.folder import ImageFolder
 from pixelpyramids.data.photographs import photographs
-from pixelpyramids.device import bfloat16_is_fast, keep_freed_memory
-from pixelpyramids.model import PixelPyramid, decompose
-from pixelpyramids.parameters import Parameters, load_parameters
-from pixelpyramids.training import Training
-from pixelpyramids.walk import walk
+from pixelpyramids.model.device import bfloat16_is_fast, keep_freed_memory
+from pixelpyramids.model.parameters import Parameters, load_parameters
+from pixelpyramids.model.pixel_pyramid import PixelPyramid, decompose
+from pixelpyramids.pyramid.levels import walk
+from pixelpyramids.training.loop import Training
 
 BENCH = Path(__file__).parent / "params_64.json"
 

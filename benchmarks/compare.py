@@ -14,10 +14,10 @@ from pathlib import Path
 from pixelpyramids.data.crops import Crops
 from pixelpyramids.data.folder import ImageFolder
 from pixelpyramids.data.photographs import photographs
-from pixelpyramids.evaluation import evaluate
-from pixelpyramids.parameters import Parameters
-from pixelpyramids.progress import Budget
-from pixelpyramids.training import Training
+from pixelpyramids.model.parameters import Parameters
+from pixelpyramids.training.evaluation import evaluate
+from pixelpyramids.training.loop import Training
+from pixelpyramids.training.progress import Budget
 
 VARIANTS: dict[str, dict[str, object]] = {
     "default: norm channel, value offset by the coarse lines beside, fine unit": {},

@@ -15,10 +15,10 @@ import torch
 from accelerate import Accelerator
 
 from benchmarks.__main__ import BENCH
-from pixelpyramids.level_training import LevelTraining, Origin
-from pixelpyramids.memory import pair, step_memory
-from pixelpyramids.model import new_stage
-from pixelpyramids.parameters import load_parameters
+from pixelpyramids.model.parameters import load_parameters
+from pixelpyramids.model.pixel_pyramid import new_stage
+from pixelpyramids.training.level import LevelTraining, Origin
+from pixelpyramids.training.memory import pair, step_memory
 
 MIB = 2**20
 

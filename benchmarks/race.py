@@ -23,10 +23,10 @@ from benchmarks.plain import PlainAdam, PlainPyramid, train_step
 from pixelpyramids.data.crops import Crops
 from pixelpyramids.data.folder import ImageFolder
 from pixelpyramids.data.photographs import photographs
-from pixelpyramids.device import bfloat16_is_fast, keep_freed_memory
-from pixelpyramids.parameters import Parameters, load_parameters
-from pixelpyramids.progress import Budget
-from pixelpyramids.training import Training
+from pixelpyramids.model.device import bfloat16_is_fast, keep_freed_memory
+from pixelpyramids.model.parameters import Parameters, load_parameters
+from pixelpyramids.training.loop import Training
+from pixelpyramids.training.progress import Budget
 
 AVERAGE_DECAY = 0.9995
 

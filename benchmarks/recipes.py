@@ -19,15 +19,15 @@ from pathlib import Path
 import torch
 
 from benchmarks.compare import config
-from pixelpyramids.checkpoint import with_likelihood
 from pixelpyramids.data.crops import Crops
 from pixelpyramids.data.folder import ImageFolder
 from pixelpyramids.data.photographs import photographs
-from pixelpyramids.evaluation import evaluate
-from pixelpyramids.model import PixelPyramid, decompose
-from pixelpyramids.parameters import Parameters, load_parameters
-from pixelpyramids.progress import Budget
-from pixelpyramids.training import Training
+from pixelpyramids.model.parameters import Parameters, load_parameters
+from pixelpyramids.model.pixel_pyramid import PixelPyramid, decompose
+from pixelpyramids.training.evaluation import evaluate
+from pixelpyramids.training.loop import Training
+from pixelpyramids.training.progress import Budget
+from pixelpyramids.training.run_directory import with_likelihood
 
 TIMED_STEPS = 8
 OURS, PUBLISHED = "ours", "published"

@@ -14,10 +14,10 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
 
-from pixelpyramids.memory import pair, step_memory
-from pixelpyramids.model import new_stage
-from pixelpyramids.parameters import DATA_SETS, Parameters, load_parameters
-from pixelpyramids.planning import LevelCost, images_at_once, share_levels
+from pixelpyramids.model.parameters import DATA_SETS, Parameters, load_parameters
+from pixelpyramids.model.pixel_pyramid import new_stage
+from pixelpyramids.training.memory import pair, step_memory
+from pixelpyramids.training.planning import LevelCost, images_at_once, share_levels
 
 TRAINING_IMAGES = {
     "celeba_256": 27_000,

@@ -15,12 +15,12 @@ _HOMES = {
     "decode": "pixelpyramids.codec.image",
     "encode": "pixelpyramids.codec.image",
     "load": "pixelpyramids.loading",
-    "PixelPyramid": "pixelpyramids.model",
-    "Parameters": "pixelpyramids.parameters",
-    "load_parameters": "pixelpyramids.parameters",
-    "Rate": "pixelpyramids.rate",
+    "PixelPyramid": "pixelpyramids.model.pixel_pyramid",
+    "Parameters": "pixelpyramids.model.parameters",
+    "load_parameters": "pixelpyramids.model.parameters",
+    "Rate": "pixelpyramids.pyramid.rate",
 }
-_MODULES = ("pyramid", "walk")
+_MODULES = {"pyramid": "pixelpyramids.pyramid", "walk": "pixelpyramids.pyramid.levels"}
 
 __all__ = ["BitstreamError", "PixelPyramidsError", "__version__", *sorted(_HOMES), *_MODULES]
 
@@ -29,5 +29,5 @@ def __getattr__(name: str) -> Any:
     if name in _HOMES:
         return getattr(imported(_HOMES[name]), name)
     if name in _MODULES:
-        return imported(f"pixelpyramids.{name}")
+        return imported(_MODULES[name])
     raise AttributeError(f"module 'pixelpyramids' has no attribute {name!r}")

@@ -1,5 +1,5 @@
 """`python -m pixelpyramids COMMAND`, the form that launchers such as torchrun start."""
 
-from pixelpyramids.cli import main
+from pixelpyramids.cli.main import main
 
 main()

@@ -10,9 +10,9 @@ from pixelpyramids.extras import imported
 def load(path: str | Path, params: str | Path | None = None, likelihood: str | None = None) -> Any:
     """A model: "compact" (NumPy arrays), a run directory, or the authors' `.pt` with the parameter file `params`.
 
-    The last two are `PixelPyramid`s, want torch, and are loaded as `pixelpyramids.checkpoint.load` says. Raises
-    CheckpointError where there is no such model, or it is damaged.
+    The last two are `PixelPyramid`s and need torch; `pixelpyramids.training.run_directory.load` describes them. Raises
+    CheckpointError if there is no such model, or it is damaged.
     """
     if isinstance(path, str) and path in MODELS and params is None and likelihood is None and not Path(path).exists():
         return model(path)
-    return imported("pixelpyramids.checkpoint", "train").load(path, params, likelihood)
+    return imported("pixelpyramids.training.run_directory", "train").load(path, params, likelihood)

@@ -8,10 +8,10 @@ from PIL import Image
 from test_model import tiny
 
 import pixelpyramids as pp
-import pixelpyramids.codec.pillow_plugin
-from pixelpyramids import rate
-from pixelpyramids.codec.zarr_codec import PyramidCompressor, PyramidSerializer
+import pixelpyramids.image_files.pillow_plugin
 from pixelpyramids.errors import CheckpointError, DataError
+from pixelpyramids.image_files.zarr_codec import PyramidCompressor, PyramidSerializer
+from pixelpyramids.pyramid import rate
 
 GREY = np.arange(12, dtype=np.uint8).reshape(3, 4)
 MASKED = np.ma.masked_array(GREY, GREY > 3)

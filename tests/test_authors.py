@@ -11,9 +11,9 @@ import torch
 from PIL import Image
 from test_vectors import VECTORS, seeded_weights
 
-from pixelpyramids.authors import calibrate, convert, read_checkpoint
 from pixelpyramids.errors import CheckpointError
-from pixelpyramids.parameters import parse_parameters
+from pixelpyramids.model.parameters import parse_parameters
+from pixelpyramids.model.release_checkpoint import calibrate, convert, read_checkpoint
 
 STEP = 1234
 

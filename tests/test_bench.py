@@ -12,8 +12,8 @@ from pictures import pixels, save
 from PIL import Image
 from test_cli import refused, status
 
-from pixelpyramids.codec.bit_depth import deepened
-from pixelpyramids.report import rivals
+from pixelpyramids.cli.report import rivals
+from pixelpyramids.image_files.bit_depth import deepened
 
 
 def test_bench_sums_what_codecs_write(tmp_path, capsys):
@@ -69,7 +69,7 @@ def test_bench_has_the_limit_too(tmp_path, capsys):
 
 
 def test_a_chart_that_cannot_be_drawn_is_refused_before_anything_is_measured(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr("pixelpyramids.commands.bench.codecs", None)
+    monkeypatch.setattr("pixelpyramids.cli.bench.codecs", None)
     message = refused(capsys, "bench", save(tmp_path / "a.png"), "--plot", tmp_path / "a.nothing")
     assert "a.nothing: expected a --plot file that ends in .png, .svg or .pdf" in message
 

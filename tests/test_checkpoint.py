@@ -9,11 +9,11 @@ import torch
 from safetensors.torch import save_file
 from test_authors import checkpoint, saved
 
-from pixelpyramids import checkpoint as runs
-from pixelpyramids.authors import convert
 from pixelpyramids.errors import CheckpointError, ParameterError
-from pixelpyramids.model import PixelPyramid
-from pixelpyramids.parameters import Parameters, parse_parameters
+from pixelpyramids.model.parameters import Parameters, parse_parameters
+from pixelpyramids.model.pixel_pyramid import PixelPyramid
+from pixelpyramids.model.release_checkpoint import convert
+from pixelpyramids.training import run_directory as runs
 
 
 def parameters(**changed):

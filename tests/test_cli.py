@@ -16,7 +16,8 @@ import torch
 import typer
 from PIL import Image
 
-from pixelpyramids import checkpoint, cli
+from pixelpyramids.cli import main
+from pixelpyramids.training import run_directory
 
 ROOT = Path(__file__).parent.parent
 KEYS = {
@@ -54,7 +55,7 @@ def status(*arguments):
     before = sys.argv
     sys.argv = ["pixelpyramids", *map(str, arguments)]
     try:
-        return cli.run(cli.app)
+        return main.run(main.app)
     except SystemExit as exit_:
         return exit_.code or 0
     finally:
@@ -70,7 +71,7 @@ def refused(capsys, *arguments):
 
 
 def test_train_fills_a_run_directory_and_goes_on(trained, images, params, capsys):
-    assert checkpoint.read_parameters(trained).L == 4
+    assert run_directory.read_parameters(trained).L == 4
     assert list((trained / "samples").glob("step_*.png"))
     capsys.readouterr()
     assert status("train", params, "--data", images, "--out", trained, "--steps", 6, "--device", "cpu") == 0
@@ -131,7 +132,7 @@ def test_score_single_files(trained, images, tmp_path, capsys):
     capsys.readouterr()
     assert status("score", trained, images / "00.png", images / "01.png", "--json") == 0
     scored = json.loads(capsys.readouterr().out)["images"]
-    model = checkpoint.load(trained)
+    model = run_directory.load(trained)
     pixels = torch.from_numpy(np.asarray(Image.open(images / "00.png")).astype(np.int64)).permute(2, 0, 1)[None]
     assert scored[0]["bits_per_dim"] == pytest.approx(float(model.rate(pixels).bits_per_dim[0]), rel=1e-6)
     assert status("score", trained, tmp_path / "broken.png", images / "01.png") == 1
@@ -145,7 +146,7 @@ def test_sample_writes_the_same_pictures_for_the_same_seed(trained, tmp_path, ca
     assert status("sample", trained, "-n", 3, "--out", tmp_path / "b", "--seed", 7, "--batch-size", 2) == 0
     names = sorted(path.name for path in (tmp_path / "a").iterdir())
     assert names == ["0000.png", "0001.png", "0002.png", "grid.png"]
-    model = checkpoint.load(trained)
+    model = run_directory.load(trained)
     drawn = model.sample(3, seed=7).permute(0, 2, 3, 1).numpy()
     for i in range(3):
         assert np.array_equal(np.asarray(Image.open(tmp_path / "a" / f"{i:04d}.png")), drawn[i])
@@ -205,7 +206,7 @@ def test_too_little_memory_is_explained(error, capsys):
     def command():
         raise error
 
-    assert cli.run(command) == 2
+    assert main.run(command) == 2
     assert "out of memory; use smaller batches" in capsys.readouterr().err
 
 
@@ -213,20 +214,20 @@ def test_a_reading_process_that_dies_is_explained(capsys):
     def command():
         raise RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed. ")
 
-    assert cli.run(command) == 2
+    assert main.run(command) == 2
     assert "reads images has ended (DataLoader worker (pid 7) is killed by signal: Killed)" in capsys.readouterr().err
 
 
 def test_usage_errors_end_with_2():
     for arguments in (["train"], ["nosuch"], ["sample", "run", "--out", "x", "-n", "0"]):
         process = subprocess.run(
-            [sys.executable, "-c", "from pixelpyramids.cli import main; main()", *arguments], capture_output=True
+            [sys.executable, "-c", "from pixelpyramids.cli.main import main; main()", *arguments], capture_output=True
         )
         assert process.returncode == 2 and b"Traceback" not in process.stderr
 
 
 def test_interrupting_saves_and_ends_with_130(images, params, tmp_path):
-    command = [sys.executable, "-u", "-c", "from pixelpyramids.cli import main; main()"]
+    command = [sys.executable, "-u", "-c", "from pixelpyramids.cli.main import main; main()"]
     arguments = ["train", params, "--data", images, "--out", tmp_path / "run", "--minutes", 5, "--device", "cpu"]
     process = subprocess.Popen(
         [*command, *map(str, arguments)], stderr=subprocess.PIPE, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"}
@@ -240,7 +241,7 @@ def test_interrupting_saves_and_ends_with_130(images, params, tmp_path):
     seen += process.stderr.read()
     assert process.wait() == 130, seen
     assert "the same command goes on" in seen
-    assert checkpoint.read_tensors(checkpoint.training_file(tmp_path / "run", 0))[1]["step"] >= 1
+    assert run_directory.read_tensors(run_directory.training_file(tmp_path / "run", 0))[1]["step"] >= 1
 
 
 def test_main_trains_evaluates_and_samples(images, tmp_path):
@@ -273,7 +274,7 @@ def test_main_trains_evaluates_and_samples(images, tmp_path):
 
 
 def test_the_readme_names_commands_and_options_that_exist():
-    commands = typer.main.get_command(cli.app).commands
+    commands = typer.main.get_command(main.app).commands
     lines = re.findall(r"^pixelpyramids (.+?)(?:\s+#.*)?$", (ROOT / "README.md").read_text(), re.M)
     assert len(lines) >= 6
     for line in lines:

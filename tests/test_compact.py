@@ -7,8 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from pixelpyramids import checkpoint, octave
-from pixelpyramids.cli import main
+from pixelpyramids.cli.main import main
 from pixelpyramids.codec.coder import Symbols
 from pixelpyramids.codec.compact_model import CompactModel, Format, pyramid_of
 from pixelpyramids.codec.engines import ReferenceEngine
@@ -17,12 +16,14 @@ from pixelpyramids.codec.parts import parts
 from pixelpyramids.data.crops import Crops
 from pixelpyramids.data.folder import ImageFolder
 from pixelpyramids.errors import CheckpointError
-from pixelpyramids.export import exported
-from pixelpyramids.model import PixelPyramid
-from pixelpyramids.networks.compact import IntegerConv
-from pixelpyramids.parameters import parse_parameters
-from pixelpyramids.progress import Budget
-from pixelpyramids.training import Training
+from pixelpyramids.model.networks.compact import IntegerConv
+from pixelpyramids.model.parameters import parse_parameters
+from pixelpyramids.model.pixel_pyramid import PixelPyramid
+from pixelpyramids.pyramid import octaves
+from pixelpyramids.training import run_directory
+from pixelpyramids.training.export import exported
+from pixelpyramids.training.loop import Training
+from pixelpyramids.training.progress import Budget
 
 KEYS = {
     "dataset_name": "compact", "network": "compact", "batch_size": 2, "L": 1, "C": 8, "n_bits": 8, "n_classes": [20],
@@ -68,20 +69,20 @@ def test_the_slices_of_an_image_hold_each_pixel_once_in_the_order_of_the_codec(s
 @given(st.integers(1, 40), st.integers(1, 40))
 def test_bands_are_merged_again(height, width):
     image = np.random.default_rng(0).integers(0, 256, (3, height, width)).astype(np.uint16)
-    bands = octave.bands(image)
-    assert [band.shape[-2:] for band in bands[1:]] == list(octave.fine_shapes(height, width))
-    assert bands.oo.shape[-2:] == octave.coarse_size(height, width)
-    assert np.array_equal(octave.merged(bands, height, width), image)
+    bands = octaves.bands(image)
+    assert [band.shape[-2:] for band in bands[1:]] == list(octaves.fine_shapes(height, width))
+    assert bands.oo.shape[-2:] == octaves.coarse_size(height, width)
+    assert np.array_equal(octaves.merged(bands, height, width), image)
 
 
 def test_companding_keeps_signs_and_order():
     quarters = np.arange(-1100, 1101).reshape(1, 1, -1)
-    plus, minus = octave.companded(quarters, 0)
+    plus, minus = octaves.companded(quarters, 0)
     assert np.array_equal(plus, minus[:, ::-1]) and plus.min() == 0 and plus.max() == 255
     assert (np.diff(plus[0]) >= 0).all() and not plus[0, :1101].any()
     assert np.array_equal(plus[0, 1100 : 1100 + 97], np.arange(97))
-    assert np.array_equal(octave.companded(quarters << 4, 4), octave.companded(quarters, 0))
-    assert np.array_equal(octave.companded(quarters, -2), octave.companded(quarters << 2, 0))
+    assert np.array_equal(octaves.companded(quarters << 4, 4), octaves.companded(quarters, 0))
+    assert np.array_equal(octaves.companded(quarters, -2), octaves.companded(quarters << 2, 0))
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -179,7 +180,7 @@ def test_a_model_of_grey_images_is_not_exported(tmp_path):
 
 
 def test_export_writes_integers_that_load(model, tmp_path, capsys):
-    checkpoint.save(model, tmp_path / "run")
+    run_directory.save(model, tmp_path / "run")
     file = tmp_path / "w.safetensors"
 
     def export():
@@ -205,7 +206,7 @@ def test_the_loop_trains_it_and_a_resumed_training_equals_one_in_one_go(tmp_path
         Training(config, tmp_path / run, crops, device="cpu").fit(
             Budget(steps=8), checkpoint_minutes=0.0, report=report
         )
-        return checkpoint.load(tmp_path / run)
+        return run_directory.load(tmp_path / run)
 
     def killed(report):
         if report.step == 5:
@@ -226,4 +227,4 @@ def codec_of(model, folder):
 
 
 def format_of(size):
-    return Format(8, 3, (0,) * (len(octave.octave_sizes(*size)) - 1))
+    return Format(8, 3, (0,) * (len(octaves.octave_sizes(*size)) - 1))

@@ -16,13 +16,13 @@ from PIL import Image
 from test_cli import ROOT, refused, status
 
 import pixelpyramids as pp
-from pixelpyramids.codec import file_source
+from pixelpyramids.cli import compress
 from pixelpyramids.codec.container import read_index
 from pixelpyramids.codec.fields import READ_AHEAD
 from pixelpyramids.codec.image import decode_source
-from pixelpyramids.commands import codec
+from pixelpyramids.image_files import file_source
 
-COMMAND = (sys.executable, "-c", "from pixelpyramids.cli import main; main()")
+COMMAND = (sys.executable, "-c", "from pixelpyramids.cli.main import main; main()")
 ODD_NAMES = [
     "plain.png", "two words.PNG", "-rf.png", "ü ☃.png", "IMG.2024-01", "a\nb.png", "[x]*?.png",
     os.fsdecode(b"\xff.png"), 250 * "x" + ".png",
@@ -126,7 +126,7 @@ def test_lossy_sources_are_skipped_with_the_reason(tmp_path, capsys):
 
 def test_an_encoder_that_errs_is_found_out(tmp_path, monkeypatch, capsys):
     source, wrong = save(tmp_path / "a.png"), pp.encode(pixels(1))
-    monkeypatch.setattr(codec, "encode", lambda *_, **__: wrong)
+    monkeypatch.setattr(compress, "encode", lambda *_, **__: wrong)
     assert status("compress", source) == 1
     assert "did not give the same image" in capsys.readouterr().err and files(tmp_path) == ["a.png"]
     assert status("compress", source, "--no-verify") == 0

@@ -19,8 +19,8 @@ from test_cli import ROOT, refused, status
 from test_compress import COMMAND
 
 import pixelpyramids as pp
-from pixelpyramids import archive, listing
-from pixelpyramids.commands import codec
+from pixelpyramids.cli import compress, jobs
+from pixelpyramids.image_files import listing
 
 
 def spawned(*arguments, **options):
@@ -47,7 +47,7 @@ def test_a_process_that_dies_costs_its_own_file(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
     work = importlib.import_module("killing").work
     todo = [listing.Task(Path(str(i)), Path("x"), True) for i in range(4)]
-    results = {task.source.name: result for task, result in archive.run_tasks(work, todo, 2)}
+    results = {task.source.name: result for task, result in jobs.run_tasks(work, todo, 2)}
     assert "died" in str(results.pop("1")) and results == {name: name for name in "023"}
 
 
@@ -59,8 +59,8 @@ def test_a_fault_of_ours_shows_after_the_other_files(tmp_path, monkeypatch, caps
             raise ZeroDivisionError("a fault")
         return read_picture(path, *limits)
 
-    read_picture = codec.read_picture
-    monkeypatch.setattr(codec, "read_picture", read)
+    read_picture = compress.read_picture
+    monkeypatch.setattr(compress, "read_picture", read)
     with pytest.raises(ZeroDivisionError):
         status("compress", tmp_path)
     assert "1 file compressed" in capsys.readouterr().out and (tmp_path / "b.ppyr").exists()

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 from test_cli import KEYS, refused, status
 
-from pixelpyramids.hub import PublishedRun
+from pixelpyramids.training.publishing import PublishedRun
 
 
 def write(root, *names, seed=0):
@@ -197,6 +197,6 @@ def test_training_on_shards_in_a_folder_named_test_or_validation_is_a_warning(pa
 
 
 def test_images_that_are_not_compared_are_reported(params, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("pixelpyramids.commands.contamination.FILES_AT_MOST", 9)
+    monkeypatch.setattr("pixelpyramids.cli.contamination.FILES_AT_MOST", 9)
     trained(params, write(tmp_path / "images", *(f"train/{number}.png" for number in range(11))), tmp_path / "run")
     assert "training images are not compared with validation and test images" in capsys.readouterr().err

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.autograd import gradcheck
 
-from pixelpyramids.networks.conv_lstm import ConvLSTM, ConvLSTMLayer, Recurrence
+from pixelpyramids.model.networks.conv_lstm import ConvLSTM, ConvLSTMLayer, Recurrence
 
 
 @pytest.fixture(autouse=True)

@@ -11,8 +11,7 @@ import pytest
 from PIL import Image
 from test_cli import KEYS, status
 
-from pixelpyramids import checkpoint
-from pixelpyramids.commands.score import LIKELIHOODS
+from pixelpyramids.cli.score import LIKELIHOODS
 from pixelpyramids.data.containers.spool import SpooledEntries
 from pixelpyramids.data.containers.tar import TarEntries
 from pixelpyramids.data.folder import ImageFolder
@@ -20,8 +19,9 @@ from pixelpyramids.data.prepared import PreparedImages, center_crop
 from pixelpyramids.data.reading import decode, decode_header, quantise, read_image
 from pixelpyramids.data.varied import VariedImages
 from pixelpyramids.errors import DataError
-from pixelpyramids.model import PixelPyramid
-from pixelpyramids.parameters import Parameters, parse_parameters
+from pixelpyramids.model.parameters import Parameters, parse_parameters
+from pixelpyramids.model.pixel_pyramid import PixelPyramid
+from pixelpyramids.training import run_directory
 
 RNG = np.random.default_rng(0)
 COLOUR = RNG.integers(0, 256, (9, 12, 3), dtype=np.uint8)
@@ -133,7 +133,7 @@ def test_every_command_reports_conversions(tmp_path, capsys):
     images.mkdir()
     for name, data in {"a": content(ALPHA), "b": content(ALPHA), "c": content(COLOUR), "d": content(DEEP)}.items():
         (images / f"{name}.png").write_bytes(data)
-    checkpoint.save(PixelPyramid(parse_parameters(KEYS, "tiny")), run)
+    run_directory.save(PixelPyramid(parse_parameters(KEYS, "tiny")), run)
     counts = {"alpha dropped": 2, "grey repeated as red, green and blue": 1, "16 bits reduced to 8": 1}
     text = "alpha dropped (2 images), grey repeated as red, green and blue (1 image), 16 bits reduced to 8 (1 image)"
     common = "--data", images, "--split", "all", "--device", "cpu"

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pixelpyramids import cli
-from pixelpyramids.commands import data as command
-from pixelpyramids.commands.data import fitted
+from pixelpyramids.cli import data as command
+from pixelpyramids.cli import main
+from pixelpyramids.cli.data import fitted
 from pixelpyramids.data.folder import ImageFolder
 from pixelpyramids.data.identity import data_identity
 
@@ -54,7 +54,7 @@ def status(*arguments):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "argv", ["pixelpyramids", "data", "check", *map(str, arguments)])
         try:
-            return cli.run(cli.app)
+            return main.run(main.app)
         except SystemExit as exit_:
             return exit_.code or 0
 

@@ -17,16 +17,17 @@ import torch
 from PIL import Image
 from torch.utils.data import DataLoader
 
-from pixelpyramids import checkpoint, cli
+from pixelpyramids.cli import main
 from pixelpyramids.data.containers.arrow import ArrowEntries
 from pixelpyramids.data.crops import Crops
-from pixelpyramids.data.hub import first_images, is_hub, is_stream, open_hub, open_shards
+from pixelpyramids.data.huggingface import first_images, is_hub, is_stream, open_hub, open_shards
 from pixelpyramids.data.shards import count_examples, count_rows
 from pixelpyramids.data.stream import Stream
 from pixelpyramids.errors import DataError
-from pixelpyramids.parameters import Parameters
-from pixelpyramids.progress import Budget
-from pixelpyramids.training import Training
+from pixelpyramids.model.parameters import Parameters
+from pixelpyramids.training import run_directory
+from pixelpyramids.training.loop import Training
+from pixelpyramids.training.progress import Budget
 
 datasets = pytest.importorskip("datasets")
 SIZE = (6, 5)
@@ -116,7 +117,7 @@ def status(*arguments):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "argv", ["pixelpyramids", *map(str, arguments)])
         try:
-            return cli.run(cli.app)
+            return main.run(main.app)
         except SystemExit as exit_:
             return exit_.code or 0
 
@@ -471,7 +472,7 @@ def test_foreign_files_are_named(tmp_path):
 
 def test_spooled_images_leave_nothing_behind(streamed, tmp_path):
     script = (
-        "import sys, tempfile\nfrom pixelpyramids.data.hub import open_hub\n"
+        "import sys, tempfile\nfrom pixelpyramids.data.huggingface import open_hub\n"
         "from torch.utils.data import DataLoader\n"
         f"images = open_hub({streamed!r}, 'test')\nimages.in_memory = False\n"
         "class Read:\n    def __getitem__(self, i): return images.read(i)\n"
@@ -505,7 +506,8 @@ def test_training_on_a_stream_goes_on_where_it_was(streamed, tmp_path, monkeypat
     parts.fit(Budget(steps=5))
     for index in range(PARAMETERS.L):
         whole, again = (
-            checkpoint.read_tensors(checkpoint.training_file(tmp_path / name, index))[0] for name in ("whole", "parts")
+            run_directory.read_tensors(run_directory.training_file(tmp_path / name, index))[0]
+            for name in ("whole", "parts")
         )
         assert all(torch.equal(whole[key], again[key]) for key in whole)
 
@@ -531,7 +533,7 @@ def test_the_commands_train_and_evaluate_on_a_stream(streamed, tmp_path, capsys)
 def test_a_stream_of_unknown_length_needs_a_budget(streamed, tmp_path, monkeypatch, capsys):
     params = tmp_path / "tiny.json"
     params.write_text(json.dumps({"params": TINY}))
-    monkeypatch.setattr("pixelpyramids.commands.opening.open_shards", lambda *_, **__: Memory((9,), counted=False))
+    monkeypatch.setattr("pixelpyramids.cli.opening.open_shards", lambda *_, **__: Memory((9,), counted=False))
     common = ("train", params, "--data", streamed, "--out", tmp_path / "run", "--device", "cpu", "--no-validation")
     assert status(*common) == 2 and "expected --steps or --minutes" in capsys.readouterr().err
     assert status(*common, "--steps", 1) == 0

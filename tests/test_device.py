@@ -8,7 +8,7 @@ import pytest
 import torch
 from test_model import random_images, tiny
 
-from pixelpyramids.device import full_float32
+from pixelpyramids.model.device import full_float32
 
 HAS_PRECISIONS = hasattr(torch.backends, "fp32_precision")
 OPERATIONS = ("cuda.matmul", "cudnn.conv", "mkldnn.matmul", "mkldnn.conv")

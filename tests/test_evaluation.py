@@ -9,9 +9,9 @@ from PIL import Image
 
 from pixelpyramids.data.folder import ImageFolder
 from pixelpyramids.errors import DataError
-from pixelpyramids.evaluation import evaluate, rate_in_tiles
-from pixelpyramids.model import PixelPyramid
-from pixelpyramids.parameters import Parameters
+from pixelpyramids.model.parameters import Parameters
+from pixelpyramids.model.pixel_pyramid import PixelPyramid
+from pixelpyramids.training.evaluation import evaluate, rate_in_tiles
 
 SIZES = [(12, 9), (12, 9), (5, 20), (12, 9), (1, 1)]
 

@@ -22,15 +22,16 @@ from torch.utils.data import get_worker_info
 
 import main as authors_command
 import pixelpyramids as pp
-from pixelpyramids import checkpoint, cli
 from pixelpyramids.atomic import replacing
-from pixelpyramids.authors import read_checkpoint
+from pixelpyramids.cli import main
 from pixelpyramids.data import kept
 from pixelpyramids.errors import CheckpointError
-from pixelpyramids.hub import PublishedRun
-from pixelpyramids.model import PixelPyramid
-from pixelpyramids.parameters import parse_parameters
-from pixelpyramids.provenance import read_sessions
+from pixelpyramids.model.parameters import parse_parameters
+from pixelpyramids.model.pixel_pyramid import PixelPyramid
+from pixelpyramids.model.release_checkpoint import read_checkpoint
+from pixelpyramids.training import run_directory
+from pixelpyramids.training.provenance import read_sessions
+from pixelpyramids.training.publishing import PublishedRun
 
 
 def write_parameters(path, **changed):
@@ -75,7 +76,7 @@ def train(params, images, run, *options):
 
 
 def steps_saved(run, levels):
-    return [checkpoint.read_tensors(checkpoint.training_file(run, index))[1]["step"] for index in range(levels)]
+    return [run_directory.read_tensors(run_directory.training_file(run, index))[1]["step"] for index in range(levels)]
 
 
 def contents(folder):
@@ -89,9 +90,9 @@ def contents(folder):
 
 def scaled(run, factor, index=0):
     """The run, the weights of one of its levels multiplied."""
-    path = checkpoint.level_file(run, index)
-    tensors, metadata = checkpoint.read_tensors(path)
-    checkpoint.save_tensors(path, {key: factor * value for key, value in tensors.items()}, metadata)
+    path = run_directory.level_file(run, index)
+    tensors, metadata = run_directory.read_tensors(path)
+    run_directory.save_tensors(path, {key: factor * value for key, value in tensors.items()}, metadata)
     return run
 
 
@@ -207,7 +208,7 @@ def test_an_import_that_cannot_be_written_leaves_the_old_run(what, importing, mo
     (run / "notes.txt").write_text("mine")
     (run / "log").mkdir()
     (run / "log" / "level_00.jsonl").write_text('{"step": 1}\n')
-    before, calls, original = contents(run), [], getattr(checkpoint, what)
+    before, calls, original = contents(run), [], getattr(run_directory, what)
 
     def full(*arguments):
         calls.append(arguments)
@@ -216,10 +217,10 @@ def test_an_import_that_cannot_be_written_leaves_the_old_run(what, importing, mo
         return original(*arguments)
 
     with monkeypatch.context() as patched:
-        patched.setattr(checkpoint, what, full)
+        patched.setattr(run_directory, what, full)
         assert "No space left" in refused(capsys, *command, "--overwrite")
     assert contents(run) == before and sorted(path.name for path in run.iterdir() if path.name.startswith(".")) == []
-    checkpoint.load(run)
+    run_directory.load(run)
     assert status(*command, "--overwrite") == 0
     assert (run / "notes.txt").read_text() == "mine" and not (run / "log" / "level_00.jsonl").exists()
     assert contents(run)[Path("level_00.safetensors")] != before[Path("level_00.safetensors")]
@@ -231,10 +232,10 @@ def test_an_import_that_was_cut_short_can_be_repeated(others, importing, capsys)
     assert status(*command) == 0
     whole = contents(run)
     (run / "parameters.json").unlink()
-    checkpoint.level_file(run, 1).unlink()
+    run_directory.level_file(run, 1).unlink()
     half = run / ".new.abc.part"
     half.mkdir()
-    shutil.copy(checkpoint.level_file(run, 0), checkpoint.level_file(half, 0))
+    shutil.copy(run_directory.level_file(run, 0), run_directory.level_file(half, 0))
     for name in others:
         (run / name).mkdir()
     if others:
@@ -251,7 +252,7 @@ def test_a_run_that_is_being_trained_is_not_replaced(level, importing, monkeypat
     assert status(*command) == 0
     before = contents(run)
     (run / "training").mkdir()
-    monkeypatch.setattr(checkpoint, "LOCK_SECONDS", 0.1)
+    monkeypatch.setattr(run_directory, "LOCK_SECONDS", 0.1)
     with FileLock(run / "training" / f"level_{level:02d}.lock", is_singleton=False):
         assert f"another process trains level {level}" in refused(capsys, *command, "--overwrite")
         assert contents(run) == before
@@ -320,16 +321,16 @@ def test_a_training_that_diverges_says_so(interval, said, images, tmp_path, caps
     assert train(params, images, run, "--steps", steps) == 1
     captured = capsys.readouterr().err
     assert f"level 0 stopped: {said}" in captured and "Traceback" not in captured and "trained " not in captured
-    logged = [entry for index in range(KEYS["L"]) for entry in checkpoint.read_log(run, index)]
+    logged = [entry for index in range(KEYS["L"]) for entry in run_directory.read_log(run, index)]
     assert logged and all(math.isfinite(value) for entry in logged for value in entry.values())
 
 
 @pytest.mark.parametrize("kind", ["weights.", "average.", "optimiser.exp_avg."])
 def test_a_training_that_holds_nan_is_not_gone_on_with(kind, images, params, trained, capsys):
-    path = checkpoint.training_file(trained, 2)
-    tensors, place = checkpoint.read_tensors(path)
+    path = run_directory.training_file(trained, 2)
+    tensors, place = run_directory.read_tensors(path)
     next(value for key, value in tensors.items() if key.startswith(kind)).view(-1)[0] = math.nan
-    checkpoint.save_tensors(path, tensors, place)
+    run_directory.save_tensors(path, tensors, place)
     command = ("train", params, "--data", images, "--out", trained, "--steps", 3, "--device", "cpu")
     assert f"training/level_02.safetensors: {kind}" in refused(capsys, *command)
 
@@ -380,7 +381,7 @@ def test_samples_that_would_take_for_ever_are_refused_at_once(size, trained, tmp
 
 def test_the_demo_leaves_a_run_of_other_parameters_alone(tmp_path, capsys):
     demo = tmp_path / "demo"
-    checkpoint.claim(demo / "run", parse_parameters(KEYS, "test"))
+    run_directory.claim(demo / "run", parse_parameters(KEYS, "test"))
     before = contents(demo)
     assert "differs in" in refused(capsys, "demo", "--out", demo, "--minutes", 1)
     assert contents(demo) == before
@@ -394,7 +395,7 @@ def test_a_demo_that_was_interrupted_as_it_began_goes_on(left, tmp_path, monkeyp
     if left == "a half-written run":
         (demo / "run" / ".parameters.json.abc.part").write_text("{")
     if left in ("parameters", "a picture"):
-        checkpoint.claim(demo / "run", pp.load_parameters("photographs"))
+        run_directory.claim(demo / "run", pp.load_parameters("photographs"))
     if left == "a picture":
         (demo / "pyramid.png").touch()
 
@@ -402,7 +403,7 @@ def test_a_demo_that_was_interrupted_as_it_began_goes_on(left, tmp_path, monkeyp
         minutes.append(options["minutes"])
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("pixelpyramids.commands.demo.train", interrupted)
+    monkeypatch.setattr("pixelpyramids.cli.demo.train", interrupted)
     assert status("demo", "--out", demo, "--minutes", 3) == 130
     assert minutes == [3] and Image.open(demo / "pyramid.png").size[0] > 100
     assert status("demo", "--out", demo, "--minutes", 4) == 130
@@ -420,7 +421,7 @@ def test_the_demo_from_one_end_to_the_other(tmp_path, capsys):
         with Image.open(demo / name) as picture:
             picture.load()
             assert min(picture.size) > 100
-    model = checkpoint.load(demo / "run")
+    model = run_directory.load(demo / "run")
     assert model.config == pp.load_parameters("photographs")
     steps = steps_saved(demo / "run", model.config.L)
 
@@ -428,7 +429,7 @@ def test_the_demo_from_one_end_to_the_other(tmp_path, capsys):
         raise KeyboardInterrupt
 
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr("pixelpyramids.commands.demo.evaluate", stop)  # it is known by now
+        patched.setattr("pixelpyramids.cli.demo.evaluate", stop)  # it is known by now
         # A busy machine may have spent more than the minutes that it was given on the first step.
         spent = max(level["minutes"] for level in read_sessions(demo / "run")[-1]["levels"].values())
         assert status("demo", "--out", demo, "--minutes", spent + 0.02) == 130
@@ -458,7 +459,7 @@ def test_the_authors_command_takes_no_run_but_its_own(flag, there, images, train
     before = contents(run)
     params = write_parameters(tmp_path / "other.json", n_res_layers=2)
     parsed = authors_command.parse(["--params_file", str(params), "--data_root", str(images), flag])
-    assert cli.run(lambda: authors_command.main(parsed)) == 2
+    assert main.run(lambda: authors_command.main(parsed)) == 2
     assert ("differs in n_res_layers" if there else "tiny_4_8") in capsys.readouterr().err
     assert contents(run) == before and not (tmp_path / "samples").exists()
 
@@ -506,9 +507,9 @@ def test_levels_that_are_none_are_refused(levels, images, params, tmp_path, caps
 @pytest.mark.parametrize("place", ["level_00.safetensors", "training/level_00.safetensors"])
 def test_files_whose_metadata_is_not_ours_are_refused(content, place, images, params, trained, capsys):
     path = trained / place
-    save_file(checkpoint.read_tensors(path)[0], path, {"pixelpyramids": content})
+    save_file(run_directory.read_tensors(path)[0], path, {"pixelpyramids": content})
     with pytest.raises(CheckpointError, match=r"level_00\.safetensors: (damaged|expected a file of format 1, got)"):
-        checkpoint.read_tensors(path)
+        run_directory.read_tensors(path)
     command = ("train", params, "--data", images, "--out", trained, "--steps", 3, "--device", "cpu")
     if place.startswith("training"):
         assert "level_00.safetensors" in refused(capsys, *command)
@@ -523,7 +524,7 @@ def test_a_run_directory_takes_no_other_parameters(images, params, trained, caps
 
 def test_statistics_of_batches_are_for_images_of_the_models_size(tmp_path, capsys):
     config = parse_parameters(KEYS | {"norm": "batch", "residual": 0, "residual_unit": "range"}, "test")
-    checkpoint.save(PixelPyramid(config), tmp_path / "run")
+    run_directory.save(PixelPyramid(config), tmp_path / "run")
     height, width = config.image_size
     for size, said in (((height, width), None), ((height + 1, width), f"at most {height} x {width} pixels")):
         data = write_images(tmp_path / str(size), count=3, size=size)
@@ -553,7 +554,7 @@ def test_calibrating_needs_images_that_can_be_read(importing, tmp_path, capsys):
     for name, bad in (("damaged", {"damaged": [1]}), ("foreign", {"foreign": [1]})):
         assert status(*command, "--overwrite", "--calibrate", data(name, 4, **bad)) == 1
         assert "01.png" in capsys.readouterr().err
-        checkpoint.load(run)
+        run_directory.load(run)
     assert status(*command, "--overwrite", "--calibrate", data("whole", 3)) == 0
 
 
@@ -586,7 +587,7 @@ def test_the_readme_names_flags_of_the_authors_command_that_exist():
 @pytest.mark.parametrize("missing", [[0], [3], [0, 1, 2, 3]], ids=str)
 def test_a_run_that_lacks_a_level_is_not_published(missing, trained, tmp_path):
     for index in missing:
-        checkpoint.level_file(trained, index).unlink()
+        run_directory.level_file(trained, index).unlink()
     with pytest.raises(
         CheckpointError, match=rf"level\(s\) {','.join(map(str, missing))} \(L = 4\) have no weights yet; train"
     ):

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from pixelpyramids import octave
 from pixelpyramids.codec import compact_model, container, image, integer_network, kernels, outputs, parts
+from pixelpyramids.pyramid import octaves
 
 DOCS = Path(__file__).parent.parent / "docs"
 READERS = {"READ_AHEAD"}  # what the format says nothing of
@@ -18,7 +18,7 @@ READERS = {"READ_AHEAD"}  # what the format says nothing of
 def constants():
     """The upper-case names that the format's modules define, and their values; of a table its length."""
     found = {}
-    for module in (container, parts, octave, integer_network, outputs, kernels, compact_model, image):
+    for module in (container, parts, octaves, integer_network, outputs, kernels, compact_model, image):
         for node in ast.parse(Path(module.__file__).read_text(encoding="utf-8")).body:
             targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
             for target in targets:

@@ -3,11 +3,11 @@
 import pytest
 import torch
 
-from pixelpyramids import checkpoint
 from pixelpyramids.errors import CheckpointError
-from pixelpyramids.hub import PublishedRun
-from pixelpyramids.model import PixelPyramid
-from pixelpyramids.parameters import Parameters
+from pixelpyramids.model.parameters import Parameters
+from pixelpyramids.model.pixel_pyramid import PixelPyramid
+from pixelpyramids.training import run_directory
+from pixelpyramids.training.publishing import PublishedRun
 
 
 @pytest.fixture
@@ -16,7 +16,7 @@ def run(tmp_path):
         dataset_name="tiny", batch_size=4, L=2, C=8, n_bits=8, n_classes=(20, 20), n_squeeze=(1,), n_channels=8,
         n_res_layers=1, condition_channels=8, lstm_channels=8,
     )  # fmt: skip
-    checkpoint.save(PixelPyramid(config, seed=5), tmp_path / "run")
+    run_directory.save(PixelPyramid(config, seed=5), tmp_path / "run")
     (tmp_path / "run" / "training").mkdir()
     (tmp_path / "run" / "training" / "level_00.safetensors").write_bytes(b"not for the hub")
     return tmp_path / "run"
@@ -26,7 +26,7 @@ def test_a_pulled_run_is_the_one_that_was_pushed(run, tmp_path):
     PublishedRun(run).save_pretrained(tmp_path / "hub")
     pulled = PublishedRun.from_pretrained(str(tmp_path / "hub")).model()
     images = torch.randint(0, 256, (2, 3, 8, 4))
-    assert torch.equal(pulled.rate(images).nats, checkpoint.load(run).rate(images).nats)
+    assert torch.equal(pulled.rate(images).nats, run_directory.load(run).rate(images).nats)
     names = {path.name for path in (tmp_path / "hub").iterdir()}
     assert {"parameters.json", "level_00.safetensors", "level_01.safetensors"} <= names
     assert "training" not in names
@@ -43,7 +43,7 @@ def test_pushing_uploads_the_same_files(run, monkeypatch):
             return type("Repo", (), {"repo_id": repo_id})
 
         def upload_folder(self, *, repo_id, folder_path, **_):
-            uploaded[repo_id] = sorted(path.name for path in checkpoint.Path(folder_path).iterdir())
+            uploaded[repo_id] = sorted(path.name for path in run_directory.Path(folder_path).iterdir())
 
     monkeypatch.setattr("huggingface_hub.hub_mixin.HfApi", Api)
     PublishedRun(run).push_to_hub("someone/model")

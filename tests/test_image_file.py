@@ -18,10 +18,10 @@ from PIL.Jpeg2KImagePlugin import Jpeg2KImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
-from pixelpyramids.codec import pillow_pixels
-from pixelpyramids.codec.bit_depth import deepened, flattened
-from pixelpyramids.codec.image_file import FORMATS, Picture, lossy_format, read_picture, write_picture
 from pixelpyramids.errors import DataError, PixelPyramidsError
+from pixelpyramids.image_files import pillow_pixels
+from pixelpyramids.image_files.bit_depth import deepened, flattened
+from pixelpyramids.image_files.image_file import FORMATS, Picture, lossy_format, read_picture, write_picture
 
 RNG = np.random.default_rng(0)
 

@@ -14,9 +14,9 @@ import pytest
 import torch
 from PIL import Image
 
-from pixelpyramids import checkpoint
-from pixelpyramids.model import PixelPyramid
-from pixelpyramids.parameters import parse_parameters
+from pixelpyramids.model.parameters import parse_parameters
+from pixelpyramids.model.pixel_pyramid import PixelPyramid
+from pixelpyramids.training import run_directory
 
 KEYS = {
     "dataset_name": "tiny", "batch_size": 4, "L": 4, "C": 8, "n_bits": 8, "n_classes": [20, 20, 20, 20],
@@ -60,18 +60,18 @@ def weights(run):
     return {
         (index, key): value
         for index in range(KEYS["L"])
-        for key, value in checkpoint.read_tensors(checkpoint.level_file(run, index))[0].items()
+        for key, value in run_directory.read_tensors(run_directory.level_file(run, index))[0].items()
     }
 
 
 def steps_saved(run):
-    path = checkpoint.training_file(run, KEYS["L"] - 1)
-    return checkpoint.read_tensors(path)[1]["step"] if path.exists() else 0
+    path = run_directory.training_file(run, KEYS["L"] - 1)
+    return run_directory.read_tensors(path)[1]["step"] if path.exists() else 0
 
 
 def losses(run):
     return [
-        [entry.get("nats", entry.get("validation_nats")) for entry in checkpoint.read_log(run, index)]
+        [entry.get("nats", entry.get("validation_nats")) for entry in run_directory.read_log(run, index)]
         for index in range(KEYS["L"])
     ]
 
@@ -162,7 +162,7 @@ def test_statistics_of_a_part_of_the_batch_are_refused(images, tmp_path):
     )
     assert done.returncode != 0 and 'expected norm "channel" or "group" where 2 processes' in done.stderr
     assert not (tmp_path / "run").exists()
-    checkpoint.save(PixelPyramid(parse_parameters(KEYS | {"norm": "batch"}, "test")), tmp_path / "run")
+    run_directory.save(PixelPyramid(parse_parameters(KEYS | {"norm": "batch"}, "test")), tmp_path / "run")
     command = ("evaluate", tmp_path / "run", "--data", images, "--batch-statistics", 2, "--device", "cpu")
     done = pixelpyramids(TORCHRUN, *command, check=False)
     assert done.returncode != 0 and "--batch-statistics needs a single process, got 2" in done.stderr

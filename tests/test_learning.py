@@ -9,7 +9,7 @@ import torch
 from pixelpyramids.codec import kernels
 from pixelpyramids.codec.coder import Coding, RandomReader, Reader, Symbols, nothing_learnt
 from pixelpyramids.codec.outputs import UNIT, starting_outputs
-from pixelpyramids.likelihood import Mixture, unpack
+from pixelpyramids.model.mixture import Mixture, unpack
 
 COMPONENTS, CHANNELS = 5, 3
 SIZE = COMPONENTS * 10

@@ -8,8 +8,8 @@ import pytest
 from pictures import pixels
 from PIL import Image
 
-from pixelpyramids.codec.image_file import read_picture
 from pixelpyramids.errors import DataError
+from pixelpyramids.image_files.image_file import read_picture
 
 SURPLUS = b"a film behind it\0"
 KINDS = {

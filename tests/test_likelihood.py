@@ -11,7 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pixelpyramids.likelihood import clamped_log_prob, log_prob, outputs_per_component, sample, starting_bias
+from pixelpyramids.model.mixture import clamped_log_prob, log_prob, outputs_per_component, sample, starting_bias
 
 SCALES = (1, 10, 100, 1000)
 

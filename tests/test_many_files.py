@@ -10,7 +10,7 @@ from PIL.PngImagePlugin import PngInfo
 from test_cli import refused, status
 
 import pixelpyramids as pp
-from pixelpyramids.commands import codec
+from pixelpyramids.cli import compress
 
 
 def picture(path, **options):
@@ -47,7 +47,7 @@ def test_verify_names_the_parts_of_originals_that_are_not_kept(tmp_path, capsys)
 @pytest.mark.parametrize("how", ["written", "replaced"])
 def test_a_source_that_changes_meanwhile_is_not_taken_for_done(how, tmp_path, monkeypatch, capsys):
     source = picture(tmp_path / "a.png")
-    encode = codec.encode
+    encode = compress.encode
 
     def changing(*arguments, **options):
         if how == "written":
@@ -57,7 +57,7 @@ def test_a_source_that_changes_meanwhile_is_not_taken_for_done(how, tmp_path, mo
             (tmp_path / "b.png").rename(source)
         return encode(*arguments, **options)
 
-    monkeypatch.setattr(codec, "encode", changing)
+    monkeypatch.setattr(compress, "encode", changing)
     assert status("compress", source) == 1
     assert "changed while it was being read" in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == ["a.png"]

@@ -16,13 +16,13 @@ from PIL import Image, ImageCms, PngImagePlugin
 from PIL.TiffImagePlugin import IFDRational
 
 import pixelpyramids as pp
-from pixelpyramids.codec import metadata
 from pixelpyramids.codec.container import MAX_METADATA, read_index
 from pixelpyramids.codec.fields import Bytes
-from pixelpyramids.codec.image_file import Picture, read_picture, write_picture
-from pixelpyramids.codec.png_file import read_png, with_metadata
-from pixelpyramids.codec.resolution import Resolution, of_physical, parsed
 from pixelpyramids.errors import DataError
+from pixelpyramids.image_files import metadata
+from pixelpyramids.image_files.dpi import Resolution, of_physical, parsed
+from pixelpyramids.image_files.image_file import Picture, read_picture, write_picture
+from pixelpyramids.image_files.png import read_png, with_metadata
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (9, 8, 3)).astype(np.uint8)
 PROFILE = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()

@@ -17,11 +17,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pixelpyramids.errors import DataError
-from pixelpyramids.model import PixelPyramid, decompose
-from pixelpyramids.networks.pixel_cnn import PixelCNN
-from pixelpyramids.parameters import parse_parameters
-from pixelpyramids.pyramid import pad_coarse, split
-from pixelpyramids.walk import walk
+from pixelpyramids.model.networks.pixel_cnn import PixelCNN
+from pixelpyramids.model.parameters import parse_parameters
+from pixelpyramids.model.pixel_pyramid import PixelPyramid, decompose
+from pixelpyramids.pyramid.levels import walk
+from pixelpyramids.pyramid.splitting import pad_coarse, split
 
 NORMS = ("channel", "group", "batch")
 RESIDUALS = ("centred", "value", 0)

@@ -9,12 +9,12 @@ import torch
 from test_training import PUBLISHED, config, folder, training  # noqa: F401  # a fixture
 
 from benchmarks.plain import log_prob as plain_log_prob
-from pixelpyramids import checkpoint
-from pixelpyramids.likelihood import clamped_log_prob
-from pixelpyramids.model import PixelPyramid, decompose
-from pixelpyramids.optimisation import learning_rate, newest_share
-from pixelpyramids.parameters import DATA_SETS, find_parameters, load_parameters
-from pixelpyramids.progress import Budget
+from pixelpyramids.model.mixture import clamped_log_prob
+from pixelpyramids.model.parameters import DATA_SETS, find_parameters, load_parameters
+from pixelpyramids.model.pixel_pyramid import PixelPyramid, decompose
+from pixelpyramids.training import run_directory
+from pixelpyramids.training.optimisation import learning_rate, newest_share
+from pixelpyramids.training.progress import Budget
 
 STEPS = 8
 
@@ -65,7 +65,7 @@ def test_steps_of_the_published_recipe_are_those_of_torch_and_the_formulas(folde
     assert float((joined(level.average.parameters()) - expected).norm() / (expected - start).norm()) < 1.5e-3
     assert rates == pytest.approx([learning_rate(level.config, step, step / STEPS) for step in range(STEPS)])
     assert rates == pytest.approx([5e-4 * 0.999995**step for step in range(STEPS)])
-    kept = checkpoint.read_tensors(checkpoint.level_file(tmp_path / "run", 0))[0]
+    kept = run_directory.read_tensors(run_directory.level_file(tmp_path / "run", 0))[0]
     assert all(torch.equal(value, kept[key]) for key, value in level.stage.state_dict().items())
 
 
@@ -110,7 +110,7 @@ def test_validation_scores_the_weights_that_are_kept(folder, tmp_path):  # noqa:
     stages = [level.stage for level in run.levels]
     assert all(list(model.stages) == stages for model in drawn) and drawn
     assert not any(stage.training for stage in stages)
-    kept, images = checkpoint.load(tmp_path / "run"), run.held_out
+    kept, images = run_directory.load(tmp_path / "run"), run.held_out
     arrays = [images.read(index) for index in range(len(images))]
     nats = sum(float(kept.rate(torch.from_numpy(array).long()[None]).total_nats) for array in arrays)
     bits = nats / math.log(2) / sum(array.size for array in arrays)

@@ -9,8 +9,8 @@ from PIL import Image
 from typer.testing import CliRunner
 
 import pixelpyramids as pp
-from pixelpyramids.cli import app
-from pixelpyramids.codec.image_file import read_picture
+from pixelpyramids.cli.main import app
+from pixelpyramids.image_files.image_file import read_picture
 
 GREY = np.add.outer(np.arange(9), 20 * np.arange(12)).astype(np.uint8)
 COLOUR = np.stack([GREY, GREY.T.reshape(GREY.shape), 255 - GREY], axis=-1)

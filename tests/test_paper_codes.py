@@ -9,16 +9,16 @@ import pytest
 import torch
 from PIL import Image
 
-from pixelpyramids import checkpoint
 from pixelpyramids.codec.kernels import START, TOTAL, encode_symbols
 from pixelpyramids.data.crops import Crops
 from pixelpyramids.data.folder import ImageFolder
 from pixelpyramids.data.photographs import photographs
-from pixelpyramids.likelihood import _mixture
-from pixelpyramids.model import decompose
-from pixelpyramids.parameters import parse_parameters
-from pixelpyramids.progress import Budget
-from pixelpyramids.training import Training
+from pixelpyramids.model.mixture import _mixture
+from pixelpyramids.model.parameters import parse_parameters
+from pixelpyramids.model.pixel_pyramid import decompose
+from pixelpyramids.training import run_directory
+from pixelpyramids.training.loop import Training
+from pixelpyramids.training.progress import Budget
 
 KEYS = {
     "dataset_name": "tiny", "batch_size": 8, "L": 5, "C": 16, "n_bits": 8, "n_classes": [50] * 5,
@@ -33,7 +33,7 @@ def model(tmp_path_factory):
     config, run = parse_parameters(KEYS, "test"), tmp_path_factory.mktemp("run")
     crops = Crops(ImageFolder(photographs(), "train"), config.image_size, config.batch_size)
     Training(config, run, crops, device="cpu", bfloat16=False).fit(Budget(steps=60))
-    return checkpoint.load(run)
+    return run_directory.load(run)
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from pixelpyramids.errors import ParameterError
-from pixelpyramids.parameters import Parameters, find_parameters, load_parameters, parse_parameters
+from pixelpyramids.model.parameters import Parameters, find_parameters, load_parameters, parse_parameters
 
 SHIPPED = sorted((Path(__file__).parent.parent / "params").glob("*.json"))
 SIDES = {  # of the images of the paper's data sets

@@ -4,9 +4,9 @@ import numpy as np
 import torch
 from test_training import config, folder, training  # noqa: F401 (a fixture)
 
-from pixelpyramids import checkpoint
-from pixelpyramids.patches import patches
-from pixelpyramids.progress import Budget
+from pixelpyramids.training import run_directory
+from pixelpyramids.training.patches import patches
+from pixelpyramids.training.progress import Budget
 
 
 def numbered(batch, height, width):
@@ -57,8 +57,10 @@ def test_levels_trained_alone_see_the_same_patches_and_whole_images_are_scored(f
     for levels in ([0, 3], [1, 2]):
         training(folder, tmp_path / "parts", parameters, validate=True, levels=levels).fit(Budget(steps=6))
     for index in range(parameters.L):
-        a, b = (checkpoint.read_tensors(checkpoint.level_file(tmp_path / run, index))[0] for run in ("whole", "parts"))
+        a, b = (
+            run_directory.read_tensors(run_directory.level_file(tmp_path / run, index))[0] for run in ("whole", "parts")
+        )
         assert all(torch.equal(value, b[key]) for key, value in a.items())
-    log = checkpoint.read_log(tmp_path / "whole", 0)
+    log = run_directory.read_log(tmp_path / "whole", 0)
     assert {entry["dimensions"] for entry in log if "nats" in entry} == {4 * 4 * 3}
     assert all(entry["dimensions"] == 24 * 12 * 3 for entry in log if "validation_nats" in entry)

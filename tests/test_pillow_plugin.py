@@ -14,10 +14,10 @@ import pytest
 from PIL import Image, ImageCms, ImageOps, PngImagePlugin
 
 import pixelpyramids as pp
-import pixelpyramids.codec.pillow_plugin as plugin
+import pixelpyramids.image_files.pillow_plugin as plugin
 from pixelpyramids.codec.container import read_index, written
 from pixelpyramids.codec.fields import Bytes
-from pixelpyramids.codec.image_file import read_picture, write_picture
+from pixelpyramids.image_files.image_file import read_picture, write_picture
 
 RNG = np.random.default_rng(0)
 PROFILE = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()

@@ -15,11 +15,11 @@ from hypothesis import strategies as st
 from PIL import Image
 from test_cli import KEYS, status
 
-from pixelpyramids import checkpoint
 from pixelpyramids.errors import ParameterError
-from pixelpyramids.memory import LiveBytes, StepMemory, pair, step_memory, with_library
-from pixelpyramids.parameters import Parameters, load_parameters
-from pixelpyramids.planning import LevelCost, images_at_once, peak_bytes, share_levels
+from pixelpyramids.model.parameters import Parameters, load_parameters
+from pixelpyramids.training import run_directory
+from pixelpyramids.training.memory import LiveBytes, StepMemory, pair, step_memory, with_library
+from pixelpyramids.training.planning import LevelCost, images_at_once, peak_bytes, share_levels
 
 BENCH = Path(__file__).parent.parent / "benchmarks" / "params_64.json"
 
@@ -45,8 +45,8 @@ def test_storages_count_from_birth_to_death():
 def test_the_memory_of_any_batch_lies_on_a_line():
     from torch._subclasses.fake_tensor import FakeTensorMode
 
-    from pixelpyramids.memory import _peak
-    from pixelpyramids.model import new_stage
+    from pixelpyramids.model.pixel_pyramid import new_stage
+    from pixelpyramids.training.memory import _peak
 
     config = load_parameters(BENCH)
     for index in (0, 5, 8):
@@ -112,7 +112,7 @@ def test_plan_prints_a_command_for_each_device_that_runs_as_printed(tmp_path, ca
     assert len(commands) == 2 and "times as fast" in said
     for command in commands:
         assert status(*shlex.split(command)[1:], "--steps", 1) == 0
-    assert len(checkpoint.load(run).stages) == 4
+    assert len(run_directory.load(run).stages) == 4
     capsys.readouterr()
     assert status("plan", params, "--device", "cpu") == 0
     said = capsys.readouterr().out

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pixelpyramids.codec import image_file
-from pixelpyramids.codec.image_file import Picture, read_picture, write_picture
-from pixelpyramids.codec.png_file import unpacked_size
 from pixelpyramids.errors import DataError
+from pixelpyramids.image_files import image_file
+from pixelpyramids.image_files.image_file import Picture, read_picture, write_picture
+from pixelpyramids.image_files.png import unpacked_size
 
 RNG = np.random.default_rng(0)
 SIGNATURE = b"\x89PNG\r\n\x1a\n"

@@ -12,14 +12,14 @@ from PIL import Image
 from test_training import KEYS, config, folder, training  # noqa: F401  folder is a fixture
 
 import pixelpyramids
-from pixelpyramids import checkpoint
 from pixelpyramids.data.folder import ImageFolder
 from pixelpyramids.data.identity import data_identity
 from pixelpyramids.errors import CheckpointError
-from pixelpyramids.evaluation import evaluate
-from pixelpyramids.hub import PublishedRun
-from pixelpyramids.progress import Budget, Recent
-from pixelpyramids.provenance import PROVENANCE, read_sessions
+from pixelpyramids.training import run_directory
+from pixelpyramids.training.evaluation import evaluate
+from pixelpyramids.training.progress import Budget, Recent
+from pixelpyramids.training.provenance import PROVENANCE, read_sessions
+from pixelpyramids.training.publishing import PublishedRun
 
 
 @pytest.fixture
@@ -76,7 +76,7 @@ def test_an_older_run_without_provenance_is_resumed(folder, tmp_path):  # noqa: 
     (run / PROVENANCE).unlink()
     (line,) = warnings_of(lambda: training(folder, run).fit(Budget(steps=2)))
     assert "did not record its data" in line
-    assert checkpoint.load(run) and len(read_sessions(run)) == 1
+    assert run_directory.load(run) and len(read_sessions(run)) == 1
 
 
 SESSION = {
@@ -142,13 +142,13 @@ def test_the_best_weights_are_chosen_anew_on_another_validation_set(folder, othe
     first.fit(Budget(steps=2))
     for level in first.levels:
         level.validate(1e-9, 10, run)  # a best that no image can reach
-    before = {index: checkpoint.level_file(run, index).read_bytes() for index in range(KEYS["L"])}
+    before = {index: run_directory.level_file(run, index).read_bytes() for index in range(KEYS["L"])}
     resumed = training(other, run, validate=True)
     lines = warnings_of(lambda: resumed.fit(Budget(steps=4)))
     assert sum("other validation images" in line for line in lines) == 1
     for index, old in before.items():
-        assert checkpoint.level_file(run, index).read_bytes() != old
-    scored = evaluate(checkpoint.load(run), ImageFolder(other, "validation"), chosen=resumed.validation.chosen)
+        assert run_directory.level_file(run, index).read_bytes() != old
+    scored = evaluate(run_directory.load(run), ImageFolder(other, "validation"), chosen=resumed.validation.chosen)
     nats, dimensions = scored.nats.sum(axis=0), scored.dimensions.sum(axis=0)
     for level in resumed.levels:
         assert level.best == pytest.approx(nats[level.index] / dimensions[level.index] / math.log(2), rel=1e-4)
@@ -159,10 +159,10 @@ def test_a_best_of_an_older_version_is_no_reference(folder, tmp_path):  # noqa: 
     run = tmp_path / "run"
     training(folder, run, validate=True).fit(Budget(steps=2))
     for index in range(KEYS["L"]):
-        path = checkpoint.training_file(run, index)
-        tensors, place = checkpoint.read_tensors(path)
+        path = run_directory.training_file(run, index)
+        tensors, place = run_directory.read_tensors(path)
         del place["best_bits_per_dim"], place["validation_set"]
-        checkpoint.save_tensors(path, tensors, place | {"best": 1e-9})
+        run_directory.save_tensors(path, tensors, place | {"best": 1e-9})
     resumed = training(folder, run, validate=True)
     assert any("not recorded" in line for line in warnings_of(lambda: resumed.fit(Budget(steps=4))))
     assert all(1e-3 < level.best < math.inf for level in resumed.levels)
@@ -212,7 +212,7 @@ def test_minutes_count_validation_and_samples(folder, tmp_path, monkeypatch):  #
     outcome = run.fit(Budget(minutes=seconds / 60), draw=slow)
     assert time.monotonic() - began < 1.5 * seconds
     assert outcome.seconds == pytest.approx(time.monotonic() - began, abs=0.5)
-    validations = len([e for e in checkpoint.read_log(tmp_path / "run", 0) if "validation_nats" in e])
+    validations = len([e for e in run_directory.read_log(tmp_path / "run", 0) if "validation_nats" in e])
     assert validations >= 1 and 0.5 * (validations + 1) < 0.5 * seconds
     steps = run.step
     again = training(folder, tmp_path / "run", config(eval_interval=1), validate=True)
@@ -244,7 +244,7 @@ def test_samples_can_be_interrupted_between_layers(folder, tmp_path):  # noqa: F
 
 
 def test_samples_that_take_too_long_are_given_up(folder, tmp_path, monkeypatch):  # noqa: F811
-    monkeypatch.setattr("pixelpyramids.validation.DRAWING_LEAST", 0.0)
+    monkeypatch.setattr("pixelpyramids.training.validation.DRAWING_LEAST", 0.0)
     notes, drawn = [], []
 
     def draw(model):

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from pixelpyramids.pyramid import between, from_residual, merge, pad_coarse, split, to_residual
+from pixelpyramids.pyramid.splitting import between, from_residual, merge, pad_coarse, split, to_residual
 
 AXES = (-2, -1)
 sides = st.integers(1, 9)

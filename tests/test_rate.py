@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pixelpyramids.rate import Rate, cat
+from pixelpyramids.pyramid.rate import Rate, cat
 
 
 def rate(images, levels, seed=0):

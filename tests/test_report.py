@@ -15,15 +15,15 @@ from hypothesis import strategies as st
 from PIL import Image, features
 from rich.console import Console
 
+from pixelpyramids.cli.report.codecs import png_bits_per_dim, webp_bits_per_dim
+from pixelpyramids.cli.report.correlation import lag1_correlation
+from pixelpyramids.cli.report.curves import _spread, read_curve, save_curve
+from pixelpyramids.cli.report.pictures import pyramid_picture, save_grid, save_png, save_pyramid, to_uint8
+from pixelpyramids.cli.report.tables import evaluation_json, images_table, levels_table
 from pixelpyramids.data.photographs import photographs
 from pixelpyramids.data.reading import read_image
 from pixelpyramids.errors import DataError, PixelPyramidsError
-from pixelpyramids.evaluation import Evaluation
-from pixelpyramids.report.codecs import png_bits_per_dim, webp_bits_per_dim
-from pixelpyramids.report.correlation import lag1_correlation
-from pixelpyramids.report.curves import _spread, read_curve, save_curve
-from pixelpyramids.report.pictures import pyramid_picture, save_grid, save_png, save_pyramid, to_uint8
-from pixelpyramids.report.tables import evaluation_json, images_table, levels_table
+from pixelpyramids.training.evaluation import Evaluation
 
 CHELSEA = photographs() / "train" / "chelsea.png"
 

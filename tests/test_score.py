@@ -9,26 +9,26 @@ from PIL import Image
 from test_cli import KEYS, images, status  # noqa: F401  # a fixture
 from test_six_data_sets import celeba_folders
 
-from pixelpyramids import checkpoint
-from pixelpyramids.model import PixelPyramid
-from pixelpyramids.parameters import DATA_SETS, find_paper_figure, load_parameters, parse_parameters
+from pixelpyramids.model.parameters import DATA_SETS, find_paper_figure, load_parameters, parse_parameters
+from pixelpyramids.model.pixel_pyramid import PixelPyramid
+from pixelpyramids.training import run_directory
 
 
 def saved(run, **keys):
     """A run of an untrained model."""
-    checkpoint.save(PixelPyramid(parse_parameters(KEYS | keys, "test")), run)
+    run_directory.save(PixelPyramid(parse_parameters(KEYS | keys, "test")), run)
     return run
 
 
 def spoil(run):
     """Have a run's coarsest network expect bright pixels only, and be sure of it."""
-    model = checkpoint.load(run)
+    model = run_directory.load(run)
     with torch.no_grad():
         head = model.stages[-1].network.head
         components = head.bias.shape[0] // 10
         head.bias[components : 4 * components] = 1.0
         head.bias[4 * components : 7 * components] = -9.0
-    checkpoint.save(model, run)
+    run_directory.save(model, run)
 
 
 def test_more_bits_per_dim_than_a_value_has_bits_is_a_warning(images, tmp_path, capsys):  # noqa: F811

@@ -17,11 +17,11 @@ import pytest
 import torch
 from PIL import Image
 
-from pixelpyramids.checkpoint import load
-from pixelpyramids.commands.opening import open_training
-from pixelpyramids.parameters import DATA_SETS, Parameters, load_parameters
-from pixelpyramids.progress import Budget
-from pixelpyramids.training import Training
+from pixelpyramids.cli.opening import open_training
+from pixelpyramids.model.parameters import DATA_SETS, Parameters, load_parameters
+from pixelpyramids.training.loop import Training
+from pixelpyramids.training.progress import Budget
+from pixelpyramids.training.run_directory import load
 
 ROOT = Path(__file__).parent.parent
 NARROW = {"C": 8, "n_channels": 8, "n_res_layers": 1, "condition_channels": 8, "lstm_channels": 8}

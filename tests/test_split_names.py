@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from pixelpyramids.data.celeba_hq import open_celeba_hq
-from pixelpyramids.data.hub import _by_split, _refuse_held_out
+from pixelpyramids.data.huggingface import _by_split, _refuse_held_out
 from pixelpyramids.data.imagenet import open_imagenet
 from pixelpyramids.data.lsun import open_lsun
 from pixelpyramids.data.shards import count_examples

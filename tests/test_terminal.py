@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pixelpyramids.commands.console import err, out
+from pixelpyramids.cli.console import err, out
+from pixelpyramids.cli.exit_status import run
 from pixelpyramids.errors import DataError
-from pixelpyramids.exit_status import run
 from pixelpyramids.terminal import explain, printable
 
 EVIL = "\x1b[2J\n\udcff"

@@ -11,10 +11,10 @@ import pytest
 import tifffile
 from PIL import Image
 
-from pixelpyramids.codec import tiff_file
-from pixelpyramids.codec.bit_depth import packed
-from pixelpyramids.codec.image_file import Picture, lossy_format, read_picture, write_picture
 from pixelpyramids.errors import DataError
+from pixelpyramids.image_files import tiff_reader
+from pixelpyramids.image_files.bit_depth import packed
+from pixelpyramids.image_files.image_file import Picture, lossy_format, read_picture, write_picture
 
 RNG = np.random.default_rng(0)
 KINDS = [
@@ -166,7 +166,7 @@ def test_pixels_are_not_turned(orientation, depth, channels):
 
 
 def test_pixels_are_not_turned_by_what_the_packet_says(monkeypatch):
-    monkeypatch.setattr(tiff_file, "_by_tifffile", tiff_file._by_pillow)
+    monkeypatch.setattr(tiff_reader, "_by_tifffile", tiff_reader._by_pillow)
     array = noise(8, 3, 6, 9)
     packet = b'<rdf:Description tiff:Orientation="6"/>'
     data = tiff(array, photometric="rgb", extratags=[(700, 1, len(packet), packet, True)])
@@ -274,7 +274,7 @@ def test_strips_shorter_than_their_rows_are_refused():
 def test_files_that_two_readers_read_differently_are_refused(monkeypatch):
     array = noise(8, 3)
     data = tiff(array, photometric="rgb")
-    monkeypatch.setattr(tiff_file, "_by_pillow", lambda data, tiff: array ^ 1)
+    monkeypatch.setattr(tiff_reader, "_by_pillow", lambda data, tiff: array ^ 1)
     with pytest.raises(DataError, match="two libraries read different pixels"):
         read(data)
 

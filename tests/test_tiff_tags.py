@@ -12,7 +12,7 @@ from PIL import Image
 import pixelpyramids as pp
 from pixelpyramids.codec.container import read_index
 from pixelpyramids.codec.fields import Bytes
-from pixelpyramids.codec.image_file import Picture, read_picture, write_picture
+from pixelpyramids.image_files.image_file import Picture, read_picture, write_picture
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (24, 32, 3), dtype=np.uint8)
 TAGS = {  # type, count, value

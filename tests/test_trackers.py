@@ -9,10 +9,10 @@ import pytest
 from accelerate.tracking import GeneralTracker
 from test_training import config, folder, training  # noqa: F401  # a fixture
 
-from pixelpyramids import checkpoint
 from pixelpyramids.errors import ParameterError, PixelPyramidsError
-from pixelpyramids.optimisation import learning_rate
-from pixelpyramids.progress import Budget
+from pixelpyramids.training import run_directory
+from pixelpyramids.training.optimisation import learning_rate
+from pixelpyramids.training.progress import Budget
 
 
 class Recorder(GeneralTracker):
@@ -40,7 +40,7 @@ def test_the_log_and_the_tracker_receive_rate_norm_and_seconds(folder, tmp_path)
     run.fit(Budget(steps=20))
     assert recorder.settings["C"] == 8 and "data_root" not in recorder.settings
     for index in range(run.config.L):
-        name, log = f"level_{index:02d}", checkpoint.read_log(tmp_path / "run", index)
+        name, log = f"level_{index:02d}", run_directory.read_log(tmp_path / "run", index)
         trained = [entry for entry in log if "nats" in entry]
         assert [entry["step"] for entry in trained] == [1, 10, 20]
         assert all(a["seconds"] < b["seconds"] for a, b in pairwise(trained))
@@ -62,7 +62,7 @@ def test_the_logged_norm_is_the_one_before_clipping(folder, tmp_path):  # noqa: 
     for clip in (None, 1e-6):
         run = training(folder, tmp_path / str(clip), config(clip_norm=clip))
         run.fit(Budget(steps=1))
-        norms.append(checkpoint.read_log(tmp_path / str(clip), 0)[0]["gradient_norm"])
+        norms.append(run_directory.read_log(tmp_path / str(clip), 0)[0]["gradient_norm"])
     assert norms[0] == norms[1] > 1e-6
 
 

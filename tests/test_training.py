@@ -13,15 +13,15 @@ import pytest
 import torch
 from PIL import Image
 
-from pixelpyramids import checkpoint
 from pixelpyramids.data.crops import Crops
 from pixelpyramids.data.folder import ImageFolder
-from pixelpyramids.device import bfloat16_is_fast
 from pixelpyramids.errors import CheckpointError, DataError, ParameterError
-from pixelpyramids.model import decompose
-from pixelpyramids.parameters import Parameters, load_parameters
-from pixelpyramids.progress import Budget
-from pixelpyramids.training import Training
+from pixelpyramids.model.device import bfloat16_is_fast
+from pixelpyramids.model.parameters import Parameters, load_parameters
+from pixelpyramids.model.pixel_pyramid import decompose
+from pixelpyramids.training import run_directory
+from pixelpyramids.training.loop import Training
+from pixelpyramids.training.progress import Budget
 
 KEYS = {
     "dataset_name": "tiny", "batch_size": 4, "L": 4, "C": 8, "n_bits": 8, "n_classes": (20, 20, 20, 20),
@@ -63,8 +63,8 @@ def weights(run):
     return {
         (index, key): value
         for index in range(KEYS["L"])
-        for path in (checkpoint.level_file(run, index), checkpoint.training_file(run, index))
-        for key, value in checkpoint.read_tensors(path)[0].items()
+        for path in (run_directory.level_file(run, index), run_directory.training_file(run, index))
+        for key, value in run_directory.read_tensors(path)[0].items()
     }
 
 
@@ -77,7 +77,7 @@ def assert_equal_runs(a, b):
 
 def logged(run, index):
     """The entries of a level's log, without their times."""
-    return [{k: v for k, v in entry.items() if k != "seconds"} for entry in checkpoint.read_log(run, index)]
+    return [{k: v for k, v in entry.items() if k != "seconds"} for entry in run_directory.read_log(run, index)]
 
 
 @pytest.mark.parametrize("validate", [False, True])
@@ -109,13 +109,13 @@ def test_levels_trained_one_by_one_equal_levels_trained_together(folder, tmp_pat
     for levels in ([2], [0, 3], [1]):
         training(folder, tmp_path / "apart", levels=levels).fit(Budget(steps=4))
     assert_equal_runs(tmp_path / "together", tmp_path / "apart")
-    assert checkpoint.load(tmp_path / "apart").sample(1).shape == (1, 3, *config().image_size)
+    assert run_directory.load(tmp_path / "apart").sample(1).shape == (1, 3, *config().image_size)
 
 
 def test_missing_levels_are_named(folder, tmp_path):
     training(folder, tmp_path / "run", levels=[1]).fit(Budget(steps=1))
     with pytest.raises(CheckpointError, match=r"level\(s\) 0,2,3 \(L = 4\) .* --levels 0,2,3"):
-        checkpoint.load(tmp_path / "run")
+        run_directory.load(tmp_path / "run")
 
 
 def test_a_killed_process_goes_on_and_ends_with_the_same_weights(folder, tmp_path):
@@ -158,7 +158,7 @@ def test_two_processes_never_train_one_level_of_a_run(folder, tmp_path, monkeypa
     other = subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     try:
         assert other.stdout.readline() == "held\n"
-        monkeypatch.setattr(checkpoint, "LOCK_SECONDS", 0.1)
+        monkeypatch.setattr(run_directory, "LOCK_SECONDS", 0.1)
         with pytest.raises(CheckpointError, match="another process trains level 1; wait"):
             training(folder, run)
         training(folder, run, levels=[0, 2])
@@ -227,10 +227,10 @@ def test_a_validation_that_fails_costs_no_steps(folder, tmp_path):
 
 def test_weights_of_another_level_are_refused(folder, tmp_path):
     training(folder, tmp_path / "run").fit(Budget(steps=1))
-    for place in (checkpoint.level_file, checkpoint.training_file):
+    for place in (run_directory.level_file, run_directory.training_file):
         place(tmp_path / "run", 1).write_bytes(place(tmp_path / "run", 0).read_bytes())
     with pytest.raises(CheckpointError, match="level 1, got those of 0"):
-        checkpoint.load(tmp_path / "run")
+        run_directory.load(tmp_path / "run")
     with pytest.raises(CheckpointError, match="not the training of level 1"):
         training(folder, tmp_path / "run")
 
@@ -260,18 +260,18 @@ def test_training_learns(folder, tmp_path):
     outcome = run.fit(Budget(steps=60), report=lambda report: first.append(report.bits_per_dim))
     assert outcome.validation is not None
     assert outcome.validation.bits_per_dim < 0.9 * first[0]
-    assert checkpoint.load(tmp_path / "run").rate(torch.zeros(1, 3, 8, 8, dtype=torch.long)).nats.isfinite().all()
+    assert run_directory.load(tmp_path / "run").rate(torch.zeros(1, 3, 8, 8, dtype=torch.long)).nats.isfinite().all()
 
 
 def test_the_best_weights_on_the_validation_set_are_kept(folder, tmp_path):
     run = training(folder, tmp_path / "run", validate=True)
     level = run.levels[0]
     level.validate(100.0, 10, tmp_path / "run")
-    best = checkpoint.read_tensors(checkpoint.level_file(tmp_path / "run", 0))[0]
+    best = run_directory.read_tensors(run_directory.level_file(tmp_path / "run", 0))[0]
     with torch.no_grad():
         next(level.average.parameters()).add_(1)
     level.validate(101.0, 10, tmp_path / "run")
-    kept = checkpoint.read_tensors(checkpoint.level_file(tmp_path / "run", 0))[0]
+    kept = run_directory.read_tensors(run_directory.level_file(tmp_path / "run", 0))[0]
     assert all(torch.equal(value, kept[key]) for key, value in best.items())
 
 
@@ -289,7 +289,7 @@ def test_a_run_of_other_parameters_or_another_seed_is_refused(folder, tmp_path):
 
 def test_a_damaged_checkpoint_is_named(folder, tmp_path):
     training(folder, tmp_path / "run").fit(Budget(steps=1))
-    path = checkpoint.training_file(tmp_path / "run", 2)
+    path = run_directory.training_file(tmp_path / "run", 2)
     path.write_bytes(path.read_bytes()[:-7])
     with pytest.raises(CheckpointError, match="level_02"):
         training(folder, tmp_path / "run")
@@ -330,4 +330,4 @@ def test_training_on_a_gpu(folder, tmp_path):
     run = Training(parameters, tmp_path / "run", crops)
     assert run.device.type == "cuda"
     assert run.fit(Budget(steps=3)).steps == 3
-    assert checkpoint.load(tmp_path / "run").device.type == "cpu"
+    assert run_directory.load(tmp_path / "run").device.type == "cpu"

@@ -11,12 +11,12 @@ import pytest
 import torch
 
 from benchmarks.plain import PlainPyramid
-from pixelpyramids.authors import convert
-from pixelpyramids.likelihood import clamped_log_prob
-from pixelpyramids.model import decompose
-from pixelpyramids.parameters import parse_parameters
-from pixelpyramids.pyramid import to_residual
-from pixelpyramids.walk import walk
+from pixelpyramids.model.mixture import clamped_log_prob
+from pixelpyramids.model.parameters import parse_parameters
+from pixelpyramids.model.pixel_pyramid import decompose
+from pixelpyramids.model.release_checkpoint import convert
+from pixelpyramids.pyramid.levels import walk
+from pixelpyramids.pyramid.splitting import to_residual
 
 VECTORS = Path(__file__).parent / "vectors"
 VARIANTS = {"celeba_256": "celeba_256", "celeba_1024_lsun": "lsun_bedroom"}

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pixelpyramids.pyramid import merge, split
-from pixelpyramids.walk import Slice, coarsest_size, halving_size, walk
+from pixelpyramids.pyramid.levels import Slice, coarsest_size, halving_size, walk
+from pixelpyramids.pyramid.splitting import merge, split
 
 sides = st.integers(1, 40)
 squeezes = st.lists(st.integers(0, 3), max_size=12)

@@ -10,8 +10,8 @@ import pytest
 import zarr
 
 import pixelpyramids as pp
-from pixelpyramids.codec.zarr_codec import PyramidCompressor, PyramidSerializer, image_shape
 from pixelpyramids.errors import BitstreamError, DataError
+from pixelpyramids.image_files.zarr_codec import PyramidCompressor, PyramidSerializer, image_shape
 
 RNG = np.random.default_rng(0)
 
@@ -73,9 +73,8 @@ def test_the_stored_metadata_name_the_codec_and_its_effort(tmp_path):
 def test_a_process_that_imports_the_module_opens_the_store(tmp_path):
     array = new(tmp_path / "a", (9, 9))
     array[:] = 7
-    code = (
-        f"import zarr, pixelpyramids.codec.zarr_codec; assert (zarr.open_array({str(tmp_path / 'a')!r})[:] == 7).all()"
-    )
+    path = str(tmp_path / "a")
+    code = f"import zarr, pixelpyramids.image_files.zarr_codec; assert (zarr.open_array({path!r})[:] == 7).all()"
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
@@ -214,6 +213,6 @@ def test_a_chunk_too_large_to_be_read_is_not_written():
 
 @pytest.mark.parametrize("package", ["numcodecs", "zarr"])
 def test_without_the_extra_the_line_that_installs_it_is_named(package):
-    code = f"import sys; sys.modules[{package!r}] = None; import pixelpyramids.codec.zarr_codec"
+    code = f"import sys; sys.modules[{package!r}] = None; import pixelpyramids.image_files.zarr_codec"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert f'{package} is not installed; this needs: pip install "pixelpyramids[zarr]"' in found.stderr

@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pixelpyramids import octave
 from pixelpyramids.arguments import plain_array, whole_number
 from pixelpyramids.codec.blas import one_blas_thread
 from pixelpyramids.codec.coder import Coding, Learnt, RandomReader, Reader, Symbols, nothing_learnt
@@ -21,7 +20,8 @@ from pixelpyramids.codec.integer_network import CHANNELS, PER_COMPONENT, Integer
 from pixelpyramids.codec.outputs import coarsest_outputs
 from pixelpyramids.codec.parts import Part, Tile, parts
 from pixelpyramids.errors import DataError
-from pixelpyramids.rate import Rate
+from pixelpyramids.pyramid import octaves
+from pixelpyramids.pyramid.rate import Rate
 
 Plane = NDArray[np.uint16]
 
@@ -77,7 +77,7 @@ class CompactModel:
         if images.min() < 0 or images.max() > 255:
             raise DataError(f"expected values from 0 to 255, got {images.min()} to {images.max()}")
         batch, coded, height, width = images.shape
-        format_ = Format(8, coded, (0,) * (len(octave.octave_sizes(height, width)) - 1))
+        format_ = Format(8, coded, (0,) * (len(octaves.octave_sizes(height, width)) - 1))
         nats = np.zeros((batch, len(format_.gains) + 1))
         dimensions = np.zeros_like(nats, dtype=np.int64)
         for image, of_image, counted in zip(images, nats, dimensions, strict=True):
@@ -94,7 +94,7 @@ class CompactModel:
         """Images (n, 3, height, width) that random bits decode to; those of image i are keyed by (seed, first + i)."""
         n, height, width = whole_number("n", n, 1), whole_number("height", height, 1), whole_number("width", width, 1)
         seed, first = whole_number("seed", seed, 0), whole_number("first", first, 0)
-        format_ = Format(8, CHANNELS, (0,) * (len(octave.octave_sizes(height, width)) - 1))
+        format_ = Format(8, CHANNELS, (0,) * (len(octaves.octave_sizes(height, width)) - 1))
         drawn = np.zeros((n, CHANNELS, height, width), dtype=np.uint16)
         for number, image in enumerate(drawn):
             draws = RandomReader(np.random.default_rng([seed, first + number]))
@@ -115,7 +115,7 @@ class CompactModel:
             self._follow_slices(part, pyramid, format_, code)
 
     def _follow_slices(self, part: Part, pyramid: Sequence[Plane], format_: Format, code: Code) -> None:
-        *learnt, of_coarsest = nothing_learnt(len(octave.FINE) + 1, self.network.outputs)
+        *learnt, of_coarsest = nothing_learnt(len(octaves.FINE) + 1, self.network.outputs)
         if part.is_base:
             image = pyramid[-1]
             outputs = coarsest_outputs(self._components, CHANNELS, format_.bits).astype(np.int32)
@@ -133,16 +133,16 @@ class CompactModel:
         top, bottom = _around(tile.top, tile.bottom, self.network.trunk.reach, rows)
         left, right = _around(tile.left, tile.right, self.network.trunk.reach, columns)
         known = _window(coarse, top - 1, bottom, left - 1, right)
-        features = self.engine.trunk(octave.trunk_inputs(known, format_.bits, gain).astype(np.uint8))
+        features = self.engine.trunk(octaves.trunk_inputs(known, format_.bits, gain).astype(np.uint8))
         features = features[:, tile.top - top : tile.bottom - top, tile.left - left : tile.right - left]
         known = known[:, tile.top - top : tile.bottom - top + 1, tile.left - left : tile.right - left + 1]
         bands = fine_bands(image, tile)
-        steps = octave.follow(known, features, tuple(band.shape[-2:] for band in bands), gain)
+        steps = octaves.follow(known, features, tuple(band.shape[-2:] for band in bands), gain)
         try:
             step = next(steps)
             while True:
-                band, lattice = octave.SLICES[step.number]
-                number = octave.FINE.index(band)
+                band, lattice = octaves.SLICES[step.number]
+                number = octaves.FINE.index(band)
                 values = bands[number][:, *lattice.sites]
                 outputs = self.engine.head(step.number, step.inputs)[: values.shape[-2], : values.shape[-1]]
                 code(outputs, step.base, values, Coding(format_.bits, gain, format_.coded), learnt[number])
@@ -154,14 +154,14 @@ class CompactModel:
 def pyramid_of(plane: Plane) -> list[Plane]:
     """The images of the octaves, finest first, the coarsest pixels last: views of the plane."""
     images = [plane]
-    for _ in octave.octave_sizes(*plane.shape[-2:])[1:]:
-        images.append(octave.bands(images[-1]).oo)
+    for _ in octaves.octave_sizes(*plane.shape[-2:])[1:]:
+        images.append(octaves.bands(images[-1]).oo)
     return images
 
 
 def fine_bands(image: Plane, tile: Tile) -> tuple[Plane, Plane, Plane]:
     """The pixels OE, EO and EE of a tile of an octave's image: views of it."""
-    _, *fine = octave.bands(image)
+    _, *fine = octaves.bands(image)
     oe, eo, ee = (band[:, tile.top : tile.bottom, tile.left : tile.right] for band in fine)
     return oe, eo, ee
 

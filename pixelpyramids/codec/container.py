@@ -14,7 +14,7 @@ import numpy as np
 from pixelpyramids.codec.fields import Bytes, FieldReader, Source, packed, varint
 from pixelpyramids.codec.parts import Part, part_count, parts
 from pixelpyramids.errors import BitstreamError, DataError
-from pixelpyramids.octave import octave_sizes
+from pixelpyramids.pyramid.octaves import octave_sizes
 
 MAGIC = b"\x8fPPY"
 VERSION = 0  # nothing of it is promised yet

@@ -1,7 +1,7 @@
 """What the compact network's integer outputs mean, 4096 of them a unit.
 
 K components for C channels: K logits, K C means, K C log-scales and K C(C-1)/2 weights, the channel (pair) running
-fastest, as in `pixelpyramids.likelihood`. A unit of logits and log-scales is a factor of two, of means 8 values, and
+fastest, as in `pixelpyramids.model.mixture`. A unit of logits and log-scales is a factor of two, of means 8 values, and
 weights are plain: the mean of channel c is base + 8 m + the weighted distances of the channels before from their bases.
 """
 

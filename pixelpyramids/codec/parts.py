@@ -8,7 +8,7 @@ of tiles joins the one before where it has less than half of that.
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from pixelpyramids.octave import octave_sizes
+from pixelpyramids.pyramid.octaves import octave_sizes
 
 BASE_SIDE = 64  # pixels
 TILE = 256  # sites of an octave's grid

@@ -12,13 +12,13 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from pixelpyramids import octave
 from pixelpyramids.arguments import plain_array, whole_number
 from pixelpyramids.codec.compact_model import Plane, pyramid_of
 from pixelpyramids.codec.container import MAX_SIDE, Content, Header, value_list
 from pixelpyramids.codec.integer_network import CHANNELS
 from pixelpyramids.codec.parts import Tile, tiles
 from pixelpyramids.errors import BitstreamError, DataError
+from pixelpyramids.pyramid import octaves
 
 TYPICAL = 4  # values: what differences of deep images are brought to, as in the 8-bit photographs of the training
 
@@ -103,7 +103,7 @@ def _comb(pixels: Any, depth: int) -> NDArray[np.intp] | None:
 
 def _gain(image: Plane, bits: int) -> int:
     """What an octave's differences are divided by: a power of two that leaves them of a typical size."""
-    bands = octave.bands(image)
+    bands = octaves.bands(image)
     lines = bands.oo.astype(np.int64)
     differences = [np.abs(np.diff(lines, axis=axis)) for axis in (-2, -1)]
     mean = max((float(d.mean()) for d in differences if d.size), default=0.0)
@@ -170,7 +170,7 @@ def window(header: Header, level: int, region: Region | None) -> Window:
     Raises DataError where it leaves the image, or the octave has no pixel of it.
     """
     if region is None:
-        height, width = octave.octave_sizes(header.height, header.width)[level]
+        height, width = octaves.octave_sizes(header.height, header.width)[level]
         return Window(0, height, 0, width)
     if not isinstance(region, Sequence | np.ndarray) or isinstance(region, str | bytes) or len(region) != 4:
         raise DataError(f"expected a region of four numbers (x, y, width, height), got {region!r}")
@@ -194,7 +194,7 @@ def needed(header: Header, level: int, region: Region | None, reach: int) -> lis
 
     Tiles are decoded whole, and see `reach` + 1 lines of the coarser image beyond them.
     """
-    sizes = octave.octave_sizes(header.height, header.width)
+    sizes = octaves.octave_sizes(header.height, header.width)
     nothing = Window(0, 0, 0, 0)
     windows = [nothing] * level + [window(header, level, region)]
     for index in range(level, len(sizes) - 1):

@@ -1,0 +1,221 @@
+"""`bench`: bytes and speed of this codec beside PNG, lossless WebP and JPEG XL, on a person's own images."""
+
+import csv
+import io
+import json
+import math
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from rich import box
+from rich.table import Table
+from rich.text import Text
+
+from pixelpyramids.atomic import refuse_existing, write_text
+from pixelpyramids.cli.compress import AN_IMAGE, IMAGES, SUFFIX, image_suffixes
+from pixelpyramids.cli.console import counted, err, out
+from pixelpyramids.cli.outcomes import describe_others, others_json
+from pixelpyramids.cli.report.rival_chart import chart_format, save_chart
+from pixelpyramids.cli.report.rivals import OURS, Cost, codecs, cost, warm_up
+from pixelpyramids.codec.image import EFFORTS
+from pixelpyramids.errors import DataError, ParameterError, PixelPyramidsError
+from pixelpyramids.image_files.file_source import require_regular
+from pixelpyramids.image_files.image_file import read_picture
+from pixelpyramids.image_files.listing import list_tasks
+from pixelpyramids.terminal import explain, printable
+
+COLUMNS = (
+    "file", "format", "is_lossy", "height", "width", "channels", "depth", "codec", "bytes", "bits_per_subpixel",
+    "encode_seconds", "decode_seconds",
+)  # fmt: skip
+NOTHING = "–"
+SHOWN = 100  # images that get a line each
+
+
+class Row(NamedTuple):
+    """An image, and what it costs with each codec (None where one has no such images)."""
+
+    file: str
+    format: str
+    is_lossy: bool
+    height: int
+    width: int
+    channels: int
+    depth: int
+    costs: dict[str, Cost | None]
+
+    @property
+    def subpixels(self) -> int:
+        """Pixels times channels."""
+        return self.height * self.width * self.channels
+
+    def bits(self, codec: str) -> float:
+        """Per subpixel."""
+        figures = self.costs[codec]
+        return math.nan if figures is None else 8 * figures.bytes / self.subpixels
+
+
+class Total(NamedTuple):
+    """A codec over the images that it has, and `ratio`: our bytes over its bytes, on those."""
+
+    codec: str
+    images: int
+    bytes: int
+    bits_per_subpixel: float
+    ratio: float
+    encode_megapixels_per_second: float
+    decode_megapixels_per_second: float
+
+
+def bench(
+    paths: Sequence[Path],
+    *,
+    effort: str,
+    exclude: Sequence[str],
+    max_pixels: int,
+    table: Path | None,
+    plot: Path | None,
+    overwrite: bool,
+    as_json: bool,
+) -> int:
+    """Print the table, and write it and a chart if requested. Returns the exit status: 1 if images failed."""
+    if effort not in EFFORTS:
+        raise ParameterError(f"expected --effort {'|'.join(EFFORTS)}, got {effort}")
+    for file in (table, plot):
+        if file is not None:
+            refuse_existing(file, overwrite)
+    if plot is not None:
+        chart_format(plot)  # raises where the picture could not be drawn, before the images are measured
+    found = codecs(effort)
+    listing = list_tasks(paths, None, str, image_suffixes(), AN_IMAGE, exclude)
+    listing = listing._replace(others=[path for path in listing.others if path.suffix.lower() != SUFFIX])
+    todo = listing.tasks
+    rows: list[Row] = []
+    failed = [explain(error, str(folder)) for folder, error in listing.unlisted]
+    for line in (*failed, *([describe_others(listing, IMAGES)] if listing.others else [])):
+        err.print(line, soft_wrap=True)
+    with counted("images") as report:
+        report(0, len(todo))
+        for codec in found:
+            warm_up(codec)
+        for number, task in enumerate(todo, 1):
+            try:
+                require_regular(task.source)
+                picture = read_picture(task.source, max_pixels)
+                costs = {codec.name: cost(codec, picture.array, picture.depth) for codec in found}
+            except (PixelPyramidsError, OSError, MemoryError) as error:
+                failed.append(explain(error, str(task.source)))
+                err.print(failed[-1], soft_wrap=True)
+            else:
+                height, width, channels = (*picture.array.shape, 1)[:3]
+                rows.append(
+                    Row(
+                        str(task.source), picture.source_format, picture.is_lossy,
+                        height, width, channels, picture.depth, costs,
+                    )
+                )  # fmt: skip
+            report(number, len(todo))
+    if not rows:
+        raise DataError(f"expected images that can be read, got none among {len(todo)} files")
+    totals = [total(rows, codec.name) for codec in found]
+    if table is not None:
+        write_text(table, as_csv(rows))
+    if plot is not None:
+        save_chart(plot, {t.codec: [row.bits(t.codec) for row in rows] for t in totals}, totals)
+    if as_json:
+        print(json.dumps({"images": [_plain(row) for row in rows], "totals": [_finite(t) for t in totals],
+                          "failed": failed, "not_taken": others_json(listing)}))  # fmt: skip
+    else:
+        _print(rows, totals)
+    return 1 if failed else 0
+
+
+def total(rows: Sequence[Row], codec: str) -> Total:
+    """The sums of a codec over the images that it has."""
+    had = [(row, figures) for row in rows if (figures := row.costs[codec]) is not None]
+    size = sum(figures.bytes for _, figures in had)
+    ours = sum(figures.bytes for row, _ in had if (figures := row.costs[OURS]) is not None)
+    megapixels = sum(row.height * row.width for row, _ in had) / 1e6
+    return Total(
+        codec,
+        len(had),
+        size,
+        _ratio(8 * size, sum(row.subpixels for row, _ in had)),
+        _ratio(ours, size),
+        _ratio(megapixels, sum(figures.encode_seconds for _, figures in had)),
+        _ratio(megapixels, sum(figures.decode_seconds for _, figures in had)),
+    )
+
+
+def as_csv(rows: Sequence[Row]) -> str:
+    """A line for each image and codec that has it."""
+    file = io.StringIO()
+    lines = csv.writer(file, lineterminator="\n")
+    lines.writerow(COLUMNS)
+    for row in rows:
+        for codec, figures in row.costs.items():
+            if figures is not None:
+                name = row.file.encode(errors="backslashreplace").decode()  # names of files may be no text
+                bits, seconds = f"{row.bits(codec):.5f}", (f"{s:.4f}" for s in figures[1:])
+                lines.writerow([name, row.format, int(row.is_lossy), *row[3:7], codec, figures.bytes, bits, *seconds])
+    return file.getvalue()
+
+
+def _print(rows: Sequence[Row], totals: Sequence[Total]) -> None:
+    names = [t.codec for t in totals]
+    if len(rows) <= SHOWN:
+        table = _table("bits/subpixel of each image", "file", "size", *names)
+        shared = os.path.commonpath([os.path.dirname(os.path.abspath(row.file)) for row in rows])
+        for row in rows:
+            name = os.path.relpath(row.file, shared) + " *" * row.is_lossy
+            bits = [row.bits(name) for name in names]
+            best = min(bits)
+            cells = [Text(_figure(b, 3), style="bold" if b == best else "") for b in bits]
+            table.add_row(Text(printable(name)), f"{row.width} x {row.height}", *cells)
+        out.print(table)
+    table = _table(
+        f"all {len(rows)} images; encode and decode in MP/s",
+        "codec", "images", "bytes", "bits/subpixel", f"{OURS} / it", "encode", "decode",
+    )  # fmt: skip
+    for t in totals:
+        table.add_row(
+            t.codec, str(t.images), f"{t.bytes:,}", _figure(t.bits_per_subpixel, 3), _figure(t.ratio, 4),
+            _figure(t.encode_megapixels_per_second, 2), _figure(t.decode_megapixels_per_second, 2),
+        )  # fmt: skip
+    out.print(table)
+    notes = ["Pixels only, without metadata; every codec's pixels were decoded and compared."]
+    if any(row.is_lossy for row in rows):
+        notes.append(
+            "* from a lossy file, whose traces remain in its pixels: no measure of how photographs are compressed."
+        )
+    if any(t.images < len(rows) for t in totals):
+        notes.append(f"{NOTHING}: the codec has no such images; its ratio is over those it has.")
+    for note in notes:
+        out.print(note, soft_wrap=True)
+
+
+def _table(title: str, first: str, *others: str) -> Table:
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    table.add_column(first, overflow="fold")
+    for name in others:
+        table.add_column(Text(name), justify="right")
+    return table
+
+
+def _plain(row: Row) -> dict[str, Any]:
+    costs = {codec: figures and figures._asdict() for codec, figures in row.costs.items()}
+    return row._asdict() | {"costs": costs}
+
+
+def _finite(total: Total) -> dict[str, Any]:
+    return {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in total._asdict().items()}
+
+
+def _ratio(part: float, whole: float) -> float:
+    return part / whole if whole else math.nan
+
+
+def _figure(figure: float, decimals: int) -> str:
+    return f"{figure:.{decimals}f}" if math.isfinite(figure) else NOTHING

@@ -1,0 +1,166 @@
+"""Images that are trained on are not scored: what `train` refuses, and which images `evaluate` scores by default."""
+
+import re
+import warnings
+from collections.abc import Mapping, Sequence
+from glob import has_magic
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pixelpyramids.cli.console import err
+from pixelpyramids.cli.opening import is_plain_folder, named, open_images
+from pixelpyramids.data.batches import Batches
+from pixelpyramids.data.crops import Crops
+from pixelpyramids.data.identity import (
+    ENTRIES_AT_MOST,
+    FILES_AT_MOST,
+    are_files,
+    as_numbers,
+    data_identity,
+    file_fingerprint,
+    image_numbers,
+    same_files,
+)
+from pixelpyramids.data.images import Images
+from pixelpyramids.data.split_names import resembles_held_out, split_of
+from pixelpyramids.data.splits import find_images, is_divided
+from pixelpyramids.errors import DataError, EmptySplitError
+from pixelpyramids.model.parameters import Parameters
+from pixelpyramids.training.provenance import read_trained_on
+
+NAMED_AT_MOST = 3
+
+
+def refuse_shared_images(
+    config: Parameters, data: str | Path | None, crops: Batches, run: Path, hold_out: bool
+) -> None:
+    """Raise DataError if a training file is also in the folder for validation or test.
+
+    And warn if the run was trained on files that are for validation or test now.
+
+    In a folder without split folders this is only a warning, because this package chose which of its files are for
+    test. Files are compared by size and ends first, so 30,000 take seconds. Other data are not compared, and a line
+    says so.
+    """
+    root = named(config, data)
+    place = Path(root.removeprefix("stream:"))
+    name = next((part for part in reversed(place.resolve().parts) if not has_magic(part)), "")
+    if not root.startswith("hub:") and resembles_held_out("".join(re.findall("[a-z]+", Path(name).stem.lower()))):
+        warnings.warn(f"{root}: training on data named {name}, like images for validation or test", stacklevel=2)
+    if not isinstance(crops, Crops) or not are_files(crops.folder) or len(crops.folder) > FILES_AT_MOST:
+        err.print(
+            f"training images are not compared with validation and test images, as they are in folders of up to "
+            f"{FILES_AT_MOST:,} files; `pixelpyramids data check` compares those that it reads",
+            soft_wrap=True,
+        )
+        return
+    held_out: list[Path] = []
+    for split in ("validation", "test"):
+        try:
+            held_out += open_images(config, data, split, hold_out=False).files
+        except EmptySplitError:
+            continue
+    pairs = same_files(crops.folder.files, held_out)
+    if hold_out and (validation := open_images(config, data, "validation")).files[0] not in held_out:
+        held_out += validation.files
+    warn_of_trained(run, held_out)
+    if not pairs:
+        return
+    message = (
+        f"{root}: expected no training image among the validation and test images, got {len(pairs)}, such as "
+        f"{', '.join(f'{one} and {other}' for one, other in pairs[:NAMED_AT_MOST])}; remove one of each pair"
+    )
+    if any(split_of(folder) for folder in pairs[0][1].relative_to(root).parts[:-1]):
+        raise DataError(message)
+    warnings.warn(message, stacklevel=2)
+
+
+def warn_of_trained(run: Path, held_out: Sequence[Path]) -> None:
+    """Warn if the run was trained on some of these files, in an earlier session, on other images."""
+    if trained := find_trained(run, held_out):
+        warnings.warn(
+            f"{run}: an earlier session was trained on {len(trained)} of the images that are for validation or test "
+            f"now, such as {trained[0]}; figures on them are too good",
+            stacklevel=3,
+        )
+
+
+def find_trained(run: Path, files: Sequence[Path]) -> list[Path]:
+    """Those of the image files that the run was trained on; none if that is not recorded or was a container."""
+    known = read_trained_on(run)
+    if not len(known):
+        return []
+    trained = np.isin(as_numbers(map(file_fingerprint, files)), known)
+    return [file for file, was in zip(files, trained, strict=True) if was]
+
+
+def count_trained(run: Path, images: Images) -> int | None:
+    """How many of the images the run was trained on; None if it is not known, as of large containers."""
+    known = read_trained_on(run)
+    if not len(known) or len(images) > (FILES_AT_MOST if are_files(images) else ENTRIES_AT_MOST):
+        return None
+    return int(np.isin(image_numbers(images), known).sum())
+
+
+def choose_images(
+    config: Parameters, data: str | Path | None, split: str | None, sessions: Sequence[Mapping[str, Any]]
+) -> tuple[str, Images, str]:
+    """The split to score, its images, and a line that says which they are if no split folders do ("" if they do).
+
+    The default split is "test". But a folder without split folders has a test split only for a model that was trained
+    on the rest of it; for other models the default is "all". `sessions` are the training sessions of the run.
+    Without sessions the line says that some of the images may have been trained on.
+
+    Raises DataError as `open_images` does. Also raises it if the run was trained on this folder, or on one above or
+    below it, but with other images than are there now: any split may then hold images that were trained on.
+    """
+    root, trained = named(config, data), [session["training_data"] for session in sessions]
+    if split == "validation" and trained:
+        whole, rest = (_identity(config, root, hold_out) for hold_out in (False, True))
+        if whole != rest and whole in (images["sha256"] for images in trained):
+            raise DataError(
+                f"{root}: expected validation images that the run was not trained on, but it held none out "
+                "(--no-validation); pass --split test"
+            )
+    if not is_plain_folder(config, data) or split in ("train", "all") or is_divided(root):
+        split = split or "test"
+        return split, open_images(config, data, split), ""
+    known = _is_trained_on(config, root, trained)
+    if split is None and not known:
+        images = open_images(config, data, "all")
+        unrecorded = (
+            f"all {len(images)} images: the model's training images are not recorded, and may be among these; "
+            "--split test scores the test split of its training folder"
+        )
+        return "all", images, "" if trained else unrecorded
+    split = split or "test"
+    images = open_images(config, data, split)
+    count, all_count = len(images) + len(images.skipped), len(find_images(root))
+    which = "of the training folder" if known else "by a hash of their paths"
+    return split, images, f"{count} of {all_count} images: the {split} split {which}; --split all scores all"
+
+
+def _is_trained_on(config: Parameters, root: str, trained: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether the images in `trained` are the training split of this undivided folder, or of a copy of it."""
+    if not trained:
+        return False
+    identities = {_identity(config, root, hold_out) for hold_out in (True, False)}
+    others = [images for images in trained if images["sha256"] not in identities]
+    place = Path(root).resolve()
+    for other in (Path(images["root"]).resolve() for images in others if "root" in images):
+        if other.is_relative_to(place) or place.is_relative_to(other):
+            raise DataError(
+                f"{root}: expected a folder that the run was not trained on, or its unchanged training folder; the run "
+                f"was trained on other images in {other}, which is this folder or one above or below it, so any image "
+                "here may have been trained on; score another folder, or pass --split all"
+            )
+    return len(others) < len(trained)
+
+
+def _identity(config: Parameters, root: str, hold_out: bool) -> str | None:
+    try:
+        return data_identity(open_images(config, root, "train", hold_out)).sha256
+    except DataError:  # there are no images, or they are a stream
+        return None

@@ -1,0 +1,120 @@
+"""`demo`: the whole system on the bundled photographs, in minutes."""
+
+import math
+from pathlib import Path
+
+import numpy as np
+import torch
+from rich.table import Table
+
+from pixelpyramids.atomic import is_free
+from pixelpyramids.cli.console import counted, err, out
+from pixelpyramids.cli.report.codecs import png_bits_per_dim, webp_bits_per_dim
+from pixelpyramids.cli.report.correlation import lag1_correlation
+from pixelpyramids.cli.report.curves import read_curve, save_curve
+from pixelpyramids.cli.report.pictures import save_grid, save_pyramid
+from pixelpyramids.cli.report.tables import images_table, levels_table
+from pixelpyramids.cli.train import train
+from pixelpyramids.data.crops import Crops
+from pixelpyramids.data.folder import ImageFolder
+from pixelpyramids.data.photographs import photographs
+from pixelpyramids.data.reading import Pixels
+from pixelpyramids.errors import PixelPyramidsError
+from pixelpyramids.extras import imported
+from pixelpyramids.model.parameters import load_parameters
+from pixelpyramids.model.pixel_pyramid import PixelPyramid
+from pixelpyramids.pyramid.splitting import split
+from pixelpyramids.training.evaluation import evaluate
+from pixelpyramids.training.progress import Budget
+from pixelpyramids.training.run_directory import PARAMETERS, claim, load
+
+SAMPLES = 16
+SCALE = 4
+COMPLETED = 4
+DRAWN = 3
+
+
+def demo(folder: Path, *, minutes: float, seed: int) -> None:
+    """Draw a photograph's pyramid, train, score china and flower beside PNG and WebP, and draw samples and the curve.
+
+    Everything is written to `folder`; the training in `folder`/run is gone on with where it was ended.
+    """
+    Budget(minutes=minutes)
+    imported("matplotlib")  # missed now rather than after the training
+    if not is_free(folder) and not _is_begun(folder):
+        raise PixelPyramidsError(f"{folder}: holds something else already; choose another --out")
+    config = load_parameters("photographs")
+    claim(folder / "run", config)
+    training, held_out = ImageFolder(photographs(), "train", hold_out=False), ImageFolder(photographs(), "test")
+    chelsea = next(i for i, file in enumerate(training.files) if file.stem == "chelsea")
+    save_pyramid(folder / "pyramid.png", training.read(chelsea), config.L - 1, config.n_bits)
+    err.print(f"a photograph's pyramid: {folder / 'pyramid.png'}")
+    outcome = train(
+        config, folder / "run", data=photographs(), minutes=minutes, seed=seed, validate=False, checkpoint_minutes=1.0
+    )
+    if outcome.interrupted:
+        raise KeyboardInterrupt
+    if outcome.stopped:
+        raise PixelPyramidsError("a level's training stopped; see above")
+    model = load(folder / "run")
+    with counted("scoring china and flower") as report:
+        evaluation = evaluate(model, held_out, tile=int(np.max(held_out.sizes)), report=report)
+    png = [png_bits_per_dim(held_out.read(i).astype(np.uint8)) for i in range(len(held_out))]
+    webp = [webp_bits_per_dim(held_out.read(i).astype(np.uint8)) for i in range(len(held_out))]
+    marks = {"PNG": float(np.mean(png)), "lossless WebP": float(np.mean(webp)), "this model": evaluation.bits_per_dim}
+    save_curve(
+        folder / "curve.png",
+        read_curve(folder / "run", config.L),
+        f"bits/dim on training crops, {config.image_size[0]} x {config.image_size[1]}",
+        {f"{name}, held out": bits for name, bits in marks.items()},
+    )
+    samples = model.sample(SAMPLES, seed=seed)
+    save_grid(folder / "samples.png", samples.numpy(), config.n_bits, scale=2)
+    crops = Crops(held_out, config.image_size, SAMPLES, seed).batch(0)
+    _save_completions(model, crops, folder / "completions.png", seed)
+    out.print(levels_table(evaluation, [sum(p.numel() for p in stage.parameters()) for stage in model.stages]))
+    out.print(images_table(evaluation, {"PNG": png, "lossless WebP": webp}))
+    out.print(_nats_table(model, samples, torch.from_numpy(crops.astype(np.int64))))
+    out.print(
+        f"correlation of neighbouring pixels: {lag1_correlation(samples.numpy()):.3f} in the samples, "
+        f"{lag1_correlation(crops):.3f} in crops of the held-out photographs",
+        soft_wrap=True,
+    )
+    for name, what in (
+        ("pyramid.png", "a photograph's pyramid"),
+        ("samples.png", "samples, drawn exactly from the model"),
+        ("completions.png", f"held-out crops, their coarse images, and fine levels drawn above these, x{SCALE}"),
+        ("curve.png", "the training curve"),
+        ("run", "the model: pixelpyramids evaluate, sample or complete it"),
+    ):
+        out.print(f"{folder / name}  {what}", soft_wrap=True)
+
+
+def _is_begun(folder: Path) -> bool:
+    """Whether the folder is a demo's: it holds a run, or no more than a run that was about to begin."""
+    run = folder / "run"
+    return (run / PARAMETERS).is_file() or (is_free(run) and [path.name for path in folder.glob("*")] == ["run"])
+
+
+def _save_completions(model: PixelPyramid, crops: Pixels, path: Path, seed: int) -> None:
+    """A row a crop: the crop, its coarse image, and images drawn from the model that lead to that coarse image."""
+    pictures = []
+    for crop in crops[:COMPLETED]:
+        coarse = crop.astype(np.int64)
+        for level in range(2 * int(math.log2(SCALE))):
+            coarse = split(coarse, -2 if level % 2 == 0 else -1)[1]
+        repeated = torch.from_numpy(np.repeat(coarse[None], DRAWN, axis=0))
+        drawn = model.complete(repeated, crop.shape[1], crop.shape[2], seed=seed).numpy()
+        pictures += [crop, coarse.repeat(SCALE, axis=1).repeat(SCALE, axis=2), *drawn]
+    save_grid(path, np.stack(pictures), model.config.n_bits, columns=2 + DRAWN, scale=2)
+
+
+def _nats_table(model: PixelPyramid, samples: torch.Tensor, crops: torch.Tensor) -> Table:
+    """What the model's own samples cost beside held-out crops: close where the model has learned the photographs."""
+    table = Table("level", "nats of a sample", "nats of a held-out crop", title="Own samples beside photographs")
+    own, held_out = model.rate(samples).nats.mean(0), model.rate(crops).nats.mean(0)
+    for level, (a, b) in enumerate(zip(own.tolist(), held_out.tolist(), strict=True)):
+        table.add_row(str(level), f"{a:.0f}", f"{b:.0f}")
+    table.add_section()
+    table.add_row("all", f"{float(own.sum()):.0f}", f"{float(held_out.sum()):.0f}")
+    return table

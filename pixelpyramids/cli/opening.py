@@ -1,0 +1,107 @@
+"""Opening what a command is given: the images that parameters are for, a model."""
+
+from pathlib import Path
+
+from accelerate import PartialState
+
+from pixelpyramids.data.batches import Batches
+from pixelpyramids.data.celeba_hq import open_celeba_hq
+from pixelpyramids.data.crops import Crops
+from pixelpyramids.data.folder import ImageFolder
+from pixelpyramids.data.huggingface import is_hub, is_stream, open_hub, open_shards
+from pixelpyramids.data.imagenet import open_imagenet
+from pixelpyramids.data.images import Images
+from pixelpyramids.data.lsun import open_lsun
+from pixelpyramids.data.stream import Stream
+from pixelpyramids.errors import DataError
+from pixelpyramids.model.device import choose_device
+from pixelpyramids.model.parameters import DATA_SETS, Parameters
+from pixelpyramids.model.pixel_pyramid import PixelPyramid
+from pixelpyramids.training.run_directory import load
+
+LSUN_CATEGORIES = {"lsun_bedroom": "bedroom", "lsun_church": "church_outdoor", "lsun_tower": "tower"}
+
+
+def open_images(config: Parameters, root: str | Path | None, split: str, hold_out: bool = True) -> Images:
+    """One split of the images at `root`, or at the parameters' data_root.
+
+    That is one of the six data sets in a form that its reader knows, a folder, or what `data.hub` names. Of the six
+    data sets every image has the size that L says, once it is prepared. Raises DataError where it has not, or no images
+    were named.
+    """
+    root, name, n_bits = named(config, root), config.dataset_name, config.n_bits
+    known = name in DATA_SETS and not _in_shards(config, root)
+    if known and config.image_channels != 3:
+        raise DataError(f"{name} is in colour: expected image_channels 3, got {config.image_channels}")
+    side = config.image_size[0]
+    if known and name.startswith("celeba"):
+        return open_celeba_hq(root, split, side, n_bits=n_bits, hold_out=hold_out)
+    if known and name.startswith("lsun"):
+        return open_lsun(root, LSUN_CATEGORIES[name], split, side, n_bits=n_bits, hold_out=hold_out)
+    if known:
+        return open_imagenet(root, split, side, n_bits=n_bits, hold_out=hold_out)
+    channels, size = config.image_channels, _size(config)
+    if _in_shards(config, root):
+        return open_hub(root, split, channels=channels, n_bits=n_bits, size=size, hold_out=hold_out)
+    return ImageFolder(root, split, channels=channels, n_bits=n_bits, size=size, hold_out=hold_out)
+
+
+def open_training(
+    config: Parameters, root: str | Path | None, seed: int = 0, hold_out: bool = True, flip: bool = True
+) -> Batches:
+    """Training batches of the parameters' size from the train split of what `open_images` opens, or from a stream."""
+    root = named(config, root)
+    if _in_shards(config, root) and is_stream(root):
+        return Stream(
+            open_shards(root, hold_out=hold_out),
+            config.image_size,
+            config.batch_size,
+            seed,
+            flip,
+            channels=config.image_channels,
+            n_bits=config.n_bits,
+            image_size=_size(config),
+        )
+    return Crops(open_images(config, root, "train", hold_out), config.image_size, config.batch_size, seed, flip)
+
+
+def named(config: Parameters, root: str | Path | None) -> str:
+    """What was named as the images: `root`, else the parameters' data_root. Raises DataError where neither was."""
+    name = config.data_root if root is None else str(root)
+    if not name.strip():
+        raise DataError(
+            "no images were named: say --data DIR (main.py: --data_root DIR), or give the parameters a data_root"
+        )
+    if "://" in name:
+        raise DataError(
+            f"{name}: expected a folder or file here, hub:OWNER/NAME or stream:OWNER/NAME, got an address; download "
+            "what lies there, or name a data set of the Hugging Face hub"
+        )
+    return name
+
+
+def is_plain_folder(config: Parameters, root: str | Path | None) -> bool:
+    """Whether the data are a plain folder of images: none of the six data sets, no shards, no name on the hub."""
+    return config.dataset_name not in DATA_SETS and not _in_shards(config, named(config, root))
+
+
+def _in_shards(config: Parameters, root: str) -> bool:
+    """Whether `data.hub` opens what lies at `root`; the tars of the six data sets are no WebDataset shards."""
+    if root.startswith(("hub:", "stream:")):
+        return True
+    return is_hub(root) and not (config.dataset_name in DATA_SETS and is_stream(root))
+
+
+def _size(config: Parameters) -> tuple[int, int] | None:
+    return config.image_size if config.dataset_name in DATA_SETS else None
+
+
+def open_model(
+    path: Path, params: str | None = None, likelihood: str | None = None, device: str | None = None
+) -> PixelPyramid:
+    """A run directory or an authors' file, on the device of that name (by default a GPU where there is one).
+
+    Of several processes that a launcher started, each has a device of its own.
+    """
+    processes = PartialState(cpu=choose_device(device).type == "cpu")
+    return load(path, params, likelihood).to(processes.device)

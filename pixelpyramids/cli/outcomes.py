@@ -1,0 +1,194 @@
+"""The results of a command on many files: failures are printed as they happen, a summary at the end."""
+
+import json
+import time
+import warnings
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, NamedTuple
+
+from pixelpyramids.cli.console import counted, err, out
+from pixelpyramids.cli.jobs import run_tasks
+from pixelpyramids.codec.image import compile_kernels
+from pixelpyramids.errors import PixelPyramidsError
+from pixelpyramids.image_files.listing import Listing, Task, count_kinds, describe_kinds
+from pixelpyramids.terminal import explain
+
+SHOWN = 3  # files that are not recognised, by name
+
+
+class Done(NamedTuple):
+    """The result of a file: its bytes before and after (0 if none are written), and its pixels.
+
+    `skipped` says why the file was left out, `is_there` whether its result existed already, `lost` what could not be
+    recovered or done; `warnings` are further lines to print.
+    """
+
+    before: int = 0
+    after: int = 0
+    pixels: int = 0
+    skipped: str = ""
+    is_there: bool = False
+    lost: str = ""
+    warnings: tuple[str, ...] = ()
+
+
+class Outcomes:
+    """The files of a command, grouped by result. `check` says how the finished ones were checked.
+
+    With `quiet` only failures and warnings are printed. With `dry_run` nothing was done, and what would be is printed.
+    """
+
+    def __init__(self, verb: str, check: str, quiet: bool = False, dry_run: bool = False) -> None:
+        self._verb, self._check, self._quiet, self._dry_run = verb, check, quiet, dry_run
+        self._done: list[tuple[Task, Done]] = []
+        self._there: list[Task] = []
+        self._skipped: list[tuple[Task, str]] = []
+        self._failed: list[tuple[str, str]] = []
+        self._others: dict[str, Any] = {"kinds": {}, "files": []}
+        self._fault: Exception | None = None
+        self._begin = time.monotonic()
+
+    def take(self, task: Task, result: Done | Exception) -> None:
+        """Record a file's result; print it if it is skipped, failed or came with warnings."""
+        if isinstance(result, Exception):
+            self.fail(str(task.source), explain(result, str(task.source)))
+            if not isinstance(result, PixelPyramidsError | OSError | MemoryError):
+                self._fault = self._fault or result
+        elif result.skipped:
+            self._skipped.append((task, f"{task.source}: {result.skipped}"))
+            if not self._quiet or task.is_named:
+                err.print(self._skipped[-1][1], soft_wrap=True)
+        elif result.is_there:
+            self._there.append(task)
+        else:
+            self._done.append((task, result))
+        for warning in () if isinstance(result, Exception) else result.warnings:
+            err.print(f"warning: {task.source}: {warning}", soft_wrap=True)
+        if isinstance(result, Done) and result.lost:
+            self.fail(str(task.source), f"{task.source}: {result.lost}")
+
+    def take_listing(self, listing: Listing, what: str, way_out: str = "") -> None:
+        """Record folders that could not be listed, as failures, and files that are not recognised as `what`.
+
+        With a `way_out`, which says what to do about them, those files are failures too.
+        """
+        take_unlisted(listing, self.fail)
+        if listing.others:
+            self._others = others_json(listing)
+            line = describe_others(listing, what)
+            if way_out:
+                self.fail(str(listing.others[0]), f"{line}; {way_out}")
+            elif not self._quiet:
+                err.print(line, soft_wrap=True)
+
+    def fail(self, source: str, reason: str) -> None:
+        """Record a failure, and print it."""
+        self._failed.append((source, reason))
+        err.print(reason, soft_wrap=True)
+
+    def take_all(self, function: Callable[[Task], Done], todo: Sequence[Task], jobs: int, what: str) -> None:
+        """Do the work, and show how far it is."""
+        done = 0
+        if min(jobs, len(todo)) > 1:
+            compile_kernels()
+        with counted(what, self._quiet) as report:
+            report(0, len(todo))
+            for task, result in run_tasks(partial(_with_warnings, function), todo, jobs):
+                done += 1
+                report(done, len(todo))
+                self.take(task, result)
+
+    def print_summary(self, as_json: bool) -> int:
+        """Print the summary. Returns the exit status: 1 if files failed, or one named by itself is skipped.
+
+        An exception that is a bug is raised here, after all other files are done.
+        """
+        if as_json:
+            print(json.dumps(self._json()))
+        elif not self._quiet:
+            for task, _ in self._done if self._dry_run else ():
+                out.print(f"{task.source} -> {task.target}", soft_wrap=True)
+            out.print(self._summary(), soft_wrap=True)
+        if self._fault is not None:
+            raise self._fault
+        return 1 if self._failed or any(task.is_named for task, _ in self._skipped) else 0
+
+    def _json(self) -> dict[str, Any]:
+        before, after, megapixels, seconds = self._totals()
+        files = [_places(task) | done._asdict() for task, done in self._done]
+        for file in files:
+            del file["skipped"], file["is_there"]
+        return {
+            "files": files,
+            "already_there": [_places(task) for task in self._there],
+            "skipped": [{"source": str(task.source), "reason": text} for task, text in self._skipped],
+            "failed": [{"source": source, "reason": text} for source, text in self._failed],
+            "not_taken": self._others,
+            "bytes_before": before,
+            "bytes_after": after,
+            "ratio": after / before if before and after else None,
+            "megapixels": megapixels,
+            "seconds": seconds,
+            "megapixels_per_second": megapixels / seconds,
+        }
+
+    def _summary(self) -> str:
+        before, after, megapixels, seconds = self._totals()
+        counts = {
+            "already there": len(self._there),
+            "skipped": len(self._skipped),
+            "failed": len(self._failed),
+            "not recognised": len(self._others["files"]),
+        }
+        verb = f"would be {self._verb}" if self._dry_run else self._verb
+        check = f" ({self._check})" if self._check and self._done and not self._dry_run else ""
+        return (
+            f"{_files(len(self._done))} {verb}{check}: {before:,} bytes"
+            + (f" to {after:,} ({100 * after / before:.1f} %)" if before and after else "")
+            + (f", {megapixels:.3g} MP, {megapixels / seconds:.2g} MP/s" if megapixels else "")
+            + "".join(f"; {count} {what}" for what, count in counts.items() if count)
+        )
+
+    def _totals(self) -> tuple[int, int, float, float]:
+        """Bytes before and after, megapixels, and seconds until now."""
+        return (
+            sum(done.before for _, done in self._done),
+            sum(done.after for _, done in self._done),
+            sum(done.pixels for _, done in self._done) / 1e6,
+            time.monotonic() - self._begin,
+        )
+
+
+def take_unlisted(listing: Listing, fail: Callable[[str, str], None]) -> None:
+    """Call `fail` with each folder that could not be listed, and the reason."""
+    for folder, error in listing.unlisted:
+        fail(str(folder), explain(error, str(folder)))
+
+
+def describe_others(listing: Listing, what: str) -> str:
+    """`not recognised as images: 300 .heic, 12 .xmp (a.heic, …)`, with the first of them by name."""
+    count, first = len(listing.others), ", ".join(map(str, listing.others[:SHOWN]))
+    return f"not recognised as {what}: {describe_kinds(listing.others)} ({first}{', …' if count > SHOWN else ''})"
+
+
+def others_json(listing: Listing) -> dict[str, Any]:
+    """The files of the folders that are not recognised: all names, and the count of each kind."""
+    return {"kinds": dict(count_kinds(listing.others)), "files": [str(path) for path in listing.others]}
+
+
+def _with_warnings(function: Callable[[Task], Done], task: Task) -> Done:
+    """The result of `function` with the warnings of this file: Python itself would show equal ones only once."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", UserWarning)
+        done = function(task)
+    texts = (str(warning.message) for warning in caught if issubclass(warning.category, UserWarning))
+    return done._replace(warnings=tuple(dict.fromkeys(texts)))
+
+
+def _places(task: Task) -> dict[str, Any]:
+    return {"source": str(task.source), "target": str(task.target)}
+
+
+def _files(count: int) -> str:
+    return "1 file" if count == 1 else f"{count} files"

@@ -1,0 +1,114 @@
+"""`plan`: what each level of a training costs here, and the commands that share it among devices."""
+
+import json
+import shlex
+from pathlib import Path
+
+from rich import box
+from rich.table import Table
+
+from pixelpyramids.cli.console import counted, out
+from pixelpyramids.model.device import choose_device, keep_freed_memory
+from pixelpyramids.model.parameters import load_parameters
+from pixelpyramids.training.planning import LevelCost, Share, images_at_once, level_costs, share_levels
+
+GIB = 2**30
+UNKNOWN = "DIR"  # if no images were named
+
+
+def plan(
+    params: str,
+    devices: int,
+    *,
+    data: str | None,
+    run: Path,
+    memory: float,
+    images: int,
+    device: str | None,
+    as_json: bool,
+) -> None:
+    """Measure, share the levels among `devices` of `memory` GiB each, and print the table and a command for each.
+
+    The commands train on `data`, by default the parameters' data_root, into the run directory `run`.
+    """
+    config = load_parameters(params)
+    chosen = choose_device(device)
+    keep_freed_memory()
+    with counted("levels measured") as report:
+        costs = level_costs(config, chosen, images, report)
+    batch_size, limit = config.batch_size, int(memory * GIB)
+    shares = share_levels(costs, devices, batch_size, limit)
+    images_are = data or config.data_root or UNKNOWN
+    command = ["pixelpyramids", "train", params, "--data", images_are, "--out", str(run)]
+    command += [] if device is None else ["--device", device]
+    commands = [shlex.join([*command, *_options(share)]) for share in shares]
+    if as_json:
+        print(
+            json.dumps(
+                {
+                    "params": params,
+                    "batch_size": batch_size,
+                    "device": str(chosen),
+                    "images_at_once": images,
+                    "levels": [
+                        {
+                            "level": cost.index,
+                            "parameters": cost.parameters,
+                            "seconds_an_image": cost.seconds,
+                            "peak_bytes": cost.memory.peak(batch_size),
+                            "images_that_fit": images_at_once([cost], batch_size, limit),
+                        }
+                        for cost in costs
+                    ],
+                    "shares": [
+                        {**share.__dict__, "command": line} for share, line in zip(shares, commands, strict=True)
+                    ],
+                }
+            )
+        )
+        return
+    out.print(_table(costs, batch_size, limit))
+    whole = batch_size * sum(cost.seconds for cost in costs)
+    slowest = max(share.seconds_of_step for share in shares)
+    out.print(
+        f"a step of all levels on {batch_size} images: {whole:.1f} s on one {chosen.type} (measured with {images} at "
+        f"once); with {len(shares)} devices {slowest:.1f} s, {whole / slowest:.2f} times as fast",
+        soft_wrap=True,
+    )
+    if len(shares) > 1 and slowest == batch_size * max(cost.seconds for cost in costs):
+        out.print(
+            "the most expensive level fills a device by itself: more devices help only if they share its batches "
+            "(torchrun, docs/cluster.md)",
+            soft_wrap=True,
+        )
+    for share, line in zip(shares, commands, strict=True):
+        out.print()
+        out.print(f"# {share.seconds_of_step:.1f} s a step, {share.peak_bytes / GIB:.1f} GiB")
+        out.print(line, soft_wrap=True)
+    if images_are == UNKNOWN:
+        out.print()
+        out.print(f"replace {UNKNOWN} by the folder of your images, or pass --data to `plan`", soft_wrap=True)
+
+
+def _options(share: Share) -> list[str]:
+    micro = [] if share.micro_batch is None else ["--micro-batch", str(share.micro_batch)]
+    return ["--levels", ",".join(map(str, share.levels)), *micro]
+
+
+def _table(costs: list[LevelCost], batch_size: int, limit: int) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("level")
+    for heading in ("params", "s an image", "share", f"GiB at {batch_size}", f"fit {limit / GIB:.0f} GiB"):
+        table.add_column(heading, justify="right")
+    whole = sum(cost.seconds for cost in costs)
+    for cost in costs:
+        fit = images_at_once([cost], batch_size, limit)
+        table.add_row(
+            str(cost.index),
+            str(cost.parameters),
+            f"{cost.seconds:.3f}",
+            f"{cost.seconds / whole:.1%}",
+            f"{cost.memory.peak(batch_size) / GIB:.2f}",
+            f"all {fit}" if fit == batch_size else f"{fit} at once",
+        )
+    return table

@@ -1,0 +1,167 @@
+"""Integer images as pictures: PNG files, contact sheets, and the pyramid of a photograph.
+
+Images are integers (C, H, W) in [0, 2**n_bits), C = 1 grey, 2 grey and alpha, 3 RGB, 4 RGBA. Scaling them to the 8 bits
+of a screen happens here and nowhere else; `data.reading` with the same n_bits reads the same integers back.
+"""
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+
+from pixelpyramids.atomic import replacing
+from pixelpyramids.data.reading import Pixels
+from pixelpyramids.pyramid.levels import walk
+from pixelpyramids.pyramid.splitting import pad_coarse, split, to_residual
+
+Bytes = NDArray[np.uint8]
+
+MARGIN = 2  # of a contact sheet, in pixels
+
+# The picture of a pyramid, in pixels.
+WIDTH, BORDER, GAP, FONT_SIZE, MOST_HEIGHT = 1600, 24, 18, 20, 480
+COLUMN = 5 * FONT_SIZE  # the narrowest column that holds a caption
+TAPER = 0.38  # the coarsest image's width over the photograph's
+BLACK, GREY = (0, 0, 0), (96, 96, 96)
+
+
+def to_uint8(values: Pixels, n_bits: int) -> Bytes:
+    """Scale (C, H, W) to the 256 values of a screen: (H, W) for one channel, else (H, W, C).
+
+    With n = 2**n_bits: floor(v * 255 / (n - 1) + 1/2) below 8 bits, v itself at 8, v >> (n_bits - 8) above.
+    Raises ValueError where the values are not such integers.
+    """
+    values = _checked(values, n_bits)
+    if n_bits > 8:
+        values = values >> (n_bits - 8)
+    elif n_bits < 8:
+        top = 2**n_bits - 1
+        values = (values * 510 + top) // (2 * top)  # the floor above, in integers
+    pixels = values.astype(np.uint8)
+    return pixels[0] if len(pixels) == 1 else np.ascontiguousarray(pixels.transpose(1, 2, 0))
+
+
+def save_png(path: Path, values: Pixels, n_bits: int) -> None:
+    """Write (C, H, W) as PNG. `data.reading.read_image` with n_bits gives it back to the integer, but for deep colour.
+
+    Grey of 9 to 16 bits becomes 16-bit PNG, v * 2**(16 - n_bits). Of other images that deep the upper 8 bits are
+    written: Pillow has no 16-bit colour.
+    """
+    if n_bits > 8 and len(values) == 1:
+        pixels: NDArray[Any] = (_checked(values, n_bits)[0] << (16 - n_bits)).astype(np.uint16)
+    else:
+        pixels = to_uint8(values, n_bits)
+    _write(path, Image.fromarray(pixels))
+
+
+def save_grid(path: Path, images: Pixels, n_bits: int, columns: int | None = None, scale: int = 1) -> None:
+    """Write images (N, C, H, W) as one 8-bit PNG: rows from left to right, thin white margins around each.
+
+    `columns` by default makes the sheet about square, with a full last row where that needs two columns more at most;
+    each pixel becomes scale x scale pixels. Raises ValueError where there is no image or either number is below 1.
+    """
+    if images.ndim != 4 or images.size == 0:
+        raise ValueError(f"expected images (N, C, H, W), at least one, got shape {tuple(images.shape)}")
+    count, channels, height, width = images.shape
+    columns = _columns(count, height / width) if columns is None else min(columns, count)
+    if columns < 1 or scale < 1:
+        raise ValueError(f"expected at least 1 column and scale 1, got {columns} and {scale}")
+    height, width = height * scale + MARGIN, width * scale + MARGIN
+    rows = -(-count // columns)
+    sheet = np.full((rows * height + MARGIN, columns * width + MARGIN, channels), 255, np.uint8)
+    for index, image in enumerate(images):
+        y, x = MARGIN + index // columns * height, MARGIN + index % columns * width
+        pixels = to_uint8(image, n_bits).repeat(scale, axis=0).repeat(scale, axis=1)
+        sheet[y : y + height - MARGIN, x : x + width - MARGIN] = pixels.reshape(*pixels.shape[:2], channels)
+    _write(path, Image.fromarray(sheet[..., 0] if channels == 1 else sheet))
+
+
+def save_pyramid(path: Path, image: Pixels, n_levels: int, n_bits: int) -> None:
+    """Write `pyramid_picture` as PNG."""
+    _write(path, Image.fromarray(pyramid_picture(image, n_levels, n_bits)))
+
+
+def pyramid_picture(image: Pixels, n_levels: int, n_bits: int) -> Bytes:
+    """The pyramid of a photograph (C, H, W) in one picture (H', W', 3), about 1600 pixels wide.
+
+        photograph     coarse half     coarse half   …   coarsest image
+          height         level 0         level 1           level n_levels - 1       (a model of L = n_levels + 1)
+                        residual        residual    …      residual
+
+    Each coarse image stands over the residual of its level, (fine - coarse + n/2) mod n, which is grey where the
+    halves agree. All are shown over the photograph's extent, ever smaller: the lines that a split leaves out widen
+    those that stay. Sizes in the captions are height x width. Levels that split nothing, and alpha, are left out.
+    """
+    image = _checked(image, n_bits)
+    height, width = image.shape[1:]
+    columns: list[tuple[str, Pixels, Pixels | None]] = [("photograph", image, None)]
+    half_way = 2 ** (n_bits - 1)
+    for stage in reversed(walk(height, width, (0,) * n_levels)):
+        if stage.axis is None or not stage.is_split:
+            continue
+        fine, coarse = split(columns[-1][1], stage.axis)
+        residual = to_residual(fine, pad_coarse(coarse, (stage.height, stage.width)), 2 * half_way, half_way)
+        columns.append((f"level {stage.index}", coarse, residual))
+
+    sizes = _tapered(height, width, len(columns))
+    pitches = [max(w, COLUMN) for _, w in sizes]
+    line = FONT_SIZE * 13 // 10
+    above, below = BORDER + sizes[0][0], BORDER + sizes[0][0] + 3 * line
+    under = max([h for h, _ in sizes[1:2]] + [4 * line])
+    sheet = Image.new("RGB", (sum(pitches) + GAP * (len(pitches) - 1) + 2 * BORDER, below + under + BORDER), "white")
+    draw = ImageDraw.Draw(sheet)
+    font, small = ImageFont.load_default(FONT_SIZE), ImageFont.load_default(FONT_SIZE * 4 // 5)
+    x = BORDER
+    for (name, coarse, residual_), (h, w), pitch in zip(columns, sizes, pitches, strict=True):
+        left, middle = x + (pitch - w) // 2, x + pitch / 2
+        sheet.paste(_shown(coarse, n_bits, h, w), (left, above - h))
+        draw.text((middle, above + line // 3), name, BLACK, font, anchor="ma")
+        size = f"{coarse.shape[1]} x {coarse.shape[2]}"
+        draw.text((middle, above + line // 3 + line), size, GREY, font, anchor="ma")
+        if residual_ is not None:
+            sheet.paste(_shown(residual_, n_bits, h, w), (left, below))
+        x += pitch + GAP
+    if len(columns) > 1:
+        legend = (
+            f"residuals on the right:\n(fine - coarse + {half_way})\nmod {2 * half_way}, grey where\nthe halves agree"
+        )
+        draw.multiline_text((BORDER + pitches[0] / 2, below), legend, GREY, small, "ma", 6, "center")
+    return np.asarray(sheet)
+
+
+def _tapered(height: int, width: int, count: int) -> list[tuple[int, int]]:
+    """Heights and widths of count pictures of height x width that shrink evenly and fill a row."""
+    shares = TAPER ** (np.arange(count) / max(count - 1, 1))
+    room = WIDTH - 2 * BORDER - GAP * (count - 1)
+    first = min(room / shares.sum(), MOST_HEIGHT * width / height)
+    return [(max(round(first * s * height / width), 1), max(round(first * s), 1)) for s in shares]
+
+
+def _shown(values: Pixels, n_bits: int, height: int, width: int) -> Image.Image:
+    """The picture at a size: pixels are averaged along a side that shrinks, repeated along one that grows."""
+    colours = values[: len(values) - 1] if len(values) in (2, 4) else values
+    picture = Image.fromarray(to_uint8(colours, n_bits)).convert("RGB")
+    least = min(width, picture.width), min(height, picture.height)
+    return picture.resize(least, Image.Resampling.BOX).resize((width, height), Image.Resampling.NEAREST)
+
+
+def _columns(count: int, aspect: float) -> int:
+    square = min(max(math.ceil(math.sqrt(count * aspect)), 1), count)
+    return next((c for c in range(square, square + 3) if count % c == 0), square)
+
+
+def _checked(values: Pixels, n_bits: int) -> NDArray[np.int64]:
+    if values.ndim != 3 or not 1 <= len(values) <= 4 or values.size == 0:
+        raise ValueError(f"expected an image (C, H, W) of 1 to 4 channels, got shape {tuple(values.shape)}")
+    low, high = np.min(values).item(), np.max(values).item()
+    if not np.issubdtype(values.dtype, np.integer) or low < 0 or high >= 2**n_bits:
+        raise ValueError(f"expected integers in [0, {2**n_bits}), got {values.dtype} {low} … {high}")
+    return values.astype(np.int64)
+
+
+def _write(path: Path, picture: Image.Image) -> None:
+    with replacing(path) as temporary:
+        picture.save(temporary, format="PNG")

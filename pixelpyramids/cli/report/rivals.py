@@ -1,0 +1,170 @@
+"""Lossless codecs beside ours on the same pixels, no metadata: bytes, and seconds of encoding and decoding.
+
+.ppyr            all processors
+PNG              Pillow, optimize; of few colours or two levels with a palette or one bit, where that is smaller;
+                 of 16-bit colour libpng, level 6
+lossless WebP    Pillow, method 4, quality 80, exact; one thread; 8 bits only
+JXL (JPEG XL)    cjxl -d 0 -e 7 and -e 9, djxl, where installed: processes, from and to PAM files, all processors
+"""
+
+import io
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from pixelpyramids.codec import fallback
+from pixelpyramids.codec.container import Content, Header
+from pixelpyramids.codec.fallback import WEBP_SIDE
+from pixelpyramids.codec.image import decode, encode
+from pixelpyramids.data.reading import MODES
+from pixelpyramids.errors import BitstreamError, DataError
+from pixelpyramids.extras import imported
+from pixelpyramids.image_files.bit_depth import deepened
+
+Array = NDArray[np.integer[Any]]
+
+OURS = ".ppyr"
+UNLIMITED = 2**62  # pixels: what is decoded was encoded here
+_TUPLES = {1: "GRAYSCALE", 2: "GRAYSCALE_ALPHA", 3: "RGB", 4: "RGB_ALPHA"}
+
+
+class Codec(NamedTuple):
+    """`encode(pixels (H, W, C), depth)` gives bytes, `decode` of them the pixels; DataError for what it has not."""
+
+    name: str
+    encode: Callable[[Array, int], bytes]
+    decode: Callable[[bytes, Header], Array]
+
+
+class Cost(NamedTuple):
+    """What an image costs with a codec."""
+
+    bytes: int
+    encode_seconds: float
+    decode_seconds: float
+
+
+def codecs(effort: str) -> list[Codec]:
+    """Ours first, then those that are here."""
+    found = [
+        Codec(OURS, partial(_encode, effort=effort), lambda data, _: decode(data, max_pixels=UNLIMITED)),
+        Codec("PNG", _to_png, _from_png),
+        Codec("WebP", _to_webp, _from_webp),
+    ]
+    if shutil.which("cjxl") and shutil.which("djxl"):
+        found += [Codec(f"JXL -e {e}", partial(_to_jpeg_xl, effort=e), _from_jpeg_xl) for e in (7, 9)]
+    return found
+
+
+def warm_up(codec: Codec) -> None:
+    """Have a codec compile and load what it needs, so that the first image is timed as the others."""
+    pixels = np.arange(72 * 72 * 3, dtype=np.uint32).astype(np.uint8).reshape(72, 72, 3)
+    cost(codec, pixels, 8)
+
+
+def cost(codec: Codec, array: Array, depth: int) -> Cost | None:
+    """What an image (H, W) or (H, W, C) costs; None where another codec has no such images, or gives others back.
+
+    Raises BitstreamError where ours gives another back.
+    """
+    pixels = array.reshape(*array.shape[:2], -1)
+    height, width, channels = pixels.shape
+    header = Header(height, width, channels, True, pixels.itemsize == 2, depth, Content.PNG)
+    begin = time.perf_counter()
+    try:
+        data = codec.encode(pixels, depth)
+        middle = time.perf_counter()
+        decoded = codec.decode(data, header)
+        end = time.perf_counter()
+    except DataError:
+        return None
+    if np.array_equal(decoded.reshape(*decoded.shape[:2], -1), pixels):
+        return Cost(len(data), middle - begin, end - middle)
+    if codec.name == OURS:
+        raise BitstreamError("other pixels were decoded than had been encoded; please report it with the image")
+    return None
+
+
+def _encode(pixels: Array, depth: int, effort: str) -> bytes:
+    return encode(pixels, depth, effort)
+
+
+def _to_png(pixels: Array, depth: int) -> bytes:
+    height, width, channels = pixels.shape
+    is_wide = pixels.itemsize == 2
+    if is_wide and channels > 1:  # of which Pillow has none
+        return bytes(imported("imagecodecs", "images").png_encode(deepened(pixels, depth, 16), level=6))
+    return fallback.png(pixels, Header(height, width, channels, True, is_wide, depth, Content.PNG))
+
+
+def _from_png(data: bytes, header: Header) -> Array:
+    if header.is_wide and header.channels > 1:
+        wide: Array = imported("imagecodecs", "images").png_decode(data)
+        return wide >> (16 - header.depth)
+    return fallback.decoded(data, header)
+
+
+def _to_webp(pixels: Array, depth: int) -> bytes:
+    if pixels.itemsize > 1 or max(pixels.shape[:2]) > WEBP_SIDE:
+        raise DataError(f"expected 8 bits and at most {WEBP_SIDE} pixels a side, got {depth} and {pixels.shape[:2]}")
+    file = io.BytesIO()
+    image = Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
+    image.save(file, "WEBP", lossless=True, quality=80, method=4, exact=True)
+    return file.getvalue()
+
+
+def _from_webp(data: bytes, header: Header) -> Array:
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            return np.asarray(image.convert(MODES[header.channels]))
+    except Image.DecompressionBombError as error:
+        raise DataError(f"Pillow decodes no WebP as large as this: {error}") from error
+
+
+def _to_jpeg_xl(pixels: Array, depth: int, effort: int) -> bytes:
+    with tempfile.TemporaryDirectory() as folder:
+        source, target = Path(folder, "a.pam"), Path(folder, "a.jxl")
+        source.write_bytes(_pam(pixels, depth))
+        _run("cjxl", source, target, "-d", "0", "-e", str(effort), "--quiet")
+        return target.read_bytes()
+
+
+def _from_jpeg_xl(data: bytes, header: Header) -> Array:
+    with tempfile.TemporaryDirectory() as folder:
+        source, target = Path(folder, "a.jxl"), Path(folder, "a.pam")
+        source.write_bytes(data)
+        _run("djxl", source, target, "--quiet")
+        return _of_pam(target.read_bytes())
+
+
+def _run(*command: str | Path) -> None:
+    """Run a command. Raises DataError where it fails."""
+    process = subprocess.run(command, capture_output=True, text=True, errors="replace")
+    if process.returncode:
+        raise DataError(f"{command[0]} failed: {process.stderr.strip()[-300:]}")
+
+
+def _pam(pixels: Array, depth: int) -> bytes:
+    height, width, channels = pixels.shape
+    head = (
+        f"P7\nWIDTH {width}\nHEIGHT {height}\nDEPTH {channels}\nMAXVAL {(1 << depth) - 1}\n"
+        f"TUPLTYPE {_TUPLES[channels]}\nENDHDR\n"
+    )
+    return head.encode() + pixels.astype(">u2" if depth > 8 else np.uint8).tobytes()
+
+
+def _of_pam(data: bytes) -> Array:
+    head, _, body = data.partition(b"ENDHDR\n")
+    fields: dict[str, Any] = dict(line.split(maxsplit=1) for line in head.decode().splitlines()[1:])
+    shape = int(fields["HEIGHT"]), int(fields["WIDTH"]), int(fields["DEPTH"])
+    values = np.frombuffer(body, dtype=">u2" if int(fields["MAXVAL"]) > 255 else np.uint8)
+    return values.reshape(shape).astype(np.uint16 if values.itemsize == 2 else np.uint8)

@@ -1,0 +1,117 @@
+"""Results on the disk: which exist already, which may be written, and when a source may be deleted.
+
+A result has the time of its source, so that a later run recognises it. Two sources never write to one file, even if the
+file system takes their names for the same: a run replaces only what existed when it began.
+"""
+
+import os
+import stat
+from pathlib import Path
+
+import numpy as np
+
+from pixelpyramids.atomic import replacing
+from pixelpyramids.codec.container import MAX_SIDE, Content, read_index
+from pixelpyramids.codec.fields import Source
+from pixelpyramids.codec.image import decode_source
+from pixelpyramids.codec.planes import decimated
+from pixelpyramids.errors import BitstreamError, DataError
+from pixelpyramids.image_files.file_source import opened
+from pixelpyramids.image_files.image_file import Picture
+from pixelpyramids.image_files.listing import Task, stat_existing
+
+SAME_TIME = 2_000_000_000  # nanoseconds to which some file systems round times
+COMPARED_WHOLE = 2**16  # pixels: of larger images that the model codes, every fourth line and column is compared
+
+
+def is_there(task: Task, source: os.stat_result, overwrite: bool, is_whole: bool = True) -> bool:
+    """Whether the whole result of a source exists already, and is to be kept.
+
+    Raises DataError if something else is in its place.
+    """
+    if task.existing is None or overwrite:
+        return False
+    result = task.target.stat()
+    is_result = stat.S_ISREG(result.st_mode) and abs(result.st_mtime_ns - source.st_mtime_ns) <= SAME_TIME
+    if not is_result or not is_whole:
+        raise DataError(
+            f"{task.target}: exists already, and may hold another image, or an older or partial version of this one; "
+            "pass --overwrite to replace it, or write to another folder (--out)"
+        )
+    return True
+
+
+def expect_same(task: Task, packed: Path, picture: Picture, threads: int) -> None:
+    """Raise DataError unless `packed`, which is the task's source or its target, holds the picture in the other one.
+
+    Equal times alone do not tell: files that were unpacked or made together have one time, whatever they hold.
+    """
+    try:
+        with opened(packed) as content:
+            same = _resembles(content, picture, packed == task.target, threads)
+    except BitstreamError as error:
+        raise DataError(f"{packed}: {error}") from error
+    if not same:
+        raise DataError(
+            f"{task.source}: {task.target} has the time of its result, but holds another image; pass --overwrite to "
+            "replace it, or write to another folder (--out)"
+        )
+
+
+def write_result(task: Task, data: bytes | memoryview, source: os.stat_result) -> None:
+    """Write a result, whole or not at all, with the time and permissions that its source had before it was read.
+
+    Raises DataError if the source has changed since, or the target is no longer what it was when the command began.
+    """
+    expect_unchanged(task, source)
+    existing = task.existing
+    try:
+        with replacing(task.target, new=existing is None, mode=source.st_mode) as temporary:
+            temporary.write_bytes(data)
+            os.utime(temporary, ns=(source.st_atime_ns, source.st_mtime_ns))
+            now = stat_existing(task.target)
+            if existing and now and not os.path.samestat(existing, now):
+                raise FileExistsError(None, None, str(task.target))
+    except FileExistsError as error:
+        if error.filename != str(task.target):
+            raise
+        raise DataError(
+            f"{task.source}: {task.target} was written after the command began, by another program or from a source "
+            "whose name is the same to this file system; rename one of them, or write to another folder (--out)"
+        ) from error
+
+
+def delete_source(task: Task, source: os.stat_result) -> None:
+    """Delete a source whose result has been read back from the disk. Raises DataError if it has changed since."""
+    folder = os.open(task.target.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)  # the result's name must reach the disk before the source's is gone
+    finally:
+        os.close(folder)
+    expect_unchanged(task, source)
+    task.source.unlink()
+
+
+def expect_unchanged(task: Task, before: os.stat_result) -> None:
+    """Raise DataError if a source has changed since `before`."""
+    now = task.source.stat()
+    if not os.path.samestat(now, before) or (now.st_mtime_ns, now.st_size) != (before.st_mtime_ns, before.st_size):
+        raise DataError(f"{task.source}: changed while it was being read; run the command again")
+
+
+def _resembles(source: Source, picture: Picture, with_metadata: bool, threads: int) -> bool:
+    """Whether a .ppyr file holds a picture, as far as some of its pixels tell."""
+    index = read_index(source, MAX_SIDE**2)
+    header, pixels = index.header, picture.array.reshape(*picture.array.shape[:2], -1)
+    if not with_metadata and header.channels in (2, 4) and pixels.shape[2] == header.channels - 1:
+        # WebP leaves out an opaque alpha
+        opaque = np.full_like(pixels[..., :1], (1 << picture.depth) - 1)
+        pixels = np.concatenate([pixels, opaque], axis=2)
+    if (header.height, header.width, header.channels) != pixels.shape or index.size != source.size:
+        return False
+    if with_metadata and (header.depth, dict(header.metadata)) != (picture.depth, picture.metadata):
+        return False
+    is_quick = header.content != Content.MODEL or header.height * header.width <= COMPARED_WHOLE
+    level = 0 if is_quick else min(2, header.octaves)
+    found = decode_source(source, 1 << level, max_pixels=pixels.size, threads=threads)
+    return np.array_equal(found.reshape(*found.shape[:2], -1), decimated(pixels, level))

@@ -1,0 +1,1 @@
+"""Image files: reading and writing them, their metadata, and plugins for Pillow and zarr."""

@@ -1,0 +1,161 @@
+"""Which files a command works on, the names of their results, and which files it leaves out.
+
+No file in a folder is ignored silently: hidden files, files with other suffixes, and folders that cannot be listed are
+returned beside the tasks.
+"""
+
+import os
+from collections import Counter
+from collections.abc import Callable, Container, Iterable, Sequence
+from fnmatch import fnmatch
+from pathlib import Path, PurePosixPath
+from typing import NamedTuple
+
+from pixelpyramids.errors import DataError
+from pixelpyramids.image_files.tree import is_hidden, walk_files
+
+
+class Task(NamedTuple):
+    """A file, the path of its result, and whether it was named on the command line or found in a folder.
+
+    `existing` is what was at the target before the command wrote anything (see `find_existing`).
+    """
+
+    source: Path
+    target: Path
+    is_named: bool
+    existing: os.stat_result | None = None
+
+
+class Listing(NamedTuple):
+    """The tasks, the other files in the folders, and the folders that could not be listed with their errors."""
+
+    tasks: list[Task]
+    others: list[Path]
+    unlisted: list[tuple[Path, OSError]]
+
+
+def list_tasks(
+    paths: Sequence[Path],
+    out: Path | None,
+    rename: Callable[[str], str],
+    extensions: Container[str],
+    what: str,
+    exclude: Sequence[str] = (),
+) -> Listing:
+    """The files among `paths`, and the files with one of the `extensions` below its folders; each once, in order.
+
+    The target of a file is named `rename(name)`. It lies beside the source, or below `out`: a folder's files keep their
+    place below the folder, and if there are several folders, each has a subfolder of its own name. Files and folders
+    whose name or path below the folder matches a shell pattern in `exclude` are left out without a trace.
+
+    Raises DataError if a path does not exist, a folder cannot be listed or has no such file (`what` says which), or
+    `out` is not a folder.
+    """
+    if out is not None and out.exists() and not out.is_dir():
+        raise DataError(f"{out}: expected a folder (--out), got a file; choose another name")
+    listing = Listing([], [], [])
+    several = len({os.path.abspath(path) for path in paths if path.is_dir()}) > 1
+    for path in paths:
+        if not path.exists():
+            raise DataError(f"{path}: expected a file or a folder, got nothing there; check the name")
+        if not path.is_dir():
+            target = path if out is None else out / path.name
+            if not is_excluded(path.name, exclude):
+                listing.tasks.append(Task(path, target.with_name(rename(path.name)), True))
+            continue
+        names, others, errors = _split_files(path, extensions, exclude)
+        if not names and not errors:
+            left_out = f"only {describe_kinds(map(Path, others))}" if others else "none"
+            raise DataError(
+                f"{path}: expected {what} in the folder or below, got {left_out}; hidden files and folders do not count"
+            )
+        base = path if out is None else out / Path(os.path.abspath(path)).name if several else out
+        for name in names:
+            source, target = path / name, base / name
+            listing.tasks.append(Task(source, target.with_name(rename(source.name)), False))
+        listing.others.extend(path / name for name in others)
+        listing.unlisted.extend(errors)
+    return Listing(_without_duplicates(listing.tasks), list(dict.fromkeys(listing.others)), listing.unlisted)
+
+
+def find_existing(tasks: Iterable[Task]) -> list[Task]:
+    """The tasks with what is at their targets."""
+    return [task._replace(existing=stat_existing(task.target)) for task in tasks]
+
+
+def stat_existing(path: Path) -> os.stat_result | None:
+    """What is at a path, if anything. Links are not followed, because a new file would replace the link itself."""
+    try:
+        return path.lstat()
+    except OSError:
+        return None
+
+
+def group_by_target(tasks: Iterable[Task]) -> dict[str, list[Task]]:
+    """Tasks by their targets' absolute paths."""
+    groups: dict[str, list[Task]] = {}
+    for task in tasks:
+        groups.setdefault(os.path.abspath(task.target), []).append(task)
+    return groups
+
+
+def find_collisions(tasks: Iterable[Task]) -> list[list[Task]]:
+    """Groups of tasks that would be written to the same file.
+
+    Two paths are the same file if they are equal, or if the file system finds the same file at both: through links to
+    folders, or because it ignores case. Hard links count as different files.
+    """
+    groups: dict[object, list[Task]] = {}
+    for path, group in group_by_target(tasks).items():
+        existing = group[0].existing
+        is_one = existing is not None and existing.st_nlink == 1
+        groups.setdefault((existing.st_dev, existing.st_ino) if existing and is_one else path, []).extend(group)
+    return [group for group in groups.values() if len(group) > 1]
+
+
+def describe_kinds(paths: Iterable[Path]) -> str:
+    """How many files there are of each kind, the most frequent first: `300 .heic, 12 .xmp`."""
+    return ", ".join(f"{count} {kind}" for kind, count in count_kinds(paths).most_common())
+
+
+def count_kinds(paths: Iterable[Path]) -> Counter[str]:
+    """The counts of files by lower-case suffix; "hidden" and "without suffix" are kinds of their own."""
+    return Counter("hidden" if is_hidden(path.name) else path.suffix.lower() or "without suffix" for path in paths)
+
+
+def is_excluded(name: str, patterns: Sequence[str]) -> bool:
+    """Whether a POSIX path below a folder, or one of its parent folders, matches a pattern by name or by path."""
+    path = PurePosixPath(name)
+    places = [path, *path.parents][:-1]  # without the folder itself
+    return any(fnmatch(text, pattern) for pattern in patterns for place in places for text in (place.name, str(place)))
+
+
+def _split_files(
+    root: Path, extensions: Container[str], exclude: Sequence[str]
+) -> tuple[list[str], list[str], list[tuple[Path, OSError]]]:
+    """The names below a folder that have such an extension, the others, and what cannot be listed."""
+    errors: list[tuple[Path, OSError]] = []
+
+    def note(error: OSError) -> None:
+        folder = Path(error.filename)
+        if folder == root:
+            raise DataError(
+                f"{root}: expected a folder that can be listed, got: {error.strerror}; check its permissions"
+            )
+        errors.append((folder, error))
+
+    names: list[str] = []
+    others: list[str] = []
+    for name in sorted(walk_files(root, note, is_left_out=lambda folder: is_excluded(folder, exclude))):
+        if not is_excluded(name, exclude):
+            is_taken = not is_hidden(name) and os.path.splitext(name)[1].lower() in extensions
+            (names if is_taken else others).append(name)
+    return names, others, errors
+
+
+def _without_duplicates(tasks: Iterable[Task]) -> list[Task]:
+    found: dict[str, Task] = {}
+    for task in tasks:
+        found.setdefault(os.path.abspath(task.source), task)
+    return list(found.values())

@@ -1,0 +1,102 @@
+"""PBM, PGM and PPM at their own depth: Pillow scales what has another largest value than 255 or 65535.
+
+Source: the manual pages pbm(5), pgm(5), ppm(5) of Netpbm. A largest value 2**d - 1 means a depth of d bits.
+"""
+
+import re
+from typing import BinaryIO
+
+import numpy as np
+
+from pixelpyramids.errors import DataError
+from pixelpyramids.image_files.bit_depth import Pixels, pixel_type
+
+_SPACE = rb"(?:\s|#[^\n]*\n)"
+_HEADER = re.compile(rb"P([1-6])" + _SPACE + rb"+(\d{1,9})" + _SPACE + rb"+(\d{1,9})")
+_LARGEST = re.compile(_SPACE + rb"+(\d{1,5})")
+
+
+def is_netpbm(data: bytes) -> bool:
+    """Whether this begins as one of them."""
+    return re.match(rb"P[1-6][\s#]", data) is not None
+
+
+def read_netpbm(data: bytes, max_pixels: int) -> tuple[Pixels, int, bytes]:
+    """The pixels (H, W) or (H, W, 3), their depth, and the comments, a line each.
+
+    Raises DataError if the file is damaged or too large.
+    """
+    header = _HEADER.match(data)
+    if header is None:
+        raise DataError("expected a PBM, PGM or PPM with its size, got something else; the file is damaged")
+    kind, width, height = (int(group) for group in header.groups())
+    if not width or not height:
+        raise DataError(f"expected at least one pixel, got {height} x {width}; the file is damaged")
+    if height * width > max_pixels:
+        raise too_large(height, width, max_pixels)
+    place, largest = header.end(), 1
+    if kind not in (1, 4):
+        found = _LARGEST.match(data, place)
+        if found is None or not 1 <= int(found[1]) <= 0xFFFF:
+            raise DataError("expected a largest value from 1 to 65535, got none; the file is damaged")
+        place, largest = found.end(), int(found[1])
+    depth = largest.bit_length()
+    if largest != (1 << depth) - 1:
+        raise DataError(
+            f"expected a largest value that is a power of two less one, got {largest}; scale the file to 255 or 65535 "
+            "(pamdepth)"
+        )
+    channels = 3 if kind in (3, 6) else 1
+    pixels = _plain(data[place:], kind) if kind < 4 else _raw(data[place + 1 :], kind, largest, width, height)
+    count = height * width * channels
+    if pixels.size != count or int(np.max(pixels, initial=0)) > largest:
+        raise DataError(f"expected {count} values of at most {largest}, got others; the file is damaged")
+    pixels = pixels.reshape((height, width, 3) if channels == 3 else (height, width)).astype(pixel_type(depth))
+    comments = re.findall(rb"#[ \t]*([^\r\n]*)", data if kind < 4 else data[:place])
+    return (1 - pixels if kind in (1, 4) else pixels), depth, b"\n".join(comments)
+
+
+def write_netpbm(pixels: Pixels, depth: int, target: BinaryIO) -> None:
+    """Write pixels (H, W) as a PGM, (H, W, 3) as a PPM."""
+    height, width = pixels.shape[:2]
+    kind = 6 if pixels.ndim == 3 else 5
+    target.write(f"P{kind}\n{width} {height}\n{(1 << depth) - 1}\n".encode())
+    target.write(pixels.astype(">u2" if depth > 8 else np.uint8).tobytes())
+
+
+def too_large(height: int, width: int, max_pixels: int) -> DataError:
+    """The error for an image above the limit."""
+    return DataError(
+        f"the image has {height} x {width} pixels, more than the limit of {max_pixels}; raise it (max_pixels, "
+        "--max-pixels) where the file is trusted"
+    )
+
+
+def _plain(data: bytes, kind: int) -> Pixels:
+    text = re.sub(rb"#[^\n]*\n?", b" ", data)
+    if kind == 1:  # its digits need no space between them
+        text = re.sub(rb"\s", b"", text)
+        return np.frombuffer(text, dtype=np.uint8) - np.uint8(ord("0"))
+    words = text.split()
+    if any(len(word) > 5 or not word.isdigit() for word in words):
+        raise DataError("expected numbers in a plain PGM or PPM, got something else; the file is damaged")
+    return np.array([int(word) for word in words], dtype=np.int64)
+
+
+def _raw(data: bytes, kind: int, largest: int, width: int, height: int) -> Pixels:
+    if kind == 4:
+        line = -(-width // 8)
+        _check_size(len(data), line * height)
+        bits = np.unpackbits(np.frombuffer(data, np.uint8, line * height).reshape(height, line), axis=1)
+        return bits[:, :width]
+    count = width * height * (3 if kind == 6 else 1)
+    size = count * (2 if largest > 255 else 1)
+    _check_size(len(data), size)
+    return np.frombuffer(data, dtype=">u2" if largest > 255 else np.uint8)
+
+
+def _check_size(found: int, size: int) -> None:
+    if found < size:
+        raise DataError(f"expected {size} bytes of pixels, got {found}; the file is cut short")
+    if found > size:
+        raise DataError(f"expected one picture of {size} bytes, got {found}, perhaps several pictures; split the file")

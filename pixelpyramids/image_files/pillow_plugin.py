@@ -1,0 +1,171 @@
+"""Pillow opens and saves .ppyr files once this module is imported, which registers the format and does nothing else.
+
+    import pixelpyramids.image_files.pillow_plugin
+    image = Image.open("a.ppyr")              the header alone is read, until the pixels are wanted
+    image.draft(None, (400, 300))             a coarser octave of the file, at least so large
+    image.save("b.ppyr", effort="max")
+
+Values of 2 to 7 bits are brought to 8, as Pillow does it with PNG's; `info["depth"]` is their depth in the file.
+"""
+
+import math
+from typing import IO, Any
+
+from PIL import Image, ImageFile
+
+from pixelpyramids.codec.container import MAGIC, MAX_SIDE, Header, Index, read_index, read_part
+from pixelpyramids.codec.image import MAX_PIXELS, decode_source, encode
+from pixelpyramids.errors import DataError, PixelPyramidsError
+from pixelpyramids.image_files import metadata as blobs
+from pixelpyramids.image_files.file_source import FileSource
+from pixelpyramids.image_files.pillow_pixels import image_of, pixels_of
+from pixelpyramids.pyramid import octaves
+
+FORMAT = "PPYR"
+_MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
+
+
+class PyramidImageFile(ImageFile.ImageFile):
+    """An opened .ppyr file. What is damaged or has no mode of Pillow's raises OSError, as with Pillow's own formats."""
+
+    format = FORMAT
+    format_description = "pixelpyramids lossless image"
+
+    _is_pending = False  # as of an image that is unpickled, which has its pixels
+
+    def _open(self) -> None:
+        self._scale = 1
+        self._is_pending = True
+        try:
+            self._index = read_index(FileSource(self._file()), _most_pixels())
+        except PixelPyramidsError as error:
+            raise OSError(str(error)) from error
+        header = self._index.header
+        self._mode = _mode(header)
+        self._size = header.width, header.height
+        info, self.text = blobs.info_of(header.metadata)
+        self.info |= info | {"depth": header.depth}
+
+    def draft(self, mode: str | None, size: tuple[int, int] | None) -> tuple[str, tuple[int, int, float, float]] | None:
+        """Have the coarsest octave loaded that is no smaller than `size`, the whole image at most; `mode` stays.
+
+        As of a JPEG: None where nothing changes, else the mode and the box of the whole image, in the new size.
+        """
+        if size is None or not self._is_pending:
+            return None
+        header = self._index.header
+        sizes = octaves.octave_sizes(header.height, header.width)
+        fitting = [level for level, (height, width) in enumerate(sizes) if width >= size[0] and height >= size[1]]
+        level = max(fitting, default=0)
+        if 1 << level == self._scale:
+            return None
+        self._scale = 1 << level
+        height, width = sizes[level]
+        self._size = width, height
+        return self.mode, (0, 0, header.width / self._scale, header.height / self._scale)
+
+    def load(self) -> Any:
+        """Decode the pixels."""
+        if self._is_pending:
+            try:
+                pixels = decode_source(FileSource(self._file()), scale=self._scale, max_pixels=_most_pixels())
+            except PixelPyramidsError as error:
+                raise OSError(str(error)) from error
+            self._is_pending = False
+            self.im = image_of(pixels, self._index.header.depth).im
+            if self._exclusive_fp:
+                self._file().close()
+            self.fp = None
+        return super().load()
+
+    def verify(self) -> None:
+        """Compare every checksum of the file, and its length, without decoding pixels. OSError where one is wrong.
+
+        As with Pillow's own formats, the file has to be opened again afterwards.
+        """
+        source = FileSource(self._file())
+        _verify(source, self._index)
+        if self._exclusive_fp:
+            self._file().close()
+        self.fp = None
+
+    def _file(self) -> IO[bytes]:
+        if self.fp is None:
+            raise OSError("expected an open file, got one that is closed; open it again")
+        return self.fp
+
+
+def _verify(source: FileSource, index: Index) -> None:
+    if source.size != index.size:
+        raise OSError(f"expected {index.size} bytes, got {source.size}; the file is damaged")
+    try:
+        for number, offset in enumerate(index.offsets()):
+            read_part(source, index, number, offset)
+    except PixelPyramidsError as error:
+        raise OSError(str(error)) from error
+
+
+def _most_pixels() -> int:
+    """Above what Pillow refuses itself, once the header is read; without its limit, what the format can say."""
+    return MAX_SIDE**2 if Image.MAX_IMAGE_PIXELS is None else max(MAX_PIXELS, 2 * Image.MAX_IMAGE_PIXELS)
+
+
+def _mode(header: Header) -> str:
+    if header.depth <= 8:
+        return "1" if header.depth == 1 and header.channels == 1 else _MODES[header.channels]
+    if header.channels > 1:
+        raise OSError(
+            f"expected at most 8 bits of colour or alpha, which is what Pillow holds, got {header.depth} bits; "
+            "pixelpyramids.decode gives the array"
+        )
+    return "I;16"
+
+
+def _accept(prefix: bytes) -> bool:
+    return prefix.startswith(MAGIC)
+
+
+def _save(image: Image.Image, file: IO[bytes], filename: str | bytes) -> None:
+    options = {name: image.encoderinfo[name] for name in ("effort", "threads") if name in image.encoderinfo}
+    try:
+        pixels, depth = pixels_of(image)
+        file.write(encode(pixels, depth=depth, metadata=_metadata(image), **options))
+    except PixelPyramidsError as error:
+        raise OSError(f"cannot write mode {image.mode} as {FORMAT}: {error}") from error
+
+
+def _save_all(image: Image.Image, file: IO[bytes], filename: str | bytes) -> None:
+    frames = getattr(image, "n_frames", 1) + len(image.encoderinfo.get("append_images", []))
+    if frames != 1:
+        raise OSError(f"expected one picture, which is what a {FORMAT} file holds, got {frames}; save each on its own")
+    _save(image, file, filename)
+
+
+def _metadata(image: Image.Image) -> dict[str, bytes]:
+    """What the image brings, and over it what `save` is given by the names that Pillow's writers use."""
+    given = Image.new("1", (1, 1))
+    names = ("icc_profile", "exif", "xmp", "dpi")
+    given.info = {name: image.encoderinfo[name] for name in names if image.encoderinfo.get(name) is not None}
+    if isinstance(given.info.get("exif"), Image.Exif):
+        given.info["exif"] = given.info["exif"].tobytes()
+    for name, value in given.info.items():
+        if not (
+            _is_resolution(value) if name == "dpi" else isinstance(value, (bytes, str) if name == "xmp" else bytes)
+        ):
+            expected = "two positive numbers" if name == "dpi" else "bytes"
+            raise DataError(f"expected {name} to be {expected}, got {value!r:.80}")
+    return blobs.of_image(image) | blobs.of_image(given)
+
+
+def _is_resolution(dpi: Any) -> bool:
+    try:
+        x, y = map(float, dpi)
+    except (TypeError, ValueError, OverflowError):
+        return False
+    return 0 < x < math.inf and 0 < y < math.inf
+
+
+Image.register_open(FORMAT, PyramidImageFile, _accept)
+Image.register_save(FORMAT, _save)
+Image.register_save_all(FORMAT, _save_all)
+Image.register_extension(FORMAT, ".ppyr")

@@ -1,0 +1,343 @@
+"""TIFF: what its tags say, and its pixels.
+
+Pillow reads most TIFFs, but reads 16-bit colour and palettes as 8 bits and loses the alpha of some. tifffile reads
+these, and checks the others if it is installed. Layouts that libraries read differently are refused.
+Source: TIFF Revision 6.0, Adobe, 1992; its BigTIFF extension.
+"""
+
+import io
+import math
+import re
+import struct
+from typing import Any, NamedTuple
+
+import numpy as np
+from PIL import Image, TiffTags
+from PIL.TiffImagePlugin import ImageFileDirectory_v2, TiffImageFile
+
+from pixelpyramids.errors import DataError, PixelPyramidsError
+from pixelpyramids.extras import imported
+from pixelpyramids.image_files.bit_depth import Pixels, flattened, pixel_type
+from pixelpyramids.image_files.metadata import of_tiff
+from pixelpyramids.image_files.png import unpacked_size
+
+WIDTH, HEIGHT, BITS, COMPRESSION, PHOTOMETRIC = 256, 257, 258, 259, 262
+FILL_ORDER, STRIP_OFFSETS, ORIENTATION = 266, 273, 274
+CHANNELS, LINES_PER_STRIP, STRIP_BYTES, X_PER_UNIT, Y_PER_UNIT, PLANES, UNIT = 277, 278, 279, 282, 283, 284, 296
+PREDICTOR, PALETTE, TILE_WIDTH, TILE_HEIGHT, TILE_OFFSETS, TILE_BYTES = 317, 320, 322, 323, 324, 325
+SUB_IMAGES, EXTRA, SAMPLE_FORMAT, XMP, ICC = 330, 338, 339, 700, 34675
+_OLD_JPEG = 6
+_JPEG = (_OLD_JPEG, 7, 34892)  # of the last, lossy DNG
+DEFLATE = 8
+_DEFLATED = (DEFLATE, 32946)
+_PREDICTED = (5, *_DEFLATED, 34925, 50000)  # LZW, Deflate, LZMA, Zstandard: what libtiff predicts for
+_UNPACKED_BY_LIBTIFF = (1, 2, 3, 4, 32773, *_PREDICTED, *_JPEG)
+_WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _INDEXED, _YCBCR = 0, 1, 2, 3, 6
+_TURNED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))  # the bits of each byte, the last one first
+ALPHA = 2  # not multiplied into the colours
+_DESCRIPTION, _METAMORPH_PLANES, _IPTC = 270, 33629, 33723
+_IMAGEJ_COUNT = re.compile(r"ImageJ=.*^images=(\d+)", re.M | re.S)
+_TIFFFILE_SHAPE = re.compile(r'(?:\{"shape": \[|shape=\()([\d, ]+)')
+
+
+def is_tiff(data: bytes) -> bool:
+    """Whether the data begin like a TIFF."""
+    return data[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+
+
+class Tiff(NamedTuple):
+    """What the tags say of a TIFF's first picture.
+
+    `depth` is that of the stored values; `palette` (3, 2**depth) has the 16-bit colour of each index. `is_plain` says
+    whether Pillow reads the values exactly; `not_kept` names the tags that a .ppyr file cannot hold.
+    """
+
+    height: int
+    width: int
+    depth: int
+    photometric: int
+    orientation: int
+    is_plain: bool
+    is_planar: bool
+    compression: int
+    palette: Pixels | None
+    metadata: dict[str, bytes]
+    not_kept: list[str]
+
+    @property
+    def is_lossy(self) -> bool:
+        """Whether the pixels are compressed as JPEG."""
+        return self.compression in _JPEG
+
+
+def read_tags(data: bytes) -> Tiff:
+    """The facts of a TIFF. Raises DataError if its pixels are of a kind that is not read."""
+    tags = directory(data)
+    tiff = _layout(tags, data)
+    metadata = of_tiff(tags, lambda tag, place: directory(data, place, tag))
+    return tiff._replace(metadata=metadata, not_kept=_not_kept(tags, data))
+
+
+def is_lossy_tiff(data: bytes) -> bool:
+    """Whether a TIFF's pixels are compressed as JPEG."""
+    return directory(data).get(COMPRESSION) in _JPEG
+
+
+def read_tiff(data: bytes, tiff: Tiff) -> tuple[Pixels, int]:
+    """The pixels of a TIFF and their depth; palette indices are replaced by their colours.
+
+    If a second library can read the file too, both must agree. Raises DataError if they do not, if some of the pixels
+    are missing, or if there are several pictures, and PixelPyramidsError if the extra that reads them is missing.
+    """
+    tags = directory(data)
+    _check_stack(tags, tiff, data)
+    _check_pieces(tags, tiff, data)
+    if tiff.is_plain:
+        pixels, second = _by_pillow(data, tiff), _by_tifffile
+    else:
+        pixels, second = _by_tifffile(data, tiff), _by_libtiff
+    # JPEG decoders round differently, and libtiff does not know the rarer compressions.
+    if not tiff.is_lossy and tiff.compression in _UNPACKED_BY_LIBTIFF:
+        try:
+            again = second(data, tiff)
+        except DataError:
+            raise
+        except (PixelPyramidsError, ImportError, NotImplementedError, LookupError, TypeError, ValueError):
+            again = pixels  # it is not installed, or does not know this kind
+        except RuntimeError as error:
+            raise DataError(
+                f"one library reads this TIFF, another finds it damaged ({error}); convert it to another compression"
+            ) from error
+        if not np.array_equal(pixels, again):
+            raise DataError("two libraries read different pixels from this TIFF; convert it to another compression")
+    if tiff.photometric == _WHITE_IS_ZERO:
+        pixels = (1 << tiff.depth) - 1 - pixels
+    return (pixels, tiff.depth) if tiff.palette is None else _of_palette(pixels, tiff.palette)
+
+
+def directory(data: bytes, place: int | None = None, group: int | None = None) -> ImageFileDirectory_v2:
+    """The first directory of tags, or that at a place."""
+    # Pillow mistakes a big-endian BigTIFF for a TIFF, but takes the order beside a little-endian head.
+    head = b"II+\0" + data[4:16] if _is_big(data) else data[:8]
+    tags, file = ImageFileDirectory_v2(head, data[:2], group), io.BytesIO(data)
+    file.seek(tags.next if place is None else place)
+    tags.load(file)
+    if tags.tagtype.get(_IPTC) == TiffTags.LONG:  # as Photoshop writes its bytes, of which Pillow would keep four
+        tags.tagtype[_IPTC] = TiffTags.UNDEFINED
+    return tags
+
+
+def _is_big(data: bytes) -> bool:
+    return 43 in data[2:4]
+
+
+def _layout(tags: ImageFileDirectory_v2, data: bytes) -> Tiff:
+    """The facts that the tags give about the pixels. Raises DataError if these cannot be read exactly."""
+    has_pixels = STRIP_OFFSETS in tags or TILE_OFFSETS in tags
+    if (
+        not has_pixels
+        or not all(tags.get(tag, 1) for tag in (LINES_PER_STRIP, TILE_WIDTH, TILE_HEIGHT))
+        or not (tags.get(WIDTH) and tags.get(HEIGHT))
+    ):
+        raise DataError(
+            "expected a TIFF with its size and the offsets of its pixels, got one without; the file is damaged"
+        )
+    kinds = {2: "signed", 3: "float", 4: "undefined", 5: "complex", 6: "complex float"}
+    for kind in _several(tags.get(SAMPLE_FORMAT, 1)):
+        if kind != 1:
+            raise DataError(
+                f"expected unsigned integers of at most 16 bits, got {kinds.get(kind, 'unknown')} values; scale and "
+                "round them first"
+            )
+    bits, channels = _several(tags.get(BITS, 1)), tags.get(CHANNELS, 1)
+    depths = sorted(set(bits))
+    if len(bits) not in (1, channels) or len(depths) != 1 or not 1 <= depths[0] <= 16:
+        raise DataError(
+            f"expected channels of equal depth, at most 16 bits, got {', '.join(map(str, depths))} bits; convert it"
+        )
+    (depth,), photometric = depths, tags.get(PHOTOMETRIC, -1)
+    compression, predictor = tags.get(COMPRESSION, 1), tags.get(PREDICTOR, 1)
+    is_planar, is_lossy = tags.get(PLANES, 1) == 2 and channels > 1, compression in _JPEG
+    if not {tags.get(PLANES, 1), tags.get(FILL_ORDER, 1)} <= {1, 2}:
+        raise DataError(
+            "expected 1 or 2 for PlanarConfiguration and FillOrder in the TIFF, got another value; the file is damaged"
+        )
+    known = (_WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _INDEXED, *((_YCBCR,) if is_lossy else ()))
+    if photometric not in known:
+        kinds = {4: "a mask", 5: "four inks (CMYK)", 6: "luma and chroma (YCbCr)", 8: "L*a*b* values", -1: "none"}
+        raise DataError(
+            f"expected grey, RGB or a palette, got {kinds.get(photometric, photometric)}; convert it to RGB"
+        )
+    extra = _several(tags.get(EXTRA, ()))
+    colours = 3 if photometric in (_RGB, _YCBCR) else 1
+    if extra not in ((), (ALPHA,)) or channels != colours + len(extra):
+        raise DataError(
+            "expected colours and plain alpha at most, got other channels, or alpha multiplied into the colours; "
+            "convert the file"
+        )
+    if extra and photometric in (_WHITE_IS_ZERO, _INDEXED):
+        raise DataError("expected alpha with grey (0 is black) or RGB only, got it with other pixels; convert the file")
+    if predictor not in (1, 2) or (predictor == 2 and compression not in _PREDICTED):
+        raise DataError(f"got predictor {predictor} with compression {compression}, which libraries read differently; "
+                        "convert the file to another compression")  # fmt: skip
+    if is_lossy and (depth != 8 or is_planar or extra or photometric == _INDEXED):
+        raise DataError("expected 8-bit grey or colour in the JPEG inside the TIFF, got another kind; convert the file")
+    palette = None
+    if photometric == _INDEXED:
+        palette = np.array(tags.get(PALETTE, ()), np.uint16)
+        if depth > 8 or palette.size != 3 << depth:
+            raise DataError(f"expected a palette of at most 256 colours, got {palette.size // 3} for {depth} bits; "
+                            "convert the file to RGB")  # fmt: skip
+        palette = palette.reshape(3, -1)
+    is_plain = (
+        (depth == 8 and not (is_planar and channels == 2))
+        or (channels == 1 and depth in (1, 2, 4))
+        or (channels == 1 and depth == 16 and photometric == _BLACK_IS_ZERO)
+        or (channels == 1 and depth == 12 and photometric == _BLACK_IS_ZERO and tags.prefix == b"II")
+    )
+    height, width = tags[HEIGHT], tags[WIDTH]
+    if height * width > (Image.MAX_IMAGE_PIXELS or height * width):
+        is_plain = False  # for TIFFs, unlike other formats, Pillow applies its own limit when it loads them
+    if data[:4] == b"MM\0+" or compression not in _UNPACKED_BY_LIBTIFF:
+        is_plain = False
+    return Tiff(
+        height, width, depth, photometric, tags.get(ORIENTATION, 1), is_plain, is_planar, compression, palette, {}, []
+    )  # fmt: skip
+
+
+def _check_stack(tags: ImageFileDirectory_v2, tiff: Tiff, data: bytes) -> None:
+    """Raise DataError if further pictures lie behind the one that the tags describe, without tags of their own."""
+    description, counts = str(tags.get(_DESCRIPTION, "")), [len(_several(tags.get(_METAMORPH_PLANES, 1)))]
+    values = tiff.height * tiff.width * tags.get(CHANNELS, 1)
+    if found := _IMAGEJ_COUNT.match(description):
+        counts.append(int(found[1]))
+    if found := _TIFFFILE_SHAPE.match(description):
+        counts.append(math.prod(int(side) for side in re.findall(r"\d+", found[1])) // values)
+    count = max(counts)
+    if count > 1 and count * values * tiff.depth // 8 <= len(data):  # else a single picture has kept the description
+        raise DataError(f"expected one picture, got {count} pages; take them apart first")
+
+
+def _check_pieces(tags: ImageFileDirectory_v2, tiff: Tiff, data: bytes) -> None:
+    """Raise DataError unless every strip or tile is in the file, and complete as far as its compression tells.
+
+    Libraries read missing ones as zeros, and libtiff ignores the checksums of Deflate.
+    """
+    compression = tags.get(COMPRESSION, 1)
+    if compression == _OLD_JPEG:  # it may have neither strips nor tiles
+        return
+    is_tiled = TILE_OFFSETS in tags
+    offsets, sizes = (TILE_OFFSETS, TILE_BYTES) if is_tiled else (STRIP_OFFSETS, STRIP_BYTES)
+    lines = tags[TILE_HEIGHT] if is_tiled else min(tags.get(LINES_PER_STRIP, tiff.height), tiff.height)
+    columns = tags[TILE_WIDTH] if is_tiled else tiff.width
+    if is_tiled and (lines % 16 or columns % 16):
+        raise DataError(
+            f"expected tiles in the TIFF with sides of multiples of 16, got {columns} x {lines}; save it again"
+        )
+    channels = tags.get(CHANNELS, 1)
+    planes, samples = (channels, 1) if tiff.is_planar else (1, channels)
+    down = -(-tiff.height // lines)
+    count, line_bytes = down * -(-tiff.width // columns) * planes, -(-columns * samples * tiff.depth // 8)
+    starts = _several(tags[offsets])
+    lengths = _several(tags.get(sizes, len(data) - starts[0] if count == 1 else ()))
+    is_whole = len(starts) == len(lengths) == count
+    pieces = list(zip(starts, lengths, strict=is_whole))
+    is_whole = is_whole and all(length > 0 and start + length <= len(data) for start, length in pieces)
+    if is_whole and sum(lengths) > 2 * len(data):  # to unpack each would take long
+        raise DataError("expected strips or tiles that share no bytes of the TIFF, got others; write the file anew")
+    for number, (start, length) in enumerate(pieces if is_whole else ()):
+        expected = line_bytes * (lines if is_tiled else min(lines, tiff.height - number % down * lines))
+        has = length
+        if compression in _DEFLATED:
+            piece = data[start : start + length]
+            has = unpacked_size([piece.translate(_TURNED) if tags.get(FILL_ORDER) == 2 else piece], expected)
+        elif compression != 1:
+            expected = 1
+        is_whole = is_whole and has >= expected
+    if not is_whole:
+        raise DataError("expected a complete TIFF, got one without some of its pixels; replace or remove the file")
+
+
+def _not_kept(tags: ImageFileDirectory_v2, data: bytes) -> list[str]:
+    """The tags that are not kept: pictures within the picture, and those of types that Pillow does not know."""
+    order = ">" if data[:2] == b"MM" else "<"
+    place = tags.offset or 0
+    begin, step, (count,) = (
+        (place + 8, 20, struct.unpack_from(f"{order}Q", data, place))
+        if _is_big(data)
+        else (place + 2, 12, struct.unpack_from(f"{order}H", data, place))
+    )
+    numbers = {struct.unpack_from(f"{order}H", data, begin + step * number)[0] for number in range(count)}
+    lost = sorted(number for number in numbers if number not in tags)
+    return [f"TIFF tag {number}" for number in lost] + ["pictures in the TIFF's SubIFDs"] * (SUB_IMAGES in numbers)
+
+
+def _by_pillow(data: bytes, tiff: Tiff) -> Pixels:
+    """The stored values, as Pillow reads them."""
+    with TiffImageFile(io.BytesIO(data), "") as image:
+        if image.n_frames != 1:
+            raise DataError(f"expected one picture, got {image.n_frames} pages; take them apart first")
+        image.info.pop("xmp", None)  # else Pillow would rotate the pixels by it too
+        pixels: Any = np.array(_unturned(image, tiff.orientation))
+    if tiff.photometric == _WHITE_IS_ZERO:  # Pillow inverts these
+        pixels = ~pixels
+    pixels = pixels.astype(pixel_type(tiff.depth), copy=False)
+    is_deepened = tiff.depth in (2, 4) and tiff.palette is None
+    stored: Pixels = pixels >> (8 - tiff.depth) if is_deepened else pixels
+    return stored
+
+
+def _by_tifffile(data: bytes, tiff: Tiff) -> Pixels:
+    """The stored values, as tifffile reads them. Raises PixelPyramidsError if the extra is missing."""
+    tifffile = imported("tifffile", "images")
+    imported("imagecodecs", "images")  # tifffile needs it for most compressions
+    try:
+        with tifffile.TiffFile(io.BytesIO(data)) as file:
+            pictures = max(len(file.pages), math.prod(file.series[0].shape) // math.prod(file.pages[0].shape))
+            if pictures != 1:  # ImageJ's stacks have one page, whose description says how many pictures follow
+                raise DataError(f"expected one picture, got {pictures} pages; take them apart first")
+            pixels: Any = file.pages[0].asarray()
+    except tifffile.TiffFileError as error:
+        raise DataError(f"the TIFF cannot be read: {error}; replace or remove the file") from error
+    return _channels_last(pixels, tiff)
+
+
+def _by_libtiff(data: bytes, tiff: Tiff) -> Pixels:
+    """The stored values, as libtiff reads them."""
+    return _channels_last(imported("imagecodecs", "images").tiff_decode(data), tiff)
+
+
+def _channels_last(pixels: Any, tiff: Tiff) -> Pixels:
+    moved = np.moveaxis(pixels, 0, -1) if tiff.is_planar else pixels
+    array: Pixels = np.ascontiguousarray(moved, pixel_type(tiff.depth))
+    return array
+
+
+def _of_palette(numbers: Pixels, palette: Pixels) -> tuple[Pixels, int]:
+    """Colours, or greys if all are grey, of 16 bits, or 8 if the palette has no more: v * 257, or v * 256."""
+    colours = palette.T
+    eight = colours >> 8 if not (colours & 255).any() else flattened(colours, 16, 8)
+    table = colours if eight is None else eight.astype(np.uint8)
+    pixels: Pixels = table[numbers]
+    is_grey = (pixels[..., :1] == pixels[..., 1:]).all()
+    return np.ascontiguousarray(pixels[..., 0] if is_grey else pixels), 8 * table.itemsize
+
+
+def _unturned(image: Image.Image, orientation: int) -> Image.Image:
+    """The pixels as they are stored: Pillow rotates TIFFs, and no other format, when it loads them."""
+    turn = Image.Transpose
+    back = {
+        2: turn.FLIP_LEFT_RIGHT,
+        3: turn.ROTATE_180,
+        4: turn.FLIP_TOP_BOTTOM,
+        5: turn.TRANSPOSE,
+        6: turn.ROTATE_90,
+        7: turn.TRANSVERSE,
+        8: turn.ROTATE_270,
+    }.get(orientation)
+    image.load()
+    return image if back is None else image.transpose(back)
+
+
+def _several(value: Any) -> tuple[Any, ...]:
+    return value if isinstance(value, tuple) else (value,)

@@ -1,0 +1,139 @@
+"""The probability of a whole image by the compact network, for training: the walk and the arithmetic of the codec.
+
+    log p(image) = log p(coarsest pixels) + sum over octaves, and their slices, of log p(slice | coarse, slices before)
+
+The few coarsest pixels have one fixed mixture; what outputs mean is told in `pixelpyramids.codec.outputs`.
+"""
+
+import math
+from collections.abc import Callable
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from pixelpyramids.codec.outputs import (
+    LARGEST_RANGES,
+    LARGEST_WEIGHT,
+    MEAN_UNIT,
+    SMALLEST_LOG_SCALE,
+    UNIT,
+    coarsest_outputs,
+    starting_outputs,
+)
+from pixelpyramids.model.mixture import Mixture, unpack
+from pixelpyramids.model.networks.compact import CompactNetwork, Head
+from pixelpyramids.model.parameters import Parameters, outputs_per_component
+from pixelpyramids.pyramid import octaves
+from pixelpyramids.pyramid.levels import Slice, Stage
+
+Code = Callable[[int, octaves.Part | None, Tensor, Tensor], Tensor]
+"""(octave, slice or None for the coarsest pixels, outputs, offset in values) -> the values at its sites."""
+
+
+class CompactStage(nn.Module):
+    """The one stage of a compact model: from the coarsest pixels, octave by octave, to the image."""
+
+    def __init__(self, parameters: Parameters) -> None:
+        super().__init__()
+        self.n_bits, self.n_values, self.channels = parameters.n_bits, parameters.n_values, parameters.image_channels
+        self.network = CompactNetwork(
+            channels=self.channels,
+            width=parameters.C,
+            trunk_blocks=parameters.n_res_layers,
+            head_blocks=parameters.head_layers,
+            outputs=parameters.outputs(0),
+        )
+        self.components = parameters.outputs(0) // outputs_per_component(self.channels)
+        start = torch.from_numpy(starting_outputs(self.components, self.channels) / UNIT)
+        with torch.no_grad():
+            for head in self.network.heads:
+                assert isinstance(head, Head)
+                head.last.weight.mul_(0.1)
+                assert head.last.bias is not None
+                head.last.bias.copy_(start)
+
+    def forward(
+        self,
+        fine: Int[Tensor, "batch channels height width"],
+        coarse: None = None,
+        dtype: torch.dtype = torch.float32,
+    ) -> Float[Tensor, "batch height width"]:
+        """Nats of each pixel of the images; the mixtures in `dtype`."""
+        nats = torch.zeros(fine.shape[0], *fine.shape[-2:], dtype=dtype, device=fine.device)
+        images, places = [fine], [nats]
+        for _ in octaves.octave_sizes(*fine.shape[-2:])[1:]:
+            images.append(octaves.bands(images[-1]).oo)
+            places.append(octaves.bands(places[-1]).oo)
+
+        def code(index: int, part: octaves.Part | None, outputs: Tensor, offset: Tensor) -> Tensor:
+            values, place = images[index], places[index]
+            if part is not None:
+                at = (..., *part.lattice.sites)
+                values = getattr(octaves.bands(values), part.band)[at]
+                place = getattr(octaves.bands(place), part.band)[at]
+            place.copy_(-self._mixture(outputs.to(dtype)).log_prob(values, offset, self.n_values))
+            return values
+
+        self._walk(fine.shape[0], fine.shape[-2], fine.shape[-1], code)
+        return nats
+
+    @torch.no_grad()
+    def follow(
+        self, stage: Stage, coarse: Tensor | None, batch: int, choose: Callable[[Stage, Slice, Tensor, Tensor], Tensor]
+    ) -> Tensor:
+        """Go through the slices of every octave in order, let `choose` say each one's values; return the images."""
+        slices = iter(stage.slices)
+        return self._walk(
+            batch,
+            stage.height,
+            stage.width,
+            lambda _octave, _part, outputs, offset: choose(stage, next(slices), outputs, offset),
+        )
+
+    def sample(self, outputs: Tensor, uniforms: Tensor, offset: Tensor | None) -> Tensor:
+        """Values drawn from the mixture, by uniforms (batch, 1 + channels, height, width)."""
+        assert offset is not None
+        return self._mixture(outputs.double()).sample(uniforms, offset, self.n_values)
+
+    def _mixture(self, outputs: Tensor) -> Mixture:
+        logits, means, log_scales, weights = unpack(outputs / UNIT, self.channels)
+        largest = math.log2(LARGEST_RANGES) + self.n_bits
+        return Mixture(
+            logits * math.log(2),
+            means * MEAN_UNIT,
+            log_scales.clamp(SMALLEST_LOG_SCALE / UNIT, largest) * math.log(2),
+            weights.clamp(-LARGEST_WEIGHT / UNIT, LARGEST_WEIGHT / UNIT),
+        )
+
+    def _walk(self, batch: int, height: int, width: int, code: Code) -> Tensor:
+        sizes = octaves.octave_sizes(height, width)
+        device = next(self.parameters()).device
+        spread = torch.from_numpy(coarsest_outputs(self.components, self.channels, self.n_bits)).to(device)
+        outputs = spread.float().view(1, -1, 1, 1).expand(batch, -1, *sizes[-1])
+        middle = torch.full((batch, self.channels, *sizes[-1]), self.n_values / 2, device=device)
+        image = code(len(sizes) - 1, None, outputs, middle)
+        for index in reversed(range(len(sizes) - 1)):
+            image = self._octave(index, image, *sizes[index], code)
+        return image
+
+    def _octave(self, index: int, image: Tensor, height: int, width: int, code: Code) -> Tensor:
+        coarse = octaves.bordered(octaves.extended(image, -(-height // 2), -(-width // 2)))
+        features = self.network.trunk(_activations(octaves.trunk_inputs(coarse, self.n_bits, 0)))
+        steps = octaves.follow(coarse, features, octaves.fine_shapes(height, width), 0)
+        try:
+            step = next(steps)
+            while True:
+                outputs = self.network.heads[step.number](_activations(step.inputs))
+                outputs = outputs[..., : step.base.shape[-2], : step.base.shape[-1]]
+                values = code(index, octaves.SLICES[step.number], outputs, step.base / 4)
+                step = steps.send(values)
+        except StopIteration as stop:
+            whole: Tensor = octaves.merged(octaves.Bands(image, *stop.value), height, width)
+            return whole
+
+
+def _activations(integers: Tensor) -> Tensor:
+    if not integers.is_floating_point():
+        integers = integers.float()
+    return integers.contiguous(memory_format=torch.channels_last)

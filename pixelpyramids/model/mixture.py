@@ -1,0 +1,221 @@
+"""The discretised logistic mixture over an image's values, channel by channel, and its exact samples.
+
+K components; component k gives channel c of a position a logistic distribution, integrated over the unit cell of the
+value v in {0, …, n-1}; the lowest and the highest value take the tails. With d = v - offset (in values), h = (n - 1)/2
+and a unit of u values (h, or less where differences are small),
+
+    mean_c = u m_c + sum over channels j before c of tanh(t_cj) d_j
+    p(v)   = sigma(a) - sigma(b),   a, b = (d - mean ± 1/2) / scale
+    log p  = log sigma(a) + log sigma(-b) + log(-expm1(-(a - b)))
+
+(PixelCNN++, Salimans et al. 2017; the last line is exact and stable for every a > b, so there is no floor on p.)
+Channels add up within a component, and the mixture is taken over them jointly. A network's outputs are, in this order,
+K mixture logits, K C means m, K C log-scales (of [-1, 1] units: log(scale / h)), K C(C-1)/2 coefficients t, with the
+channel (pair) running fastest. Without an offset, d is measured from the middle of the range; then u = h makes d / u
+the [-1, 1] units of the paper's code.
+"""
+
+import math
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int, Real
+from torch import Tensor
+
+from pixelpyramids.model.parameters import outputs_per_component
+
+SMALLEST_SCALE = 0.1  # in values
+LARGEST_SCALE = 20.0  # in ranges of n values
+
+
+class Mixture(NamedTuple):
+    """K components at each position, of distances from an offset; means and scales in values.
+
+    Log-scales are bounded, so that every probability is finite; `weights` are those of the channels before, pair by
+    pair: (0, 1), (0, 2), (1, 2), …
+    """
+
+    logits: Float[Tensor, "batch components height width"]
+    means: Float[Tensor, "batch components channels height width"]
+    log_scales: Float[Tensor, "batch components channels height width"]
+    weights: Float[Tensor, "batch components pairs height width"]
+
+    def log_prob(
+        self,
+        values: Int[Tensor, "batch channels height width"],
+        offset: Real[Tensor, "batch channels height width"] | float,
+        n_values: int,
+    ) -> Float[Tensor, "batch height width"]:
+        """Log-probability, in nats, of the values in [0, n_values) of each position."""
+        difference = (values - offset).to(self.means.dtype)
+        means = _conditioned(self.means, self.weights, difference)
+        inverse_scales = torch.exp(-self.log_scales)
+        centred = (difference.unsqueeze(1) - means) * inverse_scales
+        lowest, highest = (values == 0).unsqueeze(1), (values == n_values - 1).unsqueeze(1)
+        terms = (
+            F.logsigmoid(centred + inverse_scales / 2).masked_fill(highest, 0.0)
+            + F.logsigmoid(inverse_scales / 2 - centred).masked_fill(lowest, 0.0)
+            + torch.log(-torch.expm1(-inverse_scales)).masked_fill(lowest | highest, 0.0)
+        )
+        return torch.logsumexp(terms.sum(dim=2) + F.log_softmax(self.logits, dim=1), dim=1)
+
+    def sample(
+        self,
+        uniforms: Float[Tensor, "batch channels_and_one height width"],
+        offset: Real[Tensor, "batch channels height width"] | float,
+        n_values: int,
+    ) -> Int[Tensor, "batch channels height width"]:
+        """Values distributed as `log_prob` says, from float64 uniforms in [0, 1), 1 + C a position.
+
+        The first uniform chooses the component of the position; each of the others a channel's logistic noise. A value
+        is rounded to the grid and clamped to the range, and the channels after it see that integer.
+        """
+        cumulative = torch.softmax(self.logits, dim=1).cumsum(dim=1)
+        component = (cumulative <= uniforms[:, :1]).sum(dim=1, keepdim=True).clamp(max=self.logits.shape[1] - 1)
+
+        def chosen(parameters: Tensor) -> Tensor:
+            index = component.unsqueeze(2).expand(-1, -1, parameters.shape[2], -1, -1)
+            return parameters.gather(1, index).squeeze(1)
+
+        noise = torch.logit(uniforms[:, 1:].clamp(min=torch.finfo(torch.float64).tiny))
+        noise = noise * torch.exp(chosen(self.log_scales))
+        mean, weight = chosen(self.means), chosen(self.weights)
+        origin = torch.zeros_like(mean) + offset
+        values: list[Tensor] = []
+        differences: list[Tensor] = []
+        for channel in range(uniforms.shape[1] - 1):
+            location = mean[:, channel] + noise[:, channel]
+            for before in range(channel):
+                location = location + weight[:, _pair(before, channel)] * differences[before]
+            value = torch.round(origin[:, channel] + location).clamp(0, n_values - 1)
+            values.append(value)
+            differences.append(value - origin[:, channel])
+        return torch.stack(values, dim=1).long()
+
+
+def log_prob(
+    outputs: Float[Tensor, "batch outputs height width"],
+    values: Int[Tensor, "batch channels height width"],
+    n_values: int,
+    offset: Real[Tensor, "batch channels height width"] | None = None,
+    unit: float | None = None,
+) -> Float[Tensor, "batch height width"]:
+    """Log-probability, in nats, of the values in [0, n_values) of each position; in the precision of `outputs`.
+
+    `unit` is what a mean of 1 is, in values; half the range by default. Log-scales are bounded to [log 0.1 value,
+    log 20 ranges], so that it is finite at every depth.
+    """
+    half = (n_values - 1) / 2
+    mixture = _mixture(outputs, values.shape[1], n_values, unit or half)
+    return mixture.log_prob(values, half if offset is None else offset, n_values)
+
+
+def clamped_log_prob(
+    outputs: Float[Tensor, "batch outputs height width"],
+    values: Int[Tensor, "batch channels height width"],
+    n_values: int,
+) -> Float[Tensor, "batch height width"]:
+    """The likelihood of the authors' release, for imported checkpoints: not a distribution, and for figures only.
+
+    Probabilities of inner values are clamped at 1e-12 and log-scales at -7, on [-1, 1] units; terms are float32, their
+    sums float64 (facts about visinf/pixelpyramids; Mahajan & Roth, ICCV 2021).
+    """
+    half = (n_values - 1) / 2
+    logits, means, log_scales, coefficients = unpack(outputs.float(), values.shape[1])
+    units = values.float() / half - 1
+    inverse_scales = torch.exp(-log_scales.clamp(min=-7.0))
+    centred = units.unsqueeze(1) - _conditioned(means, torch.tanh(coefficients), units)
+    plus, minus = inverse_scales * (centred + 0.5 / half), inverse_scales * (centred - 0.5 / half)
+    inner = torch.log((torch.sigmoid(plus) - torch.sigmoid(minus)).clamp(min=1e-12))
+    terms = torch.where((values == n_values - 1).unsqueeze(1), -F.softplus(minus), inner)
+    terms = torch.where((values == 0).unsqueeze(1), F.logsigmoid(plus), terms).double()
+    return torch.logsumexp(terms.sum(dim=2) + F.log_softmax(logits.double(), dim=1), dim=1)
+
+
+def sample(
+    outputs: Float[Tensor, "batch outputs height width"],
+    uniforms: Float[Tensor, "batch channels_and_one height width"],
+    n_values: int,
+    offset: Real[Tensor, "batch channels height width"] | None = None,
+    unit: float | None = None,
+) -> Int[Tensor, "batch channels height width"]:
+    """Exact sample of the values, distributed as `log_prob` says, by uniforms as `Mixture.sample` takes them."""
+    half = (n_values - 1) / 2
+    mixture = _mixture(outputs.double(), uniforms.shape[1] - 1, n_values, unit or half)
+    return mixture.sample(uniforms, half if offset is None else offset, n_values)
+
+
+def starting_bias(
+    components: int, channels: int, n_values: int, spread: bool, unit: float | None = None
+) -> Float[Tensor, " outputs"]:
+    """Outputs of an untrained network: scales from a value to the whole range, the colours coupled.
+
+    `spread` places the means across the range (for values); else all lie near the middle (for residuals), apart by a
+    fraction of their scales, so that no two components are alike.
+    """
+    half = (n_values - 1) / 2
+    place = torch.linspace(-1, 1, components) if components > 1 else torch.zeros(1)
+    if spread:
+        means, log_scales = 0.8 * place, torch.full((components,), math.log(0.25))
+    else:
+        widest = math.log10(max(n_values / 8, 1.0))
+        scales = torch.logspace(0 if components > 1 else widest / 2, widest, components) / half
+        means, log_scales = place * scales / 2 * half / (unit or half), scales.log()
+    coefficients = [math.atanh(0.8) if later - before == 1 else 0.0 for before, later in _pairs(channels)]
+    return torch.cat(
+        [
+            torch.zeros(components),
+            means.repeat_interleave(channels),
+            log_scales.repeat_interleave(channels),
+            torch.tensor(coefficients).repeat(components),
+        ]
+    )
+
+
+def unpack(outputs: Tensor, channels: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Logits (B, K, H, W); means and log-scales (B, K, C, H, W); coefficients (B, K, pairs, H, W)."""
+    components, rest = divmod(outputs.shape[1], outputs_per_component(channels))
+    if rest or not components:
+        raise ValueError(
+            f"expected a multiple of {outputs_per_component(channels)} outputs for {channels} channels, "
+            f"got {outputs.shape[1]}"
+        )
+    pairs = channels * (channels - 1) // 2
+    logits, means, log_scales, coefficients = outputs.split(
+        [components, components * channels, components * channels, components * pairs], dim=1
+    )
+    return (
+        logits,
+        means.unflatten(1, (components, channels)),
+        log_scales.unflatten(1, (components, channels)),
+        coefficients.unflatten(1, (components, pairs)) if pairs else coefficients.unsqueeze(1),
+    )
+
+
+def _mixture(outputs: Tensor, channels: int, n_values: int, unit: float) -> Mixture:
+    """The mixture of a network's outputs; `unit` is what a mean of 1 is, in values."""
+    logits, means, log_scales, coefficients = unpack(outputs, channels)
+    in_values = log_scales + math.log((n_values - 1) / 2)
+    bounded = in_values.clamp(math.log(SMALLEST_SCALE), math.log(LARGEST_SCALE * n_values))
+    return Mixture(logits, means * unit, bounded, torch.tanh(coefficients))
+
+
+def _conditioned(means: Tensor, weights: Tensor, difference: Tensor) -> Tensor:
+    """Means (B, K, C, H, W) with the weighted differences (B, C, H, W) of the channels before added."""
+    conditioned = [means[:, :, 0]]
+    for channel in range(1, means.shape[2]):
+        mean = means[:, :, channel]
+        for before in range(channel):
+            mean = mean + weights[:, :, _pair(before, channel)] * difference[:, before].unsqueeze(1)
+        conditioned.append(mean)
+    return torch.stack(conditioned, dim=2)
+
+
+def _pairs(channels: int) -> list[tuple[int, int]]:
+    return [(before, later) for later in range(channels) for before in range(later)]
+
+
+def _pair(before: int, later: int) -> int:
+    """Where the coefficient of the pair stands: (0, 1), (0, 2), (1, 2), (0, 3), …"""
+    return later * (later - 1) // 2 + before

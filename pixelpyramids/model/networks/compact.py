@@ -1,0 +1,129 @@
+"""The compact network: one set of weights for every octave, a trunk on the coarse image and a head for each slice.
+
+            coarse ── trunk ──┬─────────┬─────────┬─────────┬─────────┐
+                              │         │         │         │         │
+                            head 0    head 1    head 2    head 3    head 4
+                              │  ↗      │   ↗     │   ↗     │   ↗     │
+                             OE even   OE odd    EO even   EO odd    EE         (slices; see `pyramid/octaves.py`)
+
+All arithmetic is on integers held in floating point, so that an integer machine gives the very same:
+
+    activation   a' = clamp(rne((sum of w a + b + 128 skip) / 128), 0, 255)      rne: round half to even
+    weight       w  = rne(clamp(128 W, -64, 64)),   bias  b = rne(4096 B)
+    output       sum of w a + b, of which 4096 are a unit
+
+W and B are what is trained; gradients pass through the roundings as if they were not there (straight-through).
+Every sum stays below 2**24 in magnitude, so float32 adds exactly in any order; in bfloat16 activations and weights are
+exact, and sums as exact as activations are.
+"""
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+WEIGHT_SCALE = 128
+LARGEST_WEIGHT = 64
+ACTIVATION_SCALE = 32  # of a unit
+LARGEST_ACTIVATION = 255
+OUTPUT_SCALE = WEIGHT_SCALE * ACTIVATION_SCALE
+LARGEST_BIAS = 2**22
+
+
+class IntegerConv(nn.Conv2d):
+    """A convolution of integers by integers, 'same' zero padding; the sums / 128, unrounded."""
+
+    def __init__(self, inputs: int, outputs: int, size: int = 3) -> None:
+        super().__init__(inputs, outputs, size, padding=size // 2)
+        nn.init.kaiming_normal_(self.weight, nonlinearity="relu")
+        assert self.bias is not None
+        nn.init.zeros_(self.bias)
+
+    def integers(self) -> tuple[Tensor, Tensor]:
+        """Weights w and biases b, integers in floating point."""
+        assert self.bias is not None
+        weight = (WEIGHT_SCALE * self.weight.detach()).round().clamp(-LARGEST_WEIGHT, LARGEST_WEIGHT)
+        bias = (OUTPUT_SCALE * self.bias.detach()).round().clamp(-LARGEST_BIAS, LARGEST_BIAS)
+        return weight, bias
+
+    def forward(self, activations: Tensor) -> Tensor:
+        weight, bias = self.integers()
+        assert self.bias is not None
+        straight_weight = self.weight + (weight / WEIGHT_SCALE - self.weight).detach()
+        straight_bias = ACTIVATION_SCALE * self.bias + (bias / WEIGHT_SCALE - ACTIVATION_SCALE * self.bias).detach()
+        return F.conv2d(activations, straight_weight, straight_bias, padding=self.padding)
+
+
+class _Rescale(torch.autograd.Function):
+    """clamp(rne(x), 0, 255), its gradient that of the clamp alone."""
+
+    @staticmethod
+    def forward(ctx: Any, sums: Tensor) -> Tensor:
+        ctx.save_for_backward(sums)
+        return sums.round().clamp_(0, LARGEST_ACTIVATION)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:  # type: ignore[override]
+        (sums,) = ctx.saved_tensors
+        passed: Tensor = torch.ops.aten.hardtanh_backward(gradient, sums, 0, LARGEST_ACTIVATION)
+        return passed
+
+
+def rescale(sums: Tensor) -> Tensor:
+    """The activations (0 to 255) of sums / 128."""
+    rescaled: Tensor = _Rescale.apply(sums)  # type: ignore[no-untyped-call]
+    return rescaled
+
+
+class Block(nn.Module):
+    """A residual block, which begins as the identity."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.first, self.second = IntegerConv(width, width), IntegerConv(width, width)
+        nn.init.zeros_(self.second.weight)
+
+    def forward(self, activations: Tensor) -> Tensor:
+        sums = self.second(rescale(self.first(activations)))
+        return rescale(sums + activations.to(sums.dtype))
+
+
+class Body(nn.Sequential):
+    """A convolution to `width` channels and some residual blocks: activations in, activations out."""
+
+    def __init__(self, inputs: int, width: int, blocks: int) -> None:
+        super().__init__(IntegerConv(inputs, width), *(Block(width) for _ in range(blocks)))
+
+    def forward(self, activations: Tensor) -> Tensor:
+        first, *blocks = self
+        activations = rescale(first(activations))
+        for block in blocks:
+            activations = block(activations)
+        return activations
+
+
+class Head(nn.Module):
+    """What the mixture at the sites of one slice is: sums, of which 4096 are a unit, in float32."""
+
+    def __init__(self, inputs: int, width: int, blocks: int, outputs: int) -> None:
+        super().__init__()
+        self.body = Body(inputs, width, blocks)
+        self.last = IntegerConv(width, outputs, 1)
+
+    def forward(self, activations: Tensor) -> Tensor:
+        activations = self.body(activations)
+        with torch.autocast(activations.device.type, enabled=False):
+            sums: Tensor = self.last(activations.float())
+        return WEIGHT_SCALE * sums
+
+
+class CompactNetwork(nn.Module):
+    """Trunk and heads for images of `channels` channels."""
+
+    def __init__(self, *, channels: int, width: int, trunk_blocks: int, head_blocks: int, outputs: int) -> None:
+        super().__init__()
+        self.trunk = Body(6 * channels, width, trunk_blocks)
+        known = 2 * channels  # of one band at one site, plus and minus
+        inputs = (2 * width, 2 * width + known, 2 * width + 2 * known, 2 * width + 3 * known, width + 5 * known)
+        self.heads = nn.ModuleList(Head(count, width, head_blocks, outputs) for count in inputs)

@@ -1,0 +1,105 @@
+"""The network of one stage: a U-Net and a ConvLSTM for a level, a PixelCNN++ for the coarsest image.
+
+Both offer two forms of one function: `forward` gives the mixture's outputs for every site from the true values, and
+`stepwise` yields them slice by slice, in the order of the walk, and takes each slice's values.
+"""
+
+from collections.abc import Generator
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from pixelpyramids.model.networks.conv_lstm import ConvLSTM
+from pixelpyramids.model.networks.pixel_cnn import PixelCNN
+from pixelpyramids.model.networks.unet import UNet
+from pixelpyramids.pyramid.levels import Stage
+
+
+class LevelNetwork(nn.Module):
+    """Outputs for the fine half of a level given its coarse half, which is padded to the size of fine.
+
+    With n_squeeze 0 there is one slice and no ConvLSTM: the U-Net gives the outputs.
+    """
+
+    def __init__(
+        self,
+        *,
+        image_channels: int,
+        width: int,
+        n_layers: int,
+        condition_channels: int,
+        lstm_channels: int,
+        outputs: int,
+        n_squeeze: int,
+        norm: str,
+    ) -> None:
+        super().__init__()
+        self.factor = 2**n_squeeze
+        features = condition_channels if n_squeeze else outputs
+        self.unet = UNet(image_channels, width, n_layers, features, norm)
+        self.conv_lstm = (
+            ConvLSTM(condition_channels, image_channels, lstm_channels, outputs, n_squeeze) if n_squeeze else None
+        )
+
+    @property
+    def head(self) -> nn.Conv2d:
+        """The last layer, whose bias is the mixture of an untrained network."""
+        return self.unet.head if self.conv_lstm is None else self.conv_lstm.head
+
+    def forward(
+        self, fine: Float[Tensor, "batch channels height width"], coarse: Float[Tensor, "batch channels height width"]
+    ) -> Float[Tensor, "batch outputs height width"]:
+        conditioning = self._conditioning(coarse)
+        outputs: Tensor = conditioning if self.conv_lstm is None else self.conv_lstm(conditioning, fine)
+        return outputs
+
+    def stepwise(
+        self, stage: Stage, coarse: Float[Tensor, "batch channels height width"]
+    ) -> Generator[Tensor, Tensor, None]:
+        """Yield the outputs at the sites of each slice of the stage; take its values, in `forward`'s units."""
+        conditioning = self._conditioning(coarse)
+        if self.conv_lstm is None:
+            yield conditioning
+            return
+        height, width = (side // self.factor for side in conditioning.shape[-2:])
+        steps = self.conv_lstm.stepwise(conditioning)
+        outputs = next(steps)
+        for index, slice_ in enumerate(stage.slices):
+            rows, columns = slice_.shape(stage.height, stage.width)
+            values = yield outputs[..., :rows, :columns]
+            if index + 1 < len(stage.slices):
+                outputs = steps.send(F.pad(values, (0, width - columns, 0, height - rows)))
+
+    def _conditioning(self, coarse: Tensor) -> Tensor:
+        rows, columns = (-side % self.factor for side in coarse.shape[-2:])
+        if rows or columns:
+            coarse = F.pad(coarse, (0, columns, 0, rows), mode="replicate")
+        conditioning: Tensor = self.unet(coarse.contiguous(memory_format=torch.channels_last))
+        return conditioning
+
+
+class CoarsestNetwork(nn.Module):
+    """Outputs for the coarsest image, which is given nothing but its own pixels before."""
+
+    def __init__(self, *, image_channels: int, width: int, n_res_layers: int, outputs: int) -> None:
+        super().__init__()
+        self.pixel_cnn = PixelCNN(image_channels, width, n_res_layers, outputs)
+
+    @property
+    def head(self) -> nn.Conv2d:
+        """The last layer, whose bias is the mixture of an untrained network."""
+        head: nn.Conv2d = self.pixel_cnn.head
+        return head
+
+    def forward(
+        self, image: Float[Tensor, "batch channels height width"]
+    ) -> Float[Tensor, "batch outputs height width"]:
+        with torch.autocast(image.device.type, enabled=False):  # small: nothing is won by less precision
+            outputs: Tensor = self.pixel_cnn(image)
+        return outputs
+
+    def stepwise(self, stage: Stage, batch: int) -> Generator[Tensor, Tensor, None]:
+        """Yield the outputs of each pixel; take its value, in [-1, 1] units."""
+        return self.pixel_cnn.stepwise(batch, stage.height, stage.width)

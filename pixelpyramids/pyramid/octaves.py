@@ -1,0 +1,252 @@
+"""An octave: a row level over a column level, coded in five slices, each given the coarse image and the slices before.
+
+A pixel of an octave's image is at an even (E) or odd (O) row and column. The coarse image holds the pixels OO; the grid
+of an H x W image has ceil(H / 2) x ceil(W / 2) sites (i, j), with the pixels EE (2i, 2j), EO (2i, 2j + 1), OE
+(2i + 1, 2j) and OO (2i + 1, 2j + 1), of which the last line may lack some. The slices, in order:
+
+    0, 1   OE, at even and at odd j        between the OO to the left and to the right
+    2, 3   EO, at even and at odd i        between the OO above and below
+    4      EE                              between the EO left and right and the OE above and below
+
+What is between two or four known pixels is coded around their mean, the base. A side of 1 is not split: all of it is
+odd. Works on integer NumPy arrays and torch tensors alike; values in quarters are four times a value.
+"""
+
+from collections.abc import Generator
+from typing import Any, NamedTuple
+
+from array_api_compat import array_namespace
+
+from pixelpyramids.pyramid.levels import Slice
+
+Array = Any  # numpy.ndarray or torch.Tensor: the package's import graph keeps torch out of this module
+
+FEW_PIXELS = 8  # that no octave codes
+
+
+class Bands(NamedTuple):
+    """The pixels of an image (…, H, W) by the parity of their row and column; views."""
+
+    oo: Array
+    oe: Array
+    eo: Array
+    ee: Array
+
+
+class Part(NamedTuple):
+    """One slice of an octave: some sites of the grid, and the band that it codes there."""
+
+    band: str
+    lattice: Slice
+
+
+FINE = ("oe", "eo", "ee")
+SLICES = (
+    Part("oe", Slice(0, 0, 1, 2)),
+    Part("oe", Slice(0, 1, 1, 2)),
+    Part("eo", Slice(0, 0, 2, 1)),
+    Part("eo", Slice(1, 0, 2, 1)),
+    Part("ee", Slice(0, 0, 1, 1)),
+)
+
+
+def octave_sizes(height: int, width: int) -> list[tuple[int, int]]:
+    """Height and width of each octave's image, finest first, and last that of the coarsest image, of few pixels."""
+    sizes = [(height, width)]
+    while sizes[-1][0] * sizes[-1][1] > FEW_PIXELS:
+        sizes.append(coarse_size(*sizes[-1]))
+    return sizes
+
+
+def coarse_size(height: int, width: int) -> tuple[int, int]:
+    """Height and width of the coarse half of an octave."""
+    return max(height // 2, 1), max(width // 2, 1)
+
+
+def whole_walk(height: int, width: int) -> tuple[Slice, ...]:
+    """All slices of an image of that size in the order of coding, as sites of the image: the coarsest pixels first."""
+    lines = [(0, 1, 0, 1)]  # of an octave's image on the whole one: first row, step, first column, step
+    sizes = octave_sizes(height, width)
+    for rows, columns in sizes[:-1]:
+        y, step_y, x, step_x = lines[-1]
+        down, right = (1, 2) if rows > 1 else (0, 1), (1, 2) if columns > 1 else (0, 1)
+        lines.append((y + down[0] * step_y, down[1] * step_y, x + right[0] * step_x, right[1] * step_x))
+    y, step_y, x, step_x = lines[-1]
+    slices = [Slice(y, x, step_y, step_x)]
+    for (rows, columns), (y, step_y, x, step_x) in reversed(list(zip(sizes[:-1], lines[:-1], strict=True))):
+        shapes = dict(zip(FINE, fine_shapes(rows, columns), strict=True))
+        odd_row, odd_column, double_y, double_x = rows > 1, columns > 1, min(rows, 2), min(columns, 2)
+        for band, lattice in SLICES:
+            if 0 in lattice.shape(*shapes[band]):
+                continue
+            row = double_y * lattice.y + (odd_row and band == "oe")
+            column = double_x * lattice.x + (odd_column and band == "eo")
+            slices.append(
+                Slice(
+                    y + step_y * row,
+                    x + step_x * column,
+                    step_y * double_y * lattice.step_y,
+                    step_x * double_x * lattice.step_x,
+                )
+            )
+    return tuple(slices)
+
+
+def fine_shapes(height: int, width: int) -> tuple[tuple[int, int], tuple[int, int], tuple[int, int]]:
+    """Height and width of OE, EO and EE of an octave of that size."""
+    coarse_rows, coarse_columns = coarse_size(height, width)
+    rows, columns = height - coarse_rows if height > 1 else 0, width - coarse_columns if width > 1 else 0
+    return (coarse_rows, columns), (rows, coarse_columns), (rows, columns)
+
+
+def bands(image: Array) -> Bands:
+    """The bands of an image (…, H, W); those that a side of 1 lacks are empty."""
+    even, odd = (image[..., 0::2, :], image[..., 1::2, :]) if image.shape[-2] > 1 else (image[..., :0, :], image)
+    if image.shape[-1] > 1:
+        return Bands(odd[..., 1::2], odd[..., 0::2], even[..., 1::2], even[..., 0::2])
+    return Bands(odd, odd[..., :0], even, even[..., :0])
+
+
+def extended(band: Array, rows: int, columns: int) -> Array:
+    """A band that is not empty, with its last line repeated where it is short of the grid's rows or columns."""
+    xp = array_namespace(band)
+    if band.shape[-2] < rows:
+        band = xp.concat([band, band[..., -1:, :]], axis=-2)
+    if band.shape[-1] < columns:
+        band = xp.concat([band, band[..., -1:]], axis=-1)
+    return band
+
+
+def bordered(array: Array) -> Array:
+    """With the first row and the first column repeated."""
+    xp = array_namespace(array)
+    array = xp.concat([array[..., :1, :], array], axis=-2)
+    return xp.concat([array[..., :1], array], axis=-1)
+
+
+def horizontal_base(coarse: Array) -> Array:
+    """The base of OE, in quarters, from coarse (…, rows + 1, columns + 1) with the lines above and left of the grid."""
+    return 2 * (coarse[..., 1:, :-1] + coarse[..., 1:, 1:])
+
+
+def vertical_base(coarse: Array) -> Array:
+    """The base of EO, in quarters; `coarse` as for `horizontal_base`."""
+    return 2 * (coarse[..., :-1, 1:] + coarse[..., 1:, 1:])
+
+
+def companded(quarters: Array, gain: int) -> Array:
+    """Signed differences (…, C, h, w), in quarters of values / 2**gain, as 2C channels from 0 to 255: plus, then minus.
+
+    Exact to 24 values, coarser beyond: min(a, 72 + a // 4, 124 + a // 8, 255) of the magnitude a.
+    """
+    xp = array_namespace(quarters)
+    magnitude = xp.where(quarters < 0, -quarters, quarters)
+    magnitude = magnitude >> gain if gain >= 0 else magnitude << -gain
+    level = xp.minimum(xp.minimum(magnitude, 72 + (magnitude >> 2)), 124 + (magnitude >> 3))
+    level = xp.minimum(level, xp.full_like(level, 255))
+    zero = xp.zeros_like(level)
+    return xp.concat([xp.where(quarters > 0, level, zero), xp.where(quarters < 0, level, zero)], axis=-3)
+
+
+def trunk_inputs(coarse: Array, n_bits: int, gain: int) -> Array:
+    """What the trunk sees (…, 6C, h, w), from coarse (…, C, h + 1, w + 1) with the lines above and left of the sites.
+
+    Each value's distance from the middle of the range, above and below; its differences to the left and above.
+    """
+    xp = array_namespace(coarse)
+    here = coarse[..., 1:, 1:]
+    signed = 2 * ((here << 8) >> n_bits) - 255
+    zero = xp.zeros_like(signed)
+    above, below = xp.maximum(signed, zero), xp.maximum(-signed, zero)
+    left, up = 4 * (here - coarse[..., 1:, :-1]), 4 * (here - coarse[..., :-1, 1:])
+    return xp.concat([above, below, companded(left, gain), companded(up, gain)], axis=-3)
+
+
+class Step(NamedTuple):
+    """What codes one slice: its number, what its head sees (…, inputs, h, w), and the base (…, C, rows, columns).
+
+    The base, in quarters, is that of the sites that there are, rows <= h and columns <= w.
+    """
+
+    number: int
+    inputs: Array
+    base: Array
+
+
+def follow(
+    coarse: Array, features: Array, shapes: tuple[tuple[int, int], ...], gain: int
+) -> Generator[Step, Array, tuple[Array, Array, Array]]:
+    """Go through the slices of an octave, or of a tile of it; takes each slice's values, returns OE, EO and EE.
+
+    `coarse` (…, C, rows + 1, columns + 1) holds OO extended to the grid, with the lines above and left of it (repeated
+    at the image's edge); `features` (…, F, rows, columns) what the trunk makes of it; `shapes` the height and width of
+    OE, EO and EE. Scoring sends the true values, sampling and decoding what was drawn or decoded.
+    """
+    xp = array_namespace(coarse)
+    *batch, channels, _, _ = coarse.shape
+    rows, columns = features.shape[-2:]
+    device = features.device
+    bases = {"oe": horizontal_base(coarse), "eo": vertical_base(coarse)}
+    values = {
+        band: xp.zeros((*batch, channels, *shape), dtype=coarse.dtype, device=device)
+        for band, shape in zip(FINE, shapes, strict=True)
+    }
+    known = {
+        band: xp.zeros((*batch, 2 * channels, rows, columns), dtype=features.dtype, device=device)
+        for band in ("oe", "eo")
+    }
+    for index, (band, lattice) in enumerate(SLICES):
+        height, width = values[band].shape[-2:]
+        if 0 in lattice.shape(height, width):
+            continue
+        if index == 4:
+            around = _around(extended(values["oe"], rows, columns), extended(values["eo"], rows, columns))
+            bases["ee"] = around[0] + around[1] + around[2] + around[3]
+            cross = xp.astype(_differences(around, gain), features.dtype)
+            inputs = xp.concat([features, known["oe"], known["eo"], cross], axis=-3)
+        elif band == "oe":
+            seen = [_interleaved(features, -1), known["oe"][..., 0::2]]
+            inputs = xp.concat(seen[: 1 + index], axis=-3)
+        else:
+            seen = [_interleaved(features, -2), _interleaved(known["oe"], -2), known["eo"][..., 0::2, :]]
+            inputs = xp.concat(seen[:index], axis=-3)
+        at = (..., *lattice.sites)
+        base = bases[band][..., :height, :width][at]
+        chosen = xp.astype((yield Step(index, inputs, base)), coarse.dtype)
+        values[band][at] = chosen
+        if band != "ee":
+            known[band][..., :height, :width][at] = xp.astype(companded(4 * chosen - base, gain), features.dtype)
+    return values["oe"], values["eo"], values["ee"]
+
+
+def merged(bands_: Bands, height: int, width: int) -> Array:
+    """The image (…, height, width) of its bands: the inverse of `bands`."""
+    xp = array_namespace(bands_.oo)
+    image = xp.zeros((*bands_.oo.shape[:-2], height, width), dtype=bands_.oo.dtype, device=bands_.oo.device)
+    for part, whole in zip(bands_, bands(image), strict=True):
+        whole[...] = part
+    return image
+
+
+def _around(oe: Array, eo: Array) -> tuple[Array, Array, Array, Array]:
+    """The pixels left, right, above and below of EE."""
+    return bordered(eo)[..., 1:, :-1], eo, bordered(oe)[..., :-1, 1:], oe
+
+
+def _differences(around: tuple[Array, Array, Array, Array], gain: int) -> Array:
+    """What the last slice sees (…, 6C, h, w) of the four pixels around it."""
+    xp = array_namespace(around[0])
+    left, right, above, below = around
+    horizontal, vertical = 4 * (right - left), 4 * (below - above)
+    mixed = 2 * (left + right - above - below)
+    return xp.concat([companded(d, gain) for d in (horizontal, vertical, mixed)], axis=-3)
+
+
+def _interleaved(array: Array, axis: int) -> Array:
+    """Even and odd lines of (…, F, h, w) as 2F channels of half as many lines, the last odd one zero where it lacks."""
+    xp = array_namespace(array)
+    even, odd = (array[..., 0::2, :], array[..., 1::2, :]) if axis == -2 else (array[..., 0::2], array[..., 1::2])
+    if odd.shape[axis] < even.shape[axis]:
+        line = even[..., :1, :] if axis == -2 else even[..., :1]
+        odd = xp.concat([odd, xp.zeros_like(line)], axis=axis)
+    return xp.concat([even, odd], axis=-3)

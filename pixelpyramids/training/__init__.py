@@ -1,0 +1,1 @@
+"""Training: levels, run directories, validation, evaluation and export."""

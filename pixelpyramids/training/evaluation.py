@@ -1,0 +1,220 @@
+"""Bits/dim of a model on images, of any sizes, with its standard error and its share of each level."""
+
+import math
+import time
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from accelerate import Accelerator, PartialState
+from accelerate.utils import gather_object
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from pixelpyramids.data.images import Images
+from pixelpyramids.errors import DataError
+from pixelpyramids.model.pixel_pyramid import PixelPyramid
+from pixelpyramids.pyramid.rate import Rate, bits_per_dim, cat
+from pixelpyramids.training.reading_ahead import make_loader
+
+
+class Source(NamedTuple):
+    """How an image is stored, and what was converted when it was read, as of `Images`."""
+
+    format: str
+    conversions: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Code lengths of images, the finest level first.
+
+    `nats` and `dimensions` (images, levels); `seconds` (levels,), what each level's networks and likelihood took in
+    all; `files`, `sizes` (height, width), `formats` and `conversions` of the images, as of `Images`; `skipped`, files
+    whose pixels could not be read.
+    """
+
+    nats: NDArray[np.float64]
+    dimensions: NDArray[np.int64]
+    seconds: NDArray[np.float64]
+    files: tuple[Path, ...]
+    sizes: tuple[tuple[int, int], ...]
+    formats: tuple[str, ...]
+    conversions: tuple[tuple[str, ...], ...]
+    skipped: tuple[Path, ...]
+
+    @property
+    def bits_per_dim(self) -> float:
+        """Bits over all dimensions: a ratio of sums, so each pixel of the set counts the same."""
+        return float(bits_per_dim(self.nats.sum(), self.dimensions.sum()))
+
+    @property
+    def standard_error(self) -> float:
+        """Standard error of `bits_per_dim` over images: sd / sqrt(N), linearised for images of mixed sizes."""
+        n = len(self.files)
+        if n < 2:
+            return math.nan
+        dimensions = self.dimensions.sum(axis=1)
+        residuals = (self.bits_per_dim_of_images - self.bits_per_dim) * dimensions
+        return float(residuals.std(ddof=1) / dimensions.mean() / math.sqrt(n))
+
+    @property
+    def bits_per_dim_of_images(self) -> NDArray[np.float64]:
+        """Bits/dim of each image."""
+        bits: NDArray[np.float64] = bits_per_dim(self.nats.sum(axis=1), self.dimensions.sum(axis=1))
+        return bits
+
+
+def evaluate(
+    model: PixelPyramid,
+    images: Images,
+    *,
+    batch_size: int = 16,
+    tile: int | None = None,
+    levels: Sequence[int] | None = None,
+    chosen: Sequence[int] | None = None,
+    report: Callable[[int, int], None] = lambda done, of: None,
+    processes: Accelerator | PartialState | None = None,
+) -> Evaluation:
+    """Score every pixel of every image, in the folder's order; images above tile x tile in tiles, each on its own.
+
+    By default a tile has 512 pixels a side, or those of the images that the model was trained on, if more.
+
+    Images of one size that follow each other share a batch. `levels` and `chosen`, indices of images, limit what is
+    scored. `report` gets the number of images done and of all. Each of several `processes` scores every N-th image, and
+    all have the whole evaluation.
+    Raises DataError where no image can be read.
+    """
+    tile = default_tile(model) if tile is None else tile
+    index, count = (0, 1) if processes is None else (processes.process_index, processes.num_processes)
+    mine = (range(len(images)) if chosen is None else chosen)[index::count]
+    rates: dict[int, tuple[NDArray[np.float64], NDArray[np.int64]]] = {}
+    sources: dict[int, Source] = {}
+    skipped: list[int] = []
+    with LevelClock(model) as clock:
+        for indices, batch, kinds in same_size_batches(images, batch_size, skipped, mine):
+            rate = rate_in_tiles(model, batch, tile, levels, batch_size)
+            rates |= zip(indices, zip(rate.nats.numpy(), rate.dimensions.numpy(), strict=True), strict=True)
+            sources |= zip(indices, kinds, strict=True)
+            report(len(rates) + len(skipped), len(mine))
+    parts = [(rates, sources, skipped, clock.seconds)]
+    if count > 1:
+        parts = gather_object(parts)
+    rates = {i: rate for part in parts for i, rate in part[0].items()}
+    sources = {i: source for part in parts for i, source in part[1].items()}
+    kept = sorted(rates)
+    if not kept:
+        raise DataError(f"none of the {len(images)} images could be read, the first is {images.files[0]}")
+    return Evaluation(
+        nats=np.stack([rates[i][0] for i in kept]),
+        dimensions=np.stack([rates[i][1] for i in kept]),
+        seconds=np.sum([part[3] for part in parts], axis=0),
+        files=tuple(images.files[i] for i in kept),
+        sizes=tuple((int(height), int(width)) for height, width in images.sizes[kept]),
+        formats=tuple(sources[i].format for i in kept),
+        conversions=tuple(sources[i].conversions for i in kept),
+        skipped=tuple(images.files[i] for i in sorted(i for part in parts for i in part[2])),
+    )
+
+
+def rate_in_tiles(
+    model: PixelPyramid, images: Tensor, tile: int, levels: Sequence[int] | None = None, batch_size: int = 16
+) -> Rate:
+    """`model.rate`, but images above tile x tile are cut into tiles that are scored as images of their own.
+
+    The sum over tiles is an exact code length too, of an image sent tile by tile. Every pixel counts. Tiles of one size
+    are scored together, in batches of at most as many pixels as batch_size images of the training's size have.
+    """
+    if tile < 1:
+        raise DataError(f"expected tiles of at least 1 pixel a side, got {tile}")
+    count, _, height, width = images.shape
+    by_shape: dict[tuple[int, int], list[Tensor]] = {}
+    for y in range(0, height, tile):
+        for x in range(0, width, tile):
+            part = images[..., y : y + tile, x : x + tile]
+            by_shape.setdefault((part.shape[-2], part.shape[-1]), []).append(part)
+    nats = torch.zeros(count, model.config.L, dtype=torch.float64)
+    dimensions = torch.zeros(count, model.config.L, dtype=torch.int64)
+    for (h, w), parts in by_shape.items():
+        tiles, at_once = torch.cat(parts), max(1, batch_size * math.prod(model.config.image_size) // (h * w))
+        at_once = min(at_once, batch_size)
+        rate = cat([model.rate(tiles[i : i + at_once], levels) for i in range(0, len(tiles), at_once)])
+        nats += rate.nats.unflatten(0, (len(parts), count)).sum(dim=0)
+        dimensions += rate.dimensions.unflatten(0, (len(parts), count)).sum(dim=0)
+    return Rate(nats, dimensions)
+
+
+def default_tile(model: PixelPyramid) -> int:
+    """512 pixels, or the longer side of the images that the model was trained on, if that is more."""
+    return max(512, *model.config.image_size)
+
+
+def same_size_batches(
+    images: Images, batch_size: int, skipped: list[int], chosen: Sequence[int] | None = None
+) -> Iterator[tuple[list[int], Tensor, list[Source]]]:
+    """Indices, images (B, C, H, W) and their sources in order, those of one size together.
+
+    An image that cannot be read, or is not as it should be, is named in a UserWarning, and its index goes to `skipped`.
+    `chosen` are the indices to read, all by default. Images that are not kept in memory are read by workers.
+    """
+    indices: list[int] = []
+    arrays: list[Tensor] = []
+    sources: list[Source] = []
+    wanted = range(len(images)) if chosen is None else chosen
+    read = make_loader(_Reading(images), wanted, images.in_memory)
+    for index, (image, source) in zip(wanted, read, strict=True):
+        if image is None:
+            skipped.append(index)
+            warnings.warn(f"{source}; left out", stacklevel=2)
+            continue
+        if arrays and (len(arrays) == batch_size or arrays[0].shape != image.shape):
+            yield indices, torch.stack(arrays), sources
+            indices, arrays, sources = [], [], []
+        indices.append(index)
+        arrays.append(image.long())
+        sources.append(source)
+    if arrays:
+        yield indices, torch.stack(arrays), sources
+
+
+class _Reading(Dataset[tuple[Any, Any]]):
+    """Images and their sources for a loader; None and the reason for one that cannot be read."""
+
+    def __init__(self, images: Images) -> None:
+        self.images = images
+
+    def __getitem__(self, index: int) -> tuple[Any, Any]:
+        try:
+            image = self.images.read(index)
+        except DataError as error:
+            return None, str(error)
+        return image, Source(self.images.formats[index], self.images.conversions[index])
+
+
+class LevelClock:
+    """Adds up the seconds that each stage of a model takes while the block runs."""
+
+    def __init__(self, model: PixelPyramid) -> None:
+        self.model = model
+        self.seconds = np.zeros(len(model.stages))
+
+    def __enter__(self) -> "LevelClock":
+        self._handles = []
+        for index, stage in enumerate(self.model.stages):
+            self._handles.append(stage.register_forward_pre_hook(lambda *_, i=index: self._add(i, -1)))
+            self._handles.append(stage.register_forward_hook(lambda *_, i=index: self._add(i, 1)))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for handle in self._handles:
+            handle.remove()
+
+    def _add(self, index: int, sign: int) -> None:
+        if self.model.device.type == "cuda":
+            torch.cuda.synchronize()
+        self.seconds[index] += sign * time.perf_counter()

@@ -1,0 +1,354 @@
+"""Training: one loop for all levels or some, each level a training of its own.
+
+Images and crops are keyed by (seed, step, item) and initial weights by (seed, level), and levels share nothing. So
+levels trained one by one, anywhere, equal levels trained together, and a run that was killed and resumed equals one
+that was not (with a budget of steps, on as many threads).
+"""
+
+import math
+import sys
+import time
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from pixelpyramids.data.batches import Batches
+from pixelpyramids.data.images import Images
+from pixelpyramids.errors import ParameterError, PixelPyramidsError
+from pixelpyramids.interrupts import Stopped, interruptible
+from pixelpyramids.model.device import bfloat16_is_fast, choose_device
+from pixelpyramids.model.parameters import Parameters
+from pixelpyramids.model.pixel_pyramid import AnyStage, PixelPyramid, decompose
+from pixelpyramids.training import run_directory
+from pixelpyramids.training.evaluation import Evaluation
+from pixelpyramids.training.level import LevelTraining, Origin
+from pixelpyramids.training.patches import patches
+from pixelpyramids.training.progress import Budget, Recent, Report
+from pixelpyramids.training.reading_ahead import make_loader, read_ahead
+from pixelpyramids.training.session import SessionRecord
+from pixelpyramids.training.trackers import Tracker, start_tracker, tracked_accelerator
+from pixelpyramids.training.validation import Validation, choose_validation, count_by_pixels, seconds_of_an_image
+
+
+@dataclass
+class Outcome:
+    """The result of a training: `stopped` says why a level stopped early, `validation` is the last evaluation."""
+
+    steps: int = 0
+    seconds: float = 0.0
+    interrupted: bool = False
+    validation: Evaluation | None = None
+    stopped: dict[int, str] = field(default_factory=dict)
+
+
+class Training:
+    """The training of some levels of a model in the run directory `run`; `fit` goes on from what lies there.
+
+    `levels` are the stages to train (all by default). `kept` is the model of the weights that are kept: the averages,
+    or the latest weights if `kept_weights` says so. `validation` chooses at which step; without it, at the last.
+    `validation_images` of it are scored, by default as many as `validation.py` says. `micro_batch` splits a
+    batch to save memory; `bfloat16` None means if the device is fast at it. `tracker` receives what the run's log
+    receives: "tensorboard", "wandb", or a tracker of Accelerate's.
+    Raises ParameterError or CheckpointError where the run directory is of other parameters or another seed, or another
+    process trains one of the levels there.
+    """
+
+    def __init__(
+        self,
+        config: Parameters,
+        run: Path,
+        crops: Batches,
+        validation: Images | None = None,
+        *,
+        validation_images: int | None = None,
+        levels: Sequence[int] | None = None,
+        seed: int = 0,
+        micro_batch: int | None = None,
+        device: str | None = None,
+        bfloat16: bool | None = None,
+        tracker: Tracker | None = None,
+    ) -> None:
+        wanted = sorted(set(range(config.L) if levels is None else levels))
+        if not wanted or wanted[0] < 0 or wanted[-1] >= config.L:
+            raise ParameterError(f"expected levels from 0 to {config.L - 1} (L = {config.L}), got {levels}")
+        if micro_batch is not None and micro_batch < 1:
+            raise ParameterError(f"expected a micro-batch of at least 1 image, got {micro_batch}")
+        accelerator = tracked_accelerator(choose_device(device).type == "cpu", run, tracker)
+        if config.norm == "batch" and accelerator.num_processes > 1:
+            raise ParameterError(
+                f'expected norm "channel" or "group" where {accelerator.num_processes} processes share each batch, got '
+                '"batch", whose statistics would be those of a part of it; use one process for each level (--levels)'
+            )
+        self.crops = crops.shared(accelerator.process_index, accelerator.num_processes)
+        self._locks: list[object] = []
+        if accelerator.is_main_process:
+            run_directory.claim(run, config)
+            run_directory.claim_seed(run, seed)
+            self._locks = [run_directory.lock_level(run, index) for index in wanted]
+            start_tracker(accelerator, run, config, seed)
+        accelerator.wait_for_everyone()
+        # Of 1x1 convolutions, whose weights have several names for one layout.
+        warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")
+        self.config, self.run, self.accelerator = config, run, accelerator
+        self.held_out, self.validation_images = validation, validation_images
+        self.validation: Validation | None = None
+        self._record: SessionRecord | None = None
+        self.device = accelerator.device
+        self.averaged = PixelPyramid(config, seed).to(self.device)
+        model = PixelPyramid(config, seed).to(self.device)
+        self.kept = self.averaged if config.kept_weights == "average" else model
+        self.levels: list[LevelTraining] = []
+        origin = Origin(seed, validation is not None)
+        for index in wanted:
+            stage, average = model.stages[index], self.averaged.stages[index]
+            assert isinstance(stage, AnyStage) and isinstance(average, AnyStage)
+            self.levels.append(LevelTraining(config, index, stage, average, accelerator, origin))
+            self.levels[-1].restore(run)
+        self.micro_batch = micro_batch
+        self.bfloat16 = bfloat16_is_fast(self.device) if bfloat16 is None else bfloat16
+        self.stages = config.walk(*crops.size)
+
+    @property
+    def step(self) -> int:
+        """Updates that every level has had."""
+        return min(level.step for level in self.levels)
+
+    @property
+    def seconds(self) -> float:
+        """The longest training time of a level."""
+        return max(level.seconds for level in self.levels)
+
+    def fit(
+        self,
+        budget: Budget,
+        *,
+        checkpoint_minutes: float = 5.0,
+        report: Callable[[Report], None] = lambda _: None,
+        notify: Callable[[str], None] = lambda _: None,
+        validated: Callable[[Evaluation], None] = lambda _: None,
+        draw: Callable[[PixelPyramid], None] | None = None,
+    ) -> Outcome:
+        """Train until the budget is spent. Ctrl-C ends it after the step, saves everything, and sets `interrupted`.
+
+        `report` is called after every step, and `validated` after every validation. Then the main process calls `draw`
+        with the model `kept`, and stops it if Ctrl-C is pressed or it takes more than a twentieth of the time. `notify`
+        gets lines for people: a training is asked to end, a level stops, samples take too long.
+        """
+        outcome = Outcome()
+        recent = Recent(self.config.L)
+        interval = self.config.eval_interval * self.crops.steps_per_epoch
+        self._mark = saved_at = time.monotonic()
+        with interruptible(notify) as interrupted:
+            asked = False
+
+            def validate(levels: Sequence[LevelTraining]) -> None:
+                nonlocal budget
+                began = time.monotonic()
+                evaluation = self._validate(levels, interrupted, outcome.stopped)
+                if self.validation is None or evaluation is None:
+                    return
+                outcome.validation = evaluation
+                if math.isfinite(evaluation.bits_per_dim):
+                    validated(evaluation)
+                    if (
+                        draw is not None
+                        and self.accelerator.is_main_process
+                        and self.validation.draw(draw, self.kept, budget, self.seconds, interrupted)
+                    ):
+                        notify(
+                            "no samples were drawn, because they would take more than a twentieth of the training time"
+                        )
+                self._spend(levels)
+                self.validation.record_time(self._most(time.monotonic() - began), self.seconds)
+                budget = replace(budget, reserve=self.validation.reserve)
+
+            try:
+                budget = self._begin(budget, draw is not None)
+                validate([level for level in self.levels if level.step % interval == 0])
+                for step, images in self._batches(budget):
+                    running = [
+                        level
+                        for level in self.levels
+                        if level.index not in outcome.stopped and budget.progress(level.step, level.seconds) < 1
+                    ]
+                    asked = self._most(interrupted()) > 0
+                    if not running or asked:
+                        break
+                    levels = [level for level in running if level.step == step]
+                    self._update(levels, step, images, budget, outcome, recent, notify)
+                    elapsed = self._spend(levels)
+                    for level in levels:
+                        if level.index not in outcome.stopped:
+                            level.log(self.run)
+                    if levels:
+                        indices = [level.index for level in levels]
+                        seconds = min(level.seconds for level in levels)
+                        report(recent.report(step + 1, indices, budget, seconds, elapsed, self.crops.batch_size))
+                    if (step + 1) % interval == 0 and self._is_due(budget):
+                        validate(levels)
+                    if time.monotonic() - saved_at > 60 * checkpoint_minutes:
+                        self._save(outcome.stopped)
+                        saved_at = time.monotonic()
+                if not (asked or self._most(interrupted())):
+                    validate(self.levels)
+            except Stopped:
+                pass
+            except (PixelPyramidsError, OSError):
+                self._save(outcome.stopped)  # what a validation or a picture ran into must not cost the steps before it
+                raise
+            outcome.interrupted = asked or interrupted()
+            outcome.steps = max(level.step for level in self.levels)
+            outcome.seconds = self.seconds
+            self._save(outcome.stopped)
+            self.accelerator.wait_for_everyone()
+        return outcome
+
+    def _begin(self, budget: Budget, draws: bool) -> Budget:
+        """Record what is trained with what, warn of what has changed, and choose what is validated on.
+
+        Returns the budget, with a reserve for the last validation.
+        """
+        record = SessionRecord(
+            self.run,
+            self.levels,
+            self.crops,
+            self.held_out,
+            budget,
+            device=self.device,
+            processes=self.accelerator.num_processes,
+            precision="bfloat16" if self.bfloat16 else "float32",
+            micro_batch=self.micro_batch,
+        )
+        warned = record.describe_changes(self.config)
+        before, described = record.before, record.session["validation_data"]
+        if self.held_out is not None:
+            steps = self.config.eval_interval * self.crops.steps_per_epoch
+            crops = min(steps, budget.steps or steps) * self.crops.batch_size
+            self.validation = choose_validation(
+                self.held_out,
+                described["sha256"],
+                self.levels[0].origin.seed,
+                count=self.validation_images,
+                most=count_by_pixels(self.held_out, self.stages, self.config.patch_size, crops),
+                budget=budget,
+                before=before["validation_data"] if before and before["budget"] == budget.described else None,
+                draws=draws,
+                measure=lambda images: self._most(seconds_of_an_image(self.kept.eval(), images, record.indices)),
+            )
+            described["scored"] = len(self.validation.chosen)
+            if any([level.choose_on(self.validation.name) for level in self.levels]):
+                warned.append(
+                    "the best weights were chosen on other validation images, or on images that were not recorded; the "
+                    "next validation replaces them"
+                )
+            budget = replace(budget, reserve=self.validation.reserve)
+        self.accelerator.wait_for_everyone()
+        if self.accelerator.is_main_process:
+            for line in warned:
+                warnings.warn(f"{self.run}: {line}", stacklevel=3)
+        self._record = record
+        self._write_record()
+        return budget
+
+    def _write_record(self) -> None:
+        """Write how far this session has come to the run's provenance."""
+        if self._record is not None and self.accelerator.is_main_process:
+            self._record.write(None if self.validation is None else self.validation.reserve)
+
+    def _is_due(self, budget: Budget) -> bool:
+        return self.validation is not None and self.validation.is_due(budget, self.seconds)
+
+    def _spend(self, levels: Sequence[LevelTraining]) -> float:
+        """Add the seconds since this was last called to the time of the levels; return them."""
+        elapsed, self._mark = self._most(time.monotonic() - self._mark), time.monotonic()
+        for level in levels:
+            level.seconds += elapsed
+        return elapsed
+
+    def _most(self, value: float) -> float:
+        """The largest of the processes' values, the same in all of them."""
+        if self.accelerator.num_processes == 1:
+            return value
+        return float(self.accelerator.gather(torch.tensor([value], dtype=torch.float64, device=self.device)).max())
+
+    def _batches(self, budget: Budget) -> Iterator[tuple[int, Tensor]]:
+        steps = range(self.step, sys.maxsize if budget.steps is None else budget.steps)
+        yield from zip(steps, read_ahead(make_loader(self.crops, steps, self.crops.in_memory)), strict=False)
+
+    def _update(
+        self,
+        levels: Sequence[LevelTraining],
+        step: int,
+        images: Tensor,
+        budget: Budget,
+        outcome: Outcome,
+        recent: Recent,
+        notify: Callable[[str], None],
+    ) -> None:
+        pairs = decompose(images.to(self.device).long(), self.stages)
+        for level in levels:
+            fine, coarse = patches(
+                *pairs[level.index],
+                self.config.patch_size,
+                seed=level.origin.seed,
+                level=level.index,
+                samples=self.crops.samples(step),
+            )
+            progress = budget.progress(step, level.seconds)
+            nats = level.update(fine, coarse, progress, self.micro_batch, self.bfloat16)
+            if math.isfinite(nats):
+                recent.add(level.index, nats, fine[0].numel())
+            else:
+                files = ", ".join(dict.fromkeys(str(file) for file in self.crops.files_of(step)))
+                message = f"level {level.index} stopped: loss not finite at step {step}, on {files}"
+                outcome.stopped[level.index] = message
+                recent.drop(level.index)
+                notify(message)
+
+    def _validate(
+        self, levels: Sequence[LevelTraining], interrupted: Callable[[], bool], stopped: dict[int, str]
+    ) -> Evaluation | None:
+        """Score those of the levels that were not scored at the step where they are; `stopped` takes what fails."""
+        levels = [level for level in levels if level.step > level.validated_at]
+        if self.validation is None or not levels:
+            return None
+        evaluation = self.validation.score(
+            self.kept.eval(),
+            [level.index for level in levels],
+            self.micro_batch or self.config.batch_size,
+            self.accelerator,
+            interrupted,
+        )
+        self._spend(levels)
+        for level in levels:
+            nats = float(evaluation.nats[:, level.index].mean())
+            if math.isfinite(nats):
+                level.validate(nats, float(evaluation.dimensions[:, level.index].mean()), self.run)
+            else:
+                stopped[level.index] = (
+                    f"level {level.index} stopped: loss on validation images not finite at step {level.step}; train it "
+                    "anew, with a lower learning_rate"
+                )
+        self._read_other_levels()
+        return evaluation
+
+    def _read_other_levels(self) -> None:
+        """Take what other processes have trained so far, so that samples can be drawn."""
+        mine = {level.index for level in self.levels}
+        for index, stage in enumerate(self.kept.stages):
+            if index not in mine and run_directory.level_file(self.run, index).exists():
+                run_directory.load_stage(self.run, index, stage)
+
+    def _save(self, stopped: Mapping[int, str]) -> None:
+        if self._record is not None and self.accelerator.is_main_process:
+            self._record.write_trained_on()  # before the weights, which a kill may leave alone
+        for level in self.levels:
+            level.save(self.run)
+            chosen = self.held_out is not None and run_directory.level_file(self.run, level.index).exists()
+            if level.step and level.index not in stopped and not chosen:
+                level.publish(self.run)
+        self._write_record()

@@ -1,0 +1,305 @@
+"""The run directory: a model's parameters, one file of weights a stage, its log, and what training needs to go on.
+
+    RUN/parameters.json             {"params": {…}}: the run holds its own
+    RUN/level_00.safetensors …      the kept weights of each stage; the last is the coarsest image's
+    RUN/log/level_00.jsonl …        a line every ten steps and at each validation: step, nats an image, dimensions
+    RUN/provenance.json             the software, device, data and settings of each training session
+    RUN/trained_on.npy              a number for each image that was trained on
+    RUN/training/level_00.safetensors …   weights, averages and optimiser of the last checkpoint
+    RUN/training/seed               of all trainings of the run
+    RUN/training/level_00.lock …    held by the process that trains the stage
+    RUN/samples/                    pictures drawn while training
+
+Levels are files of their own, so that trainings of different levels can fill one directory. Nothing here is pickled.
+"""
+
+import json
+import os
+import shutil
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import torch
+from filelock import BaseFileLock, FileLock, Timeout
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from pixelpyramids.atomic import is_free, replacing, write_text
+from pixelpyramids.errors import CheckpointError, ParameterError
+from pixelpyramids.model.parameters import Parameters, load_parameters, parse_parameters
+from pixelpyramids.model.pixel_pyramid import PixelPyramid
+from pixelpyramids.model.release_checkpoint import read_checkpoint
+from pixelpyramids.training.provenance import PROVENANCE, TRAINED_ON
+
+PARAMETERS = "parameters.json"
+OF_A_RUN = (
+    "level_*.safetensors",
+    "training/level_*.safetensors",
+    "training/seed",
+    "log/level_*.jsonl",
+    PROVENANCE,
+    TRAINED_ON,
+)  # beside its parameters
+FORMAT = 1  # of the files of weights and of trainings: their names, shapes and what is in their metadata
+LOCK_SECONDS = 10.0
+NOT_OF_THE_RUN = {"data_root", "epochs", "crop_size"}  # keys that may differ when a training goes on
+
+
+def load(
+    path: str | Path,
+    params: str | Path | None = None,
+    likelihood: str | None = None,
+) -> PixelPyramid:
+    """The model of a run directory, or of the authors' `.pt` with the parameter file `params`; in evaluation mode.
+
+    `likelihood`, "exact" or "authors", chooses another than that of the parameters. Raises CheckpointError where
+    something is missing, damaged or of another model, ParameterError where the parameters are at fault.
+    """
+    path = Path(path)
+    if path.suffix == ".pt" and not path.is_dir():
+        if params is None:
+            raise CheckpointError(f"{path}: expected the parameter file it was trained with (--params, or params=)")
+        model = read_checkpoint(path, load_parameters(params)).model
+        return model if likelihood is None else with_likelihood(model, likelihood)
+    if path.is_dir() and params is not None:
+        raise CheckpointError(f"{path}: a run directory holds its own parameters; leave out {params}")
+    if not path.is_dir():
+        raise CheckpointError(f"{path}: expected a run directory or a .pt file of the authors, found neither")
+    config = read_parameters(path)
+    if likelihood is not None:
+        config = parse_parameters(config.model_dump() | {"likelihood": likelihood}, str(path))
+    require_levels(path, config)
+    model = PixelPyramid(config)
+    for index, stage in enumerate(model.stages):
+        load_stage(path, index, stage)
+    return model
+
+
+def require_levels(run: Path, config: Parameters) -> None:
+    """Raise CheckpointError, naming them, where levels of the run have no weights."""
+    missing = [index for index in range(config.L) if not level_file(run, index).is_file()]
+    if missing:
+        levels = ",".join(map(str, missing))
+        raise CheckpointError(
+            f"{run}: level(s) {levels} (L = {config.L}) have no weights yet; train them with --levels {levels}"
+        )
+
+
+def with_likelihood(model: PixelPyramid, likelihood: str) -> PixelPyramid:
+    """The same weights under another likelihood."""
+    keys = model.config.model_dump() | {"likelihood": likelihood}
+    other = PixelPyramid(parse_parameters(keys, "parameters"))
+    other.load_state_dict(model.state_dict())
+    return other.to(model.device)
+
+
+def save(model: PixelPyramid, run: Path) -> None:
+    """Write a model as a run directory, in place of the run that may be there: its weights, trainings and logs go.
+
+    They go once all that is new lies beside them on the disk; other files stay. Raises CheckpointError where another
+    process trains the run.
+    """
+    run.mkdir(parents=True, exist_ok=True)
+    locks = _lock_all(run, model.config.L) if (run / "training").is_dir() else []
+    for leftover in run.glob(".new.*.part"):
+        shutil.rmtree(leftover, ignore_errors=True)
+    new = Path(tempfile.mkdtemp(dir=run, prefix=".new.", suffix=".part"))
+    try:
+        for index, stage in enumerate(model.stages):
+            save_stage(new, index, stage)
+        write_parameters(new, model.config)
+        (run / PARAMETERS).unlink(missing_ok=True)
+        for pattern in OF_A_RUN:
+            for old in run.glob(pattern):
+                old.unlink()
+        for index in range(model.config.L):
+            os.replace(level_file(new, index), level_file(run, index))
+        os.replace(new / PARAMETERS, run / PARAMETERS)
+    finally:
+        shutil.rmtree(new, ignore_errors=True)
+        for lock in locks:
+            lock.release()
+
+
+def _lock_all(run: Path, n_stages: int) -> list[BaseFileLock]:
+    """Lock each of so many stages, and those beyond them that the run there has."""
+    there = {int(path.stem[-2:]) for path in (run / "training").glob("level_[0-9][0-9].lock")}
+    return [lock_level(run, index) for index in sorted(there | set(range(n_stages)))]
+
+
+def is_replaceable(run: Path) -> bool:
+    """Whether `run` is a run directory, or what a cut-short `save` left of one, or free."""
+    if is_free(run) or (run / PARAMETERS).is_file():
+        return True
+    return run.is_dir() and all(
+        path.match("level_*.safetensors")
+        or path.name in ("training", "log", "samples", PROVENANCE, TRAINED_ON)
+        or path.suffix == ".part"
+        for path in run.iterdir()
+    )
+
+
+def save_stage(run: Path, index: int, stage: torch.nn.Module) -> None:
+    """Write the weights of stage `index`."""
+    save_tensors(level_file(run, index), stage.state_dict(), {"level": index})
+
+
+def level_file(run: Path, index: int) -> Path:
+    """Where the weights of stage `index` lie."""
+    return run / f"level_{index:02d}.safetensors"
+
+
+def training_file(run: Path, index: int) -> Path:
+    """Where the training of stage `index` goes on from."""
+    return run / "training" / f"level_{index:02d}.safetensors"
+
+
+def lock_level(run: Path, index: int) -> BaseFileLock:
+    """See that no other process trains stage `index`, for as long as what is returned lives.
+
+    Raises CheckpointError where one does, after some seconds: what a killed training leaves behind ends in these.
+    """
+    path = run / "training" / f"level_{index:02d}.lock"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(path, is_singleton=True)
+    try:
+        lock.acquire(timeout=LOCK_SECONDS)
+    except Timeout as error:
+        raise CheckpointError(
+            f"{run}: another process trains level {index}; wait until it has ended, or train other --levels"
+        ) from error
+    return lock
+
+
+def log_file(run: Path, index: int) -> Path:
+    """The log of stage `index`."""
+    return run / "log" / f"level_{index:02d}.jsonl"
+
+
+def read_log(run: Path, index: int) -> list[dict[str, int | float]]:
+    """The entries of a stage's log, none where there is no log; a line that a kill cut short is passed over."""
+    entries: list[dict[str, int | float]] = []
+    path = log_file(run, index)
+    for line in path.read_text(errors="replace").splitlines() if path.exists() else ():
+        try:
+            entry = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(entry, dict) and isinstance(entry.get("step"), int):
+            entries.append(entry)
+    return entries
+
+
+def claim(run: Path, config: Parameters) -> None:
+    """Begin a run of these parameters, or see that the one in `run` has the same. Raises CheckpointError else."""
+    if not (run / PARAMETERS).exists():
+        if not is_free(run) and not (run / PARAMETERS).exists():
+            raise CheckpointError(f"{run}: expected an empty or new folder, or a run directory to go on with")
+        with suppress(FileExistsError):  # another process may begin it at this moment
+            write_parameters(run, config, new=True)
+    require_parameters(run, config)
+
+
+def require_parameters(run: Path, config: Parameters) -> None:
+    """Raise CheckpointError where the run in `run` has other parameters, or none is there."""
+    there = read_parameters(run)
+    differing = sorted(
+        key
+        for key in Parameters.model_fields
+        if key not in NOT_OF_THE_RUN and getattr(there, key) != getattr(config, key)
+    )
+    if differing:
+        raise CheckpointError(
+            f"{run}: its {PARAMETERS} differs in {', '.join(differing)}; use another run directory, or its parameters"
+        )
+
+
+def read_parameters(run: Path) -> Parameters:
+    """The parameters of a run. Raises CheckpointError where it holds none that can be read."""
+    if not (run / PARAMETERS).is_file():
+        raise CheckpointError(f"{run}: expected a run directory, but it holds no {PARAMETERS}")
+    try:
+        return load_parameters(run / PARAMETERS)
+    except ParameterError as error:
+        raise CheckpointError(str(error)) from error
+
+
+def write_parameters(run: Path, config: Parameters, new: bool = False) -> None:
+    """Write the parameters of a run, defaults too: a later version's may be others.
+
+    With `new` those that are there stay: FileExistsError.
+    """
+    content = {"params": config.model_dump(mode="json")}
+    write_text(run / PARAMETERS, json.dumps(content, indent=2) + "\n", new)
+
+
+def load_stage(run: Path, index: int, stage: torch.nn.Module) -> None:
+    """Load the weights of stage `index`. Raises CheckpointError where they are damaged or of another level or model."""
+    path = level_file(run, index)
+    tensors, metadata = read_tensors(path)
+    if metadata.get("level") != index:
+        raise CheckpointError(f"{path}: expected the weights of level {index}, got those of {metadata.get('level')}")
+    require_finite(tensors, path)
+    try:
+        stage.load_state_dict(tensors)
+    except RuntimeError as error:
+        first = str(error).splitlines()[1].strip() if "\n" in str(error) else str(error)
+        raise CheckpointError(f"{path}: the weights are not those of this run's {PARAMETERS}: {first}") from error
+
+
+def require_finite(tensors: dict[str, Tensor], path: Path) -> None:
+    """Raise CheckpointError where a weight is not finite."""
+    for key, value in tensors.items():
+        if not value.isfinite().all():
+            raise CheckpointError(f"{path}: {key} is not finite; remove the file to train the level anew")
+
+
+def claim_seed(run: Path, seed: int) -> None:
+    """Give the run its seed, or see that it has the same. Raises CheckpointError else."""
+    path = run / "training" / "seed"
+    if not path.exists():
+        with suppress(FileExistsError):  # a training of other levels may begin at this moment
+            write_text(path, f"{seed}\n", new=True)
+    there = path.read_text(errors="replace").strip()
+    if not there.isdecimal():
+        raise CheckpointError(f"{path}: damaged; write the seed of the run into it, which {PROVENANCE} records")
+    if there != str(seed):
+        raise CheckpointError(
+            f"{run}: expected the seed that it has, {there}, got {seed}; go on with that, or choose another run "
+            "directory"
+        )
+
+
+def save_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, Any] | None = None) -> None:
+    """Write tensors, and metadata as JSON, whole or not at all."""
+    plain = {key: value.detach().cpu().contiguous() for key, value in tensors.items()}
+    with replacing(path) as temporary:
+        try:
+            save_file(plain, temporary, {"pixelpyramids": json.dumps({"format": FORMAT, **(metadata or {})})})
+        except SafetensorError as error:
+            raise CheckpointError(f"{path}: cannot be written: {error}") from error
+
+
+def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Tensors and metadata of a file. Raises CheckpointError where it is missing, damaged or foreign."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = json.loads((file.metadata() or {})["pixelpyramids"])
+            if not isinstance(metadata, dict):
+                raise KeyError("pixelpyramids")
+            if metadata.get("format") != FORMAT:
+                raise CheckpointError(
+                    f"{path}: expected a file of format {FORMAT}, got {metadata.get('format')}, of another version of "
+                    "this package"
+                )
+            keys = file.keys()
+            # Copies, not maps of the file: its room on the disk is then free once another takes its place.
+            return {key: file.get_tensor(key).clone() for key in keys}, metadata
+    except OSError as error:
+        reason = str(error).removesuffix(f": {path}")
+        raise CheckpointError(f"{path}: expected a file that can be read, got: {reason}") from error
+    except (SafetensorError, KeyError, json.JSONDecodeError) as error:
+        raise CheckpointError(f"{path}: damaged, or not written by this package; remove it to begin anew") from error
