@@ -12,7 +12,7 @@ from pathlib import Path
 
 from pixelpyramids.cli.exit_status import run
 from pixelpyramids.errors import CheckpointError
-from pixelpyramids.extras import imported
+from pixelpyramids.extras import import_extra
 from pixelpyramids.model.parameters import Parameters, load_parameters, parse_parameters
 
 
@@ -48,20 +48,20 @@ def main(arguments: argparse.Namespace) -> None:
     if arguments.gen_samples or arguments.evaluate:
         path = trained(name, checkpoint, config)
         params = arguments.params_file if path.is_file() else None
-        model = imported("pixelpyramids.cli.opening").open_model(path, params, device=arguments.device)
+        model = import_extra("pixelpyramids.cli.opening").open_model(path, params, device=arguments.device)
         status = 0
         if arguments.evaluate:
-            status = imported("pixelpyramids.cli.score").evaluate_split(
+            status = import_extra("pixelpyramids.cli.score").evaluate_split(
                 model, str(path), arguments.data_root, batch_size=config.batch_size
             )
         if arguments.gen_samples:
             folder = Path("samples") / name
             count, batch_size = arguments.num_samples, arguments.sampling_batch_size
-            imported("pixelpyramids.cli.sample").sample(
+            import_extra("pixelpyramids.cli.sample").sample(
                 model, count, folder, batch_size=batch_size, overwrite=True, grid=False
             )
         sys.exit(status)
-    outcome = imported("pixelpyramids.cli.train").train(
+    outcome = import_extra("pixelpyramids.cli.train").train(
         config,
         Path("ckpts") / name,
         data=arguments.data_root,
@@ -81,7 +81,7 @@ def trained(name: str, checkpoint: str, config: Parameters) -> Path:
     """
     run_directory, file = Path("ckpts") / name, Path("ckpts") / f"{checkpoint}.pt"
     if run_directory.is_dir():
-        imported("pixelpyramids.training.run_directory").require_parameters(run_directory, config)
+        import_extra("pixelpyramids.training.run_directory").require_parameters(run_directory, config)
         return run_directory
     if file.is_file():
         return file

@@ -7,7 +7,7 @@ from importlib.metadata import version
 from typing import Any
 
 from pixelpyramids.errors import BitstreamError, PixelPyramidsError
-from pixelpyramids.extras import imported
+from pixelpyramids.extras import import_extra
 
 __version__ = version("pixelpyramids")
 
@@ -27,7 +27,7 @@ __all__ = ["BitstreamError", "PixelPyramidsError", "__version__", *sorted(_HOMES
 
 def __getattr__(name: str) -> Any:
     if name in _HOMES:
-        return getattr(imported(_HOMES[name]), name)
+        return getattr(import_extra(_HOMES[name]), name)
     if name in _MODULES:
-        return imported(_MODULES[name])
+        return import_extra(_MODULES[name])
     raise AttributeError(f"module 'pixelpyramids' has no attribute {name!r}")

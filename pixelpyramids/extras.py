@@ -1,4 +1,4 @@
-"""Modules that need an extra: imported when they are used, and the line that installs them where they are missing."""
+"""Packages that an extra installs: imported when they are used, with an error that says how to install them."""
 
 from importlib import import_module
 from types import ModuleType
@@ -6,13 +6,16 @@ from types import ModuleType
 from pixelpyramids.errors import PixelPyramidsError
 
 
-def imported(module: str, extra: str = "train,plots") -> ModuleType:
-    """The module of that name. Raises PixelPyramidsError, naming `extra`, where a package is not installed."""
+def import_extra(module: str, extra: str = "train,plots") -> ModuleType:
+    """The module of that name. Raises PixelPyramidsError, naming `extra`, if a package is not installed."""
     try:
         return import_module(module)
     except ModuleNotFoundError as error:
-        if error.name is None or error.name.startswith("pixelpyramids"):
-            raise
-        raise PixelPyramidsError(
-            f'{error.name} is not installed; this needs: pip install "pixelpyramids[{extra}]"'
-        ) from error
+        raise PixelPyramidsError(describe_missing(error, extra)) from error
+
+
+def describe_missing(error: ModuleNotFoundError, extra: str = "train,plots") -> str:
+    """The package that is not installed, and the line that installs it. Raises the error if the package is this one."""
+    if error.name is None or error.name.startswith("pixelpyramids"):
+        raise error
+    return f'{error.name} is not installed; this needs: pip install "pixelpyramids[{extra}]"'

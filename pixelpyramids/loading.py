@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from pixelpyramids.codec.bundled import MODELS, model
-from pixelpyramids.extras import imported
+from pixelpyramids.extras import import_extra
 
 
 def load(path: str | Path, params: str | Path | None = None, likelihood: str | None = None) -> Any:
@@ -15,4 +15,4 @@ def load(path: str | Path, params: str | Path | None = None, likelihood: str | N
     """
     if isinstance(path, str) and path in MODELS and params is None and likelihood is None and not Path(path).exists():
         return model(path)
-    return imported("pixelpyramids.training.run_directory", "train").load(path, params, likelihood)
+    return import_extra("pixelpyramids.training.run_directory", "train").load(path, params, likelihood)

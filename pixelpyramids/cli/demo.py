@@ -20,7 +20,7 @@ from pixelpyramids.data.folder import ImageFolder
 from pixelpyramids.data.photographs import photographs
 from pixelpyramids.data.reading import Pixels
 from pixelpyramids.errors import PixelPyramidsError
-from pixelpyramids.extras import imported
+from pixelpyramids.extras import import_extra
 from pixelpyramids.model.parameters import load_parameters
 from pixelpyramids.model.pixel_pyramid import PixelPyramid
 from pixelpyramids.pyramid.splitting import split
@@ -40,7 +40,7 @@ def demo(folder: Path, *, minutes: float, seed: int) -> None:
     Everything is written to `folder`; the training in `folder`/run is gone on with where it was ended.
     """
     Budget(minutes=minutes)
-    imported("matplotlib")  # missed now rather than after the training
+    import_extra("matplotlib")  # missed now rather than after the training
     if not is_free(folder) and not _is_begun(folder):
         raise PixelPyramidsError(f"{folder}: holds something else already; choose another --out")
     config = load_parameters("photographs")

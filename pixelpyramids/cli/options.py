@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 import typer
 
-from pixelpyramids.extras import imported
+from pixelpyramids.extras import import_extra
 
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
@@ -12,4 +12,4 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
 def load_commands(name: str) -> Any:
     """A module of `commands`, imported when it is needed: most are slow to import."""
-    return imported(f"pixelpyramids.cli.{name}")
+    return import_extra(f"pixelpyramids.cli.{name}")

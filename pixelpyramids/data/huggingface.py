@@ -40,7 +40,7 @@ from pixelpyramids.data.splits import HOLD_OUT_MOST, HOLD_OUT_SHARE, SPLITS
 from pixelpyramids.data.splits import hold_out as held_out_indices
 from pixelpyramids.data.varied import VariedImages
 from pixelpyramids.errors import DataError, EmptySplitError
-from pixelpyramids.extras import imported
+from pixelpyramids.extras import import_extra
 
 _BUILDERS = {".parquet": "parquet", ".tar": "webdataset"}
 _ON_THE_HUB = re.compile(r"([\w.-]+(?:/[\w.-]+)?)(?::([\w.-]+))?")
@@ -132,8 +132,8 @@ class _Source:
 
 
 def _open(root: str) -> _Source:
-    datasets = imported("datasets", "data")
-    vars(imported("huggingface_hub.constants", "data"))["HF_HUB_DISABLE_TELEMETRY"] = True
+    datasets = import_extra("datasets", "data")
+    vars(import_extra("huggingface_hub.constants", "data"))["HF_HUB_DISABLE_TELEMETRY"] = True
     shards = _local_shards(root)
     try:
         if shards:
@@ -279,7 +279,7 @@ def _mapped(
     hold_out: bool,
     seed: int,
 ) -> Images:
-    datasets = imported("datasets", "data")
+    datasets = import_extra("datasets", "data")
     if not source.root.startswith("hub:"):
         for file in chain.from_iterable(source.files.values()):
             count_rows(file)  # so that a file that was cut off is named
@@ -302,7 +302,7 @@ def _mapped(
 
 
 def _shards(source: _Source, part: str, hold_out: bool, only_held_out: bool = False) -> StreamedShards:
-    datasets = imported("datasets", "data")
+    datasets = import_extra("datasets", "data")
     files = source.files[part]
     counts = None
     if all(file.endswith(".parquet") for file in files):
@@ -329,7 +329,7 @@ def _shards(source: _Source, part: str, hold_out: bool, only_held_out: bool = Fa
 
 
 def _image_column(root: str, features: Any) -> str:
-    datasets = imported("datasets", "data")
+    datasets = import_extra("datasets", "data")
     found: list[str] = [name for name, feature in (features or {}).items() if isinstance(feature, datasets.Image)]
     if len(found) != 1:
         columns = ", ".join(f"{name} ({type(feature).__name__})" for name, feature in (features or {}).items())

@@ -11,7 +11,7 @@ from typing import Any
 from pixelpyramids.data.containers.arrow import stored_content
 from pixelpyramids.data.split_names import divide
 from pixelpyramids.errors import DataError
-from pixelpyramids.extras import imported
+from pixelpyramids.extras import import_extra
 
 # What the readers of files, tars and tables, and those that fetch them, raise where something is damaged or missing;
 # pyarrow's errors are kinds of these.
@@ -92,7 +92,7 @@ class StreamedShards:
 
 def count_rows(file: str) -> int:
     """Rows of a Parquet file, here or on the hub, as its end says. Raises DataError where it is damaged."""
-    fsspec, parquet = imported("fsspec", "data"), imported("pyarrow.parquet", "data")
+    fsspec, parquet = import_extra("fsspec", "data"), import_extra("pyarrow.parquet", "data")
     try:
         with fsspec.open(file) as content:
             return int(parquet.ParquetFile(content).metadata.num_rows)

@@ -18,7 +18,7 @@ from PIL import Image
 
 from pixelpyramids.codec.image import MAX_PIXELS
 from pixelpyramids.errors import DataError, PixelPyramidsError
-from pixelpyramids.extras import imported
+from pixelpyramids.extras import import_extra
 from pixelpyramids.image_files import left_out, tiff_reader
 from pixelpyramids.image_files import metadata as blobs
 from pixelpyramids.image_files.bit_depth import Pixels, deepened, flattened, pixel_type
@@ -255,7 +255,7 @@ def _of_png(png: Png, image: Image.Image, data: bytes) -> Picture:
     if has_surplus(data):
         not_kept.append("data after the PNG's last row")
     if bits == 16 and png.channels > 1:
-        pixels = imported("imagecodecs", "images").png_decode(data)
+        pixels = import_extra("imagecodecs", "images").png_decode(data)
         second = np.array(image)  # the upper byte of each value, grey as colour, no alpha for a transparent colour
         second = second[..., [0, 3]] if png.channels == 2 else second
         is_same = np.array_equal(pixels[..., : second.shape[2]] >> 8, second)
@@ -289,7 +289,7 @@ def _of_png(png: Png, image: Image.Image, data: bytes) -> Picture:
 def _is_what_libpng_reads(pixels: Pixels, bits: int, data: bytes) -> bool:
     """Whether libpng reads the same pixels in 8 or 16 bits; true if imagecodecs, which includes it, is missing."""
     try:
-        imagecodecs = imported("imagecodecs", "images")
+        imagecodecs = import_extra("imagecodecs", "images")
     except PixelPyramidsError:
         return True
     second = imagecodecs.png_decode(data)

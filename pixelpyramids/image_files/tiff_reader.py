@@ -16,7 +16,7 @@ from PIL import Image, TiffTags
 from PIL.TiffImagePlugin import ImageFileDirectory_v2, TiffImageFile
 
 from pixelpyramids.errors import DataError, PixelPyramidsError
-from pixelpyramids.extras import imported
+from pixelpyramids.extras import import_extra
 from pixelpyramids.image_files.bit_depth import Pixels, flattened, pixel_type
 from pixelpyramids.image_files.metadata import of_tiff
 from pixelpyramids.image_files.png import unpacked_size
@@ -289,8 +289,8 @@ def _by_pillow(data: bytes, tiff: Tiff) -> Pixels:
 
 def _by_tifffile(data: bytes, tiff: Tiff) -> Pixels:
     """The stored values, as tifffile reads them. Raises PixelPyramidsError if the extra is missing."""
-    tifffile = imported("tifffile", "images")
-    imported("imagecodecs", "images")  # tifffile needs it for most compressions
+    tifffile = import_extra("tifffile", "images")
+    import_extra("imagecodecs", "images")  # tifffile needs it for most compressions
     try:
         with tifffile.TiffFile(io.BytesIO(data)) as file:
             pictures = max(len(file.pages), math.prod(file.series[0].shape) // math.prod(file.pages[0].shape))
@@ -304,7 +304,7 @@ def _by_tifffile(data: bytes, tiff: Tiff) -> Pixels:
 
 def _by_libtiff(data: bytes, tiff: Tiff) -> Pixels:
     """The stored values, as libtiff reads them."""
-    return _channels_last(imported("imagecodecs", "images").tiff_decode(data), tiff)
+    return _channels_last(import_extra("imagecodecs", "images").tiff_decode(data), tiff)
 
 
 def _channels_last(pixels: Any, tiff: Tiff) -> Pixels:

@@ -15,7 +15,7 @@ from accelerate.tracking import GeneralTracker
 from accelerate.utils import ProjectConfiguration
 
 from pixelpyramids.errors import ParameterError, PixelPyramidsError
-from pixelpyramids.extras import imported
+from pixelpyramids.extras import import_extra
 from pixelpyramids.model.parameters import Parameters
 
 PROJECT = "pixelpyramids"
@@ -33,7 +33,7 @@ def tracked_accelerator(cpu: bool, run: Path, tracker: Tracker | None) -> Accele
     if isinstance(tracker, str):
         if tracker not in TRACKERS:
             raise ParameterError(f"expected one of the trackers {', '.join(TRACKERS)}, got {tracker}")
-        imported(tracker, f"train,{tracker}")
+        import_extra(tracker, f"train,{tracker}")
     folders = ProjectConfiguration(str(run), logging_dir=str(run / "log" / "tensorboard"))
     return Accelerator(cpu=cpu, log_with=tracker, project_config=folders)
 
@@ -48,7 +48,7 @@ def start_tracker(accelerator: Accelerator, run: Path, config: Parameters, seed:
     (run / "log").mkdir(exist_ok=True)
     options = {"wandb": {"name": run.resolve().name, "dir": str(run / "log"), "settings": PRIVATE}}
     wandb = "wandb" in map(str, accelerator.log_with)
-    refusal: type[Exception] = imported("wandb").errors.Error if wandb else OSError
+    refusal: type[Exception] = import_extra("wandb").errors.Error if wandb else OSError
     try:
         accelerator.init_trackers(PROJECT, plain, options)
     except refusal as error:

@@ -27,7 +27,7 @@ from pixelpyramids.codec.fallback import WEBP_SIDE
 from pixelpyramids.codec.image import decode, encode
 from pixelpyramids.data.reading import MODES
 from pixelpyramids.errors import BitstreamError, DataError
-from pixelpyramids.extras import imported
+from pixelpyramids.extras import import_extra
 from pixelpyramids.image_files.bit_depth import deepened
 
 Array = NDArray[np.integer[Any]]
@@ -102,13 +102,13 @@ def _to_png(pixels: Array, depth: int) -> bytes:
     height, width, channels = pixels.shape
     is_wide = pixels.itemsize == 2
     if is_wide and channels > 1:  # of which Pillow has none
-        return bytes(imported("imagecodecs", "images").png_encode(deepened(pixels, depth, 16), level=6))
+        return bytes(import_extra("imagecodecs", "images").png_encode(deepened(pixels, depth, 16), level=6))
     return fallback.png(pixels, Header(height, width, channels, True, is_wide, depth, Content.PNG))
 
 
 def _from_png(data: bytes, header: Header) -> Array:
     if header.is_wide and header.channels > 1:
-        wide: Array = imported("imagecodecs", "images").png_decode(data)
+        wide: Array = import_extra("imagecodecs", "images").png_decode(data)
         return wide >> (16 - header.depth)
     return fallback.decoded(data, header)
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from pixelpyramids.errors import DataError
-from pixelpyramids.extras import imported
+from pixelpyramids.extras import import_extra
 
 
 class ArrowEntries:
@@ -44,7 +44,7 @@ def stored_content(stored: Any, name: Path) -> bytes:
     if "://" not in stored["path"] and not os.path.isabs(stored["path"]):
         raise DataError(f"{name}: expected an image, or where it lies, got the name {stored['path']} alone")
     try:
-        with imported("fsspec", "data").open(stored["path"]) as file:  # here, or on the hub
+        with import_extra("fsspec", "data").open(stored["path"]) as file:  # here, or on the hub
             return bytes(file.read())
     except (OSError, ValueError) as error:
         raise DataError(f"{name}: expected its image in {stored['path']}, got {error}") from error

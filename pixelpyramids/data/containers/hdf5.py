@@ -17,7 +17,7 @@ import numpy as np
 from pixelpyramids.data.images import Names
 from pixelpyramids.data.reading import Pixels
 from pixelpyramids.errors import DataError
-from pixelpyramids.extras import imported
+from pixelpyramids.extras import import_extra
 
 # What h5py raises on damaged and foreign files: errors of the library come as these, by their kind.
 _DAMAGE = (OSError, RuntimeError, ValueError, TypeError, LookupError, OverflowError, MemoryError)
@@ -122,7 +122,7 @@ def _damaged(name: Path, wanted: str, error: Exception) -> DataError:
 
 
 def _h5py() -> ModuleType:
-    return imported("h5py", "data")
+    return import_extra("h5py", "data")
 
 
 def _numbered(name: Path, index: int) -> Path:

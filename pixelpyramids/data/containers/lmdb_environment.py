@@ -14,7 +14,7 @@ from typing import Any
 
 from pixelpyramids.data.index import Index, kept_index, make_index, pack
 from pixelpyramids.errors import DataError
-from pixelpyramids.extras import imported
+from pixelpyramids.extras import import_extra
 
 
 class LmdbEntries:
@@ -68,7 +68,7 @@ def _keys(path: Path, transaction: Any) -> Iterator[bytes]:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[Any]:
-    lmdb = imported("lmdb", "data")
+    lmdb = import_extra("lmdb", "data")
     try:
         # Reads are at random: what reading ahead fetched would be for nothing.
         options = {"readonly": True, "create": False, "lock": False, "readahead": False, "meminit": False}

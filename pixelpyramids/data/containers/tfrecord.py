@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from pixelpyramids.data.images import Names
 from pixelpyramids.data.reading import Pixels
 from pixelpyramids.errors import DataError
-from pixelpyramids.extras import imported
+from pixelpyramids.extras import import_extra
 
 _FRONT, _BACK = 12, 4  # bytes of a frame in front of its payload and behind it
 _COLOURS_AT_MOST = 4
@@ -94,15 +94,15 @@ def _length(front: bytes) -> int:
 
 
 def _masked_checksum(content: bytes) -> bytes:
-    checksum: bytes = imported("tfrecord", "data").TFRecordWriter.masked_crc(content)
+    checksum: bytes = import_extra("tfrecord", "data").TFRecordWriter.masked_crc(content)
     return checksum
 
 
 def _image(payload: bytes, name: Path) -> Pixels:
-    example = imported("tfrecord", "data").example_pb2.Example()
+    example = import_extra("tfrecord", "data").example_pb2.Example()
     try:
         example.ParseFromString(payload)
-    except imported("google.protobuf.message", "data").DecodeError as error:
+    except import_extra("google.protobuf.message", "data").DecodeError as error:
         raise DataError(f"{name}: expected a tensorflow.Example, got a record that is none ({error})") from error
     features: Any = example.features.feature
     # Asking for a feature that is missing would add it.
