@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from pixelpyramids.codec.bundled import MODELS, model
+from pixelpyramids.codec.bundled import MODELS, load_model
 from pixelpyramids.extras import import_extra
 
 
@@ -14,5 +14,5 @@ def load(path: str | Path, params: str | Path | None = None, likelihood: str | N
     CheckpointError if there is no such model, or it is damaged.
     """
     if isinstance(path, str) and path in MODELS and params is None and likelihood is None and not Path(path).exists():
-        return model(path)
+        return load_model(path)
     return import_extra("pixelpyramids.training.run_directory", "train").load(path, params, likelihood)

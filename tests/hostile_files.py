@@ -15,7 +15,7 @@ from PIL import Image
 import pixelpyramids as pp
 from pixelpyramids.codec import bundled
 from pixelpyramids.codec.container import Content, read_index, read_part
-from pixelpyramids.codec.fields import Bytes
+from pixelpyramids.codec.fields import MemorySource
 from pixelpyramids.errors import BitstreamError
 
 AXIS, WIDE, WEBP, PNG, GREY, VALUES, METADATA, UNKNOWN = 1, 2, 4, 8, 16, 32, 64, 128
@@ -64,11 +64,11 @@ class File:
     @staticmethod
     def of(data):
         """The fields of a sound file without values and metadata."""
-        index = read_index(Bytes(data), 2**28)
+        index = read_index(MemorySource(data), 2**28)
         header = index.header
         flags = header.has_axis | header.is_wide << 1 | header.content << 2 | header.grey << 4
         parts = tuple(
-            (int(entry.kind), read_part(Bytes(data), index, number, offset))
+            (int(entry.kind), read_part(MemorySource(data), index, number, offset))
             for number, (entry, offset) in enumerate(zip(index.entries, index.offsets(), strict=True))
         )
         gains = bytes(gain for plane in header.gains for gain in plane)
@@ -87,7 +87,7 @@ class File:
         """The bytes."""
         front = self.magic + bytes([self.version, self.flags, self.depth, self.channels])
         front += varint(self.height) + varint(self.width) if self.size is None else self.size
-        front += next(iter(bundled.names())) if self.model is None else self.model
+        front += next(iter(bundled.model_names())) if self.model is None else self.model
         front += self.fields
         if self.index is None:
             for kind, data in self.parts:
@@ -138,7 +138,7 @@ def assert_only_refused(data, **options):
         found = pp.decode(data, max_pixels=2**16, **options)
     except BitstreamError:
         return
-    header = read_index(Bytes(data), 2**28).header
+    header = read_index(MemorySource(data), 2**28).header
     assert found.dtype == (np.uint16 if header.is_wide else np.uint8)
     assert found.ndim == 2 + header.has_axis and int(found.max()) >> header.depth == 0
     if options.get("scale", 1) == 1 and not options.get("salvage"):

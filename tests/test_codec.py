@@ -11,9 +11,9 @@ from PIL import Image
 
 import pixelpyramids as pp
 from pixelpyramids.codec import fallback, kernels
-from pixelpyramids.codec.compact_model import pyramid_of
+from pixelpyramids.codec.compact_model import octave_images
 from pixelpyramids.codec.container import Content, read_index
-from pixelpyramids.codec.fields import Bytes
+from pixelpyramids.codec.fields import MemorySource
 from pixelpyramids.data.photographs import photographs
 from pixelpyramids.errors import BitstreamError, DataError
 
@@ -85,7 +85,7 @@ def test_any_small_image_comes_back(data):
 def test_a_photograph_in_tiles_comes_back():
     image = np.tile(photograph(), (2, 2, 1))
     data = pp.encode(image, effort="fast")
-    assert len(read_index(Bytes(data), 2**28).entries) > 5
+    assert len(read_index(MemorySource(data), 2**28).entries) > 5
     assert_same(pp.decode(data), image)
 
 
@@ -147,9 +147,9 @@ def test_every_bit_flip_every_cut_and_bytes_behind_are_refused():
 def test_flips_and_cuts_of_a_file_of_many_parts_are_refused_or_salvaged_as_smaller_images():
     """Of random ones: what is salvaged is an octave of the image, never other pixels."""
     image = np.concatenate([photograph(height=5)] * 3, axis=1)
-    data, octaves = pp.encode(image, effort="fast"), pyramid_of(np.moveaxis(image, -1, 0))
-    begin = read_index(Bytes(data), 2**28).begin
-    assert len(read_index(Bytes(data), 2**28).entries) > 6
+    data, octaves = pp.encode(image, effort="fast"), octave_images(np.moveaxis(image, -1, 0))
+    begin = read_index(MemorySource(data), 2**28).begin
+    assert len(read_index(MemorySource(data), 2**28).entries) > 6
     rng, salvaged = np.random.default_rng(0), set()
     for place in rng.choice(len(data), 12, replace=False):
         flipped = bytearray(data)
@@ -218,11 +218,11 @@ def test_the_format_of_the_source_is_kept_beside_the_metadata():
     for metadata in ({}, {"ICC": b"profile"}):
         for effort in ("fast", "max"):
             data = pp.encode(image, metadata=metadata, source_format="tiff", effort=effort)
-            header = read_index(Bytes(data), 2**28).header
+            header = read_index(MemorySource(data), 2**28).header
             assert header.source_format == "tiff" and header.metadata == metadata
             assert_same(pp.decode(data), image)
         assert pp.encode(image, metadata=metadata, source_format="png") == pp.encode(image, metadata=metadata)
-    assert read_index(Bytes(pp.encode(image)), 2**28).header.source_format == "png"
+    assert read_index(MemorySource(pp.encode(image)), 2**28).header.source_format == "png"
     with pytest.raises(DataError, match="no metadata named source_format"):
         pp.encode(image, metadata={"source_format": b"gif"})
     for wrong in (b"tiff", None, "ä"):
@@ -249,7 +249,7 @@ def test_drawings_are_left_to_the_libraries():
     drawing[40:90, 30:200] = (255, 200, 0)
     drawing[::7] = (0, 90, 255)
     data = pp.encode(drawing)
-    assert read_index(Bytes(data), 2**28).header.content in (Content.PNG, Content.WEBP)
+    assert read_index(MemorySource(data), 2**28).header.content in (Content.PNG, Content.WEBP)
     assert_same(pp.decode(data), drawing)
     assert_same(pp.decode(data, scale=4), drawing[3::4, 3::4])
 
@@ -290,4 +290,4 @@ def test_a_limit_of_pixels_is_kept_before_anything_is_decoded():
 def test_metadata_stays():
     blobs = {"ICC": bytes(range(256)), "text:Author": "Ä".encode()}
     data = pp.encode(photograph(height=30, width=30), metadata=blobs)
-    assert dict(read_index(Bytes(data), 2**28).header.metadata) == blobs
+    assert dict(read_index(MemorySource(data), 2**28).header.metadata) == blobs

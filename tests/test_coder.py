@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pixelpyramids.codec import kernels
-from pixelpyramids.codec.coder import Coding, RandomReader, Reader, Symbols, nothing_learnt
+from pixelpyramids.codec.coder import Coding, PartReader, RandomReader, Symbols, no_corrections
 from pixelpyramids.codec.outputs import starting_outputs
 from pixelpyramids.errors import BitstreamError
 
@@ -40,7 +40,7 @@ def cumulative_of(outputs, base, bits, gain):
 
 
 def learnt():
-    return nothing_learnt(1, 100)[0]
+    return no_corrections(1, 100)[0]
 
 
 def drawn(rng, outputs, bases, bits, gain=0, coded=3):
@@ -50,11 +50,11 @@ def drawn(rng, outputs, bases, bits, gain=0, coded=3):
 def written(outputs, bases, values, bits, gain, coded):
     symbols = Symbols(coded * values[0].size)
     symbols.add(outputs, bases, values, Coding(bits, gain, coded), learnt())
-    return symbols, symbols.encoded()
+    return symbols, symbols.to_bytes()
 
 
 def read(data, outputs, bases, bits, gain, coded):
-    reader = Reader(data)
+    reader = PartReader(data)
     values = reader.values(outputs, bases, Coding(bits, gain, coded), learnt())
     reader.close()
     return values
@@ -173,7 +173,7 @@ def test_a_wrong_model_or_damage_gives_values_in_range_or_a_refusal(bits):
         else:
             at = bytearray(rng.bytes(int(rng.integers(0, 2 * len(part)))))
         try:
-            reader = Reader(bytes(at))
+            reader = PartReader(bytes(at))
             found = reader.values(other, bases, Coding(bits, 0, 3), learnt())
             assert found.min() >= 0 and found.max() < 2**bits
             reader.close()
@@ -196,7 +196,7 @@ def test_parts_too_short_are_refused(length):
 def test_states_that_no_encoder_ends_in_are_refused(state, head):
     """An encoder's last state is from 2**32 on, and of 6 bytes only where 5 are too few."""
     with pytest.raises(BitstreamError, match="no encoder ends in"):
-        Reader(state.to_bytes(head, "big"))
+        PartReader(state.to_bytes(head, "big"))
 
 
 @pytest.mark.parametrize("variable", ["NUMBA_BOUNDSCHECK", "NUMBA_DISABLE_JIT"])

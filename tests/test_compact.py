@@ -9,10 +9,10 @@ from PIL import Image
 
 from pixelpyramids.cli.main import main
 from pixelpyramids.codec.coder import Symbols
-from pixelpyramids.codec.compact_model import CompactModel, Format, pyramid_of
+from pixelpyramids.codec.compact_model import CompactModel, PlaneFormat, octave_images
 from pixelpyramids.codec.engines import ReferenceEngine
 from pixelpyramids.codec.integer_network import load_network
-from pixelpyramids.codec.parts import parts
+from pixelpyramids.codec.parts import list_parts
 from pixelpyramids.data.crops import Crops
 from pixelpyramids.data.folder import ImageFolder
 from pixelpyramids.errors import CheckpointError
@@ -59,8 +59,8 @@ def test_the_slices_of_an_image_hold_each_pixel_once_in_the_order_of_the_codec(s
     assert sorted(np.concatenate(walked)) == list(range(numbers.size))
     coded = []
     codec = codec_of(model, tmp_path)
-    pyramid = pyramid_of(np.broadcast_to(numbers, (3, *size)))
-    for part in parts(*size):
+    pyramid = octave_images(np.broadcast_to(numbers, (3, *size)))
+    for part in list_parts(*size):
         codec._follow(part, pyramid, format_of(size), lambda _o, _b, values, _h, _l: coded.append(values[0].ravel()))
     assert np.array_equal(np.concatenate(coded), np.concatenate(walked))
 
@@ -118,8 +118,8 @@ def test_torch_gives_the_integers_of_the_codec(size, model, tmp_path):
 
     with torch.no_grad():
         stage.follow(model.config.walk(*size)[0], None, 1, record)
-    pyramid = pyramid_of(image[0].numpy().astype(np.uint16))
-    for part in parts(*size):
+    pyramid = octave_images(image[0].numpy().astype(np.uint16))
+    for part in list_parts(*size):
         codec._follow(part, pyramid, format_of(size), lambda o, b, _v, _h, _l: of_codec.append((o, b)))
     assert len(of_torch) == len(of_codec)
     for (outputs, bases), (integers, quarters) in zip(of_torch, of_codec, strict=True):
@@ -137,19 +137,20 @@ def test_the_coders_length_is_that_of_the_float_model(size, model, tmp_path):
             row.add(outputs[y : y + 1], bases[:, y : y + 1], values[:, y : y + 1], how, np.zeros_like(learnt))
             bits.append(row.bits())
 
-    codec, pyramid = codec_of(model, tmp_path), pyramid_of(image[0].numpy().astype(np.uint16))
-    for part in parts(*size):
+    codec, pyramid = codec_of(model, tmp_path), octave_images(image[0].numpy().astype(np.uint16))
+    for part in list_parts(*size):
         codec._follow(part, pyramid, format_of(size), add)
     assert sum(bits) * np.log(2) == pytest.approx(float(model.rate(image).nats.sum()), rel=2e-3)
 
 
 def test_the_rate_is_the_length_of_what_the_coder_writes(model, tmp_path):
     image, codec = images(1, 70, 66), codec_of(model, tmp_path)
-    rate, pyramid = codec.rate(image.numpy()), pyramid_of(image[0].numpy().astype(np.uint16))
+    rate, pyramid = codec.rate(image.numpy()), octave_images(image[0].numpy().astype(np.uint16))
     assert rate.dimensions.sum() == image.numel()
-    written = [codec.symbols(part, pyramid, format_of((70, 66))) for part in parts(70, 66)]
+    written = [codec.symbols(part, pyramid, format_of((70, 66))) for part in list_parts(70, 66)]
     assert float(rate.nats.sum()) == pytest.approx(sum(symbols.bits() for symbols in written) * np.log(2))
-    assert 0 <= 8 * sum(len(symbols.encoded()) for symbols in written) - rate.nats.sum() / np.log(2) < 48 * len(written)
+    length = 8 * sum(len(symbols.to_bytes()) for symbols in written)
+    assert 0 <= length - rate.nats.sum() / np.log(2) < 48 * len(written)
 
 
 def test_random_bits_decode_to_images_as_likely_as_the_model_says(model, tmp_path):
@@ -227,4 +228,4 @@ def codec_of(model, folder):
 
 
 def format_of(size):
-    return Format(8, 3, (0,) * (len(octaves.octave_sizes(*size)) - 1))
+    return PlaneFormat(8, 3, (0,) * (len(octaves.octave_sizes(*size)) - 1))

@@ -20,7 +20,7 @@ import pixelpyramids as pp
 from pixelpyramids.codec import bundled
 from pixelpyramids.codec.blas import one_blas_thread
 from pixelpyramids.codec.engines import PROBED, FastEngine, ReferenceEngine, _Matrices
-from pixelpyramids.codec.integer_network import Convolution, Stack, load_network, network
+from pixelpyramids.codec.integer_network import Convolution, Stack, build_network, load_network
 from pixelpyramids.errors import CheckpointError
 
 NETWORK = load_network(bundled.ASSETS / bundled.MODELS["compact"])
@@ -242,7 +242,7 @@ def test_products_are_of_one_thread_while_the_codec_works_and_as_before_behind()
 
 def test_weights_out_of_bounds_are_refused(tmp_path):
     tensors = load_file(bundled.ASSETS / bundled.MODELS["compact"])
-    assert network(tensors).name == NETWORK.name
+    assert build_network(tensors).name == NETWORK.name
     tensors["trunk.0.weight"][0, 0, 0, 0] = 65
     save_file(tensors, tmp_path / "w.safetensors")
     with pytest.raises(CheckpointError, match="could leave the range"):
@@ -261,7 +261,7 @@ def test_weights_out_of_bounds_are_refused(tmp_path):
 
 
 def test_the_bundled_model_is_copied_and_pickled_whole():
-    model = bundled.model("compact")
+    model = bundled.load_model("compact")
     image = np.random.default_rng(0).integers(0, 256, (1, 3, 24, 20))
     for twin in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
         np.testing.assert_array_equal(twin.rate(image).nats, model.rate(image).nats)

@@ -18,8 +18,8 @@ from PIL import Image
 
 import pixelpyramids as pp
 from pixelpyramids.codec import bundled, fallback, fields, kernels
-from pixelpyramids.codec.container import Content, Header, Kind, read_index, written
-from pixelpyramids.codec.fields import Bytes
+from pixelpyramids.codec.container import Content, FileHeader, Kind, build_file, read_index
+from pixelpyramids.codec.fields import MemorySource
 from pixelpyramids.errors import BitstreamError
 
 DOCS = Path(__file__).parent.parent / "docs"
@@ -35,7 +35,7 @@ def loaded():
 
 
 decoder = loaded()
-NAME = bundled.model("compact", 1).network.name  # what files call the model
+NAME = bundled.load_model("compact", 1).network.name  # what files call the model
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +67,7 @@ def assert_agree(array, weights, **options):
     data = pp.encode(array, **options)
     for found in (decoder.decode(data, weights), pp.decode(data)):
         assert found.dtype == array.dtype and found.shape == array.shape and np.array_equal(found, array)
-    return read_index(Bytes(data), 2**28)
+    return read_index(MemorySource(data), 2**28)
 
 
 @pytest.mark.parametrize("depth", range(1, 17))
@@ -116,8 +116,8 @@ def test_lists_of_values_and_gains_occur_and_agree(weights):
     header = assert_agree(pixels("smooth", (20, 20, 2), 16), weights, effort="fast").header
     assert max(header.gains[0]) > 0 and len(header.gains) == 2
     # a list of more values than 8 bits have, in a file of 3 x 4 pixels and so one octave
-    header = Header(3, 4, 1, True, True, 16, Content.MODEL, NAME, values=tuple(range(0, 60000, 100)), gains=((2,),))
-    data = written(header, [(Kind.STORED, np.packbits([0, 1] * 60).tobytes())])
+    header = FileHeader(3, 4, 1, True, True, 16, Content.MODEL, NAME, values=tuple(range(0, 60000, 100)), gains=((2,),))
+    data = build_file(header, [(Kind.STORED, np.packbits([0, 1] * 60).tobytes())])
     assert np.array_equal(decoder.decode(data, weights), np.full((3, 4, 1), 100 * 0b0101010101))
     assert np.array_equal(pp.decode(data), decoder.decode(data, weights))
 
@@ -147,12 +147,12 @@ def test_each_stream_of_a_library_agrees(channels, weights):
     array = pixels("comb", (20, 31, channels), 8)
     opaque = array.copy()
     opaque[..., -1] = 255
-    header = Header(20, 31, channels, True, False, 8, Content.MODEL)
+    header = FileHeader(20, 31, channels, True, False, 8, Content.MODEL)
     for pixels_ in (array, opaque):
-        streams = fallback._streams(pixels_, header)
+        streams = fallback._library_streams(pixels_, header)
         assert {content for content, _ in streams} == {Content.PNG, Content.WEBP}
         for content, stream in streams:
-            data = written(replace(header, content=content), [(Kind.STORED, stream)])
+            data = build_file(replace(header, content=content), [(Kind.STORED, stream)])
             assert np.array_equal(decoder.decode(data, weights), pixels_)
             assert np.array_equal(pp.decode(data), pixels_)
 
@@ -188,7 +188,7 @@ def drawn(kind):
 )  # fmt: skip
 def test_a_stream_of_another_kind_is_refused_by_both(kind, weights):
     stream, channels = drawn(kind)
-    data = written(Header(20, 31, channels, True, False, 8, Content.PNG), [(Kind.STORED, stream)])
+    data = build_file(FileHeader(20, 31, channels, True, False, 8, Content.PNG), [(Kind.STORED, stream)])
     with pytest.raises(decoder.FormatError):
         decoder.decode(data, weights)
     with pytest.raises(BitstreamError):
@@ -203,13 +203,13 @@ def test_a_png_of_other_bits_or_colours_is_refused_by_both(is_wide, channels, we
     told = {1: [(1, 0), (8, 0)], 2: [(8, 4)], 3: [(8, 2), *palettes], 4: [(8, 6), *palettes]}[channels]
     if is_wide:
         told = [(16, 0)] if channels == 1 else []
-    header = Header(3, 5, channels, True, is_wide, 16 if is_wide else 8, Content.PNG)
+    header = FileHeader(3, 5, channels, True, is_wide, 16 if is_wide else 8, Content.PNG)
     for bits, (colours, samples) in product((1, 2, 4, 8, 16), {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}.items()):
         lines = zlib.compress(bytes(3 * (1 + -(-5 * samples * bits // 8))))
         palette = [(b"PLTE", bytes(6))] if colours == 3 else []
         size = struct.pack(">IIBB3x", 5, 3, bits, colours)
         stream = png_of([(b"IHDR", size), *palette, (b"IDAT", lines), (b"IEND", b"")])
-        data = written(header, [(Kind.STORED, stream)])
+        data = build_file(header, [(Kind.STORED, stream)])
         if (bits, colours) in told:
             assert np.array_equal(decoder.decode(data, weights), pp.decode(data))
             continue
@@ -224,7 +224,7 @@ def test_a_number_that_the_palette_lacks_is_refused_by_both(colours, number, wei
     size = struct.pack(">IIBB3x", 2, 1, 8, 3)
     palette = [] if colours is None else [(b"PLTE", bytes(range(3))[::-1] * colours)]
     stream = png_of([(b"IHDR", size), *palette, (b"IDAT", zlib.compress(bytes([0, number, 0]))), (b"IEND", b"")])
-    data = written(Header(1, 2, 3, True, False, 8, Content.PNG), [(Kind.STORED, stream)])
+    data = build_file(FileHeader(1, 2, 3, True, False, 8, Content.PNG), [(Kind.STORED, stream)])
     if number < (colours or 0):
         assert decoder.decode(data, weights).tolist() == pp.decode(data).tolist() == [[[2, 1, 0]] * 2]
         return
@@ -237,7 +237,7 @@ def test_a_number_that_the_palette_lacks_is_refused_by_both(colours, number, wei
 def test_a_webp_of_more_pixels_than_the_format_has_is_refused_by_both(weights):
     size = ((16382 << 14) + 16382).to_bytes(5, "little")
     webp = b"RIFF" + bytes(4) + b"WEBPVP8L" + bytes(4) + b"\x2f" + size
-    data = written(Header(16383, 16383, 3, True, False, 8, Content.WEBP), [(Kind.STORED, webp)])
+    data = build_file(FileHeader(16383, 16383, 3, True, False, 8, Content.WEBP), [(Kind.STORED, webp)])
     with pytest.raises(decoder.FormatError, match="no kind"):
         decoder.decode(data, weights)
     with pytest.raises(BitstreamError, match="no lossless WebP of the image"):
@@ -270,7 +270,7 @@ CONSTANT = [(Kind.CONSTANT, b"\5\0")]
 def framed(front, contents=CONSTANT):
     """A file of that header, its checksums right."""
     entries = b"".join(
-        fields.varint(len(data) << 2 | kind) + zlib.crc32(data).to_bytes(4, "little") for kind, data in contents
+        fields.encode_varint(len(data) << 2 | kind) + zlib.crc32(data).to_bytes(4, "little") for kind, data in contents
     )
     front += entries
     return front + zlib.crc32(front).to_bytes(4, "little") + b"".join(data for _, data in contents)
@@ -299,15 +299,15 @@ REFUSED = {
     "a side above the limit": framed(HEAD + b"\xff\xff\xff\xff\x0f\1" + NAME),
     "more pixels than the limit": framed(HEAD + b"\x80\x80\x80\x80\1\2" + NAME),
     "an unknown model": framed(HEAD + b"\2\2" + NAME[::-1]),
-    "an empty list of values": framed(HEAD[:5] + b"\x21\3\1\2\2" + NAME + fields.packed(b"\0")),
-    "a value above the depth": framed(HEAD[:5] + b"\x21\2\1\2\2" + NAME + fields.packed(b"\x21")),
-    "a list of two bytes": framed(HEAD[:5] + b"\x21\2\1\2\2" + NAME + fields.packed(b"\1\0")),
-    "a list that is cut short": framed(HEAD[:5] + b"\x21\5\1\2\2" + NAME + fields.packed(b"\1")),
+    "an empty list of values": framed(HEAD[:5] + b"\x21\3\1\2\2" + NAME + fields.pack(b"\0")),
+    "a value above the depth": framed(HEAD[:5] + b"\x21\2\1\2\2" + NAME + fields.pack(b"\x21")),
+    "a list of two bytes": framed(HEAD[:5] + b"\x21\2\1\2\2" + NAME + fields.pack(b"\1\0")),
+    "a list that is cut short": framed(HEAD[:5] + b"\x21\5\1\2\2" + NAME + fields.pack(b"\1")),
     "a list that does not unpack": framed(HEAD[:5] + b"\x21\2\1\2\2" + NAME + b"\2\1xx"),
     "a listed stream": framed(HEAD[:5] + b"\x29\2\1\2\2"),
     "a gain above bits - 8": framed(HEAD[:5] + b"\3\x0a\1\5\5" + NAME + b"\3\0"),
-    "metadata twice": framed(HEAD[:5] + b"\x41\x08\1\2\2" + NAME + fields.packed(b"\1a\0\1a\0")),
-    "metadata cut short": framed(HEAD[:5] + b"\x41\x08\1\2\2" + NAME + fields.packed(b"\1a\2x")),
+    "metadata twice": framed(HEAD[:5] + b"\x41\x08\1\2\2" + NAME + fields.pack(b"\1a\0\1a\0")),
+    "metadata cut short": framed(HEAD[:5] + b"\x41\x08\1\2\2" + NAME + fields.pack(b"\1a\2x")),
     "a part of kind 3": framed(HEAD + b"\2\2" + NAME, [(3, b"\5\0")]),
     "a constant of one byte": framed(HEAD + b"\2\2" + NAME, [(Kind.CONSTANT, b"\5")]),
     "a constant above the depth": framed(HEAD + b"\2\2" + NAME, [(Kind.CONSTANT, b"\5\1")]),
@@ -337,8 +337,8 @@ def test_what_the_format_refuses_both_refuse(data, weights):
 
 
 def test_a_number_beyond_the_list_of_values_is_refused(weights):
-    header = Header(2, 2, 1, True, True, 12, Content.MODEL, NAME, values=(1, 5, 7))
-    data = written(header, [(Kind.STORED, b"\xe4")])  # 3, 2, 1, 0
+    header = FileHeader(2, 2, 1, True, True, 12, Content.MODEL, NAME, values=(1, 5, 7))
+    data = build_file(header, [(Kind.STORED, b"\xe4")])  # 3, 2, 1, 0
     with pytest.raises(decoder.FormatError, match="does not list"):
         decoder.decode(data, weights)
     with pytest.raises(BitstreamError, match="does not list"):

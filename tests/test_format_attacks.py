@@ -12,8 +12,8 @@ from test_format import NAME, WEIGHTS, decoder, framed, pixels
 
 import pixelpyramids as pp
 from pixelpyramids.codec import fallback, fields
-from pixelpyramids.codec.container import Content, Header, Kind, read_index, read_part, written
-from pixelpyramids.codec.fields import Bytes
+from pixelpyramids.codec.container import Content, FileHeader, Kind, build_file, read_index, read_part
+from pixelpyramids.codec.fields import MemorySource
 from pixelpyramids.errors import BitstreamError
 
 PALETTE = np.array([[1, 2, 3, 4], [9, 8, 7, 255]], np.uint8)[np.eye(6, 7, dtype=np.uint8)]
@@ -43,20 +43,20 @@ def assert_alike(data):
 
 def taken_apart(data):
     """The header of a file, and the kind and the bytes of each part."""
-    index = read_index(Bytes(data), 2**28)
+    index = read_index(MemorySource(data), 2**28)
     offsets = index.offsets()
-    parts = [(entry.kind, read_part(Bytes(data), index, i, offsets[i])) for i, entry in enumerate(index.entries)]
-    entries = sum(len(fields.varint(len(part) << 2)) + 4 for _, part in parts)
+    parts = [(entry.kind, read_part(MemorySource(data), index, i, offsets[i])) for i, entry in enumerate(index.entries)]
+    entries = sum(len(fields.encode_varint(len(part) << 2)) + 4 for _, part in parts)
     return data[: index.begin - 4 - entries], parts
 
 
 def streams(channels, wide=False):
     """Files that hold a PNG or a WebP of these channels."""
     array = pixels("noise", (6, 7, channels), 16 if wide else 8)
-    header = Header(6, 7, channels, True, wide, 16 if wide else 8, Content.MODEL)
+    header = FileHeader(6, 7, channels, True, wide, 16 if wide else 8, Content.MODEL)
     for some in [array, PALETTE[..., :channels]] if channels > 2 else [array]:
-        for content, stream in fallback._streams(some, header):
-            yield written(replace(header, content=content), [(Kind.STORED, stream)])
+        for content, stream in fallback._library_streams(some, header):
+            yield build_file(replace(header, content=content), [(Kind.STORED, stream)])
 
 
 def small_files():
@@ -64,7 +64,9 @@ def small_files():
     yield pp.encode(pixels("constant", (4, 4, 4), 12), depth=12, effort="fast", metadata={"ICC": b"x", "text:a": b"y"})
     yield pp.encode(pixels("noise", (2, 2, 2), 5), depth=5, effort="fast")
     yield pp.encode(pixels("smooth", (3, 4), 8), effort="fast")
-    yield written(Header(2, 2, 1, True, True, 12, Content.MODEL, NAME, values=(1, 5, 7)), [(Kind.STORED, b"\x24")])
+    yield build_file(
+        FileHeader(2, 2, 1, True, True, 12, Content.MODEL, NAME, values=(1, 5, 7)), [(Kind.STORED, b"\x24")]
+    )
     for channels in (1, 2, 3, 4):
         yield from streams(channels)
     yield from streams(1, wide=True)
@@ -132,16 +134,16 @@ def test_both_decoders_accept_and_refuse_the_same_mutated_files(number, sound_fi
 
 def test_a_png_cut_anywhere_or_with_bytes_behind_is_refused_by_both():
     array = pixels("smooth", (20, 31, 3), 8)
-    png, header = saved(array), Header(20, 31, 3, True, False, 8, Content.PNG)
-    assert not assert_alike(written(header, [(Kind.STORED, png)]))
+    png, header = saved(array), FileHeader(20, 31, 3, True, False, 8, Content.PNG)
+    assert not assert_alike(build_file(header, [(Kind.STORED, png)]))
     for other in [png[:length] for length in range(len(png) - 60, len(png))] + [png + b"\0", png + bytes(12)]:
-        assert assert_alike(written(header, [(Kind.STORED, other)]))
+        assert assert_alike(build_file(header, [(Kind.STORED, other)]))
 
 
 @pytest.mark.parametrize("height, width", [(2**14, 2**14), (1, 2**28), (2**28, 1), (300, 2**19)])
 @pytest.mark.parametrize("channels", [1, 4])
 def test_a_large_image_in_a_short_file_is_refused_before_anything_is_allocated(height, width, channels):
-    header = b"\x8fPPY\0\1\x08" + bytes([channels]) + fields.varint(height) + fields.varint(width) + NAME
+    header = b"\x8fPPY\0\1\x08" + bytes([channels]) + fields.encode_varint(height) + fields.encode_varint(width) + NAME
     data = framed(header, [(Kind.CONSTANT, bytes(6))] * 3)
     tracemalloc.start()
     with pytest.raises(decoder.FormatError, match="cut short"):
@@ -161,6 +163,6 @@ def test_parts_are_counted_as_they_are_listed(height, width):
 def test_an_image_of_eight_pixels_has_no_octaves_and_no_gains():
     for shape, octaves in [((2, 4), 0), ((1, 8), 0), ((3, 3), 1), ((1, 9), 1)]:
         data = pp.encode(pixels("noise", shape, 16), effort="fast")
-        assert read_index(Bytes(data), 2**28).header.octaves == octaves
+        assert read_index(MemorySource(data), 2**28).header.octaves == octaves
         assert len(decoder.octave_sizes(*shape)) - 1 == octaves
         assert not assert_alike(data)

@@ -33,9 +33,9 @@ from hypothesis import strategies as st
 import pixelpyramids as pp
 from pixelpyramids.codec import bundled
 from pixelpyramids.codec.container import MAX_BLOBS, MAX_METADATA, read_index
-from pixelpyramids.codec.fields import Bytes
+from pixelpyramids.codec.fields import MemorySource
 from pixelpyramids.codec.image import decode_source
-from pixelpyramids.codec.parts import part_count, parts
+from pixelpyramids.codec.parts import list_parts, part_count
 from pixelpyramids.errors import BitstreamError, DataError
 
 
@@ -183,7 +183,7 @@ def test_what_no_reader_takes_is_not_written():
         with pytest.raises(DataError, match=match):
             pp.encode(image, metadata=metadata)
     most = {str(number): b"" for number in range(MAX_BLOBS)}
-    assert read_index(Bytes(pp.encode(image, metadata=most)), 2**28).header.metadata == most
+    assert read_index(MemorySource(pp.encode(image, metadata=most)), 2**28).header.metadata == most
 
 
 @pytest.mark.parametrize("height", [1, 3, 2**8, 2**14])
@@ -191,7 +191,7 @@ def test_what_no_reader_takes_is_not_written():
 def test_a_large_image_in_a_short_file_costs_nothing(height, channels):
     of = File(height, 2**28 // height, AXIS, channels=channels, parts=((CONSTANT, bytes(6)),))
     data = of.written()
-    bundled.names()
+    bundled.model_names()
     tracemalloc.start()
     began = time.monotonic()
     refused(data, "expected an index of .* parts")
@@ -203,11 +203,11 @@ def test_a_large_image_in_a_short_file_costs_nothing(height, channels):
 
 @given(st.integers(1, 3000), st.integers(1, 3000))
 def test_parts_are_counted_without_making_them(height, width):
-    assert part_count(height, width) == len(parts(height, width))
+    assert part_count(height, width) == len(list_parts(height, width))
 
 
 def test_no_more_is_asked_of_a_source_than_it_has(colour):
-    class Careful(Bytes):
+    class Careful(MemorySource):
         def read(self, offset, count):
             assert count <= max(4096, self.size) and offset <= self.size
             return super().read(offset, count)

@@ -27,8 +27,8 @@ from PIL import Image
 
 import pixelpyramids as pp
 from pixelpyramids.codec import fallback
-from pixelpyramids.codec.container import Content, Header, read_index
-from pixelpyramids.codec.fields import Bytes
+from pixelpyramids.codec.container import Content, FileHeader, read_index
+from pixelpyramids.codec.fields import MemorySource
 
 
 def test_a_stream_of_a_wrong_kind_is_refused():
@@ -75,8 +75,8 @@ def test_a_webp_of_a_large_canvas_animated_or_lossy_is_refused_before_it_is_open
 def test_a_webp_of_more_pixels_than_are_taken_is_refused_and_never_written(monkeypatch):
     image = smooth()
     small = stream(image, WEBP, saved(image, "WEBP", lossless=True, exact=True))
-    header = replace(read_index(Bytes(small.written()), 2**28).header, content=Content.MODEL)
-    assert {content for content, _ in fallback._streams(image, header)} == {Content.PNG, Content.WEBP}
+    header = replace(read_index(MemorySource(small.written()), 2**28).header, content=Content.MODEL)
+    assert {content for content, _ in fallback._library_streams(image, header)} == {Content.PNG, Content.WEBP}
 
     def refuses(_):
         raise Image.DecompressionBombError("too large")  # as Pillow 13 does, by a limit that a program can set
@@ -84,7 +84,7 @@ def test_a_webp_of_more_pixels_than_are_taken_is_refused_and_never_written(monke
     monkeypatch.setattr(fallback.WebPImagePlugin, "WebPImageFile", refuses)
     refused(small, "cannot be decoded: too large")
     monkeypatch.setattr(fallback, "WEBP_PIXELS", image[..., 0].size - 1)
-    assert {content for content, _ in fallback._streams(image, header)} == {Content.PNG}
+    assert {content for content, _ in fallback._library_streams(image, header)} == {Content.PNG}
 
 
 def test_an_animated_png_is_refused():
@@ -104,9 +104,9 @@ def test_the_pngs_that_are_written_are_read(channels):
         image = few[np.arange(20000) % 7 * 143 % colours][None]
         for at, depth in ((image, 8), (image >> 7, 1), (image.astype(np.uint16), 16)):
             if depth < 16 or channels == 1:
-                header = Header(1, 20000, channels, True, depth == 16, depth, Content.MODEL)
-                data = fallback.smaller(at, header, bytes(2**20), always=True)
-                assert read_index(Bytes(data), 2**28).header.content == Content.PNG
+                header = FileHeader(1, 20000, channels, True, depth == 16, depth, Content.MODEL)
+                data = fallback.smallest_file(at, header, bytes(2**20), always=True)
+                assert read_index(MemorySource(data), 2**28).header.content == Content.PNG
                 assert np.array_equal(pp.decode(data), at)
 
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from pixelpyramids.codec import kernels
-from pixelpyramids.codec.coder import Coding, RandomReader, Reader, Symbols, nothing_learnt
+from pixelpyramids.codec.coder import Coding, PartReader, RandomReader, Symbols, no_corrections
 from pixelpyramids.codec.outputs import UNIT, starting_outputs
 from pixelpyramids.model.mixture import Mixture, unpack
 
@@ -37,7 +37,7 @@ def slice_of(seed=0, height=40, width=40, bits=8, away=0.0):
 
 
 def nothing():
-    return nothing_learnt(1, SIZE)[0]
+    return no_corrections(1, SIZE)[0]
 
 
 def length(outputs, bases, values, coding, learnt):
@@ -124,7 +124,7 @@ def test_decoding_learns_the_very_same(coded):
     written, read = nothing(), nothing()
     symbols = Symbols(coded * values[0].size)
     symbols.add(outputs, bases, values, coding, written)
-    reader = Reader(symbols.encoded())
+    reader = PartReader(symbols.to_bytes())
     assert np.array_equal(reader.values(outputs, bases, coding, read), values[:coded])
     assert np.array_equal(written, read) and written[0].any()
     if coded == 1:  # what only the other channels use stays

@@ -6,7 +6,7 @@ from PIL import Image
 
 import pixelpyramids as pp
 from pixelpyramids.codec.container import read_index
-from pixelpyramids.codec.fields import Bytes
+from pixelpyramids.codec.fields import MemorySource
 from pixelpyramids.codec.image import decode_source
 from pixelpyramids.data.photographs import photographs
 from pixelpyramids.errors import BitstreamError
@@ -15,7 +15,7 @@ SHARE = 0.002  # of the code length, that a file of 512 x 512 pixels and more ma
 OVERHEAD = 40  # bytes, of a small file
 
 
-class Counted(Bytes):
+class Counted(MemorySource):
     """Bytes that count what is read of them, and up to where."""
 
     def __init__(self, data):
@@ -78,7 +78,7 @@ def test_a_region_reads_its_parts_alone():
 
 def test_what_is_left_of_a_cut_file_is_salvaged(large):
     pixels, data = large
-    index = read_index(Bytes(data), 2**28)
+    index = read_index(MemorySource(data), 2**28)
     offsets = index.offsets()
     cut = data[: offsets[-1] + 100]
     with pytest.raises(BitstreamError, match=r"expected \d+ bytes, got \d+: .*1/2"):

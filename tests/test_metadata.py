@@ -17,7 +17,7 @@ from PIL.TiffImagePlugin import IFDRational
 
 import pixelpyramids as pp
 from pixelpyramids.codec.container import MAX_METADATA, read_index
-from pixelpyramids.codec.fields import Bytes
+from pixelpyramids.codec.fields import MemorySource
 from pixelpyramids.errors import DataError
 from pixelpyramids.image_files import metadata
 from pixelpyramids.image_files.dpi import Resolution, of_physical, parsed
@@ -99,7 +99,7 @@ def test_all_that_a_png_has_survives_to_ppyr_and_back(depth, channels):
         first = written("png", blobs, array, depth)
         picture = read_picture(io.BytesIO(first))
         data = pp.encode(picture.array, depth=picture.depth, metadata=picture.metadata, effort="fast")
-        header = read_index(Bytes(data), 2**20).header
+        header = read_index(MemorySource(data), 2**20).header
         assert dict(header.metadata) == picture.metadata == blobs
         again = written("png", dict(header.metadata), pp.decode(data), header.depth)
     assert read(again) == blobs and len(again) == len(first)

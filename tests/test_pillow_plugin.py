@@ -15,8 +15,8 @@ from PIL import Image, ImageCms, ImageOps, PngImagePlugin
 
 import pixelpyramids as pp
 import pixelpyramids.image_files.pillow_plugin as plugin
-from pixelpyramids.codec.container import read_index, written
-from pixelpyramids.codec.fields import Bytes
+from pixelpyramids.codec.container import build_file, read_index
+from pixelpyramids.codec.fields import MemorySource
 from pixelpyramids.image_files.image_file import read_picture, write_picture
 
 RNG = np.random.default_rng(0)
@@ -50,7 +50,7 @@ def test_every_mode_comes_back(mode, tmp_path):
             assert again.get_format_mimetype() is None
             assert np.array_equal(np.asarray(again), np.asarray(image))
     data = (tmp_path / "a.ppyr").read_bytes()
-    assert read_index(Bytes(data), 999).header.depth == {"1": 1, "I;16": 16}.get(mode, 8)
+    assert read_index(MemorySource(data), 999).header.depth == {"1": 1, "I;16": 16}.get(mode, 8)
 
 
 def test_palettes_and_transparent_colours_are_saved_as_what_they_show():
@@ -130,7 +130,7 @@ def test_draft_decodes_a_smaller_scale_of_the_file_s_front():
             assert image.size == expected.shape[1::-1]
             assert np.array_equal(np.asarray(image), expected)
             assert image.draft("RGB", (1, 1)) is None  # it is loaded
-    front = read_index(Bytes(data), 2**20)
+    front = read_index(MemorySource(data), 2**20)
     with opened(data[: front.offsets()[-1]]) as image:
         image.draft(None, (100, 70))
         assert np.array_equal(np.asarray(image), pp.decode(data, scale=4))
@@ -198,7 +198,7 @@ def test_png_s_colour_chunks_are_in_info_under_pillow_s_names():
     with opened(data) as image:
         assert image.info["gamma"] == 0.45455 and image.info["srgb"] == 2 and image.info["aspect"] == (2, 1)
         assert image.info["chromaticity"] == tuple(value / 100000 for value in range(8))
-        assert dict(read_index(Bytes(saved(image)), 999).header.metadata) == blobs
+        assert dict(read_index(MemorySource(saved(image)), 999).header.metadata) == blobs
     file = io.BytesIO()
     write_picture(read_picture(io.BytesIO(saved(image_of("L"), "PNG"))), file, "png")
 
@@ -230,9 +230,9 @@ def test_the_limit_of_pillow_holds(monkeypatch):
 
 
 def test_a_small_file_that_says_it_is_huge_is_refused_at_once():
-    header = read_index(Bytes(pp.encode(np.zeros((5, 5), np.uint8))), 99).header
+    header = read_index(MemorySource(pp.encode(np.zeros((5, 5), np.uint8))), 99).header
     with pytest.raises(OSError, match="more than the limit"):
-        opened(written(replace(header, height=2**30, width=2**30), []))
+        opened(build_file(replace(header, height=2**30, width=2**30), []))
 
 
 def test_animations_and_other_modes_are_refused(tmp_path):

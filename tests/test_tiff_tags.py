@@ -11,7 +11,7 @@ from PIL import Image
 
 import pixelpyramids as pp
 from pixelpyramids.codec.container import read_index
-from pixelpyramids.codec.fields import Bytes
+from pixelpyramids.codec.fields import MemorySource
 from pixelpyramids.image_files.image_file import Picture, read_picture, write_picture
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (24, 32, 3), dtype=np.uint8)
@@ -49,7 +49,7 @@ def values(data):
 
 def through_ppyr(picture):
     data = pp.encode(picture.array, depth=picture.depth, metadata=picture.metadata, effort="fast")
-    header = read_index(Bytes(data), 2**20).header
+    header = read_index(MemorySource(data), 2**20).header
     file = io.BytesIO()
     write_picture(Picture(pp.decode(data), header.depth, dict(header.metadata), "", False), file, "tiff")
     return file.getvalue()

@@ -16,9 +16,9 @@ from pixelpyramids.cli.results import delete_source, expect_same, is_there, writ
 from pixelpyramids.cli.standard import NAME, is_standard, read_standard_input, write_standard_output
 from pixelpyramids.codec import bundled
 from pixelpyramids.codec.container import MAX_SIDE, read_index
-from pixelpyramids.codec.fields import Bytes, Source
+from pixelpyramids.codec.fields import ByteSource, MemorySource
 from pixelpyramids.codec.image import EFFORTS, MAX_PIXELS, decode_source, encode
-from pixelpyramids.codec.planes import Region, level_of, window
+from pixelpyramids.codec.planes import Region, find_window, octave_of_scale
 from pixelpyramids.data.reading import readable_formats
 from pixelpyramids.errors import BitstreamError, DataError, ParameterError, PixelPyramidsError
 from pixelpyramids.image_files.file_source import opened, require_regular
@@ -128,7 +128,7 @@ def decompress(
     how = Decompression(format, scale, parse_region(region), salvage, max_pixels, overwrite, dry_run, threads_of(1))
     if is_standard(paths, out=out, json=as_json, **{"dry-run": dry_run}):
         try:
-            picture, lost = _decoded(Bytes(read_standard_input()), how)
+            picture, lost = _decoded(MemorySource(read_standard_input()), how)
         except BitstreamError as error:
             raise BitstreamError(f"{NAME}: {error}") from error
         file = io.BytesIO()
@@ -278,7 +278,7 @@ def _encoded(picture: Picture, how: Compression) -> bytes:
         threads=how.threads,
         source_format=picture.source_format.lower(),
     )
-    if how.verify and not _holds(Bytes(data), picture, how.threads):
+    if how.verify and not _holds(MemorySource(data), picture, how.threads):
         raise BitstreamError(
             "decoding the result did not give the same image, so nothing was written; this is a bug in pixelpyramids "
             "or a fault of this machine: please report it with the image"
@@ -286,7 +286,7 @@ def _encoded(picture: Picture, how: Compression) -> bytes:
     return data
 
 
-def _holds(source: Source, picture: Picture, threads: int) -> bool:
+def _holds(source: ByteSource, picture: Picture, threads: int) -> bool:
     """Whether a file gives back a picture: its pixels, depth and metadata."""
     pixels = max(MAX_PIXELS, picture.array.size)
     header = read_index(source, pixels).header
@@ -295,7 +295,7 @@ def _holds(source: Source, picture: Picture, threads: int) -> bool:
     return same and header.depth == picture.depth and dict(header.metadata) == picture.metadata
 
 
-def _decoded(source: Source, how: Decompression, is_found: bool = False) -> tuple[Picture, str]:
+def _decoded(source: ByteSource, how: Decompression, is_found: bool = False) -> tuple[Picture, str]:
     """The requested picture, and a text that says what could not be salvaged, if anything.
 
     If an image that `is_found` in a folder is too small for the scale, its smallest octave is returned.
@@ -305,7 +305,7 @@ def _decoded(source: Source, how: Decompression, is_found: bool = False) -> tupl
     if scale != how.scale:
         warnings.warn(f"too small for --scale {how.scale}, so it was written at --scale {scale}", stacklevel=2)
     array = decode_source(source, scale, how.region, how.max_pixels, how.salvage, how.threads)
-    wanted = window(header, level_of(header, scale), how.region)
+    wanted = find_window(header, octave_of_scale(header, scale), how.region)
     size = (wanted.bottom - wanted.top, wanted.right - wanted.left)
     lost = ""
     if array.shape[:2] != size:

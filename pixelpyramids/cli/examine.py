@@ -15,8 +15,8 @@ from pixelpyramids.cli.console import err, out
 from pixelpyramids.cli.outcomes import Done, Outcomes
 from pixelpyramids.cli.standard import NAME, is_standard, read_standard_input
 from pixelpyramids.codec import bundled
-from pixelpyramids.codec.container import VERSION, Content, Index, read_index
-from pixelpyramids.codec.fields import Bytes, Source
+from pixelpyramids.codec.container import VERSION, Content, FileIndex, read_index
+from pixelpyramids.codec.fields import ByteSource, MemorySource
 from pixelpyramids.codec.image import decode_source
 from pixelpyramids.errors import BitstreamError, DataError, ParameterError
 from pixelpyramids.image_files.file_source import opened, require_regular
@@ -208,7 +208,7 @@ def _difference(array: Any, depth: int, metadata: Any, original: Picture) -> str
     return f"the pixels are the same, the metadata are not ({', '.join(others)})" if others else ""
 
 
-def _facts(index: Index, size: int) -> dict[str, Any]:
+def _facts(index: FileIndex, size: int) -> dict[str, Any]:
     header = index.header
     sizes = octave_sizes(header.height, header.width)
     octaves: dict[int, int] = {}
@@ -230,7 +230,7 @@ def _facts(index: Index, size: int) -> dict[str, Any]:
     elif size < index.size:
         whole = "no octave of it" if reached is None else f"what --salvage gives at 1/{1 << reached} of the size"
         fault = f"cut short: {size} bytes of {index.size} are here; whole is {whole}"
-    model = bundled.names().get(header.model, "none that this pixelpyramids has")
+    model = bundled.model_names().get(header.model, "none that this pixelpyramids has")
     seconds = header.height * header.width / 1e6
     seconds *= MODEL_SECONDS * len(header.coded) if header.content == Content.MODEL else LIBRARY_SECONDS
     return {
@@ -290,9 +290,9 @@ def _name(task: Task) -> str:
 
 
 @contextmanager
-def _source(task: Task) -> Iterator[Source]:
+def _source(task: Task) -> Iterator[ByteSource]:
     if is_standard([task.source]):
-        yield Bytes(read_standard_input())
+        yield MemorySource(read_standard_input())
         return
     with opened(task.source) as source:
         yield source

@@ -12,9 +12,9 @@ import numpy as np
 
 from pixelpyramids.atomic import replacing
 from pixelpyramids.codec.container import MAX_SIDE, Content, read_index
-from pixelpyramids.codec.fields import Source
+from pixelpyramids.codec.fields import ByteSource
 from pixelpyramids.codec.image import decode_source
-from pixelpyramids.codec.planes import decimated
+from pixelpyramids.codec.planes import decimate
 from pixelpyramids.errors import BitstreamError, DataError
 from pixelpyramids.image_files.file_source import opened
 from pixelpyramids.image_files.image_file import Picture
@@ -99,7 +99,7 @@ def expect_unchanged(task: Task, before: os.stat_result) -> None:
         raise DataError(f"{task.source}: changed while it was being read; run the command again")
 
 
-def _resembles(source: Source, picture: Picture, with_metadata: bool, threads: int) -> bool:
+def _resembles(source: ByteSource, picture: Picture, with_metadata: bool, threads: int) -> bool:
     """Whether a .ppyr file holds a picture, as far as some of its pixels tell."""
     index = read_index(source, MAX_SIDE**2)
     header, pixels = index.header, picture.array.reshape(*picture.array.shape[:2], -1)
@@ -114,4 +114,4 @@ def _resembles(source: Source, picture: Picture, with_metadata: bool, threads: i
     is_quick = header.content != Content.MODEL or header.height * header.width <= COMPARED_WHOLE
     level = 0 if is_quick else min(2, header.octaves)
     found = decode_source(source, 1 << level, max_pixels=pixels.size, threads=threads)
-    return np.array_equal(found.reshape(*found.shape[:2], -1), decimated(pixels, level))
+    return np.array_equal(found.reshape(*found.shape[:2], -1), decimate(pixels, level))

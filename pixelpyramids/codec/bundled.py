@@ -16,17 +16,17 @@ ENGINE = "PIXELPYRAMIDS_ENGINE"  # in the environment: "reference" has no other 
 _LOADING = RLock()  # lest threads that are first at the same time each load a model
 
 
-def model(name: str | bytes, threads: int | None = None) -> CompactModel:
+def load_model(name: str | bytes, threads: int | None = None) -> CompactModel:
     """The model of that name, or that files call so, for so many threads. Raises CheckpointError where none is."""
     engine = os.environ.get(ENGINE, "fast")
     if engine not in ("fast", "reference"):
         raise CheckpointError(f"{ENGINE}: expected fast or reference, got {engine}")
     with _LOADING:
-        return _model(names()[name] if isinstance(name, bytes) else name, engine, threads or available_threads())
+        return _model(model_names()[name] if isinstance(name, bytes) else name, engine, threads or available_threads())
 
 
 @lru_cache
-def names() -> dict[bytes, str]:
+def model_names() -> dict[bytes, str]:
     """The models' names by what files call them."""
     return {_model(name, "reference", 1).network.name: name for name in MODELS}
 

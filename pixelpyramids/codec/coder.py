@@ -27,7 +27,7 @@ from pixelpyramids.codec.kernels import (
 )
 from pixelpyramids.errors import BitstreamError
 
-Learnt = NDArray[np.int64]  # (3, contexts, numbers): corrections and influences, and what they are learnt from
+Corrections = NDArray[np.int64]  # (3, contexts, numbers): corrections and influences, and what they are learnt from
 
 
 class Coding(NamedTuple):
@@ -38,7 +38,7 @@ class Coding(NamedTuple):
     coded: int
 
 
-def nothing_learnt(bands: int, outputs: int) -> Learnt:
+def no_corrections(bands: int, outputs: int) -> Corrections:
     """What a part begins with, of each band: (bands, 3, contexts, outputs and influences)."""
     return np.zeros((bands, 3, CONTEXTS, outputs + INFLUENCES * CHANNELS), dtype=np.int64)
 
@@ -51,9 +51,9 @@ class Symbols:
         self._frequencies = np.empty(capacity, dtype=np.int64)
         self._count = 0
 
-    def add(self, outputs: NDArray[np.int32], bases: Any, values: Any, how: Coding, learnt: Learnt) -> None:
+    def add(self, outputs: NDArray[np.int32], bases: Any, values: Any, how: Coding, learnt: Corrections) -> None:
         """Add a slice's sites: outputs (h, w, O), bases in quarters, values (C, h, w), of which `how.coded` count."""
-        arrays = _plain(outputs), _plain(bases), _plain(values)
+        arrays = _int32_array(outputs), _int32_array(bases), _int32_array(values)
         self._count = starts_and_frequencies(*arrays, *how, learnt, self._starts, self._frequencies, self._count)
 
     def __len__(self) -> int:
@@ -64,14 +64,14 @@ class Symbols:
         frequencies = self._frequencies[first : self._count if count is None else first + count]
         return float(TOTAL_BITS * len(frequencies) - np.log2(frequencies).sum())
 
-    def encoded(self) -> bytes:
+    def to_bytes(self) -> bytes:
         """The part's bytes."""
         words = np.empty(2 * self._count + 1, dtype="<u2")
         first, state = encode_symbols(self._starts, self._frequencies, self._count, words)
         return int(state).to_bytes(6 if state >> 40 else 5, "big") + words[first:].tobytes()
 
 
-class Reader:
+class PartReader:
     """The decoder of one part. Raises BitstreamError where the bytes are not those of a part."""
 
     def __init__(self, data: bytes) -> None:
@@ -84,9 +84,9 @@ class Reader:
         self._words = np.frombuffer(data, dtype="<u2", offset=head)
         self._place = np.array([state, 0], dtype=np.int64)
 
-    def values(self, outputs: NDArray[np.int32], bases: Any, how: Coding, learnt: Learnt) -> Any:
+    def values(self, outputs: NDArray[np.int32], bases: Any, how: Coding, learnt: Corrections) -> Any:
         """The values (coded, h, w) of a slice's sites."""
-        values = _decoded(outputs, bases, how, learnt, self._words, self._place)
+        values = _decode_values(outputs, bases, how, learnt, self._words, self._place)
         if self._place[1] > len(self._words):
             raise BitstreamError("a part ends before its last symbol; the file is damaged")
         return values
@@ -104,21 +104,23 @@ class RandomReader:
         self._generator = generator
         self._place = np.array([generator.integers(START, START << WORD), 0], dtype=np.int64)
 
-    def values(self, outputs: NDArray[np.int32], bases: Any, how: Coding, learnt: Learnt) -> Any:
+    def values(self, outputs: NDArray[np.int32], bases: Any, how: Coding, learnt: Corrections) -> Any:
         """As of `Reader`."""
         words = self._generator.integers(0, 1 << WORD, 2 * how.coded * math.prod(outputs.shape[:2]), dtype=np.uint16)
         words.flags.writeable = False
         self._place[1] = 0
-        return _decoded(outputs, bases, how, learnt, words, self._place)
+        return _decode_values(outputs, bases, how, learnt, words, self._place)
 
 
-def _decoded(outputs: Any, bases: Any, how: Coding, learnt: Learnt, words: Any, place: NDArray[np.int64]) -> Any:
+def _decode_values(
+    outputs: Any, bases: Any, how: Coding, learnt: Corrections, words: Any, place: NDArray[np.int64]
+) -> Any:
     """The values (coded, h, w) of a slice's sites; `place` goes on."""
     values = np.empty((how.coded, *outputs.shape[:2]), dtype=np.int32)
-    decode_sites(_plain(outputs), _plain(bases), *how, learnt, words, place, values)
+    decode_sites(_int32_array(outputs), _int32_array(bases), *how, learnt, words, place, values)
     return values
 
 
-def _plain(array: Any) -> NDArray[np.int32]:
+def _int32_array(array: Any) -> NDArray[np.int32]:
     """In the one type and order of memory that the kernels are compiled for: each other one takes seconds anew."""
     return np.require(array, np.int32, ["C", "W"])

@@ -14,24 +14,24 @@ from numpy.typing import NDArray
 
 from pixelpyramids.arguments import plain_array, whole_number
 from pixelpyramids.codec.blas import one_blas_thread
-from pixelpyramids.codec.coder import Coding, Learnt, RandomReader, Reader, Symbols, nothing_learnt
+from pixelpyramids.codec.coder import Coding, Corrections, PartReader, RandomReader, Symbols, no_corrections
 from pixelpyramids.codec.engines import Engine
 from pixelpyramids.codec.integer_network import CHANNELS, PER_COMPONENT, IntegerNetwork
 from pixelpyramids.codec.outputs import coarsest_outputs
-from pixelpyramids.codec.parts import Part, Tile, parts
+from pixelpyramids.codec.parts import Part, Tile, list_parts
 from pixelpyramids.errors import DataError
 from pixelpyramids.pyramid import octaves
 from pixelpyramids.pyramid.rate import Rate
 
 Plane = NDArray[np.uint16]
 
-Code = Callable[[NDArray[np.int32], Any, Any, Coding, Learnt], None]
+SliceCoder = Callable[[NDArray[np.int32], Any, Any, Coding, Corrections], None]
 """(outputs (h, w, O), bases in quarters (C, h, w), values (C, h, w): a view of the plane to read or fill in, how, what
 the part's band has learnt)."""
 
 
 @dataclass(frozen=True)
-class Format:
+class PlaneFormat:
     """What the coding of a plane depends on beside its values: bits of these, coded channels, the octaves' gains.
 
     Gains are of octaves, finest first: differences of values are seen divided by 2**gain.
@@ -49,21 +49,21 @@ class CompactModel:
         self.network, self.engine = network, engine
         self._components = network.outputs // PER_COMPONENT
 
-    def symbols(self, part: Part, pyramid: Sequence[Plane], format_: Format) -> Symbols:
+    def symbols(self, part: Part, pyramid: Sequence[Plane], plane_format: PlaneFormat) -> Symbols:
         """What the coder writes of a part; `pyramid` are the octaves' images, finest first."""
-        symbols = Symbols(format_.coded * sum(count for _, count in _sites(part, pyramid)))
+        symbols = Symbols(plane_format.coded * sum(count for _, count in _count_sites(part, pyramid)))
 
-        self._follow(part, pyramid, format_, symbols.add)
+        self._follow(part, pyramid, plane_format, symbols.add)
         return symbols
 
-    def decode(self, data: bytes, part: Part, pyramid: Sequence[Plane], format_: Format) -> None:
+    def decode(self, data: bytes, part: Part, pyramid: Sequence[Plane], plane_format: PlaneFormat) -> None:
         """Fill in what a part holds, the coarser octaves that it depends on being there. Raises BitstreamError."""
-        reader = Reader(data)
+        reader = PartReader(data)
 
-        def fill(outputs: NDArray[np.int32], bases: Any, values: Any, how: Coding, learnt: Learnt) -> None:
+        def fill(outputs: NDArray[np.int32], bases: Any, values: Any, how: Coding, learnt: Corrections) -> None:
             values[...] = reader.values(outputs, bases, how, learnt)
 
-        self._follow(part, pyramid, format_, fill)
+        self._follow(part, pyramid, plane_format, fill)
         reader.close()
 
     def rate(self, images: Any) -> Rate:
@@ -77,14 +77,14 @@ class CompactModel:
         if images.min() < 0 or images.max() > 255:
             raise DataError(f"expected values from 0 to 255, got {images.min()} to {images.max()}")
         batch, coded, height, width = images.shape
-        format_ = Format(8, coded, (0,) * (len(octaves.octave_sizes(height, width)) - 1))
-        nats = np.zeros((batch, len(format_.gains) + 1))
+        plane_format = PlaneFormat(8, coded, (0,) * (len(octaves.octave_sizes(height, width)) - 1))
+        nats = np.zeros((batch, len(plane_format.gains) + 1))
         dimensions = np.zeros_like(nats, dtype=np.int64)
         for image, of_image, counted in zip(images, nats, dimensions, strict=True):
-            pyramid = pyramid_of(np.broadcast_to(image.astype(np.uint16), (CHANNELS, height, width)))
-            for part in parts(height, width):
-                symbols, first = self.symbols(part, pyramid, format_), 0
-                for level, sites in _sites(part, pyramid):
+            pyramid = octave_images(np.broadcast_to(image.astype(np.uint16), (CHANNELS, height, width)))
+            for part in list_parts(height, width):
+                symbols, first = self.symbols(part, pyramid, plane_format), 0
+                for level, sites in _count_sites(part, pyramid):
                     of_image[level] += symbols.bits(first, coded * sites) * math.log(2)
                     counted[level] += coded * sites
                     first += coded * sites
@@ -94,46 +94,56 @@ class CompactModel:
         """Images (n, 3, height, width) that random bits decode to; those of image i are keyed by (seed, first + i)."""
         n, height, width = whole_number("n", n, 1), whole_number("height", height, 1), whole_number("width", width, 1)
         seed, first = whole_number("seed", seed, 0), whole_number("first", first, 0)
-        format_ = Format(8, CHANNELS, (0,) * (len(octaves.octave_sizes(height, width)) - 1))
+        plane_format = PlaneFormat(8, CHANNELS, (0,) * (len(octaves.octave_sizes(height, width)) - 1))
         drawn = np.zeros((n, CHANNELS, height, width), dtype=np.uint16)
         for number, image in enumerate(drawn):
             draws = RandomReader(np.random.default_rng([seed, first + number]))
 
             def fill(
-                outputs: NDArray[np.int32], bases: Any, values: Any, how: Coding, learnt: Learnt, draws: Any = draws
+                outputs: NDArray[np.int32],
+                bases: Any,
+                values: Any,
+                how: Coding,
+                learnt: Corrections,
+                draws: Any = draws,
             ) -> None:
                 values[...] = draws.values(outputs, bases, how, learnt)
 
-            pyramid = pyramid_of(image)
-            for part in parts(height, width):
-                self._follow(part, pyramid, format_, fill)
+            pyramid = octave_images(image)
+            for part in list_parts(height, width):
+                self._follow(part, pyramid, plane_format, fill)
         return drawn.astype(np.uint8)
 
-    def _follow(self, part: Part, pyramid: Sequence[Plane], format_: Format, code: Code) -> None:
+    def _follow(self, part: Part, pyramid: Sequence[Plane], plane_format: PlaneFormat, code: SliceCoder) -> None:
         """Go through the slices of a part, in order."""
         with one_blas_thread():
-            self._follow_slices(part, pyramid, format_, code)
+            self._follow_slices(part, pyramid, plane_format, code)
 
-    def _follow_slices(self, part: Part, pyramid: Sequence[Plane], format_: Format, code: Code) -> None:
-        *learnt, of_coarsest = nothing_learnt(len(octaves.FINE) + 1, self.network.outputs)
+    def _follow_slices(self, part: Part, pyramid: Sequence[Plane], plane_format: PlaneFormat, code: SliceCoder) -> None:
+        *learnt, of_coarsest = no_corrections(len(octaves.FINE) + 1, self.network.outputs)
         if part.is_base:
             image = pyramid[-1]
-            outputs = coarsest_outputs(self._components, CHANNELS, format_.bits).astype(np.int32)
-            middle = np.full(image.shape, 2 << format_.bits, dtype=np.int32)
+            outputs = coarsest_outputs(self._components, CHANNELS, plane_format.bits).astype(np.int32)
+            middle = np.full(image.shape, 2 << plane_format.bits, dtype=np.int32)
             broadcast = np.broadcast_to(outputs, (*image.shape[-2:], len(outputs)))
-            code(broadcast, middle, image, Coding(format_.bits, 0, format_.coded), of_coarsest)
+            code(broadcast, middle, image, Coding(plane_format.bits, 0, plane_format.coded), of_coarsest)
         for tile in part.tiles:
-            self._follow_tile(tile, pyramid, format_, code, learnt)
+            self._follow_tile(tile, pyramid, plane_format, code, learnt)
 
     def _follow_tile(
-        self, tile: Tile, pyramid: Sequence[Plane], format_: Format, code: Code, learnt: Sequence[Learnt]
+        self,
+        tile: Tile,
+        pyramid: Sequence[Plane],
+        plane_format: PlaneFormat,
+        code: SliceCoder,
+        learnt: Sequence[Corrections],
     ) -> None:
-        image, coarse, gain = pyramid[tile.octave], pyramid[tile.octave + 1], format_.gains[tile.octave]
+        image, coarse, gain = pyramid[tile.octave], pyramid[tile.octave + 1], plane_format.gains[tile.octave]
         rows, columns = (-(-side // 2) for side in image.shape[-2:])
-        top, bottom = _around(tile.top, tile.bottom, self.network.trunk.reach, rows)
-        left, right = _around(tile.left, tile.right, self.network.trunk.reach, columns)
-        known = _window(coarse, top - 1, bottom, left - 1, right)
-        features = self.engine.trunk(octaves.trunk_inputs(known, format_.bits, gain).astype(np.uint8))
+        top, bottom = _lines_around(tile.top, tile.bottom, self.network.trunk.reach, rows)
+        left, right = _lines_around(tile.left, tile.right, self.network.trunk.reach, columns)
+        known = _cut_window(coarse, top - 1, bottom, left - 1, right)
+        features = self.engine.trunk(octaves.trunk_inputs(known, plane_format.bits, gain).astype(np.uint8))
         features = features[:, tile.top - top : tile.bottom - top, tile.left - left : tile.right - left]
         known = known[:, tile.top - top : tile.bottom - top + 1, tile.left - left : tile.right - left + 1]
         bands = fine_bands(image, tile)
@@ -145,13 +155,13 @@ class CompactModel:
                 number = octaves.FINE.index(band)
                 values = bands[number][:, *lattice.sites]
                 outputs = self.engine.head(step.number, step.inputs)[: values.shape[-2], : values.shape[-1]]
-                code(outputs, step.base, values, Coding(format_.bits, gain, format_.coded), learnt[number])
+                code(outputs, step.base, values, Coding(plane_format.bits, gain, plane_format.coded), learnt[number])
                 step = steps.send(values)
         except StopIteration:
             return
 
 
-def pyramid_of(plane: Plane) -> list[Plane]:
+def octave_images(plane: Plane) -> list[Plane]:
     """The images of the octaves, finest first, the coarsest pixels last: views of the plane."""
     images = [plane]
     for _ in octaves.octave_sizes(*plane.shape[-2:])[1:]:
@@ -166,7 +176,7 @@ def fine_bands(image: Plane, tile: Tile) -> tuple[Plane, Plane, Plane]:
     return oe, eo, ee
 
 
-def _sites(part: Part, pyramid: Sequence[Plane]) -> Iterator[tuple[int, int]]:
+def _count_sites(part: Part, pyramid: Sequence[Plane]) -> Iterator[tuple[int, int]]:
     """The octave and the number of coded sites of the coarsest pixels, in the base, and of each tile."""
     if part.is_base:
         yield len(pyramid) - 1, pyramid[-1][0].size
@@ -174,14 +184,14 @@ def _sites(part: Part, pyramid: Sequence[Plane]) -> Iterator[tuple[int, int]]:
         yield tile.octave, sum(band[0].size for band in fine_bands(pyramid[tile.octave], tile))
 
 
-def _around(begin: int, end: int, reach: int, sites: int) -> tuple[int, int]:
+def _lines_around(begin: int, end: int, reach: int, sites: int) -> tuple[int, int]:
     """Lines that hold [begin, end) and `reach` more to each side, as far as there are lines; as many for every tile."""
     count = min(end - begin + 2 * reach, sites)
     first = min(max(begin - reach, 0), sites - count)
     return first, first + count
 
 
-def _window(image: Plane, top: int, bottom: int, left: int, right: int) -> NDArray[np.int32]:
+def _cut_window(image: Plane, top: int, bottom: int, left: int, right: int) -> NDArray[np.int32]:
     """Lines [top, bottom) and columns [left, right), those outside of the image repeating its nearest."""
     rows = np.clip(np.arange(top, bottom), 0, image.shape[-2] - 1)
     columns = np.clip(np.arange(left, right), 0, image.shape[-1] - 1)

@@ -11,8 +11,8 @@ from enum import IntEnum
 
 import numpy as np
 
-from pixelpyramids.codec.fields import Bytes, FieldReader, Source, packed, varint
-from pixelpyramids.codec.parts import Part, part_count, parts
+from pixelpyramids.codec.fields import ByteSource, FieldReader, MemorySource, encode_varint, pack
+from pixelpyramids.codec.parts import Part, list_parts, part_count
 from pixelpyramids.errors import BitstreamError, DataError
 from pixelpyramids.pyramid.octaves import octave_sizes
 
@@ -53,7 +53,7 @@ class Entry:
 
 
 @dataclass(frozen=True)
-class Header:
+class FileHeader:
     """What a file says of its image: the array's shape (H, W) or (H, W, C), its depth in bits, and how it is coded.
 
     `values`, if not None, are the values that occur, ascending: the planes hold their indices. `grey` says that the
@@ -93,14 +93,14 @@ class Header:
 
     def layout(self) -> list[tuple[Part, int]]:
         """The parts, each with the number of its plane, in the order of the file."""
-        return [(part, plane) for part in parts(self.height, self.width) for plane in range(len(self.coded))]
+        return [(part, plane) for part in list_parts(self.height, self.width) for plane in range(len(self.coded))]
 
 
 @dataclass(frozen=True)
-class Index:
+class FileIndex:
     """A file's header, its parts, and where they begin."""
 
-    header: Header
+    header: FileHeader
     entries: tuple[Entry, ...]
     begin: int
 
@@ -131,16 +131,16 @@ class Index:
         return offsets
 
 
-def written(header: Header, contents: list[tuple[Kind, bytes]]) -> bytes:
+def build_file(header: FileHeader, contents: list[tuple[Kind, bytes]]) -> bytes:
     """The bytes of a file."""
     entries = b"".join(
-        varint(len(data) << 2 | kind) + zlib.crc32(data).to_bytes(4, "little") for kind, data in contents
+        encode_varint(len(data) << 2 | kind) + zlib.crc32(data).to_bytes(4, "little") for kind, data in contents
     )
-    front = _header(header) + entries
+    front = _build_header(header) + entries
     return front + zlib.crc32(front).to_bytes(4, "little") + b"".join(data for _, data in contents)
 
 
-def read_index(source: Source, max_pixels: int, names: Mapping[bytes, object] | None = None) -> Index:
+def read_index(source: ByteSource, max_pixels: int, names: Mapping[bytes, object] | None = None) -> FileIndex:
     """Header and index of a file. Raises BitstreamError where it is damaged, foreign, newer, or above the limits.
 
     The limits are checked before anything is allocated. With `names`, models that are not among them are refused.
@@ -152,15 +152,15 @@ def read_index(source: Source, max_pixels: int, names: Mapping[bytes, object] | 
     if reader.left < 5 * count:
         raise BitstreamError(f"expected an index of {count} parts, got {reader.left} bytes; the file is cut short")
     entries = tuple(_read_entry(reader) for _ in range(count))
-    expected = zlib.crc32(reader.taken())
+    expected = zlib.crc32(reader.taken_bytes())
     if int.from_bytes(reader.take(4), "little") != expected:
         raise BitstreamError("the header's checksum does not match; the file is damaged")
     if not is_model and entries[0].kind != Kind.STORED:
         raise BitstreamError("the header contradicts itself; the file is damaged")
-    return Index(header, entries, reader.place)
+    return FileIndex(header, entries, reader.position)
 
 
-def read_part(source: Source, index: Index, number: int, offset: int) -> bytes:
+def read_part(source: ByteSource, index: FileIndex, number: int, offset: int) -> bytes:
     """The bytes of a part. Raises BitstreamError where they are damaged or not all there."""
     entry = index.entries[number]
     data = source.read(offset, entry.length) if offset + entry.length <= source.size else b""
@@ -171,24 +171,24 @@ def read_part(source: Source, index: Index, number: int, offset: int) -> bytes:
     return data
 
 
-def _header(header: Header) -> bytes:
+def _build_header(header: FileHeader) -> bytes:
     flags = header.has_axis | header.is_wide << 1 | header.content << 2 | header.grey << 4
-    metadata = _all_metadata(header)
+    metadata = _metadata_to_write(header)
     flags |= (header.values is not None) << 5 | bool(metadata) << 6
     out = bytearray(MAGIC + bytes([VERSION, flags, header.depth, header.channels]))
-    out += varint(header.height) + varint(header.width)
+    out += encode_varint(header.height) + encode_varint(header.width)
     if header.content == Content.MODEL:
         out += header.model
         if header.values is not None:
-            out += value_list(header.values, header.depth)
+            out += pack_values(header.values, header.depth)
         if header.bits > 8:
             out += bytes(gain for plane in header.gains for gain in plane)
     if metadata:
-        out += packed(_joined(metadata))
+        out += pack(_join_metadata(metadata))
     return bytes(out)
 
 
-def _all_metadata(header: Header) -> Mapping[str, bytes]:
+def _metadata_to_write(header: FileHeader) -> Mapping[str, bytes]:
     """The metadata with the format of the source. Raises DataError if they are not a dictionary of str to bytes."""
     if not isinstance(header.metadata, Mapping):
         got = type(header.metadata).__name__
@@ -202,7 +202,7 @@ def _all_metadata(header: Header) -> Mapping[str, bytes]:
     return {**header.metadata, _SOURCE_FORMAT: header.source_format.encode()}
 
 
-def _read_header(reader: FieldReader, max_pixels: int, names: Mapping[bytes, object] | None) -> Header:
+def _read_header(reader: FieldReader, max_pixels: int, names: Mapping[bytes, object] | None) -> FileHeader:
     if reader.take(len(MAGIC)) != MAGIC:
         raise BitstreamError("expected a .ppyr file, got something else; check the name")
     version, flags, depth, channels = reader.take(4)
@@ -210,7 +210,7 @@ def _read_header(reader: FieldReader, max_pixels: int, names: Mapping[bytes, obj
         raise BitstreamError(
             f"expected a file of version {VERSION}, got {version}; install a pixelpyramids that reads it"
         )
-    height, width = reader.varint(MAX_SIDE), reader.varint(MAX_SIDE)
+    height, width = reader.read_varint(MAX_SIDE), reader.read_varint(MAX_SIDE)
     content = flags >> 2 & 3
     is_wide = bool(flags & 2)
     grey, has_values = bool(flags & 16), bool(flags & 32)
@@ -223,7 +223,7 @@ def _read_header(reader: FieldReader, max_pixels: int, names: Mapping[bytes, obj
             f"the image has {height} x {width} pixels, more than the limit of {max_pixels}; raise it (max_pixels, "
             "--max-pixels) where the file is trusted"
         )
-    header = Header(height, width, channels, bool(flags & 1), is_wide, depth, Content(content), grey=grey)
+    header = FileHeader(height, width, channels, bool(flags & 1), is_wide, depth, Content(content), grey=grey)
     if content == Content.MODEL:
         header = replace(header, model=reader.take(NAME_BYTES))
         if names is not None and header.model not in names:
@@ -232,40 +232,40 @@ def _read_header(reader: FieldReader, max_pixels: int, names: Mapping[bytes, obj
                 "newer one"
             )
         if has_values:
-            header = replace(header, values=_values(reader.packed(max(1 << depth, 8) // 8), depth))
+            header = replace(header, values=_parse_values(reader.read_packed(max(1 << depth, 8) // 8), depth))
         if header.bits > 8:
             header = replace(header, gains=tuple(tuple(reader.take(header.octaves)) for _ in header.coded))
             if any(gain > header.bits - 8 for plane in header.gains for gain in plane):
                 raise BitstreamError("the header contradicts itself; the file is damaged")
     if flags & 64:
-        metadata = _blobs(reader.packed(MAX_METADATA))
+        metadata = _parse_metadata(reader.read_packed(MAX_METADATA))
         source_format = metadata.pop(_SOURCE_FORMAT, _DEFAULT_FORMAT.encode()).decode("latin-1")
         header = replace(header, metadata=metadata, source_format=source_format)
     return header
 
 
 def _read_entry(reader: FieldReader) -> Entry:
-    number = reader.varint(1 << 40)
+    number = reader.read_varint(1 << 40)
     if number & 3 == 3:
         raise BitstreamError("a part is of no known kind; the file is damaged")
     return Entry(Kind(number & 3), number >> 2, int.from_bytes(reader.take(4), "little"))
 
 
-def value_list(values: Sequence[int], depth: int) -> bytes:
+def pack_values(values: Sequence[int], depth: int) -> bytes:
     """The values that occur, as the header holds them: a bit for each below 2**depth, packed."""
     occurs = np.zeros(max(1 << depth, 8), dtype=bool)
     occurs[list(values)] = True
-    return packed(np.packbits(occurs, bitorder="little").tobytes())
+    return pack(np.packbits(occurs, bitorder="little").tobytes())
 
 
-def _values(bitmap: bytes, depth: int) -> tuple[int, ...]:
+def _parse_values(bitmap: bytes, depth: int) -> tuple[int, ...]:
     values = tuple(8 * i + bit for i, byte in enumerate(bitmap) if byte for bit in range(8) if byte >> bit & 1)
     if len(bitmap) != max(1 << depth, 8) // 8 or not values or values[-1] >> depth:
         raise BitstreamError("the header lists values that cannot be; the file is damaged")
     return values
 
 
-def _joined(metadata: Mapping[str, bytes]) -> bytes:
+def _join_metadata(metadata: Mapping[str, bytes]) -> bytes:
     """Metadata in a row. Raises DataError if they do not map str to bytes, or are too large to be read again."""
     for tag, blob in metadata.items():
         if not isinstance(tag, str) or not isinstance(blob, bytes):
@@ -274,7 +274,8 @@ def _joined(metadata: Mapping[str, bytes]) -> bytes:
         if len(tag) > MAX_NAME or max(map(ord, tag), default=0) > 255:
             raise DataError(f"expected names of metadata of at most {MAX_NAME} Latin-1 characters, got {tag!r}")
     data = b"".join(
-        varint(len(tag)) + tag.encode("latin-1") + varint(len(blob)) + blob for tag, blob in metadata.items()
+        encode_varint(len(tag)) + tag.encode("latin-1") + encode_varint(len(blob)) + blob
+        for tag, blob in metadata.items()
     )
     if len(data) > MAX_METADATA or len(metadata) > MAX_BLOBS:
         raise DataError(
@@ -284,11 +285,11 @@ def _joined(metadata: Mapping[str, bytes]) -> bytes:
     return data
 
 
-def _blobs(data: bytes) -> dict[str, bytes]:
-    reader, blobs = FieldReader(Bytes(data)), dict[str, bytes]()
+def _parse_metadata(data: bytes) -> dict[str, bytes]:
+    reader, blobs = FieldReader(MemorySource(data)), dict[str, bytes]()
     while reader.left:
-        tag = reader.take(reader.varint(MAX_NAME)).decode("latin-1")
+        tag = reader.take(reader.read_varint(MAX_NAME)).decode("latin-1")
         if tag in blobs or len(blobs) == MAX_BLOBS:
             raise BitstreamError("the header holds metadata twice, or too many; the file is damaged")
-        blobs[tag] = reader.take(reader.varint(MAX_METADATA))
+        blobs[tag] = reader.take(reader.read_varint(MAX_METADATA))
     return blobs

@@ -18,7 +18,6 @@ from numpy.typing import NDArray
 from pixelpyramids.codec.integer_network import LARGEST_ACTIVATION, SHIFT, Convolution, IntegerNetwork, Stack
 
 Activations = NDArray[np.uint8]  # (channels, height, width)
-Window = tuple[slice, slice]  # rows and columns
 
 STRIP = 2**14  # sites that the reference multiplies at once
 PROBED = 20  # sites a side of the made-up inputs on which the fast engine is compared with the reference
@@ -189,7 +188,7 @@ class FastEngine:
         self._is_refused = True
         warnings.warn(f"{why}; the slower reference is used, and gives the same files", stacklevel=5)
 
-    def _agree(self, stack: int, found: Any, window: Window, expected: Any) -> bool:
+    def _agree(self, stack: int, found: Any, window: tuple[slice, slice], expected: Any) -> bool:
         """Whether results are those expected of a window, where this does not see beyond itself."""
         if stack > 0:  # outputs of heads have their channels last
             found, expected = np.moveaxis(found, -1, 0), np.moveaxis(expected, -1, 0)

@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, PngImagePlugin, WebPImagePlugin
 
-from pixelpyramids.codec.container import Content, Header, Kind, written
-from pixelpyramids.codec.planes import Array
+from pixelpyramids.codec.container import Content, FileHeader, Kind, build_file
+from pixelpyramids.codec.planes import ImageArray
 from pixelpyramids.errors import BitstreamError
 
 SMALL = 2**16  # bytes of ours below which the libraries are always tried
@@ -39,7 +39,7 @@ _TYPES_OF_PNG = {  # bits and colours, by whether the array is wide and its chan
 }
 
 
-def smaller(array: Array, header: Header, ours: bytes, always: bool) -> bytes:
+def smallest_file(array: ImageArray, header: FileHeader, ours: bytes, always: bool) -> bytes:
     """The smallest of our file and those that hold a PNG or a WebP.
 
     They are tried if `always`, if our file is small, or if a trial says so.
@@ -48,13 +48,13 @@ def smaller(array: Array, header: Header, ours: bytes, always: bool) -> bytes:
     pixels = array.reshape(header.height, header.width, -1)
     if not always and len(ours) >= SMALL and not _is_worth_trying(pixels, header, len(ours)):
         return best
-    for content, stream in _streams(pixels, header):
+    for content, stream in _library_streams(pixels, header):
         packed = replace(header, content=content, model=b"", grey=False, values=None, gains=())
-        best = min(best, written(packed, [(Kind.STORED, stream)]), key=len)
+        best = min(best, build_file(packed, [(Kind.STORED, stream)]), key=len)
     return best
 
 
-def decoded(stream: bytes, header: Header) -> Array:
+def decode_stream(stream: bytes, header: FileHeader) -> ImageArray:
     """The pixels (H, W, C) of a stream. Raises BitstreamError where it is not one of the header's image."""
     is_webp = header.content == Content.WEBP
     if not (_is_webp if is_webp else _is_png)(stream, header):
@@ -71,7 +71,7 @@ def decoded(stream: bytes, header: Header) -> Array:
     return pixels
 
 
-def _is_webp(stream: bytes, header: Header) -> bool:
+def _is_webp(stream: bytes, header: FileHeader) -> bool:
     """Whether a stream begins as one lossless image of the header's size: the library allocates before it can be asked.
 
     RIFF, its size, WEBP, VP8L, its size, 0x2f, and 14 bits each of width - 1 and height - 1.
@@ -82,13 +82,13 @@ def _is_webp(stream: bytes, header: Header) -> bool:
     return is_lossless and is_of_size and _fits_webp(header)
 
 
-def _fits_webp(header: Header) -> bool:
+def _fits_webp(header: FileHeader) -> bool:
     """Whether a WebP takes the image, and Pillow the WebP."""
     sides = header.height, header.width
     return not header.is_wide and max(sides) <= WEBP_SIDE and math.prod(sides) <= WEBP_PIXELS
 
 
-def _is_png(stream: bytes, header: Header) -> bool:
+def _is_png(stream: bytes, header: FileHeader) -> bool:
     """Whether a stream is one image of the header's size and type, of the chunks that pixels need and of no others.
 
     A signature of 8 bytes; chunks of a length, a name, data, and a checksum of 4 bytes, of which the first, IHDR,
@@ -105,7 +105,7 @@ def _is_png(stream: bytes, header: Header) -> bool:
     return place == len(stream) and is_such and bool(chunks.fullmatch(names))
 
 
-def _is_worth_trying(pixels: Any, header: Header, size: int) -> bool:
+def _is_worth_trying(pixels: Any, header: FileHeader, size: int) -> bool:
     """Whether a library at its quickest comes near, on the image or, of a large one, on four parts of it."""
     if header.is_wide and header.channels > 1:
         return False
@@ -114,7 +114,7 @@ def _is_worth_trying(pixels: Any, header: Header, size: int) -> bool:
     some = _four_parts(pixels)
     options: dict[str, Any] = {"lossless": True, "quality": 0, "method": 0, "exact": True}
     kind = "PNG" if header.is_wide else "WEBP"
-    near = len(_saved(_image(some), kind, **({"compress_level": 1} if header.is_wide else options)))
+    near = len(_save(_image(some), kind, **({"compress_level": 1} if header.is_wide else options)))
     return bool(near * (pixels.size / some.size) < NEAR * size)
 
 
@@ -133,28 +133,28 @@ def _four_parts(pixels: Any) -> Any:
     return np.concatenate([pixels[top : top + PART, left : left + PART] for top in tops for left in lefts])
 
 
-def _streams(pixels: Any, header: Header) -> list[tuple[Content, bytes]]:
+def _library_streams(pixels: Any, header: FileHeader) -> list[tuple[Content, bytes]]:
     """What the libraries make of it; none of what they do not take: 16-bit colours, 16-bit alpha."""
     if header.is_wide and header.channels > 1:
         return []
-    streams = [(Content.PNG, png(pixels, header))]
+    streams = [(Content.PNG, to_png(pixels, header))]
     if _fits_webp(header):
-        streams.append((Content.WEBP, _saved(_image(pixels), "WEBP", lossless=True, quality=80, method=4, exact=True)))
+        streams.append((Content.WEBP, _save(_image(pixels), "WEBP", lossless=True, quality=80, method=4, exact=True)))
     return streams
 
 
-def png(pixels: Any, header: Header) -> bytes:
+def to_png(pixels: Any, header: FileHeader) -> bytes:
     """The smallest of PNGs: with a palette where the colours are few, of one bit where that is all."""
     if header.channels == 1 and header.depth == 1 and not header.is_wide:
-        return _saved(Image.fromarray(pixels[..., 0] > 0), "PNG", optimize=True)
-    streams = [_saved(_image(pixels), "PNG", optimize=True)]
+        return _save(Image.fromarray(pixels[..., 0] > 0), "PNG", optimize=True)
+    streams = [_save(_image(pixels), "PNG", optimize=True)]
     few = _few_colours(pixels)
     if few is not None:
         colours, numbers = few
         image = Image.fromarray(numbers)
         image.putpalette(colours[:, :3].tobytes(), "RGB")
         alpha = {"transparency": colours[:, 3].tobytes()} if colours.shape[1] == 4 else {}
-        streams.append(_saved(image, "PNG", optimize=True, **alpha))
+        streams.append(_save(image, "PNG", optimize=True, **alpha))
     return min(streams, key=len)
 
 
@@ -174,7 +174,7 @@ def _image(pixels: Any) -> Image.Image:
     return Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else np.ascontiguousarray(pixels))
 
 
-def _pixels(image: Image.Image, header: Header) -> Array:
+def _pixels(image: Image.Image, header: FileHeader) -> ImageArray:
     """The pixels of an image, in the channels and the type of the header. Raises ValueError where it has others."""
     if header.content == Content.WEBP and header.channels in (1, 3) and image.mode != "RGB":
         raise ValueError(f"expected RGB, got {image.mode}")
@@ -192,7 +192,7 @@ def _pixels(image: Image.Image, header: Header) -> Array:
     return pixels.reshape(header.height, header.width, header.channels)
 
 
-def _saved(image: Image.Image, kind: str, **options: Any) -> bytes:
+def _save(image: Image.Image, kind: str, **options: Any) -> bytes:
     out = io.BytesIO()
     image.save(out, kind, **options)
     return out.getvalue()

@@ -11,7 +11,7 @@ from pixelpyramids.errors import BitstreamError, DataError
 READ_AHEAD = 2**12  # bytes of a header that are read at once
 
 
-class Source(Protocol):
+class ByteSource(Protocol):
     """Bytes, read where they are wanted; `size` of them."""
 
     size: int
@@ -20,7 +20,7 @@ class Source(Protocol):
         """Up to `count` bytes from `offset` on."""
 
 
-class Bytes:
+class MemorySource:
     """Bytes in memory as a `Source`."""
 
     def __init__(self, data: bytes) -> None:
@@ -41,31 +41,31 @@ class Bytes:
 class FieldReader:
     """Takes fields from the front of a source, which is read in small pieces."""
 
-    def __init__(self, source: Source) -> None:
-        self._source, self._front, self.place = source, bytearray(), 0
+    def __init__(self, source: ByteSource) -> None:
+        self._source, self._front, self.position = source, bytearray(), 0
 
     @property
     def left(self) -> int:
         """Bytes of the source behind what was taken."""
-        return self._source.size - self.place
+        return self._source.size - self.position
 
-    def taken(self) -> bytes:
+    def taken_bytes(self) -> bytes:
         """All that was taken."""
-        return bytes(self._front[: self.place])
+        return bytes(self._front[: self.position])
 
     def take(self, count: int) -> bytes:
         """The next bytes. Raises BitstreamError where there are not so many."""
         if count > self.left:
             raise BitstreamError("the file ends within its header; it is cut short")
-        while len(self._front) < self.place + count:
-            more = self._source.read(len(self._front), max(READ_AHEAD, self.place + count - len(self._front)))
+        while len(self._front) < self.position + count:
+            more = self._source.read(len(self._front), max(READ_AHEAD, self.position + count - len(self._front)))
             if not more:
                 raise BitstreamError("the file ends within its header; it is cut short")
             self._front += more
-        self.place += count
-        return bytes(self._front[self.place - count : self.place])
+        self.position += count
+        return bytes(self._front[self.position - count : self.position])
 
-    def varint(self, limit: int) -> int:
+    def read_varint(self, limit: int) -> int:
         """A number. Raises BitstreamError where it is above the limit, or not in its shortest form."""
         number, shift = 0, 0
         while True:
@@ -79,9 +79,9 @@ class FieldReader:
                     raise BitstreamError("a number of the header is not in its shortest form; the file is damaged")
                 return number
 
-    def packed(self, limit: int) -> bytes:
+    def read_packed(self, limit: int) -> bytes:
         """Bytes that zlib packed, preceded by both lengths: at most `limit` of them."""
-        length, unpacked = self.varint(2 * limit + 64), self.varint(limit)
+        length, unpacked = self.read_varint(2 * limit + 64), self.read_varint(limit)
         packer = zlib.decompressobj()
         try:
             data = packer.decompress(self.take(length), unpacked + 1)
@@ -92,7 +92,7 @@ class FieldReader:
         return data
 
 
-def varint(number: int) -> bytes:
+def encode_varint(number: int) -> bytes:
     """A number in LEB128."""
     out = bytearray()
     while number > 127:
@@ -102,7 +102,7 @@ def varint(number: int) -> bytes:
     return bytes(out)
 
 
-def packed(data: bytes) -> bytes:
+def pack(data: bytes) -> bytes:
     """Bytes that zlib packs, preceded by both lengths."""
     short = zlib.compress(data, 9)
-    return varint(len(short)) + varint(len(data)) + short
+    return encode_varint(len(short)) + encode_varint(len(data)) + short

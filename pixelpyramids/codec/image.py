@@ -13,11 +13,11 @@ import numpy as np
 
 from pixelpyramids.arguments import whole_number
 from pixelpyramids.codec import bundled, fallback, planes
-from pixelpyramids.codec.compact_model import CompactModel, Format, Plane, fine_bands, pyramid_of
-from pixelpyramids.codec.container import Content, Header, Index, Kind, read_index, read_part, written
-from pixelpyramids.codec.fields import Bytes, Source
+from pixelpyramids.codec.compact_model import CompactModel, Plane, PlaneFormat, fine_bands, octave_images
+from pixelpyramids.codec.container import Content, FileHeader, FileIndex, Kind, build_file, read_index, read_part
+from pixelpyramids.codec.fields import ByteSource, MemorySource
 from pixelpyramids.codec.parts import Part
-from pixelpyramids.codec.planes import Array, Region
+from pixelpyramids.codec.planes import ImageArray, Region
 from pixelpyramids.errors import BitstreamError, DataError
 
 MAX_PIXELS = 2**28
@@ -43,17 +43,19 @@ def encode(
     Raises DataError if an argument is wrong.
     """
     check_effort(effort)
-    array, depth = planes.checked(array, depth)
+    array, depth = planes.check_image(array, depth)
     threads = _thread_count(threads)
-    compact = bundled.model(model, threads)
-    header, pyramids = planes.split(array, depth, compact.network.name, {} if metadata is None else metadata)
+    compact = bundled.load_model(model, threads)
+    header, pyramids = planes.to_planes(array, depth, compact.network.name, {} if metadata is None else metadata)
     header = replace(header, source_format=source_format)
     with ThreadPoolExecutor(threads) as pool:
         layout = header.layout()
-        contents = list(pool.map(lambda at: _encoded(compact, at[0], pyramids[at[1]], _format(header, at[1])), layout))
-    best = written(header, contents)
+        contents = list(
+            pool.map(lambda at: _encode_part(compact, at[0], pyramids[at[1]], _plane_format(header, at[1])), layout)
+        )
+    best = build_file(header, contents)
     if effort != "fast":
-        best = fallback.smaller(array, header, best, always=effort == "max")
+        best = fallback.smallest_file(array, header, best, always=effort == "max")
     return best
 
 
@@ -64,7 +66,7 @@ def decode(
     max_pixels: int = MAX_PIXELS,
     salvage: bool = False,
     threads: int | None = None,
-) -> Array:
+) -> ImageArray:
     """The array of a .ppyr file, its very shape and type.
 
     `scale` 2, 4, … gives the image of the first, second, … coarser octave, decimated: it reads the file's front alone.
@@ -73,38 +75,38 @@ def decode(
     file is damaged, foreign or above the limit of pixels, DataError if an argument is wrong, or scale or region do not
     fit the image.
     """
-    return decode_source(Bytes(data), scale, region, max_pixels, salvage, threads)
+    return decode_source(MemorySource(data), scale, region, max_pixels, salvage, threads)
 
 
 def decode_source(
-    source: Source,
+    source: ByteSource,
     scale: int = 1,
     region: Region | None = None,
     max_pixels: int = MAX_PIXELS,
     salvage: bool = False,
     threads: int | None = None,
-) -> Array:
+) -> ImageArray:
     """As `decode`, of what lies in a file: only what is needed is read."""
     threads = _thread_count(threads)
-    index = read_index(source, whole_number("max_pixels", max_pixels, 0), bundled.names())
+    index = read_index(source, whole_number("max_pixels", max_pixels, 0), bundled.model_names())
     header = index.header
     if index.size < source.size and not salvage:
         raise BitstreamError(f"{source.size - index.size} bytes follow the file's last part; the file is damaged")
-    level = planes.level_of(header, scale)
+    level = planes.octave_of_scale(header, scale)
     if index.size > source.size and not salvage and region is None:
         _refuse_cut(index, source.size, level)
     if header.content != Content.MODEL:
-        whole: Any = fallback.decoded(read_part(source, index, 0, index.begin), header)
-        at = planes.window(header, level, region)
-        image = planes.decimated(whole, level)[at.top : at.bottom, at.left : at.right]
-        return planes.shaped(image, header)
-    compact = bundled.model(header.model, threads)
-    pyramids = [pyramid_of(planes.empty(coded, header.height, header.width)) for coded in header.coded]
-    wanted = planes.needed(header, level, region, compact.network.trunk.reach)
-    reached = _decode(source, index, pyramids, compact, level, wanted, salvage, threads)
+        whole: Any = fallback.decode_stream(read_part(source, index, 0, index.begin), header)
+        at = planes.find_window(header, level, region)
+        image = planes.decimate(whole, level)[at.top : at.bottom, at.left : at.right]
+        return planes.restore_axes(image, header)
+    compact = bundled.load_model(header.model, threads)
+    pyramids = [octave_images(planes.empty_plane(coded, header.height, header.width)) for coded in header.coded]
+    wanted = planes.windows_to_decode(header, level, region, compact.network.trunk.reach)
+    reached = _decode_octaves(source, index, pyramids, compact, level, wanted, salvage, threads)
     images = [pyramid[reached] for pyramid in pyramids]
-    top, bottom, left, right = planes.window(header, reached, region)
-    return planes.joined(header, [image[:, top:bottom, left:right] for image in images])
+    top, bottom, left, right = planes.find_window(header, reached, region)
+    return planes.from_planes(header, [image[:, top:bottom, left:right] for image in images])
 
 
 def compile_kernels() -> None:
@@ -123,7 +125,7 @@ def _thread_count(threads: int | None) -> int:
     return bundled.available_threads() if threads is None else whole_number("threads", threads, 1, 2**10)
 
 
-def _refuse_cut(index: Index, size: int, level: int) -> None:
+def _refuse_cut(index: FileIndex, size: int, level: int) -> None:
     """Raise BitstreamError where a file cut after `size` bytes does not hold octave `level`; say what it holds."""
     held = index.finest_within(size)
     if held is None or level < held:
@@ -132,9 +134,9 @@ def _refuse_cut(index: Index, size: int, level: int) -> None:
         raise BitstreamError(f"expected {index.size} bytes, got {size}: the file is cut short, it holds {until}{way}")
 
 
-def _decode(
-    source: Source,
-    index: Index,
+def _decode_octaves(
+    source: ByteSource,
+    index: FileIndex,
     pyramids: Sequence[Sequence[Plane]],
     compact: CompactModel,
     level: int,
@@ -149,7 +151,7 @@ def _decode(
         part, plane = layout[number]
         entry = index.entries[number]
         data = read_part(source, index, number, offsets[number])
-        _decoded(compact, entry.kind, data, part, pyramids[plane], _format(header, plane))
+        _decode_part(compact, entry.kind, data, part, pyramids[plane], _plane_format(header, plane))
 
     layout = header.layout()
     base = [number for number, (part, _) in enumerate(layout) if part.is_base]
@@ -172,49 +174,51 @@ def _decode(
     return level
 
 
-def _format(header: Header, plane: int) -> Format:
-    return Format(header.bits, header.coded[plane], planes.gains(header, plane))
+def _plane_format(header: FileHeader, plane: int) -> PlaneFormat:
+    return PlaneFormat(header.bits, header.coded[plane], planes.plane_gains(header, plane))
 
 
-def _encoded(compact: CompactModel, part: Part, pyramid: Sequence[Plane], format_: Format) -> tuple[Kind, bytes]:
+def _encode_part(
+    compact: CompactModel, part: Part, pyramid: Sequence[Plane], plane_format: PlaneFormat
+) -> tuple[Kind, bytes]:
     """How a part is coded best, and its bytes."""
-    fields = _fields(part, pyramid, format_.coded)
+    fields = _coded_pixels(part, pyramid, plane_format.coded)
     first = [field[:, :1, :1] for field in fields if field.size]
     if all((field == first[0]).all() for field in fields):
         return Kind.CONSTANT, first[0].astype("<u2").tobytes()
-    data = compact.symbols(part, pyramid, format_).encoded()
-    plain = -(-sum(field.size for field in fields) * format_.bits // 8)
+    data = compact.symbols(part, pyramid, plane_format).to_bytes()
+    plain = -(-sum(field.size for field in fields) * plane_format.bits // 8)
     if len(data) <= plain:
         return Kind.MODEL, data
     numbers = np.concatenate([field.ravel() for field in fields])
-    digits = numbers[:, None] >> np.arange(format_.bits - 1, -1, -1, dtype=np.uint16) & 1
+    digits = numbers[:, None] >> np.arange(plane_format.bits - 1, -1, -1, dtype=np.uint16) & 1
     return Kind.STORED, np.packbits(digits.astype(np.uint8)).tobytes()
 
 
-def _decoded(
-    compact: CompactModel, kind: Kind, data: bytes, part: Part, pyramid: Sequence[Plane], format_: Format
+def _decode_part(
+    compact: CompactModel, kind: Kind, data: bytes, part: Part, pyramid: Sequence[Plane], plane_format: PlaneFormat
 ) -> None:
     """Fill in what a part holds. Raises BitstreamError where its bytes are not such a part's."""
     if kind == Kind.MODEL:
-        compact.decode(data, part, pyramid, format_)
+        compact.decode(data, part, pyramid, plane_format)
         return
-    fields = _fields(part, pyramid, format_.coded)
+    fields = _coded_pixels(part, pyramid, plane_format.coded)
     count = sum(field.size for field in fields)
-    expected = 2 * format_.coded if kind == Kind.CONSTANT else -(-count * format_.bits // 8)
+    expected = 2 * plane_format.coded if kind == Kind.CONSTANT else -(-count * plane_format.bits // 8)
     if len(data) != expected:
         raise BitstreamError(f"expected a part of {expected} bytes, got {len(data)}; the file is damaged")
     if kind == Kind.CONSTANT:
         numbers = np.frombuffer(data, dtype="<u2")
-        if int(numbers.max()) >> format_.bits:
+        if int(numbers.max()) >> plane_format.bits:
             raise BitstreamError("a part holds a value above the image's depth; the file is damaged")
         for field in fields:
             field[...] = numbers[:, None, None]
         return
     digits = np.unpackbits(np.frombuffer(data, dtype=np.uint8))
-    if digits[count * format_.bits :].any():
+    if digits[count * plane_format.bits :].any():
         raise BitstreamError("a part ends in bits that mean nothing; the file is damaged")
     numbers = np.zeros(count, dtype=np.uint16)
-    for digit in digits[: count * format_.bits].reshape(count, format_.bits).T:
+    for digit in digits[: count * plane_format.bits].reshape(count, plane_format.bits).T:
         numbers = numbers << 1 | digit
     first = 0
     for field in fields:
@@ -222,7 +226,7 @@ def _decoded(
         first += field.size
 
 
-def _fields(part: Part, pyramid: Sequence[Plane], coded: int) -> list[Plane]:
+def _coded_pixels(part: Part, pyramid: Sequence[Plane], coded: int) -> list[Plane]:
     """The coded pixels of a part: views. Of the base, its finest image; of a tile, OE, EO and EE."""
     if part.is_base:
         return [pyramid[part.finest(len(pyramid) - 1)][:coded]]

@@ -80,12 +80,12 @@ def load_network(path: Path) -> IntegerNetwork:
     except (OSError, SafetensorError) as error:
         raise CheckpointError(f"{path}: expected a file of integer weights, got: {error}") from error
     try:
-        return network(tensors)
+        return build_network(tensors)
     except (KeyError, ValueError) as error:
         raise CheckpointError(f"{path}: expected the integer weights of a compact network, {error}") from error
 
 
-def network(tensors: Mapping[str, NDArray[Any]]) -> IntegerNetwork:
+def build_network(tensors: Mapping[str, NDArray[Any]]) -> IntegerNetwork:
     """The network of named weights. Raises KeyError or ValueError where one is missing, surplus or out of bounds."""
     left = dict(tensors)
     trunk = _stack(left, "trunk.")
@@ -93,10 +93,10 @@ def network(tensors: Mapping[str, NDArray[Any]]) -> IntegerNetwork:
     if left:
         raise ValueError(f"got {', '.join(sorted(left))} besides")
     _check_shapes(trunk, heads)
-    return IntegerNetwork(trunk, heads, name(tensors))
+    return IntegerNetwork(trunk, heads, hash_weights(tensors))
 
 
-def name(tensors: Mapping[str, NDArray[Any]]) -> bytes:
+def hash_weights(tensors: Mapping[str, NDArray[Any]]) -> bytes:
     """The first 8 bytes of the SHA-256 of, in the names' order, each name, shape and values, little-endian."""
     digest = hashlib.sha256()
     for key in sorted(tensors):

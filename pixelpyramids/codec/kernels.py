@@ -34,7 +34,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pixelpyramids.codec.compiled import Integer, compiled
-from pixelpyramids.codec.outputs import LARGEST_WEIGHT, SMALLEST_LOG_SCALE
+from pixelpyramids.codec.outputs import LARGEST_PAIR_WEIGHT, SMALLEST_LOG_SCALE
 
 Integers = NDArray[np.int64]
 
@@ -154,7 +154,7 @@ def place(
         mean = mean << gain if gain >= 0 else mean >> -gain
         for before in range(channel):
             weight: Integer = np.int64(outputs[components * (1 + 2 * channels) + k * pairs + first_pair + before])
-            weight = min(max(weight, -LARGEST_WEIGHT), LARGEST_WEIGHT)
+            weight = min(max(weight, -LARGEST_PAIR_WEIGHT), LARGEST_PAIR_WEIGHT)
             mean += weight * distances[before] >> 5
         scale: Integer = np.int64(outputs[components * (1 + channels) + k * channels + channel]) + (gain << UNIT_BITS)
         scale = min(max(scale + widening, SMALLEST_LOG_SCALE), (4 + bits) << UNIT_BITS)

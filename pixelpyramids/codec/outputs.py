@@ -14,7 +14,7 @@ UNIT = 4096
 MEAN_UNIT = 8  # values
 SMALLEST_LOG_SCALE = -6 * UNIT  # of values
 LARGEST_RANGES = 16  # of n values
-LARGEST_WEIGHT = 2 * UNIT
+LARGEST_PAIR_WEIGHT = 2 * UNIT
 
 
 def starting_outputs(components: int, channels: int) -> NDArray[np.int64]:

@@ -37,17 +37,17 @@ class Part:
         return min((tile.octave for tile in self.tiles), default=octaves)
 
 
-def parts(height: int, width: int) -> list[Part]:
+def list_parts(height: int, width: int) -> list[Part]:
     """The parts of an image of height x width, in their order."""
     sizes = octave_sizes(height, width)
     octaves = list(reversed(range(len(sizes) - 1)))
     in_base = [octave for octave in octaves if max(sizes[octave]) <= BASE_SIDE]
-    base = tuple(tile for octave in in_base for tile in tiles(octave, *sizes[octave]))
+    base = tuple(tile for octave in in_base for tile in list_tiles(octave, *sizes[octave]))
     rest = [octave for octave in octaves if octave not in in_base]
-    return [Part(True, base)] + [Part(False, (tile,)) for octave in rest for tile in tiles(octave, *sizes[octave])]
+    return [Part(True, base)] + [Part(False, (tile,)) for octave in rest for tile in list_tiles(octave, *sizes[octave])]
 
 
-def tiles(octave: int, height: int, width: int) -> Iterator[Tile]:
+def list_tiles(octave: int, height: int, width: int) -> Iterator[Tile]:
     """The tiles of an octave whose image is height x width, in raster order."""
     for top, bottom in _spans(-(-height // 2)):
         for left, right in _spans(-(-width // 2)):

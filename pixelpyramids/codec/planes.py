@@ -13,16 +13,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pixelpyramids.arguments import plain_array, whole_number
-from pixelpyramids.codec.compact_model import Plane, pyramid_of
-from pixelpyramids.codec.container import MAX_SIDE, Content, Header, value_list
+from pixelpyramids.codec.compact_model import Plane, octave_images
+from pixelpyramids.codec.container import MAX_SIDE, Content, FileHeader, pack_values
 from pixelpyramids.codec.integer_network import CHANNELS
-from pixelpyramids.codec.parts import Tile, tiles
+from pixelpyramids.codec.parts import Tile, list_tiles
 from pixelpyramids.errors import BitstreamError, DataError
 from pixelpyramids.pyramid import octaves
 
 TYPICAL = 4  # values: what differences of deep images are brought to, as in the 8-bit photographs of the training
 
-Array = NDArray[np.uint8] | NDArray[np.uint16]
+ImageArray = NDArray[np.uint8] | NDArray[np.uint16]
 Region = tuple[int, int, int, int]
 
 
@@ -40,7 +40,7 @@ class Window(NamedTuple):
         return rows and self.left // 2 < tile.right and tile.left <= (self.right - 1) // 2
 
 
-def checked(array: Any, depth: int | None) -> tuple[Array, int]:
+def check_image(array: Any, depth: int | None) -> tuple[ImageArray, int]:
     """The array, and its depth in bits. Raises DataError where it is no image that the codec takes."""
     array = plain_array(array)
     if array.dtype not in (np.uint8, np.uint16):
@@ -58,7 +58,9 @@ def checked(array: Any, depth: int | None) -> tuple[Array, int]:
     return array, depth
 
 
-def split(array: Array, depth: int, model: bytes, metadata: Mapping[str, bytes]) -> tuple[Header, list[list[Plane]]]:
+def to_planes(
+    array: ImageArray, depth: int, model: bytes, metadata: Mapping[str, bytes]
+) -> tuple[FileHeader, list[list[Plane]]]:
     """The header that an array gets, and its planes' octaves."""
     height, width = array.shape[:2]
     pixels = array.reshape(height, width, -1)
@@ -66,7 +68,7 @@ def split(array: Array, depth: int, model: bytes, metadata: Mapping[str, bytes])
     colours = pixels[..., :3] if channels >= 3 else pixels[..., :1]
     grey = channels >= 3 and bool((colours[..., :1] == colours[..., 1:]).all())
     values: tuple[int, ...] | None = None
-    if depth > 8 and (occurring := _comb(pixels, depth)) is not None:
+    if depth > 8 and (occurring := _sparse_values(pixels, depth)) is not None:
         values = tuple(int(value) for value in occurring)
         numbers = np.zeros(1 << depth, dtype=np.uint16)
         numbers[occurring] = np.arange(len(occurring))
@@ -74,10 +76,10 @@ def split(array: Array, depth: int, model: bytes, metadata: Mapping[str, bytes])
         colours = pixels[..., :3] if channels >= 3 else pixels[..., :1]
     parts = [colours[..., :1] if grey else colours] + ([pixels[..., -1:]] if channels in (2, 4) else [])
     planes = [
-        pyramid_of(np.broadcast_to(np.moveaxis(part, -1, 0).astype(np.uint16), (CHANNELS, height, width)))
+        octave_images(np.broadcast_to(np.moveaxis(part, -1, 0).astype(np.uint16), (CHANNELS, height, width)))
         for part in parts
     ]
-    header = Header(
+    header = FileHeader(
         height, width, channels, array.ndim == 3, array.itemsize == 2, depth, Content.MODEL, model, grey, values,
         metadata=metadata,
     )  # fmt: skip
@@ -87,7 +89,7 @@ def split(array: Array, depth: int, model: bytes, metadata: Mapping[str, bytes])
     return header, planes
 
 
-def _comb(pixels: Any, depth: int) -> NDArray[np.intp] | None:
+def _sparse_values(pixels: Any, depth: int) -> NDArray[np.intp] | None:
     """The values that occur, where at most half of those between do and to list them costs less than it saves.
 
     The numbers of what is listed take log2(between / listed) bits less; half of that counts, for where values lack for
@@ -98,7 +100,7 @@ def _comb(pixels: Any, depth: int) -> NDArray[np.intp] | None:
     if 2 * len(occurring) > between:
         return None
     saved = pixels.size * math.log2(between / len(occurring)) / 2
-    return occurring if 8 * len(value_list(occurring.tolist(), depth)) < saved else None
+    return occurring if 8 * len(pack_values(occurring.tolist(), depth)) < saved else None
 
 
 def _gain(image: Plane, bits: int) -> int:
@@ -110,19 +112,19 @@ def _gain(image: Plane, bits: int) -> int:
     return min(max(round(math.log2(max(mean / TYPICAL, 1.0))), 0), bits - 8)
 
 
-def gains(header: Header, plane: int) -> tuple[int, ...]:
+def plane_gains(header: FileHeader, plane: int) -> tuple[int, ...]:
     """Of the plane's octaves, finest first: written in the file where there are more than 8 bits, else fixed."""
     return header.gains[plane] if header.gains else (header.bits - 8,) * header.octaves
 
 
-def empty(coded: int, height: int, width: int) -> Plane:
+def empty_plane(coded: int, height: int, width: int) -> Plane:
     """A plane to be filled in; of one coded channel the three are one memory."""
     plane = np.zeros((coded, height, width), dtype=np.uint16)
     shape = (CHANNELS, height, width)
     return plane if coded == CHANNELS else np.lib.stride_tricks.as_strided(plane, shape, (0, *plane.strides[1:]))
 
 
-def joined(header: Header, planes: Sequence[Plane]) -> Array:
+def from_planes(header: FileHeader, planes: Sequence[Plane]) -> ImageArray:
     """The array of planes that hold the whole image, or a part of it on some octave's grid."""
     height, width = planes[0].shape[-2:]
     array = np.empty((height, width, header.channels), dtype=np.uint16 if header.is_wide else np.uint8)
@@ -132,24 +134,24 @@ def joined(header: Header, planes: Sequence[Plane]) -> Array:
     for part in parts:
         numbers = np.moveaxis(part, 0, -1)
         into = array[..., first : first + part.shape[0]]
-        into[...] = numbers if header.values is None else _looked_up(numbers, header.values)
+        into[...] = numbers if header.values is None else _look_up(numbers, header.values)
         first += part.shape[0]
-    return shaped(array, header)
+    return restore_axes(array, header)
 
 
-def shaped(pixels: Any, header: Header) -> Array:
+def restore_axes(pixels: Any, header: FileHeader) -> ImageArray:
     """Pixels (height, width, C) as the header says that the array was: with its axis of channels, or without."""
-    array: Array = np.ascontiguousarray(pixels if header.has_axis else pixels[..., 0])
+    array: ImageArray = np.ascontiguousarray(pixels if header.has_axis else pixels[..., 0])
     return array
 
 
-def _looked_up(numbers: Any, values: tuple[int, ...]) -> Any:
+def _look_up(numbers: Any, values: tuple[int, ...]) -> Any:
     if int(numbers.max()) >= len(values):
         raise BitstreamError("a pixel holds a value that the header does not list; the file is damaged")
     return np.array(values, dtype=np.uint16)[numbers]
 
 
-def level_of(header: Header, scale: int) -> int:
+def octave_of_scale(header: FileHeader, scale: int) -> int:
     """The octave that an image scaled down by `scale` is. Raises DataError where there is none."""
     level = whole_number("scale", scale, 1).bit_length() - 1
     if scale != 1 << level or level > header.octaves:
@@ -159,12 +161,12 @@ def level_of(header: Header, scale: int) -> int:
     return level
 
 
-def decimated(pixels: Any, level: int) -> Any:
+def decimate(pixels: Any, level: int) -> Any:
     """Pixels (H, W, C) of an image on the grid of its octave `level`."""
-    return np.moveaxis(pyramid_of(np.moveaxis(pixels, -1, 0))[level], 0, -1)
+    return np.moveaxis(octave_images(np.moveaxis(pixels, -1, 0))[level], 0, -1)
 
 
-def window(header: Header, level: int, region: Region | None) -> Window:
+def find_window(header: FileHeader, level: int, region: Region | None) -> Window:
     """Where a region (x, y, width, height) lies on an octave's image: the pixels of it that the octave has.
 
     Raises DataError where it leaves the image, or the octave has no pixel of it.
@@ -180,8 +182,8 @@ def window(header: Header, level: int, region: Region | None) -> Window:
             f"expected a region x,y,width,height within {header.width} x {header.height} pixels (width x height), "
             f"got {x},{y},{width},{height}"
         )
-    top, bottom = _lines(y, y + height, header.height, level)
-    left, right = _lines(x, x + width, header.width, level)
+    top, bottom = _lines_within(y, y + height, header.height, level)
+    left, right = _lines_within(x, x + width, header.width, level)
     if top >= bottom or left >= right:
         raise DataError(
             f"the region {x},{y},{width},{height} has no pixel at 1/{1 << level} of the size; take more of it"
@@ -189,16 +191,16 @@ def window(header: Header, level: int, region: Region | None) -> Window:
     return Window(top, bottom, left, right)
 
 
-def needed(header: Header, level: int, region: Region | None, reach: int) -> list[Window]:
+def windows_to_decode(header: FileHeader, level: int, region: Region | None, reach: int) -> list[Window]:
     """What of each octave's image has to be decoded for a region at `level`, finest octave first.
 
     Tiles are decoded whole, and see `reach` + 1 lines of the coarser image beyond them.
     """
     sizes = octaves.octave_sizes(header.height, header.width)
     nothing = Window(0, 0, 0, 0)
-    windows = [nothing] * level + [window(header, level, region)]
+    windows = [nothing] * level + [find_window(header, level, region)]
     for index in range(level, len(sizes) - 1):
-        seen = [tile for tile in tiles(index, *sizes[index]) if windows[index].touches(tile)]
+        seen = [tile for tile in list_tiles(index, *sizes[index]) if windows[index].touches(tile)]
         height, width = sizes[index + 1]
         windows.append(
             Window(
@@ -211,7 +213,7 @@ def needed(header: Header, level: int, region: Region | None, reach: int) -> lis
     return windows
 
 
-def _lines(begin: int, end: int, side: int, level: int) -> tuple[int, int]:
+def _lines_within(begin: int, end: int, side: int, level: int) -> tuple[int, int]:
     """The lines of an octave that are among lines [begin, end) of the whole image."""
     for _ in range(level):
         if side > 1:

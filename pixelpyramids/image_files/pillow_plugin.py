@@ -13,7 +13,7 @@ from typing import IO, Any
 
 from PIL import Image, ImageFile
 
-from pixelpyramids.codec.container import MAGIC, MAX_SIDE, Header, Index, read_index, read_part
+from pixelpyramids.codec.container import MAGIC, MAX_SIDE, FileHeader, FileIndex, read_index, read_part
 from pixelpyramids.codec.image import MAX_PIXELS, decode_source, encode
 from pixelpyramids.errors import DataError, PixelPyramidsError
 from pixelpyramids.image_files import metadata as blobs
@@ -95,7 +95,7 @@ class PyramidImageFile(ImageFile.ImageFile):
         return self.fp
 
 
-def _verify(source: FileSource, index: Index) -> None:
+def _verify(source: FileSource, index: FileIndex) -> None:
     if source.size != index.size:
         raise OSError(f"expected {index.size} bytes, got {source.size}; the file is damaged")
     try:
@@ -110,7 +110,7 @@ def _most_pixels() -> int:
     return MAX_SIDE**2 if Image.MAX_IMAGE_PIXELS is None else max(MAX_PIXELS, 2 * Image.MAX_IMAGE_PIXELS)
 
 
-def _mode(header: Header) -> str:
+def _mode(header: FileHeader) -> str:
     if header.depth <= 8:
         return "1" if header.depth == 1 and header.channels == 1 else _MODES[header.channels]
     if header.channels > 1:

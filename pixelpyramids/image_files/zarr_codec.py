@@ -16,7 +16,7 @@ from typing import Any, Literal, Self
 import numpy as np
 
 from pixelpyramids.codec.container import read_index
-from pixelpyramids.codec.fields import Bytes
+from pixelpyramids.codec.fields import MemorySource
 from pixelpyramids.codec.image import MAX_PIXELS, check_effort, decode, encode
 from pixelpyramids.errors import BitstreamError, DataError, PixelPyramidsError
 
@@ -107,7 +107,7 @@ class PyramidCompressor(Codec):  # type: ignore[misc]
         Leading axes of length 1 are dropped. Raises BitstreamError if the file is damaged. The array refuses to be
         viewed as another type, and once flat, to be reshaped to another image: zarr would do so without checking.
         """
-        is_fortran = read_index(Bytes(buf), MAX_PIXELS).header.metadata.get(_ORDER) == b"F"
+        is_fortran = read_index(MemorySource(buf), MAX_PIXELS).header.metadata.get(_ORDER) == b"F"
         array = decode(buf, threads=_THREADS)
         little = array.astype(array.dtype.newbyteorder("<"), order="F" if is_fortran else "C", copy=False)
         return ndarray_copy(little.view(_Chunk), out)

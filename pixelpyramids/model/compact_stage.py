@@ -13,8 +13,8 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from pixelpyramids.codec.outputs import (
+    LARGEST_PAIR_WEIGHT,
     LARGEST_RANGES,
-    LARGEST_WEIGHT,
     MEAN_UNIT,
     SMALLEST_LOG_SCALE,
     UNIT,
@@ -27,7 +27,7 @@ from pixelpyramids.model.parameters import Parameters, outputs_per_component
 from pixelpyramids.pyramid import octaves
 from pixelpyramids.pyramid.levels import Slice, Stage
 
-Code = Callable[[int, octaves.Part | None, Tensor, Tensor], Tensor]
+Code = Callable[[int, octaves.BandSlice | None, Tensor, Tensor], Tensor]
 """(octave, slice or None for the coarsest pixels, outputs, offset in values) -> the values at its sites."""
 
 
@@ -66,7 +66,7 @@ class CompactStage(nn.Module):
             images.append(octaves.bands(images[-1]).oo)
             places.append(octaves.bands(places[-1]).oo)
 
-        def code(index: int, part: octaves.Part | None, outputs: Tensor, offset: Tensor) -> Tensor:
+        def code(index: int, part: octaves.BandSlice | None, outputs: Tensor, offset: Tensor) -> Tensor:
             values, place = images[index], places[index]
             if part is not None:
                 at = (..., *part.lattice.sites)
@@ -103,7 +103,7 @@ class CompactStage(nn.Module):
             logits * math.log(2),
             means * MEAN_UNIT,
             log_scales.clamp(SMALLEST_LOG_SCALE / UNIT, largest) * math.log(2),
-            weights.clamp(-LARGEST_WEIGHT / UNIT, LARGEST_WEIGHT / UNIT),
+            weights.clamp(-LARGEST_PAIR_WEIGHT / UNIT, LARGEST_PAIR_WEIGHT / UNIT),
         )
 
     def _walk(self, batch: int, height: int, width: int, code: Code) -> Tensor:

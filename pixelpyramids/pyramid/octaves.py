@@ -33,7 +33,7 @@ class Bands(NamedTuple):
     ee: Array
 
 
-class Part(NamedTuple):
+class BandSlice(NamedTuple):
     """One slice of an octave: some sites of the grid, and the band that it codes there."""
 
     band: str
@@ -42,11 +42,11 @@ class Part(NamedTuple):
 
 FINE = ("oe", "eo", "ee")
 SLICES = (
-    Part("oe", Slice(0, 0, 1, 2)),
-    Part("oe", Slice(0, 1, 1, 2)),
-    Part("eo", Slice(0, 0, 2, 1)),
-    Part("eo", Slice(1, 0, 2, 1)),
-    Part("ee", Slice(0, 0, 1, 1)),
+    BandSlice("oe", Slice(0, 0, 1, 2)),
+    BandSlice("oe", Slice(0, 1, 1, 2)),
+    BandSlice("eo", Slice(0, 0, 2, 1)),
+    BandSlice("eo", Slice(1, 0, 2, 1)),
+    BandSlice("ee", Slice(0, 0, 1, 1)),
 )
 
 

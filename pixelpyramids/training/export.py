@@ -6,7 +6,7 @@ import numpy as np
 from safetensors.numpy import save
 
 from pixelpyramids.atomic import write_bytes
-from pixelpyramids.codec.integer_network import CHANNELS, IntegerNetwork, network
+from pixelpyramids.codec.integer_network import CHANNELS, IntegerNetwork, build_network
 from pixelpyramids.errors import CheckpointError
 from pixelpyramids.model.compact_stage import CompactStage
 from pixelpyramids.model.networks.compact import IntegerConv
@@ -33,7 +33,7 @@ def exported(model: PixelPyramid, path: Path) -> IntegerNetwork:
             tensors[f"{name}.weight"] = np.ascontiguousarray(weight.cpu().numpy(), dtype=np.int8)
             tensors[f"{name}.bias"] = bias.cpu().numpy().astype(np.int32)
     try:
-        integers = network(tensors)
+        integers = build_network(tensors)
     except ValueError as error:
         raise CheckpointError(f"the weights cannot be exported: {error}; train with a lower learning_rate") from error
     write_bytes(path, save(tensors))

@@ -26,7 +26,7 @@ from hypothesis import strategies as st
 
 import pixelpyramids as pp
 from pixelpyramids.codec.container import read_index
-from pixelpyramids.codec.fields import Bytes
+from pixelpyramids.codec.fields import MemorySource
 from pixelpyramids.errors import BitstreamError
 
 MEMORY = 8 << 30  # bytes
@@ -118,7 +118,7 @@ def attack(data, options):
         return re.sub(r"[0-9a-f]{16}|\d+", "N", str(error).split(",")[0].split(":")[0])
     finally:
         signal.alarm(0)
-    header = read_index(Bytes(data), PIXELS).header
+    header = read_index(MemorySource(data), PIXELS).header
     assert found.dtype == (np.uint16 if header.is_wide else np.uint8) and found.ndim == 2 + header.has_axis
     assert int(found.max()) >> header.depth == 0
     if not options:

@@ -14,7 +14,7 @@ import numpy as np
 from numba import config
 
 from pixelpyramids.codec import kernels
-from pixelpyramids.codec.coder import Coding, RandomReader, Reader, Symbols, nothing_learnt
+from pixelpyramids.codec.coder import Coding, PartReader, RandomReader, Symbols, no_corrections
 from pixelpyramids.codec.outputs import coarsest_outputs
 from pixelpyramids.errors import BitstreamError
 
@@ -43,7 +43,7 @@ def attack(seed):
     outputs, bases = drawn(rng, height, width, bits)
     n, how = 2**bits, Coding(bits, gain, coded)
 
-    learnt_before = nothing_learnt(1, 100)[0]
+    learnt_before = no_corrections(1, 100)[0]
     if rng.integers(2):
         learnt_before[0] = rng.choice([-(2**21), 0, 2**21], learnt_before[0].shape)
 
@@ -57,8 +57,8 @@ def attack(seed):
     )[rng.integers(3)].astype(np.int32)
     symbols = Symbols(coded * height * width)  # filled to its last place
     symbols.add(outputs, bases, values, how, learnt())
-    data = symbols.encoded()
-    reader = Reader(data)
+    data = symbols.to_bytes()
+    reader = PartReader(data)
     assert np.array_equal(reader.values(outputs, bases, how, learnt()), values[:coded])
     reader.close()
     damaged = bytearray(data)
@@ -66,7 +66,7 @@ def attack(seed):
     whole = 5 if len(data) % 2 else 6
     for wrong in (bytes(damaged), data[:whole], data[:-2], rng.bytes(len(data)), data + b"ab"):
         try:
-            reader = Reader(wrong)
+            reader = PartReader(wrong)
             found = reader.values(outputs, bases, how, learnt())
             assert found.min() >= 0 and found.max() < n
             reader.close()
@@ -74,7 +74,7 @@ def attack(seed):
             continue
         symbols = Symbols(found.size)  # what is read is whole: the very bytes that its values are written as
         symbols.add(outputs, bases, found, how, learnt())
-        assert symbols.encoded() == wrong
+        assert symbols.to_bytes() == wrong
 
 
 def at_the_tables_ends():

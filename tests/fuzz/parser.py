@@ -47,7 +47,7 @@ class Matching(int):
 def attack(data):
     """Anything but a BitstreamError is a finding."""
     try:
-        index = container.read_index(container.Bytes(data), 2**20, image.bundled.names())
+        index = container.read_index(container.MemorySource(data), 2**20, image.bundled.model_names())
         if index.header.height * index.header.width <= PIXELS:
             found = image.decode(data, max_pixels=PIXELS, threads=1)
             assert int(found.max()) >> index.header.depth == 0

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from pixelpyramids.codec import fallback
-from pixelpyramids.codec.container import Content, Header
+from pixelpyramids.codec.container import Content, FileHeader
 from pixelpyramids.codec.fallback import WEBP_SIDE
 from pixelpyramids.codec.image import decode, encode
 from pixelpyramids.data.reading import MODES
@@ -30,7 +30,7 @@ from pixelpyramids.errors import BitstreamError, DataError
 from pixelpyramids.extras import import_extra
 from pixelpyramids.image_files.bit_depth import deepened
 
-Array = NDArray[np.integer[Any]]
+IntegerArray = NDArray[np.integer[Any]]
 
 OURS = ".ppyr"
 UNLIMITED = 2**62  # pixels: what is decoded was encoded here
@@ -41,8 +41,8 @@ class Codec(NamedTuple):
     """`encode(pixels (H, W, C), depth)` gives bytes, `decode` of them the pixels; DataError for what it has not."""
 
     name: str
-    encode: Callable[[Array, int], bytes]
-    decode: Callable[[bytes, Header], Array]
+    encode: Callable[[IntegerArray, int], bytes]
+    decode: Callable[[bytes, FileHeader], IntegerArray]
 
 
 class Cost(NamedTuple):
@@ -71,14 +71,14 @@ def warm_up(codec: Codec) -> None:
     cost(codec, pixels, 8)
 
 
-def cost(codec: Codec, array: Array, depth: int) -> Cost | None:
+def cost(codec: Codec, array: IntegerArray, depth: int) -> Cost | None:
     """What an image (H, W) or (H, W, C) costs; None where another codec has no such images, or gives others back.
 
     Raises BitstreamError where ours gives another back.
     """
     pixels = array.reshape(*array.shape[:2], -1)
     height, width, channels = pixels.shape
-    header = Header(height, width, channels, True, pixels.itemsize == 2, depth, Content.PNG)
+    header = FileHeader(height, width, channels, True, pixels.itemsize == 2, depth, Content.PNG)
     begin = time.perf_counter()
     try:
         data = codec.encode(pixels, depth)
@@ -94,26 +94,26 @@ def cost(codec: Codec, array: Array, depth: int) -> Cost | None:
     return None
 
 
-def _encode(pixels: Array, depth: int, effort: str) -> bytes:
+def _encode(pixels: IntegerArray, depth: int, effort: str) -> bytes:
     return encode(pixels, depth, effort)
 
 
-def _to_png(pixels: Array, depth: int) -> bytes:
+def _to_png(pixels: IntegerArray, depth: int) -> bytes:
     height, width, channels = pixels.shape
     is_wide = pixels.itemsize == 2
     if is_wide and channels > 1:  # of which Pillow has none
         return bytes(import_extra("imagecodecs", "images").png_encode(deepened(pixels, depth, 16), level=6))
-    return fallback.png(pixels, Header(height, width, channels, True, is_wide, depth, Content.PNG))
+    return fallback.to_png(pixels, FileHeader(height, width, channels, True, is_wide, depth, Content.PNG))
 
 
-def _from_png(data: bytes, header: Header) -> Array:
+def _from_png(data: bytes, header: FileHeader) -> IntegerArray:
     if header.is_wide and header.channels > 1:
-        wide: Array = import_extra("imagecodecs", "images").png_decode(data)
+        wide: IntegerArray = import_extra("imagecodecs", "images").png_decode(data)
         return wide >> (16 - header.depth)
-    return fallback.decoded(data, header)
+    return fallback.decode_stream(data, header)
 
 
-def _to_webp(pixels: Array, depth: int) -> bytes:
+def _to_webp(pixels: IntegerArray, depth: int) -> bytes:
     if pixels.itemsize > 1 or max(pixels.shape[:2]) > WEBP_SIDE:
         raise DataError(f"expected 8 bits and at most {WEBP_SIDE} pixels a side, got {depth} and {pixels.shape[:2]}")
     file = io.BytesIO()
@@ -122,7 +122,7 @@ def _to_webp(pixels: Array, depth: int) -> bytes:
     return file.getvalue()
 
 
-def _from_webp(data: bytes, header: Header) -> Array:
+def _from_webp(data: bytes, header: FileHeader) -> IntegerArray:
     try:
         with Image.open(io.BytesIO(data)) as image:
             return np.asarray(image.convert(MODES[header.channels]))
@@ -130,7 +130,7 @@ def _from_webp(data: bytes, header: Header) -> Array:
         raise DataError(f"Pillow decodes no WebP as large as this: {error}") from error
 
 
-def _to_jpeg_xl(pixels: Array, depth: int, effort: int) -> bytes:
+def _to_jpeg_xl(pixels: IntegerArray, depth: int, effort: int) -> bytes:
     with tempfile.TemporaryDirectory() as folder:
         source, target = Path(folder, "a.pam"), Path(folder, "a.jxl")
         source.write_bytes(_pam(pixels, depth))
@@ -138,7 +138,7 @@ def _to_jpeg_xl(pixels: Array, depth: int, effort: int) -> bytes:
         return target.read_bytes()
 
 
-def _from_jpeg_xl(data: bytes, header: Header) -> Array:
+def _from_jpeg_xl(data: bytes, header: FileHeader) -> IntegerArray:
     with tempfile.TemporaryDirectory() as folder:
         source, target = Path(folder, "a.jxl"), Path(folder, "a.pam")
         source.write_bytes(data)
@@ -153,7 +153,7 @@ def _run(*command: str | Path) -> None:
         raise DataError(f"{command[0]} failed: {process.stderr.strip()[-300:]}")
 
 
-def _pam(pixels: Array, depth: int) -> bytes:
+def _pam(pixels: IntegerArray, depth: int) -> bytes:
     height, width, channels = pixels.shape
     head = (
         f"P7\nWIDTH {width}\nHEIGHT {height}\nDEPTH {channels}\nMAXVAL {(1 << depth) - 1}\n"
@@ -162,7 +162,7 @@ def _pam(pixels: Array, depth: int) -> bytes:
     return head.encode() + pixels.astype(">u2" if depth > 8 else np.uint8).tobytes()
 
 
-def _of_pam(data: bytes) -> Array:
+def _of_pam(data: bytes) -> IntegerArray:
     head, _, body = data.partition(b"ENDHDR\n")
     fields: dict[str, Any] = dict(line.split(maxsplit=1) for line in head.decode().splitlines()[1:])
     shape = int(fields["HEIGHT"]), int(fields["WIDTH"]), int(fields["DEPTH"])
