@@ -1,10 +1,10 @@
-"""What the six experiments take, on paper: operations and memory of every level, and what they come to elsewhere.
+"""What the six experiments take, on paper: the operations of every level, and the hours that they would take.
 
-    python -m benchmarks.scale [PARAMS …] [--device-tflops 7] [--devices 4] [--memory 24] [--dollars 2.5]
+    python -m benchmarks.scale [PARAMS …] [--device-tflops 7] [--devices 4] [--dollars 2.5]
 
-Operations are counted on fake tensors, forward and backward, a multiplication and an addition as two; memory is that of
-`plan`. A device is reckoned with `--device-tflops` that it sustains, not with its peak: 7 is a little under half of a
-V100's 15.7 in float32. Nothing here is a measurement of such a device.
+Operations are counted on fake tensors, forward and backward; a multiplication and an addition count as two. A device
+sustains `--device-tflops`, which is less than its peak: 7 is a little under half of a V100's 15.7 in float32. Nothing
+here is a measurement of such a device.
 """
 
 import argparse
@@ -16,8 +16,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from pixelpyramids.model.parameters import DATA_SETS, Parameters, load_parameters
 from pixelpyramids.model.pixel_pyramid import new_stage
-from pixelpyramids.training.memory import pair, step_memory
-from pixelpyramids.training.planning import LevelCost, images_at_once, share_levels
+from pixelpyramids.training.planning import LevelCost, make_pair, share_levels
 
 TRAINING_IMAGES = {
     "celeba_256": 27_000,
@@ -58,14 +57,14 @@ def costs(config: Parameters, tflops: float) -> Costs:
             parameters = sum(p.numel() for p in stage.parameters())
             counter = FlopCounterMode(display=False)
             with counter:
-                stage(*pair(config, index, 1)).sum().backward()
+                stage(*make_pair(config, index, 1)).sum().backward()
             operations.append(counter.get_total_flops())
             counter = FlopCounterMode(display=False)
             with counter, torch.no_grad():
-                stage(*pair(whole, index, 1))
+                stage(*make_pair(whole, index, 1))
             scoring += counter.get_total_flops()
         seconds = operations[-1] / tflops / 1e12
-        training.append(LevelCost(index, seconds, step_memory(config, index), parameters))
+        training.append(LevelCost(index, parameters, seconds, {config.batch_size: 0}))
     return Costs(training, operations, scoring)
 
 
@@ -74,12 +73,10 @@ def main() -> None:
     parser.add_argument("params", nargs="*", default=[*DATA_SETS, "imagenet_256"])
     parser.add_argument("--device-tflops", type=float, default=7.0)
     parser.add_argument("--devices", type=int, default=4)
-    parser.add_argument("--memory", type=float, default=24.0, help="GiB of a device")
     parser.add_argument("--dollars", type=float, default=2.5, help="an hour of a device")
     arguments = parser.parse_args()
     configs = [imagenet_256() if name == "imagenet_256" else load_parameters(name) for name in arguments.params]
     found = [costs(config, arguments.device_tflops) for config in configs]
-    limit = int(arguments.memory * 2**30)
 
     print("| experiment | parameters | TFLOP an image, training | finest level's share | TFLOP to score an image |")
     print("|---|---|---|---|---|")
@@ -91,16 +88,6 @@ def main() -> None:
             f"{cost.scoring / 1e12:.2f} |"
         )
     print(
-        f"\n| experiment | batch | levels of which a batch fits {arguments.memory:.0f} GiB | largest level, GiB at the "
-        "batch | images at once where it does not fit |\n|---|---|---|---|---|"
-    )
-    for config, cost in zip(configs, found, strict=True):
-        at_once = [images_at_once([level], config.batch_size, limit) for level in cost.training]
-        fit = sum(images == config.batch_size for images in at_once)
-        peak = max(level.memory.peak(config.batch_size) for level in cost.training) / 2**30
-        less = ", ".join(f"level {i}: {n}" for i, n in enumerate(at_once) if n < config.batch_size) or "–"
-        print(f"| {config.dataset_name} | {config.batch_size} | {fit} of {config.L} | {peak:.1f} | {less} |")
-    print(
         f"\n| experiment | training images | hours an epoch, 1 device | by level on {arguments.devices} | batches "
         f"shared by {arguments.devices} | dollars an epoch |\n|---|---|---|---|---|---|"
     )
@@ -109,7 +96,7 @@ def main() -> None:
         if images is None:
             continue
         alone = images * sum(level.seconds for level in cost.training) / 3600
-        shares = share_levels(cost.training, arguments.devices, config.batch_size, limit)
+        shares = share_levels(cost.training, arguments.devices, config.batch_size, memory=2**62)
         by_level = images * max(share.seconds_of_step for share in shares) / config.batch_size / 3600
         print(
             f"| {config.dataset_name} | {images:,} | {alone:.1f} | {by_level:.1f} | {alone / arguments.devices:.1f} | "

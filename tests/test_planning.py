@@ -1,11 +1,9 @@
-"""Memory told before it is taken, and levels shared among devices, against a measured peak and the best share."""
+"""Levels are measured, and shared among devices close to the best way; the printed commands run."""
 
 import itertools
 import json
 import shlex
-import subprocess
-import sys
-from pathlib import Path
+from concurrent.futures.process import BrokenProcessPool
 
 import numpy as np
 import pytest
@@ -17,57 +15,15 @@ from test_cli import KEYS, status
 
 from pixelpyramids.errors import ParameterError
 from pixelpyramids.model.parameters import Parameters, load_parameters
-from pixelpyramids.training import run_directory
-from pixelpyramids.training.memory import LiveBytes, StepMemory, pair, step_memory, with_library
-from pixelpyramids.training.planning import LevelCost, images_at_once, peak_bytes, share_levels
+from pixelpyramids.training import planning, run_directory
+from pixelpyramids.training.planning import LevelCost, images_that_fit, make_pair, peak_bytes, share_levels
 
-BENCH = Path(__file__).parent.parent / "benchmarks" / "params_64.json"
-
-
-def costs(seconds, kept=10, fixed=5, of_an_image=3):
-    return [LevelCost(i, s, StepMemory(kept, fixed, of_an_image), 7) for i, s in enumerate(seconds)]
+CPU = torch.device("cpu")
 
 
-def test_storages_count_from_birth_to_death():
-    live = LiveBytes()
-    with live:
-        a = torch.zeros(1000)
-        b = a + 1
-        assert live.now == 8000
-        view = b[10:]
-        del b
-        assert live.now == 8000
-        del view, a
-        assert live.now == 0
-    assert live.peak == 8000
-
-
-def test_the_memory_of_any_batch_lies_on_a_line():
-    from torch._subclasses.fake_tensor import FakeTensorMode
-
-    from pixelpyramids.model.pixel_pyramid import new_stage
-    from pixelpyramids.training.memory import _peak
-
-    config = load_parameters(BENCH)
-    for index in (0, 5, 8):
-        told = step_memory(config, index)
-        with FakeTensorMode():
-            followed = _peak(new_stage(config, index), *pair(config, index, 5), False)
-        assert told.running(5) - told.convolutions == pytest.approx(followed, rel=0.02)
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="reads the peak of a process from /proc")
-def test_the_memory_told_is_within_15_percent_of_the_peak_of_a_process():
-    command = [sys.executable, "-m", "benchmarks.memory", str(BENCH), "--measure", "0", "24"]
-    done = subprocess.run(command, check=True, capture_output=True, text=True, cwd=BENCH.parent.parent)
-    assert step_memory(load_parameters(BENCH), 0).peak(24) == pytest.approx(float(done.stdout), rel=0.15)
-
-
-def test_patches_need_less_than_whole_images():
-    config = load_parameters("celeba_1024")
-    whole = Parameters.model_validate(config.model_dump() | {"patch_size": None})
-    assert step_memory(config, 0).of_an_image < 0.2 * step_memory(whole, 0).of_an_image
-    assert step_memory(config, 3) == step_memory(whole, 3)
+def costs(seconds, fixed=100, of_an_image=3):
+    peaks = {1: fixed + of_an_image, 2: fixed + 2 * of_an_image}
+    return [LevelCost(i, 1, s, peaks) for i, s in enumerate(seconds)]
 
 
 @given(st.lists(st.floats(0.01, 10), min_size=1, max_size=7), st.integers(1, 3))
@@ -85,45 +41,86 @@ def test_shares_hold_each_level_once_and_are_close_to_the_best(seconds, devices)
 @given(st.integers(1, 100), st.integers(0, 400))
 def test_as_many_images_at_once_as_fit(batch_size, room):
     some = costs([1, 2])
-    memory = with_library(2 * 10 + 5 + 3 + room)
-    images = images_at_once(some, batch_size, memory)
+    memory = peak_bytes(some, 1) + room
+    images = images_that_fit(some, batch_size, memory)
     assert 1 <= images <= batch_size and peak_bytes(some, images) <= memory
     assert images == batch_size or peak_bytes(some, 2 * images) > memory
 
 
 def test_what_does_not_fit_is_refused():
     with pytest.raises(ParameterError, match=r"need .* GiB for one image at a time"):
-        images_at_once(costs([1]), 4, memory=with_library(17))
+        images_that_fit(costs([1]), 4, memory=17)
     with pytest.raises(ParameterError, match=r"at least 1 device"):
         share_levels(costs([1]), 0, 4, 10**9)
 
 
+def test_levels_are_measured_on_patches_if_the_parameters_say_so():
+    config = load_parameters("celeba_1024")
+    whole = Parameters.model_validate(config.model_dump() | {"patch_size": None})
+    assert make_pair(config, 0, 2)[0].shape == (2, 3, 256, 256) and make_pair(whole, 0, 2)[0].shape == (2, 3, 512, 1024)
+    assert make_pair(config, 16, 2)[0].shape == (2, 3, 4, 4) and make_pair(config, 16, 2)[1] is None
+
+
+def measured(monkeypatch, peak, seconds=0.1, memory=100, batch_size=12):
+    """The cost of a level whose steps have this peak (None: the process is killed), and the counts that were tried."""
+    tried = []
+
+    class Process:
+        def __init__(self, *_):
+            pass
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_):
+            pass
+
+        def submit(self, _function, _config, _index, _device, images):
+            tried.append(images)
+            self.images = images
+            return self
+
+        def result(self):
+            if peak(self.images) is None:
+                raise BrokenProcessPool
+            return 7, seconds, peak(self.images)
+
+    monkeypatch.setattr(planning, "ProcessPoolExecutor", Process)
+    config = Parameters.model_validate(KEYS | {"batch_size": batch_size})
+    return planning.measure_level(config, 0, CPU, memory), tried
+
+
+def test_batches_double_until_they_do_not_fit_or_take_long(monkeypatch):
+    assert measured(monkeypatch, lambda images: images)[1] == [1, 2, 4, 8, 12]
+    cost, tried = measured(monkeypatch, lambda images: 20 + 10 * images)
+    assert tried == [1, 2, 4, 8] and cost.peaks == {1: 30, 2: 40, 4: 60, 8: 100} and cost.peak(12) == 140
+    assert measured(monkeypatch, lambda images: images, seconds=planning.LONGEST_STEP + 1)[1] == [1]
+    cost, tried = measured(monkeypatch, lambda images: images if images < 4 else None)
+    assert tried == [1, 2, 4] and cost.peaks == {1: 1, 2: 2}
+    with pytest.raises(ParameterError, match="level 0 does not fit into memory with one image"):
+        measured(monkeypatch, lambda images: None)
+
+
 def test_plan_prints_a_command_for_each_device_that_runs_as_printed(tmp_path, capsys):
-    params, images = tmp_path / "my params.json", tmp_path / "my images"
+    params, images, run = tmp_path / "my params.json", tmp_path / "my images", tmp_path / "my run"
     params.write_text(json.dumps({"params": KEYS}))
     images.mkdir()
     for i in range(4):
         pixels = np.random.default_rng(i).integers(0, 256, (24, 16, 3), dtype=np.uint8)
         Image.fromarray(pixels).save(images / f"{i}.png")
-    run = tmp_path / "my run"
-    assert status("plan", params, "--devices", 2, "--device", "cpu", "--data", images, "--out", run) == 0
+    assert status("plan", params, "--devices", 2, "--device", "cpu", "--out", run) == 0
     said = capsys.readouterr().out
     commands = [line for line in said.splitlines() if line.startswith("pixelpyramids train ")]
     assert len(commands) == 2 and "times as fast" in said
+    assert "--data DIR " in said and "replace DIR by the folder of your images" in said
     for command in commands:
-        assert status(*shlex.split(command)[1:], "--steps", 1) == 0
+        words = [str(images) if word == "DIR" else word for word in shlex.split(command)]
+        assert status(*words[1:], "--steps", 1) == 0
     assert len(run_directory.load(run).stages) == 4
     capsys.readouterr()
-    assert status("plan", params, "--device", "cpu") == 0
-    said = capsys.readouterr().out
-    assert "--data DIR " in said and "replace DIR by the folder of your images" in said
     params.write_text(json.dumps({"params": KEYS | {"data_root": "./here"}}))
-    assert status("plan", params, "--device", "cpu") == 0
-    said = capsys.readouterr().out
-    assert "--data ./here " in said and "DIR" not in said
     assert status("plan", params, "--devices", 3, "--device", "cpu", "--json") == 0
-    told = json.loads(capsys.readouterr().out)
-    assert sorted(level for share in told["shares"] for level in share["levels"]) == [0, 1, 2, 3]
-    assert all(level["seconds_an_image"] > 0 and level["peak_bytes"] > 0 for level in told["levels"])
-    assert status("plan", params, "--memory", 1e-6, "--device", "cpu") == 2
-    assert "GiB for one image at a time" in capsys.readouterr().err
+    printed = json.loads(capsys.readouterr().out)
+    assert sorted(level for share in printed["shares"] for level in share["levels"]) == [0, 1, 2, 3]
+    assert all(" --data ./here " in share["command"] for share in printed["shares"])
+    assert all(level["seconds_an_image"] > 0 and level["peak_bytes"] > 2**20 for level in printed["levels"])

@@ -180,8 +180,9 @@ def check(
 def plan(
     params: Params,
     devices: Annotated[int, typer.Option("--devices", min=1, help="How many devices to share the levels among.")] = 1,
-    memory: Annotated[float, typer.Option("--memory", min=0, help="Of each device, in GiB.")] = 24.0,
-    images: Annotated[int, typer.Option("--images", min=1, help="Measure with so many images at once.")] = 1,
+    memory: Annotated[
+        float | None, typer.Option("--memory", min=0, help="Of each device, in GiB. Default: that of the device here.")
+    ] = None,
     data: Data = None,
     out: Annotated[
         Path, typer.Option("--out", metavar="RUN", help="The run directory to put into the commands.")
@@ -190,9 +191,7 @@ def plan(
     json: Json = False,
 ) -> None:
     """Measure what each level costs here, and print the commands that share the training among devices."""
-    load_commands("plan").plan(
-        params, devices, data=data, run=out, memory=memory, images=images, device=device, as_json=json
-    )
+    load_commands("plan").plan(params, devices, data=data, run=out, memory=memory, device=device, as_json=json)
 
 
 @app.command()

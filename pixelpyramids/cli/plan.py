@@ -8,9 +8,9 @@ from rich import box
 from rich.table import Table
 
 from pixelpyramids.cli.console import counted, out
-from pixelpyramids.model.device import choose_device, keep_freed_memory
+from pixelpyramids.model.device import choose_device, memory_of
 from pixelpyramids.model.parameters import load_parameters
-from pixelpyramids.training.planning import LevelCost, Share, images_at_once, level_costs, share_levels
+from pixelpyramids.training.planning import LevelCost, Share, images_that_fit, measure_levels, share_levels
 
 GIB = 2**30
 UNKNOWN = "DIR"  # if no images were named
@@ -22,21 +22,21 @@ def plan(
     *,
     data: str | None,
     run: Path,
-    memory: float,
-    images: int,
+    memory: float | None,
     device: str | None,
     as_json: bool,
 ) -> None:
-    """Measure, share the levels among `devices` of `memory` GiB each, and print the table and a command for each.
+    """Measure, share the levels among `devices` of `memory` GiB each, and print a table and a command for each device.
 
-    The commands train on `data`, by default the parameters' data_root, into the run directory `run`.
+    `memory` is by default that of the device here. The commands train on `data`, by default the parameters' data_root,
+    into the run directory `run`.
     """
     config = load_parameters(params)
     chosen = choose_device(device)
-    keep_freed_memory()
+    batch_size, here = config.batch_size, memory_of(chosen)
+    limit = here if memory is None else int(memory * GIB)
     with counted("levels measured") as report:
-        costs = level_costs(config, chosen, images, report)
-    batch_size, limit = config.batch_size, int(memory * GIB)
+        costs = measure_levels(config, chosen, min(limit, here), report)
     shares = share_levels(costs, devices, batch_size, limit)
     images_are = data or config.data_root or UNKNOWN
     command = ["pixelpyramids", "train", params, "--data", images_are, "--out", str(run)]
@@ -49,14 +49,13 @@ def plan(
                     "params": params,
                     "batch_size": batch_size,
                     "device": str(chosen),
-                    "images_at_once": images,
                     "levels": [
                         {
                             "level": cost.index,
                             "parameters": cost.parameters,
                             "seconds_an_image": cost.seconds,
-                            "peak_bytes": cost.memory.peak(batch_size),
-                            "images_that_fit": images_at_once([cost], batch_size, limit),
+                            "peak_bytes": cost.peak(batch_size),
+                            "images_that_fit": images_that_fit([cost], batch_size, limit),
                         }
                         for cost in costs
                     ],
@@ -71,8 +70,8 @@ def plan(
     whole = batch_size * sum(cost.seconds for cost in costs)
     slowest = max(share.seconds_of_step for share in shares)
     out.print(
-        f"a step of all levels on {batch_size} images: {whole:.1f} s on one {chosen.type} (measured with {images} at "
-        f"once); with {len(shares)} devices {slowest:.1f} s, {whole / slowest:.2f} times as fast",
+        f"a step of all levels on {batch_size} images: {whole:.1f} s on one {chosen.type}; with {len(shares)} devices "
+        f"{slowest:.1f} s, {whole / slowest:.2f} times as fast",
         soft_wrap=True,
     )
     if len(shares) > 1 and slowest == batch_size * max(cost.seconds for cost in costs):
@@ -102,13 +101,13 @@ def _table(costs: list[LevelCost], batch_size: int, limit: int) -> Table:
         table.add_column(heading, justify="right")
     whole = sum(cost.seconds for cost in costs)
     for cost in costs:
-        fit = images_at_once([cost], batch_size, limit)
+        fit = images_that_fit([cost], batch_size, limit)
         table.add_row(
             str(cost.index),
             str(cost.parameters),
             f"{cost.seconds:.3f}",
             f"{cost.seconds / whole:.1%}",
-            f"{cost.memory.peak(batch_size) / GIB:.2f}",
+            f"{cost.peak(batch_size) / GIB:.2f}",
             f"all {fit}" if fit == batch_size else f"{fit} at once",
         )
     return table

@@ -1,38 +1,55 @@
-"""What each level of a training costs, and how to share the levels among devices.
+"""What each level of a training costs on this machine, and how to share the levels among devices.
 
-Levels share nothing, so a device can train some of them without a word to the others; the slowest device is the time of
-the training. Levels go, the most expensive first, to the device that has least to do (longest processing time first,
-Graham 1969: never more than 4/3 of the best).
+A level's cost is measured: a process of its own takes training steps on 1, 2, 4, … images. Levels share nothing, so
+each device can train some of them alone. Each level, the most expensive first, goes to the device that has the least to
+do: the time of the slowest device is never more than 4/3 of the best (Graham, 1969).
 """
 
+import multiprocessing
+import resource
+import sys
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 
 import torch
 from accelerate import Accelerator
+from torch import Tensor
 
 from pixelpyramids.errors import ParameterError
-from pixelpyramids.model.device import bfloat16_is_fast
+from pixelpyramids.model.device import bfloat16_is_fast, keep_freed_memory
 from pixelpyramids.model.parameters import Parameters
 from pixelpyramids.model.pixel_pyramid import new_stage
 from pixelpyramids.training.level import LevelTraining, Origin
-from pixelpyramids.training.memory import StepMemory, pair, step_memory, with_library
+
+LONGEST_STEP = 5.0  # seconds: after a longer step, no larger batch is tried
+BYTES_A_PARAMETER = 16  # float32 weights, their average and two moments of Adam
 
 
 @dataclass(frozen=True)
 class LevelCost:
-    """A level's training: `seconds` an image, measured, `memory` of a step, `parameters` of its network."""
+    """The measured cost of a level: seconds for an image, and the peak memory in bytes for each count of images."""
 
     index: int
-    seconds: float
-    memory: StepMemory
     parameters: int
+    seconds: float
+    peaks: dict[int, int]
+
+    def peak(self, images: int) -> int:
+        """Bytes for this many images at once: measured, or on the line through the two largest counts measured."""
+        if images in self.peaks:
+            return self.peaks[images]
+        *_, last = sorted(self.peaks)
+        before = max((count for count in self.peaks if count < last), default=last)
+        slope = (self.peaks[last] - self.peaks[before]) / max(last - before, 1)
+        return round(self.peaks[last] + slope * (images - last))
 
 
 @dataclass(frozen=True)
 class Share:
-    """What one device does: its levels, and how many images at once its memory allows (None: the whole batch)."""
+    """One device's part: its levels, and how many images at once fit its memory (None: the whole batch)."""
 
     levels: tuple[int, ...]
     seconds_of_step: float
@@ -40,38 +57,52 @@ class Share:
     peak_bytes: int
 
 
-def level_costs(
+def measure_levels(
     config: Parameters,
     device: torch.device,
-    images: int = 1,
+    memory: int,
     report: Callable[[int, int], None] = lambda done, of: None,
 ) -> list[LevelCost]:
-    """Measure a training step of each level on `images` images at once, the second of two; finest level first."""
-    accelerator, bfloat16 = Accelerator(cpu=device.type == "cpu"), bfloat16_is_fast(device)
+    """Measure every level, the finest first. `report` receives how many are done, and how many there are."""
     costs = []
     for index in range(config.L):
-        stages = [new_stage(config, index).to(device) for _ in range(2)]
-        for stage in stages:
-            stage.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in torch's stubs
-        training = LevelTraining(config, index, stages[0], stages[1], accelerator, Origin(0, False))
-        fine, coarse = pair(config, index, images)
-        halves = fine.to(device), None if coarse is None else coarse.to(device)
-        for _ in range(2):
-            began = time.perf_counter()
-            training.update(*halves, 0.5, None, bfloat16)
-            if device.type == "cuda":
-                torch.cuda.synchronize(device)
-            seconds = (time.perf_counter() - began) / images
-        parameters = sum(p.numel() for p in stages[0].parameters())
-        costs.append(LevelCost(index, seconds, step_memory(config, index, bfloat16), parameters))
+        costs.append(measure_level(config, index, device, memory))
         report(index + 1, config.L)
     return costs
 
 
-def share_levels(costs: Sequence[LevelCost], devices: int, batch_size: int, memory: int) -> list[Share]:
-    """The levels of each device that has some, for devices of `memory` bytes.
+def measure_level(config: Parameters, index: int, device: torch.device, memory: int) -> LevelCost:
+    """Take training steps of a level on 1, 2, 4, … images, up to the batch, until memory runs out or a step is long.
 
-    Raises ParameterError where a level does not fit with one image at a time, or there is no device.
+    `memory` is the limit in bytes of what the process may hold: its peak resident size on a CPU, torch's peak on a GPU.
+    Raises ParameterError if a single image does not fit.
+    """
+    methods = multiprocessing.get_all_start_methods()
+    context = multiprocessing.get_context("forkserver" if "forkserver" in methods else "spawn")
+    context.set_forkserver_preload([__name__])
+    cost, images = None, 1
+    with ProcessPoolExecutor(1, context) as process:
+        while True:
+            try:
+                step = process.submit(_measure_step, config, index, str(device), images).result()
+            except (BrokenProcessPool, MemoryError, torch.OutOfMemoryError):
+                break  # the memory of the machine has run out
+            parameters, seconds, peak = step
+            cost = LevelCost(index, parameters, seconds / images, ({} if cost is None else cost.peaks) | {images: peak})
+            if images == config.batch_size or seconds > LONGEST_STEP:
+                break
+            images = min(2 * images, config.batch_size)
+            if cost.peak(images) > memory:
+                break
+    if cost is None:
+        raise ParameterError(f"level {index} does not fit into memory with one image; choose a smaller patch_size")
+    return cost
+
+
+def share_levels(costs: Sequence[LevelCost], devices: int, batch_size: int, memory: int) -> list[Share]:
+    """Share the levels among devices of `memory` bytes each. A device that gets no level has no share.
+
+    Raises ParameterError if a device cannot hold a single image, or if there is no device.
     """
     if devices < 1:
         raise ParameterError(f"expected at least 1 device, got {devices}")
@@ -81,10 +112,10 @@ def share_levels(costs: Sequence[LevelCost], devices: int, batch_size: int, memo
     return [_share(sorted(share, key=lambda cost: cost.index), batch_size, memory) for share in shares if share]
 
 
-def images_at_once(costs: Sequence[LevelCost], batch_size: int, memory: int) -> int:
-    """The largest batch_size, halved as often as needed, that these levels' steps fit into `memory` bytes with.
+def images_that_fit(costs: Sequence[LevelCost], batch_size: int, memory: int) -> int:
+    """The batch size, halved until steps of these levels fit into `memory` bytes.
 
-    Raises ParameterError where one image does not.
+    Raises ParameterError if a single image does not fit.
     """
     images = batch_size
     while peak_bytes(costs, images) > memory:
@@ -99,15 +130,49 @@ def images_at_once(costs: Sequence[LevelCost], batch_size: int, memory: int) -> 
 
 
 def peak_bytes(costs: Sequence[LevelCost], images: int) -> int:
-    """What a process holds that trains these levels, their steps one after the other."""
-    return with_library(sum(cost.memory.kept for cost in costs) + max(cost.memory.running(images) for cost in costs))
+    """The peak of a process that trains these levels in turn: the largest one's, and the weights of the others."""
+    kept = [BYTES_A_PARAMETER * cost.parameters for cost in costs]
+    return sum(kept) + max(cost.peak(images) - own for cost, own in zip(costs, kept, strict=True))
+
+
+def make_pair(config: Parameters, index: int, images: int) -> tuple[Tensor, Tensor | None]:
+    """Zeros of the shape that stage `index` is trained on: (fine, coarse), or (coarsest image, None)."""
+    stage = config.walk(*config.image_size)[config.L - 1 - index]
+    height, width = stage.height, stage.width
+    if stage.axis is not None and config.patch_size is not None:
+        height, width = min(height, config.patch_size), min(width, config.patch_size)
+    fine = torch.zeros(images, config.image_channels, height, width, dtype=torch.long)
+    return fine, None if stage.axis is None else fine.clone()
 
 
 def _share(costs: Sequence[LevelCost], batch_size: int, memory: int) -> Share:
-    images = images_at_once(costs, batch_size, memory)
+    images = images_that_fit(costs, batch_size, memory)
     return Share(
         levels=tuple(cost.index for cost in costs),
         seconds_of_step=batch_size * sum(cost.seconds for cost in costs),
         micro_batch=None if images == batch_size else images,
         peak_bytes=peak_bytes(costs, images),
     )
+
+
+def _measure_step(config: Parameters, index: int, device_name: str, images: int) -> tuple[int, float, int]:
+    """The count of a level's parameters, the seconds of its second training step, and the process's peak in bytes."""
+    keep_freed_memory()
+    device = torch.device(device_name)
+    stage, average = new_stage(config, index).to(device), new_stage(config, index).to(device)
+    for module in (stage, average):
+        module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in torch's stubs
+    training = LevelTraining(config, index, stage, average, Accelerator(cpu=device.type == "cpu"), Origin(0, False))
+    fine, coarse = (None if half is None else half.to(device) for half in make_pair(config, index, images))
+    assert fine is not None
+    for _ in range(2):
+        began = time.perf_counter()
+        training.update(fine, coarse, 0.5, None, bfloat16_is_fast(device))
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        seconds = time.perf_counter() - began
+    if device.type == "cuda":
+        peak = torch.cuda.max_memory_reserved(device)
+    else:
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    return sum(p.numel() for p in stage.parameters()), seconds, peak
