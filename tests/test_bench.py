@@ -13,7 +13,7 @@ from PIL import Image
 from test_cli import refused, status
 
 from pixelpyramids.cli.report import rivals
-from pixelpyramids.image_files.bit_depth import deepened
+from pixelpyramids.image_files.bit_depth import widen
 
 
 def test_bench_sums_what_codecs_write(tmp_path, capsys):
@@ -54,7 +54,7 @@ def test_rivals_get_and_give_back_the_same_pixels(depth, channels):
         figures = rivals.cost(rival, image, depth)
         assert (figures is None) == (depth > 8 and rival.name == "WebP")
         if rival.name == "PNG" and depth > 8 and channels > 1:
-            assert figures.bytes == len(imagecodecs.png_encode(deepened(image, depth, 16), level=6))
+            assert figures.bytes == len(imagecodecs.png_encode(widen(image, depth, 16), level=6))
 
 
 def test_bench_has_the_limit_too(tmp_path, capsys):

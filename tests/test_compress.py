@@ -178,28 +178,28 @@ def test_closed_streams_are_reported(tmp_path, monkeypatch, capsys):
 
 def test_scale_and_region_read_what_they_need_alone(large, tmp_path, capsys):
     array, path = large
-    with file_source.opened(path) as source:
+    with file_source.open_source(path) as source:
         index = read_index(source, 2**28)
     status("info", path, "--json")
     (told,) = json.loads(capsys.readouterr().out)["files"]
     prefixes = {octave["scale"]: octave["prefix"] for octave in told["octaves"]}
     assert list(prefixes.values()) == sorted(prefixes.values()) and prefixes[1] == path.stat().st_size
     for scale in (2, 4, 8):
-        with file_source.opened(path) as source:
+        with file_source.open_source(path) as source:
             decoded = decode_source(source, scale)
-        assert source.taken <= prefixes[scale] + READ_AHEAD < path.stat().st_size / 2
+        assert source.bytes_read <= prefixes[scale] + READ_AHEAD < path.stat().st_size / 2
         (tmp_path / "front.ppyr").write_bytes(path.read_bytes()[: prefixes[scale]])
         out = tmp_path / str(scale)
         assert status("decompress", tmp_path / "front.ppyr", "--scale", scale, "--out", out) == 0
         assert same(out / "front.png", decoded) and np.array_equal(
             decoded, array[scale - 1 :: scale, scale - 1 :: scale]
         )
-    with file_source.opened(path) as source:
+    with file_source.open_source(path) as source:
         corner = decode_source(source, region=(10, 20, 100, 50))
     layout = [part for part, _ in index.header.layout()]
     is_finest = [not part.is_base and part.tiles[0].octave == 0 for part in layout]
     finest = [entry.length for entry, is_it in zip(index.entries, is_finest, strict=True) if is_it]
-    assert len(finest) == 4 and source.taken <= path.stat().st_size - sum(finest[1:]) + READ_AHEAD
+    assert len(finest) == 4 and source.bytes_read <= path.stat().st_size - sum(finest[1:]) + READ_AHEAD
     assert status("decompress", path, "--region", "10,20,100,50", "--out", tmp_path) == 0
     assert same(tmp_path / "large.png", array[20:70, 10:110]) and np.array_equal(corner, array[20:70, 10:110])
 

@@ -364,7 +364,7 @@ def test_a_pipe_is_skipped_and_not_waited_for(images, params, trained, tmp_path,
     capsys.readouterr()
     with at_most(30):
         assert status("score", trained, data / "p.png") == 1
-        assert "p.png: expected an image that Pillow can read, got OSError: no regular file" in capsys.readouterr().err
+        assert "p.png: expected a regular file, got" in capsys.readouterr().err
         assert train(params, data.parent, tmp_path / "run", "--steps", 1, "--no-validation") == 0
         assert "p.png" in capsys.readouterr().err
         assert status("evaluate", trained, "--data", data, "--split", "all", "--json") == 1

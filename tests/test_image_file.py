@@ -1,12 +1,12 @@
 """Image files come in at their own depth and go out as they came; what would lose a bit is refused by name."""
 
 import io
+import os
 import struct
 import sys
 import tempfile
 import warnings
 import zlib
-from pathlib import Path
 
 import imagecodecs
 import numpy as np
@@ -19,8 +19,8 @@ from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
 from pixelpyramids.errors import DataError, PixelPyramidsError
-from pixelpyramids.image_files import pillow_pixels
-from pixelpyramids.image_files.bit_depth import deepened, flattened
+from pixelpyramids.image_files import pillow_plugin
+from pixelpyramids.image_files.bit_depth import narrow, widen
 from pixelpyramids.image_files.image_file import FORMATS, Picture, lossy_format, read_picture, write_picture
 
 RNG = np.random.default_rng(0)
@@ -70,13 +70,13 @@ def assert_same(picture, array, depth):
 def test_depths_are_deepened_as_png_says_and_flattened_back(depth):
     for bits in range(depth, 17):
         values = np.arange(1 << depth, dtype=np.uint16)
-        deep = deepened(values, depth, bits)
+        deep = widen(values, depth, bits)
         assert deep[0] == 0 and deep[-1] == (1 << bits) - 1
         exact = values.astype(float) * ((1 << bits) - 1) / ((1 << depth) - 1)
         assert np.abs(deep - exact).max() < 1  # repeated bits are within one of exact scaling
-        assert np.array_equal(flattened(deep, bits, depth), values)
+        assert np.array_equal(narrow(deep, bits, depth), values)
     if depth < 16:
-        assert flattened(np.array([1 << (15 - depth)], np.uint16), 16, depth) is None
+        assert narrow(np.array([1 << (15 - depth)], np.uint16), 16, depth) is None
 
 
 @pytest.mark.parametrize("channels", [1, 2, 3, 4])
@@ -86,7 +86,7 @@ def test_png_holds_every_depth(depth, channels):
     data = written(array, depth, "png")
     assert_same(read(data), array, depth)
     bits, shown = data[24], np.squeeze(imagecodecs.png_decode(data))
-    assert np.array_equal(shown, deepened(array, depth, max(bits, 8)))
+    assert np.array_equal(shown, widen(array, depth, max(bits, 8)))
 
 
 @pytest.mark.parametrize("channels", [1, 2, 3, 4])
@@ -254,7 +254,7 @@ def test_a_transparent_colour_becomes_alpha_at_the_source_s_depth():
 
 def test_significant_bits_are_the_depth_where_nothing_is_lost():
     twelve = noise(12, 3)
-    repeated, shifted = deepened(twelve, 12, 16), twelve << 4
+    repeated, shifted = widen(twelve, 12, 16), twelve << 4
     for array, expected in ((repeated, (twelve, 12)), (shifted, (shifted, 16))):
         data = imagecodecs.png_encode(array)
         picture = read(data[:33] + chunk(b"sBIT", bytes([12] * 3)) + data[33:])
@@ -425,7 +425,7 @@ def test_pixels_are_not_turned():
             kept = Image.Exif()
             kept.load(picture.metadata["EXIF"])
             assert kept[274] == orientation
-        wide = deepened(array, 8, 16)
+        wide = widen(array, 8, 16)
         picture = read(written(wide, 16, "tiff", {"EXIF": exif.tobytes()[6:]}))
         assert_same(picture, wide, 16)
 
@@ -540,10 +540,10 @@ def test_files_that_cannot_be_opened_are_named_once(tmp_path, monkeypatch):
     monkeypatch.setattr(tempfile, "TemporaryFile", lambda: open(tmp_path / "no" / "place"))  # noqa: SIM115
     assert read_picture(path).source_format == "PNG"
 
-    def refuse(_):
+    def refuse(*_):
         raise PermissionError(13, "Permission denied", str(path))
 
-    monkeypatch.setattr(Path, "read_bytes", refuse)
+    monkeypatch.setattr(os, "open", refuse)
     with pytest.raises(DataError, match=r"a\.png: Permission denied; check its permissions") as caught:
         read_picture(path)
     assert str(caught.value).count("a.png") == 1
@@ -551,6 +551,6 @@ def test_files_that_cannot_be_opened_are_named_once(tmp_path, monkeypatch):
 
 def test_images_of_pillow_s_own():
     for depth, mode in ((1, "1"), (3, "L"), (8, "L"), (12, "I;16")):
-        assert pillow_pixels.image_of(noise(depth), depth).mode == mode
+        assert pillow_plugin.image_of(noise(depth), depth).mode == mode
     with pytest.raises(DataError, match="no mode for 16-bit pixels of 3 channels"):
-        pillow_pixels.image_of(noise(16, 3), 16)
+        pillow_plugin.image_of(noise(16, 3), 16)

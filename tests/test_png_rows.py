@@ -229,9 +229,7 @@ def test_every_kind_is_what_libpng_reads():
         for extra in ((), (chunk(b"tRNS", b"\0\1"),)) if kind == 0 else ((),):
             data = png(8, 4, depth, kind, rows(4, size), *extra)
             picture = read(data)
-            assert np.array_equal(
-                image_file.deepened(picture.array, depth, max(depth, 8)), imagecodecs.png_decode(data)
-            )
+            assert np.array_equal(image_file.widen(picture.array, depth, max(depth, 8)), imagecodecs.png_decode(data))
 
 
 def test_a_damaged_file_of_a_known_format_is_not_called_something_else():

@@ -13,7 +13,7 @@ from PIL import Image
 
 from pixelpyramids.errors import DataError
 from pixelpyramids.image_files import tiff_reader
-from pixelpyramids.image_files.bit_depth import packed
+from pixelpyramids.image_files.bit_depth import pack_bits
 from pixelpyramids.image_files.image_file import Picture, lossy_format, read_picture, write_picture
 
 RNG = np.random.default_rng(0)
@@ -146,7 +146,7 @@ def indexed(numbers, depth, colours):
 @pytest.mark.parametrize("compression", [None, "zlib"])
 def test_the_order_of_bits_does_not_matter(depth, compression):
     array = noise(depth, 1, 8, 16)
-    strip = packed(array, depth).tobytes()
+    strip = pack_bits(array, depth).tobytes()
     strip = zlib.compress(strip) if compression else strip
     turned = np.packbits(np.unpackbits(np.frombuffer(strip, np.uint8), bitorder="little")).tobytes()
     tags = {256: 16, 257: 8, 258: depth, 259: 8 if compression else 1, 262: 1, 266: 2, 273: 8, 278: 8, 279: len(turned)}

@@ -21,7 +21,6 @@ from pixelpyramids.cli.report.rival_chart import chart_format, save_chart
 from pixelpyramids.cli.report.rivals import OURS, Cost, codecs, cost, warm_up
 from pixelpyramids.codec.image import EFFORTS
 from pixelpyramids.errors import DataError, ParameterError, PixelPyramidsError
-from pixelpyramids.image_files.file_source import require_regular
 from pixelpyramids.image_files.image_file import read_picture
 from pixelpyramids.image_files.listing import list_tasks
 from pixelpyramids.terminal import explain, printable
@@ -102,7 +101,6 @@ def bench(
             warm_up(codec)
         for number, task in enumerate(todo, 1):
             try:
-                require_regular(task.source)
                 picture = read_picture(task.source, max_pixels)
                 costs = {codec.name: cost(codec, picture.array, picture.depth) for codec in found}
             except (PixelPyramidsError, OSError, MemoryError) as error:

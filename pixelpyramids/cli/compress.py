@@ -19,11 +19,11 @@ from pixelpyramids.codec.container import MAX_SIDE, read_index
 from pixelpyramids.codec.fields import ByteSource, MemorySource
 from pixelpyramids.codec.image import EFFORTS, MAX_PIXELS, decode_source, encode
 from pixelpyramids.codec.planes import Region, find_window, octave_of_scale
-from pixelpyramids.data.reading import readable_formats
 from pixelpyramids.errors import BitstreamError, DataError, ParameterError, PixelPyramidsError
-from pixelpyramids.image_files.file_source import opened, require_regular
+from pixelpyramids.image_files.file_source import open_regular, open_source
 from pixelpyramids.image_files.image_file import FORMATS, READ, Picture, lossy_format, read_picture, write_picture
 from pixelpyramids.image_files.listing import Task, find_collisions, find_existing, list_tasks
+from pixelpyramids.image_files.pillow_reading import readable_formats
 
 SUFFIX = ".ppyr"
 ORIGINAL = "original"  # the format of the file that was compressed
@@ -163,7 +163,7 @@ def decompressed_name(name: str, suffix: str) -> str:
 def _with_original_suffix(task: Task) -> Task:
     """The task with the suffix of the original format on its target, if that format is known and one of `FORMATS`."""
     try:
-        with opened(task.source) as content:
+        with open_source(task.source) as content:
             suffixes = FORMATS.get(read_index(content, MAX_SIDE**2).header.source_format)
     except (PixelPyramidsError, OSError):  # decompressing the file reports it
         return task
@@ -213,8 +213,8 @@ def threads_of(jobs: int) -> int:
 
 
 def _compress(task: Task, how: Compression) -> Done:
-    require_regular(task.source)
-    source = task.source.stat()
+    with open_regular(task.source) as file:
+        source = os.fstat(file.fileno())
     if not how.force and (lossy := lossy_format(task.source)):
         return Done(skipped=_is_lossy(lossy))
     there = is_there(task, source, how.overwrite)
@@ -240,7 +240,7 @@ def _compress(task: Task, how: Compression) -> Done:
         reason = "does not hold all of it (see above)" if lacking else "holds its pixels, not its lossy compression"
         return done._replace(lost=f"the source is not deleted, for the .ppyr file {reason}")
     if how.delete_source:
-        with opened(task.target) as content:
+        with open_source(task.target) as content:
             if not _holds(content, picture, how.threads):
                 raise DataError(
                     f"{task.source}: {task.target} holds another image, so the source is not deleted; compare them "
@@ -251,14 +251,14 @@ def _compress(task: Task, how: Compression) -> Done:
 
 
 def _decompress(task: Task, how: Decompression) -> Done:
-    require_regular(task.source)
-    source = task.source.stat()
+    with open_regular(task.source) as file:
+        source = os.fstat(file.fileno())
     if is_there(task, source, how.overwrite, how.is_whole):
         expect_same(task, task.source, read_picture(task.target, how.max_pixels), how.threads)
         return Done(source.st_size, is_there=True)
     if how.dry_run:
         return Done(source.st_size)
-    with opened(task.source) as content:
+    with open_source(task.source) as content:
         picture, lost = _decoded(content, how, is_found=not task.is_named)
     file = io.BytesIO()
     write_picture(picture, file, _format_of(picture, how))

@@ -22,9 +22,9 @@ from pixelpyramids.data.crops import Crops
 from pixelpyramids.data.huggingface import first_images
 from pixelpyramids.data.identity import data_identity, described_pixels
 from pixelpyramids.data.images import Images
-from pixelpyramids.data.reading import Pixels
 from pixelpyramids.data.stream import Stream
 from pixelpyramids.errors import DataError, EmptySplitError
+from pixelpyramids.image_files.bit_depth import Pixels
 from pixelpyramids.model.parameters import Parameters
 from pixelpyramids.training.reading_ahead import make_loader, read_ahead
 

@@ -18,9 +18,9 @@ from pixelpyramids.cli.train import train
 from pixelpyramids.data.crops import Crops
 from pixelpyramids.data.folder import ImageFolder
 from pixelpyramids.data.photographs import photographs
-from pixelpyramids.data.reading import Pixels
 from pixelpyramids.errors import PixelPyramidsError
 from pixelpyramids.extras import import_extra
+from pixelpyramids.image_files.bit_depth import Pixels
 from pixelpyramids.model.parameters import load_parameters
 from pixelpyramids.model.pixel_pyramid import PixelPyramid
 from pixelpyramids.pyramid.splitting import split

@@ -19,7 +19,7 @@ from pixelpyramids.codec.container import VERSION, Content, FileIndex, read_inde
 from pixelpyramids.codec.fields import ByteSource, MemorySource
 from pixelpyramids.codec.image import decode_source
 from pixelpyramids.errors import BitstreamError, DataError, ParameterError
-from pixelpyramids.image_files.file_source import opened, require_regular
+from pixelpyramids.image_files.file_source import open_source
 from pixelpyramids.image_files.image_file import Picture, read_picture
 from pixelpyramids.image_files.listing import Listing, Task, group_by_target, list_tasks
 from pixelpyramids.pyramid.octaves import octave_sizes
@@ -100,7 +100,6 @@ def _split_original(paths: Sequence[Path], max_pixels: int) -> tuple[Sequence[Pa
             f"{last}: expected one .ppyr file to compare with this original, got several paths or a folder; "
             "verify one file at a time, or a folder with --against DIR"
         )
-    require_regular(last)
     return files, _read_original(last, max_pixels)
 
 
@@ -169,7 +168,6 @@ def _compared(files: Sequence[Task], images: Sequence[Task], against: Sequence[P
 
 
 def _verify_pair(task: Task, max_pixels: int, threads: int) -> Done:
-    require_regular(task.target)
     return _verify(task, _read_original(task.target, max_pixels), max_pixels, threads)
 
 
@@ -294,5 +292,5 @@ def _source(task: Task) -> Iterator[ByteSource]:
     if is_standard([task.source]):
         yield MemorySource(read_standard_input())
         return
-    with opened(task.source) as source:
+    with open_source(task.source) as source:
         yield source

@@ -16,7 +16,7 @@ from pixelpyramids.codec.fields import ByteSource
 from pixelpyramids.codec.image import decode_source
 from pixelpyramids.codec.planes import decimate
 from pixelpyramids.errors import BitstreamError, DataError
-from pixelpyramids.image_files.file_source import opened
+from pixelpyramids.image_files.file_source import open_source
 from pixelpyramids.image_files.image_file import Picture
 from pixelpyramids.image_files.listing import Task, stat_existing
 
@@ -47,7 +47,7 @@ def expect_same(task: Task, packed: Path, picture: Picture, threads: int) -> Non
     Equal times alone do not tell: files that were unpacked or made together have one time, whatever they hold.
     """
     try:
-        with opened(packed) as content:
+        with open_source(packed) as content:
             same = _resembles(content, picture, packed == task.target, threads)
     except BitstreamError as error:
         raise DataError(f"{packed}: {error}") from error

@@ -10,8 +10,8 @@ from typing import Self
 
 import numpy as np
 
-from pixelpyramids.data.reading import Pixels, pixel_type
 from pixelpyramids.errors import DataError
+from pixelpyramids.image_files.bit_depth import Pixels, pixel_type
 
 _OFFSET = 1  # key of the random stream, beside those of the orders
 

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from pixelpyramids.data.batches import Batches
 from pixelpyramids.data.images import Images
-from pixelpyramids.data.reading import Pixels
 from pixelpyramids.errors import DataError
+from pixelpyramids.image_files.bit_depth import Pixels
 
 _ORDER = 0  # key of the random stream, beside that of offsets
 

@@ -3,9 +3,10 @@
 from os import PathLike
 
 from pixelpyramids.data.kept import KeptImages, Opened
-from pixelpyramids.data.reading import Pixels, read_header, read_image
+from pixelpyramids.data.reading import read_header, read_image
 from pixelpyramids.data.splits import split_files
 from pixelpyramids.errors import DataError
+from pixelpyramids.image_files.bit_depth import Pixels
 
 
 class ImageFolder(KeptImages):

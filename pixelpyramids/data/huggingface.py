@@ -25,7 +25,6 @@ from pixelpyramids.data.containers.arrow import ArrowEntries
 from pixelpyramids.data.containers.spool import SpooledEntries
 from pixelpyramids.data.images import Images, Shards
 from pixelpyramids.data.prepared import PreparedImages
-from pixelpyramids.data.reading import readable_formats
 from pixelpyramids.data.shards import FAILURES, StreamedShards, count_examples, count_rows
 from pixelpyramids.data.split_names import (
     NAMES,
@@ -41,6 +40,7 @@ from pixelpyramids.data.splits import hold_out as held_out_indices
 from pixelpyramids.data.varied import VariedImages
 from pixelpyramids.errors import DataError, EmptySplitError
 from pixelpyramids.extras import import_extra
+from pixelpyramids.image_files.pillow_reading import readable_formats
 
 _BUILDERS = {".parquet": "parquet", ".tar": "webdataset"}
 _ON_THE_HUB = re.compile(r"([\w.-]+(?:/[\w.-]+)?)(?::([\w.-]+))?")

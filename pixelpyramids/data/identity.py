@@ -21,8 +21,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pixelpyramids.data.images import Images
-from pixelpyramids.data.reading import Pixels
 from pixelpyramids.errors import DataError
+from pixelpyramids.image_files.bit_depth import Pixels
 
 FILES_AT_MOST = 100_000
 ENTRIES_AT_MOST = 256

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from pixelpyramids.data.reading import Pixels
+from pixelpyramids.image_files.bit_depth import Pixels
 
 Indices = Sequence[int] | NDArray[np.int64]
 

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pixelpyramids.data.reading import Header, Pixels, pixel_type
+from pixelpyramids.data.reading import Header
 from pixelpyramids.errors import DataError
+from pixelpyramids.image_files.bit_depth import Pixels, pixel_type
 
 KEPT_BYTES = 512 * 2**20
 """A split that takes at most so much decoded stays in memory as it is read."""

@@ -5,8 +5,9 @@ from PIL import Image
 
 from pixelpyramids.data.images import Entries, Indices, chosen_names
 from pixelpyramids.data.kept import KeptImages
-from pixelpyramids.data.reading import Pixels, Prepare, decode, quantise
+from pixelpyramids.data.reading import Prepare, decode, quantise
 from pixelpyramids.errors import DataError
+from pixelpyramids.image_files.bit_depth import Pixels
 
 TRIED_AT_MOST = 10  # images, when a split is opened
 

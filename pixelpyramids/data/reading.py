@@ -1,61 +1,41 @@
 """One image file to integers: value = floor(stored / 2**(stored bits - n_bits)), in [0, 2**n_bits).
 
-Quantising happens here and nowhere else. Pixels come as they are stored: no colour management, no turning by EXIF, the
-first frame of an animation. Conversions on the way are reported in words with the pixels, because figures of converted
-images are not figures of the files.
+Quantising happens here and nowhere else. Pixels come as they are stored, through `image_files.pillow_reading`: no
+colour management, no turning by EXIF, the first frame of an animation. Conversions on the way are reported in words
+with the pixels, because figures of converted images are not figures of the files.
 """
 
 import io
-import os
-import re
-import stat
-import struct
-import zlib
-from collections.abc import Callable
-from functools import cache
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from os import PathLike
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
 from pixelpyramids.errors import DataError
+from pixelpyramids.image_files.bit_depth import Pixels, pixel_type, widen
+from pixelpyramids.image_files.file_source import DAMAGE, open_regular
+from pixelpyramids.image_files.pillow_reading import (
+    MODES,
+    SIXTEEN_BITS,
+    check_mode,
+    open_image,
+    pixels_of,
+    readable_formats,
+    stored_bits,
+)
 
-Pixels = NDArray[np.integer[Any]]
 Prepare = Callable[[Image.Image], Image.Image]
 """What is done to a decoded 8-bit image: a crop, a resize."""
 
-MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
-
-# Pillow knows these by name only: EPS starts another program, the others have no decoder of its own.
-_NOT_DECODED = frozenset({"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF"})
-
-_SIXTEEN_BITS = frozenset({"I", "I;16", "I;16B", "I;16L", "I;16N"})
-_GREY = _SIXTEEN_BITS | {"1", "L", "LA", "La"}
-_WITH_ALPHA = frozenset({"LA", "PA", "La", "RGBA", "RGBa"})
-_OTHER_COLOURS = frozenset({"CMYK", "HSV", "YCbCr"})
-_EIGHT_BITS = frozenset({"1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "RGBa", "La", "YCbCr", "HSV"})
-_REFUSED = {
-    "F": "floating-point values, which have no exact integer counterpart",
-    "CMYK": "four inks, whose colours depend on a profile",
-    "LAB": "CIE L*a*b* values, which have no exact RGB counterpart",
-}
-
-# What Pillow's decoders raise on damaged and foreign files.
-_DAMAGE = (
-    OSError,
-    SyntaxError,
-    ValueError,
-    TypeError,
-    LookupError,
-    EOFError,
-    OverflowError,
-    RuntimeError,
-    struct.error,
-    zlib.error,
-)
+_GREY = (*SIXTEEN_BITS, "I", "1", "L", "LA", "La")
+_WITH_ALPHA = ("LA", "PA", "La", "RGBA", "RGBa")
+_MULTIPLIED = {"La": "LA", "RGBa": "RGBA"}
+_OTHER_COLOURS = ("CMYK", "HSV", "YCbCr")
+_CONVERTED = ("I", "HSV", "YCbCr", "RGBX", *_MULTIPLIED)
 _BOMB = (Image.DecompressionBombError, Image.DecompressionBombWarning)
 
 
@@ -76,24 +56,17 @@ class Decoded(NamedTuple):
     conversions: tuple[str, ...]
 
 
-@cache
-def readable_formats() -> dict[str, str]:
-    """File extension (lower case, with its dot) to format, for what this Pillow decodes by itself."""
-    extensions = Image.registered_extensions()
-    return {e: f for e, f in extensions.items() if f in Image.OPEN and f not in _NOT_DECODED}
-
-
 def read_header(path: str | PathLike[str], channels: int = 3, n_bits: int = 8) -> Header:
     """Height, width and format of a file that `read_image` with the same arguments accepts, as far as its header tells.
 
     Raises DataError, naming the file, as `read_image` does.
     """
-    return _header(path, path, channels, n_bits)
+    return _read_header(path, path, channels, n_bits)
 
 
 def decode_header(content: bytes, name: str | PathLike[str], channels: int = 3, n_bits: int = 8) -> Header:
     """As `read_header`, of an image file's content, called `name` in errors."""
-    return _header(io.BytesIO(content), name, channels, n_bits)
+    return _read_header(io.BytesIO(content), name, channels, n_bits)
 
 
 def read_image(path: str | PathLike[str], channels: int = 3, n_bits: int = 8) -> Pixels:
@@ -103,7 +76,7 @@ def read_image(path: str | PathLike[str], channels: int = 3, n_bits: int = 8) ->
     is dropped or added as opaque). 16-bit greys serve every n_bits; more than 8 bits needs one of them and one channel.
     Pillow opens 16-bit colour as 8-bit. The array is the caller's own.
 
-    Raises DataError, naming the file, where it is missing, damaged, not an image, larger than Pillow's limit for
+    Raises DataError, naming the file, if it is missing, damaged, not an image, larger than Pillow's limit for
     untrusted files, of floating-point, CMYK or L*a*b* pixels, or not deep enough.
     """
     return read_decoded(path, channels, n_bits).pixels
@@ -149,21 +122,18 @@ def quantise(
             f"{name}: expected uint8 pixels (height, width, {channels}) and at most 8 bits, got {pixels.dtype} of "
             f"shape {pixels.shape} and n_bits {n_bits}"
         )
-    conversions = (bits_reduced(8, n_bits),) if n_bits < 8 else ()
-    return _quantised(Decoded(pixels, format, conversions), 8, name, channels, n_bits, prepare)
+    conversions = (_describe_reduction(8, n_bits),) if n_bits < 8 else ()
+    with _named(name):
+        return _quantise(Decoded(pixels, format, conversions), 8, channels, n_bits, prepare)
 
 
-def _header(source: str | PathLike[str] | BinaryIO, name: str | PathLike[str], channels: int, n_bits: int) -> Header:
-    _check_request(channels, n_bits)
-    try:
-        with _open(source) as image:
-            _check_image(image, name, n_bits)
-            conversions = _conversions(image, channels, n_bits)
-            return Header(image.height, image.width, image.format or "unknown", conversions)
-    except _BOMB as error:
-        raise _too_large(name, error) from error
-    except _DAMAGE as error:
-        raise _unreadable(name, error) from error
+def _read_header(
+    source: str | PathLike[str] | BinaryIO, name: str | PathLike[str], channels: int, n_bits: int
+) -> Header:
+    with _opened(source, name, channels, n_bits) as image:
+        _check_image(image, n_bits)
+        conversions = _conversions(image, channels, n_bits)
+        return Header(image.height, image.width, image.format or "unknown", conversions)
 
 
 def _read(
@@ -174,47 +144,66 @@ def _read(
     prepare: Prepare | None,
     accept_cmyk: bool = False,
 ) -> Decoded:
+    with _opened(source, name, channels, n_bits) as image:
+        conversions, depth, format = _conversions(image, channels, n_bits), stored_bits(image), image.format
+        if accept_cmyk and image.mode == "CMYK":
+            image = image.convert("RGB")
+        _check_image(image, n_bits)
+        pixels, depth = _convert(image, channels, depth)
+        return _quantise(Decoded(pixels, format or "unknown", conversions), depth, channels, n_bits, prepare)
+
+
+@contextmanager
+def _opened(
+    source: str | PathLike[str] | BinaryIO, name: str | PathLike[str], channels: int, n_bits: int
+) -> Iterator[Image.Image]:
+    """An opened image; what is raised within the block names the file."""
     _check_request(channels, n_bits)
     try:
-        with _open(source) as file:
-            conversions, depth = _conversions(file, channels, n_bits), _stored_bits(file)
-            image: Image.Image = file.convert("RGB") if accept_cmyk and file.mode == "CMYK" else file
-            _check_image(image, name, n_bits)
-            stored, stored_bits = _pixels(image, name, channels, depth)
-            decoded = Decoded(stored, file.format or "unknown", conversions)
-            return _quantised(decoded, stored_bits, name, channels, n_bits, prepare)
+        with _named(name), open_regular(Path(source)) if isinstance(source, str | PathLike) else source as file:
+            formats = sorted(set(readable_formats().values()))
+            with open_image(file, formats, str(source) if isinstance(source, str | PathLike) else "") as image:
+                limit = Image.MAX_IMAGE_PIXELS
+                if limit is not None and image.width * image.height > limit:
+                    raise Image.DecompressionBombError(
+                        f"it has {image.width}x{image.height} pixels, Pillow's limit is {limit}"
+                    )
+                yield image
+    except FileNotFoundError as error:
+        raise DataError(f"{name}: expected an image, but there is no such file") from error
     except _BOMB as error:
-        raise _too_large(name, error) from error
-    except _DAMAGE as error:
-        raise _unreadable(name, error) from error
+        raise DataError(
+            f"{name}: expected an image of at most {Image.MAX_IMAGE_PIXELS} pixels, got a larger one ({error}); "
+            "crop or scale it, or raise PIL.Image.MAX_IMAGE_PIXELS for files that you trust"
+        ) from error
+    except DAMAGE as error:
+        reason = f"{type(error).__name__}: {error}" if str(error).strip() else type(error).__name__
+        raise DataError(
+            f"{name}: expected an image that Pillow can read, got {reason}; replace or remove the file"
+        ) from error
 
 
-def _quantised(
-    stored: Decoded,
-    stored_bits: int,
-    name: str | PathLike[str],
-    channels: int,
-    n_bits: int,
-    prepare: Prepare | None,
-) -> Decoded:
+@contextmanager
+def _named(name: str | PathLike[str]) -> Iterator[None]:
+    """Put the file's name before errors that lack it."""
+    try:
+        yield
+    except DataError as error:
+        text = str(error)
+        raise DataError(text if text.startswith(f"{name}: ") else f"{name}: {text}") from error
+
+
+def _quantise(stored: Decoded, depth: int, channels: int, n_bits: int, prepare: Prepare | None) -> Decoded:
     """Stored pixels, (H, W) or (H, W, channels), prepared and quantised."""
-    pixels, format_, conversions = stored
+    pixels, format, conversions = stored
     if prepare is not None:
-        eight = (pixels >> (stored_bits - 8)).astype(np.uint8)
-        grey = channels == 1 and eight.ndim == 3
-        try:
-            pixels, stored_bits = np.asarray(prepare(Image.fromarray(eight[..., 0] if grey else eight))), 8
-        except DataError as error:
-            raise DataError(f"{name}: {error}") from error
+        eight = (pixels >> (depth - 8)).astype(np.uint8)
+        is_grey = channels == 1 and eight.ndim == 3
+        pixels, depth = np.asarray(prepare(Image.fromarray(eight[..., 0] if is_grey else eight))), 8
         if pixels.shape[:2] != stored.pixels.shape[:2]:
             conversions = (f"cropped or resized to {pixels.shape[0]} x {pixels.shape[1]}", *conversions)
-    pixels = pixels.reshape(*pixels.shape[:2], channels).transpose(2, 0, 1) >> (stored_bits - n_bits)
-    return Decoded(np.ascontiguousarray(pixels, dtype=pixel_type(n_bits)), format_, conversions)
-
-
-def pixel_type(n_bits: int) -> np.dtype[np.integer[Any]]:
-    """The type of an image's values: uint8 up to 8 bits, uint16 above."""
-    return np.dtype(np.uint8 if n_bits <= 8 else np.uint16)
+    pixels = pixels.reshape(*pixels.shape[:2], channels).transpose(2, 0, 1) >> (depth - n_bits)
+    return Decoded(np.ascontiguousarray(pixels, dtype=pixel_type(n_bits)), format, conversions)
 
 
 def _check_request(channels: int, n_bits: int) -> None:
@@ -229,115 +218,63 @@ def _check_request(channels: int, n_bits: int) -> None:
         )
 
 
-def _open(path: str | PathLike[str] | BinaryIO) -> Image.Image:
-    if isinstance(path, str | PathLike) and not stat.S_ISREG(os.stat(path).st_mode):
-        raise OSError("no regular file")  # a pipe would wait for ever
-    # Formats are named so that a file in disguise never reaches a decoder that starts another program.
-    image = Image.open(path, formats=sorted(set(readable_formats().values())))
-    limit = Image.MAX_IMAGE_PIXELS
-    if limit is not None and image.width * image.height > limit:
-        image.close()
-        raise Image.DecompressionBombError(f"it has {image.width}x{image.height} pixels, Pillow's limit is {limit}")
-    return image
-
-
-def _check_image(image: Image.Image, path: str | PathLike[str], n_bits: int) -> None:
-    if image.mode in _REFUSED:
-        raise DataError(
-            f"{path}: expected grey or RGB pixels, got mode {image.mode} ({_REFUSED[image.mode]}); "
-            "convert the file to 8-bit RGB or 16-bit grey"
-        )
-    if image.mode not in _SIXTEEN_BITS | _EIGHT_BITS:
-        raise DataError(f"{path}: expected grey or RGB pixels, got mode {image.mode}; convert the file to 8-bit RGB")
-    depth = _stored_bits(image) if image.mode in _SIXTEEN_BITS else 8
+def _check_image(image: Image.Image, n_bits: int) -> None:
+    check_mode(image, _CONVERTED)
+    depth = max(stored_bits(image), 8) if image.mode in (*SIXTEEN_BITS, "I") else 8
     if n_bits > depth:
         raise DataError(
-            f"{path}: expected 16-bit grey for n_bits {n_bits}, got {'an' if depth == 8 else 'a'} {depth}-bit source "
+            f"expected 16-bit grey for n_bits {n_bits}, got {'an' if depth == 8 else 'a'} {depth}-bit source "
             f"(mode {image.mode}); use n_bits {depth} or less"
         )
 
 
-def _stored_bits(image: Image.Image) -> int:
-    """Bits per value in the file, before its pixels are read: Pillow opens 16-bit colour as 8-bit."""
-    arguments = [tile[3] for tile in getattr(image, "tile", [])]  # of the decoders: "RGB;16B", …
-    if image.mode in _SIXTEEN_BITS:
-        return 12 if "I;12" in str(arguments) else 16
-    if re.search(";16[BLN]", str(arguments)) or (image.format == "PPM" and _largest_value(arguments) > 255):
-        return 16
-    return 1 if image.mode == "1" else 8
-
-
-def _largest_value(arguments: list[Any]) -> int:
-    """The largest value (maxval) that a PPM file declares."""
-    return max(
-        (part for parts in arguments if isinstance(parts, tuple) for part in parts if type(part) is int), default=0
-    )
-
-
 def _conversions(image: Image.Image, channels: int, n_bits: int) -> tuple[str, ...]:
     """The conversions that `read_image` will make, in words, for an image whose pixels are not read yet."""
-    is_grey, depth = image.mode in _GREY, _stored_bits(image)
+    is_grey, depth = image.mode in _GREY, stored_bits(image)
     has_alpha = image.mode in _WITH_ALPHA or "transparency" in image.info
     found = {
-        # Of a Photoshop file the first "frame" is the whole picture.
+        # The first "frame" of a Photoshop file is the whole picture.
         "first of several frames": image.format != "PSD" and getattr(image, "is_animated", False),
         f"{image.mode} to RGB": image.mode in _OTHER_COLOURS,
-        "premultiplied alpha divided out": image.mode in ("La", "RGBa"),
+        "premultiplied alpha divided out": image.mode in _MULTIPLIED,
         "colour to grey": channels < 3 and not is_grey,
         "grey repeated as red, green and blue": channels >= 3 and is_grey,
         "alpha dropped": channels in (1, 3) and has_alpha,
         "opaque alpha added": channels in (2, 4) and not has_alpha,
-        bits_reduced(depth, n_bits): depth > n_bits,
+        _describe_reduction(depth, n_bits): depth > n_bits,
     }
     return tuple(conversion for conversion, is_done in found.items() if is_done)
 
 
-def bits_reduced(depth: int, n_bits: int) -> str:
-    """The conversion of values of `depth` bits to n_bits, in words."""
+def _describe_reduction(depth: int, n_bits: int) -> str:
     return f"{depth} bits reduced to {n_bits}"
 
 
-def _pixels(image: Image.Image, path: str | PathLike[str], channels: int, depth: int) -> tuple[Pixels, int]:
-    """Stored values, (H, W) or (H, W, channels), and their bits: `depth` for grey above 8 bits."""
-    if image.mode in _SIXTEEN_BITS:
-        grey = np.asarray(image)
-        # Mode I holds 32 bits; Pillow opens some 16-bit formats so.
-        least, most = int(grey.min()), int(grey.max())
-        if least < 0 or most >= 1 << depth:
-            raise DataError(
-                f"{path}: expected values in 0 … {(1 << depth) - 1}, got {least} … {most}; "
-                "convert the file to 16-bit grey"
-            )
-        grey = grey.astype(np.uint16)
+def _convert(image: Image.Image, channels: int, depth: int) -> tuple[Pixels, int]:
+    """Stored values, (H, W) or (H, W, channels), and their bits: `depth` for grey above 8 bits, else 8."""
+    if image.mode in _MULTIPLIED:
+        image = image.convert(_MULTIPLIED[image.mode])
+    elif image.mode == "I":  # 32 bits: Pillow opens some 16-bit formats so
+        image = _narrow(image, depth)
+    elif image.mode in _CONVERTED:
+        image = image.convert(MODES[channels])
+    pixels, bits = pixels_of(image)
+    if bits == 16:
         if channels == 1:
-            return grey, depth
-        # Pillow would clip 16 bits to 255 instead of scaling them.
-        image = Image.fromarray((grey >> (depth - 8)).astype(np.uint8))
-    elif image.mode in ("La", "RGBa"):
-        image = image.convert({"La": "LA", "RGBa": "RGBA"}[image.mode])
-    elif "transparency" in image.info or image.mode == "PA":
-        # One step at a time: Pillow's direct conversions lose a transparent colour or a palette's alpha.
-        image = image.convert("RGBA")
-    return np.asarray(image.convert(MODES[channels])), 8
+            return pixels if pixels.ndim == 2 else pixels[..., 0], depth
+        pixels = (pixels >> (depth - 8)).astype(np.uint8)
+    pixels = widen(pixels, bits, 8) if bits < 8 else pixels
+    if (1 if pixels.ndim == 2 else pixels.shape[2]) != channels:
+        pixels = np.asarray(Image.fromarray(pixels).convert(MODES[channels]))
+    return pixels, 8
 
 
-def _unreadable(path: str | PathLike[str], error: BaseException) -> DataError:
-    if isinstance(error, FileNotFoundError):
-        return DataError(f"{path}: expected an image, but there is no such file")
-    return DataError(
-        f"{path}: expected an image that Pillow can read, got {_reason(error, path)}; replace or remove the file"
-    )
-
-
-def _too_large(path: str | PathLike[str], error: BaseException) -> DataError:
-    return DataError(
-        f"{path}: expected an image of at most {Image.MAX_IMAGE_PIXELS} pixels, got a larger one ({error}); "
-        "crop or scale it, or raise PIL.Image.MAX_IMAGE_PIXELS for files that you trust"
-    )
-
-
-def _reason(error: BaseException, path: str | PathLike[str]) -> str:
-    text = str(error).strip()
-    if text.startswith("cannot identify image file"):
-        return f"a file that is none (its name says {Path(path).suffix or 'nothing'})"
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+def _narrow(image: Image.Image, depth: int) -> Image.Image:
+    """An image of 32-bit integers as one of 16 bits. Raises DataError for values of more than `depth` bits."""
+    grey = np.asarray(image)
+    least, most = int(grey.min()), int(grey.max())
+    if least < 0 or most >= 1 << depth:
+        raise DataError(
+            f"expected values in 0 … {(1 << depth) - 1}, got {least} … {most}; convert the file to 16-bit grey"
+        )
+    return Image.fromarray(grey.astype(np.uint16))

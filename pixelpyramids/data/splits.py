@@ -14,9 +14,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from pixelpyramids.data.reading import readable_formats
 from pixelpyramids.data.split_names import divide, refuse_linked_splits
 from pixelpyramids.errors import DataError, EmptySplitError
+from pixelpyramids.image_files.pillow_reading import readable_formats
 from pixelpyramids.image_files.tree import is_hidden, walk_files
 
 SPLITS = ("train", "validation", "test", "all")

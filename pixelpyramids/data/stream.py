@@ -24,8 +24,9 @@ import numpy as np
 
 from pixelpyramids.data.batches import Batches
 from pixelpyramids.data.images import Shards
-from pixelpyramids.data.reading import Pixels, decode
+from pixelpyramids.data.reading import decode
 from pixelpyramids.errors import DataError, EmptySplitError
+from pixelpyramids.image_files.bit_depth import Pixels
 
 BUFFER = 4096
 """Images, as they are stored, that the buffers of all lanes hold."""

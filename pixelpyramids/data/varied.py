@@ -4,7 +4,8 @@ from collections.abc import Sequence
 
 from pixelpyramids.data.images import Entries, chosen_names
 from pixelpyramids.data.kept import KeptImages, Opened
-from pixelpyramids.data.reading import Pixels, decode, decode_header
+from pixelpyramids.data.reading import decode, decode_header
+from pixelpyramids.image_files.bit_depth import Pixels
 
 
 class VariedImages(KeptImages):

@@ -16,8 +16,8 @@ def pixel_type(depth: int) -> np.dtype[np.integer[Any]]:
     return np.dtype(np.uint8 if depth <= 8 else np.uint16)
 
 
-def deepened(pixels: Pixels, depth: int, bits: int) -> Pixels:
-    """Values of `depth` bits in `bits` of them, at least as many."""
+def widen(pixels: Pixels, depth: int, bits: int) -> Pixels:
+    """Values of `depth` bits as values of `bits` bits, which is at least as many."""
     if bits == depth:
         return pixels.astype(pixel_type(bits), copy=False)
     wide = pixels.astype(np.uint32)
@@ -27,13 +27,13 @@ def deepened(pixels: Pixels, depth: int, bits: int) -> Pixels:
     return total.astype(pixel_type(bits))
 
 
-def flattened(pixels: Pixels, bits: int, depth: int) -> Pixels | None:
-    """Values of `depth` bits that `deepened` makes these of, None where there are none."""
+def narrow(pixels: Pixels, bits: int, depth: int) -> Pixels | None:
+    """The values of `depth` bits that `widen` turns into these; None if there are none."""
     flat = (pixels >> (bits - depth)).astype(pixel_type(depth))
-    return flat if np.array_equal(deepened(flat, depth, bits), pixels) else None
+    return flat if np.array_equal(widen(flat, depth, bits), pixels) else None
 
 
-def packed(pixels: Pixels, depth: int) -> NDArray[np.uint8]:
-    """Lines of values of `depth` bits one behind the other, the highest bit first; each line begins on a byte."""
+def pack_bits(pixels: Pixels, depth: int) -> NDArray[np.uint8]:
+    """Lines of values of `depth` bits side by side, the highest bit first; each line begins on a byte."""
     digits = pixels[..., None] >> np.arange(depth - 1, -1, -1) & 1
     return np.packbits(digits.reshape(len(pixels), -1).astype(np.uint8), axis=1)

@@ -1,4 +1,4 @@
-"""A file as a `Source`: only what is asked for is read."""
+"""A file as a `Source`: only the bytes that are needed are read. Special files are refused."""
 
 import os
 import stat
@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Lock
-from typing import IO
+from typing import BinaryIO
 
 from pixelpyramids.errors import DataError
 
@@ -31,10 +31,10 @@ DAMAGE = (
 
 
 class FileSource:
-    """The bytes of an open file that can be sought in; `taken` counts those that were read. Threads may share it."""
+    """The bytes of an open file that can be sought in; `bytes_read` counts them. Threads may share it."""
 
-    def __init__(self, file: IO[bytes]) -> None:
-        self._file, self._lock, self.taken = file, Lock(), 0
+    def __init__(self, file: BinaryIO) -> None:
+        self._file, self._lock, self.bytes_read = file, Lock(), 0
         self.size = file.seek(0, os.SEEK_END)
 
     def read(self, offset: int, count: int) -> bytes:
@@ -42,24 +42,27 @@ class FileSource:
         left, pieces = max(min(count, self.size - offset), 0), []
         with self._lock:
             self._file.seek(offset)
-            while left and (piece := self._file.read(left)):  # the system may give less than was asked for
+            while left and (piece := self._file.read(left)):  # the system may return less than requested
                 pieces.append(piece)
                 left -= len(piece)
-                self.taken += len(piece)
+                self.bytes_read += len(piece)
         return b"".join(pieces)
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[FileSource]:
-    """The file at `path` as a source. Raises as `require_regular` and `open`."""
-    require_regular(path)
-    with open(path, "rb", buffering=0) as file:
+def open_source(path: Path) -> Iterator[FileSource]:
+    """The file at `path` as a source. Raises as `open_regular`."""
+    with open_regular(path) as file:
         yield FileSource(file)
 
 
-def require_regular(path: Path) -> None:
-    """Raise DataError where `path` is a folder, a pipe, which would be waited for, or a device; OSError as `stat`."""
-    if not stat.S_ISREG(path.stat().st_mode):
-        raise DataError(
-            f"{path}: expected a regular file, got a folder, a pipe or a device; to read standard input, pass -"
-        )
+def open_regular(path: Path) -> BinaryIO:
+    """Open a file to read it. Raises DataError if it is a folder, a pipe or a device; OSError as `open`."""
+    # Without O_NONBLOCK, a pipe would be waited for.
+    descriptor = os.open(os.fspath(path), os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    if stat.S_ISREG(os.fstat(descriptor).st_mode):
+        return open(descriptor, "rb")
+    os.close(descriptor)
+    raise DataError(
+        f"{path}: expected a regular file, got a folder, a pipe or a device; to read standard input, pass -"
+    )

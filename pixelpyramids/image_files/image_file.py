@@ -14,20 +14,20 @@ from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from pixelpyramids.codec.image import MAX_PIXELS
 from pixelpyramids.errors import DataError, PixelPyramidsError
 from pixelpyramids.extras import import_extra
 from pixelpyramids.image_files import left_out, tiff_reader
 from pixelpyramids.image_files import metadata as blobs
-from pixelpyramids.image_files.bit_depth import Pixels, deepened, flattened, pixel_type
-from pixelpyramids.image_files.file_source import DAMAGE, require_regular
+from pixelpyramids.image_files.bit_depth import Pixels, narrow, pixel_type, widen
+from pixelpyramids.image_files.file_source import DAMAGE, open_regular
 from pixelpyramids.image_files.library_messages import catch_messages
 from pixelpyramids.image_files.lossy_sources import LOSSY, is_lossy, stored_depth
 from pixelpyramids.image_files.netpbm import is_netpbm, read_netpbm, too_large, write_netpbm
 from pixelpyramids.image_files.pillow_gaps import find_gaps
-from pixelpyramids.image_files.pillow_pixels import pixels_of, with_transparent
+from pixelpyramids.image_files.pillow_reading import add_alpha, open_image, pixels_of, read_head
 from pixelpyramids.image_files.png import SIGNATURE, Png, has_surplus, pixels_alone, plain_png, read_png, with_metadata
 from pixelpyramids.image_files.tiff_writer import write_tiff
 from pixelpyramids.terminal import explain
@@ -46,7 +46,6 @@ READ = ("PNG", "JPEG", "TIFF", "WEBP", "BMP", "DIB", "GIF", "MPO", "JPEG2000", "
 """The formats that are read, beside PBM, PGM, PPM and npy, by the names of Pillow's plugins."""
 
 _NPY = b"\x93NUMPY"
-_MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
 _PNG_DEPTHS = {1: (1, 2, 4, 8, 16), 2: (8, 16), 3: (8, 16), 4: (8, 16)}
 
 
@@ -99,8 +98,7 @@ def lossy_format(source: Path | BinaryIO) -> str:
     """
     if not isinstance(source, Path):
         return _lossy_format(source)
-    require_regular(source)
-    with open(source, "rb") as file:
+    with open_regular(source) as file:
         return _lossy_format(file)
 
 
@@ -139,9 +137,9 @@ def write_picture(picture: Picture, target: BinaryIO, format: str) -> None:
 
 def _lossy_format(file: BinaryIO) -> str:
     try:
-        if tiff_reader.is_tiff(_head(file)):
+        if tiff_reader.is_tiff(read_head(file, 4)):
             return "TIFF" if tiff_reader.is_lossy_tiff(file.read()) else ""
-        with _opened(file, LOSSY) as image:
+        with _open(file, LOSSY) as image:
             is_one_picture = image.format == "MPO" or getattr(image, "n_frames", 1) == 1
             return image.format or "" if is_one_picture and is_lossy(image, file) else ""
     except (PixelPyramidsError, Image.DecompressionBombError, *DAMAGE):  # `read_picture` reports it
@@ -152,8 +150,8 @@ def _content(source: Path | BinaryIO, name: str) -> bytes:
     try:
         if not isinstance(source, Path):
             return source.read()
-        require_regular(source)
-        return source.read_bytes()
+        with open_regular(source) as file:
+            return file.read()
     except FileNotFoundError as error:
         raise DataError(f"{name}: expected an image, but there is no such file") from error
     except OSError as error:
@@ -173,7 +171,7 @@ def _read(data: bytes, max_pixels: int) -> Picture:
         return Picture(pixels, depth, tiff.metadata, "TIFF", tiff.is_lossy, tuple(tiff.not_kept))
     png = read_png(data) if data.startswith(SIGNATURE) else None
     data = data if png is None else pixels_alone(data)
-    with _opened(io.BytesIO(data), READ) as image:
+    with _open(io.BytesIO(data), READ) as image:
         _check_limit(image.height, image.width, max_pixels)
         frames = getattr(image, "n_frames", 1)
         not_kept = () if png is not None else find_gaps(image, data) + left_out.names_of(image.format or "", data)
@@ -198,37 +196,13 @@ def _read(data: bytes, max_pixels: int) -> Picture:
         return Picture(pixels, read, metadata, image.format or "unknown", is_lossy(image, io.BytesIO(data)), not_kept)
 
 
-def _opened(file: BinaryIO, formats: Sequence[str]) -> Image.Image:
-    """The image by these of Pillow's plugins, but without its own limit of pixels, which cannot be set for one call."""
-    Image.init()
-    head, reason = _head(file), ""
-    for name in formats:
-        factory, accept = Image.OPEN.get(name, (None, None))
-        is_known = False
-        try:
-            if factory is None or (name != "TGA" and accept is None):  # TGA has no mark to be known by
-                continue
-            accepted = True if accept is None else accept(head)
-            if isinstance(accepted, str):  # why Pillow knows the format but cannot read it here
-                reason = reason or f"{name}: {accepted}"
-            if isinstance(accepted, str) or not accepted:
-                continue
-            is_known = accept is not None
-            file.seek(0)
-            return factory(file, "")
-        except (SyntaxError, LookupError, TypeError, EOFError, struct.error) as error:  # no such file after all
-            if is_known:
-                reason = reason or f"a {name} that is damaged, or of a kind that is not read ({error})"
-    found = reason or ("something else" if head else "an empty file")
-    raise DataError(f"expected an image ({', '.join(formats)}, PPM or npy), got {found}; convert or replace it")
-
-
-def _head(file: BinaryIO) -> bytes:
-    """The 16 bytes that formats are known by; the next read gives them again."""
-    file.seek(0)
-    head = file.read(16)
-    file.seek(0)
-    return head
+def _open(file: BinaryIO, formats: Sequence[str]) -> Image.Image:
+    try:
+        return open_image(file, formats)
+    except UnidentifiedImageError as error:
+        raise DataError(
+            f"expected an image ({', '.join(formats)}, PPM or npy), got {error}; convert or replace it"
+        ) from error
 
 
 def _of_npy(data: bytes, max_pixels: int) -> Picture:
@@ -267,7 +241,7 @@ def _of_png(png: Png, image: Image.Image, data: bytes) -> Picture:
             pixels, read = pixels_of(image)
             pixels = pixels if read == bits else pixels >> (read - bits)
             if png.transparent is not None:
-                pixels = with_transparent(pixels, png.transparent, bits)
+                pixels = add_alpha(pixels, png.transparent, bits)
         is_same = _is_what_libpng_reads(pixels, bits, data)
     if not is_same:
         raise DataError("two libraries read different pixels from this PNG; save it again")
@@ -276,7 +250,7 @@ def _of_png(png: Png, image: Image.Image, data: bytes) -> Picture:
         said = set(significant)
         flat = None
         if not png.has_palette and png.transparent is None and len(said) == 1 and 0 < min(said) < bits:
-            flat = flattened(pixels, bits, min(said))
+            flat = narrow(pixels, bits, min(said))
         if flat is not None:
             pixels, depth = flat, min(said)
         elif said != {bits}:
@@ -294,7 +268,7 @@ def _is_what_libpng_reads(pixels: Pixels, bits: int, data: bytes) -> bool:
         return True
     second = imagecodecs.png_decode(data)
     second = second.reshape(*second.shape[:2], -1)
-    first = deepened(pixels, bits, max(bits, 8)).reshape(*pixels.shape[:2], -1)
+    first = widen(pixels, bits, max(bits, 8)).reshape(*pixels.shape[:2], -1)
     if first.shape[2] < 3 <= second.shape[2]:  # a palette of greys
         first = np.concatenate([first[..., [0, 0, 0]], first[..., 1:]], axis=2)
     return np.array_equal(first, second)
@@ -313,7 +287,7 @@ def _png(pixels: Pixels, channels: int, depth: int, metadata: dict[str, bytes]) 
         del metadata["sBIT"]
     if depth not in _PNG_DEPTHS[channels]:
         bits = 8 if depth < 8 else 16
-        pixels, metadata["sBIT"] = deepened(pixels, depth, bits), bytes([depth] * channels)
+        pixels, metadata["sBIT"] = widen(pixels, depth, bits), bytes([depth] * channels)
     if bits in (2, 4) or (bits == 16 and channels > 1):
         plain = plain_png(pixels, bits)
     else:

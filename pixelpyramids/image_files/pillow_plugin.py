@@ -9,20 +9,21 @@ Values of 2 to 7 bits are brought to 8, as Pillow does it with PNG's; `info["dep
 """
 
 import math
-from typing import IO, Any
+from typing import IO, Any, BinaryIO, cast
 
+import numpy as np
 from PIL import Image, ImageFile
 
 from pixelpyramids.codec.container import MAGIC, MAX_SIDE, FileHeader, FileIndex, read_index, read_part
 from pixelpyramids.codec.image import MAX_PIXELS, decode_source, encode
 from pixelpyramids.errors import DataError, PixelPyramidsError
 from pixelpyramids.image_files import metadata as blobs
+from pixelpyramids.image_files.bit_depth import Pixels, pixel_type, widen
 from pixelpyramids.image_files.file_source import FileSource
-from pixelpyramids.image_files.pillow_pixels import image_of, pixels_of
+from pixelpyramids.image_files.pillow_reading import MODES, pixels_of
 from pixelpyramids.pyramid import octaves
 
 FORMAT = "PPYR"
-_MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
 
 
 class PyramidImageFile(ImageFile.ImageFile):
@@ -89,10 +90,27 @@ class PyramidImageFile(ImageFile.ImageFile):
             self._file().close()
         self.fp = None
 
-    def _file(self) -> IO[bytes]:
+    def _file(self) -> BinaryIO:
         if self.fp is None:
             raise OSError("expected an open file, got one that is closed; open it again")
-        return self.fp
+        return cast(BinaryIO, self.fp)
+
+
+def image_of(pixels: Pixels, depth: int) -> Image.Image:
+    """An image of Pillow's: the values as they are in 16 bits, else widened to 8, or 1 bit. Raises DataError for none.
+
+    Of more than 8 bits Pillow has grey only.
+    """
+    flat = pixels[..., 0] if pixels.ndim == 3 and pixels.shape[2] == 1 else pixels
+    flat = flat.astype(pixel_type(depth), copy=False)
+    if depth > 8 and flat.ndim == 3:
+        raise DataError(
+            f"Pillow has no mode for {depth}-bit pixels of {flat.shape[2]} channels; pixelpyramids.decode returns "
+            "their array"
+        )
+    if depth == 1 and flat.ndim == 2:
+        return Image.fromarray(flat > 0)
+    return Image.fromarray(np.ascontiguousarray(flat if depth >= 8 else widen(flat, depth, 8)))
 
 
 def _verify(source: FileSource, index: FileIndex) -> None:
@@ -112,7 +130,7 @@ def _most_pixels() -> int:
 
 def _mode(header: FileHeader) -> str:
     if header.depth <= 8:
-        return "1" if header.depth == 1 and header.channels == 1 else _MODES[header.channels]
+        return "1" if header.depth == 1 and header.channels == 1 else MODES[header.channels]
     if header.channels > 1:
         raise OSError(
             f"expected at most 8 bits of colour or alpha, which is what Pillow holds, got {header.depth} bits; "

@@ -14,7 +14,7 @@ import numpy as np
 
 from pixelpyramids.codec.container import MAX_METADATA
 from pixelpyramids.errors import DataError
-from pixelpyramids.image_files.bit_depth import Pixels, packed
+from pixelpyramids.image_files.bit_depth import Pixels, pack_bits
 from pixelpyramids.image_files.dpi import of_physical, parsed
 from pixelpyramids.image_files.left_out import bytes_after
 
@@ -188,7 +188,7 @@ def plain_png(pixels: Pixels, depth: int) -> bytes:
     """A PNG of values (H, W) or (H, W, C) of 2, 4 or 16 bits: Pillow writes no colour of 16, some no 2 and 4."""
     height, width = pixels.shape[:2]
     channels = pixels.shape[2] if pixels.ndim == 3 else 1
-    lines = packed(pixels, depth) if depth < 8 else _bytes_of(pixels)
+    lines = pack_bits(pixels, depth) if depth < 8 else _bytes_of(pixels)
     packer, step = zlib.compressobj(), max(channels * depth // 8, 1)
     pieces, above = [], np.zeros((1, lines.shape[1]), np.uint8)
     count = max(_PIECE // lines.shape[1], 1)

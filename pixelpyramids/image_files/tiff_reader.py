@@ -17,7 +17,7 @@ from PIL.TiffImagePlugin import ImageFileDirectory_v2, TiffImageFile
 
 from pixelpyramids.errors import DataError, PixelPyramidsError
 from pixelpyramids.extras import import_extra
-from pixelpyramids.image_files.bit_depth import Pixels, flattened, pixel_type
+from pixelpyramids.image_files.bit_depth import Pixels, narrow, pixel_type
 from pixelpyramids.image_files.metadata import of_tiff
 from pixelpyramids.image_files.png import unpacked_size
 
@@ -316,7 +316,7 @@ def _channels_last(pixels: Any, tiff: Tiff) -> Pixels:
 def _of_palette(numbers: Pixels, palette: Pixels) -> tuple[Pixels, int]:
     """Colours, or greys if all are grey, of 16 bits, or 8 if the palette has no more: v * 257, or v * 256."""
     colours = palette.T
-    eight = colours >> 8 if not (colours & 255).any() else flattened(colours, 16, 8)
+    eight = colours >> 8 if not (colours & 255).any() else narrow(colours, 16, 8)
     table = colours if eight is None else eight.astype(np.uint8)
     pixels: Pixels = table[numbers]
     is_grey = (pixels[..., :1] == pixels[..., 1:]).all()

@@ -12,7 +12,7 @@ from PIL import Image, TiffTags
 from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
 from pixelpyramids.errors import DataError
-from pixelpyramids.image_files.bit_depth import Pixels, packed
+from pixelpyramids.image_files.bit_depth import Pixels, pack_bits
 from pixelpyramids.image_files.dpi import parsed
 from pixelpyramids.image_files.file_source import DAMAGE
 from pixelpyramids.image_files.metadata import (
@@ -132,4 +132,4 @@ def _put_back(tags: ImageFileDirectory_v2, name: str, blob: bytes) -> bool:
 def _strip(pixels: Pixels, depth: int) -> bytes:
     if depth in (8, 16):
         return pixels.astype("<u2" if depth == 16 else np.uint8).tobytes()
-    return packed(pixels, depth).tobytes()
+    return pack_bits(pixels, depth).tobytes()

@@ -13,8 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, features
 
-from pixelpyramids.data.reading import MODES, read_header, read_image
+from pixelpyramids.data.reading import read_header, read_image
 from pixelpyramids.errors import DataError
+from pixelpyramids.image_files.pillow_reading import MODES
 
 Source = Path | str | NDArray[np.integer[Any]]
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from pixelpyramids.atomic import replacing
-from pixelpyramids.data.reading import Pixels
+from pixelpyramids.image_files.bit_depth import Pixels
 from pixelpyramids.pyramid.levels import walk
 from pixelpyramids.pyramid.splitting import pad_coarse, split, to_residual
 

@@ -25,10 +25,10 @@ from pixelpyramids.codec import fallback
 from pixelpyramids.codec.container import Content, FileHeader
 from pixelpyramids.codec.fallback import WEBP_SIDE
 from pixelpyramids.codec.image import decode, encode
-from pixelpyramids.data.reading import MODES
 from pixelpyramids.errors import BitstreamError, DataError
 from pixelpyramids.extras import import_extra
-from pixelpyramids.image_files.bit_depth import deepened
+from pixelpyramids.image_files.bit_depth import widen
+from pixelpyramids.image_files.pillow_reading import MODES
 
 IntegerArray = NDArray[np.integer[Any]]
 
@@ -102,7 +102,7 @@ def _to_png(pixels: IntegerArray, depth: int) -> bytes:
     height, width, channels = pixels.shape
     is_wide = pixels.itemsize == 2
     if is_wide and channels > 1:  # of which Pillow has none
-        return bytes(import_extra("imagecodecs", "images").png_encode(deepened(pixels, depth, 16), level=6))
+        return bytes(import_extra("imagecodecs", "images").png_encode(widen(pixels, depth, 16), level=6))
     return fallback.to_png(pixels, FileHeader(height, width, channels, True, is_wide, depth, Content.PNG))
 
 

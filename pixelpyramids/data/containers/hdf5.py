@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 
 from pixelpyramids.data.images import Names
-from pixelpyramids.data.reading import Pixels
 from pixelpyramids.errors import DataError
 from pixelpyramids.extras import import_extra
+from pixelpyramids.image_files.bit_depth import Pixels
 
 # What h5py raises on damaged and foreign files: errors of the library come as these, by their kind.
 _DAMAGE = (OSError, RuntimeError, ValueError, TypeError, LookupError, OverflowError, MemoryError)

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pixelpyramids.data.images import Entries, Names
-from pixelpyramids.data.reading import Pixels
+from pixelpyramids.image_files.bit_depth import Pixels
 
 
 class JoinedEntries:

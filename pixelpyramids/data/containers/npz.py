@@ -20,8 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pixelpyramids.data.images import Names
-from pixelpyramids.data.reading import Pixels
 from pixelpyramids.errors import DataError
+from pixelpyramids.image_files.bit_depth import Pixels
 
 # What zipfile and NumPy raise on damaged and foreign files.
 _DAMAGE = (

@@ -16,8 +16,8 @@ from typing import BinaryIO
 import numpy as np
 
 from pixelpyramids.data.index import Index, kept_index, make_index, pack
-from pixelpyramids.data.reading import readable_formats
 from pixelpyramids.errors import DataError
+from pixelpyramids.image_files.pillow_reading import readable_formats
 
 # What tarfile raises on damaged and foreign archives.
 _DAMAGE = (tarfile.TarError, OSError, ValueError, EOFError, OverflowError)

@@ -21,9 +21,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pixelpyramids.data.images import Names
-from pixelpyramids.data.reading import Pixels
 from pixelpyramids.errors import DataError
 from pixelpyramids.extras import import_extra
+from pixelpyramids.image_files.bit_depth import Pixels
 
 _FRONT, _BACK = 12, 4  # bytes of a frame in front of its payload and behind it
 _COLOURS_AT_MOST = 4

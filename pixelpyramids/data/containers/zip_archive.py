@@ -21,8 +21,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pixelpyramids.data.images import Names
-from pixelpyramids.data.reading import readable_formats
 from pixelpyramids.errors import DataError
+from pixelpyramids.image_files.pillow_reading import readable_formats
 
 _ENCRYPTED = 0x1
 _LOCAL_HEADER = 30

@@ -1,0 +1,148 @@
+"""Image files that Pillow opens, and their pixels as they are stored; palettes become the colours they stand for.
+
+Two readers use it: `image_files.opening` returns the pixels exactly as they are stored or refuses them, and
+`data.reading` converts them to what a model takes.
+"""
+
+import re
+import struct
+from collections.abc import Iterable, Sequence
+from functools import cache
+from typing import Any, BinaryIO
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from pixelpyramids.errors import DataError
+from pixelpyramids.image_files.bit_depth import Pixels
+
+MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
+"""Pillow's modes of 8 bits by their number of channels."""
+
+SIXTEEN_BITS = ("I;16", "I;16B", "I;16L", "I;16N")
+
+# Pillow knows these by name only: EPS starts another program, the others have no decoder of its own.
+_NOT_DECODED = frozenset({"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF"})
+_REFUSED = {
+    "F": "floating-point values",
+    "I": "32-bit integers",
+    "CMYK": "four inks, whose colours depend on a profile",
+    "YCbCr": "luma and chroma, which have no exact RGB counterpart",
+    "LAB": "CIE L*a*b* values, which have no exact RGB counterpart",
+    "HSV": "hue and saturation, which have no exact RGB counterpart",
+    "RGBX": "a fourth channel that means nothing",
+    "RGBa": "alpha multiplied into the colours",
+    "La": "alpha multiplied into the grey",
+}
+_CHANNELS = {"1": 1, "L": 1, "RGB": 3} | dict.fromkeys(SIXTEEN_BITS, 1)
+_HEAD = 16  # bytes that formats are recognised by
+
+
+@cache
+def readable_formats() -> dict[str, str]:
+    """File suffix (lower case, with its dot) to format, for what this Pillow decodes without another program."""
+    suffixes = Image.registered_extensions()
+    return {e: f for e, f in suffixes.items() if f in Image.OPEN and f not in _NOT_DECODED}
+
+
+def open_image(file: BinaryIO, formats: Iterable[str], name: str = "") -> Image.Image:
+    """An image of one of these formats of Pillow's, opened without Pillow's own limit of pixels.
+
+    That limit cannot be set for one call, so the caller checks the size. Only the named formats are tried, so a file in
+    disguise never reaches a decoder that starts another program. Raises UnidentifiedImageError, which says what the
+    file is instead.
+    """
+    Image.init()
+    head, reason = read_head(file, _HEAD), ""
+    for format in formats:
+        if format not in Image.OPEN:
+            continue
+        factory, accept = Image.OPEN[format]
+        is_known = False
+        try:
+            accepted = True if accept is None else accept(head)  # some formats, such as TGA, have no mark
+            if isinstance(accepted, str):  # Pillow recognises the format but cannot read it here
+                reason = reason or f"{format}: {accepted}"
+            if isinstance(accepted, str) or not accepted:
+                continue
+            is_known = accept is not None
+            file.seek(0)
+            return factory(file, name)
+        except (SyntaxError, LookupError, TypeError, EOFError, struct.error) as error:
+            if is_known:
+                reason = reason or f"a {format} that is damaged, or of a kind that is not read ({error})"
+    raise UnidentifiedImageError(reason or ("something else" if head else "an empty file"))
+
+
+def read_head(file: BinaryIO, count: int) -> bytes:
+    """The first bytes of a file; the next read returns them again."""
+    file.seek(0)
+    head = file.read(count)
+    file.seek(0)
+    return head
+
+
+def stored_bits(image: Image.Image) -> int:
+    """Bits per value in the file, before its pixels are read: Pillow opens 16-bit colour as 8-bit."""
+    arguments = [tile[3] for tile in getattr(image, "tile", [])]  # of the decoders: "RGB;16B", …
+    if image.mode in (*SIXTEEN_BITS, "I"):
+        return 12 if "I;12" in str(arguments) else 16
+    is_deep = image.format == "PPM" and max(_numbers(arguments), default=0) > 255  # PPM gives its largest value
+    if is_deep or re.search(";16[BLN]", str(arguments)):
+        return 16
+    return 1 if image.mode == "1" else 8
+
+
+def check_mode(image: Image.Image, accepted: Sequence[str] = ()) -> None:
+    """Raise DataError for a mode whose pixels would not come back exactly, unless it is among the `accepted`."""
+    mode = image.mode
+    if mode in accepted:
+        return
+    if mode in _REFUSED and not (mode == "I" and image.format == "PNG"):  # 16-bit grey in older Pillow
+        raise DataError(
+            f"expected grey or RGB pixels, got mode {mode} ({_REFUSED[mode]}); convert to 8- or 16-bit RGB or grey"
+        )
+    if mode not in (*_CHANNELS, "LA", "RGBA", "P", "PA", "I"):
+        raise DataError(f"expected grey or RGB pixels, got mode {mode}; convert to RGB or grey")
+
+
+def pixels_of(image: Image.Image) -> tuple[Pixels, int]:
+    """Pixels (H, W) or (H, W, C), and their depth. Raises DataError as `check_mode`.
+
+    A transparent colour (`info["transparency"]`) becomes a channel of alpha.
+    """
+    check_mode(image)
+    mode = image.mode
+    if mode in ("P", "PA"):
+        return _look_up_palette(image), 8
+    array: Any = np.array(image)
+    pixels: Pixels = array.astype(np.uint16 if mode in (*SIXTEEN_BITS, "I") else np.uint8, copy=False)
+    depth = {"1": 1}.get(mode, 8 * pixels.itemsize)
+    key = image.info.get("transparency")
+    if isinstance(key, int | tuple) and mode in _CHANNELS:
+        colour = key if isinstance(key, tuple) else (key / 255 if mode == "1" else key,)  # of mode 1, white is 255
+        if len(colour) == _CHANNELS[mode]:
+            pixels = add_alpha(pixels, colour, depth)
+    return pixels, depth
+
+
+def add_alpha(pixels: Pixels, colour: Sequence[float], depth: int) -> Pixels:
+    """The pixels with alpha: transparent if they are of that colour, else opaque."""
+    colours = pixels.reshape(*pixels.shape[:2], -1)
+    alpha = (colours != np.array(colour)).any(axis=-1, keepdims=True) * ((1 << depth) - 1)
+    return np.concatenate([colours, alpha.astype(pixels.dtype)], axis=-1)
+
+
+def _look_up_palette(image: Image.Image) -> Pixels:
+    """Colours, or greys if all are grey; with alpha if the palette has it."""
+    has_alpha = image.mode == "PA" or "transparency" in image.info
+    if image.palette is not None and image.palette.mode == "RGBA":
+        has_alpha = True
+    pixels: Pixels = np.array(image.convert("RGBA"))
+    if (pixels[..., :1] == pixels[..., 1:3]).all():
+        return np.ascontiguousarray(pixels[..., 2:] if has_alpha else pixels[..., 0])
+    return np.ascontiguousarray(pixels if has_alpha else pixels[..., :3])
+
+
+def _numbers(arguments: list[Any]) -> list[int]:
+    return [part for parts in arguments if isinstance(parts, tuple) for part in parts if type(part) is int]
