@@ -1,7 +1,7 @@
 """The photographs that the codec's weights are trained and chosen on, from packages that distribute them freely.
 
     apt-get install budgie-backgrounds lomiri-wallpapers-16.04 lomiri-wallpapers-20.04
-    python -m benchmarks.photographs DIR [--more FOLDER]
+    python -m benchmarks.photographs DIR [--more FOLDER | --no-training]
 
 Writes DIR/train, from the wallpapers of the three Debian packages, and DIR/validation and DIR/test, from scikit-image
 and scikit-learn; DIR/packaged holds copies of these two's files, to be compressed. The wallpapers are JPEGs, so they
@@ -43,17 +43,22 @@ def wallpapers() -> list[Path]:
     return sorted(path for path in WALLPAPERS.rglob("*.jpg") if not path.is_symlink())
 
 
-def write(folder: Path, more: Path | None) -> None:
-    """Write the three splits as PNG files."""
-    train, packaged = folder / "train", folder / "packaged"
-    train.mkdir(parents=True)
-    packaged.mkdir()
+def write_packaged(folder: Path) -> None:
+    """Write the photographs for validation and test as PNG files, and copies of their own files."""
+    packaged = folder / "packaged"
+    packaged.mkdir(parents=True)
     for root, splits in PACKAGED.items():
         for split, names in splits.items():
             (folder / split).mkdir(exist_ok=True)
             for name in names:
                 Image.open(root / name).convert("RGB").save(folder / split / f"{Path(name).stem}.png")
                 shutil.copyfile(root / name, packaged / name)
+
+
+def write_train(folder: Path, more: Path | None) -> None:
+    """Write the photographs to train on as PNG files."""
+    train = folder / "train"
+    train.mkdir()
     sources = wallpapers()
     for index, source in enumerate(sources):
         print(f"{index + 1} of {len(sources)}: {source.name}", file=sys.stderr)
@@ -123,12 +128,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, metavar="DIR", help="a folder that does not exist yet")
     parser.add_argument("--more", type=Path, metavar="FOLDER", help="further training photographs, as WebP files")
+    parser.add_argument("--no-training", action="store_true", help="leave out DIR/train, which needs the wallpapers")
     arguments = parser.parse_args()
     if arguments.folder.exists():
         parser.error(f"{arguments.folder} exists already; name another folder, or remove it")
-    if not wallpapers():
-        parser.error(f"no wallpapers in {WALLPAPERS}; install the three Debian packages")
-    write(arguments.folder, arguments.more)
+    if not arguments.no_training and not wallpapers():
+        parser.error(f"no wallpapers in {WALLPAPERS}; install the three Debian packages, or pass --no-training")
+    write_packaged(arguments.folder)
+    if not arguments.no_training:
+        write_train(arguments.folder, arguments.more)
 
 
 if __name__ == "__main__":

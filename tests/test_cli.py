@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import shlex
 import shutil
 import signal
 import subprocess
@@ -13,7 +12,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-import typer
 from PIL import Image
 
 from pixelpyramids.cli import main
@@ -271,19 +269,6 @@ def test_main_trains_evaluates_and_samples(images, tmp_path):
     assert sorted(p.name for p in (tmp_path / "samples" / "tiny_4_8").iterdir()) == [f"000{i}.png" for i in range(3)]
     evaluated = main("--evaluate", "--data_root", str(images))
     assert evaluated.returncode == 0 and "bits/dim on 2 test images" in evaluated.stdout
-
-
-def test_the_readme_names_commands_and_options_that_exist():
-    commands = typer.main.get_command(main.app).commands
-    lines = re.findall(r"^pixelpyramids (.+?)(?:\s+#.*)?$", (ROOT / "README.md").read_text(), re.M)
-    assert len(lines) >= 6
-    for line in lines:
-        name, *arguments = shlex.split(line)
-        command = commands[name]
-        if name == "data":
-            command = command.commands[arguments.pop(0)]
-        options = {option for parameter in command.params for option in parameter.opts}
-        assert {argument for argument in arguments if argument.startswith("-")} <= options, line
 
 
 def test_an_import_replaces_nothing_but_a_run(tmp_path, capsys):

@@ -3,9 +3,6 @@
 import io
 import json
 import os
-import re
-import shlex
-import subprocess
 import sys
 from pathlib import Path
 
@@ -253,21 +250,3 @@ def test_mistakes_are_explained(arguments, message, small, tmp_path, capsys):
 def test_files_that_do_not_fit_fail_alone(arguments, message, small, tmp_path, capsys):
     assert status("decompress", small, "--out", tmp_path / "out", *arguments) == 1
     assert message in capsys.readouterr().err and not (tmp_path / "out").exists()
-
-
-def test_the_documentation_does_what_it_says(tmp_path, monkeypatch, capsys):
-    save(tmp_path / "photos" / "2026" / "a.png", icc_profile=b"no real profile")
-    save(tmp_path / "a.png")
-    monkeypatch.chdir(tmp_path)
-    blocks = re.findall(r"```\n(.+?)```", (ROOT / "docs" / "compress.md").read_text(), re.S)
-    lines = [line.split(" # ")[0].strip() for block in blocks for line in block.splitlines()]
-    lines = [line for line in lines if line.startswith("pixelpyramids ")]
-    assert len(lines) >= 10
-    shim = f'pixelpyramids() {{ {shlex.join(COMMAND)} "$@"; }}\n'
-    monkeypatch.setenv("PYTHONPATH", str(ROOT))
-    for line in lines:
-        if re.search("[<>|]", line):
-            subprocess.run(["bash", "-ec", shim + line], check=True)
-        else:
-            assert status(*shlex.split(line)[1:]) == 0, (line, capsys.readouterr().err)
-    assert (tmp_path / "archive" / "2026" / "a.ppyr").exists()
