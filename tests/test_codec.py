@@ -66,7 +66,7 @@ def test_a_side_longer_than_webp_takes_comes_back_by_default(shape):
 
 @pytest.mark.parametrize("shape", [(1, 20_000), (200_000, 60, 3), (60, 200_000), (1100, 1100, 3), (20_000, 2000)])
 def test_what_the_trial_looks_at_fits_webp(shape):
-    parts = fallback._four_parts(np.broadcast_to(np.uint8(0), shape))
+    parts = fallback._trial_pixels(np.broadcast_to(np.uint8(0), shape))
     assert max(parts.shape) <= fallback.WEBP_SIDE and parts.size >= min(np.prod(shape), fallback.WEBP_SIDE)
 
 

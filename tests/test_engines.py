@@ -245,11 +245,11 @@ def test_weights_out_of_bounds_are_refused(tmp_path):
     assert build_network(tensors).name == NETWORK.name
     tensors["trunk.0.weight"][0, 0, 0, 0] = 65
     save_file(tensors, tmp_path / "w.safetensors")
-    with pytest.raises(CheckpointError, match="could leave the range"):
+    with pytest.raises(CheckpointError, match="could exceed the range"):
         load_network(tmp_path / "w.safetensors")
     tensors["trunk.0.weight"] = tensors["trunk.0.weight"][:, :6] // 2
     save_file(tensors, tmp_path / "w.safetensors")
-    with pytest.raises(CheckpointError, match=r"with filters of \[\(\d+, 18, 3, 3\)"):
+    with pytest.raises(CheckpointError, match=r"expected filters of \[\(\d+, 18, 3, 3\)"):
         load_network(tmp_path / "w.safetensors")
     del tensors["trunk.0.weight"]
     save_file(tensors, tmp_path / "w.safetensors")

@@ -1,6 +1,6 @@
-"""NumPy's matrix products in one thread while the codec uses them: it has threads of its own, for tiles.
+"""Run NumPy's matrix products in one thread while the codec uses them, because it runs tiles in threads of its own.
 
-Where a machine is busy, products of this size take many times longer in several threads, which wait for each other.
+On a busy machine, products of this size take many times longer in several threads, which wait for each other.
 """
 
 import threading
@@ -13,7 +13,7 @@ from threadpoolctl import ThreadpoolController
 
 
 class _Shared:
-    """The limit, and how many are inside of it."""
+    """The limit, and the number of threads that need it."""
 
     def __init__(self) -> None:
         self.lock, self.users = threading.Lock(), 0
@@ -25,7 +25,7 @@ _shared = _Shared()
 
 @contextmanager
 def one_blas_thread() -> Iterator[None]:
-    """As long as any thread is inside; the last one to leave restores what was before the first."""
+    """Limit BLAS to one thread while any thread is inside; the last one to leave restores the previous limit."""
     with _shared.lock:
         _shared.users += 1
         if _shared.users == 1:

@@ -1,4 +1,4 @@
-"""The models that come with the package, by their name and by what files call them. Released ones stay for ever."""
+"""The models that come with the package, by name and by their identifier in files. Released models stay for ever."""
 
 import os
 from functools import lru_cache
@@ -12,12 +12,12 @@ from pixelpyramids.errors import CheckpointError
 
 ASSETS = Path(__file__).parent.parent / "assets"
 MODELS = {"compact": "compact.safetensors"}
-ENGINE = "PIXELPYRAMIDS_ENGINE"  # in the environment: "reference" has no other engine used
-_LOADING = RLock()  # lest threads that are first at the same time each load a model
+ENGINE = "PIXELPYRAMIDS_ENGINE"  # environment variable; "reference" switches the fast engine off
+_LOADING = RLock()  # so that concurrent first calls load the model once
 
 
 def load_model(name: str | bytes, threads: int | None = None) -> CompactModel:
-    """The model of that name, or that files call so, for so many threads. Raises CheckpointError where none is."""
+    """Load a model by its name or its identifier in files. Raises CheckpointError if there is no such model."""
     engine = os.environ.get(ENGINE, "fast")
     if engine not in ("fast", "reference"):
         raise CheckpointError(f"{ENGINE}: expected fast or reference, got {engine}")
@@ -27,12 +27,12 @@ def load_model(name: str | bytes, threads: int | None = None) -> CompactModel:
 
 @lru_cache
 def model_names() -> dict[bytes, str]:
-    """The models' names by what files call them."""
+    """Map the models' identifiers in files to their names."""
     return {_model(name, "reference", 1).network.name: name for name in MODELS}
 
 
 def available_threads() -> int:
-    """Processors that this process may use."""
+    """Return the number of processors that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 

@@ -1,6 +1,6 @@
-"""The compact model in integers: it encodes, decodes, rates and samples planes of an image by the walk of the training.
+"""The compact model in integers: it encodes, decodes, rates and samples planes, in the order used for training.
 
-A plane is an integer array (3, H, W) of which the first `coded` channels are coded: 3 of a colour image, 1 of grey,
+A plane is an integer array (3, H, W). Its first `coded` channels are coded: 3 for a colour image, 1 for a grey one,
 which the network sees as three equal channels.
 """
 
@@ -26,15 +26,15 @@ from pixelpyramids.pyramid.rate import Rate
 Plane = NDArray[np.uint16]
 
 SliceCoder = Callable[[NDArray[np.int32], Any, Any, Coding, Corrections], None]
-"""(outputs (h, w, O), bases in quarters (C, h, w), values (C, h, w): a view of the plane to read or fill in, how, what
-the part's band has learnt)."""
+"""Codes one slice. Its arguments: outputs (h, w, O), bases in quarters (C, h, w), values (C, h, w), which is a view of
+the plane to read or fill in, how values are coded, and the corrections learnt for the part's band."""
 
 
 @dataclass(frozen=True)
 class PlaneFormat:
-    """What the coding of a plane depends on beside its values: bits of these, coded channels, the octaves' gains.
+    """How a plane is coded: the bits of its values, the number of coded channels, and the octaves' gains, finest first.
 
-    Gains are of octaves, finest first: differences of values are seen divided by 2**gain.
+    The network sees differences of values divided by 2**gain.
     """
 
     bits: int
@@ -43,21 +43,20 @@ class PlaneFormat:
 
 
 class CompactModel:
-    """The model of files: an integer network, and the engine that runs it."""
+    """The model that .ppyr files use: an integer network and the engine that runs it."""
 
     def __init__(self, network: IntegerNetwork, engine: Engine) -> None:
         self.network, self.engine = network, engine
         self._components = network.outputs // PER_COMPONENT
 
     def symbols(self, part: Part, pyramid: Sequence[Plane], plane_format: PlaneFormat) -> Symbols:
-        """What the coder writes of a part; `pyramid` are the octaves' images, finest first."""
+        """Return the symbols of a part; `pyramid` holds the octaves' images, finest first."""
         symbols = Symbols(plane_format.coded * sum(count for _, count in _count_sites(part, pyramid)))
-
         self._follow(part, pyramid, plane_format, symbols.add)
         return symbols
 
     def decode(self, data: bytes, part: Part, pyramid: Sequence[Plane], plane_format: PlaneFormat) -> None:
-        """Fill in what a part holds, the coarser octaves that it depends on being there. Raises BitstreamError."""
+        """Fill in the pixels of a part; the coarser octaves must be there. Raises BitstreamError if it is damaged."""
         reader = PartReader(data)
 
         def fill(outputs: NDArray[np.int32], bases: Any, values: Any, how: Coding, learnt: Corrections) -> None:
@@ -67,9 +66,9 @@ class CompactModel:
         reader.close()
 
     def rate(self, images: Any) -> Rate:
-        """The code length of 8-bit images (B, C, H, W), C 1 or 3, integers from 0 to 255: of each octave, finest first.
+        """Return the code length of each octave of 8-bit images (B, C, H, W), C 1 or 3, integers from 0 to 255.
 
-        The last level is the coarsest pixels. Raises DataError where the images are others.
+        The finest octave comes first; the last level is the coarsest pixels. Raises DataError for other images.
         """
         images = plain_array(images)
         if images.ndim != 4 or images.shape[1] not in (1, CHANNELS) or images.dtype.kind not in "iu" or not images.size:
@@ -91,7 +90,7 @@ class CompactModel:
         return Rate(nats, dimensions)
 
     def sample(self, n: int, height: int, width: int, seed: int = 0, first: int = 0) -> NDArray[np.uint8]:
-        """Images (n, 3, height, width) that random bits decode to; those of image i are keyed by (seed, first + i)."""
+        """Return n samples (n, 3, height, width), decoded from random bits. Sample i is keyed by (seed, first + i)."""
         n, height, width = whole_number("n", n, 1), whole_number("height", height, 1), whole_number("width", width, 1)
         seed, first = whole_number("seed", seed, 0), whole_number("first", first, 0)
         plane_format = PlaneFormat(8, CHANNELS, (0,) * (len(octaves.octave_sizes(height, width)) - 1))
@@ -115,7 +114,7 @@ class CompactModel:
         return drawn.astype(np.uint8)
 
     def _follow(self, part: Part, pyramid: Sequence[Plane], plane_format: PlaneFormat, code: SliceCoder) -> None:
-        """Go through the slices of a part, in order."""
+        """Call `code` for each slice of a part, in order."""
         with one_blas_thread():
             self._follow_slices(part, pyramid, plane_format, code)
 
@@ -162,7 +161,7 @@ class CompactModel:
 
 
 def octave_images(plane: Plane) -> list[Plane]:
-    """The images of the octaves, finest first, the coarsest pixels last: views of the plane."""
+    """Return the octaves' images, finest first and the coarsest pixels last, as views of the plane."""
     images = [plane]
     for _ in octaves.octave_sizes(*plane.shape[-2:])[1:]:
         images.append(octaves.bands(images[-1]).oo)
@@ -170,14 +169,14 @@ def octave_images(plane: Plane) -> list[Plane]:
 
 
 def fine_bands(image: Plane, tile: Tile) -> tuple[Plane, Plane, Plane]:
-    """The pixels OE, EO and EE of a tile of an octave's image: views of it."""
+    """Return views of the pixels OE, EO and EE of a tile of an octave's image."""
     _, *fine = octaves.bands(image)
     oe, eo, ee = (band[:, tile.top : tile.bottom, tile.left : tile.right] for band in fine)
     return oe, eo, ee
 
 
 def _count_sites(part: Part, pyramid: Sequence[Plane]) -> Iterator[tuple[int, int]]:
-    """The octave and the number of coded sites of the coarsest pixels, in the base, and of each tile."""
+    """Yield the octave and the number of sites of the coarsest pixels (in the base) and of each tile."""
     if part.is_base:
         yield len(pyramid) - 1, pyramid[-1][0].size
     for tile in part.tiles:
@@ -185,14 +184,14 @@ def _count_sites(part: Part, pyramid: Sequence[Plane]) -> Iterator[tuple[int, in
 
 
 def _lines_around(begin: int, end: int, reach: int, sites: int) -> tuple[int, int]:
-    """Lines that hold [begin, end) and `reach` more to each side, as far as there are lines; as many for every tile."""
+    """Return [begin, end) with `reach` more lines on each side, within the grid; the same count for every tile."""
     count = min(end - begin + 2 * reach, sites)
     first = min(max(begin - reach, 0), sites - count)
     return first, first + count
 
 
 def _cut_window(image: Plane, top: int, bottom: int, left: int, right: int) -> NDArray[np.int32]:
-    """Lines [top, bottom) and columns [left, right), those outside of the image repeating its nearest."""
+    """Return rows [top, bottom) and columns [left, right) of an image; beyond its edges, the nearest pixels repeat."""
     rows = np.clip(np.arange(top, bottom), 0, image.shape[-2] - 1)
     columns = np.clip(np.arange(left, right), 0, image.shape[-1] - 1)
     return image[:, rows[:, None], columns].astype(np.int32)

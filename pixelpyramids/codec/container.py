@@ -1,7 +1,7 @@
-"""The file: a header, an index of the parts, and the parts, octave-major. The fields are told in docs/format.md.
+"""The file: a header, an index of the parts, and the parts, octave by octave. docs/format.md specifies the fields.
 
-Every byte counts towards a CRC-32: those of header and index to one, those of each part to its own. Numbers are
-little-endian; a varint is LEB128 in its shortest form.
+One CRC-32 covers header and index; each part has its own. Numbers are little-endian; a varint is LEB128 in its shortest
+form.
 """
 
 import zlib
@@ -17,18 +17,18 @@ from pixelpyramids.errors import BitstreamError, DataError
 from pixelpyramids.pyramid.octaves import octave_sizes
 
 MAGIC = b"\x8fPPY"
-VERSION = 0  # nothing of it is promised yet
+VERSION = 0  # may still change
 NAME_BYTES = 8
-MAX_METADATA = 2**24  # bytes, unpacked
+MAX_METADATA = 2**24  # bytes, uncompressed
 MAX_BLOBS = 2**12
 MAX_NAME = 255  # bytes
 MAX_SIDE = 2**30
-_SOURCE_FORMAT = "source_format"  # the name of its metadata
-_DEFAULT_FORMAT = "png"  # is not written, so that small files stay small
+_SOURCE_FORMAT = "source_format"  # the metadata entry that holds it
+_DEFAULT_FORMAT = "png"  # not written, so that small files stay small
 
 
 class Content(IntEnum):
-    """What codes the image."""
+    """How the image is coded."""
 
     MODEL = 0
     WEBP = 1
@@ -36,7 +36,7 @@ class Content(IntEnum):
 
 
 class Kind(IntEnum):
-    """What codes a part."""
+    """How a part is coded."""
 
     MODEL = 0
     CONSTANT = 1
@@ -45,7 +45,7 @@ class Kind(IntEnum):
 
 @dataclass(frozen=True)
 class Entry:
-    """A part in the index."""
+    """The index entry of a part."""
 
     kind: Kind
     length: int
@@ -54,11 +54,12 @@ class Entry:
 
 @dataclass(frozen=True)
 class FileHeader:
-    """What a file says of its image: the array's shape (H, W) or (H, W, C), its depth in bits, and how it is coded.
+    """The header of a file: the array's shape (H, W) or (H, W, C), its depth in bits, and how it is coded.
 
-    `values`, if not None, are the values that occur, ascending: the planes hold their indices. `grey` says that the
-    colours of each pixel are equal, so that one is coded. `gains` are those of each plane's octaves, finest first.
-    `source_format` is the format of the file that the image came from, in lower case, and "png" if it is not known.
+    `values`, if not None, lists the values that occur, in ascending order: the planes hold indices into it. `grey`
+    means that the colours of each pixel are equal, so only one is coded. `gains` holds the gain of each octave of each
+    plane, finest first. `source_format` is the format of the file that the image came from, in lower case; "png" if it
+    is unknown.
     """
 
     height: int
@@ -77,28 +78,28 @@ class FileHeader:
 
     @property
     def bits(self) -> int:
-        """Of the planes' numbers."""
+        """The number of bits of the coded values."""
         return self.depth if self.values is None else max((len(self.values) - 1).bit_length(), 1)
 
     @property
     def coded(self) -> tuple[int, ...]:
-        """How many channels are coded of each plane: the colours', and alpha's where there is one."""
+        """The number of coded channels of each plane: the colours, and alpha if there is one."""
         colours = 3 if self.channels >= 3 and not self.grey else 1
         return (colours, 1) if self.channels in (2, 4) else (colours,)
 
     @property
     def octaves(self) -> int:
-        """How many there are."""
+        """The number of octaves."""
         return len(octave_sizes(self.height, self.width)) - 1
 
     def layout(self) -> list[tuple[Part, int]]:
-        """The parts, each with the number of its plane, in the order of the file."""
+        """The parts in file order, each with the number of its plane."""
         return [(part, plane) for part in list_parts(self.height, self.width) for plane in range(len(self.coded))]
 
 
 @dataclass(frozen=True)
 class FileIndex:
-    """A file's header, its parts, and where they begin."""
+    """The header of a file, the entries of its parts, and the offset of the first part."""
 
     header: FileHeader
     entries: tuple[Entry, ...]
@@ -106,11 +107,11 @@ class FileIndex:
 
     @property
     def size(self) -> int:
-        """Of the whole file."""
+        """The size of the whole file in bytes."""
         return self.begin + sum(entry.length for entry in self.entries)
 
     def finest_within(self, size: int) -> int | None:
-        """The finest octave that is whole in the first `size` bytes, None where the base is not."""
+        """The finest octave that is complete in the first `size` bytes; None if the base is not."""
         if self.header.content != Content.MODEL:
             return 0 if self.size <= size else None
         finest: int | None = None
@@ -124,7 +125,7 @@ class FileIndex:
         return finest
 
     def offsets(self) -> list[int]:
-        """Where each part begins."""
+        """The offset of each part."""
         offsets = [self.begin]
         for entry in self.entries[:-1]:
             offsets.append(offsets[-1] + entry.length)
@@ -132,7 +133,7 @@ class FileIndex:
 
 
 def build_file(header: FileHeader, contents: list[tuple[Kind, bytes]]) -> bytes:
-    """The bytes of a file."""
+    """Return the bytes of a file with these parts."""
     entries = b"".join(
         encode_varint(len(data) << 2 | kind) + zlib.crc32(data).to_bytes(4, "little") for kind, data in contents
     )
@@ -141,9 +142,9 @@ def build_file(header: FileHeader, contents: list[tuple[Kind, bytes]]) -> bytes:
 
 
 def read_index(source: ByteSource, max_pixels: int, names: Mapping[bytes, object] | None = None) -> FileIndex:
-    """Header and index of a file. Raises BitstreamError where it is damaged, foreign, newer, or above the limits.
+    """Read header and index. Raises BitstreamError if the file is damaged, not .ppyr, too new, or above a limit.
 
-    The limits are checked before anything is allocated. With `names`, models that are not among them are refused.
+    The limits are checked before anything is allocated. If `names` is given, other models are refused.
     """
     reader = FieldReader(source)
     header = _read_header(reader, max_pixels, names)
@@ -161,13 +162,15 @@ def read_index(source: ByteSource, max_pixels: int, names: Mapping[bytes, object
 
 
 def read_part(source: ByteSource, index: FileIndex, number: int, offset: int) -> bytes:
-    """The bytes of a part. Raises BitstreamError where they are damaged or not all there."""
+    """Read the bytes of a part. Raises BitstreamError if they are damaged or incomplete."""
     entry = index.entries[number]
     data = source.read(offset, entry.length) if offset + entry.length <= source.size else b""
     if len(data) < entry.length:
-        raise BitstreamError(f"part {number + 1} of {len(index.entries)} is cut short; the file is not whole")
+        raise BitstreamError(f"part {number + 1} of {len(index.entries)} is cut short; the file is incomplete")
     if zlib.crc32(data) != entry.crc:
-        raise BitstreamError(f"the checksum of part {number + 1} of {len(index.entries)} does not match; damaged")
+        raise BitstreamError(
+            f"the checksum of part {number + 1} of {len(index.entries)} does not match; the file is damaged"
+        )
     return data
 
 
@@ -189,7 +192,7 @@ def _build_header(header: FileHeader) -> bytes:
 
 
 def _metadata_to_write(header: FileHeader) -> Mapping[str, bytes]:
-    """The metadata with the format of the source. Raises DataError if they are not a dictionary of str to bytes."""
+    """Return the metadata and the source's format. Raises DataError if the metadata does not map str to bytes."""
     if not isinstance(header.metadata, Mapping):
         got = type(header.metadata).__name__
         raise DataError(f"expected metadata as a dictionary of str to bytes, got {got}")
@@ -204,11 +207,11 @@ def _metadata_to_write(header: FileHeader) -> Mapping[str, bytes]:
 
 def _read_header(reader: FieldReader, max_pixels: int, names: Mapping[bytes, object] | None) -> FileHeader:
     if reader.take(len(MAGIC)) != MAGIC:
-        raise BitstreamError("expected a .ppyr file, got something else; check the name")
+        raise BitstreamError("expected a .ppyr file, got another kind of file; check the name")
     version, flags, depth, channels = reader.take(4)
     if version != VERSION:
         raise BitstreamError(
-            f"expected a file of version {VERSION}, got {version}; install a pixelpyramids that reads it"
+            f"expected a file of version {VERSION}, got {version}; install a version of pixelpyramids that reads it"
         )
     height, width = reader.read_varint(MAX_SIDE), reader.read_varint(MAX_SIDE)
     content = flags >> 2 & 3
@@ -220,16 +223,16 @@ def _read_header(reader: FieldReader, max_pixels: int, names: Mapping[bytes, obj
         raise BitstreamError("the header contradicts itself; the file is damaged")
     if height * width > max_pixels:
         raise BitstreamError(
-            f"the image has {height} x {width} pixels, more than the limit of {max_pixels}; raise it (max_pixels, "
-            "--max-pixels) where the file is trusted"
+            f"the image has {height} x {width} pixels, more than the limit of {max_pixels}; raise the limit "
+            "(max_pixels, --max-pixels) if you trust the file"
         )
     header = FileHeader(height, width, channels, bool(flags & 1), is_wide, depth, Content(content), grey=grey)
     if content == Content.MODEL:
         header = replace(header, model=reader.take(NAME_BYTES))
         if names is not None and header.model not in names:
             raise BitstreamError(
-                f"the file needs the model {header.model.hex()}, which this pixelpyramids does not have; install a "
-                "newer one"
+                f"the file needs the model {header.model.hex()}, which this version of pixelpyramids does not have; "
+                "install a newer one"
             )
         if has_values:
             header = replace(header, values=_parse_values(reader.read_packed(max(1 << depth, 8) // 8), depth))
@@ -247,12 +250,12 @@ def _read_header(reader: FieldReader, max_pixels: int, names: Mapping[bytes, obj
 def _read_entry(reader: FieldReader) -> Entry:
     number = reader.read_varint(1 << 40)
     if number & 3 == 3:
-        raise BitstreamError("a part is of no known kind; the file is damaged")
+        raise BitstreamError("a part has an unknown kind; the file is damaged")
     return Entry(Kind(number & 3), number >> 2, int.from_bytes(reader.take(4), "little"))
 
 
 def pack_values(values: Sequence[int], depth: int) -> bytes:
-    """The values that occur, as the header holds them: a bit for each below 2**depth, packed."""
+    """Pack the list of occurring values for the header: a bit for each value below 2**depth."""
     occurs = np.zeros(max(1 << depth, 8), dtype=bool)
     occurs[list(values)] = True
     return pack(np.packbits(occurs, bitorder="little").tobytes())
@@ -261,26 +264,26 @@ def pack_values(values: Sequence[int], depth: int) -> bytes:
 def _parse_values(bitmap: bytes, depth: int) -> tuple[int, ...]:
     values = tuple(8 * i + bit for i, byte in enumerate(bitmap) if byte for bit in range(8) if byte >> bit & 1)
     if len(bitmap) != max(1 << depth, 8) // 8 or not values or values[-1] >> depth:
-        raise BitstreamError("the header lists values that cannot be; the file is damaged")
+        raise BitstreamError("the header lists impossible values; the file is damaged")
     return values
 
 
 def _join_metadata(metadata: Mapping[str, bytes]) -> bytes:
-    """Metadata in a row. Raises DataError if they do not map str to bytes, or are too large to be read again."""
+    """Serialise metadata. Raises DataError if it does not map str to bytes, or is too large to be read again."""
     for tag, blob in metadata.items():
         if not isinstance(tag, str) or not isinstance(blob, bytes):
             got = f"{type(blob).__name__} under {tag!r}"
-            raise DataError(f"expected metadata of type bytes under names of type str, got {got}; encode text as bytes")
+            raise DataError(f"expected metadata that maps str to bytes, got {got}; encode text as bytes")
         if len(tag) > MAX_NAME or max(map(ord, tag), default=0) > 255:
-            raise DataError(f"expected names of metadata of at most {MAX_NAME} Latin-1 characters, got {tag!r}")
+            raise DataError(f"expected metadata names of at most {MAX_NAME} Latin-1 characters, got {tag!r}")
     data = b"".join(
         encode_varint(len(tag)) + tag.encode("latin-1") + encode_varint(len(blob)) + blob
         for tag, blob in metadata.items()
     )
     if len(data) > MAX_METADATA or len(metadata) > MAX_BLOBS:
         raise DataError(
-            f"expected at most {MAX_BLOBS} metadata of {MAX_METADATA} bytes in all, got {len(metadata)} of {len(data)} "
-            "bytes; leave some out"
+            f"expected at most {MAX_BLOBS} metadata entries of {MAX_METADATA} bytes in total, got {len(metadata)} of "
+            f"{len(data)} bytes; leave some out"
         )
     return data
 
@@ -290,6 +293,6 @@ def _parse_metadata(data: bytes) -> dict[str, bytes]:
     while reader.left:
         tag = reader.take(reader.read_varint(MAX_NAME)).decode("latin-1")
         if tag in blobs or len(blobs) == MAX_BLOBS:
-            raise BitstreamError("the header holds metadata twice, or too many; the file is damaged")
+            raise BitstreamError("the header holds a metadata entry twice, or too many; the file is damaged")
         blobs[tag] = reader.take(reader.read_varint(MAX_METADATA))
     return blobs

@@ -1,8 +1,8 @@
-"""What runs the integer network: NumPy, which everything else is held to, and OpenVINO, which is fast.
+"""The engines that run the integer network: NumPy, which is the reference, and OpenVINO, which is fast.
 
-Both give the same integers, whatever the batch, the size, the threads or the instruction set. The fast one is compared
-with the reference for every new size, on a window of the image's own inputs, and on such as are random, all 255, and
-alternating; where it differs, a UserWarning says so and the reference is used.
+Both give the same integers for every size, number of threads and instruction set. For every new size, the fast engine
+is compared with the reference on a window of the image's own inputs and on random, constant and alternating inputs. If
+it differs, a UserWarning says so and the reference is used.
 """
 
 import os
@@ -20,9 +20,9 @@ from pixelpyramids.codec.integer_network import LARGEST_ACTIVATION, SHIFT, Convo
 Activations = NDArray[np.uint8]  # (channels, height, width)
 
 STRIP = 2**14  # sites that the reference multiplies at once
-PROBED = 20  # sites a side of the made-up inputs on which the fast engine is compared with the reference
-WINDOW = 32  # and of the image's own
-FEW_SITES = 2**10  # for which the reference is sooner done than the fast engine is loaded
+PROBED = 20  # sites a side of the artificial inputs on which the engines are compared
+WINDOW = 32  # sites a side of the image's own inputs on which they are compared
+FEW_SITES = 2**10  # up to this many, the reference finishes before the fast engine has loaded
 
 
 class Engine(Protocol):
@@ -42,11 +42,11 @@ class ReferenceEngine:
         self._trunk, self._heads = _Matrices(network.trunk), [_Matrices(head) for head in network.heads]
 
     def trunk(self, inputs: Activations) -> Activations:
-        """As of `Engine`."""
+        """See `Engine`."""
         return np.ascontiguousarray(self._trunk(inputs).transpose(2, 0, 1)).astype(np.uint8)
 
     def head(self, number: int, inputs: Activations) -> NDArray[np.int32]:
-        """As of `Engine`."""
+        """See `Engine`."""
         return self._heads[number](inputs).astype(np.int32)
 
 
@@ -59,11 +59,11 @@ class _Matrices:
         self._last = None if stack.last is None else _matrix(stack.last)
 
     def __call__(self, inputs: Activations) -> NDArray[np.float32]:
-        activations = _rescaled(_convolved(inputs.transpose(1, 2, 0).astype(np.float32), *self._first))
+        activations = _rescale(_convolve(inputs.transpose(1, 2, 0).astype(np.float32), *self._first))
         for first, second in self._blocks:
-            inner = _rescaled(_convolved(activations, *first))
-            activations = _rescaled(_convolved(inner, *second) + activations * np.float32(1 << SHIFT))
-        return activations if self._last is None else _convolved(activations, *self._last)
+            inner = _rescale(_convolve(activations, *first))
+            activations = _rescale(_convolve(inner, *second) + activations * np.float32(1 << SHIFT))
+        return activations if self._last is None else _convolve(activations, *self._last)
 
 
 def _matrix(convolution: Convolution) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
@@ -71,7 +71,7 @@ def _matrix(convolution: Convolution) -> tuple[NDArray[np.float32], NDArray[np.f
     return convolution.weight.transpose(2, 3, 1, 0).astype(np.float32), convolution.bias.astype(np.float32)
 
 
-def _convolved(
+def _convolve(
     activations: NDArray[np.float32], weight: NDArray[np.float32], bias: NDArray[np.float32]
 ) -> NDArray[np.float32]:
     """The sums (height, width, outputs)."""
@@ -91,42 +91,42 @@ def _convolved(
     return sums
 
 
-def _rescaled(sums: NDArray[np.float32]) -> NDArray[np.float32]:
+def _rescale(sums: NDArray[np.float32]) -> NDArray[np.float32]:
     rescaled: NDArray[np.float32] = np.clip(np.rint(sums / np.float32(1 << SHIFT)), 0, LARGEST_ACTIVATION)
     return rescaled
 
 
 class FastEngine:
-    """The network in OpenVINO, in 8-bit instructions, for `threads` calls at once; of narrow inputs the reference.
+    """The network in OpenVINO, with 8-bit instructions, for `threads` concurrent calls.
 
-    It is loaded when there are many sites for the first time. For each size that is new it is compared with the
-    reference, on parts of inputs of that size. If it differs or cannot be loaded, a UserWarning says so, and from then
-    on the reference is used. The same happens in a process that was forked after OpenVINO was loaded, because it lacks
-    OpenVINO's threads.
+    OpenVINO is loaded at the first call with many sites; narrow inputs always use the reference. For each new size the
+    engine is compared with the reference on parts of inputs of that size. If it differs or cannot be loaded, a
+    UserWarning says so, and the reference is used from then on. The same happens in a process that was forked after
+    OpenVINO was loaded, because it lacks OpenVINO's threads.
     """
 
-    _loaded_in: ClassVar[int | None] = None  # the process
+    _loaded_in: ClassVar[int | None] = None  # the process that loaded OpenVINO
 
     def __init__(self, network: IntegerNetwork, reference: ReferenceEngine, threads: int) -> None:
         self._network, self._reference, self._threads = network, reference, threads
         self._stacks = network.trunk, *network.heads
         self._lock = threading.RLock()
-        self._requests: list[list[Any]] = [[] for _ in self._stacks]  # those that no thread uses
+        self._requests: list[list[Any]] = [[] for _ in self._stacks]  # idle ones
         self._compiled: list[Any] | None = None
         self._compared: set[tuple[int, int, int]] = set()
         self._is_refused = False
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Pickle the arguments; a copy loads and compares OpenVINO by itself."""
+        """Pickle the arguments only; a copy loads and compares OpenVINO itself."""
         return FastEngine, (self._network, self._reference, self._threads)
 
     def trunk(self, inputs: Activations) -> Activations:
-        """As of `Engine`."""
+        """See `Engine`."""
         found: Activations = self._result(0, inputs)
         return found
 
     def head(self, number: int, inputs: Activations) -> NDArray[np.int32]:
-        """As of `Engine`."""
+        """See `Engine`."""
         found: NDArray[np.int32] = self._result(1 + number, inputs)
         return found
 
@@ -140,7 +140,7 @@ class FastEngine:
         return self._expected(stack, inputs)
 
     def _expected(self, stack: int, inputs: Activations) -> Any:
-        """What the reference gives."""
+        """Run the reference."""
         return self._reference.trunk(inputs) if stack == 0 else self._reference.head(stack - 1, inputs)
 
     def _is_loaded(self) -> bool:
@@ -164,7 +164,7 @@ class FastEngine:
             FastEngine._loaded_in = os.getpid()
             core = openvino.Core()
             self._compiled = [core.compile_model(_graph(stack), "CPU", settings) for stack in self._stacks]
-        except (ImportError, RuntimeError) as error:  # it is missing, or not for this machine
+        except (ImportError, RuntimeError) as error:  # OpenVINO is missing, or does not support this machine
             self._refuse(f"the fast engine cannot be loaded ({str(error).strip()})")
             return
         self._of_probes = [
@@ -172,24 +172,24 @@ class FastEngine:
         ]
 
     def _is_trusted(self, stack: int, inputs: Activations, found: Any) -> bool:
-        """Whether to use what OpenVINO gives; for a new size it is compared with the reference."""
+        """Whether to use OpenVINO's result; for a new size, compare it with the reference first."""
         with self._lock:
             if not self._is_refused and (stack, *inputs.shape) not in self._compared:
                 of_probe = self._run(stack, _probe(*inputs.shape))
                 corner = slice(0, PROBED), slice(0, PROBED)
                 is_same = self._agree(stack, of_probe, corner, self._of_probes[stack])
-                window = _somewhere(inputs.shape[1]), _somewhere(inputs.shape[2])
+                window = _random_lines(inputs.shape[1]), _random_lines(inputs.shape[2])
                 if not is_same or not self._agree(stack, found, window, self._expected(stack, inputs[:, *window])):
-                    self._refuse("this machine's fast engine gives other numbers than the reference")
+                    self._refuse("the fast engine gives other numbers than the reference on this machine")
                 self._compared.add((stack, *inputs.shape))
             return not self._is_refused
 
     def _refuse(self, why: str) -> None:
         self._is_refused = True
-        warnings.warn(f"{why}; the slower reference is used, and gives the same files", stacklevel=5)
+        warnings.warn(f"{why}; using the slower reference, which gives the same files", stacklevel=5)
 
     def _agree(self, stack: int, found: Any, window: tuple[slice, slice], expected: Any) -> bool:
-        """Whether results are those expected of a window, where this does not see beyond itself."""
+        """Whether results equal those of a window, at the sites that do not depend on anything outside of it."""
         if stack > 0:  # outputs of heads have their channels last
             found, expected = np.moveaxis(found, -1, 0), np.moveaxis(expected, -1, 0)
         inner, reach = [], self._stacks[stack].reach
@@ -213,7 +213,7 @@ class FastEngine:
 
 
 def _probe(channels: int, height: int, width: int) -> Activations:
-    """Inputs that bring out what can differ, in columns: all 255, random ones, 255 and 0 from channel to channel.
+    """Return inputs that are likely to show differences, in turn by column: 255, random, alternating by channel.
 
     The part that is compared is the same for every size.
     """
@@ -224,14 +224,14 @@ def _probe(channels: int, height: int, width: int) -> Activations:
     return probe
 
 
-def _somewhere(side: int) -> slice:
-    """Up to WINDOW lines of a side."""
+def _random_lines(side: int) -> slice:
+    """Return a random range of up to WINDOW lines of a side."""
     first = secrets.randbelow(max(side - WINDOW, 0) + 1)
     return slice(first, min(first + WINDOW, side))
 
 
 def _openvino() -> Any:
-    """OpenVINO, without its telemetry, which would begin on import."""
+    """Import OpenVINO without its telemetry, which would start on import."""
     hidden = "openvino_telemetry" not in sys.modules
     if hidden:
         sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
@@ -244,15 +244,15 @@ def _openvino() -> Any:
 
 
 def _graph(stack: Stack) -> Any:
-    """The stack as OpenVINO's operations: its fake quantisation to 256 levels is our rounding, and fuses."""
+    """Build the stack from OpenVINO's operations. Its fake quantisation to 256 levels rounds as we do, and fuses."""
     openvino = _openvino()
     operations = openvino.opset13
     low, high = np.float32(0), np.float32(LARGEST_ACTIVATION)
 
-    def rescaled(sums: Any) -> Any:
+    def rescale(sums: Any) -> Any:
         return operations.fake_quantize(sums, low, high, low, high, LARGEST_ACTIVATION + 1)
 
-    def convolved(activations: Any, convolution: Convolution, shift: int) -> Any:
+    def convolve(activations: Any, convolution: Convolution, shift: int) -> Any:
         scale = np.float32(2.0**-shift)
         weight = operations.convert(operations.constant(convolution.weight), np.float32)
         scales = operations.constant(np.full((len(convolution.bias), 1, 1, 1), scale))
@@ -265,11 +265,11 @@ def _graph(stack: Stack) -> Any:
         )
 
     inputs = operations.parameter([1, stack.inputs, -1, -1], np.uint8)
-    activations = rescaled(operations.convert(inputs, np.float32))
-    activations = rescaled(convolved(activations, stack.first, SHIFT))
+    activations = rescale(operations.convert(inputs, np.float32))
+    activations = rescale(convolve(activations, stack.first, SHIFT))
     for first, second in stack.blocks:
-        inner = rescaled(convolved(activations, first, SHIFT))
-        activations = rescaled(operations.add(convolved(inner, second, SHIFT), activations))
+        inner = rescale(convolve(activations, first, SHIFT))
+        activations = rescale(operations.add(convolve(inner, second, SHIFT), activations))
     last = stack.last
-    result = operations.convert(activations, np.uint8) if last is None else convolved(activations, last, 0)
+    result = operations.convert(activations, np.uint8) if last is None else convolve(activations, last, 0)
     return openvino.Model([result], [inputs], "stack")

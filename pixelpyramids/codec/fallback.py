@@ -1,7 +1,7 @@
-"""A library's lossless stream for the whole image, PNG or WebP, if it is smaller than what the model makes of it.
+"""Store the whole image as a lossless PNG or WebP stream if that is smaller than what the model gives.
 
-Drawings, screenshots and repeated patterns are better left to it. A cheap trial decides whether to try it, but not for
-small files: there a trial tells little and saves little time.
+These libraries are better at drawings, screenshots and repeated patterns. A quick trial decides whether to run them,
+except for small files, for which a trial is unreliable and saves little time.
 """
 
 import io
@@ -19,30 +19,30 @@ from pixelpyramids.codec.container import Content, FileHeader, Kind, build_file
 from pixelpyramids.codec.planes import ImageArray
 from pixelpyramids.errors import BitstreamError
 
-SMALL = 2**16  # bytes of ours below which the libraries are always tried
-NEAR = 1.1  # times our size: what the trial may take for the libraries to be tried in full
+SMALL = 2**16  # bytes; if our file is smaller, the libraries are always tried
+NEAR = 1.1  # the libraries are run in full if the trial is below this multiple of our size
 FEW_COLOURS = 256
-LOOKED_AT = 2**14  # pixels that tell most images of many colours
-PART = 512  # pixels a side of the parts of a large image that the trial looks at
-WEBP_SIDE = 16383  # pixels, the most that WebP takes
-WEBP_PIXELS = 2**27  # the most of the format: Pillow decodes a third more
+SAMPLED_PIXELS = 2**14  # enough to recognise most images that have many colours
+TRIAL_SIDE = 512  # pixels a side of the squares of a large image that the trial compresses
+WEBP_SIDE = 16383  # pixels a side, the limit of WebP
+WEBP_PIXELS = 2**27  # the limit of our format; Pillow decodes a third more
 _MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
 _CHUNKS = re.compile(rb"IHDR(PLTE)?(IDAT)+IEND")
-_CHUNKS_WITH_ALPHA = re.compile(rb"IHDR(PLTE)?(tRNS)?(IDAT)+IEND")  # of a palette
-_PALETTES = {(bits, 3) for bits in (1, 2, 4, 8)}
-_TYPES_OF_PNG = {  # bits and colours, by whether the array is wide and its channels
+_CHUNKS_WITH_ALPHA = re.compile(rb"IHDR(PLTE)?(tRNS)?(IDAT)+IEND")  # tRNS holds a palette's alpha
+_PALETTE_TYPES = {(bits, 3) for bits in (1, 2, 4, 8)}
+_PNG_TYPES = {  # (is the array wide, its channels): bit depths and colour types
     (True, 1): {(16, 0)},
     (False, 1): {(1, 0), (8, 0)},
     (False, 2): {(8, 4)},
-    (False, 3): {(8, 2)} | _PALETTES,
-    (False, 4): {(8, 6)} | _PALETTES,
+    (False, 3): {(8, 2)} | _PALETTE_TYPES,
+    (False, 4): {(8, 6)} | _PALETTE_TYPES,
 }
 
 
 def smallest_file(array: ImageArray, header: FileHeader, ours: bytes, always: bool) -> bytes:
-    """The smallest of our file and those that hold a PNG or a WebP.
+    """Return the smallest of our file and files that hold a PNG or a WebP.
 
-    They are tried if `always`, if our file is small, or if a trial says so.
+    The libraries run if `always` is set, if our file is small, or if a trial is promising.
     """
     best = ours
     pixels = array.reshape(header.height, header.width, -1)
@@ -55,11 +55,11 @@ def smallest_file(array: ImageArray, header: FileHeader, ours: bytes, always: bo
 
 
 def decode_stream(stream: bytes, header: FileHeader) -> ImageArray:
-    """The pixels (H, W, C) of a stream. Raises BitstreamError where it is not one of the header's image."""
+    """Return the pixels (H, W, C) of a stream. Raises BitstreamError if it does not hold the header's image."""
     is_webp = header.content == Content.WEBP
     if not (_is_webp if is_webp else _is_png)(stream, header):
         kind = "lossless WebP" if is_webp else "plain PNG"
-        raise BitstreamError(f"the stream is no {kind} of the image that the header says; the file is damaged")
+        raise BitstreamError(f"the stream is no {kind} of the image that the header describes; the file is damaged")
     plugin = WebPImagePlugin.WebPImageFile if is_webp else PngImagePlugin.PngImageFile
     try:
         with plugin(io.BytesIO(stream)) as image:
@@ -72,9 +72,10 @@ def decode_stream(stream: bytes, header: FileHeader) -> ImageArray:
 
 
 def _is_webp(stream: bytes, header: FileHeader) -> bool:
-    """Whether a stream begins as one lossless image of the header's size: the library allocates before it can be asked.
+    """Whether a stream begins like one lossless image of the header's size.
 
-    RIFF, its size, WEBP, VP8L, its size, 0x2f, and 14 bits each of width - 1 and height - 1.
+    The stream is checked here because the library allocates memory before it reports the size. It consists of RIFF, its
+    size, WEBP, VP8L, its size, 0x2f, and 14 bits each of width - 1 and height - 1.
     """
     size = int.from_bytes(stream[21:25], "little")
     is_lossless = stream[:4] == b"RIFF" and stream[8:16] == b"WEBPVP8L" and stream[20:21] == b"\x2f"
@@ -83,16 +84,16 @@ def _is_webp(stream: bytes, header: FileHeader) -> bool:
 
 
 def _fits_webp(header: FileHeader) -> bool:
-    """Whether a WebP takes the image, and Pillow the WebP."""
+    """Whether WebP can hold the image and Pillow can read it."""
     sides = header.height, header.width
     return not header.is_wide and max(sides) <= WEBP_SIDE and math.prod(sides) <= WEBP_PIXELS
 
 
 def _is_png(stream: bytes, header: FileHeader) -> bool:
-    """Whether a stream is one image of the header's size and type, of the chunks that pixels need and of no others.
+    """Whether a stream is one PNG of the header's size and type, with no chunks but those that pixels need.
 
-    A signature of 8 bytes; chunks of a length, a name, data, and a checksum of 4 bytes, of which the first, IHDR,
-    begins with width, height, and the type: a byte each for bits and colours. The library makes 8 bits of many others.
+    A PNG is a signature of 8 bytes and then chunks: length, name, data, and a checksum of 4 bytes. The first, IHDR,
+    begins with width, height, and a byte each for bit depth and colour type. Pillow turns many other types into 8 bits.
     """
     place, names = 8, b""
     while place + 12 <= len(stream):
@@ -100,41 +101,41 @@ def _is_png(stream: bytes, header: FileHeader) -> bool:
         place += 12 + int.from_bytes(stream[place : place + 4], "big")
     size = struct.pack(">II", header.width, header.height)
     chunks = _CHUNKS_WITH_ALPHA if header.channels == 4 else _CHUNKS
-    types = _TYPES_OF_PNG.get((header.is_wide, header.channels), set())
+    types = _PNG_TYPES.get((header.is_wide, header.channels), set())
     is_such = stream[16:24] == size and tuple(stream[24:26]) in types
     return place == len(stream) and is_such and bool(chunks.fullmatch(names))
 
 
 def _is_worth_trying(pixels: Any, header: FileHeader, size: int) -> bool:
-    """Whether a library at its quickest comes near, on the image or, of a large one, on four parts of it."""
+    """Whether a library at its fastest comes near our size, on the image or on four squares of a large image."""
     if header.is_wide and header.channels > 1:
         return False
     if _few_colours(pixels) is not None:
         return True
-    some = _four_parts(pixels)
+    some = _trial_pixels(pixels)
     options: dict[str, Any] = {"lossless": True, "quality": 0, "method": 0, "exact": True}
     kind = "PNG" if header.is_wide else "WEBP"
     near = len(_save(_image(some), kind, **({"compress_level": 1} if header.is_wide else options)))
     return bool(near * (pixels.size / some.size) < NEAR * size)
 
 
-def _four_parts(pixels: Any) -> Any:
-    """The image, or, where it is larger, four squares from the middle of its quarters, one above the other.
+def _trial_pixels(pixels: Any) -> Any:
+    """Return the image or, if it is large, four squares from the middle of its quarters, one above the other.
 
-    Of one too narrow for these, as much from its beginning; no side is more than WebP takes.
+    If the image is too narrow for squares, return as many pixels from its beginning. No side exceeds WebP's limit.
     """
     height, width = pixels.shape[:2]
-    if height * width <= 4 * PART**2 and max(height, width) <= WEBP_SIDE:
+    if height * width <= 4 * TRIAL_SIDE**2 and max(height, width) <= WEBP_SIDE:
         return pixels
-    if min(height, width) < 2 * PART:
-        length = min(4 * PART**2 // min(height, width) + 1, WEBP_SIDE)
+    if min(height, width) < 2 * TRIAL_SIDE:
+        length = min(4 * TRIAL_SIDE**2 // min(height, width) + 1, WEBP_SIDE)
         return pixels[:length, :length]
-    tops, lefts = ([side // 4 - PART // 2, 3 * side // 4 - PART // 2] for side in (height, width))
-    return np.concatenate([pixels[top : top + PART, left : left + PART] for top in tops for left in lefts])
+    tops, lefts = ([side // 4 - TRIAL_SIDE // 2, 3 * side // 4 - TRIAL_SIDE // 2] for side in (height, width))
+    return np.concatenate([pixels[top : top + TRIAL_SIDE, left : left + TRIAL_SIDE] for top in tops for left in lefts])
 
 
 def _library_streams(pixels: Any, header: FileHeader) -> list[tuple[Content, bytes]]:
-    """What the libraries make of it; none of what they do not take: 16-bit colours, 16-bit alpha."""
+    """Return the libraries' streams of the image; none for 16-bit colours or 16-bit alpha, which they cannot hold."""
     if header.is_wide and header.channels > 1:
         return []
     streams = [(Content.PNG, to_png(pixels, header))]
@@ -144,7 +145,7 @@ def _library_streams(pixels: Any, header: FileHeader) -> list[tuple[Content, byt
 
 
 def to_png(pixels: Any, header: FileHeader) -> bytes:
-    """The smallest of PNGs: with a palette where the colours are few, of one bit where that is all."""
+    """Return the smallest PNG: with a palette if there are few colours, with 1 bit if the image is bilevel."""
     if header.channels == 1 and header.depth == 1 and not header.is_wide:
         return _save(Image.fromarray(pixels[..., 0] > 0), "PNG", optimize=True)
     streams = [_save(_image(pixels), "PNG", optimize=True)]
@@ -159,11 +160,11 @@ def to_png(pixels: Any, header: FileHeader) -> bytes:
 
 
 def _few_colours(pixels: Any) -> tuple[NDArray[np.uint8], NDArray[np.uint8]] | None:
-    """The colours (count, C) of an 8-bit image and each pixel's number, where it has colours and no more than 256."""
+    """Return the colours (count, C) and each pixel's index; None if the image is grey or has more than 256 colours."""
     if pixels.shape[2] < 3 or pixels.dtype != np.uint8:
         return None
     flat = pixels.reshape(-1, pixels.shape[2])
-    for some in (flat[:: max(1, len(flat) // LOOKED_AT)], flat):
+    for some in (flat[:: max(1, len(flat) // SAMPLED_PIXELS)], flat):
         colours, numbers = np.unique(some, axis=0, return_inverse=True)
         if len(colours) > FEW_COLOURS:
             return None
@@ -175,11 +176,11 @@ def _image(pixels: Any) -> Image.Image:
 
 
 def _pixels(image: Image.Image, header: FileHeader) -> ImageArray:
-    """The pixels of an image, in the channels and the type of the header. Raises ValueError where it has others."""
+    """Return an image's pixels in the header's channels and type. Raises ValueError if the image has others."""
     if header.content == Content.WEBP and header.channels in (1, 3) and image.mode != "RGB":
         raise ValueError(f"expected RGB, got {image.mode}")
     if image.mode == "P" and 3 * int(np.max(np.asarray(image))) >= len(image.getpalette() or ()):
-        raise ValueError("a pixel has a number that the palette lacks")
+        raise ValueError("a pixel has an index beyond the end of the palette")
     if header.is_wide:
         return np.asarray(image).astype(np.uint16)[..., None]
     if image.mode == "1":
@@ -187,7 +188,7 @@ def _pixels(image: Image.Image, header: FileHeader) -> ImageArray:
     if header.channels <= 2 and image.mode in ("RGB", "RGBA"):
         red, green, blue = image.split()[:3]
         if not red.tobytes() == green.tobytes() == blue.tobytes():
-            raise ValueError("expected equal colours of a grey image, got others")
+            raise ValueError("expected equal colours in a grey image, got different ones")
     pixels: NDArray[np.uint8] = np.array(image.convert(_MODES[header.channels]))
     return pixels.reshape(header.height, header.width, header.channels)
 

@@ -1,6 +1,6 @@
-"""Fields of a file's header, written and read: numbers, packed bytes. Numbers are LEB128 in its shortest form.
+"""Read and write the fields of a file's header: numbers (LEB128 in its shortest form) and compressed bytes.
 
-A source is read in small pieces, so that the front of a large file costs little.
+A source is read in small pieces, so that reading the front of a large file is cheap.
 """
 
 import zlib
@@ -8,23 +8,23 @@ from typing import Protocol
 
 from pixelpyramids.errors import BitstreamError, DataError
 
-READ_AHEAD = 2**12  # bytes of a header that are read at once
+READ_AHEAD = 2**12  # bytes of a header to read at once
 
 
 class ByteSource(Protocol):
-    """Bytes, read where they are wanted; `size` of them."""
+    """`size` bytes that can be read at any offset."""
 
     size: int
 
     def read(self, offset: int, count: int) -> bytes:
-        """Up to `count` bytes from `offset` on."""
+        """Return up to `count` bytes, starting at `offset`."""
 
 
 class MemorySource:
-    """Bytes in memory as a `Source`."""
+    """Bytes in memory, as a `ByteSource`."""
 
     def __init__(self, data: bytes) -> None:
-        """Raises DataError if `data` are not contiguous bytes."""
+        """Raises DataError if `data` is not a contiguous buffer."""
         try:
             self._data = memoryview(data)
             self._data = self._data.cast("B") if self._data.nbytes else memoryview(b"")
@@ -34,27 +34,27 @@ class MemorySource:
         self.size = len(self._data)
 
     def read(self, offset: int, count: int) -> bytes:
-        """As of `Source`."""
+        """See `ByteSource`."""
         return bytes(self._data[offset : offset + count])
 
 
 class FieldReader:
-    """Takes fields from the front of a source, which is read in small pieces."""
+    """Takes fields from the front of a source, reading it in small pieces."""
 
     def __init__(self, source: ByteSource) -> None:
         self._source, self._front, self.position = source, bytearray(), 0
 
     @property
     def left(self) -> int:
-        """Bytes of the source behind what was taken."""
+        """The number of bytes that have not been taken."""
         return self._source.size - self.position
 
     def taken_bytes(self) -> bytes:
-        """All that was taken."""
+        """Return all bytes taken so far."""
         return bytes(self._front[: self.position])
 
     def take(self, count: int) -> bytes:
-        """The next bytes. Raises BitstreamError where there are not so many."""
+        """Take the next `count` bytes. Raises BitstreamError if the source ends before."""
         if count > self.left:
             raise BitstreamError("the file ends within its header; it is cut short")
         while len(self._front) < self.position + count:
@@ -66,34 +66,34 @@ class FieldReader:
         return bytes(self._front[self.position - count : self.position])
 
     def read_varint(self, limit: int) -> int:
-        """A number. Raises BitstreamError where it is above the limit, or not in its shortest form."""
+        """Take a number. Raises BitstreamError if it is above the limit or not in its shortest form."""
         number, shift = 0, 0
         while True:
             byte = self.take(1)[0]
             number |= (byte & 127) << shift
             shift += 7
             if number > limit or shift > 63:
-                raise BitstreamError("a number of the header is out of its range; the file is damaged")
+                raise BitstreamError("a number in the header is out of range; the file is damaged")
             if byte < 128:
                 if byte == 0 and shift > 7:
-                    raise BitstreamError("a number of the header is not in its shortest form; the file is damaged")
+                    raise BitstreamError("a number in the header is not in its shortest form; the file is damaged")
                 return number
 
     def read_packed(self, limit: int) -> bytes:
-        """Bytes that zlib packed, preceded by both lengths: at most `limit` of them."""
+        """Take bytes compressed by zlib, preceded by both lengths. They unpack to at most `limit` bytes."""
         length, unpacked = self.read_varint(2 * limit + 64), self.read_varint(limit)
         packer = zlib.decompressobj()
         try:
             data = packer.decompress(self.take(length), unpacked + 1)
         except zlib.error as error:
-            raise BitstreamError(f"packed bytes of the header cannot be unpacked: {error}; damaged") from error
+            raise BitstreamError(f"packed bytes in the header cannot be unpacked: {error}; damaged") from error
         if len(data) != unpacked or not packer.eof or packer.unused_data:
-            raise BitstreamError("packed bytes of the header are not as long as they should be; damaged")
+            raise BitstreamError("packed bytes in the header have the wrong length; the file is damaged")
         return data
 
 
 def encode_varint(number: int) -> bytes:
-    """A number in LEB128."""
+    """Encode a number as LEB128."""
     out = bytearray()
     while number > 127:
         out.append(number & 127 | 128)
@@ -103,6 +103,6 @@ def encode_varint(number: int) -> bytes:
 
 
 def pack(data: bytes) -> bytes:
-    """Bytes that zlib packs, preceded by both lengths."""
+    """Compress bytes by zlib, and put both lengths before them."""
     short = zlib.compress(data, 9)
     return encode_varint(len(short)) + encode_varint(len(data)) + short

@@ -1,7 +1,7 @@
 """Images to bytes and back: arrays of any shape and depth to planes, planes to parts, parts to a file.
 
-encode: array -> planes -> parts, each in a thread of its own
-decode: parts -> planes, octave by octave, an octave's tiles each in a thread of its own -> array
+encode: array -> planes -> parts (one thread per part) -> file
+decode: file -> parts -> planes, octave by octave (one thread per tile) -> array
 """
 
 from collections.abc import Mapping, Sequence
@@ -33,14 +33,14 @@ def encode(
     threads: int | None = None,
     source_format: str = "png",
 ) -> bytes:
-    """The bytes of a .ppyr file that `decode` turns into the very same array.
+    """Return the bytes of a .ppyr file. `decode` turns them back into exactly the same array.
 
-    `array` is (H, W) or (H, W, C), C from 1 to 4 (grey, grey and alpha, colour, colour and alpha), uint8 or uint16 of
-    either byte order, with at least one pixel and values below 2**depth (default: the type's bits). `metadata` maps
-    names to bytes. `effort` "max" always tries PNG and lossless WebP too, and takes the smallest; "default" does so for
-    small images, and if a cheap trial comes near; "fast" never does. `threads` defaults to the number of processors.
-    `source_format` is the format of the file that the image came from, in lower case, so that it can be written again.
-    Raises DataError if an argument is wrong.
+    `array` is (H, W) or (H, W, C) with C from 1 to 4 (grey, grey and alpha, colour, colour and alpha). It has at least
+    one pixel, is uint8 or uint16 in either byte order, and holds values below 2**depth (default: all bits of its type).
+    `metadata` maps names to bytes. `effort` "max" also tries PNG and lossless WebP and returns the smallest file;
+    "default" does so for small images and if a quick trial looks promising; "fast" never does. `threads` defaults to
+    the number of available processors. `source_format` is the format of the file that the image came from, in lower
+    case, so that `decompress` can restore it. Raises DataError if an argument is invalid.
     """
     check_effort(effort)
     array, depth = planes.check_image(array, depth)
@@ -67,13 +67,13 @@ def decode(
     salvage: bool = False,
     threads: int | None = None,
 ) -> ImageArray:
-    """The array of a .ppyr file, its very shape and type.
+    """Return the array of a .ppyr file, with its original shape and type.
 
-    `scale` 2, 4, … gives the image of the first, second, … coarser octave, decimated: it reads the file's front alone.
-    `region` (x, y, width, height), in pixels of the whole image, gives that part of it, on the scaled grid. With
-    `salvage`, what a damaged or cut file still holds whole: the largest scaled image. Raises BitstreamError where the
-    file is damaged, foreign or above the limit of pixels, DataError if an argument is wrong, or scale or region do not
-    fit the image.
+    `scale` 2, 4, … returns the image decimated by that factor, and reads only the front of the file. `region` (x, y,
+    width, height), in pixels of the full-size image, returns that part, on the scaled grid. `salvage` returns the
+    largest scaled image that a damaged or truncated file still holds intact. Raises BitstreamError if the file is
+    damaged, not a .ppyr file, or larger than `max_pixels`; DataError if an argument is invalid or does not fit the
+    image.
     """
     return decode_source(MemorySource(data), scale, region, max_pixels, salvage, threads)
 
@@ -86,7 +86,7 @@ def decode_source(
     salvage: bool = False,
     threads: int | None = None,
 ) -> ImageArray:
-    """As `decode`, of what lies in a file: only what is needed is read."""
+    """Decode from a source of bytes, like `decode`. Reads only the bytes that are needed."""
     threads = _thread_count(threads)
     index = read_index(source, whole_number("max_pixels", max_pixels, 0), bundled.model_names())
     header = index.header
@@ -110,13 +110,13 @@ def decode_source(
 
 
 def compile_kernels() -> None:
-    """Have compiled what encoding and decoding need, where it is not yet, lest many processes do so at once."""
+    """Compile the functions for encoding and decoding now, so that worker processes do not all compile them."""
     ramp = np.arange(4 * 4 * 3, dtype=np.uint8).reshape(4, 4, 3)
     decode(encode(ramp, effort="fast"))
 
 
 def check_effort(effort: str) -> None:
-    """Raise DataError if there is no such effort."""
+    """Raise DataError if `effort` is not one of EFFORTS."""
     if not isinstance(effort, str) or effort not in EFFORTS:
         raise DataError(f"expected an effort of {', '.join(EFFORTS)}, got {effort!r}")
 
@@ -126,12 +126,12 @@ def _thread_count(threads: int | None) -> int:
 
 
 def _refuse_cut(index: FileIndex, size: int, level: int) -> None:
-    """Raise BitstreamError where a file cut after `size` bytes does not hold octave `level`; say what it holds."""
+    """Raise BitstreamError if a file of only `size` bytes does not hold octave `level`; report what it holds."""
     held = index.finest_within(size)
     if held is None or level < held:
         until = "nothing of the image" if held is None else f"the image at 1/{1 << held} of its size"
-        way = "" if held is None else f"; take that (scale={1 << held}, --scale), or what there is (salvage, --salvage)"
-        raise BitstreamError(f"expected {index.size} bytes, got {size}: the file is cut short, it holds {until}{way}")
+        way = "" if held is None else f"; decode that (scale={1 << held}, --scale) or what is left (salvage, --salvage)"
+        raise BitstreamError(f"expected {index.size} bytes, got {size}: the file is cut short and holds {until}{way}")
 
 
 def _decode_octaves(
@@ -144,7 +144,7 @@ def _decode_octaves(
     salvage: bool,
     threads: int,
 ) -> int:
-    """Fill in the octaves down to `level`; return the finest that is whole, which without `salvage` is `level`."""
+    """Fill in the octaves down to `level`; return the finest complete octave, which is `level` without `salvage`."""
     header, offsets = index.header, index.offsets()
 
     def decode_part(number: int) -> None:
@@ -181,7 +181,7 @@ def _plane_format(header: FileHeader, plane: int) -> PlaneFormat:
 def _encode_part(
     compact: CompactModel, part: Part, pyramid: Sequence[Plane], plane_format: PlaneFormat
 ) -> tuple[Kind, bytes]:
-    """How a part is coded best, and its bytes."""
+    """Encode a part in the smallest way; return its kind and its bytes."""
     fields = _coded_pixels(part, pyramid, plane_format.coded)
     first = [field[:, :1, :1] for field in fields if field.size]
     if all((field == first[0]).all() for field in fields):
@@ -198,7 +198,7 @@ def _encode_part(
 def _decode_part(
     compact: CompactModel, kind: Kind, data: bytes, part: Part, pyramid: Sequence[Plane], plane_format: PlaneFormat
 ) -> None:
-    """Fill in what a part holds. Raises BitstreamError where its bytes are not such a part's."""
+    """Fill in the pixels of a part. Raises BitstreamError if the bytes are not a valid part of this kind."""
     if kind == Kind.MODEL:
         compact.decode(data, part, pyramid, plane_format)
         return
@@ -216,7 +216,7 @@ def _decode_part(
         return
     digits = np.unpackbits(np.frombuffer(data, dtype=np.uint8))
     if digits[count * plane_format.bits :].any():
-        raise BitstreamError("a part ends in bits that mean nothing; the file is damaged")
+        raise BitstreamError("a part ends with padding bits that are not zero; the file is damaged")
     numbers = np.zeros(count, dtype=np.uint16)
     for digit in digits[: count * plane_format.bits].reshape(count, plane_format.bits).T:
         numbers = numbers << 1 | digit
@@ -227,7 +227,7 @@ def _decode_part(
 
 
 def _coded_pixels(part: Part, pyramid: Sequence[Plane], coded: int) -> list[Plane]:
-    """The coded pixels of a part: views. Of the base, its finest image; of a tile, OE, EO and EE."""
+    """Return views of the coded pixels of a part: the base's finest image, or a tile's OE, EO and EE."""
     if part.is_base:
         return [pyramid[part.finest(len(pyramid) - 1)][:coded]]
     (tile,) = part.tiles

@@ -1,11 +1,11 @@
-"""The compact network as integers: its weights, what proves that no sum overflows, and its name.
+"""The compact network as integers: its weights, the proof that no sum overflows, and its identifier.
 
     a' = clamp(rne((sum of w a + b + 128 skip) / 128), 0, 255)      rne: round half to even; zero padding
     outputs = sum of w a + b
 
-Activations are from 0 to 255 and weights from -64 to 64; every filter has 255 sum|w| + |b| + 128 * 255 < 2**24, so
-float32 holds each sum exactly, in whatever order it is added. A safetensors file holds int8 weights (outputs, inputs,
-size, size) and int32 biases under the names of `networks.compact`.
+Activations are from 0 to 255 and weights from -64 to 64. Every filter has 255 sum|w| + |b| + 128 * 255 < 2**24, so
+float32 holds each sum exactly, in any order of addition. A safetensors file holds int8 weights (outputs, inputs, size,
+size) and int32 biases under the names of `networks.compact`.
 """
 
 import hashlib
@@ -21,13 +21,13 @@ from safetensors.numpy import load_file
 
 from pixelpyramids.errors import CheckpointError
 
-SHIFT = 7  # of a sum, to an activation
+SHIFT = 7  # bits by which a sum is shifted to give an activation
 LARGEST_WEIGHT = 64
 LARGEST_ACTIVATION = 255
 LARGEST_SUM = 1 << 24
 HEADS = 5
-CHANNELS = 3  # of the images that it sees
-PER_COMPONENT = 1 + 2 * CHANNELS + CHANNELS * (CHANNELS - 1) // 2  # outputs of a head
+CHANNELS = 3  # of the images that the network sees
+PER_COMPONENT = 1 + 2 * CHANNELS + CHANNELS * (CHANNELS - 1) // 2  # outputs of a head for each mixture component
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Convolution:
 
 @dataclass(frozen=True)
 class Stack:
-    """A convolution, residual blocks of two, and, in a head, a last one that gives outputs, not activations."""
+    """A convolution, residual blocks of two convolutions, and in a head a last one that gives the outputs."""
 
     first: Convolution
     blocks: tuple[tuple[Convolution, Convolution], ...]
@@ -48,18 +48,18 @@ class Stack:
 
     @property
     def inputs(self) -> int:
-        """How many channels it takes."""
+        """The number of input channels."""
         return int(self.first.weight.shape[1])
 
     @property
     def reach(self) -> int:
-        """How many sites away an input can still change an output."""
+        """The largest distance, in sites, at which an input can change an output."""
         return sum(int(c.weight.shape[2]) // 2 for c in (self.first, *(c for block in self.blocks for c in block)))
 
 
 @dataclass(frozen=True)
 class IntegerNetwork:
-    """A trunk and five heads. `name` is what files call it: the first 8 bytes of a SHA-256 over all weights."""
+    """A trunk and five heads. `name` is its identifier in files: the first 8 bytes of a SHA-256 over all weights."""
 
     trunk: Stack
     heads: tuple[Stack, ...]
@@ -67,14 +67,14 @@ class IntegerNetwork:
 
     @property
     def outputs(self) -> int:
-        """How many outputs a site has."""
+        """The number of outputs of a site."""
         last = self.heads[0].last
         assert last is not None
         return int(last.weight.shape[0])
 
 
 def load_network(path: Path) -> IntegerNetwork:
-    """Read the weights of a file. Raises CheckpointError where it is damaged, or no such network."""
+    """Read a network from a file of weights. Raises CheckpointError if the file is damaged or holds something else."""
     try:
         tensors = load_file(path)
     except (OSError, SafetensorError) as error:
@@ -82,22 +82,22 @@ def load_network(path: Path) -> IntegerNetwork:
     try:
         return build_network(tensors)
     except (KeyError, ValueError) as error:
-        raise CheckpointError(f"{path}: expected the integer weights of a compact network, {error}") from error
+        raise CheckpointError(f"{path}: expected the integer weights of a compact network: {error}") from error
 
 
 def build_network(tensors: Mapping[str, NDArray[Any]]) -> IntegerNetwork:
-    """The network of named weights. Raises KeyError or ValueError where one is missing, surplus or out of bounds."""
+    """Build a network from named weights. Raises KeyError or ValueError if one is missing, unknown or out of range."""
     left = dict(tensors)
     trunk = _stack(left, "trunk.")
     heads = tuple(_stack(left, f"heads.{number}.body.", f"heads.{number}.last") for number in range(HEADS))
     if left:
-        raise ValueError(f"got {', '.join(sorted(left))} besides")
+        raise ValueError(f"got unknown tensors: {', '.join(sorted(left))}")
     _check_shapes(trunk, heads)
     return IntegerNetwork(trunk, heads, hash_weights(tensors))
 
 
 def hash_weights(tensors: Mapping[str, NDArray[Any]]) -> bytes:
-    """The first 8 bytes of the SHA-256 of, in the names' order, each name, shape and values, little-endian."""
+    """Return the first 8 bytes of a SHA-256 over each tensor's name, shape and little-endian values, sorted by name."""
     digest = hashlib.sha256()
     for key in sorted(tensors):
         value = np.ascontiguousarray(tensors[key])
@@ -107,19 +107,19 @@ def hash_weights(tensors: Mapping[str, NDArray[Any]]) -> bytes:
 
 
 def _check_shapes(trunk: Stack, heads: tuple[Stack, ...]) -> None:
-    """Raise ValueError where the stacks do not fit each other, or images of three channels."""
+    """Raise ValueError if the stacks do not fit together, or do not fit images of three channels."""
     width = len(trunk.first.bias)
-    known = 2 * CHANNELS  # of one band at one site
+    known = 2 * CHANNELS  # inputs for the known pixels of a band
     of_heads = (2 * width, 2 * width + known, 2 * width + 2 * known, 2 * width + 3 * known, width + 5 * known)
     for stack, expected in zip((trunk, *heads), (6 * CHANNELS, *of_heads), strict=True):
         convolutions = [stack.first, *(convolution for block in stack.blocks for convolution in block)]
         shapes = [convolution.weight.shape for convolution in convolutions]
         wanted = [(width, expected, 3, 3), *[(width, width, 3, 3)] * (len(shapes) - 1)]
         if shapes != wanted:
-            raise ValueError(f"with filters of {wanted}, got {shapes}")
+            raise ValueError(f"expected filters of {wanted}, got {shapes}")
     lasts = {head.last.weight.shape for head in heads if head.last is not None}
     if len(lasts) != 1 or min(lasts)[1:] != (width, 1, 1) or min(lasts)[0] % PER_COMPONENT or not min(lasts)[0]:
-        raise ValueError(f"with last filters of (a multiple of {PER_COMPONENT}, {width}, 1, 1), all alike, got {lasts}")
+        raise ValueError(f"expected equal last filters (a multiple of {PER_COMPONENT}, {width}, 1, 1), got {lasts}")
 
 
 def _stack(left: dict[str, NDArray[Any]], prefix: str, last: str | None = None) -> Stack:
@@ -134,11 +134,11 @@ def _stack(left: dict[str, NDArray[Any]], prefix: str, last: str | None = None) 
 def _convolution(left: dict[str, NDArray[Any]], key: str) -> Convolution:
     weight, bias = left.pop(f"{key}.weight"), left.pop(f"{key}.bias")
     if weight.dtype != np.int8 or bias.dtype != np.int32 or weight.ndim != 4 or bias.shape != weight.shape[:1]:
-        raise ValueError(f"{key} has other types or shapes: {weight.dtype} {weight.shape}, {bias.dtype} {bias.shape}")
+        raise ValueError(f"{key} has wrong types or shapes: {weight.dtype} {weight.shape}, {bias.dtype} {bias.shape}")
     if weight.shape[2] != weight.shape[3] or weight.shape[2] % 2 == 0:
         raise ValueError(f"{key} has a filter of {weight.shape[2]} x {weight.shape[3]}")
     magnitude = np.abs(weight.astype(np.int64))
     sums = LARGEST_ACTIVATION * magnitude.sum(axis=(1, 2, 3)) + np.abs(bias.astype(np.int64))
     if magnitude.max() > LARGEST_WEIGHT or sums.max() + (LARGEST_ACTIVATION << SHIFT) >= LARGEST_SUM:
-        raise ValueError(f"{key} could leave the range in which sums are exact")
+        raise ValueError(f"{key} could exceed the range in which sums are exact")
     return Convolution(weight, bias)

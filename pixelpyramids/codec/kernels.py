@@ -1,4 +1,4 @@
-"""All compiled functions: from a network's integer outputs to cumulative distributions, and from these to bits.
+"""All compiled functions: they turn a network's integer outputs into cumulative distributions, and these into bits.
 
 The mixture of logistics, without floats:
 
@@ -6,24 +6,24 @@ The mixture of logistics, without floats:
     S_k(x) = sigma(z_k(x)), of 2**24; S_k(0) = 0 and S_k(n) = 2**24
     F(x)   = x + (2**24 - n) * sum_k w_k S_k(x) / 2**24 / 2**24
 
-The symbol x has the frequency F(x + 1) - F(x), which is at least one, of 2**24. After a channel, the weights are those
-given what it was, w_k' ~ w_k (S_k(x + 1) - S_k(x)), so that the channels' conditionals multiply to the joint mixture.
-Fixed point: means have 9 fractional bits, z has 16, weights and probabilities are of 2**24; every division rounds down.
-Outputs are those of `codec.outputs`; the formulas are PixelCNN++'s (Salimans et al. 2017), the tables below are part of
-the file format (docs/format.md). The coder is told in `codec.coder`.
+The symbol x has the frequency F(x + 1) - F(x) of 2**24, which is at least one. After a channel has the value x, the
+weights become conditional on it, w_k' ~ w_k (S_k(x + 1) - S_k(x)), so that the conditionals of the channels multiply to
+the joint mixture. Fixed point: means have 9 fractional bits, z has 16, weights and probabilities are in units of
+2**-24; every division rounds down. `codec.outputs` defines the outputs. The formulas are those of PixelCNN++ (Salimans
+et al. 2017); the tables below are part of the file format (docs/format.md). `codec.coder` describes the coder.
 
-Outputs are corrected by what was coded before them. A row's sites of one context (by their likeliest log-scale) share
-the corrections d of all outputs, and give, at its end, a step of Newton's method down the nats, for each output alone:
+Outputs are corrected by what was coded before. All sites of one context (given by the log-scale of their likeliest
+component) share the corrections d of all outputs. After each row, every output takes a step of Newton's method:
 
-    d <- d - G / 2 / (H + 16),  G = sum of g, H = sum of g**2 (of the rows before, an eighth forgotten after each)
+    d <- d - G / 2 / (H + 16),  G = sum of g over the row, H = sum of g**2 over all rows, decaying by an eighth per row
 
-g is a site's derivative of its nats by an output, g**2 what Fisher's information is estimated from. Four numbers more
-are learnt in the same way: how the scores (derivatives of the nats by a shift of all components in scales, and by all
-scales' logarithm) of the sites to the left and above in the slice move a channel's components, and widen them; as in
-score-driven models (Creal, Koopman and Lucas 2013).
+g is the derivative of a site's nats by an output; g**2 estimates the Fisher information. Four more numbers per channel
+are learnt in the same way: how the scores of the sites to the left and above in the slice shift and widen the channel's
+components, as in score-driven models (Creal, Koopman and Lucas 2013). Scores are derivatives of the nats by a shift of
+all components, in units of their scales, and by the logarithm of all scales.
 
-They are in one file because numba compiles a function anew only where its own file has changed (so touch this one where
-a constant of another has); and they work on int64 alone, because numba turns mixtures of signed and unsigned integers
+All functions are in one file because numba only recompiles a function if its own file has changed (so touch this file
+if a constant in another one changes). They use int64 only, because numba turns mixtures of signed and unsigned integers
 into floats.
 """
 
@@ -33,35 +33,35 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pixelpyramids.codec.compiled import Integer, compiled
+from pixelpyramids.codec.compilation import Integer, compile_function
 from pixelpyramids.codec.outputs import LARGEST_PAIR_WEIGHT, SMALLEST_LOG_SCALE
 
 Integers = NDArray[np.int64]
 
-START = 1 << 32  # the state that encoding begins and decoding ends with
+START = 1 << 32  # the state in which encoding starts and decoding ends
 WORD = 16
 TOTAL_BITS = 24
 TOTAL = 1 << TOTAL_BITS
 UNIT_BITS = 12  # of outputs
-MEAN_BITS = 9  # of means: of a unit of 8 values, 12 - 3
-POWER_BITS = 8  # of the index of POWERS
-POWER_UNIT_BITS = 16  # of their numbers
+MEAN_BITS = 9  # fractional bits of means: 12 - 3, since a unit is 8 values
+POWER_BITS = 8  # of an index into POWERS
+POWER_UNIT_BITS = 16  # fractional bits of the entries of POWERS
 STEP_BITS = 6  # z from one entry of SIGMOIDS to the next is 2**-6
 Z_BITS = 16
 LARGEST_Z = 16
 CONTEXTS = 8  # of corrections
-SMALLEST_CONTEXT = -2  # units of log-scale, and what is below it, in the first
-SLOPE_BITS = 12  # fractional ones of derivatives
-FINE_SLOPE_BITS = 20  # of those by the mean, a value
+SMALLEST_CONTEXT = -2  # units of log-scale; the first context also holds everything below
+SLOPE_BITS = 12  # fractional bits of derivatives
+FINE_SLOPE_BITS = 20  # fractional bits of derivatives by the mean, per value
 LARGEST_SLOPE = 16 << SLOPE_BITS
-CORRECTION_BITS = 20  # of a unit of outputs
+CORRECTION_BITS = 20  # fractional bits of corrections
 LARGEST_STEP = 1 << (CORRECTION_BITS - 4)
 LARGEST_CORRECTION = 2 << CORRECTION_BITS
-CAUTION = 16 << 2 * SLOPE_BITS  # what is added to H
-FORGETTING = 3  # an eighth
-INFLUENCES = 4  # on a channel: shift by left and above, width by left and above
+CAUTION = 16 << 2 * SLOPE_BITS  # added to H
+FORGETTING = 3  # H decays by 2**-3 per row
+INFLUENCES = 4  # per channel: the left and the upper neighbour's influence on the shift, then on the width
 LARGEST_SCORE = 4 << SLOPE_BITS
-MEMORY = 2  # of scores by width: a quarter is the last one
+MEMORY = 2  # a running score by width moves by 2**-2 of the way to the last one
 
 POWERS: Integers = np.array([round(2.0 ** (16 - i / 256)) for i in range(257)], dtype=np.int64)
 """2**16 * 2**(-i / 256)."""
@@ -72,9 +72,9 @@ SIGMOIDS: Integers = np.array(
 """2**24 * sigma(z), z from -16 to 16 in steps of 1/64."""
 
 
-@compiled
+@compile_function
 def sigmoid(z: Integer) -> Integer:
-    """sigma(z) of 2**24, z of 2**16: interpolated, and never falling."""
+    """sigma(z) in units of 2**-24, for z in units of 2**-16: interpolated, and never decreasing."""
     limit = LARGEST_Z << Z_BITS
     if z <= -limit:
         return SIGMOIDS[0]
@@ -87,21 +87,21 @@ def sigmoid(z: Integer) -> Integer:
     return low + ((SIGMOIDS[index + 1] - low) * rest >> shift)
 
 
-@compiled
+@compile_function
 def power(exponent: Integer) -> Integer:
     """2**16 * 2**(-exponent / 4096) for exponents from 0 to 4095, to the nearest of 256 steps."""
     return POWERS[(exponent + 8) >> (UNIT_BITS - POWER_BITS)]
 
 
-@compiled
+@compile_function
 def growth(exponent: Integer) -> Integer:
     """2**15 * 2**(exponent / 4096), for the exponents of `power`."""
     return POWERS[(1 << POWER_BITS) - ((exponent + 8) >> (UNIT_BITS - POWER_BITS))]
 
 
-@compiled
+@compile_function
 def start_weights(outputs: Any, components: Integer, weights: Any) -> None:
-    """The mixture's weights, which add up to 2**24, from its logits."""
+    """Compute the mixture's weights, which add up to 2**24, from its logits."""
     largest = outputs[0]
     for k in range(1, components):
         largest = max(largest, outputs[k])
@@ -112,9 +112,9 @@ def start_weights(outputs: Any, components: Integer, weights: Any) -> None:
     normalise(weights, components)
 
 
-@compiled
+@compile_function
 def normalise(weights: Any, components: Integer) -> None:
-    """Scale weights, whose sum is below 2**31, to add up to 2**24: none below one, the largest takes the rest."""
+    """Scale weights with a sum below 2**31 to add up to 2**24: each at least one; the largest takes the remainder."""
     total: Integer = np.int64(0)
     first = 0
     for k in range(components):
@@ -129,7 +129,7 @@ def normalise(weights: Any, components: Integer) -> None:
     weights[first] += rest
 
 
-@compiled
+@compile_function
 def place(
     outputs: Any,
     components: Integer,
@@ -141,10 +141,10 @@ def place(
     gain: Integer,
     mixture: Any,
 ) -> None:
-    """The places of a channel's components, into rows 0 to 2 of mixture: mean, inverse scale, and its shift.
+    """Write the mean, the inverse scale and its shift of a channel's components to rows 0 to 2 of mixture.
 
-    Means have 9 fractional bits, and count from the base. `distances` are those of the channels before from their
-    bases, in quarters; `influence` shifts all means by scales (16 fractional bits) and widens by units (12).
+    Means have 9 fractional bits and count from the base. `distances` are those of the earlier channels from their
+    bases, in quarters. `influence` shifts all means, in scales (16 fractional bits), and widens them, in units (12).
     """
     offset, widening = influence
     pairs = channels * (channels - 1) // 2
@@ -164,21 +164,21 @@ def place(
         mixture[2, k] = MEAN_BITS + whole
 
 
-@compiled
+@compile_function
 def edge_of(x: Integer, base: Integer) -> Integer:
-    """The edge below x, from the base with 9 fractional bits; `base` in quarters."""
+    """The lower edge of x, counted from the base, with 9 fractional bits; `base` is in quarters."""
     return (x << MEAN_BITS) - (1 << (MEAN_BITS - 1)) - (base << (MEAN_BITS - 2))
 
 
-@compiled
+@compile_function
 def component(mixture: Any, k: Integer, edge: Integer) -> Integer:
-    """S_k at an edge, given from the base with 9 fractional bits."""
+    """S_k at an edge, which counts from the base and has 9 fractional bits."""
     return sigmoid((edge - mixture[0, k]) * mixture[1, k] >> mixture[2, k])
 
 
-@compiled
+@compile_function
 def below(weights: Any, shares: Any, components: Integer, x: Integer, n: Integer) -> Integer:
-    """F(x) for x from 0 to n = 2**bits, from S_k(x)."""
+    """F(x) for x from 0 to n = 2**bits, given S_k(x)."""
     if x <= 0:
         return 0
     if x >= n:
@@ -189,20 +189,20 @@ def below(weights: Any, shares: Any, components: Integer, x: Integer, n: Integer
     return x + ((total >> TOTAL_BITS) * (TOTAL - n) >> TOTAL_BITS)
 
 
-@compiled
+@compile_function
 def cumulative(weights: Any, mixture: Any, components: Integer, base: Integer, x: Integer, n: Integer) -> Integer:
-    """F(x) for x from 0 to n = 2**bits; `base` in quarters."""
+    """F(x) for x from 0 to n = 2**bits; `base` is in quarters."""
     if 0 < x < n:
         for k in range(components):
             mixture[3, k] = component(mixture, k, edge_of(x, base))
     return below(weights, mixture[3], components, x, n)
 
 
-@compiled
+@compile_function
 def find(
     weights: Any, mixture: Any, components: Integer, base: Integer, slot: Integer, n: Integer
 ) -> tuple[Integer, Integer, Integer]:
-    """The symbol x with F(x) <= slot < F(x + 1), and these two: sought from the mean outwards, in doubling steps."""
+    """Find the symbol x with F(x) <= slot < F(x + 1), and both bounds, from the mean outwards in doubling steps."""
     mean = np.int64(0)
     for k in range(components):
         mean += (weights[k] >> 8) * mixture[0, k] >> (TOTAL_BITS - 8)
@@ -220,18 +220,18 @@ def find(
     return low, start, end
 
 
-@compiled
+@compile_function
 def bounds(mixture: Any, components: Integer, base: Integer, x: Integer, n: Integer) -> None:
-    """S_k(x) and S_k(x + 1), into rows 3 and 4 of mixture."""
+    """Write S_k(x) and S_k(x + 1) to rows 3 and 4 of mixture."""
     edge = edge_of(x, base)
     for k in range(components):
         mixture[3, k] = np.int64(0) if x == 0 else component(mixture, k, edge)
         mixture[4, k] = np.int64(TOTAL) if x == n - 1 else component(mixture, k, edge + (1 << MEAN_BITS))
 
 
-@compiled
+@compile_function
 def reweight(weights: Any, mixture: Any, components: Integer) -> None:
-    """The weights given what the channel was, from its `bounds`."""
+    """Make the weights conditional on the channel's value, given its `bounds`."""
     total: Integer = np.int64(0)
     for k in range(components):
         mixture[3, k] = weights[k] * (mixture[4, k] - mixture[3, k])
@@ -244,9 +244,9 @@ def reweight(weights: Any, mixture: Any, components: Integer) -> None:
     normalise(weights, components)
 
 
-@compiled
+@compile_function
 def correct(outputs: Any, learnt: Any, components: Integer, channels: Integer, corrected: Any) -> Integer:
-    """The outputs of a site with the corrections of its context; returns which that is."""
+    """Add the corrections of a site's context to its outputs; return the context."""
     likeliest = 0
     for k in range(1, components):
         if outputs[k] > outputs[likeliest]:
@@ -258,14 +258,14 @@ def correct(outputs: Any, learnt: Any, components: Integer, channels: Integer, c
     return context
 
 
-@compiled
+@compile_function
 def differentiate(mixture: Any, components: Integer, base: Integer, x: Integer, slopes: Any) -> None:
-    """The derivatives of -ln(S_k(x + 1) - S_k(x)), from its `bounds`, into rows of slopes.
+    """Write the derivatives of -ln(S_k(x + 1) - S_k(x)), given the `bounds`, to rows of slopes.
 
-    By the mean, a value; by the scale's logarithm; by the mean, a scale.
+    Row 0 is the derivative by the mean in values, row 1 by the scale's logarithm, row 2 by the mean in scales.
 
-    With sigma' = sigma (1 - sigma), by the mean (1 - S_k(x + 1) - S_k(x)) / scale, for the difference divides that of
-    sigma'; by the logarithm z(x) times this, and sigma'(x + 1) / (S_k(x + 1) - S_k(x)) / scale.
+    Since sigma' = sigma (1 - sigma), the derivative by the mean is (1 - S_k(x + 1) - S_k(x)) / scale. That by the
+    logarithm is z(x) times this, plus sigma'(x + 1) / (S_k(x + 1) - S_k(x)) / scale.
     """
     edge, limit = edge_of(x, base), LARGEST_Z << Z_BITS
     for k in range(components):
@@ -279,17 +279,17 @@ def differentiate(mixture: Any, components: Integer, base: Integer, x: Integer, 
         slopes[2, k] = pull >> (TOTAL_BITS - SLOPE_BITS)
 
 
-@compiled
+@compile_function
 def note(learnt: Any, context: Integer, i: Integer, share: Integer, slope: Integer) -> None:
-    """Add a component's share of a derivative to an output's sums."""
+    """Add a component's share of a derivative to the sums of an output."""
     slope = share * min(max(slope, -LARGEST_SLOPE), LARGEST_SLOPE) >> TOTAL_BITS
     learnt[1, context, i] += slope
     learnt[2, context, i] += slope * slope
 
 
-@compiled
+@compile_function
 def influence_of(learnt: Any, context: Integer, c: Integer, left: Any, above: Any) -> tuple[Integer, Integer]:
-    """By how much a channel is shifted and widened for its neighbours' scores (2, channels)."""
+    """By how much the neighbours' scores (2, channels) shift and widen a channel."""
     numbers = learnt[0, context]
     first = len(numbers) - INFLUENCES * (left.shape[1] - c)
     offset = numbers[first] * left[0, c] + numbers[first + 1] * above[0, c]
@@ -297,7 +297,7 @@ def influence_of(learnt: Any, context: Integer, c: Integer, left: Any, above: An
     return offset >> (SLOPE_BITS + CORRECTION_BITS - Z_BITS), widening >> (SLOPE_BITS + CORRECTION_BITS - UNIT_BITS)
 
 
-@compiled
+@compile_function
 def learn(
     learnt: Any,
     context: Integer,
@@ -310,9 +310,9 @@ def learn(
     left: Any,
     above: Any,
 ) -> None:
-    """Add a site to the sums of its context, and its scores to those to the left and above.
+    """Add a site to the sums of its context, and store its scores for the sites to the right and below.
 
-    From weights before and after its channels, and their slopes (channels, 3, components).
+    `priors` and `weights` are the weights before and after the site's channels; `slopes` is (channels, 3, components).
     """
     components, channels = len(weights), len(slopes)
     pairs, coarser = channels * (channels - 1) // 2, FINE_SLOPE_BITS - SLOPE_BITS
@@ -344,9 +344,9 @@ def learn(
         above[1, c] += (width - above[1, c]) >> MEMORY
 
 
-@compiled
+@compile_function
 def step(learnt: Any) -> None:
-    """Correct by what a row has told."""
+    """Update the corrections at the end of a row."""
     for context in range(CONTEXTS):
         for i in range(learnt.shape[2]):
             slope = learnt[1, context, i]
@@ -358,9 +358,9 @@ def step(learnt: Any) -> None:
                 learnt[2, context, i] -= learnt[2, context, i] >> FORGETTING
 
 
-@compiled
+@compile_function
 def of_a_site(size: Integer, components: Integer, channels: Integer) -> tuple[Any, Any, Any, Any, Any, Any]:
-    """Room for a site's outputs as corrected, weights after and before its channels, mixture, slopes, and distances."""
+    """Allocate a site's corrected outputs, weights after and before its channels, mixture, slopes and distances."""
     return (
         np.empty(size, dtype=np.int64),
         np.empty(components, dtype=np.int64),
@@ -371,7 +371,7 @@ def of_a_site(size: Integer, components: Integer, channels: Integer) -> tuple[An
     )
 
 
-@compiled
+@compile_function
 def starts_and_frequencies(
     outputs: Any,
     bases: Any,
@@ -384,7 +384,7 @@ def starts_and_frequencies(
     frequencies: Any,
     count: Integer,
 ) -> Integer:
-    """Write what the values of sites are coded with behind the `count` that are there; return how many there are."""
+    """Append the starts and frequencies of the sites' values after the first `count`; return the new count."""
     height, width, size = outputs.shape
     channels, n = bases.shape[0], 1 << bits
     components = size // (1 + 2 * channels + channels * (channels - 1) // 2)
@@ -413,9 +413,9 @@ def starts_and_frequencies(
     return count
 
 
-@compiled
+@compile_function
 def encode_symbols(starts: Any, frequencies: Any, count: Integer, words: Any) -> tuple[Integer, Integer]:
-    """Fill words (uint16) from their end; return the first that is used, and the state."""
+    """Fill words (uint16) from the end; return the index of the first used word, and the state."""
     state, first = START, len(words)
     for i in range(count - 1, -1, -1):
         frequency = frequencies[i]
@@ -427,7 +427,7 @@ def encode_symbols(starts: Any, frequencies: Any, count: Integer, words: Any) ->
     return first, state
 
 
-@compiled
+@compile_function
 def decode_sites(
     outputs: Any,
     bases: Any,
@@ -439,7 +439,7 @@ def decode_sites(
     where: Any,
     values: Any,
 ) -> None:
-    """Fill in the values of sites; `where` holds the state and the count of words taken: too many where all are."""
+    """Fill in the values of sites. `where` holds the state and the count of words taken: too large if they run out."""
     height, width, size = outputs.shape
     channels, n = bases.shape[0], 1 << bits
     components = size // (1 + 2 * channels + channels * (channels - 1) // 2)

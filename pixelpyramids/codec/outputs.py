@@ -1,8 +1,9 @@
-"""What the compact network's integer outputs mean, 4096 of them a unit.
+"""What the compact network's integer outputs mean. A unit is 4096.
 
-K components for C channels: K logits, K C means, K C log-scales and K C(C-1)/2 weights, the channel (pair) running
-fastest, as in `pixelpyramids.model.mixture`. A unit of logits and log-scales is a factor of two, of means 8 values, and
-weights are plain: the mean of channel c is base + 8 m + the weighted distances of the channels before from their bases.
+For K components and C channels there are K logits, K C means, K C log-scales and K C(C-1)/2 weights. The channel (or
+pair of channels) varies fastest, as in `pixelpyramids.model.mixture`. One unit of a logit or a log-scale is a factor of
+two; one unit of a mean is 8 values. The mean of channel c is base + 8 m + the sum of weight * distance over the earlier
+channels, whose distances are counted from their bases.
 """
 
 import math
@@ -13,14 +14,14 @@ from numpy.typing import NDArray
 UNIT = 4096
 MEAN_UNIT = 8  # values
 SMALLEST_LOG_SCALE = -6 * UNIT  # of values
-LARGEST_RANGES = 16  # of n values
+LARGEST_RANGES = 16  # the largest scale, in multiples of the number of values
 LARGEST_PAIR_WEIGHT = 2 * UNIT
 
 
 def starting_outputs(components: int, channels: int) -> NDArray[np.int64]:
-    """Outputs of an untrained network: all means at the base, scales from a third of a value to twelve.
+    """Return the outputs of an untrained network: means at the base, scales from a third of a value to twelve.
 
-    The colours follow the one before.
+    Each colour follows the one before it.
     """
     log_scales = np.linspace(math.log2(0.35), math.log2(12), components)
     weights = [0.8 if later - before == 1 else 0.0 for later in range(channels) for before in range(later)]
@@ -28,7 +29,7 @@ def starting_outputs(components: int, channels: int) -> NDArray[np.int64]:
 
 
 def coarsest_outputs(components: int, channels: int, n_bits: int) -> NDArray[np.int64]:
-    """The fixed mixture of the coarsest pixels, around the middle of the range: spread over the range, evenly."""
+    """Return the fixed mixture of the coarsest pixels: components spread evenly over the range, around its middle."""
     n_values = 2**n_bits
     means = (np.arange(components) + 0.5 - components / 2) * n_values / components / MEAN_UNIT
     log_scales = np.full(components, n_bits - 4.0)

@@ -1,8 +1,8 @@
-"""Which parts a file has, and which tiles of which octave each holds, for any size: octave-major, coarse to fine.
+"""The parts of a file and the tiles in each of them, octave by octave, from coarse to fine.
 
-The first part, the base, holds the coarsest pixels and every octave whose image has at most 64 pixels a side. Then come
-the finer octaves, each in tiles, in raster order, of 256 x 256 sites of its grid; what would be the last row or column
-of tiles joins the one before where it has less than half of that.
+The first part, the base, holds the coarsest pixels and every octave whose image has at most 64 pixels a side. Each
+finer octave follows as tiles of 256 x 256 sites of its grid, in raster order. A last row or column of tiles with fewer
+than 128 sites is merged with the one before it.
 """
 
 from collections.abc import Iterator
@@ -27,18 +27,18 @@ class Tile:
 
 @dataclass(frozen=True)
 class Part:
-    """What is coded together: tiles, one after the other; the base starts with the coarsest pixels."""
+    """Tiles that are coded together, one after the other; the base starts with the coarsest pixels."""
 
     is_base: bool
     tiles: tuple[Tile, ...]
 
     def finest(self, octaves: int) -> int:
-        """The finest octave that it holds; of a base without tiles the coarsest pixels, which are number `octaves`."""
+        """The finest octave in this part; `octaves`, which means the coarsest pixels, for a base without tiles."""
         return min((tile.octave for tile in self.tiles), default=octaves)
 
 
 def list_parts(height: int, width: int) -> list[Part]:
-    """The parts of an image of height x width, in their order."""
+    """Return the parts of an image of height x width, in file order."""
     sizes = octave_sizes(height, width)
     octaves = list(reversed(range(len(sizes) - 1)))
     in_base = [octave for octave in octaves if max(sizes[octave]) <= BASE_SIDE]
@@ -48,14 +48,14 @@ def list_parts(height: int, width: int) -> list[Part]:
 
 
 def list_tiles(octave: int, height: int, width: int) -> Iterator[Tile]:
-    """The tiles of an octave whose image is height x width, in raster order."""
+    """Yield the tiles of an octave whose image is height x width, in raster order."""
     for top, bottom in _spans(-(-height // 2)):
         for left, right in _spans(-(-width // 2)):
             yield Tile(octave, top, bottom, left, right)
 
 
 def part_count(height: int, width: int) -> int:
-    """How many parts an image of height x width has."""
+    """Return the number of parts of an image of height x width, without listing them."""
     finer = [size for size in octave_sizes(height, width)[:-1] if max(size) > BASE_SIDE]
     return 1 + sum(_span_count(-(-rows // 2)) * _span_count(-(-columns // 2)) for rows, columns in finer)
 

@@ -1,7 +1,7 @@
-"""Arrays of any shape and depth as planes for the codec, and back; which lines of an octave a region lies on.
+"""Convert arrays of any shape and depth to planes and back; find the lines of an octave that a region covers.
 
-Colours are one plane (3, H, W), alpha another; what is coded of a plane are its first channels, one where all three are
-equal. Of more than 8 bits, values that never occur are left out: a plane then holds the numbers of those that do.
+The colours are one plane (3, H, W), alpha is another. Only the first channel of a plane is coded if all three are
+equal. If an image has more than 8 bits and few distinct values, its planes hold indices into the list of these values.
 """
 
 import math
@@ -20,7 +20,7 @@ from pixelpyramids.codec.parts import Tile, list_tiles
 from pixelpyramids.errors import BitstreamError, DataError
 from pixelpyramids.pyramid import octaves
 
-TYPICAL = 4  # values: what differences of deep images are brought to, as in the 8-bit photographs of the training
+TYPICAL = 4  # the mean difference of neighbours in deep images after scaling, as in 8-bit training photographs
 
 ImageArray = NDArray[np.uint8] | NDArray[np.uint16]
 Region = tuple[int, int, int, int]
@@ -35,13 +35,13 @@ class Window(NamedTuple):
     right: int
 
     def touches(self, tile: Tile) -> bool:
-        """Whether a tile of the octave holds some of its pixels."""
+        """Whether a tile of the octave holds some pixels of the window."""
         rows = self.top // 2 < tile.bottom and tile.top <= (self.bottom - 1) // 2
         return rows and self.left // 2 < tile.right and tile.left <= (self.right - 1) // 2
 
 
 def check_image(array: Any, depth: int | None) -> tuple[ImageArray, int]:
-    """The array, and its depth in bits. Raises DataError where it is no image that the codec takes."""
+    """Return the array and its depth in bits. Raises DataError if it is not an image that the codec supports."""
     array = plain_array(array)
     if array.dtype not in (np.uint8, np.uint16):
         raise DataError(f"expected an array of uint8 or uint16, got {array.dtype}; scale and round it first")
@@ -54,14 +54,14 @@ def check_image(array: Any, depth: int | None) -> tuple[ImageArray, int]:
     most = 8 * array.itemsize
     depth = most if depth is None else whole_number(f"the depth of {array.dtype} in bits", depth, 1, most)
     if int(array.max()) >> depth:
-        raise DataError(f"expected values below 2**{depth}, got {int(array.max())}; give their depth")
+        raise DataError(f"expected values below 2**{depth}, got {int(array.max())}; pass a larger depth")
     return array, depth
 
 
 def to_planes(
     array: ImageArray, depth: int, model: bytes, metadata: Mapping[str, bytes]
 ) -> tuple[FileHeader, list[list[Plane]]]:
-    """The header that an array gets, and its planes' octaves."""
+    """Return the header for an array, and the octave images of its planes."""
     height, width = array.shape[:2]
     pixels = array.reshape(height, width, -1)
     channels = pixels.shape[2]
@@ -90,10 +90,10 @@ def to_planes(
 
 
 def _sparse_values(pixels: Any, depth: int) -> NDArray[np.intp] | None:
-    """The values that occur, where at most half of those between do and to list them costs less than it saves.
+    """Return the values that occur if at most half of the range does and listing them costs less than it saves.
 
-    The numbers of what is listed take log2(between / listed) bits less; half of that counts, for where values lack for
-    want of pixels alone, leaving them out spoils what is smooth.
+    An index takes log2(range / listed) bits less than a value. Only half of that counts: if values are missing just
+    because the image has few pixels, leaving them out makes smooth areas harder to code.
     """
     occurring = np.flatnonzero(np.bincount(pixels.ravel()))
     between = int(occurring[-1] - occurring[0]) + 1
@@ -104,7 +104,7 @@ def _sparse_values(pixels: Any, depth: int) -> NDArray[np.intp] | None:
 
 
 def _gain(image: Plane, bits: int) -> int:
-    """What an octave's differences are divided by: a power of two that leaves them of a typical size."""
+    """Return the gain of an octave: dividing differences by 2**gain brings them to a typical size."""
     bands = octaves.bands(image)
     lines = bands.oo.astype(np.int64)
     differences = [np.abs(np.diff(lines, axis=axis)) for axis in (-2, -1)]
@@ -113,19 +113,19 @@ def _gain(image: Plane, bits: int) -> int:
 
 
 def plane_gains(header: FileHeader, plane: int) -> tuple[int, ...]:
-    """Of the plane's octaves, finest first: written in the file where there are more than 8 bits, else fixed."""
+    """Return the gains of a plane's octaves, finest first: those in the file above 8 bits, else fixed ones."""
     return header.gains[plane] if header.gains else (header.bits - 8,) * header.octaves
 
 
 def empty_plane(coded: int, height: int, width: int) -> Plane:
-    """A plane to be filled in; of one coded channel the three are one memory."""
+    """Return a plane to fill in; if only one channel is coded, all three share its memory."""
     plane = np.zeros((coded, height, width), dtype=np.uint16)
     shape = (CHANNELS, height, width)
     return plane if coded == CHANNELS else np.lib.stride_tricks.as_strided(plane, shape, (0, *plane.strides[1:]))
 
 
 def from_planes(header: FileHeader, planes: Sequence[Plane]) -> ImageArray:
-    """The array of planes that hold the whole image, or a part of it on some octave's grid."""
+    """Return the array of planes, which hold the whole image or a window of an octave."""
     height, width = planes[0].shape[-2:]
     array = np.empty((height, width, header.channels), dtype=np.uint16 if header.is_wide else np.uint8)
     colours = min(header.channels, 3) if header.channels != 2 else 1
@@ -140,7 +140,7 @@ def from_planes(header: FileHeader, planes: Sequence[Plane]) -> ImageArray:
 
 
 def restore_axes(pixels: Any, header: FileHeader) -> ImageArray:
-    """Pixels (height, width, C) as the header says that the array was: with its axis of channels, or without."""
+    """Give pixels (height, width, C) the array's original axes: with or without channels."""
     array: ImageArray = np.ascontiguousarray(pixels if header.has_axis else pixels[..., 0])
     return array
 
@@ -152,7 +152,7 @@ def _look_up(numbers: Any, values: tuple[int, ...]) -> Any:
 
 
 def octave_of_scale(header: FileHeader, scale: int) -> int:
-    """The octave that an image scaled down by `scale` is. Raises DataError where there is none."""
+    """Return the octave of the image scaled down by `scale`. Raises DataError if there is none."""
     level = whole_number("scale", scale, 1).bit_length() - 1
     if scale != 1 << level or level > header.octaves:
         raise DataError(
@@ -162,14 +162,14 @@ def octave_of_scale(header: FileHeader, scale: int) -> int:
 
 
 def decimate(pixels: Any, level: int) -> Any:
-    """Pixels (H, W, C) of an image on the grid of its octave `level`."""
+    """Return the pixels (h, w, C) of octave `level` of an image (H, W, C)."""
     return np.moveaxis(octave_images(np.moveaxis(pixels, -1, 0))[level], 0, -1)
 
 
 def find_window(header: FileHeader, level: int, region: Region | None) -> Window:
-    """Where a region (x, y, width, height) lies on an octave's image: the pixels of it that the octave has.
+    """Return the window of an octave's image that a region (x, y, width, height) of the full-size image covers.
 
-    Raises DataError where it leaves the image, or the octave has no pixel of it.
+    Raises DataError if the region extends beyond the image or contains no pixel of the octave.
     """
     if region is None:
         height, width = octaves.octave_sizes(header.height, header.width)[level]
@@ -186,15 +186,15 @@ def find_window(header: FileHeader, level: int, region: Region | None) -> Window
     left, right = _lines_within(x, x + width, header.width, level)
     if top >= bottom or left >= right:
         raise DataError(
-            f"the region {x},{y},{width},{height} has no pixel at 1/{1 << level} of the size; take more of it"
+            f"the region {x},{y},{width},{height} has no pixel at 1/{1 << level} of the size; choose a larger one"
         )
     return Window(top, bottom, left, right)
 
 
 def windows_to_decode(header: FileHeader, level: int, region: Region | None, reach: int) -> list[Window]:
-    """What of each octave's image has to be decoded for a region at `level`, finest octave first.
+    """Return the window of each octave's image to decode for a region at `level`, finest octave first.
 
-    Tiles are decoded whole, and see `reach` + 1 lines of the coarser image beyond them.
+    Tiles are decoded whole, and use `reach` + 1 lines of the coarser image around them.
     """
     sizes = octaves.octave_sizes(header.height, header.width)
     nothing = Window(0, 0, 0, 0)
@@ -214,7 +214,7 @@ def windows_to_decode(header: FileHeader, level: int, region: Region | None, rea
 
 
 def _lines_within(begin: int, end: int, side: int, level: int) -> tuple[int, int]:
-    """The lines of an octave that are among lines [begin, end) of the whole image."""
+    """Return the lines of an octave within lines [begin, end) of the full-size image."""
     for _ in range(level):
         if side > 1:
             begin, end, side = begin // 2, end // 2, side // 2
