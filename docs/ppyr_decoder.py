@@ -1,9 +1,9 @@
-"""Decode a `.ppyr` file of version 0, as docs/format.md specifies it: in one file, slow and obvious, with NumPy alone.
+"""Decode a `.ppyr` file of version 0 as specified in docs/format.md: one file, slow and obvious, with NumPy only.
 
     python ppyr_decoder.py FILE.ppyr WEIGHTS.safetensors OUT.npy
 
-It shares no code with the package, and is what the package is tested against. WEIGHTS.safetensors are those of the
-model that the file names. Pillow is imported for files that hold a PNG or a WebP alone. § is a section of format.md.
+This decoder shares no code with the package, which is tested against it. WEIGHTS.safetensors holds the weights of the
+model that the file names. Pillow is imported only for files that hold a PNG or a WebP. § is a section of format.md.
 """
 
 import hashlib
@@ -18,59 +18,59 @@ from typing import Any
 
 import numpy as np
 
-Tile = tuple[int, int, int, int, int]  # an octave, and of its grid the rows [top, bottom) and columns [left, right)
+Tile = tuple[int, int, int, int, int]  # octave, top, bottom, left, right: [top, bottom) x [left, right) of its grid
 
-MODEL, WEBP, PNG = 0, 1, 2  # what codes the image (§3)
-CODED, CONSTANT, STORED = 0, 1, 2  # what codes a part (§5)
+MODEL, WEBP, PNG = 0, 1, 2  # how the image is coded (§3)
+CODED, CONSTANT, STORED = 0, 1, 2  # how a part is coded (§5)
 POWERS = np.array([round(2.0 ** (16 - i / 256)) for i in range(257)], np.int64)  # §12
 SIGMOIDS = np.array([round(2**24 / (1 + math.exp(-min(i, 1024) / 64))) for i in range(-1024, 1026)], np.int64)
 
 
 class FormatError(Exception):
-    """The file is damaged, foreign or too large, or the weights are not those that it needs."""
+    """The file is damaged, not a .ppyr file, or too large; or it needs other weights."""
 
 
 def require(condition: Any, otherwise: str) -> None:
-    """Refuse the file, with this message, where the condition does not hold."""
+    """Refuse the file with this message unless the condition holds."""
     if not condition:
         raise FormatError(otherwise)
 
 
 class Fields(BytesIO):
-    """Bytes whose fields are taken from the front."""
+    """Bytes from which fields are taken, from the front."""
 
     def take(self, count: int) -> bytes:
-        """The next `count` bytes."""
+        """Take the next `count` bytes."""
         data = self.read(count)
         require(len(data) == count, "the file ends too early: it is cut short")
         return data
 
     def varint(self, limit: int) -> int:
-        """A number in LEB128, of its shortest form and at most `limit`."""
+        """Take a number in LEB128, in its shortest form and at most `limit`."""
         number, shift, byte = 0, 0, 128
         while byte > 127:
             byte = self.take(1)[0]
             number |= (byte & 127) << shift
-            require(number <= limit and shift <= 56, "a number of the header is out of its range")
+            require(number <= limit and shift <= 56, "a number in the header is out of range")
             shift += 7
-        require(byte or shift == 7, "a number of the header is not in its shortest form")
+        require(byte or shift == 7, "a number in the header is not in its shortest form")
         return number
 
     def packed(self, limit: int) -> bytes:
-        """A zlib stream, at most `limit` bytes unpacked, after its length and the length of what it unpacks to."""
+        """Take both lengths and a zlib stream; return the unpacked bytes, at most `limit` of them."""
         length, unpacked = self.varint(2 * limit + 64), self.varint(limit)
         stream = zlib.decompressobj()
         try:
             data = stream.decompress(self.take(length), unpacked + 1)
         except zlib.error as error:
-            raise FormatError(f"packed bytes of the header cannot be unpacked: {error}") from error
-        require(len(data) == unpacked and stream.eof and not stream.unused_data, "packed bytes are of another length")
+            raise FormatError(f"packed bytes in the header cannot be unpacked: {error}") from error
+        require(len(data) == unpacked and stream.eof and not stream.unused_data, "packed bytes have the wrong length")
         return data
 
 
 def read_header(fields: Fields, max_pixels: int) -> SimpleNamespace:
-    """The header (§3) and the metadata (§4)."""
-    require(fields.take(4) == b"\x8fPPY", "this is no .ppyr file")
+    """Read the header (§3) and the metadata (§4)."""
+    require(fields.take(4) == b"\x8fPPY", "this is not a .ppyr file")
     version, flags, depth, channels = fields.take(4)
     require(version == 0, f"expected a file of version 0, got {version}")
     height, width, content = fields.varint(2**30), fields.varint(2**30), flags >> 2 & 3
@@ -79,7 +79,7 @@ def read_header(fields: Fields, max_pixels: int) -> SimpleNamespace:
     sound = sound and 1 <= depth <= (16 if is_wide else 8) and (has_axis or channels == 1)
     sound = sound and (channels >= 3 or not is_grey) and (content == MODEL or not (is_grey or has_values))
     require(sound, "the header contradicts itself")
-    require(height * width <= max_pixels, f"{height} x {width} pixels are more than the limit of {max_pixels}")
+    require(height * width <= max_pixels, f"the image has {height} x {width} pixels, over the limit of {max_pixels}")
     header = SimpleNamespace(height=height, width=width, channels=channels, has_axis=has_axis, is_wide=is_wide)
     header.depth, header.bits, header.content, header.metadata = depth, depth, content, {}
     header.coded = [3 if channels >= 3 and not is_grey else 1] + [1] * (channels in (2, 4))  # channels of each plane
@@ -89,7 +89,7 @@ def read_header(fields: Fields, max_pixels: int) -> SimpleNamespace:
             bitmap = np.frombuffer(fields.packed(max(2**depth, 8) // 8), np.uint8)
             header.values = np.flatnonzero(np.unpackbits(bitmap, bitorder="little")).tolist()
             sound = 8 * len(bitmap) == max(2**depth, 8) and header.values and header.values[-1] < 2**depth
-            require(sound, "the header lists values that cannot be")
+            require(sound, "the header lists impossible values")
             header.bits = max((len(header.values) - 1).bit_length(), 1)
         octaves = len(octave_sizes(height, width)) - 1
         header.gains = [[header.bits - 8] * octaves for _ in header.coded]  # of each plane's octaves, finest first
@@ -100,18 +100,18 @@ def read_header(fields: Fields, max_pixels: int) -> SimpleNamespace:
         blobs = Fields(fields.packed(2**24))
         while blobs.tell() < len(blobs.getvalue()):
             name = blobs.take(blobs.varint(255)).decode("latin-1")
-            require(name not in header.metadata and len(header.metadata) < 2**12, "metadata come twice or are too many")
+            require(name not in header.metadata and len(header.metadata) < 2**12, "metadata is repeated or too long")
             header.metadata[name] = blobs.take(blobs.varint(2**24))
     return header
 
 
 def read_parts(fields: Fields, count: int) -> list[tuple[int, bytes]]:
-    """The kind and the bytes of each part (§5), all checksums compared."""
+    """Read the kind and the bytes of each part (§5), and compare all checksums."""
     require(len(fields.getvalue()) - fields.tell() >= 5 * count, "the file ends within its index: it is cut short")
     entries = []
     for _ in range(count):
         number = fields.varint(2**40)
-        require(number & 3 != 3, "a part is of no known kind")
+        require(number & 3 != 3, "a part has an unknown kind")
         entries.append((number & 3, number >> 2, int.from_bytes(fields.take(4), "little")))
     checksum = zlib.crc32(fields.getvalue()[: fields.tell()])
     require(int.from_bytes(fields.take(4), "little") == checksum, "the header's checksum does not match")
@@ -125,7 +125,7 @@ def read_parts(fields: Fields, count: int) -> list[tuple[int, bytes]]:
 
 
 def octave_sizes(height: int, width: int) -> list[tuple[int, int]]:
-    """Of each octave's image, finest first, and last of the coarsest pixels."""
+    """Return the size of each octave's image, finest first, and of the coarsest pixels last."""
     sizes = [(height, width)]
     while height * width > 8:
         height, width = max(height // 2, 1), max(width // 2, 1)
@@ -134,13 +134,13 @@ def octave_sizes(height: int, width: int) -> list[tuple[int, int]]:
 
 
 def part_count(height: int, width: int) -> int:
-    """How many parts a plane has, without an array or a list of so many: images may be large, and files lie."""
+    """Count the parts of a plane without allocating memory, since a header may claim any size."""
     finer = [size for size in octave_sizes(height, width)[:-1] if max(size) > 64]
     return 1 + sum(math.prod(max(1, ((side + 1) // 2 + 128) // 256) for side in size) for size in finer)
 
 
 def part_tiles(height: int, width: int) -> list[list[Tile]]:
-    """The tiles of each part (§8): first those of the base, which may be none."""
+    """Return the tiles of each part (§8), first those of the base, which may have none."""
     sizes = octave_sizes(height, width)
     parts: list[list[Tile]] = [[]]
     for octave in reversed(range(len(sizes) - 1)):
@@ -151,25 +151,25 @@ def part_tiles(height: int, width: int) -> list[list[Tile]]:
 
 
 def spans(sites: int) -> list[tuple[int, int]]:
-    """Where tiles begin and end along a side."""
+    """Return where tiles begin and end along a side."""
     begins = [256 * i for i in range(max(1, (sites + 128) // 256))]
     return list(zip(begins, [*begins[1:], sites], strict=True))
 
 
 def lines(side: int, parity: int) -> slice:
-    """The even (0) or odd (1) lines of a side; the one line of a side of 1 is odd."""
+    """Select the even (0) or odd (1) lines of a side; the only line of a side of 1 is odd."""
     return slice(parity, None, 2) if side > 1 else slice(0, parity)
 
 
 def fine_bands(image: Any, tile: Tile) -> list[Any]:
-    """The pixels OE, EO and EE of a tile: views of the octave's image."""
+    """Return the pixels OE, EO and EE of a tile, as views of the octave's image."""
     _, top, bottom, left, right = tile
     bands = [image[:, lines(image.shape[1], y), lines(image.shape[2], x)] for y, x in ((1, 0), (0, 1), (0, 0))]
     return [band[:, top:bottom, left:right] for band in bands]
 
 
 class Network:
-    """The weights of a safetensors file, and what they compute on arrays (channels, height, width)."""
+    """The network of a safetensors file; it works on arrays (channels, height, width)."""
 
     def __init__(self, file: bytes) -> None:
         try:
@@ -181,7 +181,7 @@ class Network:
                 begin, end = entry["data_offsets"]
                 self.tensors[name] = np.frombuffer(rest[begin:end], types[entry["dtype"]]).reshape(entry["shape"])
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise FormatError(f"the weights are no safetensors file of integers: {error!r}") from error
+            raise FormatError(f"the weights are not a safetensors file of integers: {error!r}") from error
         digest = hashlib.sha256()
         for name in sorted(self.tensors):
             shape = " ".join(str(side) for side in self.tensors[name].shape)
@@ -189,7 +189,7 @@ class Network:
         self.name = digest.digest()[:8]
 
     def convolution(self, name: str, activations: Any) -> Any:
-        """The sums of w a + b, zeros round the edges; below 2**24, so that float32 is exact."""
+        """Compute the sums of w a + b, with zeros outside; they are below 2**24, so float32 is exact."""
         weight = self.tensors[f"{name}.weight"].astype(np.float32)
         _, height, width = activations.shape
         size, reach = weight.shape[2], weight.shape[2] // 2
@@ -200,77 +200,77 @@ class Network:
         return sums + self.tensors[f"{name}.bias"].astype(np.float32)[:, None, None]
 
     def body(self, name: str, inputs: Any) -> Any:
-        """The activations of the trunk, or of a head before its last convolution."""
-        activations = rescaled(self.convolution(f"{name}.0", inputs))
+        """Compute the activations of the trunk, or of a head before its last convolution."""
+        activations = rescale(self.convolution(f"{name}.0", inputs))
         block = 1
         while f"{name}.{block}.first.weight" in self.tensors:
-            inner = rescaled(self.convolution(f"{name}.{block}.first", activations))
-            activations = rescaled(self.convolution(f"{name}.{block}.second", inner) + 128 * activations)
+            inner = rescale(self.convolution(f"{name}.{block}.first", activations))
+            activations = rescale(self.convolution(f"{name}.{block}.second", inner) + 128 * activations)
             block += 1
         return activations
 
 
-def rescaled(sums: Any) -> Any:
-    """Sums / 128, rounded half to even, from 0 to 255."""
+def rescale(sums: Any) -> Any:
+    """Divide sums by 128, round half to even, and clamp to 0 … 255."""
     return np.clip(np.rint(sums / 128), 0, 255)
 
 
-def companded(quarters: Any, gain: int) -> Any:
-    """Differences (C, height, width) in quarters, as 2 C channels of activations: positive, then negative."""
+def compand(quarters: Any, gain: int) -> Any:
+    """Turn differences (C, height, width), in quarters, into 2 C channels of activations: positive, then negative."""
     magnitude = abs(quarters) >> gain if gain >= 0 else abs(quarters) << -gain
     level = np.minimum(np.minimum(magnitude, 72 + magnitude // 4), np.minimum(124 + magnitude // 8, 255))
     return np.concatenate([np.where(quarters > 0, level, 0), np.where(quarters < 0, level, 0)])
 
 
 def at(image: Any, rows: tuple[int, int], columns: tuple[int, int]) -> Any:
-    """Lines [rows[0], rows[1]) and columns likewise of (C, height, width); those outside repeat the nearest."""
+    """Return rows and columns [begin, end) of an image (C, height, width); outside, the nearest line repeats."""
     i, j = (np.clip(np.arange(*span), 0, side - 1) for span, side in zip((rows, columns), image.shape[1:], strict=True))
     return image[:, i][:, :, j]
 
 
-def interleaved(array: Any, axis: int) -> Any:
-    """Even lines along an axis, then, as further channels, the odd ones; zeros where the last is missing."""
+def interleave(array: Any, axis: int) -> Any:
+    """Return the even lines along an axis and, as further channels, the odd ones; a missing last line is zero."""
     array = np.pad(array, [(0, array.shape[axis] % 2 if axis == i else 0) for i in range(3)])
     return np.concatenate([array.take(range(first, array.shape[axis], 2), axis) for first in range(2)])
 
 
-def below(mixture: tuple[Any, Any, Any], edge: int) -> tuple[Any, Any]:
-    """Where an edge lies on each logistic, in 65536ths of its scale; the share, of 2**24, that lies below it."""
+def share_below(mixture: tuple[Any, Any, Any], edge: int) -> tuple[Any, Any]:
+    """Return an edge's place on each logistic, in 65536ths of its scale, and the share of 2**24 below it."""
     mean, inverse, shift = mixture  # means and edges in 512ths of a value from the base
     place = np.clip((edge - mean) * inverse >> shift, -(2**20), 2**20)
     index, rest = (place >> 10) + 1024, place & 1023
     return place, SIGMOIDS[index] + ((SIGMOIDS[index + 1] - SIGMOIDS[index]) * rest >> 10)
 
 
-def normalised(weights: Any) -> Any:
-    """Weights scaled to add up to 2**24, each at least 1; the first of the largest takes the rest."""
+def normalise(weights: Any) -> Any:
+    """Scale weights to add up to 2**24, each at least 1; the first of the largest takes the remainder."""
     scaled = np.maximum(weights * (2**62 // int(weights.sum())) >> 38, 1)
     scaled[weights.argmax()] += 2**24 - scaled.sum()
     return scaled
 
 
 def components_of(numbers: Any) -> tuple[Any, Any, Any, Any]:
-    """Views of a site's outputs: logits; means, log-scales and weights of distances, each (components, 3)."""
+    """Return views of a site's outputs: logits; means, log-scales and weights of distances, each (components, 3)."""
     count = len(numbers) // 10
     return numbers[:count], *numbers[count:].reshape(3, count, 3)
 
 
 class Coder:
-    """The decoder of one part's bytes, and what it learns on the way: of OE, EO, EE and the coarsest pixels."""
+    """Decodes the bytes of one part, and learns corrections for OE, EO, EE and the coarsest pixels."""
 
     def __init__(self, data: bytes, bits: int, coded: int, size: int) -> None:
         self.bits, self.coded, self.learnt = bits, coded, np.zeros((4, 3, 8, size + 12), np.int64)
         head = 5 if len(data) % 2 else 6
         require(len(data) >= head, "a part is shorter than a state of the coder")
         self.state = int.from_bytes(data[:head], "big")
-        require(self.state >= (2**32 if head == 5 else 2**40), "a part begins with a state that is none")
+        require(self.state >= (2**32 if head == 5 else 2**40), "a part begins with an invalid state")
         self.words = np.frombuffer(data, "<u2", offset=head).tolist()[::-1]
 
     def symbol(self, weights: Any, mixture: tuple[Any, Any, Any], base: int, n: int) -> int:
-        """The next value, from 0 to n - 1."""
+        """Decode the next value, from 0 to n - 1."""
 
         def cumulative(x: int) -> int:
-            total = int((weights * below(mixture, 512 * x - 256 - 128 * base)[1]).sum())
+            total = int((weights * share_below(mixture, 512 * x - 256 - 128 * base)[1]).sum())
             return x + ((total >> 24) * (2**24 - n) >> 24) if 0 < x < n else x // n * 2**24
 
         slot, low, high = self.state % 2**24, 0, n  # cumulative(low) <= slot < cumulative(high)
@@ -307,12 +307,12 @@ class Coder:
             slopes[...] = 0
 
     def site(self, outputs: Any, bases: list[int], values: Any, gain: int, moves: Any) -> Any:
-        """Fill in the values of a site, channel by channel; returns the slopes of its nats by outputs, and scores."""
+        """Fill in the values of a site by channel; return the slopes of its nats by the outputs, and scores."""
         slopes, pulls, n, distances = np.zeros_like(outputs), np.zeros((len(outputs) // 10, 3), int), 2**self.bits, []
         logits, means, scales, factors = components_of(outputs)
         by_logit, by_mean, by_scale, by_factor = components_of(slopes)
         d = logits.max() - logits
-        weights = priors = normalised(np.maximum(POWERS[((d & 4095) + 8) >> 4] << 8 >> np.minimum(d >> 12, 62), 1))
+        weights = priors = normalise(np.maximum(POWERS[((d & 4095) + 8) >> 4] << 8 >> np.minimum(d >> 12, 62), 1))
         for channel, base in enumerate(bases):
             mean = means[:, channel] << gain if gain >= 0 else means[:, channel] >> -gain
             pairs = np.s_[:, channel * (channel - 1) // 2 : channel * (channel + 1) // 2]
@@ -324,7 +324,7 @@ class Coder:
             mixture = mean, POWERS[part], 9 + (scale >> 12)
             value = self.symbol(weights, mixture, base, n)
             edge = 512 * value - 256 - 128 * base
-            (place, low), (_, high) = below(mixture, edge), below(mixture, edge + 512)
+            (place, low), (_, high) = share_below(mixture, edge), share_below(mixture, edge + 512)
             low, high = low * (value > 0), high if value < n - 1 else np.full_like(high, 2**24)
             pull, narrowness = 2**24 - low - high, mixture[1] << 9 >> mixture[2]
             spread = (high * (2**24 - high) >> 24) * narrowness // np.maximum(high - low, 1) >> 4
@@ -334,9 +334,9 @@ class Coder:
             by_factor[pairs] = slope[:, None] * np.array(distances, np.int64) >> 10
             products = weights * (high - low)
             products = products >> 17 if products.sum() >= 2**31 else products
-            weights = normalised(products) if products.any() else weights
+            weights = normalise(products) if products.any() else weights
             distances.append(4 * value - base)
-            values[channel:] = value  # where one channel is coded, all three are that
+            values[channel:] = value  # if one channel is coded, all three equal it
         shares = np.concatenate([np.full_like(weights, 2**24), np.tile(weights.repeat(3), 3)])
         by_logit[:] = (priors - weights) >> 12
         slopes = np.clip(slopes, -(2**16), 2**16)
@@ -345,12 +345,12 @@ class Coder:
 
 
 def trunk_features(network: Network, coarse: Any, rows: int, columns: int, bits: int, gain: int) -> Any:
-    """What the trunk makes of the coarser image, on the whole grid of the octave."""
+    """Run the trunk on the coarser image, on the whole grid of the octave."""
     here = at(coarse, (0, rows), (0, columns))
     signed = 2 * ((here << 8) >> bits) - 255
     left = 4 * (here - at(coarse, (0, rows), (-1, columns - 1)))
     above = 4 * (here - at(coarse, (-1, rows - 1), (0, columns)))
-    inputs = [np.maximum(signed, 0), np.maximum(-signed, 0), companded(left, gain), companded(above, gain)]
+    inputs = [np.maximum(signed, 0), np.maximum(-signed, 0), compand(left, gain), compand(above, gain)]
     return network.body("trunk", np.concatenate(inputs))
 
 
@@ -366,33 +366,33 @@ def decode_tile(coder: Coder, network: Network, features: Any, images: list[Any]
     oe_known, eo_known = np.zeros((6, rows, columns), np.int64), np.zeros((6, rows, columns), np.int64)
 
     def decode_slice(number: int, inputs: list[Any], band: Any, base: Any, known: Any = None) -> None:
-        """Fill in a slice of a band, and what later slices know of it; all are given at the slice's sites."""
+        """Fill in a slice of a band, and what later slices see of it; all arrays are those of the slice's sites."""
         height, width = band.shape[1:]
         base = base[:, :height, :width]
         activations = network.body(f"heads.{number}.body", np.concatenate(inputs))
         outputs = network.convolution(f"heads.{number}.last", activations).astype(np.int64)
         coder.values(outputs, base, band, gain, number // 2)
         if known is not None:
-            known[:, :height, :width] = companded(4 * band - base, gain)
+            known[:, :height, :width] = compand(4 * band - base, gain)
 
-    by_columns, by_rows = interleaved(features, 2), interleaved(features, 1)
+    by_columns, by_rows = interleave(features, 2), interleave(features, 1)
     even, odd = np.s_[:, :, 0::2], np.s_[:, :, 1::2]
     decode_slice(0, [by_columns], oe[even], oe_base[even], oe_known[even])
     decode_slice(1, [by_columns, oe_known[even]], oe[odd], oe_base[odd], oe_known[odd])
     even, odd = np.s_[:, 0::2], np.s_[:, 1::2]
-    inputs = [by_rows, interleaved(oe_known, 1)]
+    inputs = [by_rows, interleave(oe_known, 1)]
     decode_slice(2, inputs, eo[even], eo_base[even], eo_known[even])
     decode_slice(3, [*inputs, eo_known[even]], eo[odd], eo_base[odd], eo_known[odd])
     if ee.size:
         west, east = at(eo, (0, rows), (-1, columns - 1)), at(eo, (0, rows), (0, columns))
         north, south = at(oe, (-1, rows - 1), (0, columns)), at(oe, (0, rows), (0, columns))
         cross = [4 * (east - west), 4 * (south - north), 2 * (west + east - north - south)]
-        inputs = [features, oe_known, eo_known] + [companded(difference, gain) for difference in cross]
+        inputs = [features, oe_known, eo_known] + [compand(difference, gain) for difference in cross]
         decode_slice(4, inputs, ee, west + east + north + south)
 
 
 def coarsest_outputs(bits: int, count: int, shape: tuple[int, int]) -> Any:
-    """The fixed outputs (10 count, height, width) of the coarsest pixels: components spread evenly over the range."""
+    """Return the fixed outputs (10 count, height, width) of the coarsest pixels: components evenly over the range."""
     means = [round(256 * (2 * k + 1 - count) * 2**bits / count) for k in range(count) for _ in range(3)]
     outputs = [0] * count + means + [4096 * (bits - 4)] * (3 * count) + [0] * (3 * count)
     return np.broadcast_to(np.array(outputs)[:, None, None], (10 * count, *shape))
@@ -409,7 +409,7 @@ def plain_values(kind: int, data: bytes, fields: list[Any], bits: int, coded: in
         numbers = np.concatenate([of_channels.repeat(pixels[0].size) for pixels in fields])
     else:
         digits = np.unpackbits(np.frombuffer(data, np.uint8))
-        require(not digits[count * bits :].any(), "a part ends in bits that mean nothing")
+        require(not digits[count * bits :].any(), "a part ends with padding bits that are not zero")
         numbers = digits[: count * bits].reshape(count, bits) @ (1 << np.arange(bits - 1, -1, -1))
     for pixels in fields:
         pixels[...] = numbers[: coded * pixels[0].size].reshape(coded, *pixels.shape[1:])
@@ -417,12 +417,12 @@ def plain_values(kind: int, data: bytes, fields: list[Any], bits: int, coded: in
 
 
 def decode_planes(header: SimpleNamespace, fields: Fields, network: Network) -> list[Any]:
-    """The planes (3, height, width) of the image, from its parts."""
+    """Decode the planes (3, height, width) of the image from its parts."""
     require(header.model == network.name, f"expected the weights {header.model.hex()}, got {network.name.hex()}")
     parts = iter(read_parts(fields, part_count(header.height, header.width) * len(header.coded)))
     layout, bits = part_tiles(header.height, header.width), header.bits
     planes = [[np.zeros((3, header.height, header.width), np.int64)] for _ in header.coded]
-    for images in planes:  # of each octave, finest first: views of the whole
+    for images in planes:  # the octaves' images, finest first: views of the whole
         for height, width in octave_sizes(header.height, header.width)[:-1]:
             images.append(images[-1][:, lines(height, 1), lines(width, 1)])
     features: dict[tuple[int, int], Any] = {}  # of each plane and octave
@@ -448,20 +448,20 @@ def decode_planes(header: SimpleNamespace, fields: Fields, network: Network) -> 
 
 
 def decode_stream(stream: bytes, header: SimpleNamespace) -> Any:
-    """The pixels (height, width, channels) of a PNG or a WebP (§14)."""
+    """Decode the pixels (height, width, channels) of a PNG or a WebP (§14)."""
     from PIL import Image, PngImagePlugin, WebPImagePlugin
 
     is_webp, alpha, palettes = header.content == WEBP, header.channels in (2, 4), [(bits, 3) for bits in (1, 2, 4, 8)]
     types = {1: [(1, 0), (8, 0)], 2: [(8, 4)], 3: [(8, 2), *palettes], 4: [(8, 6), *palettes]}[header.channels]
-    types = [(16, 0)] * (header.channels == 1) if header.is_wide else types  # bits and colours
+    types = [(16, 0)] * (header.channels == 1) if header.is_wide else types  # bit depths and colour types
     sound = stream[8:16] == b"WEBPVP8L" and not header.is_wide and header.height * header.width <= 2**27
     names, place = b"", 8
-    while not is_webp and place + 12 <= len(stream):  # a chunk is a length, a name, so many bytes and a checksum
+    while not is_webp and place + 12 <= len(stream):  # a chunk is a length, a name, data of that length and a checksum
         names += stream[place + 4 : place + 8]
         place += 12 + int.from_bytes(stream[place : place + 4], "big")
     chunks = rb"IHDR(PLTE)?(tRNS)?(IDAT)+IEND" if header.channels == 4 else rb"IHDR(PLTE)?(IDAT)+IEND"
     sound = sound if is_webp else tuple(stream[24:26]) in types and place == len(stream) and re.fullmatch(chunks, names)
-    require(sound, "the stream is of no kind that the header allows")
+    require(sound, "the header does not allow this kind of stream")
     try:
         image: Any = (WebPImagePlugin.WebPImageFile if is_webp else PngImagePlugin.PngImageFile)(BytesIO(stream))
         same = image.size == (header.width, header.height) and getattr(image, "n_frames", 1) == 1
@@ -472,12 +472,14 @@ def decode_stream(stream: bytes, header: SimpleNamespace) -> Any:
         raise FormatError(f"the stream cannot be decoded: {error}") from error
     if pixels.ndim == 2:
         return pixels[..., None].astype(np.int64)
-    require(header.channels >= 3 or (pixels[..., :2] == pixels[..., 1:3]).all(), "a grey image's stream has colours")
+    require(
+        header.channels >= 3 or (pixels[..., :2] == pixels[..., 1:3]).all(), "the stream of a grey image has colours"
+    )
     return pixels[..., {1: [0], 2: [0, 3], 3: [0, 1, 2], 4: [0, 1, 2, 3]}[header.channels]]
 
 
 def decode(data: bytes, weights: bytes, max_pixels: int = 2**28) -> Any:
-    """The array of a file, from its bytes and those of the weights. Raises FormatError where they are not sound."""
+    """Decode a file's bytes to an array, with the bytes of the weights. Raises FormatError if the file is refused."""
     fields = Fields(data)
     header = read_header(fields, max_pixels)
     if header.content == MODEL:
@@ -487,7 +489,7 @@ def decode(data: bytes, weights: bytes, max_pixels: int = 2**28) -> Any:
         pixels = np.array(header.values)[pixels.transpose(1, 2, 0)]
     else:
         ((kind, stream),) = read_parts(fields, 1)
-        require(kind == STORED, "the stream is no stored part")
+        require(kind == STORED, "the stream is not a stored part")
         pixels = decode_stream(stream, header)
         require(pixels.max() < 2**header.depth, "the stream holds a value above the image's depth")
     array = pixels.astype(np.uint16 if header.is_wide else np.uint8)
@@ -495,12 +497,12 @@ def decode(data: bytes, weights: bytes, max_pixels: int = 2**28) -> Any:
 
 
 def main(arguments: list[str]) -> int:
-    """Decode the file that is named; the exit status: 0, or 2 where it cannot be."""
+    """Decode the given file. Returns the exit status: 0, or 2 if the file cannot be decoded."""
     try:
         require(len(arguments) == 3, "usage: python ppyr_decoder.py FILE.ppyr WEIGHTS.safetensors OUT.npy")
         with open(arguments[0], "rb") as file, open(arguments[1], "rb") as weights:
             array = decode(file.read(), weights.read())
-        with open(arguments[2], "xb") as file:  # nothing is overwritten
+        with open(arguments[2], "xb") as file:  # never overwrites a file
             np.save(file, array)
     except (FormatError, OSError) as error:
         print(*arguments[:1], error, sep=": ", file=sys.stderr)
