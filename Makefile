@@ -3,20 +3,20 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-# These two files record what the environment holds. If pyproject.toml or the lock is newer, pip runs again.
+# These two files record what is installed. If pyproject.toml or the lock file is newer, pip runs again.
 DEMO := $(VENV)/.installed-demo
 DEV := $(VENV)/.installed-dev
 
-# Exact versions of all packages except torch, because machines need different builds of it. LOCK= takes the newest.
+# Exact versions of all packages except torch, because machines need different builds of it. LOCK= installs the newest.
 LOCK := requirements-lock.txt
-# The oldest Python that pyproject.toml supports: newer ones can use the same versions.
+# The oldest Python that pyproject.toml supports; newer ones can use the same versions.
 LOCK_PYTHON ?= python3.11
 ALL_EXTRAS := data,train,plots,dev
 
-# Without an NVIDIA GPU, torch comes from PyTorch's index of CPU builds. TORCH_INDEX= takes it from pip's own index.
+# Without an NVIDIA GPU, torch comes from PyTorch's index of CPU builds. TORCH_INDEX= uses pip's own index.
 TORCH_INDEX ?= $(shell nvidia-smi -L >/dev/null 2>&1 || echo https://download.pytorch.org/whl/cpu)
 
-# How long `make fuzz` attacks the codec
+# Minutes for which `make fuzz` attacks the codec
 FUZZ_MINUTES ?= 5
 
 .PHONY: demo test test-latest check lock bench fuzz clean
@@ -27,7 +27,7 @@ demo: $(DEMO)
 test: check
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m "not long"
 
-# The same with the newest version of everything
+# The same with the newest version of every package
 test-latest:
 	rm -rf .venv-latest
 	$(MAKE) test VENV=.venv-latest LOCK=
@@ -40,12 +40,12 @@ check: $(DEV)
 bench: $(DEV)
 	$(BIN)/python -m benchmarks
 
-# atheris supports some Pythons only: what can be run without it is.
+# atheris supports only some Python versions; without it, the rest of the attacks run.
 fuzz: $(DEV)
 	-$(PIP) install --quiet -e ".[fuzz]"
 	OMP_NUM_THREADS=1 $(BIN)/python tests/fuzz --minutes $(FUZZ_MINUTES)
 
-# pip, not python: where Debian lacks python3-venv, the attempt leaves a python without pip behind.
+# The target is pip, not python: without Debian's python3-venv, a failed attempt leaves a python without pip.
 $(BIN)/pip:
 	$(PYTHON) -m venv $(VENV)
 

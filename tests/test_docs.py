@@ -1,6 +1,7 @@
 """The documentation is true: its commands exist and run, its Python runs, its links lead somewhere."""
 
 import ast
+import importlib.util
 import re
 import shlex
 import shutil
@@ -87,6 +88,17 @@ def test_links_lead_somewhere(page):
         if anchor:
             headings = re.findall(r"^#+ (.+)$", path.read_text(encoding="utf-8"), re.M)
             assert anchor in {re.sub(r"[^\w\- ]", "", heading).lower().replace(" ", "-") for heading in headings}, link
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_modules_and_names_in_python_exist(page):
+    text = re.sub(
+        r"^\|[^|]+\|", "", (ROOT / page).read_text(encoding="utf-8"), flags=re.M
+    )  # the first column: old names
+    for name in set(re.findall(r"\bpixelpyramids((?:\.[A-Za-z]\w+)+)(?!\w*/)", text)):
+        *parents, last = ("pixelpyramids" + name).split(".")
+        parent = importlib.import_module(".".join(parents))
+        assert hasattr(parent, last) or importlib.util.find_spec(f"{parent.__name__}.{last}"), name
 
 
 def test_the_readme_is_short_and_names_no_image_that_chose_the_weights():
