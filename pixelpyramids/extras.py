@@ -11,11 +11,16 @@ def import_extra(module: str, extra: str = "train,plots") -> ModuleType:
     try:
         return import_module(module)
     except ModuleNotFoundError as error:
+        if is_own(error):
+            raise
         raise PixelPyramidsError(describe_missing(error, extra)) from error
 
 
+def is_own(error: ModuleNotFoundError) -> bool:
+    """Whether a module of this package is missing, which is a bug."""
+    return error.name is None or error.name.startswith("pixelpyramids")
+
+
 def describe_missing(error: ModuleNotFoundError, extra: str = "train,plots") -> str:
-    """The package that is not installed, and the line that installs it. Raises the error if the package is this one."""
-    if error.name is None or error.name.startswith("pixelpyramids"):
-        raise error
+    """The package that is not installed, and the line that installs it."""
     return f'{error.name} is not installed; this needs: pip install "pixelpyramids[{extra}]"'

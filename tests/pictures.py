@@ -3,8 +3,8 @@
 import os
 
 import numpy as np
+from command_line import status
 from PIL import Image
-from test_cli import status
 
 
 def pixels(seed=0, shape=(20, 30, 3)):

@@ -8,9 +8,9 @@ from pathlib import Path
 import imagecodecs
 import numpy as np
 import pytest
+from command_line import refused, status
 from pictures import pixels, save
 from PIL import Image
-from test_cli import refused, status
 
 from pixelpyramids.cli.report import rivals
 from pixelpyramids.image_files.bit_depth import widen
@@ -69,7 +69,7 @@ def test_bench_has_the_limit_too(tmp_path, capsys):
 
 
 def test_a_chart_that_cannot_be_drawn_is_refused_before_anything_is_measured(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr("pixelpyramids.cli.bench.codecs", None)
+    monkeypatch.setattr("pixelpyramids.cli.report.rivals.codecs", None)
     message = refused(capsys, "bench", save(tmp_path / "a.png"), "--plot", tmp_path / "a.nothing")
     assert "a.nothing: expected a --plot file that ends in .png, .svg or .pdf" in message
 

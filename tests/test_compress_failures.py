@@ -14,26 +14,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from pictures import compressed, files, pixels, save
-from test_cli import ROOT, refused, status
-from test_compress import COMMAND
+from command_line import COMMAND, ENVIRONMENT, ROOT, refused, status
+from pictures import files, pixels, save
 
 import pixelpyramids as pp
-from pixelpyramids.cli import compress, jobs
+from pixelpyramids.cli import file_tasks, jobs
 from pixelpyramids.image_files import listing
 
 
 def spawned(*arguments, **options):
     """A process of the command line."""
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
     return subprocess.Popen(
-        [*COMMAND, *map(str, arguments)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment, **options
+        [*COMMAND, *map(str, arguments)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=ENVIRONMENT, **options
     )
-
-
-@pytest.fixture
-def small(tmp_path):
-    return compressed(tmp_path / "s")
 
 
 def test_a_process_that_dies_costs_its_own_file(tmp_path, monkeypatch):
@@ -59,8 +52,8 @@ def test_a_fault_of_ours_shows_after_the_other_files(tmp_path, monkeypatch, caps
             raise ZeroDivisionError("a fault")
         return read_picture(path, *limits)
 
-    read_picture = compress.read_picture
-    monkeypatch.setattr(compress, "read_picture", read)
+    read_picture = file_tasks.read_picture
+    monkeypatch.setattr(file_tasks, "read_picture", read)
     with pytest.raises(ZeroDivisionError):
         status("compress", tmp_path)
     assert "1 file compressed" in capsys.readouterr().out and (tmp_path / "b.ppyr").exists()

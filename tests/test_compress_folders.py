@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from command_line import refused, status
 from pictures import files, pixels, same, save
 from PIL import Image
-from test_cli import refused, status
 
 import pixelpyramids as pp
 

@@ -6,13 +6,13 @@ import sys
 
 import numpy as np
 import pytest
+from command_line import refused, status
 from pictures import files, pixels, same, save
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
-from test_cli import refused, status
 
 import pixelpyramids as pp
-from pixelpyramids.cli import compress
+from pixelpyramids.cli import file_tasks
 from pixelpyramids.image_files.listing import is_excluded
 from pixelpyramids.image_files.tree import walk_files
 
@@ -128,7 +128,7 @@ def test_a_source_is_not_deleted_if_its_file_lacks_a_part_of_it(tmp_path, monkey
     assert status("compress", other) == 0
     wrong = pp.encode(pixels(2))
     times = other.stat().st_mtime_ns
-    monkeypatch.setattr(compress, "encode", lambda *_, **__: wrong)
+    monkeypatch.setattr(file_tasks, "encode", lambda *_, **__: wrong)
     assert status("compress", other, "--delete-source", "--no-verify", "--overwrite") == 1
     assert "holds another image" in capsys.readouterr().err and other.stat().st_mtime_ns == times
     assert status("compress", other, "--delete-source") == 1 and other.exists()

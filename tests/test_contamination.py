@@ -5,8 +5,8 @@ import shutil
 
 import numpy as np
 import pytest
+from command_line import KEYS, refused, status
 from PIL import Image
-from test_cli import KEYS, refused, status
 
 from pixelpyramids.training.publishing import PublishedRun
 

@@ -8,10 +8,10 @@ import zlib
 
 import numpy as np
 import pytest
+from command_line import KEYS, status
 from PIL import Image
-from test_cli import KEYS, status
 
-from pixelpyramids.cli.score import LIKELIHOODS
+from pixelpyramids.cli.figures import LIKELIHOODS
 from pixelpyramids.data.containers.spool import SpooledEntries
 from pixelpyramids.data.containers.tar import TarEntries
 from pixelpyramids.data.folder import ImageFolder

@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 import torch
 import typer
+from command_line import KEYS, status
 from pictures import save
 from PIL import Image
-from test_cli import KEYS, status
 
 import main as authors_command
 import pixelpyramids as pp
@@ -70,7 +70,9 @@ def bash(monkeypatch):
 def test_commands_and_options_exist(page):
     for found in (found for block in blocks(page) for found in COMMAND.finditer(block)):
         name, *arguments = shlex.split(
-            re.split(" [<|>] ", re.sub(r"[][]", "", found["arguments"]).replace(" N", " 1"))[0]
+            re.split(
+                " [<|>] ", re.sub(r"[][]", "", found["arguments"]).replace(" N", " 1").replace("PARAMS", "celeba_256")
+            )[0]
         )
         command = typer.main.get_command(main.app).get_command(None, name)
         if hasattr(command, "commands"):

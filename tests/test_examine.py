@@ -4,16 +4,11 @@ import json
 
 import numpy as np
 import pytest
-from pictures import compressed, pixels, save
+from command_line import refused, status
+from pictures import pixels, save
 from PIL import Image
-from test_cli import refused, status
 
 import pixelpyramids as pp
-
-
-@pytest.fixture
-def small(tmp_path):
-    return compressed(tmp_path / "s")
 
 
 @pytest.fixture

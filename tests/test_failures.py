@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 import test_authors
 import torch
+from command_line import KEYS, refused, status
 from filelock import FileLock
 from PIL import Image, PngImagePlugin, features
 from safetensors.torch import save_file
-from test_cli import KEYS, refused, status
 from torch.utils.data import get_worker_info
 
 import pixelpyramids as pp
@@ -427,11 +427,11 @@ def test_the_demo_from_one_end_to_the_other(tmp_path, capsys):
         raise KeyboardInterrupt
 
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr("pixelpyramids.cli.demo.evaluate", stop)  # it is known by now
+        patched.setattr("pixelpyramids.training.evaluation.evaluate", stop)  # it is known by now
         # A busy machine may have spent more than the minutes that it was given on the first step.
         spent = max(level["minutes"] for level in read_sessions(demo / "run")[-1]["levels"].values())
         assert status("demo", "--out", demo, "--minutes", spent + 0.02) == 130
-    assert f"going on from step {min(steps)}" in capsys.readouterr().err
+    assert f"resuming from step {min(steps)}" in capsys.readouterr().err
     later = steps_saved(demo / "run", model.config.L)
     assert min(steps) >= 1 and all(after > before for before, after in zip(steps, later, strict=True))
 

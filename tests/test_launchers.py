@@ -143,7 +143,7 @@ def test_a_killed_worker_ends_the_run_with_a_message_and_the_same_command_resume
     assert "another process of this run has ended" in said or "SIGKILL" in said
     step = steps_saved(run)
     resumed = pixelpyramids(TORCHRUN, *command[len(TORCHRUN) + 1 :], "--steps", step + 2)
-    assert f"trained {step + 2} steps" in resumed.stderr and "going on from step" in resumed.stderr
+    assert f"trained {step + 2} steps" in resumed.stderr and "resuming from step" in resumed.stderr
 
 
 def test_a_batch_that_does_not_divide_is_refused(images, params, tmp_path):

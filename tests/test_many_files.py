@@ -5,12 +5,12 @@ import shutil
 
 import numpy as np
 import pytest
+from command_line import refused, status
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
-from test_cli import refused, status
 
 import pixelpyramids as pp
-from pixelpyramids.cli import compress
+from pixelpyramids.cli import file_tasks
 
 
 def picture(path, **options):
@@ -47,7 +47,7 @@ def test_verify_names_the_parts_of_originals_that_are_not_kept(tmp_path, capsys)
 @pytest.mark.parametrize("how", ["written", "replaced"])
 def test_a_source_that_changes_meanwhile_is_not_taken_for_done(how, tmp_path, monkeypatch, capsys):
     source = picture(tmp_path / "a.png")
-    encode = compress.encode
+    encode = file_tasks.encode
 
     def changing(*arguments, **options):
         if how == "written":
@@ -57,7 +57,7 @@ def test_a_source_that_changes_meanwhile_is_not_taken_for_done(how, tmp_path, mo
             (tmp_path / "b.png").rename(source)
         return encode(*arguments, **options)
 
-    monkeypatch.setattr(compress, "encode", changing)
+    monkeypatch.setattr(file_tasks, "encode", changing)
     assert status("compress", source) == 1
     assert "changed while it was being read" in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == ["a.png"]

@@ -8,10 +8,10 @@ from concurrent.futures.process import BrokenProcessPool
 import numpy as np
 import pytest
 import torch
+from command_line import KEYS, status
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
-from test_cli import KEYS, status
 
 from pixelpyramids.errors import ParameterError
 from pixelpyramids.model.parameters import Parameters, load_parameters

@@ -5,8 +5,8 @@ import json
 import numpy as np
 import pytest
 import torch
+from command_line import KEYS, status
 from PIL import Image
-from test_cli import KEYS, images, status  # noqa: F401  # a fixture
 from test_six_data_sets import celeba_folders
 
 from pixelpyramids.model.parameters import DATA_SETS, find_paper_figure, load_parameters, parse_parameters
@@ -31,7 +31,7 @@ def spoil(run):
     run_directory.save(model, run)
 
 
-def test_more_bits_per_dim_than_a_value_has_bits_is_a_warning(images, tmp_path, capsys):  # noqa: F811
+def test_more_bits_per_dim_than_a_value_has_bits_is_a_warning(images, tmp_path, capsys):
     run, dark = saved(tmp_path / "run"), tmp_path / "dark.png"
     Image.fromarray(np.zeros((1, 1, 3), np.uint8)).save(dark)
     picture = images / "00.png"
@@ -82,7 +82,7 @@ def test_the_papers_figures_and_what_is_unverified_of_them():
     assert find_paper_figure(smaller).note.startswith("not comparable: this model codes 128 x 128 pixels")
 
 
-def test_other_data_has_no_figure_of_the_paper(images, tmp_path, capsys):  # noqa: F811
+def test_other_data_has_no_figure_of_the_paper(images, tmp_path, capsys):
     run = saved(tmp_path / "run")
     assert status("evaluate", run, "--data", images, "--split", "all", "--json") == 0
     assert json.loads(capsys.readouterr().out)["paper"] is None

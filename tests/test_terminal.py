@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pixelpyramids.cli.console import err, out
+from pixelpyramids.cli.console import stderr, stdout
 from pixelpyramids.cli.exit_status import run
 from pixelpyramids.errors import DataError
 from pixelpyramids.terminal import explain, printable
@@ -45,8 +45,8 @@ def test_every_way_to_print_escapes(capsys):
 
     assert run(refuse) == 2
     assert capsys.readouterr().err == f"warning: {SHOWN}\n{SHOWN}\n"
-    out.print(EVIL, soft_wrap=True)
-    err.print(EVIL, soft_wrap=True)
+    stdout.print(EVIL, soft_wrap=True)
+    stderr.print(EVIL, soft_wrap=True)
     assert capsys.readouterr() == (f"{SHOWN}\n", f"{SHOWN}\n")
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from test_cli import ROOT
+from command_line import ROOT
 
 import pixelpyramids as pp
 

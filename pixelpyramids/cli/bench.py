@@ -1,30 +1,32 @@
 """`bench`: bytes and speed of this codec beside PNG, lossless WebP and JPEG XL, on a person's own images."""
 
-import csv
 import io
-import json
 import math
 import os
 from collections.abc import Sequence
+from csv import writer
+from json import dumps
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
+import typer
 from rich import box
 from rich.table import Table
 from rich.text import Text
 
 from pixelpyramids.atomic import refuse_existing, write_text
-from pixelpyramids.cli.compress import AN_IMAGE, IMAGES, SUFFIX, image_suffixes
-from pixelpyramids.cli.console import counted, err, out
+from pixelpyramids.cli.console import counted, stderr, stdout
+from pixelpyramids.cli.options import Effort, EffortOption, ExcludeOption, JsonOption, MaxPixelsOption, OverwriteOption
 from pixelpyramids.cli.outcomes import describe_others, others_json
 from pixelpyramids.cli.report.rival_chart import chart_format, save_chart
-from pixelpyramids.cli.report.rivals import OURS, Cost, codecs, cost, warm_up
-from pixelpyramids.codec.image import EFFORTS
-from pixelpyramids.errors import DataError, ParameterError, PixelPyramidsError
-from pixelpyramids.image_files.image_file import read_picture
-from pixelpyramids.image_files.listing import list_tasks
+from pixelpyramids.cli.sources import IMAGES, list_images
+from pixelpyramids.errors import DataError, PixelPyramidsError
 from pixelpyramids.terminal import explain, printable
 
+if TYPE_CHECKING:
+    from pixelpyramids.cli.report.rivals import Cost
+
+OURS = ".ppyr"  # as in report/rivals.py
 COLUMNS = (
     "file", "format", "is_lossy", "height", "width", "channels", "depth", "codec", "bytes", "bits_per_subpixel",
     "encode_seconds", "decode_seconds",
@@ -43,7 +45,7 @@ class Row(NamedTuple):
     width: int
     channels: int
     depth: int
-    costs: dict[str, Cost | None]
+    costs: "dict[str, Cost | None]"
 
     @property
     def subpixels(self) -> int:
@@ -69,32 +71,37 @@ class Total(NamedTuple):
 
 
 def bench(
-    paths: Sequence[Path],
-    *,
-    effort: str,
-    exclude: Sequence[str],
-    max_pixels: int,
-    table: Path | None,
-    plot: Path | None,
-    overwrite: bool,
-    as_json: bool,
+    paths: Annotated[list[Path], typer.Argument(metavar="PATH…", help="Images, or folders of images.")],
+    effort: EffortOption = Effort.DEFAULT,
+    exclude: ExcludeOption = None,
+    csv: Annotated[Path | None, typer.Option("--csv", metavar="FILE", help="Write the figures of each image.")] = None,
+    plot: Annotated[
+        Path | None,
+        typer.Option("--plot", metavar="FILE", help="Draw the figures (.png, .svg, .pdf; needs matplotlib)."),
+    ] = None,
+    max_pixels: MaxPixelsOption = 2**28,
+    overwrite: OverwriteOption = False,
+    json: JsonOption = False,
 ) -> int:
-    """Print the table, and write it and a chart if requested. Returns the exit status: 1 if images failed."""
-    if effort not in EFFORTS:
-        raise ParameterError(f"expected --effort {'|'.join(EFFORTS)}, got {effort}")
-    for file in (table, plot):
+    """Compare size and speed with PNG, lossless WebP and, if cjxl is installed, JPEG XL, on your own images.
+
+    Status 1 if an image could not be read.
+    """
+    from pixelpyramids.cli.report.rivals import codecs, cost, warm_up
+    from pixelpyramids.image_files.image_file import read_picture
+
+    for file in (csv, plot):
         if file is not None:
             refuse_existing(file, overwrite)
     if plot is not None:
-        chart_format(plot)  # raises where the picture could not be drawn, before the images are measured
+        chart_format(plot)  # raises before the images are measured if the chart cannot be drawn
     found = codecs(effort)
-    listing = list_tasks(paths, None, str, image_suffixes(), AN_IMAGE, exclude)
-    listing = listing._replace(others=[path for path in listing.others if path.suffix.lower() != SUFFIX])
+    listing = list_images(paths, None, exclude)
     todo = listing.tasks
     rows: list[Row] = []
     failed = [explain(error, str(folder)) for folder, error in listing.unlisted]
     for line in (*failed, *([describe_others(listing, IMAGES)] if listing.others else [])):
-        err.print(line, soft_wrap=True)
+        stderr.print(line, soft_wrap=True)
     with counted("images") as report:
         report(0, len(todo))
         for codec in found:
@@ -105,7 +112,7 @@ def bench(
                 costs = {codec.name: cost(codec, picture.array, picture.depth) for codec in found}
             except (PixelPyramidsError, OSError, MemoryError) as error:
                 failed.append(explain(error, str(task.source)))
-                err.print(failed[-1], soft_wrap=True)
+                stderr.print(failed[-1], soft_wrap=True)
             else:
                 height, width, channels = (*picture.array.shape, 1)[:3]
                 rows.append(
@@ -118,12 +125,12 @@ def bench(
     if not rows:
         raise DataError(f"expected images that can be read, got none among {len(todo)} files")
     totals = [total(rows, codec.name) for codec in found]
-    if table is not None:
-        write_text(table, as_csv(rows))
+    if csv is not None:
+        write_text(csv, as_csv(rows))
     if plot is not None:
         save_chart(plot, {t.codec: [row.bits(t.codec) for row in rows] for t in totals}, totals)
-    if as_json:
-        print(json.dumps({"images": [_plain(row) for row in rows], "totals": [_finite(t) for t in totals],
+    if json:
+        print(dumps({"images": [_plain(row) for row in rows], "totals": [_finite(t) for t in totals],
                           "failed": failed, "not_taken": others_json(listing)}))  # fmt: skip
     else:
         _print(rows, totals)
@@ -150,7 +157,7 @@ def total(rows: Sequence[Row], codec: str) -> Total:
 def as_csv(rows: Sequence[Row]) -> str:
     """A line for each image and codec that has it."""
     file = io.StringIO()
-    lines = csv.writer(file, lineterminator="\n")
+    lines = writer(file, lineterminator="\n")
     lines.writerow(COLUMNS)
     for row in rows:
         for codec, figures in row.costs.items():
@@ -172,7 +179,7 @@ def _print(rows: Sequence[Row], totals: Sequence[Total]) -> None:
             best = min(bits)
             cells = [Text(_figure(b, 3), style="bold" if b == best else "") for b in bits]
             table.add_row(Text(printable(name)), f"{row.width} x {row.height}", *cells)
-        out.print(table)
+        stdout.print(table)
     table = _table(
         f"all {len(rows)} images; encode and decode in MP/s",
         "codec", "images", "bytes", "bits/subpixel", f"{OURS} / it", "encode", "decode",
@@ -182,7 +189,7 @@ def _print(rows: Sequence[Row], totals: Sequence[Total]) -> None:
             t.codec, str(t.images), f"{t.bytes:,}", _figure(t.bits_per_subpixel, 3), _figure(t.ratio, 4),
             _figure(t.encode_megapixels_per_second, 2), _figure(t.decode_megapixels_per_second, 2),
         )  # fmt: skip
-    out.print(table)
+    stdout.print(table)
     notes = ["Pixels only, without metadata; every codec's pixels were decoded and compared."]
     if any(row.is_lossy for row in rows):
         notes.append(
@@ -191,7 +198,7 @@ def _print(rows: Sequence[Row], totals: Sequence[Total]) -> None:
     if any(t.images < len(rows) for t in totals):
         notes.append(f"{NOTHING}: the codec has no such images; its ratio is over those it has.")
     for note in notes:
-        out.print(note, soft_wrap=True)
+        stdout.print(note, soft_wrap=True)
 
 
 def _table(title: str, first: str, *others: str) -> Table:

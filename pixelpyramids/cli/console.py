@@ -30,23 +30,23 @@ class LineConsole(Console):
         super().print(*(printable(o) if isinstance(o, str) else o for o in objects), **options)
 
 
-out = LineConsole(highlight=False, markup=False, emoji=False, quiet=_QUIET)
-err = LineConsole(stderr=True, highlight=False, markup=False, emoji=False, quiet=_QUIET)
+stdout = LineConsole(highlight=False, markup=False, emoji=False, quiet=_QUIET)
+stderr = LineConsole(stderr=True, highlight=False, markup=False, emoji=False, quiet=_QUIET)
 
 
 @contextmanager
 def live_line() -> Iterator[Callable[[str], None]]:
     """Show one line that is written over on a terminal, and a line now and then elsewhere."""
     last = [-LINE_EVERY]
-    if err.is_terminal:
-        with Live(console=err, refresh_per_second=4, transient=False) as live:
+    if stderr.is_terminal:
+        with Live(console=stderr, refresh_per_second=4, transient=False) as live:
             yield lambda line: live.update(Text(printable(line), no_wrap=False))
         return
 
     def sparse(line: str) -> None:
         if time.monotonic() - last[0] >= LINE_EVERY:
             last[0] = time.monotonic()
-            err.print(line, soft_wrap=True)
+            stderr.print(line, soft_wrap=True)
 
     yield sparse
 
@@ -55,7 +55,7 @@ def live_line() -> Iterator[Callable[[str], None]]:
 def counted(what: str, quiet: bool = False) -> Iterator[Callable[[int, int], None]]:
     """Show a progress bar and the time left, on a terminal and unless `quiet`."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=err, transient=True, disable=quiet or not err.is_terminal) as progress:
+    with Progress(*columns, console=stderr, transient=True, disable=quiet or not stderr.is_terminal) as progress:
         task = progress.add_task(what, total=None)
         yield lambda done, of: progress.update(task, completed=done, total=of)
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from pixelpyramids.cli.console import err
+from pixelpyramids.cli.console import stderr
 from pixelpyramids.cli.opening import is_plain_folder, named, open_images
 from pixelpyramids.data.batches import Batches
 from pixelpyramids.data.crops import Crops
@@ -50,7 +50,7 @@ def refuse_shared_images(
     if not root.startswith("hub:") and resembles_held_out("".join(re.findall("[a-z]+", Path(name).stem.lower()))):
         warnings.warn(f"{root}: training on data named {name}, like images for validation or test", stacklevel=2)
     if not isinstance(crops, Crops) or not are_files(crops.folder) or len(crops.folder) > FILES_AT_MOST:
-        err.print(
+        stderr.print(
             f"training images are not compared with validation and test images, as they are in folders of up to "
             f"{FILES_AT_MOST:,} files; `pixelpyramids data check` compares those that it reads",
             soft_wrap=True,

@@ -1,21 +1,29 @@
 """`curve`: the training curve of a run, as a picture."""
 
 from pathlib import Path
+from typing import Annotated
+
+import typer
 
 from pixelpyramids.atomic import refuse_existing
-from pixelpyramids.cli.console import out
-from pixelpyramids.cli.report.curves import read_curve, save_curve
-from pixelpyramids.training.run_directory import read_parameters
+from pixelpyramids.cli.console import stdout
+from pixelpyramids.cli.model_options import RunArgument
+from pixelpyramids.cli.options import OverwriteOption
 
 
-def curve(run: Path, picture: Path | None, overwrite: bool) -> None:
-    """Draw bits/dim over steps, from the run's log, to `picture` or to RUN/curve.png, and print its path.
+def curve(
+    run: RunArgument,
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="FILE", help="The picture to write (default: RUN/curve.png).")
+    ] = None,
+    overwrite: OverwriteOption = False,
+) -> None:
+    """Draw the training curve of a run: bits/dim over steps."""
+    from pixelpyramids.cli.report.curves import read_curve, save_curve
+    from pixelpyramids.training.run_directory import read_parameters
 
-    Raises CheckpointError if `run` is not a run directory, and PixelPyramidsError if it has logged nothing yet, or if
-    the picture exists and `overwrite` is false.
-    """
     config = read_parameters(run)
-    picture = run / "curve.png" if picture is None else picture
+    picture = run / "curve.png" if out is None else out
     refuse_existing(picture, overwrite)
     save_curve(picture, read_curve(run, config.L), f"{config.dataset_name}, bits/dim over steps")
-    out.print(f"the training curve of {run} is in {picture}", soft_wrap=True)
+    stdout.print(f"{picture}: the training curve of {run}", soft_wrap=True)

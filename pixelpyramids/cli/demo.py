@@ -2,18 +2,18 @@
 
 import math
 from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
-import torch
+import typer
 from rich.table import Table
 
 from pixelpyramids.atomic import is_free
-from pixelpyramids.cli.console import counted, err, out
+from pixelpyramids.cli.console import counted, stderr, stdout
+from pixelpyramids.cli.model_options import OutOption, SeedOption
 from pixelpyramids.cli.report.codecs import png_bits_per_dim, webp_bits_per_dim
 from pixelpyramids.cli.report.correlation import lag1_correlation
-from pixelpyramids.cli.report.curves import read_curve, save_curve
 from pixelpyramids.cli.report.pictures import save_grid, save_pyramid
-from pixelpyramids.cli.report.tables import images_table, levels_table
 from pixelpyramids.cli.train import train
 from pixelpyramids.data.crops import Crops
 from pixelpyramids.data.folder import ImageFolder
@@ -22,11 +22,12 @@ from pixelpyramids.errors import PixelPyramidsError
 from pixelpyramids.extras import import_extra
 from pixelpyramids.image_files.bit_depth import Pixels
 from pixelpyramids.model.parameters import load_parameters
-from pixelpyramids.model.pixel_pyramid import PixelPyramid
 from pixelpyramids.pyramid.splitting import split
-from pixelpyramids.training.evaluation import evaluate
-from pixelpyramids.training.progress import Budget
-from pixelpyramids.training.run_directory import PARAMETERS, claim, load
+
+if TYPE_CHECKING:
+    import torch
+
+    from pixelpyramids.model.pixel_pyramid import PixelPyramid
 
 SAMPLES = 16
 SCALE = 4
@@ -34,48 +35,58 @@ COMPLETED = 4
 DRAWN = 3
 
 
-def demo(folder: Path, *, minutes: float, seed: int) -> None:
-    """Draw a photograph's pyramid, train, score china and flower beside PNG and WebP, and draw samples and the curve.
+def demo(
+    out: OutOption = Path("pixelpyramids-demo"),
+    minutes: Annotated[float, typer.Option("--minutes", help="Minutes to train.")] = 6.0,
+    seed: SeedOption = 0,
+) -> int:
+    """Train on the bundled photographs, score two that are held out beside PNG and WebP, and draw samples.
 
-    Everything is written to `folder`; the training in `folder`/run is gone on with where it was ended.
+    Run the same command again to resume the training.
     """
-    Budget(minutes=minutes)
+    import torch
+
+    from pixelpyramids.cli.report.curves import read_curve, save_curve
+    from pixelpyramids.cli.report.tables import images_table, levels_table
+    from pixelpyramids.training.evaluation import evaluate
+    from pixelpyramids.training.progress import Budget
+    from pixelpyramids.training.run_directory import claim, load
+
+    Budget(minutes=minutes)  # raises ParameterError unless it is positive
     import_extra("matplotlib")  # missed now rather than after the training
-    if not is_free(folder) and not _is_begun(folder):
-        raise PixelPyramidsError(f"{folder}: holds something else already; choose another --out")
+    if not is_free(out) and not _is_begun(out):
+        raise PixelPyramidsError(f"{out}: holds something else already; choose another --out")
     config = load_parameters("photographs")
-    claim(folder / "run", config)
+    claim(out / "run", config)
     training, held_out = ImageFolder(photographs(), "train", hold_out=False), ImageFolder(photographs(), "test")
     chelsea = next(i for i, file in enumerate(training.files) if file.stem == "chelsea")
-    save_pyramid(folder / "pyramid.png", training.read(chelsea), config.L - 1, config.n_bits)
-    err.print(f"a photograph's pyramid: {folder / 'pyramid.png'}")
-    outcome = train(
-        config, folder / "run", data=photographs(), minutes=minutes, seed=seed, validate=False, checkpoint_minutes=1.0
+    save_pyramid(out / "pyramid.png", training.read(chelsea), config.L - 1, config.n_bits)
+    stderr.print(f"a photograph's pyramid: {out / 'pyramid.png'}")
+    status = train(
+        config, out / "run", str(photographs()), minutes=minutes, seed=seed, no_validation=True, checkpoint_minutes=1.0
     )
-    if outcome.interrupted:
-        raise KeyboardInterrupt
-    if outcome.stopped:
-        raise PixelPyramidsError("a level's training stopped; see above")
-    model = load(folder / "run")
+    if status:
+        return status
+    model = load(out / "run")
     with counted("scoring china and flower") as report:
         evaluation = evaluate(model, held_out, tile=int(np.max(held_out.sizes)), report=report)
     png = [png_bits_per_dim(held_out.read(i).astype(np.uint8)) for i in range(len(held_out))]
     webp = [webp_bits_per_dim(held_out.read(i).astype(np.uint8)) for i in range(len(held_out))]
     marks = {"PNG": float(np.mean(png)), "lossless WebP": float(np.mean(webp)), "this model": evaluation.bits_per_dim}
     save_curve(
-        folder / "curve.png",
-        read_curve(folder / "run", config.L),
+        out / "curve.png",
+        read_curve(out / "run", config.L),
         f"bits/dim on training crops, {config.image_size[0]} x {config.image_size[1]}",
         {f"{name}, held out": bits for name, bits in marks.items()},
     )
     samples = model.sample(SAMPLES, seed=seed)
-    save_grid(folder / "samples.png", samples.numpy(), config.n_bits, scale=2)
+    save_grid(out / "samples.png", samples.numpy(), config.n_bits, scale=2)
     crops = Crops(held_out, config.image_size, SAMPLES, seed).batch(0)
-    _save_completions(model, crops, folder / "completions.png", seed)
-    out.print(levels_table(evaluation, [sum(p.numel() for p in stage.parameters()) for stage in model.stages]))
-    out.print(images_table(evaluation, {"PNG": png, "lossless WebP": webp}))
-    out.print(_nats_table(model, samples, torch.from_numpy(crops.astype(np.int64))))
-    out.print(
+    _save_completions(model, crops, out / "completions.png", seed)
+    stdout.print(levels_table(evaluation, [sum(p.numel() for p in stage.parameters()) for stage in model.stages]))
+    stdout.print(images_table(evaluation, {"PNG": png, "lossless WebP": webp}))
+    stdout.print(_nats_table(model, samples, torch.from_numpy(crops.astype(np.int64))))
+    stdout.print(
         f"correlation of neighbouring pixels: {lag1_correlation(samples.numpy()):.3f} in the samples, "
         f"{lag1_correlation(crops):.3f} in crops of the held-out photographs",
         soft_wrap=True,
@@ -87,17 +98,22 @@ def demo(folder: Path, *, minutes: float, seed: int) -> None:
         ("curve.png", "the training curve"),
         ("run", "the model: pixelpyramids evaluate, sample or complete it"),
     ):
-        out.print(f"{folder / name}  {what}", soft_wrap=True)
+        stdout.print(f"{out / name}  {what}", soft_wrap=True)
+    return 0
 
 
 def _is_begun(folder: Path) -> bool:
     """Whether the folder is a demo's: it holds a run, or no more than a run that was about to begin."""
+    from pixelpyramids.training.run_directory import PARAMETERS
+
     run = folder / "run"
     return (run / PARAMETERS).is_file() or (is_free(run) and [path.name for path in folder.glob("*")] == ["run"])
 
 
-def _save_completions(model: PixelPyramid, crops: Pixels, path: Path, seed: int) -> None:
+def _save_completions(model: "PixelPyramid", crops: Pixels, path: Path, seed: int) -> None:
     """A row a crop: the crop, its coarse image, and images drawn from the model that lead to that coarse image."""
+    import torch
+
     pictures = []
     for crop in crops[:COMPLETED]:
         coarse = crop.astype(np.int64)
@@ -109,7 +125,7 @@ def _save_completions(model: PixelPyramid, crops: Pixels, path: Path, seed: int)
     save_grid(path, np.stack(pictures), model.config.n_bits, columns=2 + DRAWN, scale=2)
 
 
-def _nats_table(model: PixelPyramid, samples: torch.Tensor, crops: torch.Tensor) -> Table:
+def _nats_table(model: "PixelPyramid", samples: "torch.Tensor", crops: "torch.Tensor") -> Table:
     """What the model's own samples cost beside held-out crops: close where the model has learned the photographs."""
     table = Table("level", "nats of a sample", "nats of a held-out crop", title="Own samples beside photographs")
     own, held_out = model.rate(samples).nats.mean(0), model.rate(crops).nats.mean(0)

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 from pixelpyramids.errors import PixelPyramidsError
+from pixelpyramids.extras import describe_missing, is_own
 from pixelpyramids.interrupts import interrupting
 from pixelpyramids.terminal import explain, printable
 
@@ -55,6 +56,8 @@ def _explain(error: BaseException) -> str | None:
     again = "run the same command again to resume a training from its last checkpoint"
     if isinstance(error, PixelPyramidsError | OSError | MemoryError):
         return explain(error)
+    if isinstance(error, ModuleNotFoundError) and not is_own(error):
+        return describe_missing(error)
     if not isinstance(error, RuntimeError):
         return None
     if died := _READER_DIED.search(str(error)):

@@ -2,52 +2,76 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
-from torch import Tensor
+import typer
 
 from pixelpyramids.atomic import refuse_existing
-from pixelpyramids.cli.console import counted, out
-from pixelpyramids.cli.opening import open_images
-from pixelpyramids.data.images import Images
+from pixelpyramids.cli.console import counted, stdout
+from pixelpyramids.cli.model_options import OutOption
+from pixelpyramids.cli.options import OverwriteOption
 from pixelpyramids.errors import CheckpointError
-from pixelpyramids.model.parameters import Parameters
-from pixelpyramids.model.release_checkpoint import calibrate, read_checkpoint
-from pixelpyramids.training.evaluation import same_size_batches
-from pixelpyramids.training.run_directory import is_replaceable, save
+from pixelpyramids.model.parameters import Parameters, load_parameters
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from pixelpyramids.data.images import Images
 
 
 def import_checkpoint(
-    path: Path, config: Parameters, run: Path, *, averaged: bool, calibration: str | None, overwrite: bool
+    file: Annotated[Path, typer.Argument(metavar="FILE.pt", help="A checkpoint of the authors' release.")],
+    params: Annotated[
+        Parameters,
+        typer.Option(
+            "--params", metavar="PARAMS", parser=load_parameters, help="The parameter file it was trained with."
+        ),
+    ],
+    out: OutOption,
+    averaged: Annotated[bool, typer.Option("--averaged", help="Take the averaged weights.")] = False,
+    calibrate: Annotated[
+        str | None,
+        typer.Option("--calibrate", metavar="DIR", help="Recompute the running statistics on these images."),
+    ] = None,
+    overwrite: OverwriteOption = False,
 ) -> int:
-    """Convert the file, say what of it is not used, and write the run directory.
+    """Convert a checkpoint of the authors' release to a run directory.
 
-    Returns the exit status: 1 where images to calibrate on could not be read.
+    Status 1 if an image to calibrate on could not be read.
     """
-    refuse_existing(run, overwrite)
-    if not is_replaceable(run):
+    from pixelpyramids.cli.opening import open_images
+    from pixelpyramids.model.release_checkpoint import calibrate as compute_statistics
+    from pixelpyramids.model.release_checkpoint import read_checkpoint
+    from pixelpyramids.training.run_directory import is_replaceable, save
+
+    refuse_existing(out, overwrite)
+    if not is_replaceable(out):
         raise CheckpointError(
-            f"{run}: holds something that is no run directory and is left alone; choose another --out"
+            f"{out}: holds something that is no run directory and is left alone; choose another --out"
         )
-    imported = read_checkpoint(path, config, averaged)
+    imported = read_checkpoint(file, params, averaged)
     model = imported.model
     skipped: list[int] = []
     status = 0
-    if calibration is not None:
-        images = open_images(model.config, calibration, "train", hold_out=False)
-        model = calibrate(model, _batches(images, config.batch_size, skipped))
+    if calibrate is not None:
+        images = open_images(model.config, calibrate, "train", hold_out=False)
+        model = compute_statistics(model, _batches(images, params.batch_size, skipped))
         status = 1 if skipped or images.skipped else 0
-    save(model, run)
-    out.print(
-        f"{path}: {config.L} stages imported into {run}"
-        f"{', averaged weights' if averaged else ''}{', running statistics computed again' if calibration else ''}"
+    save(model, out)
+    stdout.print(
+        f"{file}: {params.L} stages imported into {out}"
+        f"{', averaged weights' if averaged else ''}{', running statistics computed again' if calibrate else ''}"
     )
     if imported.unused:
         groups = sorted({".".join(key.split(".")[:3]) for key in imported.unused})
-        out.print(f"{len(imported.unused)} weights of the file are never used: {', '.join(groups)}", soft_wrap=True)
+        stdout.print(f"{len(imported.unused)} weights of the file are never used: {', '.join(groups)}", soft_wrap=True)
     return status
 
 
-def _batches(images: Images, batch_size: int, skipped: list[int]) -> Iterator[Tensor]:
+def _batches(images: "Images", batch_size: int, skipped: list[int]) -> "Iterator[Tensor]":
+    """Batches of images of one size; the indices of images that cannot be read are added to `skipped`."""
+    from pixelpyramids.training.evaluation import same_size_batches
+
     with counted("calibration images") as report:
         for indices, batch, _ in same_size_batches(images, batch_size, skipped):
             report(indices[-1] + 1, len(images))

@@ -5,13 +5,13 @@ import time
 import warnings
 from collections.abc import Callable, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any, NamedTuple
 
-from pixelpyramids.cli.console import counted, err, out
+from pixelpyramids.cli.console import counted, stderr, stdout
 from pixelpyramids.cli.jobs import run_tasks
-from pixelpyramids.codec.image import compile_kernels
 from pixelpyramids.errors import PixelPyramidsError
-from pixelpyramids.image_files.listing import Listing, Task, count_kinds, describe_kinds
+from pixelpyramids.image_files.listing import Listing, Task, count_kinds, describe_kinds, find_collisions, find_existing
 from pixelpyramids.terminal import explain
 
 SHOWN = 3  # files that are not recognised, by name
@@ -58,13 +58,13 @@ class Outcomes:
         elif result.skipped:
             self._skipped.append((task, f"{task.source}: {result.skipped}"))
             if not self._quiet or task.is_named:
-                err.print(self._skipped[-1][1], soft_wrap=True)
+                stderr.print(self._skipped[-1][1], soft_wrap=True)
         elif result.is_there:
             self._there.append(task)
         else:
             self._done.append((task, result))
         for warning in () if isinstance(result, Exception) else result.warnings:
-            err.print(f"warning: {task.source}: {warning}", soft_wrap=True)
+            stderr.print(f"warning: {task.source}: {warning}", soft_wrap=True)
         if isinstance(result, Done) and result.lost:
             self.fail(str(task.source), f"{task.source}: {result.lost}")
 
@@ -80,15 +80,37 @@ class Outcomes:
             if way_out:
                 self.fail(str(listing.others[0]), f"{line}; {way_out}")
             elif not self._quiet:
-                err.print(line, soft_wrap=True)
+                stderr.print(line, soft_wrap=True)
 
     def fail(self, source: str, reason: str) -> None:
         """Record a failure, and print it."""
         self._failed.append((source, reason))
-        err.print(reason, soft_wrap=True)
+        stderr.print(reason, soft_wrap=True)
+
+    def refuse_collisions(
+        self, tasks: Sequence[Task], is_skipped: Callable[[Task], bool] = lambda task: False
+    ) -> list[Task]:
+        """The tasks without those that share a target with another one, which are recorded as failed.
+
+        A task that `is_skipped` does not count.
+        """
+        todo, refused = find_existing(tasks), set[Path]()
+        for group in find_collisions(todo):
+            group = [task for task in group if not is_skipped(task)]
+            for task in group if len(group) > 1 else ():
+                others = ", ".join(str(other.source) for other in group if other != task)
+                self.fail(
+                    str(task.source),
+                    f"{task.source}: it would be written to {task.target}, and so would {others}; rename one of them, "
+                    "or write them below different folders (--out)",
+                )
+                refused.add(task.source)
+        return [task for task in todo if task.source not in refused]
 
     def take_all(self, function: Callable[[Task], Done], todo: Sequence[Task], jobs: int, what: str) -> None:
         """Do the work, and show how far it is."""
+        from pixelpyramids.codec.image import compile_kernels
+
         done = 0
         if min(jobs, len(todo)) > 1:
             compile_kernels()
@@ -108,8 +130,8 @@ class Outcomes:
             print(json.dumps(self._json()))
         elif not self._quiet:
             for task, _ in self._done if self._dry_run else ():
-                out.print(f"{task.source} -> {task.target}", soft_wrap=True)
-            out.print(self._summary(), soft_wrap=True)
+                stdout.print(f"{task.source} -> {task.target}", soft_wrap=True)
+            stdout.print(self._summary(), soft_wrap=True)
         if self._fault is not None:
             raise self._fault
         return 1 if self._failed or any(task.is_named for task, _ in self._skipped) else 0

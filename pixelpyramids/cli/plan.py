@@ -1,36 +1,46 @@
 """`plan`: what each level of a training costs here, and the commands that share it among devices."""
 
-import json
 import shlex
+from json import dumps
 from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
+import typer
 from rich import box
 from rich.table import Table
 
-from pixelpyramids.cli.console import counted, out
-from pixelpyramids.model.device import choose_device, memory_of
+from pixelpyramids.cli.console import counted, stdout
+from pixelpyramids.cli.model_options import DataOption, DeviceOption
+from pixelpyramids.cli.options import JsonOption
 from pixelpyramids.model.parameters import load_parameters
-from pixelpyramids.training.planning import LevelCost, Share, images_that_fit, measure_levels, share_levels
+
+if TYPE_CHECKING:
+    from pixelpyramids.training.planning import LevelCost, Share
 
 GIB = 2**30
 UNKNOWN = "DIR"  # if no images were named
 
 
 def plan(
-    params: str,
-    devices: int,
-    *,
-    data: str | None,
-    run: Path,
-    memory: float | None,
-    device: str | None,
-    as_json: bool,
+    params: Annotated[
+        str, typer.Argument(metavar="PARAMS", help="A parameter file, or the name of a shipped one (celeba_256).")
+    ],
+    devices: Annotated[int, typer.Option("--devices", min=1, help="Number of devices to share the levels.")] = 1,
+    memory: Annotated[
+        float | None,
+        typer.Option("--memory", min=0, help="Memory of each device in GiB (default: that of the device here)."),
+    ] = None,
+    data: DataOption = None,
+    out: Annotated[
+        Path, typer.Option("--out", metavar="RUN", help="The run directory to put into the commands.")
+    ] = Path("RUN"),
+    device: DeviceOption = None,
+    json: JsonOption = False,
 ) -> None:
-    """Measure, share the levels among `devices` of `memory` GiB each, and print a table and a command for each device.
+    """Measure what each level costs here, and print the commands that share the training among devices."""
+    from pixelpyramids.model.device import choose_device, memory_of
+    from pixelpyramids.training.planning import images_that_fit, measure_levels, share_levels
 
-    `memory` is by default that of the device here. The commands train on `data`, by default the parameters' data_root,
-    into the run directory `run`.
-    """
     config = load_parameters(params)
     chosen = choose_device(device)
     batch_size, here = config.batch_size, memory_of(chosen)
@@ -39,12 +49,12 @@ def plan(
         costs = measure_levels(config, chosen, min(limit, here), report)
     shares = share_levels(costs, devices, batch_size, limit)
     images_are = data or config.data_root or UNKNOWN
-    command = ["pixelpyramids", "train", params, "--data", images_are, "--out", str(run)]
+    command = ["pixelpyramids", "train", params, "--data", images_are, "--out", str(out)]
     command += [] if device is None else ["--device", device]
     commands = [shlex.join([*command, *_options(share)]) for share in shares]
-    if as_json:
+    if json:
         print(
-            json.dumps(
+            dumps(
                 {
                     "params": params,
                     "batch_size": batch_size,
@@ -66,35 +76,37 @@ def plan(
             )
         )
         return
-    out.print(_table(costs, batch_size, limit))
+    stdout.print(_table(costs, batch_size, limit))
     whole = batch_size * sum(cost.seconds for cost in costs)
     slowest = max(share.seconds_of_step for share in shares)
-    out.print(
+    stdout.print(
         f"a step of all levels on {batch_size} images: {whole:.1f} s on one {chosen.type}; with {len(shares)} devices "
         f"{slowest:.1f} s, {whole / slowest:.2f} times as fast",
         soft_wrap=True,
     )
     if len(shares) > 1 and slowest == batch_size * max(cost.seconds for cost in costs):
-        out.print(
+        stdout.print(
             "the most expensive level fills a device by itself: more devices help only if they share its batches "
             "(torchrun, docs/cluster.md)",
             soft_wrap=True,
         )
     for share, line in zip(shares, commands, strict=True):
-        out.print()
-        out.print(f"# {share.seconds_of_step:.1f} s a step, {share.peak_bytes / GIB:.1f} GiB")
-        out.print(line, soft_wrap=True)
+        stdout.print()
+        stdout.print(f"# {share.seconds_of_step:.1f} s a step, {share.peak_bytes / GIB:.1f} GiB")
+        stdout.print(line, soft_wrap=True)
     if images_are == UNKNOWN:
-        out.print()
-        out.print(f"replace {UNKNOWN} by the folder of your images, or pass --data to `plan`", soft_wrap=True)
+        stdout.print()
+        stdout.print(f"replace {UNKNOWN} by the folder of your images, or pass --data to `plan`", soft_wrap=True)
 
 
-def _options(share: Share) -> list[str]:
+def _options(share: "Share") -> list[str]:
     micro = [] if share.micro_batch is None else ["--micro-batch", str(share.micro_batch)]
     return ["--levels", ",".join(map(str, share.levels)), *micro]
 
 
-def _table(costs: list[LevelCost], batch_size: int, limit: int) -> Table:
+def _table(costs: "list[LevelCost]", batch_size: int, limit: int) -> Table:
+    from pixelpyramids.training.planning import images_that_fit
+
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("level")
     for heading in ("params", "s an image", "share", f"GiB at {batch_size}", f"fit {limit / GIB:.0f} GiB"):

@@ -1,85 +1,123 @@
 """`train`: fill a run directory."""
 
 import math
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Mapping
+from enum import StrEnum
 from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
+import typer
 
-from pixelpyramids.cli.console import duration, err, live_line
-from pixelpyramids.cli.contamination import refuse_shared_images
-from pixelpyramids.cli.opening import open_images, open_training
-from pixelpyramids.cli.report.pictures import save_grid
+from pixelpyramids.cli.console import duration, live_line, stderr
+from pixelpyramids.cli.model_options import DataOption, DeviceOption, ParametersArgument, SeedOption
 from pixelpyramids.errors import ParameterError
-from pixelpyramids.model.device import keep_freed_memory
-from pixelpyramids.model.parameters import Parameters
-from pixelpyramids.model.pixel_pyramid import PixelPyramid
 from pixelpyramids.pyramid.rate import bits_per_dim
-from pixelpyramids.training.evaluation import Evaluation
-from pixelpyramids.training.loop import Outcome, Training
-from pixelpyramids.training.progress import Budget, Report
-from pixelpyramids.training.run_directory import level_file
-from pixelpyramids.training.trackers import finish_tracker
+
+if TYPE_CHECKING:
+    from pixelpyramids.model.pixel_pyramid import PixelPyramid
+    from pixelpyramids.training.evaluation import Evaluation
+    from pixelpyramids.training.loop import Training
+    from pixelpyramids.training.progress import Report
 
 SAMPLES_IN_GRID = 16
 
 
-def train(
-    config: Parameters,
-    run: Path,
-    *,
-    data: str | Path | None = None,
-    levels: Sequence[int] | None = None,
-    epochs: int | None = None,
-    steps: int | None = None,
-    minutes: float | None = None,
-    seed: int = 0,
-    device: str | None = None,
-    micro_batch: int | None = None,
-    bfloat16: bool | None = None,
-    validate: bool = True,
-    validation_images: int | None = None,
-    samples: bool = True,
-    checkpoint_minutes: float = 5.0,
-    log_with: str | None = None,
-) -> Outcome:
-    """Train, or go on with a training, and print how it goes.
+class Tracker(StrEnum):
+    """Where a training can be logged beside the run directory."""
 
-    The budget is one of epochs, steps and minutes; by default the parameters' epochs. Ctrl-C saves and ends it.
+    TENSORBOARD = "tensorboard"
+    WANDB = "wandb"
+
+
+def train(
+    params: ParametersArgument,
+    out: Annotated[Path, typer.Option("--out", metavar="RUN", help="The run directory; an existing run is resumed.")],
+    data: DataOption = None,
+    levels: Annotated[str | None, typer.Option("--levels", metavar="0-3,7", help="Train only these levels.")] = None,
+    epochs: Annotated[
+        int | None,
+        typer.Option("--epochs", min=1, help="Train for this many epochs (default: that of the parameters)."),
+    ] = None,
+    steps: Annotated[int | None, typer.Option("--steps", min=1, help="Train for this many steps.")] = None,
+    minutes: Annotated[
+        float | None, typer.Option("--minutes", help="Train for this many minutes, including validation and samples.")
+    ] = None,
+    seed: SeedOption = 0,
+    device: DeviceOption = None,
+    micro_batch: Annotated[
+        int | None,
+        typer.Option("--micro-batch", min=1, help="Images to process at once; a batch's gradient is summed over them."),
+    ] = None,
+    float32: Annotated[
+        bool, typer.Option("--float32", help="Use float32 convolutions even if bfloat16 is faster.")
+    ] = False,
+    checkpoint_minutes: Annotated[
+        float, typer.Option("--checkpoint-minutes", min=0, help="Minutes between checkpoints.")
+    ] = 5.0,
+    no_validation: Annotated[
+        bool, typer.Option("--no-validation", help="Train on all images, and keep the last averaged weights.")
+    ] = False,
+    log_with: Annotated[Tracker | None, typer.Option("--log-with", help="Also log to this tracker.")] = None,
+    validation_images: Annotated[
+        int | None,
+        typer.Option(
+            "--validation-images",
+            min=1,
+            help="Number of images to validate on (default: few enough that most of the time is for training).",
+        ),
+    ] = None,
+    no_samples: Annotated[bool, typer.Option("--no-samples", help="Draw no samples when validating.")] = False,
+) -> int:
+    """Train a model on a folder of images. Run the same command again to resume.
+
+    Ctrl-C saves a checkpoint and stops. Status 1 if the training of a level stopped early.
     """
+    from pixelpyramids.cli.contamination import refuse_shared_images
+    from pixelpyramids.cli.opening import open_images, open_training
+    from pixelpyramids.cli.report.pictures import save_grid
+    from pixelpyramids.model.device import keep_freed_memory
+    from pixelpyramids.training.loop import Training
+    from pixelpyramids.training.progress import Budget
+    from pixelpyramids.training.run_directory import level_file
+    from pixelpyramids.training.trackers import finish_tracker
+
     given = [value for value in (epochs, steps, minutes) if value is not None]
     if len(given) > 1:
         raise ParameterError("expected one of epochs, steps and minutes, got several")
     if any(not 0 < value < math.inf for value in given):
         raise ParameterError(f"expected a positive number of epochs, steps or minutes, got {given[0]}")
+    chosen = None if levels is None else parse_levels(levels, params.L)
     keep_freed_memory()
-    crops = open_training(config, data, seed, hold_out=validate)
-    refuse_shared_images(config, data, crops, run, validate)
-    validation = open_images(config, data, "validation") if validate else None
+    hold_out = not no_validation
+    crops = open_training(params, data, seed, hold_out=hold_out)
+    refuse_shared_images(params, data, crops, out, hold_out)
+    validation = open_images(params, data, "validation") if hold_out else None
     if crops.count is None and steps is None and minutes is None:
         raise ParameterError("expected --steps or --minutes for a stream that does not say how many images it has")
     budget = (
         Budget(minutes=minutes)
         if minutes is not None
-        else Budget(steps=steps if steps is not None else (epochs or config.epochs) * crops.steps_per_epoch)
+        else Budget(steps=steps if steps is not None else (epochs or params.epochs) * crops.steps_per_epoch)
     )
     training = Training(
-        config,
-        run,
+        params,
+        out,
         crops,
         validation,
         validation_images=validation_images,
-        levels=levels,
+        levels=chosen,
         seed=seed,
         micro_batch=micro_batch,
         device=device,
-        bfloat16=bfloat16,
+        bfloat16=False if float32 else None,
         tracker=log_with,
     )
     processes = training.accelerator.num_processes
     parameters = sum(p.numel() for level in training.levels for p in level.stage.parameters())
     images = "an unknown number of" if crops.count is None else crops.count
-    err.print(
+    stderr.print(
         f"{images} images to train on, {len(validation) if validation else 'none'} to validate on; "
         f"crops of {crops.size[0]} x {crops.size[1]}, {crops.steps_per_epoch} steps an epoch; "
         f"{parameters / 1e6:.2f} million parameters on {training.device}"
@@ -88,56 +126,78 @@ def train(
         soft_wrap=True,
     )
     if training.step:
-        err.print(
-            f"going on from step {training.step}, after {duration(min(level.seconds for level in training.levels))}"
+        stderr.print(
+            f"resuming from step {training.step}, after {duration(min(level.seconds for level in training.levels))}"
         )
 
-    def validated(evaluation: Evaluation) -> None:
+    def validated(evaluation: "Evaluation") -> None:
         count = len(evaluation.files)
         of = f" of {len(validation)}" if validation and len(validation) > count else ""
-        err.print(
+        stderr.print(
             f"{_steps(training)}: {_bits(evaluation)} on {count}{of} validation image{'s'[: count > 1 or bool(of)]}",
             soft_wrap=True,
         )
 
-    def draw(model: PixelPyramid) -> None:
+    def draw(model: "PixelPyramid") -> None:
         trained = {level.index for level in training.levels}
-        if not all(index in trained or level_file(run, index).exists() for index in range(config.L)):
+        if not all(index in trained or level_file(out, index).exists() for index in range(params.L)):
             return
-        at_once = min(SAMPLES_IN_GRID, micro_batch or config.batch_size)
+        at_once = min(SAMPLES_IN_GRID, micro_batch or params.batch_size)
         drawn = [
             model.sample(min(at_once, SAMPLES_IN_GRID - first), seed=seed, first=first).cpu().numpy()
             for first in range(0, SAMPLES_IN_GRID, at_once)
         ]
         step = max(level.step for level in training.levels)
-        save_grid(run / "samples" / f"step_{step:07d}.png", np.concatenate(drawn), config.n_bits)
+        save_grid(out / "samples" / f"step_{step:07d}.png", np.concatenate(drawn), params.n_bits)
 
     with live_line() as line:
         outcome = training.fit(
             budget,
             checkpoint_minutes=checkpoint_minutes,
-            report=lambda report: line(_described(report)),
-            notify=err.print,
+            report=lambda report: line(_progress(report)),
+            notify=stderr.print,
             validated=validated,
-            draw=draw if samples else None,
+            draw=None if no_samples else draw,
         )
     finish_tracker(training.accelerator)
     for message in outcome.stopped.values():
-        err.print(message, style="bold red", soft_wrap=True)
+        stderr.print(message, style="bold red", soft_wrap=True)
     if outcome.interrupted:
-        err.print(f"interrupted at step {outcome.steps}, all saved: the same command goes on from here")
-    elif not outcome.stopped:
-        err.print(f"trained {outcome.steps} steps in {duration(outcome.seconds)}; the model is in {run}")
-    return outcome
+        stderr.print(f"interrupted at step {outcome.steps}; everything is saved, run the same command again to resume")
+        return 130
+    if outcome.stopped:
+        return 1
+    stderr.print(f"trained {outcome.steps} steps in {duration(outcome.seconds)}; the model is in {out}")
+    return 0
 
 
-def _steps(training: Training) -> str:
+def parse_levels(text: str, n_stages: int) -> list[int]:
+    """`0-3,7` as [0, 1, 2, 3, 7].
+
+    Raises ParameterError if the text is not of that form, or a level is not in [0, n_stages).
+    """
+    levels: set[int] = set()
+    for part in text.split(","):
+        form = re.fullmatch(r"(\d{1,4})(?:-(\d{1,4}))?", part.strip(), re.ASCII)
+        if form is None:
+            raise ParameterError(f"expected --levels such as 0-3,7, got {text[:80]}")
+        first, last = int(form[1]), int(form[2] or form[1])
+        if not first <= last < n_stages:
+            raise ParameterError(
+                f"expected --levels from 0 to {n_stages - 1} (L = {n_stages}), in each range the first not above the "
+                f"last, got {text}"
+            )
+        levels |= set(range(first, last + 1))
+    return sorted(levels)
+
+
+def _steps(training: "Training") -> str:
     """The step of the levels, or the steps that they are between."""
     steps = sorted({level.step for level in training.levels})
     return f"step {steps[0]}" if len(steps) == 1 else f"steps {steps[0]} to {steps[-1]}"
 
 
-def _bits(evaluation: Evaluation) -> str:
+def _bits(evaluation: "Evaluation") -> str:
     """Bits/dim of the images if all levels were scored, else those of each level."""
     nats, dimensions = evaluation.nats.sum(axis=0), evaluation.dimensions.sum(axis=0)
     if dimensions.all():
@@ -151,7 +211,7 @@ def _levels(bits: Mapping[int, float]) -> str:
     return "levels [" + " ".join(f"{level}:{value:.2f}" for level, value in bits.items()) + "]"
 
 
-def _described(report: Report) -> str:
+def _progress(report: "Report") -> str:
     total = "bits/dim of" if report.bits_per_dim is None else f"{report.bits_per_dim:.3f} bits/dim,"
     return (
         f"step {report.step} ({report.progress:.0%})  {total} {_levels(report.bits_per_dim_of_levels)}  "

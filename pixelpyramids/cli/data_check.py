@@ -1,41 +1,40 @@
-"""`data check`: what the splits hold, how fast they are read, their hashes, and images that are in two splits."""
+"""`data check`: what the splits hold, their hashes, and images that are in two splits."""
 
 import hashlib
-import json
-import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from itertools import chain
+from json import dumps
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
+import typer
 
 from pixelpyramids.atomic import refuse_existing
-from pixelpyramids.cli.console import counted, describe_conversions, err, out
-from pixelpyramids.cli.opening import open_images, open_training
+from pixelpyramids.cli.console import counted, describe_conversions, stderr, stdout
+from pixelpyramids.cli.model_options import DataOption, ParametersArgument
+from pixelpyramids.cli.options import JsonOption, OverwriteOption
 from pixelpyramids.cli.report.pictures import save_grid
-from pixelpyramids.data.batches import Batches
 from pixelpyramids.data.crops import Crops
-from pixelpyramids.data.huggingface import first_images
 from pixelpyramids.data.identity import data_identity, described_pixels
 from pixelpyramids.data.images import Images
-from pixelpyramids.data.stream import Stream
 from pixelpyramids.errors import DataError, EmptySplitError
 from pixelpyramids.image_files.bit_depth import Pixels
 from pixelpyramids.model.parameters import Parameters
-from pixelpyramids.training.reading_ahead import make_loader, read_ahead
+
+if TYPE_CHECKING:
+    from pixelpyramids.data.batches import Batches
 
 OF_A_STREAM = 100  # training images of a stream that are read
 SHEET_MOST, SHEET_LEAST, SHEET_PIXELS = 36, 4, 2**24
-READING_SECONDS, READING_STEPS = 10.0, 200
 NAMED_AT_MOST = 10  # pairs of images that are in two splits
 
 
 @dataclass
-class Split:
+class SplitSummary:
     """What a split holds: `count` images (None: not known), `sizes` "HxW" and how many have them.
 
     `formats`, `conversions`, `sha256` and `unreadable` describe the first `hashed` images, which were read;
@@ -53,52 +52,51 @@ class Split:
     identity: str | None = None
 
 
-def check(
-    config: Parameters,
-    data: str | Path | None,
-    *,
-    picture: Path | None = None,
-    first: int | None = None,
-    overwrite: bool = False,
-    as_json: bool = False,
+def data_check(
+    params: ParametersArgument,
+    data: DataOption = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="PNG", help="Write a contact sheet of the first images.")
+    ] = None,
+    first: Annotated[
+        int | None, typer.Option("--first", min=1, help="Read only the first images of each split (default: all).")
+    ] = None,
+    overwrite: OverwriteOption = False,
+    json: JsonOption = False,
 ) -> int:
-    """Print what the splits hold, then how fast they are read and what reading them shows, or one JSON object.
+    """Count the images of each split, hash them, and find images that are in two splits.
 
-    `first` limits how many images of each split are read. Returns the exit status: 1 if images could not be read, an
-    image is in two splits, or a split could not be opened, unless it is validation or test and simply does not exist.
-    Raises DataError if no split can be opened.
+    Status 1 if an image cannot be read or is in two splits, or a split cannot be opened.
     """
-    if picture is not None:
-        refuse_existing(picture, overwrite)
+    from pixelpyramids.cli.opening import open_images, open_training
+
+    if out is not None:
+        refuse_existing(out, overwrite)
     opened: dict[str, Images] = {}
-    found: dict[str, Split] = {}
+    found: dict[str, SplitSummary] = {}
     missing: dict[str, str] = {}
     failed = False
     crops: Batches | None = None
     for name in ("train", "validation", "test"):
         try:
             if name == "train":
-                crops = open_training(config, data)
-                opened[name] = _looked_at(crops)
+                crops = open_training(params, data)
+                opened[name] = _images_of(crops)
             else:
-                opened[name] = open_images(config, data, name)
+                opened[name] = open_images(params, data, name)
         except DataError as error:
             missing[name] = str(error)
             failed |= name == "train" or not isinstance(error, EmptySplitError)
             continue
         found[name] = count_split(opened[name], crops.count if name == "train" and crops else len(opened[name]))
-        if not as_json:
+        if not json:
             _print_counts(name, found[name])
     if not found:
         raise DataError(next(iter(missing.values())))
-    result: dict[str, Any] = {"missing": missing, "picture": None if picture is None else str(picture)}
-    if not as_json:
+    result: dict[str, Any] = {"missing": missing, "picture": None if out is None else str(out)}
+    if not json:
         for name, reason in missing.items():
-            out.print(f"{name}: none; {reason}", soft_wrap=True)
-    if crops is not None and "train" in found:
-        result |= time_reading(crops)
-        if not as_json:
-            _print_speed(result)
+            stdout.print(f"{name}: none; {reason}", soft_wrap=True)
     repeated = Repeated()
     shown: list[list[Pixels]] = []
     for name, images in opened.items():
@@ -106,18 +104,18 @@ def check(
             shown.append(read_split(images, found[name], first, partial(repeated.note, name), report))
         if name != "train" or isinstance(crops, Crops):
             found[name].identity = data_identity(images).sha256
-        if not as_json:
+        if not json:
             _print_reading(name, found[name], found[name].unreadable[len(images.skipped) :])
-    if not as_json:
+    if not json:
         _print_repeated(repeated, all(split.hashed == split.count for split in found.values()))
-    if picture is not None:
-        save_contact_sheet(picture, shown, config)
-        if not as_json:
-            out.print(f"contact sheet: {picture}", soft_wrap=True)
+    if out is not None:
+        save_contact_sheet(out, shown, params)
+        if not json:
+            stdout.print(f"contact sheet: {out}", soft_wrap=True)
     result["splits"] = {name: asdict(split) for name, split in found.items()}
     result |= {"in_two_splits": repeated.count, "pairs_in_two_splits": repeated.pairs}
-    if as_json:
-        print(json.dumps(result))
+    if json:
+        print(dumps(result))
     return 1 if failed or repeated.count or any(split.unreadable for split in found.values()) else 0
 
 
@@ -137,16 +135,16 @@ class Repeated:
                 self.pairs.append((first, str(name)))
 
 
-def count_split(images: Images, count: int | None) -> Split:
+def count_split(images: Images, count: int | None) -> SplitSummary:
     """What is known of a split before its pixels are read."""
     of_one_size = zip(*np.unique(images.sizes, axis=0, return_counts=True), strict=True)
     sizes = {f"{height}x{width}": int(number) for (height, width), number in of_one_size}
-    return Split(count, sizes, [str(file) for file in images.skipped])
+    return SplitSummary(count, sizes, [str(file) for file in images.skipped])
 
 
 def read_split(
     images: Images,
-    split: Split,
+    split: SplitSummary,
     first: int | None,
     note: Callable[[bytes, Path], None],
     report: Callable[[int, int], None],
@@ -198,68 +196,43 @@ def fitted(image: Pixels, size: tuple[int, int]) -> Pixels:
     return image
 
 
-def time_reading(crops: Batches) -> dict[str, Any]:
-    """Images/s of reading, by the loader that training uses, from the second batch on: 10 seconds or 200 batches."""
-    loader = make_loader(crops, range(READING_STEPS + 1), crops.in_memory)
-    iterator = read_ahead(loader)
-    next(iterator)
-    begin, read = time.monotonic(), 0
-    for _ in iterator:
-        read += 1
-        if time.monotonic() - begin > READING_SECONDS:
-            break
-    speed = read * crops.batch_size / (time.monotonic() - begin)
-    return {
-        "reading_images_per_second": speed,
-        "reading_batches": read,
-        "batch_size": crops.batch_size,
-        "workers": loader.num_workers,
-        "kept_in_memory": crops.in_memory,
-    }
-
-
-def _looked_at(crops: Batches) -> Images:
+def _images_of(crops: "Batches") -> Images:
+    """The images of training batches; of a stream, the first ones."""
     if isinstance(crops, Crops):
         return crops.folder
+    from pixelpyramids.data.huggingface import first_images
+    from pixelpyramids.data.stream import Stream
+
     assert isinstance(crops, Stream)
     return first_images(crops.shards, OF_A_STREAM, channels=crops.channels, n_bits=crops.n_bits, size=crops.image_size)
 
 
-def _print_counts(name: str, split: Split) -> None:
+def _print_counts(name: str, split: SplitSummary) -> None:
     count = "an unknown number of" if split.count is None else split.count
     sizes = sorted(split.sizes, key=lambda size: [int(side) for side in size.split("x")])
     between = sizes[0] if len(sizes) == 1 else f"{sizes[0]} to {sizes[-1]}, {len(sizes)} sizes"
-    out.print(f"{name}: {count} images, {between} (height x width)", soft_wrap=True)
+    stdout.print(f"{name}: {count} images, {between} (height x width)", soft_wrap=True)
     for reason in split.unreadable:
-        err.print(f"  not readable: {reason}", soft_wrap=True)
+        stderr.print(f"  not readable: {reason}", soft_wrap=True)
 
 
-def _print_speed(result: dict[str, Any]) -> None:
-    kept = ", kept in memory once read" if result["kept_in_memory"] else ""
-    out.print(
-        f"reading: {result['reading_images_per_second']:.1f} images/s ({result['reading_batches']} batches of "
-        f"{result['batch_size']}, {result['workers']} workers{kept}); `plan` measures how many training needs",
-        soft_wrap=True,
-    )
-
-
-def _print_reading(name: str, split: Split, unreadable: Sequence[str]) -> None:
+def _print_reading(name: str, split: SplitSummary, unreadable: Sequence[str]) -> None:
     formats = ", ".join(f"{number} {kind}" for kind, number in split.formats.items())
     which = f"all {split.hashed}" if split.hashed == split.count else f"only the first {split.hashed}"
-    out.print(f"{name}: SHA-256 of the pixels of {which} images ({formats}): {split.sha256}", soft_wrap=True)
+    stdout.print(f"{name}: SHA-256 of the pixels of {which} images ({formats}): {split.sha256}", soft_wrap=True)
     if split.conversions:
-        out.print(f"  converted: {describe_conversions(split.conversions)}", soft_wrap=True)
+        stdout.print(f"  converted: {describe_conversions(split.conversions)}", soft_wrap=True)
     if split.identity is not None:
-        out.print(f"  identity, as runs record it: {split.identity}", soft_wrap=True)
+        stdout.print(f"  identity, as runs record it: {split.identity}", soft_wrap=True)
     for reason in unreadable:
-        err.print(f"  not readable: {reason}", soft_wrap=True)
+        stderr.print(f"  not readable: {reason}", soft_wrap=True)
 
 
 def _print_repeated(repeated: Repeated, everything: bool) -> None:
     among = "" if everything else " among those that were read"
     if not repeated.count:
-        out.print(f"no image is in two splits{among}", soft_wrap=True)
+        stdout.print(f"no image is in two splits{among}", soft_wrap=True)
         return
-    err.print(f"{repeated.count} image(s) in two splits{among}; remove one of each pair:", soft_wrap=True)
+    stderr.print(f"{repeated.count} image(s) in two splits{among}; remove one of each pair:", soft_wrap=True)
     for pair in repeated.pairs:
-        err.print(f"  {pair[0]} and {pair[1]}", soft_wrap=True)
+        stderr.print(f"  {pair[0]} and {pair[1]}", soft_wrap=True)

@@ -1,0 +1,66 @@
+"""`complete`: larger images drawn above a coarse one."""
+
+import math
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import typer
+
+from pixelpyramids.atomic import refuse_existing
+from pixelpyramids.cli.console import counted, stdout
+from pixelpyramids.cli.model_options import DeviceOption, ModelArgument, ModelParametersOption, OutOption, SeedOption
+from pixelpyramids.cli.options import OverwriteOption
+from pixelpyramids.cli.report.pictures import save_grid, save_png
+from pixelpyramids.cli.sample import IN_GRID, picture_path, remove_numbered
+from pixelpyramids.errors import DataError
+
+SCALES = (2, 4, 8)
+
+
+def complete(
+    model: ModelArgument,
+    image: Annotated[Path, typer.Argument(metavar="IMAGE", help="The coarse image.")],
+    out: OutOption,
+    scale: Annotated[int, typer.Option("--scale", metavar="2|4|8", help="Multiply the height and width by this.")] = 4,
+    n: Annotated[int, typer.Option("-n", min=1, help="Number of completions.")] = 4,
+    seed: SeedOption = 0,
+    params: ModelParametersOption = None,
+    device: DeviceOption = None,
+    overwrite: OverwriteOption = False,
+) -> None:
+    """Enlarge a coarse image: draw the missing fine levels above it.
+
+    Each result holds the given image exactly: every second, fourth or eighth row and column of it.
+    """
+    import torch
+
+    from pixelpyramids.cli.opening import open_model
+    from pixelpyramids.data.reading import read_decoded
+
+    if scale not in SCALES:
+        raise DataError(f"expected --scale {' or '.join(map(str, SCALES))}, got {scale}")
+    refuse_existing(out, overwrite)
+    loaded = open_model(model, params, None, device)
+    if 2 * int(math.log2(scale)) > loaded.config.L - 1:
+        raise DataError(
+            f"--scale {scale} needs {2 * int(math.log2(scale))} levels, this model has {loaded.config.L - 1} "
+            f"(L = {loaded.config.L}); choose a smaller scale, or another model"
+        )
+    coarse, _, conversions = read_decoded(image, loaded.config.image_channels, loaded.config.n_bits)
+    height, width = scale * coarse.shape[1], scale * coarse.shape[2]
+    given = torch.from_numpy(coarse.astype(np.int64))[None]
+    drawn = []
+    with counted("completions") as report:
+        for i in range(n):
+            picture = loaded.complete(given, height, width, seed=seed, first=i)[0].cpu().numpy()
+            save_png(picture_path(out, i), picture, loaded.config.n_bits)
+            drawn += [picture] if i < IN_GRID else []
+            report(i + 1, n)
+    remove_numbered(out, n)
+    save_grid(out / "grid.png", np.stack(drawn), loaded.config.n_bits)
+    converted = f" (converted: {', '.join(conversions)})" if conversions else ""
+    stdout.print(
+        f"{n} completion{'s'[: n > 1]} of {image}{converted} at {height} x {width} (height x width) in {out}",
+        soft_wrap=True,
+    )

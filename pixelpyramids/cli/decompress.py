@@ -1,0 +1,141 @@
+"""`decompress`: .ppyr files to images, one, many, or from standard input to standard output."""
+
+import io
+from dataclasses import replace
+from enum import StrEnum
+from functools import partial
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pixelpyramids.cli.console import stderr
+from pixelpyramids.cli.options import (
+    DryRunOption,
+    ExcludeOption,
+    JobsOption,
+    JsonOption,
+    MaxPixelsOption,
+    OutBesideOption,
+    OverwriteOption,
+    QuietOption,
+)
+from pixelpyramids.cli.outcomes import Outcomes
+from pixelpyramids.cli.sources import A_PPYR_FILE, SUFFIX, decompressed_name
+from pixelpyramids.cli.standard import NAME, is_standard, read_standard_input, write_standard_output
+from pixelpyramids.errors import BitstreamError, ParameterError, PixelPyramidsError
+from pixelpyramids.image_files.listing import Task, list_tasks
+
+
+class Format(StrEnum):
+    """The formats to write; the original one is that of the file that was compressed."""
+
+    PNG = "png"
+    TIFF = "tiff"
+    WEBP = "webp"
+    PPM = "ppm"
+    BMP = "bmp"
+    NPY = "npy"
+    ORIGINAL = "original"
+
+
+def decompress(
+    paths: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="PATH…",
+            help=".ppyr files, folders of them, or - to read standard input and write standard output.",
+        ),
+    ],
+    out: OutBesideOption = None,
+    jobs: JobsOption = 1,
+    format: Annotated[
+        Format, typer.Option("--format", case_sensitive=False, help="Format to write; original: that of the source.")
+    ] = Format.PNG,
+    scale: Annotated[
+        int,
+        typer.Option(
+            "--scale",
+            metavar="2|4|8|16",
+            help="Write every second, fourth, … row and column only. Reads no more than this needs.",
+        ),
+    ] = 1,
+    region: Annotated[
+        str | None,
+        typer.Option("--region", metavar="x,y,w,h", help="Write this part only, in pixels of the whole image."),
+    ] = None,
+    salvage: Annotated[
+        bool,
+        typer.Option("--salvage", help="From a damaged or cut file, write the largest smaller image that is intact."),
+    ] = False,
+    max_pixels: MaxPixelsOption = 2**28,
+    overwrite: OverwriteOption = False,
+    exclude: ExcludeOption = None,
+    dry_run: DryRunOption = False,
+    quiet: QuietOption = False,
+    json: JsonOption = False,
+) -> int:
+    """Decompress .ppyr files to PNG or another format: whole images, smaller ones, or a region.
+
+    Run the command again to resume: finished files are skipped. Status 1 if a file failed or was salvaged in part.
+    """
+    from pixelpyramids.cli.file_tasks import (
+        Decompression,
+        decode_picture,
+        decompress_file,
+        format_to_write,
+        threads_per_job,
+    )
+    from pixelpyramids.codec.fields import MemorySource
+    from pixelpyramids.image_files.image_file import FORMATS, write_picture
+
+    if scale < 1 or scale & (scale - 1):
+        raise ParameterError(f"expected --scale 2|4|8|16, a power of two, got {scale}")
+    how = Decompression(
+        format, scale, parse_region(region), salvage, max_pixels, overwrite, dry_run, threads=threads_per_job(1)
+    )
+    if is_standard(paths, out=out, json=json, **{"dry-run": dry_run}):
+        try:
+            picture, lost = decode_picture(MemorySource(read_standard_input()), how)
+        except BitstreamError as error:
+            raise BitstreamError(f"{NAME}: {error}") from error
+        file = io.BytesIO()
+        write_picture(picture, file, format_to_write(picture, how))
+        write_standard_output(file.getvalue())
+        if lost:
+            stderr.print(f"{NAME}: {lost}", soft_wrap=True)
+        return 1 if lost else 0
+    rename = partial(decompressed_name, suffix=FORMATS.get(format, FORMATS["png"])[0])
+    listing = list_tasks(paths, out, rename, {SUFFIX}, A_PPYR_FILE, exclude or [])
+    tasks = [_with_original_suffix(task) for task in listing.tasks] if format == Format.ORIGINAL else listing.tasks
+    outcomes = Outcomes("decompressed", "every checksum right" if how.is_whole else "", quiet, dry_run)
+    outcomes.take_listing(listing._replace(others=[]), "")
+    todo = outcomes.refuse_collisions(tasks)
+    how = replace(how, threads=threads_per_job(min(jobs, len(todo))))
+    outcomes.take_all(partial(decompress_file, how=how), todo, jobs, "decompressing")
+    return outcomes.print_summary(json)
+
+
+def parse_region(text: str | None) -> tuple[int, int, int, int] | None:
+    """`x,y,w,h` as four numbers. Raises ParameterError if the text does not have that form."""
+    if text is None:
+        return None
+    numbers = text.split(",")
+    if len(numbers) != 4 or not all(n.isascii() and n.isdigit() and len(n) < 12 for n in numbers):
+        raise ParameterError(f"expected --region x,y,w,h, four numbers of pixels such as 0,0,640,480, got {text[:80]}")
+    x, y, width, height = map(int, numbers)
+    return x, y, width, height
+
+
+def _with_original_suffix(task: Task) -> Task:
+    """The task with the suffix of the original format on its target, if that format is known and can be written."""
+    from pixelpyramids.codec.container import MAX_SIDE, read_index
+    from pixelpyramids.image_files.file_source import open_source
+    from pixelpyramids.image_files.image_file import FORMATS
+
+    try:
+        with open_source(task.source) as content:
+            suffixes = FORMATS.get(read_index(content, MAX_SIDE**2).header.source_format)
+    except (PixelPyramidsError, OSError):  # decompressing the file reports it
+        return task
+    return task._replace(target=task.target.with_suffix(suffixes[0])) if suffixes else task

@@ -1,0 +1,153 @@
+"""`evaluate`: bits/dim of a model on a split of a data set."""
+
+import math
+from collections import Counter
+from enum import StrEnum
+from itertools import chain
+from json import dumps
+from typing import Annotated
+
+import typer
+
+from pixelpyramids.cli.console import counted, describe_conversions, stderr, stdout
+from pixelpyramids.cli.figures import LIKELIHOODS, warn_above
+from pixelpyramids.cli.model_options import (
+    DataOption,
+    DeviceOption,
+    LikelihoodOption,
+    ModelArgument,
+    ModelParametersOption,
+    TileOption,
+)
+from pixelpyramids.cli.options import JsonOption
+from pixelpyramids.errors import DataError
+from pixelpyramids.model.parameters import find_paper_figure
+
+
+class Split(StrEnum):
+    """The images to score."""
+
+    TRAIN = "train"
+    VALIDATION = "validation"
+    TEST = "test"
+    ALL = "all"
+
+
+def evaluate(
+    model: ModelArgument,
+    data: DataOption = None,
+    split: Annotated[
+        Split | None,
+        typer.Option(
+            "--split",
+            help="Default: test; or all, if the folder has no splits and the model was not trained on it.",
+        ),
+    ] = None,
+    batch_statistics: Annotated[
+        int | None,
+        typer.Option(
+            "--batch-statistics",
+            metavar="N",
+            min=1,
+            help="Normalize by the statistics of batches of N images, as the authors' code does.",
+        ),
+    ] = None,
+    batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Images to score at once.")] = 16,
+    tile: TileOption = None,
+    params: ModelParametersOption = None,
+    likelihood: LikelihoodOption = None,
+    device: DeviceOption = None,
+    json: JsonOption = False,
+) -> int:
+    """Score a model on a split of a folder: bits/dim, its standard error, and a table of the levels.
+
+    Status 1 if an image could not be read, or the result is not finite.
+    """
+    from accelerate import PartialState
+
+    from pixelpyramids.cli.contamination import choose_images, count_trained
+    from pixelpyramids.cli.opening import open_model
+    from pixelpyramids.cli.report.tables import evaluation_json, levels_table
+    from pixelpyramids.training.evaluation import default_tile
+    from pixelpyramids.training.evaluation import evaluate as score_images
+    from pixelpyramids.training.provenance import read_sessions
+
+    loaded = open_model(model, params, likelihood, device)
+    processes = PartialState()
+    config, sessions = loaded.config, read_sessions(model)
+    chosen, images, which = choose_images(config, data, split, sessions)
+    if batch_statistics is not None:
+        if processes.num_processes > 1:
+            raise DataError(
+                f"--batch-statistics needs a single process, got {processes.num_processes}, whose batches would be of "
+                "other images; run it without a launcher"
+            )
+        if config.norm != "batch":
+            raise DataError(f'--batch-statistics needs a model with norm "batch", this one has "{config.norm}"')
+        height, width = config.image_size
+        if (images.sizes.prod(axis=1) > height * width).any():
+            raise DataError(
+                f"--batch-statistics is for images of at most {height} x {width} pixels, as the model was trained on: "
+                "larger ones are scored in smaller batches, or in tiles"
+            )
+        loaded.train()
+        batch_size = batch_statistics
+    tile = default_tile(loaded) if tile is None else tile
+    of_split = "images" if chosen == "all" else f"{chosen} images"
+    with counted(of_split) as report:
+        evaluation = score_images(loaded, images, batch_size=batch_size, tile=tile, report=report, processes=processes)
+    counts = [sum(p.numel() for p in stage.parameters()) for stage in loaded.stages]
+    skipped = [*images.skipped, *evaluation.skipped]
+    formats, conversions = Counter(evaluation.formats), Counter(chain.from_iterable(evaluation.conversions))
+    tiled = sum(h > tile or w > tile for h, w in evaluation.sizes)
+    status = 1 if skipped or not math.isfinite(evaluation.bits_per_dim) else 0
+    if not math.isfinite(evaluation.bits_per_dim):
+        stderr.print("the code length is not finite, for the model's weights have diverged", style="bold red")
+    warning = warn_above(evaluation.bits_per_dim_of_images, config.n_bits)
+    paper = find_paper_figure(config) if chosen == "test" else None
+    trained = count_trained(model, images)
+    if json:
+        result = evaluation_json(evaluation, str(model))
+        for level, count in zip(result["levels"], counts, strict=True):
+            level["parameters"] = count
+        result |= {
+            "split": chosen,
+            "which_images": which,
+            "trained_on": trained,
+            "n_bits": config.n_bits,
+            "likelihood": config.likelihood,
+            "batch_statistics": batch_statistics,
+            "tile": tile,
+            "tiled_images": tiled,
+            "formats": formats,
+            "conversions": conversions,
+            "skipped": [str(file) for file in skipped],
+            "sessions": sessions,
+            "warning": warning,
+            "paper": None if paper is None else paper._asdict(),
+        }
+        if processes.is_main_process:
+            print(dumps(result))
+        return status
+    stdout.print(levels_table(evaluation, counts))
+    if which:
+        stdout.print(which, soft_wrap=True)
+    error = f" ± {evaluation.standard_error:.4f}" if len(evaluation.files) > 1 else ""
+    sources = ", ".join(f"{count} {kind}" for kind, count in formats.items())
+    kind = LIKELIHOODS[config.likelihood]
+    statistics = "" if batch_statistics is None else f", statistics of batches of {batch_statistics}"
+    tiles = f"; {tiled} of them in tiles of at most {tile} x {tile}" if tiled else ""
+    converted = f"; converted: {describe_conversions(conversions)}" if conversions else ""
+    stdout.print(
+        f"{evaluation.bits_per_dim:.4f}{error} bits/dim on {len(evaluation.files)} {of_split} ({sources}), "
+        f"{config.n_bits} bits, {kind}{statistics}{tiles}; every pixel counted{converted}"
+        f"{f'; {trained} of them were trained on' if trained else ''}",
+        soft_wrap=True,
+    )
+    if paper is not None:
+        stdout.print(
+            f"{paper.bits_per_dim:.2f} bits/dim is the paper's figure for the test images of "
+            f"{config.dataset_name} ({paper.note})",
+            soft_wrap=True,
+        )
+    return status

@@ -1,0 +1,22 @@
+"""What is said about figures of bits/dim: what they mean, and whether they can be right."""
+
+from collections.abc import Iterable
+
+from pixelpyramids.cli.console import stderr
+
+LIKELIHOODS = {"exact": "exact", "authors": "the authors' clamped likelihood, not a distribution"}
+"""How figures of each likelihood are described."""
+
+
+def warn_above(bits: Iterable[float], n_bits: int) -> str | None:
+    """Print and return a warning if images need more bits/dim than a value has bits: the model does not fit them."""
+    above = [needed for needed in bits if needed > n_bits]
+    if not above:
+        return None
+    warning = (
+        f"{len(above)} of the images need more than {n_bits} bits/dim (up to {max(above):.2f}), which is more than "
+        "their uncompressed pixels; check that n_bits and dataset_name are those of the checkpoint, and that it was "
+        "trained on such images"
+    )
+    stderr.print(f"warning: {warning}", style="bold red", soft_wrap=True)
+    return warning

@@ -1,0 +1,193 @@
+"""The work of `compress` and `decompress` on one file."""
+
+import io
+import os
+import warnings
+from dataclasses import dataclass
+
+import numpy as np
+
+from pixelpyramids.cli.outcomes import Done
+from pixelpyramids.cli.results import delete_source, expect_same, is_there, write_result
+from pixelpyramids.codec import bundled
+from pixelpyramids.codec.container import read_index
+from pixelpyramids.codec.fields import ByteSource, MemorySource
+from pixelpyramids.codec.image import MAX_PIXELS, decode_source, encode
+from pixelpyramids.codec.planes import Region, find_window, octave_of_scale
+from pixelpyramids.errors import BitstreamError, DataError
+from pixelpyramids.image_files.file_source import open_regular, open_source
+from pixelpyramids.image_files.image_file import FORMATS, Picture, lossy_format, read_picture, write_picture
+from pixelpyramids.image_files.listing import Task
+
+ORIGINAL = "original"  # the format of the file that was compressed
+
+
+@dataclass(frozen=True)
+class Compression:
+    """How `compress` works on each file."""
+
+    effort: str
+    verify: bool
+    force: bool
+    max_pixels: int
+    overwrite: bool
+    delete_source: bool
+    dry_run: bool
+    threads: int
+
+
+@dataclass(frozen=True)
+class Decompression:
+    """How `decompress` works on each file."""
+
+    format: str
+    scale: int
+    region: Region | None
+    salvage: bool
+    max_pixels: int
+    overwrite: bool
+    dry_run: bool
+    threads: int
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the whole image is requested, so that a result that exists may be this one."""
+        return self.scale == 1 and self.region is None and not self.salvage
+
+
+def format_to_write(picture: Picture, how: Decompression) -> str:
+    """The format to write. Raises DataError if it is the original one and that cannot be written."""
+    format = picture.source_format if how.format == ORIGINAL else how.format
+    if format not in FORMATS:
+        raise DataError(
+            f"expected an original format that can be written without loss, got {format[:20]!r}; choose --format "
+            f"{'|'.join(FORMATS)}"
+        )
+    return format
+
+
+def is_skipped(task: Task) -> bool:
+    """Whether `compress` leaves an image out because it is lossy already."""
+    try:
+        return bool(lossy_format(task.source))
+    except (DataError, OSError):
+        return False
+
+
+def threads_per_job(jobs: int) -> int:
+    """How many threads each of `jobs` parallel processes gets."""
+    return max(1, bundled.available_threads() // max(jobs, 1))
+
+
+def compress_file(task: Task, how: Compression) -> Done:
+    """Write the .ppyr file of an image, and delete the image if that is requested."""
+    with open_regular(task.source) as file:
+        source = os.fstat(file.fileno())
+    if not how.force and (lossy := lossy_format(task.source)):
+        return Done(skipped=explain_lossy(lossy))
+    there = is_there(task, source, how.overwrite)
+    if how.dry_run and not there:
+        return Done(source.st_size)
+    with warnings.catch_warnings(record=True) as lacking:
+        warnings.simplefilter("always", UserWarning)
+        picture = read_picture(task.source, how.max_pixels)
+    if there:
+        expect_same(task, task.target, picture, how.threads)
+        if how.dry_run or not how.delete_source:
+            return Done(source.st_size, is_there=True)
+    size = 0
+    if not there:
+        data = encode_picture(picture, how)
+        size = len(data)
+        write_result(task, data, source)
+    height, width = picture.array.shape[:2]
+    done = Done(source.st_size, size, height * width, is_there=there)
+    for warning in lacking:
+        warnings.warn(warning.message, warning.category, stacklevel=1)
+    if how.delete_source and (lacking or picture.is_lossy):
+        reason = "does not hold all of it (see above)" if lacking else "holds its pixels, not its lossy compression"
+        return done._replace(lost=f"the source is not deleted, for the .ppyr file {reason}")
+    if how.delete_source:
+        with open_source(task.target) as content:
+            if not _holds(content, picture, how.threads):
+                raise DataError(
+                    f"{task.source}: {task.target} holds another image, so the source is not deleted; compare them "
+                    "with `pixelpyramids verify`"
+                )
+        delete_source(task, source)
+    return done
+
+
+def decompress_file(task: Task, how: Decompression) -> Done:
+    """Write the image of a .ppyr file."""
+    with open_regular(task.source) as file:
+        source = os.fstat(file.fileno())
+    if is_there(task, source, how.overwrite, how.is_whole):
+        expect_same(task, task.source, read_picture(task.target, how.max_pixels), how.threads)
+        return Done(source.st_size, is_there=True)
+    if how.dry_run:
+        return Done(source.st_size)
+    with open_source(task.source) as content:
+        picture, lost = decode_picture(content, how, is_found=not task.is_named)
+    file = io.BytesIO()
+    write_picture(picture, file, format_to_write(picture, how))
+    data = file.getbuffer()
+    write_result(task, data, source)
+    height, width = picture.array.shape[:2]
+    return Done(source.st_size, data.nbytes, height * width, lost=lost)
+
+
+def encode_picture(picture: Picture, how: Compression) -> bytes:
+    """A picture as a .ppyr file. Raises BitstreamError if it does not decode to the very same picture."""
+    data = encode(
+        picture.array,
+        picture.depth,
+        how.effort,
+        picture.metadata,
+        threads=how.threads,
+        source_format=picture.source_format.lower(),
+    )
+    if how.verify and not _holds(MemorySource(data), picture, how.threads):
+        raise BitstreamError(
+            "decoding the result did not give the same image, so nothing was written; this is a bug in pixelpyramids "
+            "or a fault of this machine: please report it with the image"
+        )
+    return data
+
+
+def _holds(source: ByteSource, picture: Picture, threads: int) -> bool:
+    """Whether a file gives back a picture: its pixels, depth and metadata."""
+    pixels = max(MAX_PIXELS, picture.array.size)
+    header = read_index(source, pixels).header
+    decoded = decode_source(source, max_pixels=pixels, threads=threads)
+    same = decoded.dtype == picture.array.dtype and np.array_equal(decoded, picture.array)
+    return same and header.depth == picture.depth and dict(header.metadata) == picture.metadata
+
+
+def decode_picture(source: ByteSource, how: Decompression, is_found: bool = False) -> tuple[Picture, str]:
+    """The requested picture, and a text that says what could not be salvaged, if anything.
+
+    If an image that `is_found` in a folder is too small for the scale, its smallest octave is returned.
+    """
+    header = read_index(source, how.max_pixels).header
+    scale = min(how.scale, 1 << header.octaves) if is_found else how.scale
+    if scale != how.scale:
+        warnings.warn(f"too small for --scale {how.scale}, so it was written at --scale {scale}", stacklevel=2)
+    array = decode_source(source, scale, how.region, how.max_pixels, how.salvage, how.threads)
+    requested = find_window(header, octave_of_scale(header, scale), how.region)
+    size = (requested.bottom - requested.top, requested.right - requested.left)
+    lost = ""
+    if array.shape[:2] != size:
+        lost = (
+            f"the file is damaged or cut short: salvaged at {array.shape[1]} x {array.shape[0]} pixels in place of "
+            f"{size[1]} x {size[0]} (width x height)"
+        )
+    return Picture(array, header.depth, dict(header.metadata), header.source_format, False), lost
+
+
+def explain_lossy(format: str) -> str:
+    """Why a file of a lossy format is skipped, and how to compress it anyway."""
+    return (
+        f"skipped because it is lossy already ({format}): its pixels, stored losslessly, take more space than the "
+        "file; pass --force to compress it anyway"
+    )

@@ -1,0 +1,66 @@
+"""Which files the commands on images work on, and the names of their results."""
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from pixelpyramids.cli.standard import NAME, is_standard, read_standard_input
+from pixelpyramids.codec.fields import ByteSource, MemorySource
+from pixelpyramids.image_files.file_source import open_source
+from pixelpyramids.image_files.listing import Listing, Task, list_tasks
+
+SUFFIX = ".ppyr"
+IMAGES = "images"
+AN_IMAGE = "an image (.png, .tif, .webp, …)"
+A_PPYR_FILE = "a .ppyr file"
+
+
+def list_images(paths: Sequence[Path], out: Path | None, exclude: Sequence[str] | None) -> Listing:
+    """The images among `paths` and below its folders, each with its .ppyr file as the target."""
+    listing = list_tasks(paths, out, compressed_name, image_suffixes(), AN_IMAGE, exclude or [])
+    return listing._replace(others=[path for path in listing.others if path.suffix.lower() != SUFFIX])
+
+
+def list_compressed(paths: Sequence[Path], ignore: Sequence[str] = ()) -> Listing:
+    """The .ppyr files among `paths` and below its folders, or standard input."""
+    if is_standard(paths):
+        return Listing([Task(paths[0], paths[0], True)], [], [])
+    return list_tasks(paths, None, str, {SUFFIX}, A_PPYR_FILE, ignore)
+
+
+@contextmanager
+def open_compressed(task: Task) -> Iterator[ByteSource]:
+    """Open the .ppyr file of a task of `list_compressed`."""
+    if is_standard([task.source]):
+        yield MemorySource(read_standard_input())
+        return
+    with open_source(task.source) as source:
+        yield source
+
+
+def name_of(task: Task) -> str:
+    """The path of a task's file, or words for standard input."""
+    return NAME if is_standard([task.source]) else str(task.source)
+
+
+def image_suffixes() -> set[str]:
+    """The suffixes of the image files that can be read."""
+    from pixelpyramids.image_files.image_file import FORMATS, READ
+    from pixelpyramids.image_files.pillow_reading import readable_formats
+
+    written = {suffix for suffixes in FORMATS.values() for suffix in suffixes}
+    opened_by_pillow = {suffix for suffix, format in readable_formats().items() if format in READ}
+    return written | opened_by_pillow | {".pbm", ".pnm", ".mpo"}  # Pillow opens .mpo as JPEG
+
+
+def compressed_name(name: str) -> str:
+    """`a.png` becomes a.ppyr. A name without the suffix of an image gets .ppyr appended."""
+    stem, suffix = os.path.splitext(name)
+    return (stem if suffix.lower() in image_suffixes() else name) + SUFFIX
+
+
+def decompressed_name(name: str, suffix: str) -> str:
+    """`a.ppyr` becomes a.png, or a name with another suffix. A name without .ppyr gets the suffix appended."""
+    stem, own = os.path.splitext(name)
+    return (stem if own.lower() == SUFFIX else name) + suffix

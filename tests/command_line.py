@@ -1,0 +1,37 @@
+"""Running commands in tests."""
+
+import os
+import sys
+from pathlib import Path
+
+from pixelpyramids.cli import main
+
+ROOT = Path(__file__).parent.parent
+COMMAND = (sys.executable, "-m", "pixelpyramids")
+ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1", "PYTHONPATH": str(ROOT)}
+
+KEYS = {
+    "dataset_name": "tiny", "batch_size": 4, "L": 4, "C": 8, "n_bits": 8, "n_classes": [20, 20, 20, 20],
+    "n_squeeze": [1, 1, 0], "n_channels": 8, "n_res_layers": 1, "condition_channels": 8, "lstm_channels": 8,
+}  # fmt: skip
+"""The parameters of a tiny model."""
+
+
+def status(*arguments):
+    """The exit status of `pixelpyramids ARGUMENTS`, run in this process."""
+    before = sys.argv
+    sys.argv = ["pixelpyramids", *map(str, arguments)]
+    try:
+        return main.run(main.app)
+    except SystemExit as exit_:
+        return exit_.code or 0
+    finally:
+        sys.argv = before
+
+
+def refused(capsys, *arguments):
+    """Standard error of a command that must end with status 2 and without a traceback."""
+    assert status(*arguments) == 2
+    captured = capsys.readouterr()
+    assert "Traceback" not in captured.err
+    return captured.err
