@@ -2,6 +2,7 @@
 
 import io
 import struct
+import subprocess
 import sys
 import warnings
 import zlib
@@ -81,6 +82,15 @@ def test_interlaced_rows_are_counted(width, height):
     assert np.array_equal(read(png(width, height, 8, 2, lines, interlaced=1)).array, array)
     with pytest.raises(DataError):
         read(png(width, height, 8, 2, lines[:-1], interlaced=1))
+
+
+def test_an_interlaced_png_is_read_without_a_warning(tmp_path):
+    path = tmp_path / "interlaced.png"
+    path.write_bytes(png(1, 1, 8, 0, b"\0\7", interlaced=1))
+    code = "import sys; from pathlib import Path; from pixelpyramids.codec.image_file import read_picture as read; "
+    code += "assert read(Path(sys.argv[1])).array.tolist() == [[7]]"
+    run = subprocess.run([sys.executable, "-W", "error", "-c", code, path], capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
 
 
 def test_a_stream_cut_before_its_checksum_is_refused():
