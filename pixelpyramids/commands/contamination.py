@@ -24,13 +24,15 @@ from pixelpyramids.data.identity import (
     same_files,
 )
 from pixelpyramids.data.images import Images
-from pixelpyramids.data.split_names import resembles_held_out, split_of
+from pixelpyramids.data.split_names import resembles_held_out, resembles_split, split_of
 from pixelpyramids.data.splits import find_images, is_divided
+from pixelpyramids.data.tree import walk_files
 from pixelpyramids.errors import DataError, EmptySplitError
 from pixelpyramids.parameters import Parameters
 from pixelpyramids.provenance import read_trained_on
 
 NAMED_AT_MOST = 3
+_LISTS = {".txt", ".csv", ".tsv", ".json", ".jsonl", ".lst", ".mat", ".pkl", ".xml", ".yaml"}
 
 
 def refuse_shared_images(
@@ -56,6 +58,9 @@ def refuse_shared_images(
             soft_wrap=True,
         )
         return
+    warn_of_names(crops.folder.files)
+    if is_plain_folder(config, data) and not is_divided(root):
+        warn_of_lists(place)
     held_out: list[Path] = []
     for split in ("validation", "test"):
         try:
@@ -75,6 +80,28 @@ def refuse_shared_images(
     if any(split_of(folder) for folder in pairs[0][1].relative_to(root).parts[:-1]):
         raise DataError(message)
     warnings.warn(message, stacklevel=2)
+
+
+def warn_of_names(training: Sequence[Path]) -> None:
+    """Warn if files that are trained on are named like held-out images."""
+    if held_out := [file for file in training if resembles_held_out(file.stem)]:
+        warnings.warn(
+            f"{len(held_out)} of the training images are named like validation or test images, such as "
+            f"{held_out[0]}; move them elsewhere if they are",
+            stacklevel=3,
+        )
+
+
+def warn_of_lists(root: Path) -> None:
+    """Warn if a folder without split folders holds a list of a split, such as `test.txt`, which nothing here reads."""
+    files = (Path(name) for name in walk_files(root, lambda _: None) if Path(name).suffix.lower() in _LISTS)
+    lists = [file for file in files if resembles_split(file.stem) or re.search("split|partition", file.stem, re.I)]
+    if lists:
+        warnings.warn(
+            f"{root}: {min(lists)} is named like a list of a split, which is not read: a hash of the paths chooses the "
+            "test images; move the images into folders train and test if it lists test images",
+            stacklevel=3,
+        )
 
 
 def warn_of_trained(run: Path, held_out: Sequence[Path]) -> None:

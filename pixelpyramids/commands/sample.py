@@ -58,8 +58,10 @@ def sample(
     seconds = (time.monotonic() - began) / n
     if first == 0:
         _remove_numbered(folder, n)
-    if grid and first == 0:
-        save_grid(folder / "grid.png", np.stack(drawn), model.config.n_bits)
+        if grid:
+            save_grid(folder / "grid.png", np.stack(drawn), model.config.n_bits)
+        else:
+            (folder / "grid.png").unlink(missing_ok=True)  # of an earlier set
     steps = sum(len(stage.slices) for stage in model.config.walk(*size))
     at_once = "one at a time" if model.device.type == "cpu" else f"batches of {min(n, batch_size)}"
     out.print(

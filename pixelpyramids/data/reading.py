@@ -12,6 +12,7 @@ import stat
 import struct
 import zlib
 from collections.abc import Callable
+from contextlib import suppress
 from functools import cache
 from os import PathLike
 from pathlib import Path
@@ -21,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from pixelpyramids.codec.lossy import stored_depth
 from pixelpyramids.errors import DataError
 
 Pixels = NDArray[np.integer[Any]]
@@ -258,12 +260,20 @@ def _check_image(image: Image.Image, path: str | PathLike[str], n_bits: int) -> 
 
 
 def _stored_bits(image: Image.Image) -> int:
-    """Bits per value in the file, before its pixels are read: Pillow opens 16-bit colour as 8-bit."""
+    """Bits per value in the file, before its pixels are read: Pillow opens deeper colour as 8-bit."""
     arguments = [tile[3] for tile in getattr(image, "tile", [])]  # of the decoders: "RGB;16B", …
     if image.mode in _SIXTEEN_BITS:
         return 12 if "I;12" in str(arguments) else 16
     if re.search(";16[BLN]", str(arguments)) or (image.format == "PPM" and _largest_value(arguments) > 255):
         return 16
+    file: BinaryIO | None = getattr(image, "fp", None)
+    if file is not None and image.format in ("AVIF", "JPEG2000"):
+        place = file.tell()
+        file.seek(0)
+        data = file.read()
+        file.seek(place)
+        with suppress(ValueError, DataError):  # it does not say, or says what the codec refuses
+            return stored_depth(image, data)
     return 1 if image.mode == "1" else 8
 
 
