@@ -114,6 +114,8 @@ def test_what_is_not_kept_is_named():
     assert named(plain) == ()
     assert named(plain + b"trailer") == ("7 bytes after the PNG's end",)
     assert named(png(8, 4, 8, 0, rows(6, 8))) == ("data after the PNG's last row",)
+    unknown_unit = chunk(b"pHYs", struct.pack(">IIB", 1, 1, 2))
+    assert named(png(8, 4, 8, 0, rows(4, 8), unknown_unit)) == ("PNG chunk pHYs",)
     palette = chunk(b"PLTE", bytes(range(12)))
     hist = chunk(b"hIST", struct.pack(">4H", 1, 2, 3, 4))
     assert named(png(8, 4, 2, 3, rows(4, 2), palette, hist)) == ("PNG chunk hIST",)
