@@ -126,6 +126,9 @@ def test_images_that_were_trained_on_are_counted_wherever_they_are(run, flat, tm
     PublishedRun(run).save_pretrained(published)
     run = published
     assert counted(renamed) == 32
+    record = published / "provenance.json"
+    record.write_text(record.read_text().replace('"images": 32,', '"images": 2000,'))  # as if 32 of 2,000 were recorded
+    assert counted(renamed) == 32 and counted(tmp_path / "other") is None
     (published / "trained_on.npy").write_bytes(b"\x93NUMPY")
     assert "trained_on.npy: damaged; remove it" in refused(capsys, "evaluate", run, "--data", flat)
     (published / "trained_on.npy").unlink()

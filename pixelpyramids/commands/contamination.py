@@ -29,7 +29,7 @@ from pixelpyramids.data.splits import find_images, is_divided
 from pixelpyramids.data.tree import walk_files
 from pixelpyramids.errors import DataError, EmptySplitError
 from pixelpyramids.parameters import Parameters
-from pixelpyramids.provenance import read_trained_on
+from pixelpyramids.provenance import read_sessions, read_trained_on
 
 NAMED_AT_MOST = 3
 _LISTS = {".txt", ".csv", ".tsv", ".json", ".jsonl", ".lst", ".mat", ".pkl", ".xml", ".yaml"}
@@ -124,11 +124,13 @@ def find_trained(run: Path, files: Sequence[Path]) -> list[Path]:
 
 
 def count_trained(run: Path, images: Images) -> int | None:
-    """How many of the images the run was trained on; None if it is not known, as of large containers."""
+    """How many of the images the run is known to be trained on; None if it is not known, as of large containers."""
     known = read_trained_on(run)
     if not len(known) or len(images) > (FILES_AT_MOST if are_files(images) else ENTRIES_AT_MOST):
         return None
-    return int(np.isin(image_numbers(images), known).sum())
+    counts = [session["training_data"]["images"] for session in read_sessions(run)]
+    is_complete = all(count is not None and count <= len(known) for count in counts)
+    return int(np.isin(image_numbers(images), known).sum()) or (0 if is_complete else None)
 
 
 def choose_images(
