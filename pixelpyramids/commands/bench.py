@@ -18,7 +18,7 @@ from pixelpyramids.codec.file_source import require_regular
 from pixelpyramids.codec.image import EFFORTS
 from pixelpyramids.codec.image_file import read_picture
 from pixelpyramids.commands.codec import AN_IMAGE, IMAGES, SUFFIX, image_suffixes
-from pixelpyramids.commands.console import counted, err, out
+from pixelpyramids.commands.console import counted, err, out, warnings_named
 from pixelpyramids.commands.outcomes import describe_others, others_json
 from pixelpyramids.errors import DataError, ParameterError, PixelPyramidsError
 from pixelpyramids.listing import list_tasks
@@ -103,7 +103,8 @@ def bench(
         for number, task in enumerate(todo, 1):
             try:
                 require_regular(task.source)
-                picture = read_picture(task.source, max_pixels)
+                with warnings_named(str(task.source)):
+                    picture = read_picture(task.source, max_pixels)
                 costs = {codec.name: cost(codec, picture.array, picture.depth) for codec in found}
             except (PixelPyramidsError, OSError, MemoryError) as error:
                 failed.append(explain(error, str(task.source)))

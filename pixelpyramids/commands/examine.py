@@ -25,7 +25,7 @@ from pixelpyramids.commands.codec import (
     is_skipped,
     threads_of,
 )
-from pixelpyramids.commands.console import err, out
+from pixelpyramids.commands.console import err, out, warnings_named
 from pixelpyramids.commands.outcomes import Done, Outcomes
 from pixelpyramids.commands.standard import NAME, is_standard, read_standard_input
 from pixelpyramids.errors import BitstreamError, DataError, ParameterError
@@ -109,7 +109,8 @@ def _split_original(paths: Sequence[Path], max_pixels: int) -> tuple[Sequence[Pa
             "verify one file at a time, or a folder with --against DIR"
         )
     require_regular(last)
-    return files, _read_original(last, max_pixels)
+    with warnings_named(str(last)):
+        return files, _read_original(last, max_pixels)
 
 
 def _pair_folders(
