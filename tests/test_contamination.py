@@ -210,6 +210,8 @@ def test_lists_of_splits_and_training_images_named_like_test_images_are_warned_o
     (listed / "train_test_split.txt").write_text("1 0\n")
     trained(params, listed, tmp_path / "run")
     assert "train_test_split.txt is named like a list of a split, which is not read" in capsys.readouterr().err
+    assert status("data", "check", params, "--data", listed, "--json") == 0
+    assert "train_test_split.txt is named like a list" in capsys.readouterr().err
     train = (f"train/a/{name}.png" for name in ("1", "2", "3", "ILSVRC2012_val_1", "contest"))
     named = write(tmp_path / "named", *train, "test/1.jpg", seed=1)
     (named / "test.txt").write_text("1\n")

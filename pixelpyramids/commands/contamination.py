@@ -58,9 +58,7 @@ def refuse_shared_images(
             soft_wrap=True,
         )
         return
-    warn_of_names(crops.folder.files)
-    if is_plain_folder(config, data) and not is_divided(root):
-        warn_of_lists(place)
+    warn_of_names(config, data, crops)
     held_out: list[Path] = []
     for split in ("validation", "test"):
         try:
@@ -82,19 +80,24 @@ def refuse_shared_images(
     warnings.warn(message, stacklevel=2)
 
 
-def warn_of_names(training: Sequence[Path]) -> None:
-    """Warn if files that are trained on are named like held-out images."""
-    if held_out := [file for file in training if resembles_held_out(file.stem)]:
+def warn_of_names(config: Parameters, data: str | Path | None, crops: Batches) -> None:
+    """Warn if files that are trained on are named like held-out images, or if there are lists of splits.
+
+    The published splits of many data sets are lists, such as `test.txt`, which nothing here reads. They are looked for
+    in folders without split folders.
+    """
+    if not isinstance(crops, Crops) or not are_files(crops.folder) or len(crops.folder) > FILES_AT_MOST:
+        return
+    if held_out := [file for file in crops.folder.files if resembles_held_out(file.stem)]:
         warnings.warn(
             f"{len(held_out)} of the training images are named like validation or test images, such as "
             f"{held_out[0]}; move them elsewhere if they are",
             stacklevel=3,
         )
-
-
-def warn_of_lists(root: Path) -> None:
-    """Warn if a folder without split folders holds a list of a split, such as `test.txt`, which nothing here reads."""
-    files = (Path(name) for name in walk_files(root, lambda _: None) if Path(name).suffix.lower() in _LISTS)
+    root = named(config, data)
+    if not is_plain_folder(config, data) or is_divided(root):
+        return
+    files = (Path(name) for name in walk_files(Path(root), lambda _: None) if Path(name).suffix.lower() in _LISTS)
     lists = [file for file in files if resembles_split(file.stem) or re.search("split|partition", file.stem, re.I)]
     if lists:
         warnings.warn(

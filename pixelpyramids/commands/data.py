@@ -15,6 +15,7 @@ import numpy as np
 
 from pixelpyramids.atomic import refuse_existing
 from pixelpyramids.commands.console import counted, describe_conversions, err, out
+from pixelpyramids.commands.contamination import warn_of_names
 from pixelpyramids.commands.opening import open_images, open_training
 from pixelpyramids.data.batches import Batches
 from pixelpyramids.data.crops import Crops
@@ -96,6 +97,7 @@ def check(
         for name, reason in missing.items():
             out.print(f"{name}: none; {reason}", soft_wrap=True)
     if crops is not None and "train" in found:
+        warn_of_names(config, data, crops)
         result |= time_reading(crops)
         if not as_json:
             _print_speed(result)
