@@ -14,7 +14,7 @@ PACKAGE = Path(pixelpyramids.__file__).parent
 # but for those inside one package.
 LAYERS = (
     {"errors", "pyramid", "walk"},
-    {"octave", "terminal", "interrupts"},
+    {"octave", "stored_depth", "terminal", "interrupts"},
     {"reading_ahead", "arguments", "atomic", "extras", "device", "rate", "parameters", "exit_status"},
     {"likelihood", "networks", "data", "progress", "patches", "codec", "optimisation", "trackers"},
     {"compact_stage", "listing"},
@@ -77,6 +77,7 @@ FREE_OF_TORCH = {
     "atomic",
     "data",
     "terminal",
+    "stored_depth",
 }
 
 MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")

@@ -22,7 +22,7 @@ from pixelpyramids.codec.bit_depth import Pixels, deepened, flattened, pixel_typ
 from pixelpyramids.codec.file_source import DAMAGE, require_regular
 from pixelpyramids.codec.image import MAX_PIXELS
 from pixelpyramids.codec.library_messages import catch_messages
-from pixelpyramids.codec.lossy import LOSSY, is_lossy, stored_depth
+from pixelpyramids.codec.lossy import LOSSY, is_lossy
 from pixelpyramids.codec.netpbm_file import is_netpbm, read_netpbm, too_large, write_netpbm
 from pixelpyramids.codec.pillow_gaps import find_gaps
 from pixelpyramids.codec.pillow_pixels import pixels_of, with_transparent
@@ -30,6 +30,7 @@ from pixelpyramids.codec.png_file import SIGNATURE, Png, has_surplus, pixels_alo
 from pixelpyramids.codec.tiff_writer import write_tiff
 from pixelpyramids.errors import DataError, PixelPyramidsError
 from pixelpyramids.extras import imported
+from pixelpyramids.stored_depth import stored_depth
 from pixelpyramids.terminal import explain
 
 FORMATS = {

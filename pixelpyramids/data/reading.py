@@ -22,8 +22,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from pixelpyramids.codec.lossy import stored_depth
 from pixelpyramids.errors import DataError
+from pixelpyramids.stored_depth import stored_depth
 
 Pixels = NDArray[np.integer[Any]]
 Prepare = Callable[[Image.Image], Image.Image]
