@@ -106,6 +106,8 @@ def test_sample_writes_the_same_pictures_for_the_same_seed(trained, tmp_path, ca
     assert "--overwrite" in refused(capsys, "sample", trained, "--out", tmp_path / "a")
     assert status("sample", trained, "-n", 1, "--out", tmp_path / "a", "--overwrite", "--height", 5, "--width", 1) == 0
     assert Image.open(tmp_path / "a" / "0000.png").size == (1, 5)
+    assert status("sample", trained, "-n", 1, "--out", tmp_path / "a", "--overwrite", "--no-grid") == 0
+    assert [path.name for path in (tmp_path / "a").iterdir()] == ["0000.png"], "the grid of another set must not stay"
 
 
 def test_complete_keeps_the_coarse_image(trained, images, tmp_path, capsys):

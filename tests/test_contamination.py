@@ -126,6 +126,9 @@ def test_images_that_were_trained_on_are_counted_wherever_they_are(run, flat, tm
     PublishedRun(run).save_pretrained(published)
     run = published
     assert counted(renamed) == 32
+    record = published / "provenance.json"
+    record.write_text(record.read_text().replace('"images": 32,', '"images": 2000,'))  # as if 32 of 2,000 were recorded
+    assert counted(renamed) == 32 and counted(tmp_path / "other") is None
     (published / "trained_on.npy").write_bytes(b"\x93NUMPY")
     assert "trained_on.npy: damaged; remove it" in refused(capsys, "evaluate", run, "--data", flat)
     (published / "trained_on.npy").unlink()
@@ -200,3 +203,26 @@ def test_images_that_are_not_compared_are_reported(params, tmp_path, capsys, mon
     monkeypatch.setattr("pixelpyramids.cli.contamination.FILES_AT_MOST", 9)
     trained(params, write(tmp_path / "images", *(f"train/{number}.png" for number in range(11))), tmp_path / "run")
     assert "training images are not compared with validation and test images" in capsys.readouterr().err
+
+
+def test_lists_of_splits_and_training_images_named_like_test_images_are_warned_of(params, tmp_path, capsys):
+    listed = write(tmp_path / "listed", *(f"images/{number}.png" for number in range(6)))
+    (listed / "train_test_split.txt").write_text("1 0\n")
+    trained(params, listed, tmp_path / "run")
+    assert "train_test_split.txt is named like a list of a split, which is not read" in capsys.readouterr().err
+    assert status("data", "check", params, "--data", listed, "--json") == 0
+    assert "train_test_split.txt is named like a list" in capsys.readouterr().err
+    train = (f"train/a/{name}.png" for name in ("1", "2", "3", "ILSVRC2012_val_1", "contest"))
+    named = write(tmp_path / "named", *train, "test/1.jpg", seed=1)
+    (named / "test.txt").write_text("1\n")
+    trained(params, named, tmp_path / "run-named", "--no-validation")
+    told = capsys.readouterr().err
+    assert "1 of the training images are named like validation or test images" in told
+    assert "list of a split" not in told
+
+
+def test_images_beside_a_test_folder_alone_are_no_training_images(params, tmp_path, capsys):
+    folder = write(tmp_path / "images", "1.png", "2.png", "test/3.png")
+    assert "got none (train 0, validation 0, test 1, all 1)" in refused(
+        capsys, "train", params, "--data", folder, "--out", tmp_path / "run", "--steps", 1
+    )

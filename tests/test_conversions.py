@@ -97,6 +97,16 @@ def test_conversions_are_reported_by_the_header_and_with_the_pixels(stored, chan
     assert decode(stored, "a", channels, n_bits).conversions == conversions
 
 
+def test_deep_colour_of_jpeg_2000_and_avif_is_reported():
+    imagecodecs = pytest.importorskip("imagecodecs")
+    deep = COLOUR.astype(np.uint16) * 257
+    jpeg_2000 = imagecodecs.jpeg2k_encode(deep, reversible=True)
+    assert decode(jpeg_2000, "a").conversions == ("16 bits reduced to 8",)
+    avif = imagecodecs.avif_encode(deep >> 6, bitspersample=10)
+    assert decode_header(avif, "a").conversions == decode(avif, "a").conversions == ("10 bits reduced to 8",)
+    assert decode(imagecodecs.jpeg2k_encode(COLOUR, reversible=True), "a").conversions == ()
+
+
 def test_greys_of_12_bits_keep_their_values(tmp_path):
     path = tmp_path / "a.tif"
     path.write_bytes(twelve_bit_tiff(GREY.astype(np.uint16) * 16 + 7))

@@ -259,12 +259,12 @@ def test_no_image_column_or_several_are_named(tmp_path, columns, prefix):
         open_hub(f"{prefix}{tmp_path}", "all")
 
 
-@pytest.mark.parametrize("prefix", ["", "stream:"])
-def test_a_column_that_names_splits_is_reported(tmp_path, prefix):
-    rows = {"image": [{"bytes": content(number), "path": None} for number in range(4)], "split": [*"aab", "test"]}
-    features = datasets.Features({"image": datasets.Image(), "split": datasets.Value("string")})
+@pytest.mark.parametrize("prefix, column", [("", "split"), ("stream:", "split"), ("", "is_test"), ("", "Subset")])
+def test_a_column_that_names_splits_is_reported(tmp_path, prefix, column):
+    rows = {"image": [{"bytes": content(number), "path": None} for number in range(4)], column: [*"aab", "test"]}
+    features = datasets.Features({"image": datasets.Image(), column: datasets.Value("string")})
     datasets.Dataset.from_dict(rows, features=features).to_parquet(str(tmp_path / "0.parquet"))
-    with pytest.warns(UserWarning, match="the column split is not read"):
+    with pytest.warns(UserWarning, match=f"the column {column} is not read"):
         open_hub(f"{prefix}{tmp_path}", "all")
 
 

@@ -123,6 +123,19 @@ def test_autocast_changes_no_figure():
         assert torch.is_autocast_enabled("cpu")
 
 
+def test_the_default_dtype_changes_no_figure():
+    model = tiny(torch.float32)
+    images = random_images(model, 2, 5, 7)
+    nats, samples = model.rate(images).nats, model.sample(2, 5, 7)
+    torch.set_default_dtype(torch.bfloat16)
+    try:
+        assert torch.equal(model.rate(images).nats, nats)
+        assert torch.equal(model.sample(2, 5, 7), samples)
+        assert torch.get_default_dtype() == torch.bfloat16
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
 @pytest.mark.skipif(not HAS_PRECISIONS, reason="this torch has no fp32_precision")
 def test_bfloat16_convolutions_change_no_figure(settings):
     """Only a processor with fast bfloat16 could tell the difference."""

@@ -95,3 +95,6 @@ def test_files_that_differ_only_in_their_middle_are_not_the_same(tmp_path: Path)
     content[50_000] = 1
     (tmp_path / "b").write_bytes(content)
     assert same_files([tmp_path / "a"], [tmp_path / "b"]) == []
+    shutil.copy(tmp_path / "a", tmp_path / "c")
+    train = [tmp_path / "a", tmp_path / "b"]
+    assert same_files(train, [tmp_path / "c"]) == [(tmp_path / "a", tmp_path / "c")], "a must not be lost behind b"

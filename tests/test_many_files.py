@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import warnings
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from PIL.PngImagePlugin import PngInfo
 
 import pixelpyramids as pp
 from pixelpyramids.cli import file_tasks
+from pixelpyramids.image_files import image_file
 
 
 def picture(path, **options):
@@ -30,6 +32,26 @@ def test_what_is_not_kept_is_told_of_every_file(jobs, tmp_path, capsys):
     for name in names:
         assert f"warning: {name}: not kept: PNG chunk prVt" in errors.splitlines()
     assert all(len(file["warnings"]) == 1 for file in json.loads(told)["files"])
+
+
+def test_bench_and_verify_name_the_file_of_each_warning(tmp_path, monkeypatch, capsys):
+    read_picture = image_file.read_picture
+
+    def read(source, *limit):
+        warnings.warn("a library says something", stacklevel=1)
+        return read_picture(source, *limit)
+
+    names = [picture(tmp_path / "in" / name) for name in ("a.png", "b.png")]
+    assert status("compress", names[0]) == 0
+    capsys.readouterr()
+    monkeypatch.setattr(image_file, "read_picture", read)
+    for arguments, told in (
+        (("bench", *names), names),
+        (("verify", names[0].with_suffix(".ppyr"), names[0]), names[:1]),
+    ):
+        assert status(*arguments) == 0
+        lines = [line for line in capsys.readouterr().err.splitlines() if "warning" in line]
+        assert lines == [f"warning: {name}: a library says something" for name in told]
 
 
 def test_verify_names_the_parts_of_originals_that_are_not_kept(tmp_path, capsys):

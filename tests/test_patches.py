@@ -1,9 +1,12 @@
 """Patches of a level's pair: one place in both halves, every place reached, keyed by the sample alone."""
 
+import math
+
 import numpy as np
 import torch
 from test_training import config, folder, training  # noqa: F401 (a fixture)
 
+from pixelpyramids.pyramid.rate import bits_per_dim
 from pixelpyramids.training import run_directory
 from pixelpyramids.training.patches import patches
 from pixelpyramids.training.progress import Budget
@@ -62,5 +65,7 @@ def test_levels_trained_alone_see_the_same_patches_and_whole_images_are_scored(f
         )
         assert all(torch.equal(value, b[key]) for key, value in a.items())
     log = run_directory.read_log(tmp_path / "whole", 0)
-    assert {entry["dimensions"] for entry in log if "nats" in entry} == {4 * 4 * 3}
+    # Nats of patches are logged as of whole images, or the sum over levels would weigh coarse ones too much.
+    assert {entry["dimensions"] for entry in log if "nats" in entry} == {math.prod(parameters.image_size) // 2 * 3}
+    assert all(5 < bits_per_dim(entry["nats"], entry["dimensions"]) < 12 for entry in log if "nats" in entry)
     assert all(entry["dimensions"] == 24 * 12 * 3 for entry in log if "validation_nats" in entry)

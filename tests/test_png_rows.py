@@ -2,6 +2,7 @@
 
 import io
 import struct
+import subprocess
 import sys
 import warnings
 import zlib
@@ -83,6 +84,15 @@ def test_interlaced_rows_are_counted(width, height):
         read(png(width, height, 8, 2, lines[:-1], interlaced=1))
 
 
+def test_an_interlaced_png_is_read_without_a_warning(tmp_path):
+    path = tmp_path / "interlaced.png"
+    path.write_bytes(png(1, 1, 8, 0, b"\0\7", interlaced=1))
+    code = "import sys; from pathlib import Path; from pixelpyramids.image_files.image_file import read_picture as read; "
+    code += "assert read(Path(sys.argv[1])).array.tolist() == [[7]]"
+    run = subprocess.run([sys.executable, "-W", "error", "-c", code, path], capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+
+
 def test_a_stream_cut_before_its_checksum_is_refused():
     packed = zlib.compress(rows(4, 8))[:-2]
     header = chunk(b"IHDR", struct.pack(">IIBBBBB", 8, 4, 8, 0, 0, 0, 0))
@@ -104,6 +114,8 @@ def test_what_is_not_kept_is_named():
     assert named(plain) == ()
     assert named(plain + b"trailer") == ("7 bytes after the PNG's end",)
     assert named(png(8, 4, 8, 0, rows(6, 8))) == ("data after the PNG's last row",)
+    unknown_unit = chunk(b"pHYs", struct.pack(">IIB", 1, 1, 2))
+    assert named(png(8, 4, 8, 0, rows(4, 8), unknown_unit)) == ("PNG chunk pHYs",)
     palette = chunk(b"PLTE", bytes(range(12)))
     hist = chunk(b"hIST", struct.pack(">4H", 1, 2, 3, 4))
     assert named(png(8, 4, 2, 3, rows(4, 2), palette, hist)) == ("PNG chunk hIST",)

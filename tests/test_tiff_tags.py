@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import tifffile
 from PIL import Image
+from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
 import pixelpyramids as pp
 from pixelpyramids.codec.container import read_index
@@ -16,8 +17,10 @@ from pixelpyramids.image_files.image_file import Picture, read_picture, write_pi
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (24, 32, 3), dtype=np.uint8)
 TAGS = {  # type, count, value
+    264: (3, 1, 4),
     285: (2, 0, b"a page"),
     291: (3, 4, (0, 100, 1000, 65535)),
+    532: (5, 6, (15, 1, 235, 1, 15, 1, 235, 1, 15, 1, 235, 1)),
     33550: (12, 3, (0.5, 0.5, 0.0)),
     33723: (7, 12, b"\x1c\2\5\0\7caption"),
     33922: (12, 6, (0.0, 0.0, 0.0, 4.4e5, 5.5e6, 0.0)),
@@ -90,6 +93,16 @@ def test_a_packet_of_an_odd_type_comes_back():
         with tifffile.TiffFile(io.BytesIO(through_ppyr(picture))) as file:
             again = file.pages[0].tags[700].value
         assert (again.encode() if isinstance(again, str) else again) == value
+
+
+def test_a_resolution_of_floats_is_kept():
+    tags, file = ImageFileDirectory_v2(), io.BytesIO()
+    for number, value in ((282, 300.5), (283, 72.0)):
+        tags.tagtype[number] = 12
+        tags[number] = value
+    Image.fromarray(PIXELS).save(file, "TIFF", tiffinfo=tags)
+    file.seek(0)
+    assert read_picture(file).metadata["resolution"] == b"601/2 72 inch"
 
 
 def test_what_another_format_has_no_place_for_is_named():

@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from pixelpyramids.atomic import refuse_existing, write_text
-from pixelpyramids.cli.console import counted, stderr, stdout
+from pixelpyramids.cli.console import counted, stderr, stdout, warnings_named
 from pixelpyramids.cli.options import Effort, EffortOption, ExcludeOption, JsonOption, MaxPixelsOption, OverwriteOption
 from pixelpyramids.cli.outcomes import describe_others, others_json
 from pixelpyramids.cli.report.rival_chart import chart_format, save_chart
@@ -108,7 +108,8 @@ def bench(
             warm_up(codec)
         for number, task in enumerate(todo, 1):
             try:
-                picture = read_picture(task.source, max_pixels)
+                with warnings_named(str(task.source)):
+                    picture = read_picture(task.source, max_pixels)
                 costs = {codec.name: cost(codec, picture.array, picture.depth) for codec in found}
             except (PixelPyramidsError, OSError, MemoryError) as error:
                 failed.append(explain(error, str(task.source)))

@@ -2,6 +2,7 @@
 
 import os
 import time
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -58,6 +59,16 @@ def counted(what: str, quiet: bool = False) -> Iterator[Callable[[int, int], Non
     with Progress(*columns, console=stderr, transient=True, disable=quiet or not stderr.is_terminal) as progress:
         task = progress.add_task(what, total=None)
         yield lambda done, of: progress.update(task, completed=done, total=of)
+
+
+@contextmanager
+def warnings_named(name: str) -> Iterator[None]:
+    """Print the UserWarnings of a block, each once, behind the name of the file that they are about."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", UserWarning)
+        yield
+    for text in dict.fromkeys(str(one.message) for one in caught if issubclass(one.category, UserWarning)):
+        stderr.print(f"warning: {name}: {text}", soft_wrap=True)
 
 
 def describe_conversions(counts: Mapping[str, int]) -> str:

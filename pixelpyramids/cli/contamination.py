@@ -24,13 +24,15 @@ from pixelpyramids.data.identity import (
     same_files,
 )
 from pixelpyramids.data.images import Images
-from pixelpyramids.data.split_names import resembles_held_out, split_of
+from pixelpyramids.data.split_names import resembles_held_out, resembles_split, split_of
 from pixelpyramids.data.splits import find_images, is_divided
 from pixelpyramids.errors import DataError, EmptySplitError
+from pixelpyramids.image_files.tree import walk_files
 from pixelpyramids.model.parameters import Parameters
-from pixelpyramids.training.provenance import read_trained_on
+from pixelpyramids.training.provenance import read_sessions, read_trained_on
 
 NAMED_AT_MOST = 3
+_LISTS = {".txt", ".csv", ".tsv", ".json", ".jsonl", ".lst", ".mat", ".pkl", ".xml", ".yaml"}
 
 
 def refuse_shared_images(
@@ -56,6 +58,7 @@ def refuse_shared_images(
             soft_wrap=True,
         )
         return
+    warn_of_names(config, data, crops)
     held_out: list[Path] = []
     for split in ("validation", "test"):
         try:
@@ -75,6 +78,33 @@ def refuse_shared_images(
     if any(split_of(folder) for folder in pairs[0][1].relative_to(root).parts[:-1]):
         raise DataError(message)
     warnings.warn(message, stacklevel=2)
+
+
+def warn_of_names(config: Parameters, data: str | Path | None, crops: Batches) -> None:
+    """Warn if files that are trained on are named like held-out images, or if there are lists of splits.
+
+    The published splits of many data sets are lists, such as `test.txt`, which nothing here reads. They are looked for
+    in folders without split folders.
+    """
+    if not isinstance(crops, Crops) or not are_files(crops.folder) or len(crops.folder) > FILES_AT_MOST:
+        return
+    if held_out := [file for file in crops.folder.files if resembles_held_out(file.stem)]:
+        warnings.warn(
+            f"{len(held_out)} of the training images are named like validation or test images, such as "
+            f"{held_out[0]}; move them elsewhere if they are",
+            stacklevel=3,
+        )
+    root = named(config, data)
+    if not is_plain_folder(config, data) or is_divided(root):
+        return
+    files = (Path(name) for name in walk_files(Path(root), lambda _: None) if Path(name).suffix.lower() in _LISTS)
+    lists = [file for file in files if resembles_split(file.stem) or re.search("split|partition", file.stem, re.I)]
+    if lists:
+        warnings.warn(
+            f"{root}: {min(lists)} is named like a list of a split, which is not read: a hash of the paths chooses the "
+            "test images; move the images into folders train and test if it lists test images",
+            stacklevel=3,
+        )
 
 
 def warn_of_trained(run: Path, held_out: Sequence[Path]) -> None:
@@ -97,11 +127,13 @@ def find_trained(run: Path, files: Sequence[Path]) -> list[Path]:
 
 
 def count_trained(run: Path, images: Images) -> int | None:
-    """How many of the images the run was trained on; None if it is not known, as of large containers."""
+    """How many of the images the run is known to be trained on; None if it is not known, as of large containers."""
     known = read_trained_on(run)
     if not len(known) or len(images) > (FILES_AT_MOST if are_files(images) else ENTRIES_AT_MOST):
         return None
-    return int(np.isin(image_numbers(images), known).sum())
+    counts = [session["training_data"]["images"] for session in read_sessions(run)]
+    is_complete = all(count is not None and count <= len(known) for count in counts)
+    return int(np.isin(image_numbers(images), known).sum()) or (0 if is_complete else None)
 
 
 def choose_images(

@@ -15,6 +15,7 @@ import typer
 
 from pixelpyramids.atomic import refuse_existing
 from pixelpyramids.cli.console import counted, describe_conversions, stderr, stdout
+from pixelpyramids.cli.contamination import warn_of_names
 from pixelpyramids.cli.model_options import DataOption, ParametersArgument
 from pixelpyramids.cli.options import JsonOption, OverwriteOption
 from pixelpyramids.cli.report.pictures import save_grid
@@ -97,6 +98,8 @@ def data_check(
     if not json:
         for name, reason in missing.items():
             stdout.print(f"{name}: none; {reason}", soft_wrap=True)
+    if crops is not None and "train" in found:
+        warn_of_names(params, data, crops)
     repeated = Repeated()
     shown: list[list[Pixels]] = []
     for name, images in opened.items():

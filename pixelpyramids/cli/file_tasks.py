@@ -105,8 +105,10 @@ def compress_file(task: Task, how: Compression) -> Done:
     for warning in lacking:
         warnings.warn(warning.message, warning.category, stacklevel=1)
     if how.delete_source and (lacking or picture.is_lossy):
-        reason = "does not hold all of it (see above)" if lacking else "holds its pixels, not its lossy compression"
-        return done._replace(lost=f"the source is not deleted, for the .ppyr file {reason}")
+        reason = (
+            "the warnings above" if lacking else "the .ppyr file, which holds its pixels, not its lossy compression"
+        )
+        return done._replace(lost=f"the source is not deleted because of {reason}")
     if how.delete_source:
         with open_source(task.target) as content:
             if not _holds(content, picture, how.threads):

@@ -62,8 +62,10 @@ def sample(
     seconds = (time.monotonic() - began) / n
     if first == 0:
         remove_numbered(out, n)
-    if not no_grid and first == 0:
-        save_grid(out / "grid.png", np.stack(drawn), loaded.config.n_bits)
+        if no_grid:
+            (out / "grid.png").unlink(missing_ok=True)  # of an earlier set
+        else:
+            save_grid(out / "grid.png", np.stack(drawn), loaded.config.n_bits)
     steps = sum(len(stage.slices) for stage in loaded.config.walk(*size))
     at_once = "one at a time" if loaded.device.type == "cpu" else f"batches of {min(n, batch_size)}"
     stdout.print(

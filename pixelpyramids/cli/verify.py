@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import numpy as np
 import typer
 
+from pixelpyramids.cli.console import warnings_named
 from pixelpyramids.cli.options import CompressedArgument, JobsOption, JsonOption, MaxPixelsOption, QuietOption
 from pixelpyramids.cli.outcomes import Done, Outcomes
 from pixelpyramids.cli.sources import (
@@ -81,7 +82,8 @@ def _split_original(paths: Sequence[Path], max_pixels: int) -> "tuple[Sequence[P
             f"{last}: expected one .ppyr file to compare with this original, got several paths or a folder; "
             "verify one file at a time, or a folder with --against DIR"
         )
-    return files, _read_original(last, max_pixels)
+    with warnings_named(str(last)):
+        return files, _read_original(last, max_pixels)
 
 
 def _pair_folders(

@@ -44,6 +44,7 @@ from pixelpyramids.image_files.pillow_reading import readable_formats
 
 _BUILDERS = {".parquet": "parquet", ".tar": "webdataset"}
 _ON_THE_HUB = re.compile(r"([\w.-]+(?:/[\w.-]+)?)(?::([\w.-]+))?")
+_DIVIDING = ("split", "splits", "set", "subset", "fold", "partition")  # columns
 _NUMBERED = re.compile(r"(\d+)-of-(\d+)\b")
 
 
@@ -337,7 +338,8 @@ def _image_column(root: str, features: Any) -> str:
             f"{root}: expected one column of images (datasets.Image), got {len(found)} among {columns or 'none'}; "
             "write the data again with one, by datasets' cast_column and select_columns"
         )
-    if told := [name for name in features if name.lower() in ("split", "splits")]:
+    others = (name for name in features if name != found[0])
+    if told := [name for name in others if name.lower() in _DIVIDING or resembles_split(name)]:
         warnings.warn(
             f"{root}: the column {told[0]} is not read, so its rows are not divided by it; if it names images for "
             "validation or test, write each split to shards of its own",

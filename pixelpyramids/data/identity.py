@@ -13,7 +13,6 @@ A run records the first 8 bytes of the fingerprints of what it was trained on, a
 import hashlib
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from filecmp import cmp
 from pathlib import Path
 from typing import NamedTuple
 
@@ -81,17 +80,26 @@ def file_fingerprint(file: Path) -> bytes:
 
 
 def same_files(first: Sequence[Path], second: Sequence[Path]) -> list[tuple[Path, Path]]:
-    """Pairs of a file of `first` and one of `second` with the same content. Each of `second` occurs at most once."""
-    known = {file_fingerprint(file): file for file in first}
-    pairs = ((known.get(file_fingerprint(file)), file) for file in second)
-    return [(one, other) for one, other in pairs if one is not None and _is_same(one, other)]
+    """Pairs of a file of `first` and one of `second` with the same content. Each of `second` occurs at most once.
+
+    Only files with the fingerprint of one of the others are read whole.
+    """
+    of_second = [(file_fingerprint(file), file) for file in second]
+    wanted = {fingerprint for fingerprint, _ in of_second}
+    alike = [(fingerprint, file) for file in first if (fingerprint := file_fingerprint(file)) in wanted]
+    known = {_content_hash(file): file for _, file in alike}
+    wanted = {fingerprint for fingerprint, _ in alike}
+    pairs = ((known.get(_content_hash(file)), file) for fingerprint, file in of_second if fingerprint in wanted)
+    return [(one, other) for one, other in pairs if one is not None]
 
 
-def _is_same(one: Path, other: Path) -> bool:
+def _content_hash(file: Path) -> bytes | Path:
+    """SHA-256 of a file's content; of a file that cannot be read its path, which equals no other."""
     try:
-        return cmp(one, other, shallow=False)
+        with open(file, "rb") as content:
+            return hashlib.file_digest(content, "sha256").digest()
     except OSError:
-        return False
+        return file
 
 
 def _entry_fingerprint(images: Images, index: int) -> bytes:

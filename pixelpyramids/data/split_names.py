@@ -89,8 +89,9 @@ def divide(names: Sequence[str], root: str | PathLike[str]) -> dict[str, list[in
             f"{root}: expected only folders for splits beside {_listed(parts.values())}, got {_listed(others)}; rename "
             f"them to {', '.join(NAMES)} if they are splits, or move them elsewhere"
         )
-    for folder in tops.get(parts.get("train", ""), ()):
-        _refuse_hidden(folder[depth + 1 :], Path(root, parts["train"]))
+    if "train" in parts:
+        for folder in tops[parts["train"]]:
+            _refuse_hidden(folder[depth + 1 :], Path(root, parts["train"]))
     if loose := [index for folder in tops.get("", ()) for index in folders[folder]]:
         warnings.warn(
             f"{root}: {len(loose)} images lie beside {_listed(parts.values())} and belong to no split, such as "

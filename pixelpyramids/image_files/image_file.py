@@ -24,11 +24,12 @@ from pixelpyramids.image_files import metadata as blobs
 from pixelpyramids.image_files.bit_depth import Pixels, narrow, pixel_type, widen
 from pixelpyramids.image_files.file_source import DAMAGE, open_regular
 from pixelpyramids.image_files.library_messages import catch_messages
-from pixelpyramids.image_files.lossy_sources import LOSSY, is_lossy, stored_depth
+from pixelpyramids.image_files.lossy_sources import LOSSY, is_lossy
 from pixelpyramids.image_files.netpbm import is_netpbm, read_netpbm, too_large, write_netpbm
 from pixelpyramids.image_files.pillow_gaps import find_gaps
 from pixelpyramids.image_files.pillow_reading import add_alpha, open_image, pixels_of, read_head
 from pixelpyramids.image_files.png import SIGNATURE, Png, has_surplus, pixels_alone, plain_png, read_png, with_metadata
+from pixelpyramids.image_files.stored_depth import stored_depth
 from pixelpyramids.image_files.tiff_writer import write_tiff
 from pixelpyramids.terminal import explain
 

@@ -9,6 +9,7 @@ from threading import Lock
 _STANDARD_ERROR = 2
 _ESCAPE = b"\x1b"
 _ANY_TIFF = "tempfile.tif: "  # the name that Pillow gives libtiff for every file
+_OF_THE_CALL = "Interlace handling should be turned on"  # libpng says so of imagecodecs, which reads all passes
 _one_at_a_time = Lock()
 
 
@@ -39,4 +40,4 @@ def catch_messages() -> Iterator[list[str]]:
                 os.write(_STANDARD_ERROR, printed)
             else:
                 whole = (line.removeprefix(_ANY_TIFF) for line in printed.decode(errors="replace").splitlines())
-                lines += dict.fromkeys(line for line in whole if line.strip())
+                lines += dict.fromkeys(line for line in whole if line.strip() and _OF_THE_CALL not in line)

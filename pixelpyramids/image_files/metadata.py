@@ -10,6 +10,7 @@ r"""What belongs to a picture besides its pixels, by the names that .ppyr files 
 Orientation is a field of EXIF, and nothing turns the pixels.
 """
 
+import math
 import struct
 import warnings
 from collections.abc import Callable, Mapping
@@ -36,9 +37,10 @@ DIRECTORIES = (34665, 34853)
 INTEROPERABILITY = 40965  # a directory within that of EXIF
 _RESOLUTION = (282, 283, 296)
 _XMP, _ICC = 700, 34675
+_PHOTOMETRIC, _YCBCR, _BLACK_AND_WHITE = 262, 6, 532
 _TIFF_PIXELS = {
-    *range(254, 260), *range(262, 267), 273, *range(277, 280), 284, 288, 289, 292, 293, 317, 320, *range(322, 331),
-    338, 339, 347, *range(512, 522), *range(529, 533),
+    *range(254, 260), 262, 266, 273, *range(277, 280), 284, 288, 289, 292, 293, 317, 320, *range(322, 331),
+    338, 339, 347, *range(512, 522), *range(529, 532),
 }  # fmt: skip
 """Tags that say how a TIFF's pixels are stored: sizes, types, offsets, compression, palette, inner pictures."""
 KEPT_OTHERWISE = {*_TIFF_PIXELS, *TIFF_FIELDS, *DIRECTORIES, *_RESOLUTION}
@@ -106,6 +108,7 @@ def of_tiff(tags: ImageFileDirectory_v2, directory: Callable[[int, int], Mapping
     if (resolution := _blob(x, y, unit)) is not None:
         blobs["resolution"] = resolution
     known = KEPT_OTHERWISE | {tag for tag, name in ((_XMP, "XMP"), (_ICC, "ICC")) if name in blobs}
+    known |= {_BLACK_AND_WHITE} if tags.get(_PHOTOMETRIC) == _YCBCR else set()  # of pixels that become RGB
     return blobs | {f"TIFF:{tag}": _tag_alone(tags, tag) for tag in tags if tag not in known}
 
 
@@ -209,6 +212,8 @@ def _resolution(info: Mapping[Any, Any]) -> bytes | None:
 
 def _fraction(value: Any) -> Fraction:
     """A number of a TIFF's; 0 where it is none, or its denominator is 0."""
+    if isinstance(value, float) and math.isfinite(value):
+        return Fraction(value).limit_denominator(_SCALE)
     if not isinstance(value, Rational) or not value.denominator:
         return Fraction(0)
     return Fraction(int(value.numerator), int(value.denominator))

@@ -7,6 +7,7 @@ Two readers use it: `image_files.opening` returns the pixels exactly as they are
 import re
 import struct
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from functools import cache
 from typing import Any, BinaryIO
 
@@ -15,6 +16,7 @@ from PIL import Image, UnidentifiedImageError
 
 from pixelpyramids.errors import DataError
 from pixelpyramids.image_files.bit_depth import Pixels
+from pixelpyramids.image_files.stored_depth import stored_depth
 
 MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
 """Pillow's modes of 8 bits by their number of channels."""
@@ -83,13 +85,21 @@ def read_head(file: BinaryIO, count: int) -> bytes:
 
 
 def stored_bits(image: Image.Image) -> int:
-    """Bits per value in the file, before its pixels are read: Pillow opens 16-bit colour as 8-bit."""
+    """Bits per value in the file, before its pixels are read: Pillow opens deeper colour as 8-bit."""
     arguments = [tile[3] for tile in getattr(image, "tile", [])]  # of the decoders: "RGB;16B", …
     if image.mode in (*SIXTEEN_BITS, "I"):
         return 12 if "I;12" in str(arguments) else 16
     is_deep = image.format == "PPM" and max(_numbers(arguments), default=0) > 255  # PPM gives its largest value
     if is_deep or re.search(";16[BLN]", str(arguments)):
         return 16
+    file: BinaryIO | None = getattr(image, "fp", None)
+    if file is not None and image.format in ("AVIF", "JPEG2000"):
+        place = file.tell()
+        file.seek(0)
+        data = file.read()
+        file.seek(place)
+        with suppress(ValueError, DataError):  # it does not say, or says what the codec refuses
+            return stored_depth(image, data)
     return 1 if image.mode == "1" else 8
 
 

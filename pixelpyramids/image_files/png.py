@@ -82,11 +82,12 @@ def read_png(data: bytes) -> Png:
         metadata["ICC"] = _unpacked(by_name["iCCP"].partition(b"\0")[2][1:], "iCCP")
     if "eXIf" in by_name:
         metadata["EXIF"] = by_name["eXIf"]
-    if (resolution := of_physical(by_name.get("pHYs", b""))) is not None:
-        metadata["resolution"] = resolution.blob()
+    resolution = of_physical(by_name.get("pHYs", b""))
+    metadata |= {"resolution": resolution.blob()} if resolution is not None else {}
     metadata |= _texts(chunks)
     counts = Counter(name for name, _ in chunks if name in (*KEPT_AS_THEY_ARE, "iCCP", "eXIf", "pHYs"))
     lost = set(by_name) - {*_OF_THE_PIXELS} - set(KEPT_AS_THEY_ARE) - {"iCCP", "eXIf", "pHYs", "tEXt", "zTXt", "iTXt"}
+    lost |= {"pHYs"} & set(by_name) if resolution is None else set()
     not_kept = [f"PNG chunk {name}" for name in sorted(lost)]
     not_kept += [f"PNG chunk {name} but the first one" for name, count in counts.items() if count > 1]
     if surplus := len(data) - sum(12 + len(content) for _, content in chunks) - len(SIGNATURE):

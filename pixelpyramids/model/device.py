@@ -33,7 +33,8 @@ def choose_device(name: str | None) -> torch.device:
 def full_float32() -> Iterator[None]:
     """Compute float32 in float32, on CPUs and GPUs, whatever the caller has set, and put the settings back.
 
-    TensorFloat-32 keeps 10 bits and bfloat16 keeps 7: too few for exact likelihoods. This turns off both, and autocast.
+    TensorFloat-32 keeps 10 bits and bfloat16 keeps 7: too few for exact likelihoods. This turns off both, autocast, and
+    another default dtype, in which integers less a number would be.
     The settings are the process's, so one thread at a time can do this, and others wait.
     """
     with _one_at_a_time, ExitStack() as settings:
@@ -58,6 +59,8 @@ def full_float32() -> Iterator[None]:
             torch.backends.cudnn.allow_tf32 = False
             settings.callback(torch.set_float32_matmul_precision, torch.get_float32_matmul_precision())
             torch.set_float32_matmul_precision("highest")
+        settings.callback(torch.set_default_dtype, torch.get_default_dtype())
+        torch.set_default_dtype(torch.float32)
         for device in ("cpu", "cuda"):
             if torch.is_autocast_enabled(device):
                 settings.enter_context(torch.autocast(device, enabled=False))

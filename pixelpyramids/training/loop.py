@@ -299,9 +299,12 @@ class Training:
                 samples=self.crops.samples(step),
             )
             progress = budget.progress(step, level.seconds)
-            nats = level.update(fine, coarse, progress, self.micro_batch, self.bfloat16)
+            dimensions = pairs[level.index][0][0].numel()
+            # Of whole images, which patches stand for, so that the levels have their shares of all dimensions.
+            nats = level.update(fine, coarse, progress, self.micro_batch, self.bfloat16) * dimensions / fine[0].numel()
             if math.isfinite(nats):
-                recent.add(level.index, nats, fine[0].numel())
+                level.latest |= {"nats": nats, "dimensions": dimensions}
+                recent.add(level.index, nats, dimensions)
             else:
                 files = ", ".join(dict.fromkeys(str(file) for file in self.crops.files_of(step)))
                 message = f"level {level.index} stopped: loss not finite at step {step}, on {files}"
