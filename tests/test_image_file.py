@@ -480,6 +480,16 @@ def test_a_tiff_whose_strips_share_their_bytes_is_refused():
         read(file.getvalue())
 
 
+def test_a_tga_of_5_bits_a_colour_is_refused():
+    colours, colour = struct.pack("<HH", 0x7FFF, 0xFFFF), struct.pack("<HHBB", 2, 1, 16, 1)
+    for data in (
+        struct.pack("<BBBHHBHH", 0, 0, 2, 0, 0, 0, 0, 0) + colour + colours,
+        struct.pack("<BBBHHBHHHHBB", 0, 1, 1, 0, 2, 16, 0, 0, 2, 1, 8, 0) + colours + b"\0\1",
+    ):
+        with pytest.raises(DataError, match="8 bits of each colour in the TGA, got 5"):
+            read_picture(io.BytesIO(data))
+
+
 @pytest.mark.parametrize("is_grey", [True, False])
 def test_a_pcx_without_its_end_is_refused(is_grey):
     image = Image.fromarray(noise(8))
