@@ -1,27 +1,28 @@
-"""Whether a file's pixels were packed with loss, and how deep they were before Pillow made them 8 bits."""
+"""Whether a file's pixels were compressed with loss, and their depth before Pillow made them 8 bits."""
 
 import struct
-from typing import Any, BinaryIO
+from collections.abc import Callable
+from typing import Any
 
 from PIL import Image
 
 from pixelpyramids.errors import DataError
-
-LOSSY = ("JPEG", "WEBP", "AVIF", "JPEG2000")
-"""The formats of which some files are lossy, by their plugins' names, but for TIFF."""
 
 _SIZE, _CODING_STYLE = b"\xff\x51", b"\xff\x52"  # markers of JPEG 2000
 _CODESTREAM = b"\xff\x4f\xff\x51"
 _SRGB, _GREY, _MULTIPLIED = 16, 17, 2
 
 
-def is_lossy(image: Image.Image, file: BinaryIO) -> bool:
-    """Whether a file, opened as an image, had lost something: JPEG, AVIF, WebP and JPEG 2000 of their lossy kinds."""
-    if image.format == "WEBP":
-        return not _has_webp_chunk(_all(file), b"VP8L")
-    if image.format == "JPEG2000":
-        return not _is_reversible(_all(file))
-    return image.format in ("JPEG", "MPO", "AVIF")
+def is_lossy(format: str | None, read_content: Callable[[], bytes]) -> bool:
+    """Whether a file of that format was compressed with loss: JPEG, AVIF, and the lossy kinds of WebP and JPEG 2000.
+
+    The content is read only if the format does not tell.
+    """
+    if format == "WEBP":
+        return not _has_webp_chunk(read_content(), b"VP8L")
+    if format == "JPEG2000":
+        return not _is_reversible(read_content())
+    return format in ("JPEG", "MPO", "AVIF")
 
 
 def stored_depth(image: Image.Image, data: bytes) -> int:
@@ -57,11 +58,6 @@ def _check_colours(boxes: bytes) -> None:
     count = int.from_bytes(boxes[place + 4 : place + 6], "big") if place >= 0 else 0
     if _MULTIPLIED in boxes[place + 9 : place + 6 + 6 * count : 6]:
         raise DataError("expected plain alpha in the JPEG 2000, got alpha multiplied into the colours; convert it")
-
-
-def _all(file: BinaryIO) -> bytes:
-    file.seek(0)
-    return file.read()
 
 
 def _has_webp_chunk(data: bytes, wanted: bytes) -> bool:
