@@ -35,7 +35,7 @@ _UNPACKED_BY_LIBTIFF = (1, 2, 3, 4, 32773, *_PREDICTED, *_JPEG)
 _WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _INDEXED, _YCBCR = 0, 1, 2, 3, 6
 _TURNED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))  # the bits of each byte, the last one first
 ALPHA = 2  # not multiplied into the colours
-_IPTC = 33723
+_METAMORPH_PLANES, _IPTC = 33629, 33723
 
 
 def is_tiff(data: bytes) -> bool:
@@ -75,6 +75,9 @@ def inspect_tiff(data: bytes, max_pixels: int) -> Inspected:
     not_kept = tuple(_not_kept(tags, data))
 
     def load() -> Picture:
+        planes = len(_several(tags.get(_METAMORPH_PLANES, 1)))
+        if planes > 1 and planes * sum(_several(tags.get(STRIP_BYTES, 0))) <= len(data):
+            raise DataError(f"expected one picture, got {planes} pages; take them apart first")
         _check_pieces(tags, tiff, data)
         pixels, depth = _read_pixels(data, tiff), tiff.depth
         if tiff.photometric == _WHITE_IS_ZERO:
