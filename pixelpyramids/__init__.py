@@ -15,6 +15,8 @@ _HOMES = {
     "decode": "pixelpyramids.codec.image",
     "encode": "pixelpyramids.codec.image",
     "load": "pixelpyramids.loading",
+    "open": "pixelpyramids.image_files.opening",
+    "save": "pixelpyramids.image_files.saving",
     "PixelPyramid": "pixelpyramids.model.pixel_pyramid",
     "Parameters": "pixelpyramids.model.parameters",
     "load_parameters": "pixelpyramids.model.parameters",

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from ppyr_files import pixels
 
 import pixelpyramids as pp
 from pixelpyramids.codec import fallback, kernels
@@ -18,7 +19,7 @@ from pixelpyramids.data.photographs import photographs
 from pixelpyramids.errors import BitstreamError, DataError
 
 SHAPES = [(1, 1), (1, 2), (2, 1), (1, 9), (9, 1), (3, 3), (2, 130), (64, 64), (65, 66), (131, 70)]
-DEPTHS = [(np.uint8, 1), (np.uint8, 3), (np.uint8, 8), (np.uint16, 5), (np.uint16, 9), (np.uint16, 12), (np.uint16, 16)]
+DEPTHS = [(False, 1), (False, 3), (False, 8), (True, 5), (True, 9), (True, 12), (True, 16)]
 
 
 def photograph(name="chelsea.png", height=None, width=None):
@@ -26,34 +27,16 @@ def photograph(name="chelsea.png", height=None, width=None):
         return np.asarray(image.convert("RGB"))[:height, :width]
 
 
-def content(kind, shape, dtype, depth, seed=0):
-    """An image that is noise, smooth, constant, grey in colours, or a comb of few values."""
-    rng, n = np.random.default_rng(seed), 1 << depth
-    if kind == "noise":
-        return rng.integers(0, n, shape).astype(dtype)
-    if kind == "constant":
-        return np.full(shape, n - 1, dtype)
-    y, x = np.mgrid[: shape[0], : shape[1]]
-    smooth = (0.5 + 0.4 * np.sin(y / 9) * np.cos(x / 11)) * n + rng.normal(0, 1, shape[:2])
-    smooth = smooth.reshape(*shape[:2], *(1,) * (len(shape) - 2))
-    if kind == "smooth":
-        smooth = smooth + rng.normal(0, 1, shape)
-    smooth = np.broadcast_to(smooth, shape).clip(0, n - 1)
-    if kind == "comb":
-        smooth = smooth // max(n // 16, 1) * max(n // 16, 1)
-    return smooth.astype(dtype)
-
-
 def assert_same(a, b):
     assert a.dtype == b.dtype and a.shape == b.shape and np.array_equal(a, b)
 
 
 @pytest.mark.parametrize("kind", ["noise", "constant", "smooth", "grey", "comb"])
-@pytest.mark.parametrize(("dtype", "depth"), DEPTHS)
-def test_every_image_comes_back(kind, dtype, depth):
+@pytest.mark.parametrize(("is_wide", "depth"), DEPTHS)
+def test_every_image_comes_back(kind, is_wide, depth):
     for shape in SHAPES:
         for channels in (None, 1, 2, 3, 4):
-            image = content(kind, shape if channels is None else (*shape, channels), dtype, depth)
+            image = pixels(kind, shape if channels is None else (*shape, channels), depth, is_wide)
             for effort in ("fast", "max") if shape == (65, 66) else ("fast",):
                 assert_same(pp.decode(pp.encode(image, depth=depth, effort=effort)), image)
 
@@ -77,8 +60,8 @@ def test_any_small_image_comes_back(data):
     shape = data.draw(st.tuples(st.integers(1, 40), st.integers(1, 40)))
     channels = data.draw(st.sampled_from([(), (1,), (2,), (3,), (4,)]))
     kind = data.draw(st.sampled_from(["noise", "constant", "smooth", "grey", "comb"]))
-    dtype = np.uint8 if depth <= 8 and data.draw(st.booleans()) else np.uint16
-    image = content(kind, (*shape, *channels), dtype, depth, data.draw(st.integers(0, 99)))
+    is_wide = depth > 8 or data.draw(st.booleans())
+    image = pixels(kind, (*shape, *channels), depth, is_wide, data.draw(st.integers(0, 99)))
     assert_same(pp.decode(pp.encode(image, depth=depth)), image)
 
 
@@ -129,21 +112,6 @@ def test_values_above_the_depth_and_odd_depths_are_refused():
         pp.encode(np.zeros((2, 2), np.uint8), effort="most")
 
 
-def test_every_bit_flip_every_cut_and_bytes_behind_are_refused():
-    for image in (photograph(height=20, width=9), content("constant", (5, 7, 4), np.uint8, 8)):
-        data = pp.encode(image, effort="fast")
-        for bit in range(8 * len(data)):
-            flipped = bytearray(data)
-            flipped[bit // 8] ^= 1 << bit % 8
-            with pytest.raises(BitstreamError):
-                pp.decode(bytes(flipped))
-        for length in range(len(data)):
-            with pytest.raises(BitstreamError):
-                pp.decode(data[:length])
-        with pytest.raises(BitstreamError, match="1 bytes follow"):
-            pp.decode(data + b"\0")
-
-
 def test_flips_and_cuts_of_a_file_of_many_parts_are_refused_or_salvaged_as_smaller_images():
     """Of random ones: what is salvaged is an octave of the image, never other pixels."""
     image = np.concatenate([photograph(height=5)] * 3, axis=1)
@@ -171,7 +139,7 @@ def test_kernels_are_compiled_once_for_all_images():
     coders = kernels.starts_and_frequencies, kernels.decode_sites
     counts = []
     for shape in [(16, 16, 3), (16, 16), (1, 64), (64, 1, 3), (65, 66, 4), (101, 130, 3)]:
-        image = content("smooth", shape, np.uint8, 8)
+        image = pixels("smooth", shape, 8)
         assert_same(pp.decode(pp.encode(image, effort="fast")), image)
         counts.append([len(coder.signatures) for coder in coders])
     assert counts[0] == counts[-1]
@@ -256,7 +224,7 @@ def test_drawings_are_left_to_the_libraries():
 
 @pytest.mark.parametrize("shape", [(130, 70), (131, 517), (1, 300)])
 def test_scaled_images_are_the_pyramids_coarse_images(shape):
-    image = content("smooth", (*shape, 3), np.uint8, 8)
+    image = pixels("smooth", (*shape, 3), 8)
     data = pp.encode(image, effort="fast")
     coarse = image
     for scale in (1, 2, 4, 8, 16):
@@ -282,7 +250,7 @@ def test_regions_are_cut_out():
 
 
 def test_a_limit_of_pixels_is_kept_before_anything_is_decoded():
-    data = pp.encode(content("constant", (300, 300), np.uint8, 8))
+    data = pp.encode(pixels("constant", (300, 300), 8))
     with pytest.raises(BitstreamError, match="300 x 300 pixels, more than the limit of 9999"):
         pp.decode(data, max_pixels=9999)
 

@@ -47,13 +47,13 @@ def test_a_process_that_dies_costs_its_own_file(tmp_path, monkeypatch):
 def test_a_fault_of_ours_shows_after_the_other_files(tmp_path, monkeypatch, capsys):
     save(tmp_path / "a.png"), save(tmp_path / "b.png")
 
-    def read(path, *limits):
+    def read(path):
         if path.name == "a.png":
             raise ZeroDivisionError("a fault")
-        return read_picture(path, *limits)
+        return open_regular(path)
 
-    read_picture = file_tasks.read_picture
-    monkeypatch.setattr(file_tasks, "read_picture", read)
+    open_regular = file_tasks.open_regular
+    monkeypatch.setattr(file_tasks, "open_regular", read)
     with pytest.raises(ZeroDivisionError):
         status("compress", tmp_path)
     assert "1 file compressed" in capsys.readouterr().out and (tmp_path / "b.ppyr").exists()

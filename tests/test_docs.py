@@ -114,7 +114,8 @@ def test_the_readme_and_the_page_on_training_do_what_they_say(tmp_path, monkeypa
     (tmp_path / "photos").mkdir()
     for source in (ROOT / "pixelpyramids" / "assets" / "photographs").glob("*/[cr]*.*"):
         with Image.open(source) as image:
-            image.convert("RGB").resize((96, 64)).save(tmp_path / "photos" / f"{source.stem}.png")
+            pixels = np.asarray(image.convert("RGB").resize((96, 64)))
+        Image.fromarray(pixels).save(tmp_path / "photos" / f"{source.stem}.png")
     Image.open(tmp_path / "photos" / "china.png").save(tmp_path / "photograph.png")
     monkeypatch.chdir(tmp_path)
     (code,) = blocks("README.md", "python")

@@ -18,10 +18,12 @@ from PIL.Jpeg2KImagePlugin import Jpeg2KImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
+import pixelpyramids as pp
 from pixelpyramids.errors import DataError, PixelPyramidsError
 from pixelpyramids.image_files import pillow_plugin
 from pixelpyramids.image_files.bit_depth import narrow, widen
-from pixelpyramids.image_files.image_file import FORMATS, Picture, lossy_format, read_picture, write_picture
+from pixelpyramids.image_files.opening import read_picture
+from pixelpyramids.image_files.saving import FORMATS, write_image
 
 RNG = np.random.default_rng(0)
 
@@ -43,8 +45,15 @@ def saved(image, kind, **options):
 
 def written(array, depth, kind, metadata=None):
     file = io.BytesIO()
-    write_picture(Picture(array, depth, metadata or {}, "", False), file, kind)
+    write_image(file, array, depth, metadata or {}, kind)
     return file.getvalue()
+
+
+def without_imagecodecs(monkeypatch):
+    """Have imagecodecs missing, for tifffile too."""
+    for name in ("tifffile", "tifffile.tifffile"):
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "imagecodecs", None)
 
 
 def chunk(name, content):
@@ -183,7 +192,7 @@ def test_bmp_and_npy():
     ("kind", "depth", "channels", "message"),
     [
         ("webp", 16, 3, "expected 8 bits for webp, got 16 bits"),
-        ("webp", 8, 1, "grey, which WebP knows as colour only"),
+        ("webp", 8, 1, "grey, which WebP stores as colour"),
         ("bmp", 8, 4, "no alpha for bmp"),
         ("bmp", 4, 1, "got 4 bits"),
         ("ppm", 8, 2, "no alpha for ppm"),
@@ -288,13 +297,20 @@ def test_sixteen_bit_colour_is_read_in_full():
             assert_same(read(file.getvalue()), array, 16)
 
 
-@pytest.mark.parametrize("package", ["imagecodecs", "tifffile"])
-def test_without_the_extra_sixteen_bit_colour_is_refused(monkeypatch, package):
+def test_without_the_extra_sixteen_bit_colour_is_refused_or_read(monkeypatch):
     array = noise(16, 3)
-    data = imagecodecs.png_encode(array) if package == "imagecodecs" else written(array, 16, "tiff")
-    monkeypatch.setitem(sys.modules, package, None)
-    with pytest.raises(PixelPyramidsError, match=rf"{package} is not installed.*pixelpyramids\[images\]"):
-        read(data)
+    png = imagecodecs.png_encode(array)
+    tiffs = {}
+    for compression in (None, "zlib", "lzw"):
+        file = io.BytesIO()
+        tifffile.imwrite(file, array, photometric="rgb", compression=compression)
+        tiffs[compression] = file.getvalue()
+    without_imagecodecs(monkeypatch)
+    for data in (tiffs[None], tiffs["zlib"], written(array, 16, "tiff")):
+        assert_same(read(data), array, 16)
+    for data in (png, tiffs["lzw"]):
+        with pytest.raises(PixelPyramidsError, match=r"imagecodecs is not installed.*pixelpyramids\[images\]"):
+            read(data)
 
 
 @pytest.mark.parametrize("mode", ["CMYK", "YCbCr", "LAB", "F", "I"])
@@ -350,22 +366,21 @@ def test_files_packed_with_loss_are_known_by_their_headers(kind, options, is_los
     (tmp_path / "a").write_bytes(data)
     for plugin in (ImageFile.ImageFile, WebPImageFile, AvifImageFile, Jpeg2KImageFile, TiffImageFile):
         monkeypatch.setattr(plugin, "load", None)  # which decodes the pixels
-    assert lossy_format(io.BytesIO(data)) == lossy_format(tmp_path / "a") == (kind if is_lossy else "")
+    for source in (io.BytesIO(data), tmp_path / "a"):
+        with pp.open(source) as image:
+            assert image.is_lossy == is_lossy and image.format == kind
 
 
 def test_of_a_jpeg_the_front_is_read_alone():
     file = io.BytesIO(saved(Image.fromarray(noise(8, 3, 900, 900)), "JPEG"))
-    assert lossy_format(file) == "JPEG" and file.tell() < 2000 < len(file.getvalue()) / 100
+    assert pp.open(file).is_lossy and file.tell() < 2000 < len(file.getvalue()) / 100
 
 
-def test_what_cannot_be_opened_or_is_no_picture_is_left_to_reading_it(tmp_path):
+def test_what_cannot_be_opened_or_is_no_picture_is_left_to_reading_it():
     webp = saved(Image.fromarray(noise(8, 3)), "WEBP", save_all=True, append_images=[Image.fromarray(noise(8, 3))])
     for data in (b"", b"none", b"\xff\xd8\xff", b"RIFF....WEBP", b"II*\0", webp):
-        assert lossy_format(io.BytesIO(data)) == ""
         with pytest.raises(DataError):
             read(data)
-    with pytest.raises(DataError, match="expected a regular file"):
-        lossy_format(tmp_path)
 
 
 def test_deeper_jpeg_2000_and_avif_are_refused():
@@ -538,7 +553,7 @@ def test_paths_are_named_in_errors(tmp_path):
         read_picture(tmp_path / "text.png")
     path = tmp_path / "a.png"
     path.write_bytes(written(noise(8), 8, "png"))
-    assert read_picture(path).source_format == "PNG"
+    assert read_picture(path).format == "PNG"
 
 
 def test_files_that_cannot_be_opened_are_named_once(tmp_path, monkeypatch):
@@ -548,7 +563,7 @@ def test_files_that_cannot_be_opened_are_named_once(tmp_path, monkeypatch):
     path = tmp_path / "a.png"
     path.write_bytes(written(noise(8), 8, "png"))
     monkeypatch.setattr(tempfile, "TemporaryFile", lambda: open(tmp_path / "no" / "place"))  # noqa: SIM115
-    assert read_picture(path).source_format == "PNG"
+    assert read_picture(path).format == "PNG"
 
     def refuse(*_):
         raise PermissionError(13, "Permission denied", str(path))

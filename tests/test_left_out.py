@@ -9,7 +9,7 @@ from pictures import pixels
 from PIL import Image
 
 from pixelpyramids.errors import DataError
-from pixelpyramids.image_files.image_file import read_picture
+from pixelpyramids.image_files.opening import read_picture
 
 SURPLUS = b"a film behind it\0"
 KINDS = {

@@ -12,7 +12,7 @@ from PIL.PngImagePlugin import PngInfo
 
 import pixelpyramids as pp
 from pixelpyramids.cli import file_tasks
-from pixelpyramids.image_files import image_file
+from pixelpyramids.image_files import opening
 
 
 def picture(path, **options):
@@ -35,7 +35,7 @@ def test_what_is_not_kept_is_told_of_every_file(jobs, tmp_path, capsys):
 
 
 def test_bench_and_verify_name_the_file_of_each_warning(tmp_path, monkeypatch, capsys):
-    read_picture = image_file.read_picture
+    read_picture = opening.read_picture
 
     def read(source, *limit):
         warnings.warn("a library says something", stacklevel=1)
@@ -44,7 +44,7 @@ def test_bench_and_verify_name_the_file_of_each_warning(tmp_path, monkeypatch, c
     names = [picture(tmp_path / "in" / name) for name in ("a.png", "b.png")]
     assert status("compress", names[0]) == 0
     capsys.readouterr()
-    monkeypatch.setattr(image_file, "read_picture", read)
+    monkeypatch.setattr(opening, "read_picture", read)
     for arguments, told in (
         (("bench", *names), names),
         (("verify", names[0].with_suffix(".ppyr"), names[0]), names[:1]),

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 import pixelpyramids as pp
 from pixelpyramids.cli.main import app
-from pixelpyramids.image_files.image_file import read_picture
+from pixelpyramids.image_files.opening import read_picture
 
 GREY = np.add.outer(np.arange(9), 20 * np.arange(12)).astype(np.uint8)
 COLOUR = np.stack([GREY, GREY.T.reshape(GREY.shape), 255 - GREY], axis=-1)
@@ -30,7 +30,7 @@ def test_the_format_of_the_source_is_written_again(tmp_path, name):
     assert run("decompress", tmp_path / "packed", "--format", "original", "--out", tmp_path / "out").exit_code == 0
     assert os.listdir(tmp_path / "out") == [name]
     first, second = read_picture(source), read_picture(tmp_path / "out" / name)
-    assert np.array_equal(first.array, second.array) and first.source_format == second.source_format
+    assert np.array_equal(first.array, second.array) and first.format == second.format
     assert run("decompress", tmp_path / "packed", "--out", tmp_path / "out2").exit_code == 0
     assert [path.suffix for path in (tmp_path / "out2").iterdir()] == [".png"]  # as without the option
 

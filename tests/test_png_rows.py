@@ -13,9 +13,10 @@ import pytest
 from PIL import Image
 
 from pixelpyramids.errors import DataError
-from pixelpyramids.image_files import image_file
-from pixelpyramids.image_files.image_file import Picture, read_picture, write_picture
-from pixelpyramids.image_files.png import unpacked_size
+from pixelpyramids.image_files.bit_depth import widen
+from pixelpyramids.image_files.opening import read_picture
+from pixelpyramids.image_files.png_reader import unpacked_size
+from pixelpyramids.image_files.saving import write_image
 
 RNG = np.random.default_rng(0)
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -87,8 +88,7 @@ def test_interlaced_rows_are_counted(width, height):
 def test_an_interlaced_png_is_read_without_a_warning(tmp_path):
     path = tmp_path / "interlaced.png"
     path.write_bytes(png(1, 1, 8, 0, b"\0\7", interlaced=1))
-    code = "import sys; from pathlib import Path; from pixelpyramids.image_files.image_file import read_picture as read; "
-    code += "assert read(Path(sys.argv[1])).array.tolist() == [[7]]"
+    code = "import sys, pixelpyramids as pp; assert pp.open(sys.argv[1]).read().tolist() == [[7]]"
     run = subprocess.run([sys.executable, "-W", "error", "-c", code, path], capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
 
@@ -136,7 +136,7 @@ def test_a_second_packet_comes_back():
     picture = read(png(8, 4, 8, 0, rows(4, 8), *packets))
     assert picture.metadata == {"XMP": b"one", "text:XML:com.adobe.xmp": b"two"}
     file = io.BytesIO()
-    write_picture(picture, file, "png")
+    write_image(file, *picture[:3], "png")
     assert read(file.getvalue()).metadata == picture.metadata
 
 
@@ -190,7 +190,7 @@ def test_significant_bits_that_cannot_be_kept_are_named():
     assert named(png(8, 4, 8, 2, rows(4, 24), chunk(b"sBIT", b"\10\10\10"), key)) == ()
     file = io.BytesIO()
     with pytest.warns(UserWarning, match="PNG has no place for the metadata sBIT"):
-        write_picture(Picture(np.zeros((2, 2), np.uint8), 8, {"sBIT": b"\5\6\5"}, "", False), file, "png")
+        write_image(file, np.zeros((2, 2), np.uint8), 8, {"sBIT": b"\5\6\5"}, "png")
 
 
 @pytest.mark.parametrize("channels", [2, 3, 4])
@@ -200,7 +200,7 @@ def test_deep_colour_is_written_without_the_extra(channels, monkeypatch):
     file = io.BytesIO()
     with monkeypatch.context() as without:
         without.setitem(sys.modules, "imagecodecs", None)
-        write_picture(Picture(array, 16, {}, "", False), file, "png")
+        write_image(file, array, 16, {}, "png")
     assert np.array_equal(imagecodecs.png_decode(file.getvalue()), array)
 
 
@@ -211,7 +211,7 @@ def test_deep_grey_with_a_transparent_colour_comes_back_without_the_extra(monkey
     picture = read(data)
     assert np.array_equal(picture.array, shown)
     file = io.BytesIO()
-    write_picture(picture, file, "png")
+    write_image(file, *picture[:3], "png")
     monkeypatch.undo()
     assert np.array_equal(imagecodecs.png_decode(file.getvalue()), shown)
 
@@ -241,7 +241,7 @@ def test_every_kind_is_what_libpng_reads():
         for extra in ((), (chunk(b"tRNS", b"\0\1"),)) if kind == 0 else ((),):
             data = png(8, 4, depth, kind, rows(4, size), *extra)
             picture = read(data)
-            assert np.array_equal(image_file.widen(picture.array, depth, max(depth, 8)), imagecodecs.png_decode(data))
+            assert np.array_equal(widen(picture.array, depth, max(depth, 8)), imagecodecs.png_decode(data))
 
 
 def test_a_damaged_file_of_a_known_format_is_not_called_something_else():

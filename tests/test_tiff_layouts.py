@@ -3,18 +3,20 @@
 import io
 import itertools
 import struct
-import sys
 import zlib
 
 import numpy as np
 import pytest
 import tifffile
 from PIL import Image
+from test_image_file import without_imagecodecs
 
+import pixelpyramids as pp
 from pixelpyramids.errors import DataError
 from pixelpyramids.image_files import tiff_reader
 from pixelpyramids.image_files.bit_depth import pack_bits
-from pixelpyramids.image_files.image_file import Picture, lossy_format, read_picture, write_picture
+from pixelpyramids.image_files.opening import read_picture
+from pixelpyramids.image_files.saving import write_image
 
 RNG = np.random.default_rng(0)
 KINDS = [
@@ -125,7 +127,7 @@ def test_palettes_keep_the_bits_of_their_colours(depth):
 def indexed(numbers, depth, colours):
     """A TIFF with a palette, which tifffile writes of 8 bits alone."""
     grey = io.BytesIO()
-    write_picture(Picture(numbers, depth, {}, "", False), grey, "tiff")
+    write_image(grey, numbers, depth, {}, "tiff")
     data = bytearray(grey.getvalue())
     (count,) = struct.unpack_from("<H", data, 8)
     entries = {}
@@ -198,7 +200,7 @@ def test_other_pixels_are_refused_by_name(array, options, message):
 def test_a_jpeg_of_a_kind_that_is_not_read_is_still_known_as_lossy():
     array = np.moveaxis(noise(8, 3, 32, 32), -1, 0)
     data = tiff(array, photometric="rgb", planarconfig="separate", compression="jpeg")
-    assert lossy_format(io.BytesIO(data)) == "TIFF"
+    assert pp.open(io.BytesIO(data)).is_lossy
     with pytest.raises(DataError, match="JPEG inside the TIFF, got another"):
         read(data)
 
@@ -213,13 +215,13 @@ def test_a_stack_of_one_directory_is_refused(options, extra, monkeypatch):
         planes = (33629, 5, 3, (1, 2) * 3, True)
         file.write(tiff(stack[0], photometric="minisblack", extratags=[planes]) + stack[1:].tobytes())
     if extra == "without":
-        monkeypatch.setitem(sys.modules, "tifffile", None)
+        without_imagecodecs(monkeypatch)
     with pytest.raises(DataError, match="got 3 pages"):
         read(file.getvalue())
 
 
 def test_a_single_picture_with_the_description_of_a_stack_is_read_without_the_extra(monkeypatch):
-    monkeypatch.setitem(sys.modules, "tifffile", None)
+    without_imagecodecs(monkeypatch)
     array = noise(8)
     for description in ("ImageJ=1.53t\nimages=3\n", '{"shape": [3, 21, 23]}'):
         data = tiff(array, photometric="minisblack", description=description)
@@ -239,7 +241,7 @@ def test_missing_strips_are_refused(depth):
 @pytest.mark.parametrize("extra", ["with", "without"])
 def test_damage_that_deflate_s_checksum_shows_is_refused(extra, monkeypatch):
     if extra == "without":
-        monkeypatch.setitem(sys.modules, "tifffile", None)
+        without_imagecodecs(monkeypatch)
     array = np.zeros((64, 64), np.uint8)
     data = bytearray(tiff(array, photometric="minisblack", compression="zlib"))
     place = data.index(b"\x78")
@@ -297,7 +299,7 @@ def test_pillow_reads_what_is_written_with_every_tag():
     )
     picture = read(data)
     file = io.BytesIO()
-    write_picture(picture, file, "tiff")
+    write_image(file, *picture[:3], "tiff")
     with Image.open(io.BytesIO(file.getvalue())) as image:
         assert image.tag_v2[33550] == (1.5, 2.5, 0.0)
         assert np.array_equal(np.asarray(image), array)

@@ -13,7 +13,9 @@ from PIL.TiffImagePlugin import ImageFileDirectory_v2
 import pixelpyramids as pp
 from pixelpyramids.codec.container import read_index
 from pixelpyramids.codec.fields import MemorySource
-from pixelpyramids.image_files.image_file import Picture, read_picture, write_picture
+from pixelpyramids.image_files.opening import read_picture
+from pixelpyramids.image_files.picture import Picture
+from pixelpyramids.image_files.saving import write_image
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (24, 32, 3), dtype=np.uint8)
 TAGS = {  # type, count, value
@@ -54,7 +56,7 @@ def through_ppyr(picture):
     data = pp.encode(picture.array, depth=picture.depth, metadata=picture.metadata, effort="fast")
     header = read_index(MemorySource(data), 2**20).header
     file = io.BytesIO()
-    write_picture(Picture(pp.decode(data), header.depth, dict(header.metadata), "", False), file, "tiff")
+    write_image(file, pp.decode(data), header.depth, dict(header.metadata), "tiff")
     return file.getvalue()
 
 
@@ -108,7 +110,7 @@ def test_a_resolution_of_floats_is_kept():
 def test_what_another_format_has_no_place_for_is_named():
     picture = read_picture(io.BytesIO(tiff()))
     with pytest.warns(UserWarning, match="PNG has no place for the metadata .*TIFF:33550, .*TIFF:34735"):
-        write_picture(picture, io.BytesIO(), "png")
+        write_image(io.BytesIO(), *picture[:3], "png")
 
 
 def test_pictures_within_the_picture_are_named():
@@ -127,7 +129,7 @@ def test_blobs_cannot_say_how_the_pixels_are_stored():
     for name, blob in (("TIFF:256", width), ("TIFF:285", b"nothing"), ("TIFF:x", tags["TIFF:285"])):
         file = io.BytesIO()
         with pytest.warns(UserWarning, match=f"TIFF has no place for the metadata {name}"):
-            write_picture(Picture(PIXELS, 8, {name: blob}, "", False), file, "tiff")
+            write_image(file, PIXELS, 8, {name: blob}, "tiff")
         assert np.array_equal(tifffile.imread(io.BytesIO(file.getvalue())), PIXELS)
 
 
@@ -142,7 +144,7 @@ def test_the_directory_within_exif_comes_back():
     exif.get_ifd(34665).update({36867: "2026:01:02 03:04:05", 40965: {1: "R98"}})
     picture = Picture(np.zeros((8, 8), np.uint8), 8, {"EXIF": exif.tobytes().removeprefix(b"Exif\0\0")}, "", False)
     file = io.BytesIO()
-    write_picture(picture, file, "tiff")
+    write_image(file, *picture[:3], "tiff")
     again = read_picture(io.BytesIO(file.getvalue()))
     assert again.metadata["EXIF"] == picture.metadata["EXIF"]
     found = Image.Exif()

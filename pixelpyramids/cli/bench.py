@@ -88,7 +88,7 @@ def bench(
     Status 1 if an image could not be read.
     """
     from pixelpyramids.cli.report.rivals import codecs, cost, warm_up
-    from pixelpyramids.image_files.image_file import read_picture
+    from pixelpyramids.image_files.opening import read_picture
 
     for file in (csv, plot):
         if file is not None:
@@ -118,7 +118,7 @@ def bench(
                 height, width, channels = (*picture.array.shape, 1)[:3]
                 rows.append(
                     Row(
-                        str(task.source), picture.source_format, picture.is_lossy,
+                        str(task.source), picture.format, picture.is_lossy,
                         height, width, channels, picture.depth, costs,
                     )
                 )  # fmt: skip

@@ -64,17 +64,16 @@ def compress(
         is_skipped,
         threads_per_job,
     )
-    from pixelpyramids.image_files.image_file import lossy_format, read_picture
+    from pixelpyramids.image_files import opening
 
     how = Compression(
         effort, not no_verify, force, max_pixels, overwrite, delete_source, dry_run, threads=threads_per_job(1)
     )
     if is_standard(paths, out=out, json=json, **{"delete-source": delete_source, "dry-run": dry_run}):
-        file = io.BytesIO(read_standard_input())
-        if not force and (lossy := lossy_format(file)):
-            raise DataError(f"{NAME}: {explain_lossy(lossy)}")
-        file.seek(0)
-        write_standard_output(encode_picture(read_picture(file, max_pixels), how))
+        image = opening.open(io.BytesIO(read_standard_input()), max_pixels)
+        if not force and image.is_lossy:
+            raise DataError(f"{NAME}: {explain_lossy(image.format)}")
+        write_standard_output(encode_picture(image.load(), how))
         return 0
     listing = list_images(paths, out, exclude)
     outcomes = Outcomes("compressed", "not verified" if no_verify else "decoded and compared", quiet, dry_run)

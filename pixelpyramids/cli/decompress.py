@@ -87,7 +87,7 @@ def decompress(
         threads_per_job,
     )
     from pixelpyramids.codec.fields import MemorySource
-    from pixelpyramids.image_files.image_file import FORMATS, write_picture
+    from pixelpyramids.image_files.saving import FORMATS, write_image
 
     if scale < 1 or scale & (scale - 1):
         raise ParameterError(f"expected --scale 2|4|8|16, a power of two, got {scale}")
@@ -100,7 +100,7 @@ def decompress(
         except BitstreamError as error:
             raise BitstreamError(f"{NAME}: {error}") from error
         file = io.BytesIO()
-        write_picture(picture, file, format_to_write(picture, how))
+        write_image(file, picture.array, picture.depth, picture.metadata, format_to_write(picture, how))
         write_standard_output(file.getvalue())
         if lost:
             stderr.print(f"{NAME}: {lost}", soft_wrap=True)
@@ -131,7 +131,7 @@ def _with_original_suffix(task: Task) -> Task:
     """The task with the suffix of the original format on its target, if that format is known and can be written."""
     from pixelpyramids.codec.container import MAX_SIDE, read_index
     from pixelpyramids.image_files.file_source import open_source
-    from pixelpyramids.image_files.image_file import FORMATS
+    from pixelpyramids.image_files.saving import FORMATS
 
     try:
         with open_source(task.source) as content:

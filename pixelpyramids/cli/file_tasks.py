@@ -14,10 +14,12 @@ from pixelpyramids.codec.container import read_index
 from pixelpyramids.codec.fields import ByteSource, MemorySource
 from pixelpyramids.codec.image import MAX_PIXELS, decode_source, encode
 from pixelpyramids.codec.planes import Region, find_window, octave_of_scale
-from pixelpyramids.errors import BitstreamError, DataError
-from pixelpyramids.image_files.file_source import open_regular, open_source
-from pixelpyramids.image_files.image_file import FORMATS, Picture, lossy_format, read_picture, write_picture
+from pixelpyramids.errors import BitstreamError, DataError, PixelPyramidsError
+from pixelpyramids.image_files import opening
+from pixelpyramids.image_files.file_source import FileSource, open_regular, open_source
 from pixelpyramids.image_files.listing import Task
+from pixelpyramids.image_files.picture import Picture
+from pixelpyramids.image_files.saving import FORMATS, write_image
 
 ORIGINAL = "original"  # the format of the file that was compressed
 
@@ -57,7 +59,7 @@ class Decompression:
 
 def format_to_write(picture: Picture, how: Decompression) -> str:
     """The format to write. Raises DataError if it is the original one and that cannot be written."""
-    format = picture.source_format if how.format == ORIGINAL else how.format
+    format = picture.format if how.format == ORIGINAL else how.format
     if format not in FORMATS:
         raise DataError(
             f"expected an original format that can be written without loss, got {format[:20]!r}; choose --format "
@@ -69,8 +71,9 @@ def format_to_write(picture: Picture, how: Decompression) -> str:
 def is_skipped(task: Task) -> bool:
     """Whether `compress` leaves an image out because it is lossy already."""
     try:
-        return bool(lossy_format(task.source))
-    except (DataError, OSError):
+        with opening.open(task.source) as image:
+            return image.is_lossy
+    except PixelPyramidsError:  # compressing the file reports it
         return False
 
 
@@ -82,15 +85,15 @@ def threads_per_job(jobs: int) -> int:
 def compress_file(task: Task, how: Compression) -> Done:
     """Write the .ppyr file of an image, and delete the image if that is requested."""
     with open_regular(task.source) as file:
-        source = os.fstat(file.fileno())
-    if not how.force and (lossy := lossy_format(task.source)):
-        return Done(skipped=explain_lossy(lossy))
-    there = is_there(task, source, how.overwrite)
-    if how.dry_run and not there:
-        return Done(source.st_size)
-    with warnings.catch_warnings(record=True) as lacking:
-        warnings.simplefilter("always", UserWarning)
-        picture = read_picture(task.source, how.max_pixels)
+        source, image = os.fstat(file.fileno()), opening.open(file, how.max_pixels)
+        if not how.force and image.is_lossy:
+            return Done(skipped=explain_lossy(image.format))
+        there = is_there(task, source, how.overwrite)
+        if how.dry_run and not there:
+            return Done(source.st_size)
+        with warnings.catch_warnings(record=True) as lacking:
+            warnings.simplefilter("always", UserWarning)
+            picture = image.load()
     if there:
         expect_same(task, task.target, picture, how.threads)
         if how.dry_run or not how.delete_source:
@@ -124,16 +127,15 @@ def decompress_file(task: Task, how: Decompression) -> Done:
     """Write the image of a .ppyr file."""
     with open_regular(task.source) as file:
         source = os.fstat(file.fileno())
-    if is_there(task, source, how.overwrite, how.is_whole):
-        expect_same(task, task.source, read_picture(task.target, how.max_pixels), how.threads)
-        return Done(source.st_size, is_there=True)
-    if how.dry_run:
-        return Done(source.st_size)
-    with open_source(task.source) as content:
-        picture, lost = decode_picture(content, how, is_found=not task.is_named)
-    file = io.BytesIO()
-    write_picture(picture, file, format_to_write(picture, how))
-    data = file.getbuffer()
+        if is_there(task, source, how.overwrite, how.is_whole):
+            expect_same(task, task.source, opening.read_picture(task.target, how.max_pixels), how.threads)
+            return Done(source.st_size, is_there=True)
+        if how.dry_run:
+            return Done(source.st_size)
+        picture, lost = decode_picture(FileSource(file), how, is_found=not task.is_named)
+    written = io.BytesIO()
+    write_image(written, picture.array, picture.depth, picture.metadata, format_to_write(picture, how))
+    data = written.getbuffer()
     write_result(task, data, source)
     height, width = picture.array.shape[:2]
     return Done(source.st_size, data.nbytes, height * width, lost=lost)
@@ -147,7 +149,7 @@ def encode_picture(picture: Picture, how: Compression) -> bytes:
         how.effort,
         picture.metadata,
         threads=how.threads,
-        source_format=picture.source_format.lower(),
+        source_format=picture.format.lower(),
     )
     if how.verify and not _holds(MemorySource(data), picture, how.threads):
         raise BitstreamError(

@@ -17,8 +17,8 @@ from pixelpyramids.codec.image import decode_source
 from pixelpyramids.codec.planes import decimate
 from pixelpyramids.errors import BitstreamError, DataError
 from pixelpyramids.image_files.file_source import open_source
-from pixelpyramids.image_files.image_file import Picture
 from pixelpyramids.image_files.listing import Task, stat_existing
+from pixelpyramids.image_files.picture import Picture
 
 SAME_TIME = 2_000_000_000  # nanoseconds to which some file systems round times
 COMPARED_WHOLE = 2**16  # pixels: of larger images that the model codes, every fourth line and column is compared

@@ -46,12 +46,11 @@ def name_of(task: Task) -> str:
 
 def image_suffixes() -> set[str]:
     """The suffixes of the image files that can be read."""
-    from pixelpyramids.image_files.image_file import FORMATS, READ
+    from pixelpyramids.image_files.opening import READ
     from pixelpyramids.image_files.pillow_reading import readable_formats
 
-    written = {suffix for suffixes in FORMATS.values() for suffix in suffixes}
     opened_by_pillow = {suffix for suffix, format in readable_formats().items() if format in READ}
-    return written | opened_by_pillow | {".pbm", ".pnm", ".mpo"}  # Pillow opens .mpo as JPEG
+    return opened_by_pillow | {".pbm", ".pgm", ".ppm", ".pnm", ".npy", ".mpo"}  # Pillow opens .mpo as JPEG
 
 
 def compressed_name(name: str) -> str:

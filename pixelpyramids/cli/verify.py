@@ -27,7 +27,7 @@ from pixelpyramids.errors import DataError, ParameterError
 from pixelpyramids.image_files.listing import Task, group_by_target, list_tasks
 
 if TYPE_CHECKING:
-    from pixelpyramids.image_files.image_file import Picture
+    from pixelpyramids.image_files.picture import Picture
 
 
 def verify(
@@ -158,7 +158,7 @@ def _verify_pair(task: Task, max_pixels: int, threads: int) -> Done:
 
 def _read_original(path: Path, max_pixels: int) -> "Picture":
     """The picture in an original. What is not kept of it is reported only after the comparison."""
-    from pixelpyramids.image_files.image_file import read_picture
+    from pixelpyramids.image_files.opening import read_picture
 
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "not kept: ", UserWarning)

@@ -22,7 +22,7 @@ from pixelpyramids.image_files.pillow_reading import (
     MODES,
     SIXTEEN_BITS,
     check_mode,
-    open_image,
+    open_with_pillow,
     pixels_of,
     readable_formats,
     stored_bits,
@@ -162,7 +162,7 @@ def _opened(
     try:
         with _named(name), open_regular(Path(source)) if isinstance(source, str | PathLike) else source as file:
             formats = sorted(set(readable_formats().values()))
-            with open_image(file, formats, str(source) if isinstance(source, str | PathLike) else "") as image:
+            with open_with_pillow(file, formats, str(source) if isinstance(source, str | PathLike) else "") as image:
                 limit = Image.MAX_IMAGE_PIXELS
                 if limit is not None and image.width * image.height > limit:
                     raise Image.DecompressionBombError(

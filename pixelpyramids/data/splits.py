@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from pixelpyramids.data.split_names import divide, refuse_linked_splits
 from pixelpyramids.errors import DataError, EmptySplitError
+from pixelpyramids.image_files.folder_walk import is_hidden, walk_files
 from pixelpyramids.image_files.pillow_reading import readable_formats
-from pixelpyramids.image_files.tree import is_hidden, walk_files
 
 SPLITS = ("train", "validation", "test", "all")
 

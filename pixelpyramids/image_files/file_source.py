@@ -58,11 +58,14 @@ def open_source(path: Path) -> Iterator[FileSource]:
 
 def open_regular(path: Path) -> BinaryIO:
     """Open a file to read it. Raises DataError if it is a folder, a pipe or a device; OSError as `open`."""
-    # Without O_NONBLOCK, a pipe would be waited for.
-    descriptor = os.open(os.fspath(path), os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    if stat.S_ISREG(os.fstat(descriptor).st_mode):
-        return open(descriptor, "rb")
-    os.close(descriptor)
+    try:
+        # Without O_NONBLOCK, a pipe would be waited for.
+        file = open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK))  # noqa: SIM115
+        if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            return file
+        file.close()
+    except IsADirectoryError:
+        pass
     raise DataError(
         f"{path}: expected a regular file, got a folder, a pipe or a device; to read standard input, pass -"
     )

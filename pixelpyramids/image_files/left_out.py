@@ -23,15 +23,15 @@ _QOI_END = bytes(7) + b"\1"
 _TGA_MARK = b"TRUEVISION-XFILE.\0"
 
 
-def names_of(kind: str, data: bytes) -> tuple[str, ...]:
-    """The names of the unread parts of a file; `kind` is Pillow's name of the format. Empty for unknown formats."""
-    find = _FINDERS.get(kind)
+def find_left_out(format: str, data: bytes) -> tuple[str, ...]:
+    """The names of the unread parts of a file; `format` is Pillow's name of it. Empty for unknown formats."""
+    find = _FINDERS.get(format)
     if find is None:
         return ()
     try:
         return tuple(dict.fromkeys(find(data)))
     except (struct.error, IndexError):
-        return (f"the end of the {kind}, which is malformed",)
+        return (f"the end of the {format}, which is malformed",)
 
 
 def _after(data: bytes, end: int, kind: str) -> Iterator[str]:

@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from pixelpyramids.errors import DataError
-from pixelpyramids.image_files.tree import is_hidden, walk_files
+from pixelpyramids.image_files.folder_walk import is_hidden, walk_files
 
 
 class Task(NamedTuple):

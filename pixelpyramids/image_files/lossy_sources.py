@@ -1,30 +1,24 @@
-"""Whether a file's pixels were packed with loss."""
+"""Whether a file's pixels were compressed with loss."""
 
 import struct
-from typing import Any, BinaryIO
-
-from PIL import Image
+from collections.abc import Callable
+from typing import Any
 
 from pixelpyramids.image_files.stored_depth import CODESTREAM
-
-LOSSY = ("JPEG", "WEBP", "AVIF", "JPEG2000")
-"""The formats of which some files are lossy, by their plugins' names, but for TIFF."""
 
 _CODING_STYLE = b"\xff\x52"  # a marker of JPEG 2000
 
 
-def is_lossy(image: Image.Image, file: BinaryIO) -> bool:
-    """Whether a file, opened as an image, had lost something: JPEG, AVIF, WebP and JPEG 2000 of their lossy kinds."""
-    if image.format == "WEBP":
-        return not _has_webp_chunk(_all(file), b"VP8L")
-    if image.format == "JPEG2000":
-        return not _is_reversible(_all(file))
-    return image.format in ("JPEG", "MPO", "AVIF")
+def is_lossy(format: str | None, read_content: Callable[[], bytes]) -> bool:
+    """Whether a file of that format was compressed with loss: JPEG, AVIF, and the lossy kinds of WebP and JPEG 2000.
 
-
-def _all(file: BinaryIO) -> bytes:
-    file.seek(0)
-    return file.read()
+    The content is read only if the format does not tell.
+    """
+    if format == "WEBP":
+        return not _has_webp_chunk(read_content(), b"VP8L")
+    if format == "JPEG2000":
+        return not _is_reversible(read_content())
+    return format in ("JPEG", "MPO", "AVIF")
 
 
 def _has_webp_chunk(data: bytes, wanted: bytes) -> bool:

@@ -24,9 +24,11 @@ from PIL.TiffImagePlugin import ImageFileDirectory_v2, TiffImageFile
 
 from pixelpyramids.codec.container import MAX_METADATA
 from pixelpyramids.errors import DataError
-from pixelpyramids.image_files.dpi import Resolution, parsed
 from pixelpyramids.image_files.file_source import DAMAGE
-from pixelpyramids.image_files.png import KEPT_AS_THEY_ARE
+from pixelpyramids.image_files.resolution import Resolution, parse_resolution
+
+PNG_CHUNKS = ("gAMA", "cHRM", "sRGB", "cICP", "mDCV", "cLLI", "sBIT", "tIME")
+"""Chunks of PNG that are kept as they are, under their own names."""
 
 _EXIF_MARK = b"Exif\0\0"
 _SCALE = 100_000  # of PNG's gamma and chromaticities
@@ -65,7 +67,7 @@ def of_image(image: Image.Image) -> dict[str, bytes]:
         found["cHRM"] = struct.pack(">8I", *(round(point * _SCALE) for point in points))
     if (intent := info.get("srgb")) is not None:
         found["sRGB"] = bytes([intent])
-    found |= {name: info[name] for name in KEPT_AS_THEY_ARE if isinstance(info.get(name), bytes)}
+    found |= {name: info[name] for name in PNG_CHUNKS if isinstance(info.get(name), bytes)}
     blobs = {name: _as_bytes(blob) for name, blob in found.items() if blob}
     if "EXIF" in blobs:
         blobs["EXIF"] = blobs["EXIF"].removeprefix(_EXIF_MARK)
@@ -125,7 +127,7 @@ def info_of(metadata: Mapping[str, bytes]) -> tuple[dict[Any, Any], dict[str, st
     info |= {key: metadata[name] for key, name in (("icc_profile", "ICC"), ("xmp", "XMP")) if name in metadata}
     if "EXIF" in metadata:
         info["exif"] = _EXIF_MARK + metadata["EXIF"]
-    if (resolution := parsed(metadata.get("resolution", b""))) is not None:
+    if (resolution := parse_resolution(metadata.get("resolution", b""))) is not None:
         key = "aspect" if resolution.unit == "ratio" else "dpi"
         info[key] = (int(resolution.x), int(resolution.y)) if key == "aspect" else resolution.per_inch()
     if len(gamma := metadata.get("gAMA", b"")) == 4:
@@ -138,26 +140,17 @@ def info_of(metadata: Mapping[str, bytes]) -> tuple[dict[Any, Any], dict[str, st
     return info, texts
 
 
-def save_options(metadata: Mapping[str, bytes], format: str) -> dict[str, Any]:
-    """The arguments of Pillow's writers of WebP and JPEG; a UserWarning names what they have no place for."""
+def webp_options(metadata: Mapping[str, bytes]) -> dict[str, bytes]:
+    """The arguments of Pillow's writer of WebP; a UserWarning names what it has no place for."""
     keys = {"ICC": "icc_profile", "EXIF": "exif", "XMP": "xmp"}
-    options: dict[str, Any] = {key: metadata[name] for name, key in keys.items() if name in metadata}
+    options = {key: metadata[name] for name, key in keys.items() if name in metadata}
     if "exif" in options:
         options["exif"] = _EXIF_MARK + options["exif"]
-    taken = set(keys)
-    resolution = parsed(metadata.get("resolution", b""))
-    if format == "JPEG" and resolution is not None and resolution.unit != "ratio":
-        x, y = resolution.per_inch()
-        options["dpi"] = (round(x), round(y))
-        taken.add("resolution")
-    if format == "JPEG" and "text:Comment" in metadata:
-        options["comment"] = metadata["text:Comment"]
-        taken.add("text:Comment")
-    tell_left_out([name for name in metadata if name not in taken], format)
+    warn_left_out([name for name in metadata if name not in keys], "WEBP")
     return options
 
 
-def tell_left_out(names: list[str], format: str) -> None:
+def warn_left_out(names: list[str], format: str) -> None:
     """A UserWarning that names the metadata which a format has no place for."""
     if names:
         warnings.warn(f"{format} has no place for the metadata {', '.join(names)}, left out", stacklevel=3)

@@ -1,8 +1,9 @@
-"""PBM, PGM and PPM at their own depth: Pillow scales what has another largest value than 255 or 65535.
+"""PBM, PGM and PPM at their own depth: Pillow scales values unless the largest one is 255 or 65535.
 
 Source: the manual pages pbm(5), pgm(5), ppm(5) of Netpbm. A largest value 2**d - 1 means a depth of d bits.
 """
 
+import math
 import re
 from typing import BinaryIO
 
@@ -10,6 +11,8 @@ import numpy as np
 
 from pixelpyramids.errors import DataError
 from pixelpyramids.image_files.bit_depth import Pixels, pixel_type
+from pixelpyramids.image_files.metadata import as_utf_8
+from pixelpyramids.image_files.picture import Facts, Inspected, Picture, check_limit
 
 _SPACE = rb"(?:\s|#[^\n]*\n)"
 _HEADER = re.compile(rb"P([1-6])" + _SPACE + rb"+(\d{1,9})" + _SPACE + rb"+(\d{1,9})")
@@ -17,23 +20,19 @@ _LARGEST = re.compile(_SPACE + rb"+(\d{1,5})")
 
 
 def is_netpbm(data: bytes) -> bool:
-    """Whether this begins as one of them."""
+    """Whether the data begin like one of them."""
     return re.match(rb"P[1-6][\s#]", data) is not None
 
 
-def read_netpbm(data: bytes, max_pixels: int) -> tuple[Pixels, int, bytes]:
-    """The pixels (H, W) or (H, W, 3), their depth, and the comments, a line each.
-
-    Raises DataError if the file is damaged or too large.
-    """
+def inspect_netpbm(data: bytes, max_pixels: int) -> Inspected:
+    """What the header says; comments become a text. Raises DataError if the file is damaged or too large."""
     header = _HEADER.match(data)
     if header is None:
         raise DataError("expected a PBM, PGM or PPM with its size, got something else; the file is damaged")
     kind, width, height = (int(group) for group in header.groups())
     if not width or not height:
         raise DataError(f"expected at least one pixel, got {height} x {width}; the file is damaged")
-    if height * width > max_pixels:
-        raise too_large(height, width, max_pixels)
+    check_limit(height, width, max_pixels)
     place, largest = header.end(), 1
     if kind not in (1, 4):
         found = _LARGEST.match(data, place)
@@ -46,14 +45,18 @@ def read_netpbm(data: bytes, max_pixels: int) -> tuple[Pixels, int, bytes]:
             f"expected a largest value that is a power of two less one, got {largest}; scale the file to 255 or 65535 "
             "(pamdepth)"
         )
-    channels = 3 if kind in (3, 6) else 1
-    pixels = _plain(data[place:], kind) if kind < 4 else _raw(data[place + 1 :], kind, largest, width, height)
-    count = height * width * channels
-    if pixels.size != count or int(np.max(pixels, initial=0)) > largest:
-        raise DataError(f"expected {count} values of at most {largest}, got others; the file is damaged")
-    pixels = pixels.reshape((height, width, 3) if channels == 3 else (height, width)).astype(pixel_type(depth))
-    comments = re.findall(rb"#[ \t]*([^\r\n]*)", data if kind < 4 else data[:place])
-    return (1 - pixels if kind in (1, 4) else pixels), depth, b"\n".join(comments)
+    comments = b"\n".join(re.findall(rb"#[ \t]*([^\r\n]*)", data if kind < 4 else data[:place]))
+    metadata = {"text:Comment": as_utf_8(comments)} if comments else {}
+    shape = (height, width, 3) if kind in (3, 6) else (height, width)
+
+    def load() -> Picture:
+        pixels = _plain(data[place:], kind) if kind < 4 else _raw(data[place + 1 :], kind, largest, width, height)
+        if pixels.size != math.prod(shape) or int(np.max(pixels, initial=0)) > largest:
+            raise DataError(f"expected {math.prod(shape)} values of at most {largest}, got others; the file is damaged")
+        pixels = pixels.reshape(shape).astype(pixel_type(depth))
+        return Picture(1 - pixels if kind in (1, 4) else pixels, depth, metadata, "PPM")
+
+    return Inspected(Facts(shape, pixel_type(depth), depth, metadata), load)
 
 
 def write_netpbm(pixels: Pixels, depth: int, target: BinaryIO) -> None:
@@ -62,14 +65,6 @@ def write_netpbm(pixels: Pixels, depth: int, target: BinaryIO) -> None:
     kind = 6 if pixels.ndim == 3 else 5
     target.write(f"P{kind}\n{width} {height}\n{(1 << depth) - 1}\n".encode())
     target.write(pixels.astype(">u2" if depth > 8 else np.uint8).tobytes())
-
-
-def too_large(height: int, width: int, max_pixels: int) -> DataError:
-    """The error for an image above the limit."""
-    return DataError(
-        f"the image has {height} x {width} pixels, more than the limit of {max_pixels}; raise it (max_pixels, "
-        "--max-pixels) where the file is trusted"
-    )
 
 
 def _plain(data: bytes, kind: int) -> Pixels:

@@ -47,7 +47,7 @@ def readable_formats() -> dict[str, str]:
     return {e: f for e, f in suffixes.items() if f in Image.OPEN and f not in _NOT_DECODED}
 
 
-def open_image(file: BinaryIO, formats: Iterable[str], name: str = "") -> Image.Image:
+def open_with_pillow(file: BinaryIO, formats: Iterable[str], name: str = "") -> Image.Image:
     """An image of one of these formats of Pillow's, opened without Pillow's own limit of pixels.
 
     That limit cannot be set for one call, so the caller checks the size. Only the named formats are tried, so a file in

@@ -1,13 +1,12 @@
 """TIFF: what its tags say, and its pixels.
 
 Pillow reads most TIFFs, but reads 16-bit colour and palettes as 8 bits and loses the alpha of some. tifffile reads
-these, and checks the others if it is installed. Layouts that libraries read differently are refused.
+these, and checks the others. Layouts that libraries read differently are refused.
 Source: TIFF Revision 6.0, Adobe, 1992; its BigTIFF extension.
 """
 
 import io
 import math
-import re
 import struct
 from typing import Any, NamedTuple
 
@@ -19,7 +18,8 @@ from pixelpyramids.errors import DataError, PixelPyramidsError
 from pixelpyramids.extras import import_extra
 from pixelpyramids.image_files.bit_depth import Pixels, narrow, pixel_type
 from pixelpyramids.image_files.metadata import of_tiff
-from pixelpyramids.image_files.png import unpacked_size
+from pixelpyramids.image_files.picture import Facts, Inspected, Picture, check_limit
+from pixelpyramids.image_files.png_reader import unpacked_size
 
 WIDTH, HEIGHT, BITS, COMPRESSION, PHOTOMETRIC = 256, 257, 258, 259, 262
 FILL_ORDER, STRIP_OFFSETS, ORIENTATION = 266, 273, 274
@@ -35,9 +35,7 @@ _UNPACKED_BY_LIBTIFF = (1, 2, 3, 4, 32773, *_PREDICTED, *_JPEG)
 _WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _INDEXED, _YCBCR = 0, 1, 2, 3, 6
 _TURNED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))  # the bits of each byte, the last one first
 ALPHA = 2  # not multiplied into the colours
-_DESCRIPTION, _METAMORPH_PLANES, _IPTC = 270, 33629, 33723
-_IMAGEJ_COUNT = re.compile(r"ImageJ=.*^images=(\d+)", re.M | re.S)
-_TIFFFILE_SHAPE = re.compile(r'(?:\{"shape": \[|shape=\()([\d, ]+)')
+_METAMORPH_PLANES, _IPTC = 33629, 33723
 
 
 def is_tiff(data: bytes) -> bool:
@@ -46,10 +44,10 @@ def is_tiff(data: bytes) -> bool:
 
 
 class Tiff(NamedTuple):
-    """What the tags say of a TIFF's first picture.
+    """How the pixels of a TIFF's first picture are stored.
 
     `depth` is that of the stored values; `palette` (3, 2**depth) has the 16-bit colour of each index. `is_plain` says
-    whether Pillow reads the values exactly; `not_kept` names the tags that a .ppyr file cannot hold.
+    whether Pillow reads the values exactly.
     """
 
     height: int
@@ -61,8 +59,6 @@ class Tiff(NamedTuple):
     is_planar: bool
     compression: int
     palette: Pixels | None
-    metadata: dict[str, bytes]
-    not_kept: list[str]
 
     @property
     def is_lossy(self) -> bool:
@@ -70,12 +66,30 @@ class Tiff(NamedTuple):
         return self.compression in _JPEG
 
 
-def read_tags(data: bytes) -> Tiff:
-    """The facts of a TIFF. Raises DataError if its pixels are of a kind that is not read."""
+def inspect_tiff(data: bytes, max_pixels: int) -> Inspected:
+    """What a TIFF's tags say. Raises DataError if its pixels are of a kind that is not read."""
     tags = directory(data)
     tiff = _layout(tags, data)
+    check_limit(tiff.height, tiff.width, max_pixels)
     metadata = of_tiff(tags, lambda tag, place: directory(data, place, tag))
-    return tiff._replace(metadata=metadata, not_kept=_not_kept(tags, data))
+    not_kept = tuple(_not_kept(tags, data))
+
+    def load() -> Picture:
+        planes = len(_several(tags.get(_METAMORPH_PLANES, 1)))
+        if planes > 1 and planes * sum(_several(tags.get(STRIP_BYTES, 0))) <= len(data):
+            raise DataError(f"expected one picture, got {planes} pages; take them apart first")
+        _check_pieces(tags, tiff, data)
+        pixels, depth = _read_pixels(data, tiff), tiff.depth
+        if tiff.photometric == _WHITE_IS_ZERO:
+            pixels = (1 << depth) - 1 - pixels
+        if tiff.palette is not None:
+            pixels, depth = _look_up_palette(pixels, tiff.palette)
+        return Picture(pixels, depth, metadata, "TIFF", tiff.is_lossy, not_kept)
+
+    channels = tags.get(CHANNELS, 1)
+    shape = (tiff.height, tiff.width, channels)[: 2 + (channels > 1)]
+    facts = Facts(shape, pixel_type(tiff.depth), tiff.depth, metadata) if tiff.palette is None else None
+    return Inspected(facts, load)
 
 
 def is_lossy_tiff(data: bytes) -> bool:
@@ -83,36 +97,30 @@ def is_lossy_tiff(data: bytes) -> bool:
     return directory(data).get(COMPRESSION) in _JPEG
 
 
-def read_tiff(data: bytes, tiff: Tiff) -> tuple[Pixels, int]:
-    """The pixels of a TIFF and their depth; palette indices are replaced by their colours.
+def _read_pixels(data: bytes, tiff: Tiff) -> Pixels:
+    """The stored values. If a second library can read the file too, both must agree.
 
-    If a second library can read the file too, both must agree. Raises DataError if they do not, if some of the pixels
-    are missing, or if there are several pictures, and PixelPyramidsError if the extra that reads them is missing.
+    Raises DataError if they do not, or if there are several pictures, and PixelPyramidsError if the extra that reads
+    them is missing.
     """
-    tags = directory(data)
-    _check_stack(tags, tiff, data)
-    _check_pieces(tags, tiff, data)
-    if tiff.is_plain:
-        pixels, second = _by_pillow(data, tiff), _by_tifffile
-    else:
-        pixels, second = _by_tifffile(data, tiff), _by_libtiff
+    first, second = (_by_pillow, _by_tifffile) if tiff.is_plain else (_by_tifffile, _by_libtiff)
+    pixels = first(data, tiff)
     # JPEG decoders round differently, and libtiff does not know the rarer compressions.
-    if not tiff.is_lossy and tiff.compression in _UNPACKED_BY_LIBTIFF:
-        try:
-            again = second(data, tiff)
-        except DataError:
-            raise
-        except (PixelPyramidsError, ImportError, NotImplementedError, LookupError, TypeError, ValueError):
-            again = pixels  # it is not installed, or does not know this kind
-        except RuntimeError as error:
-            raise DataError(
-                f"one library reads this TIFF, another finds it damaged ({error}); convert it to another compression"
-            ) from error
-        if not np.array_equal(pixels, again):
-            raise DataError("two libraries read different pixels from this TIFF; convert it to another compression")
-    if tiff.photometric == _WHITE_IS_ZERO:
-        pixels = (1 << tiff.depth) - 1 - pixels
-    return (pixels, tiff.depth) if tiff.palette is None else _of_palette(pixels, tiff.palette)
+    if tiff.is_lossy or tiff.compression not in _UNPACKED_BY_LIBTIFF:
+        return pixels
+    try:
+        again = second(data, tiff)
+    except DataError:
+        raise
+    except (PixelPyramidsError, ImportError, NotImplementedError, LookupError, TypeError, ValueError):
+        return pixels  # it is not installed, or does not know this kind
+    except RuntimeError as error:
+        raise DataError(
+            f"one library reads this TIFF, another finds it damaged ({error}); convert it to another compression"
+        ) from error
+    if not np.array_equal(pixels, again):
+        raise DataError("two libraries read different pixels from this TIFF; convert it to another compression")
+    return pixels
 
 
 def directory(data: bytes, place: int | None = None, group: int | None = None) -> ImageFileDirectory_v2:
@@ -201,21 +209,8 @@ def _layout(tags: ImageFileDirectory_v2, data: bytes) -> Tiff:
     if data[:4] == b"MM\0+" or compression not in _UNPACKED_BY_LIBTIFF:
         is_plain = False
     return Tiff(
-        height, width, depth, photometric, tags.get(ORIENTATION, 1), is_plain, is_planar, compression, palette, {}, []
+        height, width, depth, photometric, tags.get(ORIENTATION, 1), is_plain, is_planar, compression, palette
     )  # fmt: skip
-
-
-def _check_stack(tags: ImageFileDirectory_v2, tiff: Tiff, data: bytes) -> None:
-    """Raise DataError if further pictures lie behind the one that the tags describe, without tags of their own."""
-    description, counts = str(tags.get(_DESCRIPTION, "")), [len(_several(tags.get(_METAMORPH_PLANES, 1)))]
-    values = tiff.height * tiff.width * tags.get(CHANNELS, 1)
-    if found := _IMAGEJ_COUNT.match(description):
-        counts.append(int(found[1]))
-    if found := _TIFFFILE_SHAPE.match(description):
-        counts.append(math.prod(int(side) for side in re.findall(r"\d+", found[1])) // values)
-    count = max(counts)
-    if count > 1 and count * values * tiff.depth // 8 <= len(data):  # else a single picture has kept the description
-        raise DataError(f"expected one picture, got {count} pages; take them apart first")
 
 
 def _check_pieces(tags: ImageFileDirectory_v2, tiff: Tiff, data: bytes) -> None:
@@ -288,17 +283,24 @@ def _by_pillow(data: bytes, tiff: Tiff) -> Pixels:
 
 
 def _by_tifffile(data: bytes, tiff: Tiff) -> Pixels:
-    """The stored values, as tifffile reads them. Raises PixelPyramidsError if the extra is missing."""
-    tifffile = import_extra("tifffile", "images")
-    import_extra("imagecodecs", "images")  # tifffile needs it for most compressions
+    """The stored values, as tifffile reads them. Raises PixelPyramidsError if it needs the extra, which is missing."""
+    import tifffile  # which is slow, and of no use to other formats
+
     try:
         with tifffile.TiffFile(io.BytesIO(data)) as file:
-            pictures = max(len(file.pages), math.prod(file.series[0].shape) // math.prod(file.pages[0].shape))
-            if pictures != 1:  # ImageJ's stacks have one page, whose description says how many pictures follow
-                raise DataError(f"expected one picture, got {pictures} pages; take them apart first")
-            pixels: Any = file.pages[0].asarray()
+            page, count = file.pages[0], len(file.pages)
+            # A stack can lie behind one directory. A single picture may have kept the description of one.
+            stacked = math.prod(file.series[0].shape) // math.prod(page.shape)
+            if count == 1 and stacked * page.nbytes <= len(data):
+                count = stacked
+            if count != 1:
+                raise DataError(f"expected one picture, got {count} pages; take them apart first")
+            pixels: Any = page.asarray()
     except tifffile.TiffFileError as error:
         raise DataError(f"the TIFF cannot be read: {error}; replace or remove the file") from error
+    except (ValueError, NotImplementedError):
+        import_extra("imagecodecs", "images")  # most compressions need it
+        raise
     return _channels_last(pixels, tiff)
 
 
@@ -313,7 +315,7 @@ def _channels_last(pixels: Any, tiff: Tiff) -> Pixels:
     return array
 
 
-def _of_palette(numbers: Pixels, palette: Pixels) -> tuple[Pixels, int]:
+def _look_up_palette(numbers: Pixels, palette: Pixels) -> tuple[Pixels, int]:
     """Colours, or greys if all are grey, of 16 bits, or 8 if the palette has no more: v * 257, or v * 256."""
     colours = palette.T
     eight = colours >> 8 if not (colours & 255).any() else narrow(colours, 16, 8)

@@ -13,7 +13,6 @@ from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
 from pixelpyramids.errors import DataError
 from pixelpyramids.image_files.bit_depth import Pixels, pack_bits
-from pixelpyramids.image_files.dpi import parsed
 from pixelpyramids.image_files.file_source import DAMAGE
 from pixelpyramids.image_files.metadata import (
     DIRECTORIES,
@@ -21,8 +20,9 @@ from pixelpyramids.image_files.metadata import (
     KEPT_OTHERWISE,
     TIFF_FIELDS,
     exact_text,
-    tell_left_out,
+    warn_left_out,
 )
+from pixelpyramids.image_files.resolution import parse_resolution
 from pixelpyramids.image_files.tiff_reader import (
     ALPHA,
     BITS,
@@ -90,7 +90,7 @@ def _describe(tags: ImageFileDirectory_v2, metadata: Mapping[str, bytes]) -> Non
             left_out += [] if _put_back(tags, name, metadata[name]) else [name]
         elif name not in ("ICC", "XMP", "EXIF", "resolution"):
             left_out.append(name)
-    if (resolution := parsed(metadata.get("resolution", b""))) is not None:
+    if (resolution := parse_resolution(metadata.get("resolution", b""))) is not None:
         scale = 100 if resolution.unit == "metre" else 1  # which TIFF has not
         tags[X_PER_UNIT], tags[Y_PER_UNIT] = resolution.x / scale, resolution.y / scale
         tags[UNIT] = {"ratio": 1, "inch": 2}.get(resolution.unit, 3)
@@ -112,7 +112,7 @@ def _describe(tags: ImageFileDirectory_v2, metadata: Mapping[str, bytes]) -> Non
                     fields[INTEROPERABILITY] = dict(exif.get_ifd(INTEROPERABILITY))
                 tags.tagtype[tag] = TiffTags.LONG
                 tags[tag] = {number: exact_text(value) for number, value in fields.items()}  # type: ignore[assignment]
-    tell_left_out(left_out, "TIFF")
+    warn_left_out(left_out, "TIFF")
 
 
 def _put_back(tags: ImageFileDirectory_v2, name: str, blob: bytes) -> bool:

@@ -1,9 +1,9 @@
-"""Attack the compiled functions: extreme outputs, any base, depth and gain, damaged and random parts, no words at all.
+"""Attack the compiled functions with extreme outputs, any base, depth and gain, and damaged, random and empty parts.
 
     NUMBA_BOUNDSCHECK=1 python tests/fuzz/kernels.py --minutes 1
 
-With NUMBA_BOUNDSCHECK=1 or NUMBA_DISABLE_JIT=1 in the environment, a read out of bounds raises IndexError; an overflow
-of int64 raises without the JIT. What is refused is a BitstreamError; all else ends the program with a traceback.
+With NUMBA_BOUNDSCHECK=1 or NUMBA_DISABLE_JIT=1 in the environment, an index out of bounds raises IndexError; without
+the JIT, an overflow of int64 also raises. Any exception but a BitstreamError ends the program with a traceback.
 """
 
 import argparse
@@ -21,8 +21,8 @@ from pixelpyramids.errors import BitstreamError
 EXTREMES = (-(2**31), -(2**24), -8192, -1, 0, 1, 8192, 2**24, 2**31 - 1)
 
 
-def drawn(rng, height, width, bits):
-    """Outputs and bases of sites, each anything that their types' or the network's range holds."""
+def draw_sites(rng, height, width, bits):
+    """Draw outputs and bases of sites from the whole range of their types or of the network."""
     shape = height, width, 100
     outputs = (
         rng.choice(EXTREMES, shape),
@@ -36,11 +36,11 @@ def drawn(rng, height, width, bits):
 
 
 def attack(seed):
-    """One round: parts that are whole, damaged and random, through the same sites."""
+    """Decode whole, damaged and random parts with the same sites."""
     rng = np.random.default_rng(seed)
     bits, gain, coded = int(rng.integers(1, 17)), int(rng.integers(-7, 9)), int(rng.choice([1, 3]))
     height, width = (int(side) for side in rng.integers(1, 6, 2))
-    outputs, bases = drawn(rng, height, width, bits)
+    outputs, bases = draw_sites(rng, height, width, bits)
     n, how = 2**bits, Coding(bits, gain, coded)
 
     learnt_before = no_corrections(1, 100)[0]
@@ -55,7 +55,7 @@ def attack(seed):
         np.full((3, height, width), rng.choice([0, n - 1])),
         RandomReader(rng).values(outputs, bases, Coding(bits, gain, 3), learnt()),
     )[rng.integers(3)].astype(np.int32)
-    symbols = Symbols(coded * height * width)  # filled to its last place
+    symbols = Symbols(coded * height * width)  # no spare capacity
     symbols.add(outputs, bases, values, how, learnt())
     data = symbols.to_bytes()
     reader = PartReader(data)
@@ -72,13 +72,13 @@ def attack(seed):
             reader.close()
         except BitstreamError:
             continue
-        symbols = Symbols(found.size)  # what is read is whole: the very bytes that its values are written as
+        symbols = Symbols(found.size)  # an accepted part is exactly what its values are encoded as
         symbols.add(outputs, bases, found, how, learnt())
         assert symbols.to_bytes() == wrong
 
 
-def at_the_tables_ends():
-    """Every index of the tables, and beyond: what sigmoid and power are called with."""
+def check_table_ends():
+    """Call sigmoid and power with every index of the tables, and beyond."""
     for z in (-(2**62), -(2**20) - 1, -(2**20), 1 - 2**20, 2**20 - 1, 2**20, 2**20 + 1, 2**62):
         assert 0 < kernels.sigmoid(z) < 2**24
     if config.BOUNDSCHECK or config.DISABLE_JIT:
@@ -87,21 +87,21 @@ def at_the_tables_ends():
         except IndexError:
             pass
         else:
-            raise AssertionError("expected an index out of bounds to raise IndexError: the checks are off")
+            raise AssertionError("expected IndexError from an index out of bounds: the checks are off")
     found = [kernels.power(exponent) for exponent in range(4096)]
     assert found[0] == 2**16 and found[-1] == 2**15
 
 
 def main():
-    """Attack for some rounds or minutes; print how many rounds there were."""
+    """Attack for some rounds or minutes; print the number of rounds."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--rounds", type=int, default=2**62)
     parser.add_argument("--minutes", type=float, default=1.0)
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
-    warnings.simplefilter("error", RuntimeWarning)  # NumPy's way to say that an integer overflowed
-    at_the_tables_ends()
-    attack(arguments.seed)  # which compiles: not a part of the minutes
+    warnings.simplefilter("error", RuntimeWarning)  # NumPy's sign of an integer overflow
+    check_table_ends()
+    attack(arguments.seed)  # compiles; not counted
     began, rounds = time.monotonic(), 0
     while rounds < arguments.rounds and time.monotonic() < began + 60 * arguments.minutes:
         attack(arguments.seed + rounds)

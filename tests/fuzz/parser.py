@@ -1,9 +1,9 @@
-"""Attack header, index, parts and streams by atheris, guided by coverage, with checksums that always match.
+"""Attack header, index, parts and streams with atheris, guided by coverage; every checksum is taken to match.
 
-    NUMBA_DISABLE_JIT=1 python tests/fuzz/parser.py [a folder of files to begin with] -max_total_time=60
+    NUMBA_DISABLE_JIT=1 python tests/fuzz/parser.py FOLDER -max_total_time=60
 
-The arguments are libFuzzer's. Without the JIT the compiled functions are plain Python, and indices are checked. A file
-whose image has at most 64 pixels is decoded, too. `--seeds DIR` writes files to begin with.
+FOLDER holds the first inputs, which `--seeds FOLDER` writes. The other arguments are libFuzzer's. Without the JIT the
+compiled functions are plain Python, and indices are checked. Images of at most 64 pixels are also decoded.
 """
 
 import os
@@ -14,7 +14,7 @@ from types import SimpleNamespace
 try:
     import atheris
 except ImportError:
-    sys.exit("expected atheris to be installed: pip install 'pixelpyramids[fuzz]', with a Python that it supports")
+    sys.exit("atheris is not installed; pip install 'pixelpyramids[fuzz]', with a Python version that it supports")
 
 os.environ["PIXELPYRAMIDS_ENGINE"] = "reference"
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
@@ -25,7 +25,7 @@ with atheris.instrument_imports(include=["pixelpyramids.codec"]):
 import zlib
 
 import numpy as np
-from hostile_files import File
+from ppyr_files import File
 
 from pixelpyramids.errors import BitstreamError
 
@@ -33,7 +33,7 @@ PIXELS = 64
 
 
 class Matching(int):
-    """A checksum that is equal to every other."""
+    """A checksum that equals every other number."""
 
     def __eq__(self, other):
         return True
@@ -45,7 +45,7 @@ class Matching(int):
 
 
 def attack(data):
-    """Anything but a BitstreamError is a finding."""
+    """Read and decode; any exception but a BitstreamError is a finding."""
     try:
         index = container.read_index(container.MemorySource(data), 2**20, image.bundled.model_names())
         if index.header.height * index.header.width <= PIXELS:
@@ -56,7 +56,7 @@ def attack(data):
 
 
 def write_seeds(folder):
-    """Sound files of each kind."""
+    """Write sound files of each kind."""
     folder.mkdir(parents=True, exist_ok=True)
     for number, shape in enumerate([(7, 8, 3), (8, 8), (3, 5, 2), (1, 20, 4), (2, 2, 1)]):
         grid = np.indices(shape).sum(0)
@@ -67,7 +67,7 @@ def write_seeds(folder):
                 (folder / f"{number}-{depth}-{effort}.ppyr").write_bytes(data)
     comb = np.array([[3, 900], [900, 3]], np.uint16).repeat(4, 0).repeat(4, 1)
     (folder / "comb.ppyr").write_bytes(image.encode(comb, 10, "fast"))
-    (folder / "bare.ppyr").write_bytes(File(1, 1, parts=((1, bytes(2)),)).written())
+    (folder / "bare.ppyr").write_bytes(File(1, 1, parts=((1, bytes(2)),)).to_bytes())
 
 
 def main():

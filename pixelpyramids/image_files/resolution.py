@@ -36,8 +36,8 @@ class Resolution(NamedTuple):
         return float(self.x * scale), float(self.y * scale)
 
 
-def parsed(blob: bytes) -> Resolution | None:
-    """The resolution of a blob, None where it is none."""
+def parse_resolution(blob: bytes) -> Resolution | None:
+    """The resolution of a blob, None if it is none."""
     match = _FORM.fullmatch(blob)
     if match is None:
         return None
@@ -45,8 +45,8 @@ def parsed(blob: bytes) -> Resolution | None:
     return Resolution(Fraction(x), Fraction(y), unit)
 
 
-def of_physical(chunk: bytes) -> Resolution | None:
-    """The resolution of PNG's chunk pHYs, None where it is none."""
+def parse_physical(chunk: bytes) -> Resolution | None:
+    """The resolution of PNG's chunk pHYs, None if it is none."""
     if len(chunk) != 9 or chunk[8] > 1:
         return None
     x, y, is_metre = struct.unpack(">IIB", chunk)

@@ -1,48 +1,50 @@
-"""A PNG's chunks, read and written here: Pillow drops some, and cannot tell how deep the pixels were.
+"""PNGs at their own depth, and all their chunks: Pillow drops some, and does not tell how deep the pixels were.
 
 Sources: Portable Network Graphics (PNG) Specification, third edition, W3C; its sections 11.2 and 11.3.
 """
 
-import re
+import io
 import struct
 import zlib
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
+from PIL import PngImagePlugin
 
 from pixelpyramids.codec.container import MAX_METADATA
-from pixelpyramids.errors import DataError
-from pixelpyramids.image_files.bit_depth import Pixels, pack_bits
-from pixelpyramids.image_files.dpi import of_physical, parsed
+from pixelpyramids.errors import DataError, PixelPyramidsError
+from pixelpyramids.extras import import_extra
+from pixelpyramids.image_files.bit_depth import Pixels, narrow, pixel_type, widen
 from pixelpyramids.image_files.left_out import bytes_after
+from pixelpyramids.image_files.metadata import PNG_CHUNKS
+from pixelpyramids.image_files.picture import Facts, Inspected, Picture, check_limit
+from pixelpyramids.image_files.pillow_reading import add_alpha, pixels_of
+from pixelpyramids.image_files.resolution import parse_physical
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
-HEADER_END = 33  # signature and IHDR: what all the chunks that are written here come right behind
-KEPT_AS_THEY_ARE = ("gAMA", "cHRM", "sRGB", "cICP", "mDCV", "cLLI", "sBIT", "tIME")
 XMP_KEYWORD = "XML:com.adobe.xmp"
 _OF_THE_PIXELS = ("IHDR", "PLTE", "tRNS", "IDAT", "IEND")  # in their order
 _OF_ANIMATIONS = {"acTL", "fcTL", "fdAT"}
-_OF_TEXT = re.compile("(language|translated)(?=[:.])")
-_LONG = 1024  # bytes of text, from which on it is packed
 _CHANNELS = {0: 1, 2: 3, 3: 3, 4: 2, 6: 4}  # by the type of colour; of a palette those of its colours
-_KIND = {1: 0, 2: 4, 3: 2, 4: 6}
 _PALETTE = 3
 _WHOLE = ((0, 0, 1, 1),)  # the first column and line of each pass, and the steps to the next
 _ADAM7 = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
-_PIECE = 2**20  # bytes, about, of lines that are filtered or unpacked at once
+_PIECE = 2**20  # bytes that are unpacked at once
 _FED = 2**16  # bytes that are given to zlib at once
 
 
 class Png(NamedTuple):
-    """What a PNG says of its pixels, and its metadata by the names that .ppyr files keep them under.
+    """What a PNG's chunks say of its pixels, and its metadata by the names that .ppyr files keep them under.
 
-    `transparent` is the colour, one value a channel, that is to be seen through, of images without alpha or palette;
-    `significant` are the significant bits of each channel, if the file gives them. `not_kept` names the parts of the
-    file that a .ppyr file cannot hold.
+    `transparent` is the transparent colour, one value a channel, of images without alpha or palette; `significant` are
+    the significant bits of each channel, if the file gives them. `not_kept` names the parts of the file that a .ppyr
+    file cannot hold.
     """
 
+    height: int
+    width: int
     bit_depth: int
     channels: int
     has_palette: bool
@@ -52,8 +54,73 @@ class Png(NamedTuple):
     not_kept: list[str]
 
 
-def read_png(data: bytes) -> Png:
-    """The facts of a PNG. Raises DataError where its chunks are damaged."""
+def inspect_png(data: bytes, max_pixels: int) -> Inspected:
+    """What a PNG's chunks say. Raises DataError if they are damaged."""
+    png = read_chunks(data)
+    check_limit(png.height, png.width, max_pixels)
+    facts = None
+    if not png.has_palette and set(png.significant or b"") <= {png.bit_depth}:
+        channels = png.channels + (png.transparent is not None)
+        shape = (png.height, png.width, channels)[: 2 + (channels > 1)]
+        facts = Facts(shape, pixel_type(png.bit_depth), png.bit_depth, png.metadata)
+    return Inspected(facts, lambda: _read_pixels(png, keep_pixels(data)))
+
+
+def _read_pixels(png: Png, data: bytes) -> Picture:
+    """The picture of a PNG that holds its pixels only. Its depth is what sBIT says if nothing is lost by that."""
+    bits, metadata, not_kept = png.bit_depth, dict(png.metadata), list(png.not_kept)
+    with PngImagePlugin.PngImageFile(io.BytesIO(data)) as image:
+        if image.n_frames != 1:
+            raise DataError(f"expected one picture, got {image.n_frames} (an animation); take it apart first")
+        if has_surplus(data):
+            not_kept.append("data after the PNG's last row")
+        if bits == 16 and png.channels > 1:
+            pixels = import_extra("imagecodecs", "images").png_decode(data)
+            second = np.array(image)  # the upper byte of each value, grey as colour, no alpha for a transparent colour
+            second = second[..., [0, 3]] if png.channels == 2 else second
+            is_same = np.array_equal(pixels[..., : second.shape[2]] >> 8, second)
+        else:
+            if png.has_palette:
+                pixels, bits = pixels_of(image)
+            else:
+                image.info.pop("transparency", None)
+                pixels, read = pixels_of(image)
+                pixels = pixels if read == bits else pixels >> (read - bits)
+                if png.transparent is not None:
+                    pixels = add_alpha(pixels, png.transparent, bits)
+            is_same = _is_what_libpng_reads(pixels, bits, data)
+    if not is_same:
+        raise DataError("two libraries read different pixels from this PNG; save it again")
+    depth, bits_said = bits, set(png.significant or b"")
+    if png.significant is not None and bits_said != {bits}:
+        flat = None
+        if not png.has_palette and png.transparent is None and len(bits_said) == 1 and 0 < min(bits_said) < bits:
+            flat = narrow(pixels, bits, min(bits_said))
+        if flat is not None:
+            pixels, depth = flat, min(bits_said)
+        elif len(png.significant) == (pixels.shape[2] if pixels.ndim == 3 else 1):
+            metadata["sBIT"] = png.significant
+        else:
+            not_kept.append("PNG chunk sBIT")
+    return Picture(pixels, depth, metadata, "PNG", False, tuple(not_kept))
+
+
+def _is_what_libpng_reads(pixels: Pixels, bits: int, data: bytes) -> bool:
+    """Whether libpng reads the same pixels in 8 or 16 bits; true if imagecodecs, which includes it, is missing."""
+    try:
+        imagecodecs = import_extra("imagecodecs", "images")
+    except PixelPyramidsError:
+        return True
+    second = imagecodecs.png_decode(data)
+    second = second.reshape(*second.shape[:2], -1)
+    first = widen(pixels, bits, max(bits, 8)).reshape(*pixels.shape[:2], -1)
+    if first.shape[2] < 3 <= second.shape[2]:  # a palette of greys
+        first = np.concatenate([first[..., [0, 0, 0]], first[..., 1:]], axis=2)
+    return np.array_equal(first, second)
+
+
+def read_chunks(data: bytes) -> Png:
+    """What the chunks say. Raises DataError if they are damaged."""
     chunks = list(_chunks(data))
     by_name: dict[str, bytes] = {}
     for name, content in chunks:
@@ -77,22 +144,35 @@ def read_png(data: bytes) -> Png:
             "expected a PNG whose methods are known and whose transparent colours are among its own, got another; "
             "save it again"
         )
-    metadata = {name: by_name[name] for name in KEPT_AS_THEY_ARE if name in by_name and name != "sBIT"}
+    metadata = {name: by_name[name] for name in PNG_CHUNKS if name in by_name and name != "sBIT"}
     if "iCCP" in by_name:
         metadata["ICC"] = _unpacked(by_name["iCCP"].partition(b"\0")[2][1:], "iCCP")
     if "eXIf" in by_name:
         metadata["EXIF"] = by_name["eXIf"]
-    resolution = of_physical(by_name.get("pHYs", b""))
-    metadata |= {"resolution": resolution.blob()} if resolution is not None else {}
+    resolution = parse_physical(by_name.get("pHYs", b""))
+    if resolution is not None:
+        metadata["resolution"] = resolution.blob()
     metadata |= _texts(chunks)
-    counts = Counter(name for name, _ in chunks if name in (*KEPT_AS_THEY_ARE, "iCCP", "eXIf", "pHYs"))
-    lost = set(by_name) - {*_OF_THE_PIXELS} - set(KEPT_AS_THEY_ARE) - {"iCCP", "eXIf", "pHYs", "tEXt", "zTXt", "iTXt"}
-    lost |= {"pHYs"} & set(by_name) if resolution is None else set()
+    counts = Counter(name for name, _ in chunks if name in (*PNG_CHUNKS, "iCCP", "eXIf", "pHYs"))
+    lost = set(by_name) - {*_OF_THE_PIXELS} - set(PNG_CHUNKS) - {"iCCP", "eXIf", "pHYs", "tEXt", "zTXt", "iTXt"}
+    if resolution is None:
+        lost |= {"pHYs"} & set(by_name)
     not_kept = [f"PNG chunk {name}" for name in sorted(lost)]
     not_kept += [f"PNG chunk {name} but the first one" for name, count in counts.items() if count > 1]
     if surplus := len(data) - sum(12 + len(content) for _, content in chunks) - len(SIGNATURE):
         not_kept.append(bytes_after(surplus, "PNG"))
-    return Png(header[8], _CHANNELS[kind], kind == _PALETTE, transparent, by_name.get("sBIT"), metadata, not_kept)
+    width, height = struct.unpack_from(">II", header)
+    return Png(
+        height,
+        width,
+        header[8],
+        _CHANNELS[kind],
+        kind == _PALETTE,
+        transparent,
+        by_name.get("sBIT"),
+        metadata,
+        not_kept,
+    )
 
 
 def _check_order(names: list[str], kind: int) -> None:
@@ -150,8 +230,8 @@ def unpacked_size(pieces: Iterable[Any], enough: int) -> int:
     return size if unpacker.eof or size > enough else 0
 
 
-def pixels_alone(data: bytes) -> bytes:
-    """A PNG that `read_png` has read, without what is not of its pixels: libraries refuse large texts and profiles."""
+def keep_pixels(data: bytes) -> bytes:
+    """A sound PNG with the chunks of its pixels only: libraries refuse large texts and profiles."""
     pieces, place = [SIGNATURE], len(SIGNATURE)
     while place < len(data):
         end = place + 12 + int.from_bytes(data[place : place + 4], "big")
@@ -162,61 +242,6 @@ def pixels_alone(data: bytes) -> bytes:
             break
         place = end
     return b"".join(pieces)
-
-
-def with_metadata(png: bytes, metadata: Mapping[str, bytes]) -> tuple[bytes, list[str]]:
-    """A PNG with the metadata put in right behind its header, and the names of what has no place there."""
-    chunks, left_out = [], []
-    for name, content in metadata.items():
-        if name in KEPT_AS_THEY_ARE:
-            chunks.append(_chunk(name, content))
-        elif name == "ICC":
-            chunks.append(_chunk("iCCP", b"ICC Profile\0\0" + zlib.compress(content, 9)))
-        elif name == "EXIF":
-            chunks.append(_chunk("eXIf", content))
-        elif name == "XMP":
-            chunks.append(_chunk("iTXt", XMP_KEYWORD.encode() + b"\0\0\0\0\0" + content))
-        elif name == "resolution" and (resolution := parsed(content)) is not None:
-            chunks.append(_chunk("pHYs", resolution.physical()))
-        elif name.startswith(("text:", "text.")) and "\0" not in name:
-            chunks.append(_text_chunk(name, metadata))
-        elif (text := _OF_TEXT.sub("text", name)) == name or text not in metadata or b"\0" in content:
-            left_out.append(name)
-    return png[:HEADER_END] + b"".join(chunks) + png[HEADER_END:], left_out
-
-
-def plain_png(pixels: Pixels, depth: int) -> bytes:
-    """A PNG of values (H, W) or (H, W, C) of 2, 4 or 16 bits: Pillow writes no colour of 16, some no 2 and 4."""
-    height, width = pixels.shape[:2]
-    channels = pixels.shape[2] if pixels.ndim == 3 else 1
-    lines = pack_bits(pixels, depth) if depth < 8 else _bytes_of(pixels)
-    packer, step = zlib.compressobj(), max(channels * depth // 8, 1)
-    pieces, above = [], np.zeros((1, lines.shape[1]), np.uint8)
-    count = max(_PIECE // lines.shape[1], 1)
-    for top in range(0, height, count):
-        some = np.concatenate([above, lines[top : top + count]])
-        pieces.append(packer.compress(_filtered(some, step).tobytes()))
-        above = some[-1:]
-    header = struct.pack(">IIBBBBB", width, height, depth, _KIND[channels], 0, 0, 0)
-    chunks = (("IHDR", header), ("IDAT", b"".join([*pieces, packer.flush()])), ("IEND", b""))
-    return SIGNATURE + b"".join(_chunk(name, content) for name, content in chunks)
-
-
-def _bytes_of(pixels: Pixels) -> Any:
-    return np.ascontiguousarray(pixels, ">u2").view(np.uint8).reshape(len(pixels), -1)
-
-
-def _filtered(lines: Any, step: int) -> Any:
-    """Lines of bytes but the first, each less its Paeth predictor: the nearest to a + b - c of a, left, b, above, c.
-
-    A 4, the number of that filter, begins each line.
-    """
-    wide = np.pad(lines.astype(np.int16), ((0, 0), (step, 0)))
-    left, above, corner = wide[1:, :-step], wide[:-1, step:], wide[:-1, :-step]
-    to_left, to_above, to_corner = abs(above - corner), abs(left - corner), abs(left + above - 2 * corner)
-    either = np.where(to_above <= to_corner, above, corner)
-    predictor = np.where((to_left <= to_above) & (to_left <= to_corner), left, either)
-    return np.pad((lines[1:] - predictor).astype(np.uint8), ((0, 0), (1, 0)), constant_values=4)
 
 
 def _chunks(data: bytes) -> Iterator[tuple[str, Any]]:
@@ -272,29 +297,6 @@ def _texts(chunks: list[tuple[str, bytes]]) -> dict[str, bytes]:
 
 def _named(language: bytes, translated: bytes) -> tuple[tuple[str, bytes], tuple[str, bytes]]:
     return ("language", language), ("translated", translated)
-
-
-def _text_chunk(name: str, metadata: Mapping[str, bytes]) -> bytes:
-    text, place = metadata[name], name.removeprefix("text")
-    named = (metadata.get(f"{kind}{place}", b"") for kind in ("language", "translated"))
-    language, translated = (b"" if b"\0" in value else value for value in named)
-    keyword = place.partition(":")[2].encode("latin-1") + b"\0"
-    try:
-        plain = None if language or translated else text.decode().encode("latin-1")
-    except UnicodeError:
-        plain = None
-    is_long = len(text) > _LONG
-    if plain is None or b"\0" in plain:
-        body = zlib.compress(text, 9) if is_long else text
-        return _chunk("iTXt", keyword + bytes([is_long, 0]) + language + b"\0" + translated + b"\0" + body)
-    if is_long:
-        return _chunk("zTXt", keyword + b"\0" + zlib.compress(plain, 9))
-    return _chunk("tEXt", keyword + plain)
-
-
-def _chunk(name: str, content: bytes) -> bytes:
-    body = name.encode("latin-1") + content
-    return len(content).to_bytes(4, "big") + body + zlib.crc32(body).to_bytes(4, "big")
 
 
 def _unpacked(data: bytes, name: str) -> bytes:

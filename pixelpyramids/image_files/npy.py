@@ -1,0 +1,35 @@
+"""NumPy's files of one array, if it is an image of uint8 or uint16."""
+
+import io
+import math
+from typing import Any
+
+import numpy as np
+
+from pixelpyramids.errors import DataError
+from pixelpyramids.image_files.picture import Facts, Inspected, Picture, check_limit
+
+NPY = b"\x93NUMPY"
+
+
+def inspect_npy(data: bytes, max_pixels: int) -> Inspected:
+    """What the header says. Raises DataError before anything is allocated if the file holds no image, or not all of it.
+
+    NumPy itself would allocate what the header says, and unpickle objects.
+    """
+    file = io.BytesIO(data)
+    version = np.lib.format.read_magic(file)
+    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    shape, is_transposed, dtype = read(file)
+    if dtype not in (np.uint8, np.dtype("<u2"), np.dtype(">u2")) or len(shape) not in (2, 3) or 0 in shape:
+        raise DataError(
+            f"expected an array (H, W) or (H, W, C) of uint8 or uint16, got {dtype} of shape {shape}; make it one first"
+        )
+    check_limit(shape[0], shape[1], max_pixels)
+    count, begin, native = math.prod(shape), file.tell(), dtype.newbyteorder("=")
+    if len(data) - begin != count * dtype.itemsize:
+        raise DataError(f"expected {count * dtype.itemsize} bytes of pixels, got {len(data) - begin}; it is damaged")
+    order: Any = "F" if is_transposed else "C"
+    array = np.frombuffer(data, dtype, count, begin).reshape(shape, order=order)
+    facts = Facts(shape, native, 8 * dtype.itemsize, {})
+    return Inspected(facts, lambda: Picture(np.ascontiguousarray(array, native), facts.depth, {}, "npy"))

@@ -1,0 +1,300 @@
+"""Open an image file, of any format that is read: its facts at once, its pixels when they are needed.
+
+    with pixelpyramids.open("photograph.tif") as image:
+        image.shape, image.dtype, image.depth, image.metadata, image.format, image.is_lossy
+        whole = image.read()
+        part = image.read(scale=4, region=(0, 0, 640, 480))
+
+Pixels come as they are stored: nothing is turned, scaled or colour-managed, and no bit is lost silently. Pixels that
+Pillow would cut to 8 bits are read by imagecodecs and tifffile (the `images` extra) or refused. If a second library can
+read a PNG or TIFF too, both must agree.
+"""
+
+import io
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from os import PathLike
+from pathlib import Path
+from typing import Any, BinaryIO, Self
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from pixelpyramids.codec.container import MAGIC, Content, FileHeader, read_index
+from pixelpyramids.codec.image import MAX_PIXELS, decode_source
+from pixelpyramids.codec.planes import Region, decimate, find_window, octave_of_scale, restore_axes
+from pixelpyramids.errors import DataError, PixelPyramidsError
+from pixelpyramids.image_files import metadata as blobs
+from pixelpyramids.image_files import tiff_reader
+from pixelpyramids.image_files.bit_depth import Pixels, pixel_type
+from pixelpyramids.image_files.file_source import DAMAGE, FileSource, open_regular
+from pixelpyramids.image_files.left_out import find_left_out
+from pixelpyramids.image_files.library_messages import catch_messages
+from pixelpyramids.image_files.lossy_sources import is_lossy
+from pixelpyramids.image_files.netpbm import inspect_netpbm, is_netpbm
+from pixelpyramids.image_files.npy import NPY, inspect_npy
+from pixelpyramids.image_files.picture import Facts, Inspected, Picture, check_limit, facts_of
+from pixelpyramids.image_files.pillow_gaps import find_gaps
+from pixelpyramids.image_files.pillow_reading import (
+    MODES,
+    SIXTEEN_BITS,
+    open_with_pillow,
+    pixels_of,
+    read_head,
+)
+from pixelpyramids.image_files.png_reader import SIGNATURE, inspect_png
+from pixelpyramids.image_files.stored_depth import stored_depth
+from pixelpyramids.terminal import explain
+
+READ = ("PNG", "JPEG", "TIFF", "WEBP", "BMP", "DIB", "GIF", "MPO", "JPEG2000", "AVIF", "QOI", "PCX", "TGA")
+"""The formats that are read, beside PPYR, PPM (also PBM and PGM) and npy, by the names of Pillow's plugins."""
+
+_JPEG = b"\xff\xd8"
+_MARKS = {MAGIC: "PPYR", NPY: "npy", SIGNATURE: "PNG"}
+
+
+class ImageFile:
+    """An image file. Use it in a `with` block, or close it.
+
+    Attributes and methods raise DataError if the file is damaged, above the limit of pixels, animated, or of pixels
+    that would not come back exactly (float, signed, CMYK, …), BitstreamError for such a .ppyr file, and
+    PixelPyramidsError, which names the extra, if a package is needed to read it.
+    """
+
+    format: str
+    """What the file is: "PPYR", "PPM", "npy", or Pillow's name of the format ("PNG", "JPEG", "TIFF", …)."""
+
+    def __init__(self, file: BinaryIO, name: str, max_pixels: int, is_ours: bool) -> None:
+        self._name, self._max_pixels = name, max_pixels
+        self._owned = file if is_ours else None
+        self._file = file if file.seekable() else io.BytesIO(file.read())
+        self._facts: Facts | None = None
+        self._is_lossy: bool | None = None
+        self.format = ""
+        with self._named():
+            self.format = self._recognise()
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(H, W) or (H, W, C)."""
+        return self._known().shape
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """uint8 or uint16."""
+        return self._known().dtype
+
+    @property
+    def depth(self) -> int:
+        """Bits of each value, 1 to 16."""
+        return self._known().depth
+
+    @property
+    def metadata(self) -> dict[str, bytes]:
+        """The ICC profile, EXIF, XMP, texts and more, by the names of image_files/metadata.py."""
+        return dict(self._known().metadata)
+
+    @property
+    def is_lossy(self) -> bool:
+        """Whether the pixels were compressed with loss (JPEG, some WebP, …). No pixels are decoded to find out.
+
+        False for animations, which cannot be read.
+        """
+        if self._is_lossy is None:
+            with self._named():
+                self._is_lossy = self._find_loss()
+        return self._is_lossy
+
+    def read(self, scale: int = 1, region: Region | None = None) -> Pixels:
+        """The pixels, an array of the caller's own.
+
+        `scale` 2, 4, … gives every second, fourth, … pixel; `region` (x, y, width, height), in pixels of the whole
+        image, gives that part of it. Both are what `pixelpyramids.decode` gives of a .ppyr file of the same image, and
+        of a .ppyr file only what they need is read. UserWarnings name what else the file holds. Raises DataError if
+        scale or region do not fit the image.
+        """
+        if self.format == "PPYR":
+            with self._named():
+                return decode_source(FileSource(self._file), scale, region, self._max_pixels)
+        picture = self.load()
+        array = picture.array
+        height, width, channels = (*array.shape, 1)[:3]
+        header = FileHeader(height, width, channels, array.ndim == 3, array.itemsize == 2, picture.depth, Content.PNG)
+        level = octave_of_scale(header, scale)
+        at = find_window(header, level, region)
+        pixels = array.reshape(height, width, channels)
+        image = decimate(pixels, level) if level else pixels
+        return restore_axes(image[at.top : at.bottom, at.left : at.right], header)
+
+    def load(self) -> Picture:
+        """All of it: the pixels with their depth, the metadata, and the names of what else the file holds."""
+        with self._named():
+            picture = self._inspect().load()
+            blobs.check_size(picture.metadata)
+        if picture.not_kept:
+            warnings.warn(f"not kept: {', '.join(picture.not_kept)}", stacklevel=2)
+        self._facts, self._is_lossy = facts_of(picture), picture.is_lossy
+        return picture
+
+    def close(self) -> None:
+        """Close the file, if it was opened by its path."""
+        if self._owned is not None:
+            self._owned.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _known(self) -> Facts:
+        if self._facts is None:
+            with self._named():
+                inspected = self._inspect()
+                self._facts = inspected.facts or facts_of(inspected.load())
+        return self._facts
+
+    def _content(self) -> bytes:
+        """The whole file, which is read once."""
+        if not isinstance(self._file, io.BytesIO):
+            self._file.seek(0)
+            self._file = io.BytesIO(self._file.read())
+        return self._file.getvalue()
+
+    def _recognise(self) -> str:
+        head = read_head(self._file, 16)
+        for mark, format in _MARKS.items():
+            if head.startswith(mark):
+                return format
+        if is_netpbm(head):
+            return "PPM"
+        if tiff_reader.is_tiff(head):
+            return "TIFF"
+        with self._opened() as image:
+            return image.format or "unknown"
+
+    def _opened(self) -> Image.Image:
+        """The image as Pillow opens it; only the front of a JPEG is read for that."""
+        if read_head(self._file, 2) != _JPEG:
+            self._content()
+        try:
+            return open_with_pillow(self._file, READ)
+        except UnidentifiedImageError as error:
+            raise DataError(
+                f"expected an image ({', '.join(READ)}, PPM or npy), got {error}; convert or replace it"
+            ) from error
+
+    def _find_loss(self) -> bool:
+        if self.format == "TIFF":
+            return tiff_reader.is_lossy_tiff(self._content())
+        if self.format in _MARKS.values() or self.format == "PPM":
+            return False
+        with self._opened() as image:
+            is_one = image.format == "MPO" or getattr(image, "n_frames", 1) == 1
+            return is_one and is_lossy(image.format, self._content)
+
+    def _inspect(self) -> Inspected:
+        limit = self._max_pixels
+        if self.format == "PPYR":
+            return self._inspect_ppyr()
+        data = self._content()
+        inspect = {"npy": inspect_npy, "PPM": inspect_netpbm, "TIFF": tiff_reader.inspect_tiff, "PNG": inspect_png}
+        return inspect.get(self.format, self._inspect_with_pillow)(data, limit)
+
+    def _inspect_ppyr(self) -> Inspected:
+        header = read_index(FileSource(self._file), self._max_pixels).header
+        shape = (header.height, header.width, header.channels)[: 2 + header.has_axis]
+        dtype, metadata = np.dtype(np.uint16 if header.is_wide else np.uint8), dict(header.metadata)
+
+        def load() -> Picture:
+            array = decode_source(FileSource(self._file), max_pixels=self._max_pixels)
+            return Picture(array, header.depth, metadata, "PPYR")
+
+        return Inspected(Facts(shape, dtype, header.depth, metadata), load)
+
+    def _inspect_with_pillow(self, data: bytes, max_pixels: int) -> Inspected:
+        with self._opened() as image:
+            check_limit(image.height, image.width, max_pixels)
+            not_kept = find_gaps(image, data) + find_left_out(image.format or "", data)
+            frames = getattr(image, "n_frames", 1)
+            if frames > 1 and image.format == "MPO":  # a camera's JPEG, of which the first is the picture
+                not_kept = ("the JPEG's further pictures (previews, gain maps)",)
+            elif frames != 1:
+                raise DataError(f"expected one picture, got {frames} (an animation, or pages); take it apart first")
+            depth = stored_depth(image, data)
+            if depth > 8 and (depth < 16 or image.mode not in SIXTEEN_BITS):
+                raise DataError(
+                    f"expected 8 bits, got {depth} of {image.format}, which are not read exactly; convert it to a "
+                    "16-bit PNG"
+                )
+            if depth < 8 and image.mode == "P":
+                raise DataError(
+                    f"expected palette indices of 8 bits, got {depth} bits in the {image.format}; convert it to PNG"
+                )
+            metadata = blobs.of_image(image)
+            facts = None
+            if image.mode in MODES.values() and "transparency" not in image.info:
+                channels = len(image.getbands())
+                shape = (image.height, image.width, channels)[: 2 + (channels > 1)]
+                facts = Facts(shape, pixel_type(depth), depth, metadata)
+
+        def load() -> Picture:
+            with self._opened() as image:
+                pixels, bits = pixels_of(image)
+            if depth < 8:  # only JPEG 2000 has such; Pillow appends zeros
+                pixels, bits = pixels >> (8 - depth), depth
+            lossy = is_lossy(self.format, self._content)
+            return Picture(pixels, bits, metadata, self.format, lossy, not_kept)
+
+        return Inspected(facts, load)
+
+    @contextmanager
+    def _named(self) -> Iterator[None]:
+        """Put the file's name before errors; make warnings of what libraries print."""
+        printed: list[str] = []
+        is_quiet = self.format in ("", "PPYR")  # nothing is decoded yet, or by no library
+        try:
+            with nullcontext(printed) if is_quiet else catch_messages() as printed:
+                yield
+        except PixelPyramidsError as error:
+            raise type(error)(f"{self._name}: {error}") from error
+        except Image.DecompressionBombError as error:
+            raise DataError(
+                f"{self._name}: {error}; raise max_pixels (--max-pixels) and PIL.Image.MAX_IMAGE_PIXELS"
+            ) from error
+        except DAMAGE as error:
+            reason = "; ".join([str(error).strip() or type(error).__name__, *printed])
+            raise DataError(
+                f"{self._name}: expected an image that can be read, got: {reason}; replace or remove it"
+            ) from error
+        for line in printed:
+            warnings.warn(f"an image library says: {line}", stacklevel=4)
+
+
+def open(path_or_file: str | PathLike[str] | BinaryIO, max_pixels: int = MAX_PIXELS) -> ImageFile:
+    """An image file: a .ppyr file or any of the formats that are read, by its path or as an open binary file.
+
+    Raises DataError if the file is missing, no regular file, or no image.
+    """
+    if not isinstance(path_or_file, str | PathLike):
+        name = getattr(path_or_file, "name", None)
+        return ImageFile(path_or_file, name if isinstance(name, str) else "the image", max_pixels, is_ours=False)
+    path = Path(path_or_file)
+    try:
+        file = open_regular(path)
+    except FileNotFoundError as error:
+        raise DataError(f"{path}: expected an image, but there is no such file") from error
+    except OSError as error:
+        raise DataError(explain(error, str(path))) from error
+    try:
+        return ImageFile(file, str(path), max_pixels, is_ours=True)
+    except BaseException:
+        file.close()
+        raise
+
+
+def read_picture(path_or_file: str | PathLike[str] | BinaryIO, max_pixels: int = MAX_PIXELS) -> Picture:
+    """All that is read of an image file. Raises as `open` and `ImageFile`."""
+    with open(path_or_file, max_pixels) as image:
+        return image.load()

@@ -1,0 +1,55 @@
+"""A picture that was read from a file, and what a file says of its picture before the pixels are decoded."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from pixelpyramids.errors import DataError
+from pixelpyramids.image_files.bit_depth import Pixels
+
+
+class Picture(NamedTuple):
+    """Pixels (H, W) or (H, W, C), uint8 up to a depth of 8 bits, uint16 above; values are below 2**depth.
+
+    `metadata` are blobs by the names of metadata.py, `format` is that of the file ("PNG", …), and `is_lossy` says
+    whether it had been compressed with loss: a JPEG, for example, which is smaller than its pixels in any lossless
+    file. `not_kept` names what else the file holds.
+    """
+
+    array: Pixels
+    depth: int
+    metadata: dict[str, bytes]
+    format: str
+    is_lossy: bool = False
+    not_kept: tuple[str, ...] = ()
+
+
+class Facts(NamedTuple):
+    """The array's shape and type, its depth in bits, and the metadata."""
+
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    depth: int
+    metadata: dict[str, bytes]
+
+
+class Inspected(NamedTuple):
+    """A file of a known format. `facts` is None if they depend on the pixels; `load` decodes these."""
+
+    facts: Facts | None
+    load: Callable[[], Picture]
+
+
+def facts_of(picture: Picture) -> Facts:
+    """The facts of a picture."""
+    return Facts(picture.array.shape, picture.array.dtype, picture.depth, picture.metadata)
+
+
+def check_limit(height: int, width: int, max_pixels: int) -> None:
+    """Raise DataError if an image has more pixels than that."""
+    if height * width > max_pixels:
+        raise DataError(
+            f"the image has {height} x {width} pixels, more than the limit of {max_pixels}; raise it (max_pixels, "
+            "--max-pixels) if the file is trusted"
+        )

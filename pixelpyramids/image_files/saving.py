@@ -1,0 +1,123 @@
+"""Save an array as an image file: `pixelpyramids.save`.
+
+    pixelpyramids.save("photograph.png", array)
+    pixelpyramids.save("scan.ppyr", array, depth=12, metadata=image.metadata)
+
+What a format cannot hold of the pixels is refused; what it cannot hold of the metadata is named in a warning.
+"""
+
+import io
+import struct
+from collections.abc import Mapping
+from os import PathLike
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from PIL import Image
+
+from pixelpyramids.atomic import write_bytes
+from pixelpyramids.codec.image import check_effort, encode
+from pixelpyramids.codec.planes import check_image
+from pixelpyramids.errors import DataError
+from pixelpyramids.image_files.bit_depth import Pixels, pixel_type
+from pixelpyramids.image_files.metadata import warn_left_out, webp_options
+from pixelpyramids.image_files.netpbm import write_netpbm
+from pixelpyramids.image_files.png_writer import write_png
+from pixelpyramids.image_files.tiff_writer import write_tiff
+
+FORMATS = {
+    "png": (".png",),
+    "tiff": (".tif", ".tiff"),
+    "webp": (".webp",),
+    "ppm": (".ppm", ".pgm"),
+    "bmp": (".bmp",),
+    "npy": (".npy",),
+}
+"""The formats that are written, beside ppyr, and the suffixes of their files."""
+
+_OWN = "ppyr"
+_BY_SUFFIX = {suffix: format for format, suffixes in FORMATS.items() for suffix in suffixes} | {".ppyr": _OWN}
+
+
+def save(
+    path_or_file: str | PathLike[str] | BinaryIO,
+    array: Any,
+    depth: int | None = None,
+    metadata: Mapping[str, bytes] | None = None,
+    effort: str = "default",
+    format: str | None = None,
+    overwrite: bool = False,
+) -> None:
+    """Write an array (H, W) or (H, W, C), uint8 or uint16 with values below 2**depth, as an image file.
+
+    The format is that of the suffix (.ppyr, .png, .tif, .webp, .ppm, .pgm, .bmp, .npy), or `format`, which a file
+    without a name needs. `effort` is that of `pixelpyramids.encode`, for .ppyr files. An existing file is replaced only
+    with `overwrite`. Raises DataError if the array is no image, the format cannot hold its pixels as they are, or the
+    file exists.
+    """
+    array, depth = check_image(array, depth)
+    check_effort(effort)
+    is_path = isinstance(path_or_file, str | PathLike)
+    name = path_or_file if is_path else getattr(path_or_file, "name", "")
+    format = format or _BY_SUFFIX.get(Path(name).suffix.lower() if isinstance(name, str | PathLike) else "")
+    if format is None:
+        raise DataError(
+            f"expected a name that ends in {', '.join(_BY_SUFFIX)}, got {str(name)!r}; rename it, or pass format="
+        )
+    content = io.BytesIO()
+    if format == _OWN:
+        content.write(encode(array, depth, effort, metadata))
+    else:
+        write_image(content, array, depth, {} if metadata is None else metadata, format)
+    if not isinstance(path_or_file, str | PathLike):
+        path_or_file.write(content.getbuffer())
+        return
+    try:
+        write_bytes(Path(path_or_file), content.getvalue(), new=not overwrite)
+    except FileExistsError as error:
+        raise DataError(f"{path_or_file}: exists already; choose another name, or pass overwrite=True") from error
+
+
+def write_image(target: BinaryIO, array: Pixels, depth: int, metadata: Mapping[str, bytes], format: str) -> None:
+    """Write pixels as one of `FORMATS`. Raises DataError if the format cannot hold them as they are.
+
+    A UserWarning names the metadata that the format has no place for.
+    """
+    channels = array.shape[2] if array.ndim == 3 else 1
+    pixels = (array[..., 0] if array.ndim == 3 and channels == 1 else array).astype(pixel_type(depth), copy=False)
+    if format == "png":
+        target.write(write_png(pixels, depth, metadata))
+    elif format == "tiff":
+        write_tiff(pixels, depth, metadata, target)
+    elif format == "ppm":
+        _expect(channels in (1, 3), "no alpha", "alpha", format)
+        warn_left_out(list(metadata), "PPM")
+        write_netpbm(pixels, depth, target)
+    elif format == "npy":
+        left_out = [f"depth of {depth} bits"] if depth != 8 * array.itemsize else []
+        warn_left_out([*metadata, *left_out], "npy")
+        np.save(target, array)
+    elif format == "webp":
+        _expect(depth == 8, "8 bits", f"{depth} bits", format)
+        _expect(channels >= 3, "colour", "grey, which WebP stores as colour", format)
+        _save_with_pillow(pixels, target, "WEBP", lossless=True, exact=True, **webp_options(metadata))
+    elif format == "bmp":
+        _expect(depth == 8 or (depth == 1 and channels == 1), "8 bits, or 1 bit of grey", f"{depth} bits", format)
+        _expect(channels in (1, 3), "no alpha", "alpha", format)
+        warn_left_out(list(metadata), "BMP")
+        _save_with_pillow(pixels > 0 if depth == 1 else pixels, target, "BMP")
+    else:
+        raise DataError(f"expected a format among {', '.join(FORMATS)}, got {format}")
+
+
+def _save_with_pillow(pixels: Any, target: BinaryIO, kind: str, **options: Any) -> None:
+    try:
+        Image.fromarray(np.ascontiguousarray(pixels)).save(target, kind, **options)
+    except (ValueError, struct.error, SyntaxError) as error:
+        raise DataError(f"Pillow cannot write this picture as {kind}: {error}; choose another format") from error
+
+
+def _expect(is_met: bool, expected: str, got: str, format: str) -> None:
+    if not is_met:
+        raise DataError(f"expected {expected} for {format}, got {got}; choose png or tiff")

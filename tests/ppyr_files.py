@@ -1,0 +1,214 @@
+"""Build .ppyr files field by field, with correct checksums and any content, and decode them in two independent ways.
+
+The writer follows docs/format.md and shares nothing with the package's writer, so every field can be wrong, as in the
+file of an attacker.
+"""
+
+import importlib.util
+import io
+import struct
+import zlib
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import pixelpyramids as pp
+from pixelpyramids.codec import bundled
+from pixelpyramids.codec.container import read_index, read_part
+from pixelpyramids.codec.fields import FieldReader, MemorySource
+from pixelpyramids.errors import BitstreamError
+
+AXIS, WIDE, WEBP, PNG, GREY, VALUES, METADATA, UNKNOWN = 1, 2, 4, 8, 16, 32, 64, 128
+MODEL, CONSTANT, STORED = range(3)
+
+DECODER = Path(__file__).parent.parent / "docs" / "ppyr_decoder.py"
+WEIGHTS = bundled.ASSETS / bundled.MODELS["compact"]
+NAME = next(iter(bundled.model_names()))  # the identifier of the model in files
+
+
+def load_decoder():
+    """Import the decoder beside the format's text."""
+    spec = importlib.util.spec_from_file_location("ppyr_decoder", DECODER)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    module.Network = lru_cache(module.Network)
+    return module
+
+
+decoder = load_decoder()
+WEIGHT_BYTES = WEIGHTS.read_bytes()
+
+
+def varint(number):
+    """LEB128 in its shortest form."""
+    out = bytearray()
+    while number > 127:
+        out.append(number & 127 | 128)
+        number >>= 7
+    return bytes([*out, number])
+
+
+def pack(data, length=None, unpacked=None):
+    """Packed bytes as in the header; both lengths may be wrong."""
+    stream = zlib.compress(data, 9)
+    stated = len(stream) if length is None else length
+    return varint(stated) + varint(len(data) if unpacked is None else unpacked) + stream
+
+
+def join_metadata(pairs):
+    """Metadata entries before they are packed."""
+    return b"".join(varint(len(name)) + name + varint(len(data)) + data for name, data in pairs)
+
+
+@dataclass(frozen=True)
+class File:
+    """Every field of a file. `fields` is all between the model and the index, `size` the bytes of height and width."""
+
+    height: int
+    width: int
+    flags: int = AXIS
+    depth: int = 8
+    channels: int = 1
+    version: int = 0
+    magic: bytes = b"\x8fPPY"
+    size: bytes | None = None
+    model: bytes | None = None
+    fields: bytes = b""
+    parts: tuple[tuple[int, bytes], ...] = ()
+    index: bytes | None = None
+    behind: bytes = b""
+
+    @staticmethod
+    def of(data):
+        """Take a sound file apart."""
+        index = read_index(MemorySource(data), 2**28)
+        parts = tuple(
+            (int(entry.kind), read_part(MemorySource(data), index, number, offset))
+            for number, (entry, offset) in enumerate(zip(index.entries, index.offsets(), strict=True))
+        )
+        reader = FieldReader(MemorySource(data))
+        _, flags, depth, channels = reader.take(8)[4:]
+        height, width = reader.read_varint(2**30), reader.read_varint(2**30)
+        model = b"" if flags & (WEBP | PNG) else reader.take(8)
+        entries = sum(len(varint(len(part) << 2)) + 4 for _, part in parts)
+        fields = data[reader.position : index.begin - 4 - entries]
+        return File(height, width, flags, depth, channels, model=model, fields=fields, parts=parts)
+
+    def with_part(self, number, kind, data):
+        """The same file with another part."""
+        return replace(self, parts=(*self.parts[:number], (kind, data), *self.parts[number + 1 :]))
+
+    def header(self):
+        """The bytes before the index."""
+        front = self.magic + bytes([self.version, self.flags, self.depth, self.channels])
+        front += varint(self.height) + varint(self.width) if self.size is None else self.size
+        model = b"" if self.flags & (WEBP | PNG) else NAME
+        return front + (model if self.model is None else self.model) + self.fields
+
+    def to_bytes(self, header=None):
+        """The bytes of the file, by default with its own header."""
+        front = self.header() if header is None else header
+        if self.index is None:
+            for kind, data in self.parts:
+                front += varint(len(data) << 2 | kind) + zlib.crc32(data).to_bytes(4, "little")
+        else:
+            front += self.index
+        front += zlib.crc32(front).to_bytes(4, "little")
+        return front + b"".join(data for _, data in self.parts) + self.behind
+
+
+def pixels(kind, shape, depth, wide=None, seed=0):
+    """An image of a kind: noise, smooth (with noise), grey (equal colours), comb (few values), constant, corner."""
+    rng, n = np.random.default_rng(seed), 1 << depth
+    y, x = np.mgrid[: shape[0], : shape[1]].reshape(2, *shape[:2], *(1,) * (len(shape) - 2))
+    smooth = (0.5 + 0.4 * np.sin(y / 5 + seed) * np.cos(x / 7)) * n
+    smooth = smooth + rng.normal(0, 1 + n / 99, smooth.shape)
+    array = np.broadcast_to(smooth, shape) + (rng.normal(0, 1, shape) if kind == "smooth" else 0)
+    if kind == "noise":
+        array = rng.integers(0, n, shape)
+    elif kind == "comb":
+        array = array // max(n // 16, 1) * max(n // 16, 1)
+    elif kind == "constant":
+        array = np.full(shape, n - 1)
+    elif kind == "corner":
+        array = np.where(x < 70, array, n // 2)
+    wide = depth > 8 if wide is None else wide
+    return array.clip(0, n - 1).astype(np.uint16 if wide else np.uint8)
+
+
+def smooth(height=20, width=9, channels=3, depth=8):
+    """A small image that the model codes well."""
+    y, x = np.mgrid[:height, :width]
+    image = (2**depth - 1) * (0.5 + 0.4 * np.sin(y[..., None] / 5 + np.arange(channels)) * np.cos(x[..., None] / 7))
+    return image.astype(np.uint8 if depth <= 8 else np.uint16)
+
+
+def save(image, kind="PNG", **options):
+    """What Pillow writes of an array or an image."""
+    out = io.BytesIO()
+    if isinstance(image, np.ndarray):
+        image = Image.fromarray(image[..., 0] if image.ndim == 3 and image.shape[2] == 1 else image)
+    image.save(out, kind, **options)
+    return out.getvalue()
+
+
+def stream_file(image, content, data, flags=AXIS, **fields):
+    """A file of an image's size that holds the stream of a library."""
+    height, width, channels = image.shape
+    return File(height, width, flags | content, channels=channels, parts=((STORED, data),), **fields)
+
+
+def chunks_of(png):
+    """The chunks (name, data) of a PNG."""
+    place, chunks = 8, []
+    while place < len(png):
+        (length,) = struct.unpack(">I", png[place : place + 4])
+        chunks.append((png[place + 4 : place + 8], png[place + 8 : place + 8 + length]))
+        place += 12 + length
+    return chunks
+
+
+def png_of(chunks):
+    """A PNG with these chunks (name, data)."""
+    out = b"\x89PNG\r\n\x1a\n"
+    for name, data in chunks:
+        out += struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+    return out
+
+
+def decode_as_specified(data, max_pixels=2**28):
+    """Decode with the decoder beside the format's text."""
+    return decoder.decode(data, WEIGHT_BYTES, max_pixels)
+
+
+def assert_refused(file, match=".", **options):
+    """Both decoders refuse the file; the package with these words."""
+    data = file.to_bytes() if isinstance(file, File) else file
+    with pytest.raises(BitstreamError, match=match):
+        pp.decode(data, **options)
+    with pytest.raises(decoder.FormatError):
+        decode_as_specified(data)
+
+
+def assert_decoded(file, image):
+    """Both decoders give exactly this image."""
+    data = file.to_bytes() if isinstance(file, File) else file
+    for found in (pp.decode(data), decode_as_specified(data)):
+        assert found.dtype == image.dtype and found.shape == image.shape and np.array_equal(found, image)
+
+
+def assert_alike(data):
+    """Both decoders give the same array, or both refuse; return whether they refuse."""
+    outcomes = []
+    for decode, refusal in ((pp.decode, BitstreamError), (decode_as_specified, decoder.FormatError)):
+        try:
+            array = decode(data, max_pixels=2**12)
+            outcomes.append((array.shape, array.dtype, array.tobytes()))
+        except refusal:
+            outcomes.append(None)
+    assert outcomes[0] == outcomes[1]
+    return outcomes[0] is None
