@@ -15,8 +15,8 @@ from rich.table import Table
 from rich.text import Text
 
 from pixelpyramids.atomic import refuse_existing, write_text
+from pixelpyramids.cli import options
 from pixelpyramids.cli.console import counted, stderr, stdout
-from pixelpyramids.cli.options import Effort, EffortOption, ExcludeOption, JsonOption, MaxPixelsOption, OverwriteOption
 from pixelpyramids.cli.outcomes import describe_others, others_json
 from pixelpyramids.cli.report.rival_chart import chart_format, save_chart
 from pixelpyramids.cli.sources import IMAGES, list_images
@@ -72,18 +72,15 @@ class Total(NamedTuple):
 
 def bench(
     paths: Annotated[list[Path], typer.Argument(metavar="PATH…", help="Images, or folders of images.")],
-    effort: EffortOption = Effort.DEFAULT,
-    exclude: ExcludeOption = None,
-    csv: Annotated[Path | None, typer.Option("--csv", metavar="FILE", help="Write the figures of each image.")] = None,
-    plot: Annotated[
-        Path | None,
-        typer.Option("--plot", metavar="FILE", help="Draw the figures (.png, .svg, .pdf; needs matplotlib)."),
-    ] = None,
-    max_pixels: MaxPixelsOption = 2**28,
-    overwrite: OverwriteOption = False,
-    json: JsonOption = False,
+    effort: options.EffortOption = options.Effort.DEFAULT,
+    exclude: options.Exclude = None,
+    csv: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the figures of each image.")] = None,
+    plot: Annotated[Path | None, typer.Option(metavar="FILE", help="Draw the figures (.png, .svg or .pdf).")] = None,
+    max_pixels: options.MaxPixels = 2**28,
+    overwrite: options.Overwrite = False,
+    json: options.Json = False,
 ) -> int:
-    """Compare size and speed with PNG, lossless WebP and, if cjxl is installed, JPEG XL, on your own images.
+    """Compare size and speed with PNG, lossless WebP and, if cjxl is installed, JPEG XL on your own images.
 
     Status 1 if an image could not be read.
     """
@@ -101,7 +98,7 @@ def bench(
     rows: list[Row] = []
     failed = [explain(error, str(folder)) for folder, error in listing.unlisted]
     for line in (*failed, *([describe_others(listing, IMAGES)] if listing.others else [])):
-        stderr.print(line, soft_wrap=True)
+        stderr.print(line)
     with counted("images") as report:
         report(0, len(todo))
         for codec in found:
@@ -112,7 +109,7 @@ def bench(
                 costs = {codec.name: cost(codec, picture.array, picture.depth) for codec in found}
             except (PixelPyramidsError, OSError, MemoryError) as error:
                 failed.append(explain(error, str(task.source)))
-                stderr.print(failed[-1], soft_wrap=True)
+                stderr.print(failed[-1])
             else:
                 height, width, channels = (*picture.array.shape, 1)[:3]
                 rows.append(
@@ -198,7 +195,7 @@ def _print(rows: Sequence[Row], totals: Sequence[Total]) -> None:
     if any(t.images < len(rows) for t in totals):
         notes.append(f"{NOTHING}: the codec has no such images; its ratio is over those it has.")
     for note in notes:
-        stdout.print(note, soft_wrap=True)
+        stdout.print(note)
 
 
 def _table(title: str, first: str, *others: str) -> Table:

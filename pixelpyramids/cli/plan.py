@@ -9,9 +9,8 @@ import typer
 from rich import box
 from rich.table import Table
 
+from pixelpyramids.cli import model_options, options
 from pixelpyramids.cli.console import counted, stdout
-from pixelpyramids.cli.model_options import DataOption, DeviceOption
-from pixelpyramids.cli.options import JsonOption
 from pixelpyramids.model.parameters import load_parameters
 
 if TYPE_CHECKING:
@@ -22,20 +21,13 @@ UNKNOWN = "DIR"  # if no images were named
 
 
 def plan(
-    params: Annotated[
-        str, typer.Argument(metavar="PARAMS", help="A parameter file, or the name of a shipped one (celeba_256).")
-    ],
-    devices: Annotated[int, typer.Option("--devices", min=1, help="Number of devices to share the levels.")] = 1,
-    memory: Annotated[
-        float | None,
-        typer.Option("--memory", min=0, help="Memory of each device in GiB (default: that of the device here)."),
-    ] = None,
-    data: DataOption = None,
-    out: Annotated[
-        Path, typer.Option("--out", metavar="RUN", help="The run directory to put into the commands.")
-    ] = Path("RUN"),
-    device: DeviceOption = None,
-    json: JsonOption = False,
+    params: Annotated[str, typer.Argument(metavar="PARAMS", help=model_options.PARAMETERS)],
+    devices: Annotated[int, typer.Option(min=1, help="Number of devices that share the levels.")] = 1,
+    memory: Annotated[float | None, typer.Option(min=0, help="GiB of each device (default: of this one).")] = None,
+    data: model_options.Data = None,
+    out: Annotated[Path, typer.Option(metavar="RUN", help="Run directory to put into the commands.")] = Path("RUN"),
+    device: model_options.DeviceOption = None,
+    json: options.Json = False,
 ) -> None:
     """Measure what each level costs here, and print the commands that share the training among devices."""
     from pixelpyramids.model.device import choose_device, memory_of
@@ -81,22 +73,20 @@ def plan(
     slowest = max(share.seconds_of_step for share in shares)
     stdout.print(
         f"a step of all levels on {batch_size} images: {whole:.1f} s on one {chosen.type}; with {len(shares)} devices "
-        f"{slowest:.1f} s, {whole / slowest:.2f} times as fast",
-        soft_wrap=True,
+        f"{slowest:.1f} s, {whole / slowest:.2f} times as fast"
     )
     if len(shares) > 1 and slowest == batch_size * max(cost.seconds for cost in costs):
         stdout.print(
             "the most expensive level fills a device by itself: more devices help only if they share its batches "
-            "(torchrun, docs/cluster.md)",
-            soft_wrap=True,
+            "(torchrun, docs/cluster.md)"
         )
     for share, line in zip(shares, commands, strict=True):
         stdout.print()
         stdout.print(f"# {share.seconds_of_step:.1f} s a step, {share.peak_bytes / GIB:.1f} GiB")
-        stdout.print(line, soft_wrap=True)
+        stdout.print(line)
     if images_are == UNKNOWN:
         stdout.print()
-        stdout.print(f"replace {UNKNOWN} by the folder of your images, or pass --data to `plan`", soft_wrap=True)
+        stdout.print(f"replace {UNKNOWN} by the folder of your images, or pass --data to `plan`")
 
 
 def _options(share: "Share") -> list[str]:
