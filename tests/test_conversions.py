@@ -11,7 +11,7 @@ import pytest
 from command_line import KEYS, status
 from PIL import Image
 
-from pixelpyramids.cli.figures import LIKELIHOODS
+from pixelpyramids.cli.likelihoods import LIKELIHOODS
 from pixelpyramids.data.containers.spool import SpooledEntries
 from pixelpyramids.data.containers.tar import TarEntries
 from pixelpyramids.data.folder import ImageFolder

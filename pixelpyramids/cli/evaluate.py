@@ -11,7 +11,7 @@ import typer
 
 from pixelpyramids.cli import model_options, options
 from pixelpyramids.cli.console import counted, describe_conversions, stderr, stdout
-from pixelpyramids.cli.figures import LIKELIHOODS, warn_above
+from pixelpyramids.cli.likelihoods import LIKELIHOODS, warn_above
 from pixelpyramids.errors import DataError
 from pixelpyramids.model.parameters import find_paper_figure
 

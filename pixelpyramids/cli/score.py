@@ -9,7 +9,7 @@ import typer
 
 from pixelpyramids.cli import model_options, options
 from pixelpyramids.cli.console import stderr, stdout
-from pixelpyramids.cli.figures import LIKELIHOODS, warn_above
+from pixelpyramids.cli.likelihoods import LIKELIHOODS, warn_above
 from pixelpyramids.errors import DataError
 
 

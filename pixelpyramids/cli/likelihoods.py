@@ -1,4 +1,4 @@
-"""What is said about figures of bits/dim: what they mean, and whether they can be right."""
+"""What is said about bits/dim: what they are of, and whether a model can be right about them."""
 
 from collections.abc import Iterable
 
