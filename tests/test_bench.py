@@ -71,7 +71,7 @@ def test_bench_has_the_limit_too(tmp_path, capsys):
 def test_a_chart_that_cannot_be_drawn_is_refused_before_anything_is_measured(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("pixelpyramids.cli.report.rivals.codecs", None)
     message = refused(capsys, "bench", save(tmp_path / "a.png"), "--plot", tmp_path / "a.nothing")
-    assert "a.nothing: expected a --plot file that ends in .png, .svg or .pdf" in message
+    assert "a.nothing: expected a name that ends in .png, .svg or .pdf" in message
 
 
 def test_rivals_have_no_limit_but_pillow_s_own(monkeypatch):

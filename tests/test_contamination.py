@@ -5,7 +5,7 @@ import shutil
 
 import numpy as np
 import pytest
-from command_line import KEYS, refused, status
+from command_line import refused, status
 from PIL import Image
 
 from pixelpyramids.training.publishing import PublishedRun
@@ -20,23 +20,16 @@ def write(root, *names, seed=0):
 
 
 @pytest.fixture(scope="module")
-def params(tmp_path_factory):
-    path = tmp_path_factory.mktemp("params") / "tiny.json"
-    path.write_text(json.dumps({"params": KEYS}))
-    return path
-
-
-@pytest.fixture(scope="module")
 def flat(tmp_path_factory):
     return write(tmp_path_factory.mktemp("images") / "flat", *(f"{number}.png" for number in range(40)))
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory, params, flat):
-    return trained(params, flat, tmp_path_factory.mktemp("runs") / "run")
+    return train(params, flat, tmp_path_factory.mktemp("runs") / "run")
 
 
-def trained(params, folder, run, *more):
+def train(params, folder, run, *more):
     assert status("train", params, "--data", folder, "--out", run, "--steps", 1, "--device", "cpu", *more) == 0
     return run
 
@@ -61,7 +54,7 @@ def test_all_images_of_a_folder_without_splits_are_scored(run, tmp_path, capsys)
 
 @pytest.mark.parametrize("more", [(), ("--no-validation",)])
 def test_the_test_split_of_the_training_folder_is_scored_and_named(params, run, flat, tmp_path, capsys, more):
-    run = trained(params, flat, tmp_path / "run", *more) if more else run
+    run = train(params, flat, tmp_path / "run", *more) if more else run
     which = "4 of 40 images: the test split of the training folder; --split all scores all"
     assert scored(capsys, run, flat) == (4, "test", which)
     assert scored(capsys, run, flat, "--split", "all") == (40, "all", "")
@@ -154,7 +147,7 @@ def test_folders_of_splits_are_scored_by_their_names(run, tmp_path, capsys):
 def test_a_validation_folder_can_be_scored(params, tmp_path, capsys):
     parts = ("train", 9), ("val", 3), ("test", 2)
     folder = write(tmp_path / "images", *(f"{part}/{number}.png" for part, count in parts for number in range(count)))
-    run = trained(params, folder, tmp_path / "run", "--no-validation")
+    run = train(params, folder, tmp_path / "run", "--no-validation")
     assert scored(capsys, run, folder, "--split", "validation") == (3, "validation", "")
 
 
@@ -177,14 +170,14 @@ def test_copies_in_a_folder_without_splits_are_a_warning(params, tmp_path, capsy
     folder = write(tmp_path / "images", *(f"{number}.png" for number in range(30)))
     for number in range(30):
         shutil.copy(folder / f"{number}.png", folder / f"{number} copy.png")
-    trained(params, folder, tmp_path / "run")
+    train(params, folder, tmp_path / "run")
     assert "warning:" in (said := capsys.readouterr().err) and "expected no training image among" in said
 
 
 def test_training_on_a_folder_named_test_or_validation_is_a_warning(params, tmp_path, capsys):
     for name, warned in (("test", True), ("Val", True), ("latest", False)):
         folder = write(tmp_path / "images" / name, *(f"{number}.png" for number in range(5)))
-        trained(params, folder, tmp_path / f"run_{name}")
+        train(params, folder, tmp_path / f"run_{name}")
         assert ("training on data named" in capsys.readouterr().err) == warned
 
 
@@ -195,13 +188,13 @@ def test_training_on_shards_in_a_folder_named_test_or_validation_is_a_warning(pa
     rows = datasets.Dataset.from_dict({"image": files}, datasets.Features({"image": datasets.Image()}))
     (tmp_path / "shards" / name).mkdir(parents=True)
     rows.to_parquet(tmp_path / "shards" / name / "0.parquet")
-    trained(params, f"{tmp_path}/shards/{name}{pattern}", tmp_path / "run")
+    train(params, f"{tmp_path}/shards/{name}{pattern}", tmp_path / "run")
     assert f"training on data named {name}" in capsys.readouterr().err
 
 
 def test_images_that_are_not_compared_are_reported(params, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr("pixelpyramids.cli.contamination.FILES_AT_MOST", 9)
-    trained(params, write(tmp_path / "images", *(f"train/{number}.png" for number in range(11))), tmp_path / "run")
+    train(params, write(tmp_path / "images", *(f"train/{number}.png" for number in range(11))), tmp_path / "run")
     assert "training images are not compared with validation and test images" in capsys.readouterr().err
 
 

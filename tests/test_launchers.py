@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -12,41 +13,37 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from command_line import ENVIRONMENT, KEYS, ROOT
 
 from pixelpyramids.model.parameters import parse_parameters
 from pixelpyramids.model.pixel_pyramid import PixelPyramid
 from pixelpyramids.training import run_directory
 
-KEYS = {
-    "dataset_name": "tiny", "batch_size": 4, "L": 4, "C": 8, "n_bits": 8, "n_classes": [20, 20, 20, 20],
-    "n_squeeze": [1, 1, 0], "n_channels": 8, "n_res_layers": 1, "condition_channels": 8, "lstm_channels": 8,
-    "warmup_steps": 2, "eval_interval": 2,
-}  # fmt: skip
-ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
-SCRIPTS = Path(__file__).parent.parent / "docs" / "slurm"
+PYTHON = (sys.executable, "-m")
+PIPED = {"stderr": subprocess.PIPE, "text": True}
 ACCELERATE = (
-    sys.executable, "-m", "accelerate.commands.accelerate_cli", "launch", "--multi_gpu", "--num_machines", "1",
+    *PYTHON, "accelerate.commands.accelerate_cli", "launch", "--multi_gpu", "--num_machines", "1",
     "--num_processes", "2", "--mixed_precision", "no", "--dynamo_backend", "no", "-m",
 )  # fmt: skip
-TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "-m")
-
-
-@pytest.fixture(scope="module")
-def images(tmp_path_factory):
-    """Nineteen smooth pictures of 24 x 16, of which one is for testing and one for validation."""
-    root, rng = tmp_path_factory.mktemp("images"), np.random.default_rng(0)
-    for i in range(19):
-        smooth = rng.normal(0, 8, (24, 16, 3)).cumsum(0).cumsum(1) / 3
-        Image.fromarray(np.clip(smooth + 128, 0, 255).astype(np.uint8)).save(root / f"{i:02d}.png")
-    return root
+TORCHRUN = (*PYTHON, "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "-m")
 
 
 @pytest.fixture(scope="module")
 def params(tmp_path_factory):
     path = tmp_path_factory.mktemp("params") / "tiny.json"
-    path.write_text(json.dumps({"params": KEYS}))
+    path.write_text(json.dumps({"params": KEYS | {"warmup_steps": 2, "eval_interval": 2}}))
     return path
+
+
+@pytest.fixture
+def run(tmp_path):
+    return tmp_path / "run"
+
+
+@pytest.fixture
+def training(images, params, run):
+    """The arguments that train in `run` on a CPU."""
+    return ["train", str(params), "--data", str(images), "--out", str(run), "--device", "cpu", "--float32"]
 
 
 def pixelpyramids(launcher, *arguments, check=True):
@@ -54,6 +51,13 @@ def pixelpyramids(launcher, *arguments, check=True):
     done = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, timeout=240)
     assert not check or done.returncode == 0, done.stderr
     return done
+
+
+def finish(*processes):
+    """Wait for processes, which must succeed."""
+    for process in processes:
+        said = process.communicate(timeout=240)[1]
+        assert process.returncode == 0 and "Traceback" not in said, said
 
 
 def weights(run):
@@ -84,26 +88,27 @@ def assert_close_runs(a, b):
         np.testing.assert_allclose(ours, theirs, rtol=2e-5)
 
 
+def assert_equal_weights(a, b):
+    assert all(torch.equal(value, weights(b)[key]) for key, value in weights(a).items())
+
+
 @pytest.fixture(scope="module")
 def alone(images, params, tmp_path_factory):
-    """What one process makes of it."""
+    """The run of one process that trains 12 steps."""
     run = tmp_path_factory.mktemp("alone") / "run"
-    pixelpyramids((sys.executable, "-m"), "train", params, "--data", images, "--out", run, "--steps", 12, *FLOAT32)
+    options = ("--device", "cpu", "--float32", "--steps", 12)
+    pixelpyramids(PYTHON, "train", params, "--data", images, "--out", run, *options)
     return run
 
 
-FLOAT32 = ("--device", "cpu", "--float32")
-
-
 @pytest.mark.parametrize(
-    ("launcher", "micro_batch"),
-    [(TORCHRUN, None), (TORCHRUN, 1), (ACCELERATE, None)],
+    ("launcher", "options"),
+    [(TORCHRUN, ()), (TORCHRUN, ("--micro-batch", 1)), (ACCELERATE, ())],
     ids=["torchrun", "torchrun-micro", "accelerate"],
 )
-def test_two_processes_equal_one_with_the_same_batch(launcher, alone, images, params, tmp_path, micro_batch):
-    run, micro = tmp_path / "run", () if micro_batch is None else ("--micro-batch", micro_batch)
-    said = pixelpyramids(launcher, "train", params, "--data", images, "--out", run, "--steps", 12, *FLOAT32, *micro)
-    assert "2 processes share each batch" in said.stderr and said.stderr.count("images to train on") == 1
+def test_two_processes_equal_one_with_the_same_batch(launcher, options, alone, training, run):
+    said = pixelpyramids(launcher, *training, "--steps", 12, *options).stderr
+    assert "2 processes share each batch" in said and said.count("images to train on") == 1
     assert_close_runs(alone, run)
 
 
@@ -112,26 +117,19 @@ def test_evaluation_is_exact_over_processes_for_any_count(alone, images, tmp_pat
     folder = tmp_path / "test"
     folder.mkdir()
     for file in sorted(images.iterdir())[:count]:
-        (folder / file.name).write_bytes(file.read_bytes())
+        shutil.copy(file, folder)
     arguments = ("evaluate", alone, "--data", folder, "--split", "all", "--json", "--device", "cpu")
-    one = json.loads(pixelpyramids((sys.executable, "-m"), *arguments).stdout)
-    two = json.loads(pixelpyramids(TORCHRUN, *arguments).stdout)
+    one, two = (json.loads(pixelpyramids(launcher, *arguments).stdout) for launcher in (PYTHON, TORCHRUN))
     assert one["images"] == count
-    for result in (one, two):
-        for level in result["levels"]:
-            del level["seconds"]
+    for level in (*one["levels"], *two["levels"]):
+        del level["seconds"]
     assert one == two
 
 
-def test_a_killed_worker_ends_the_run_with_a_message_and_the_same_command_resumes(alone, images, params, tmp_path):
-    run = tmp_path / "run"
-    command = [
-        *TORCHRUN, "pixelpyramids", "train", str(params), "--data", str(images), "--out", str(run), "--device", "cpu",
-        "--float32", "--checkpoint-minutes", "0",
-    ]  # fmt: skip
-    process = subprocess.Popen(
-        [*command, "--steps", "100000"], env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    )
+def test_a_killed_worker_ends_the_run_with_a_message_and_the_same_command_resumes(training, run):
+    training += ["--checkpoint-minutes", "0", "--steps"]
+    command = [*TORCHRUN, "pixelpyramids", *training, "100000"]
+    process = subprocess.Popen(command, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     deadline = time.monotonic() + 120
     while not steps_saved(run):
         assert time.monotonic() < deadline and process.poll() is None
@@ -142,55 +140,37 @@ def test_a_killed_worker_ends_the_run_with_a_message_and_the_same_command_resume
     assert process.returncode != 0
     assert "another process of this run has ended" in said or "SIGKILL" in said
     step = steps_saved(run)
-    resumed = pixelpyramids(TORCHRUN, *command[len(TORCHRUN) + 1 :], "--steps", step + 2)
+    resumed = pixelpyramids(TORCHRUN, *training, step + 2)
     assert f"trained {step + 2} steps" in resumed.stderr and "resuming from step" in resumed.stderr
 
 
-def test_a_batch_that_does_not_divide_is_refused(images, params, tmp_path):
-    launcher = [word if word != "2" else "3" for word in TORCHRUN]
-    done = pixelpyramids(
-        launcher, "train", params, "--data", images, "--out", tmp_path / "run", "--device", "cpu", check=False
-    )
+def test_a_batch_that_does_not_divide_is_refused(training):
+    done = pixelpyramids([word if word != "2" else "3" for word in TORCHRUN], *training, check=False)
     assert done.returncode != 0 and "expected a batch_size that divides among 3 processes, got 4" in done.stderr
 
 
-def test_statistics_of_a_part_of_the_batch_are_refused(images, tmp_path):
-    params = tmp_path / "batch.json"
-    params.write_text(json.dumps({"params": KEYS | {"norm": "batch"}}))
-    done = pixelpyramids(
-        TORCHRUN, "train", params, "--data", images, "--out", tmp_path / "run", "--device", "cpu", check=False
-    )
-    assert done.returncode != 0 and 'expected norm "channel" or "group" where 2 processes' in done.stderr
-    assert not (tmp_path / "run").exists()
-    run_directory.save(PixelPyramid(parse_parameters(KEYS | {"norm": "batch"}, "test")), tmp_path / "run")
-    command = ("evaluate", tmp_path / "run", "--data", images, "--batch-statistics", 2, "--device", "cpu")
+def test_statistics_of_a_part_of_the_batch_are_refused(params, training, run, images):
+    keys = KEYS | {"norm": "batch"}
+    training[1] = str(run.parent / "batch.json")
+    Path(training[1]).write_text(json.dumps({"params": keys}))
+    done = pixelpyramids(TORCHRUN, *training, check=False)
+    assert done.returncode != 0 and 'expected norm "channel" or "group"' in done.stderr
+    assert not run.exists()
+    run_directory.save(PixelPyramid(parse_parameters(keys, "test")), run)
+    command = ("evaluate", run, "--data", images, "--batch-statistics", 2, "--device", "cpu")
     done = pixelpyramids(TORCHRUN, *command, check=False)
     assert done.returncode != 0 and "--batch-statistics needs a single process, got 2" in done.stderr
 
 
-def test_levels_in_separate_processes_at_once_equal_training_them_together(alone, images, params, tmp_path):
-    run = tmp_path / "run"
-    command = [
-        sys.executable, "-m", "pixelpyramids", "train", str(params), "--data", str(images), "--out", str(run),
-        "--steps", "12", *FLOAT32,
-    ]  # fmt: skip
-    both = [
-        subprocess.Popen([*command, "--levels", levels], env=ENVIRONMENT, stderr=subprocess.PIPE, text=True)
-        for levels in ("0,3", "1-2")
-    ]
-    for process in both:
-        assert process.communicate(timeout=240)[1].count("Traceback") == 0 and process.returncode == 0
-    first, second = weights(alone), weights(run)
-    assert all(torch.equal(value, second[key]) for key, value in first.items())
+def test_levels_in_separate_processes_at_once_equal_training_them_together(alone, training, run):
+    command = [*PYTHON, "pixelpyramids", *training, "--steps", "12", "--levels"]
+    finish(*(subprocess.Popen([*command, levels], env=ENVIRONMENT, **PIPED) for levels in ("0,3", "1-2")))
+    assert_equal_weights(alone, run)
 
 
-def test_missing_levels_are_named_by_evaluate(images, params, tmp_path):
-    run = tmp_path / "run"
-    python = (sys.executable, "-m")
-    pixelpyramids(
-        python, "train", params, "--data", images, "--out", run, "--steps", 1, "--levels", "1-2", "--device", "cpu"
-    )
-    done = pixelpyramids(python, "evaluate", run, "--data", images, check=False)
+def test_missing_levels_are_named_by_evaluate(training, run, images):
+    pixelpyramids(PYTHON, *training, "--steps", 1, "--levels", "1-2")
+    done = pixelpyramids(PYTHON, "evaluate", run, "--data", images, check=False)
     assert done.returncode == 2
     assert "level(s) 0,3 (L = 4) have no weights yet; train them with --levels 0,3" in done.stderr
 
@@ -201,48 +181,35 @@ def free_port():
         return other.getsockname()[1]
 
 
-def test_two_nodes_that_meet_on_loopback_equal_one_process(alone, images, params, tmp_path):
-    run = tmp_path / "run"
+def test_two_nodes_that_meet_on_loopback_equal_one_process(alone, training, run):
     command = [
-        sys.executable, "-m", "torch.distributed.run", "--nnodes", "2", "--nproc_per_node", "1",
-        "--rdzv_backend", "c10d", "--rdzv_endpoint", f"127.0.0.1:{free_port()}", "-m", "pixelpyramids", "train",
-        str(params), "--data", str(images), "--out", str(run), "--steps", "12", *FLOAT32,
+        *PYTHON, "torch.distributed.run", "--nnodes", "2", "--nproc_per_node", "1", "--rdzv_backend", "c10d",
+        "--rdzv_endpoint", f"127.0.0.1:{free_port()}", "-m", "pixelpyramids", *training, "--steps", "12",
     ]  # fmt: skip
-    nodes = [subprocess.Popen(command, env=ENVIRONMENT, stderr=subprocess.PIPE, text=True) for _ in range(2)]
-    for node in nodes:
-        said = node.communicate(timeout=240)[1]
-        assert node.returncode == 0, said
+    finish(*(subprocess.Popen(command, env=ENVIRONMENT, **PIPED) for _ in range(2)))
     assert_close_runs(alone, run)
 
 
-def script(name, folder, srun):
-    """The SLURM script, with `srun` and `scontrol` as one machine can have them on the path."""
+def run_script(name, training, srun, **environment):
+    """Run a SLURM script, with replacements of `srun` and `scontrol` for one machine."""
+    _, params, _, images, _, run, *options = training
+    folder = Path(run).parent
     for program, text in (("srun", srun), ("scontrol", "echo 127.0.0.1")):
         (folder / program).write_text(f"#!/bin/bash\n{text}\n")
         (folder / program).chmod(0o755)
     path = f"{folder}{os.pathsep}{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    return ["bash", str(SCRIPTS / name)], ENVIRONMENT | {"PATH": path}
+    command = ["bash", str(ROOT / "docs" / "slurm" / name), params, images, run, "--steps", "12", *options]
+    subprocess.run(command, env=ENVIRONMENT | {"PATH": path} | environment, check=True, timeout=240)
 
 
-def test_the_array_of_levels_fills_one_run(alone, images, params, tmp_path):
-    run, (command, environment) = tmp_path / "run", script("level_parallel.sbatch", tmp_path, 'exec "$@"')
+def test_the_array_of_levels_fills_one_run(alone, training, run):
     for task, levels in enumerate(("0,3", "1-2")):
-        subprocess.run(
-            [*command, str(params), str(images), str(run), "--steps", "12", *FLOAT32],
-            env=environment | {"SLURM_ARRAY_TASK_ID": str(task), "SHARES": f"--levels {levels}"},
-            check=True,
-        )
-    assert all(torch.equal(value, weights(run)[key]) for key, value in weights(alone).items())
+        job = {"SLURM_ARRAY_TASK_ID": str(task), "SHARES": f"--levels {levels}"}
+        run_script("level_parallel.sbatch", training, 'exec "$@"', **job)
+    assert_equal_weights(alone, run)
 
 
-def test_the_job_of_two_nodes_shares_batches(alone, images, params, tmp_path):
-    run = tmp_path / "run"
-    command, environment = script("data_parallel.sbatch", tmp_path, '"$@" & "$@" & wait -n; wait')
+def test_the_job_of_two_nodes_shares_batches(alone, training, run):
     job = {"SLURM_JOB_ID": "7", "SLURM_NNODES": "2", "SLURM_JOB_NODELIST": "node[1-2]", "PORT": str(free_port())}
-    subprocess.run(
-        [*command, str(params), str(images), str(run), "--steps", "12", *FLOAT32],
-        env=environment | job,
-        check=True,
-        timeout=240,
-    )
+    run_script("data_parallel.sbatch", training, '"$@" & "$@" & wait -n; wait', **job)
     assert_close_runs(alone, run)

@@ -17,7 +17,7 @@ from rich.console import Console
 
 from pixelpyramids.cli.report.codecs import png_bits_per_dim, webp_bits_per_dim
 from pixelpyramids.cli.report.correlation import lag1_correlation
-from pixelpyramids.cli.report.curves import _spread, read_curve, save_curve
+from pixelpyramids.cli.report.curves import read_curve, save_curve
 from pixelpyramids.cli.report.pictures import pyramid_picture, save_grid, save_png, save_pyramid, to_uint8
 from pixelpyramids.cli.report.tables import evaluation_json, images_table, levels_table
 from pixelpyramids.data.photographs import photographs
@@ -323,17 +323,6 @@ def test_without_matplotlib_the_error_says_how_to_get_it(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     with pytest.raises(PixelPyramidsError, match=r'pip install "pixelpyramids\[plots\]"'):
         save_curve(tmp_path / "curve.png", synthetic(), "title")
-
-
-@given(heights=st.lists(st.floats(0, 10), min_size=1, max_size=12))
-@settings(max_examples=100, deadline=None)
-def test_names_beside_a_curve_never_cover_each_other(heights):
-    spread = _spread(sorted(heights), 0.5, 0.0, 10.0)
-    assert len(spread) == len(heights)
-    assert all(b - a >= 0.5 - 1e-6 for a, b in pairwise(spread))
-    assert spread[0] >= -1e-6 and spread[-1] <= 10 + 1e-6
-    apart = [3.0 * i for i in range(3)]
-    assert _spread(apart, 0.5, 0.0, 10.0) == pytest.approx(apart)
 
 
 def evaluation(sizes=((4, 6), (4, 6)), skipped=()):

@@ -45,8 +45,8 @@ def test_every_way_to_print_escapes(capsys):
 
     assert run(refuse) == 2
     assert capsys.readouterr().err == f"warning: {SHOWN}\n{SHOWN}\n"
-    stdout.print(EVIL, soft_wrap=True)
-    stderr.print(EVIL, soft_wrap=True)
+    stdout.print(EVIL)
+    stderr.print(EVIL)
     assert capsys.readouterr() == (f"{SHOWN}\n", f"{SHOWN}\n")
 
 

@@ -2,7 +2,6 @@
 
 import io
 import math
-import os
 from collections.abc import Sequence
 from csv import writer
 from json import dumps
@@ -10,18 +9,26 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
-from rich import box
-from rich.table import Table
 from rich.text import Text
 
 from pixelpyramids.atomic import refuse_existing, write_text
+from pixelpyramids.cli import options
 from pixelpyramids.cli.console import counted, stderr, stdout, warnings_named
-from pixelpyramids.cli.options import Effort, EffortOption, ExcludeOption, JsonOption, MaxPixelsOption, OverwriteOption
 from pixelpyramids.cli.outcomes import describe_others, others_json
-from pixelpyramids.cli.report.rival_chart import chart_format, save_chart
+from pixelpyramids.cli.report.charts import chart_format
+from pixelpyramids.cli.report.figures import (
+    NOTHING,
+    best_in_bold,
+    finite,
+    names_in_common_folder,
+    new_table,
+    ratio,
+    rounded,
+)
+from pixelpyramids.cli.report.rival_chart import save_chart
 from pixelpyramids.cli.sources import IMAGES, list_images
 from pixelpyramids.errors import DataError, PixelPyramidsError
-from pixelpyramids.terminal import explain, printable
+from pixelpyramids.terminal import explain
 
 if TYPE_CHECKING:
     from pixelpyramids.cli.report.rivals import Cost
@@ -31,7 +38,6 @@ COLUMNS = (
     "file", "format", "is_lossy", "height", "width", "channels", "depth", "codec", "bytes", "bits_per_subpixel",
     "encode_seconds", "decode_seconds",
 )  # fmt: skip
-NOTHING = "–"
 SHOWN = 100  # images that get a line each
 
 
@@ -72,18 +78,15 @@ class Total(NamedTuple):
 
 def bench(
     paths: Annotated[list[Path], typer.Argument(metavar="PATH…", help="Images, or folders of images.")],
-    effort: EffortOption = Effort.DEFAULT,
-    exclude: ExcludeOption = None,
-    csv: Annotated[Path | None, typer.Option("--csv", metavar="FILE", help="Write the figures of each image.")] = None,
-    plot: Annotated[
-        Path | None,
-        typer.Option("--plot", metavar="FILE", help="Draw the figures (.png, .svg, .pdf; needs matplotlib)."),
-    ] = None,
-    max_pixels: MaxPixelsOption = 2**28,
-    overwrite: OverwriteOption = False,
-    json: JsonOption = False,
+    effort: options.EffortOption = options.Effort.DEFAULT,
+    exclude: options.Exclude = None,
+    csv: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the figures of each image.")] = None,
+    plot: Annotated[Path | None, typer.Option(metavar="FILE", help="Draw the figures (.png, .svg or .pdf).")] = None,
+    max_pixels: options.MaxPixels = 2**28,
+    overwrite: options.Overwrite = False,
+    json: options.Json = False,
 ) -> int:
-    """Compare size and speed with PNG, lossless WebP and, if cjxl is installed, JPEG XL, on your own images.
+    """Compare size and speed with PNG, lossless WebP and, if cjxl is installed, JPEG XL on your own images.
 
     Status 1 if an image could not be read.
     """
@@ -101,7 +104,7 @@ def bench(
     rows: list[Row] = []
     failed = [explain(error, str(folder)) for folder, error in listing.unlisted]
     for line in (*failed, *([describe_others(listing, IMAGES)] if listing.others else [])):
-        stderr.print(line, soft_wrap=True)
+        stderr.print(line)
     with counted("images") as report:
         report(0, len(todo))
         for codec in found:
@@ -113,7 +116,7 @@ def bench(
                 costs = {codec.name: cost(codec, picture.array, picture.depth) for codec in found}
             except (PixelPyramidsError, OSError, MemoryError) as error:
                 failed.append(explain(error, str(task.source)))
-                stderr.print(failed[-1], soft_wrap=True)
+                stderr.print(failed[-1])
             else:
                 height, width, channels = (*picture.array.shape, 1)[:3]
                 rows.append(
@@ -129,7 +132,8 @@ def bench(
     if csv is not None:
         write_text(csv, as_csv(rows))
     if plot is not None:
-        save_chart(plot, {t.codec: [row.bits(t.codec) for row in rows] for t in totals}, totals)
+        bits = {t.codec: [row.bits(t.codec) for row in rows] for t in totals}
+        save_chart(plot, bits, {t.codec: (t.encode_megapixels_per_second, t.bits_per_subpixel) for t in totals})
     if json:
         print(dumps({"images": [_plain(row) for row in rows], "totals": [_finite(t) for t in totals],
                           "failed": failed, "not_taken": others_json(listing)}))  # fmt: skip
@@ -148,10 +152,10 @@ def total(rows: Sequence[Row], codec: str) -> Total:
         codec,
         len(had),
         size,
-        _ratio(8 * size, sum(row.subpixels for row, _ in had)),
-        _ratio(ours, size),
-        _ratio(megapixels, sum(figures.encode_seconds for _, figures in had)),
-        _ratio(megapixels, sum(figures.decode_seconds for _, figures in had)),
+        ratio(8 * size, sum(row.subpixels for row, _ in had)),
+        ratio(ours, size),
+        ratio(megapixels, sum(figures.encode_seconds for _, figures in had)),
+        ratio(megapixels, sum(figures.decode_seconds for _, figures in had)),
     )
 
 
@@ -170,26 +174,21 @@ def as_csv(rows: Sequence[Row]) -> str:
 
 
 def _print(rows: Sequence[Row], totals: Sequence[Total]) -> None:
-    names = [t.codec for t in totals]
+    codecs = [t.codec for t in totals]
     if len(rows) <= SHOWN:
-        table = _table("bits/subpixel of each image", "file", "size", *names)
-        shared = os.path.commonpath([os.path.dirname(os.path.abspath(row.file)) for row in rows])
-        for row in rows:
-            name = os.path.relpath(row.file, shared) + " *" * row.is_lossy
-            bits = [row.bits(name) for name in names]
-            best = min(bits)
-            cells = [Text(_figure(b, 3), style="bold" if b == best else "") for b in bits]
-            table.add_row(Text(printable(name)), f"{row.width} x {row.height}", *cells)
+        table = new_table("file", "size", *codecs, title="bits/subpixel of each image")
+        for row, name in zip(rows, names_in_common_folder([row.file for row in rows]), strict=True):
+            bits = best_in_bold([row.bits(codec) for codec in codecs])
+            table.add_row(name + Text(" *" * row.is_lossy), f"{row.width} x {row.height}", *bits)
         stdout.print(table)
-    table = _table(
-        f"all {len(rows)} images; encode and decode in MP/s",
+    table = new_table(
         "codec", "images", "bytes", "bits/subpixel", f"{OURS} / it", "encode", "decode",
+        title=f"all {len(rows)} images; encode and decode in MP/s",
     )  # fmt: skip
     for t in totals:
-        table.add_row(
-            t.codec, str(t.images), f"{t.bytes:,}", _figure(t.bits_per_subpixel, 3), _figure(t.ratio, 4),
-            _figure(t.encode_megapixels_per_second, 2), _figure(t.decode_megapixels_per_second, 2),
-        )  # fmt: skip
+        speeds = rounded(t.encode_megapixels_per_second, 2), rounded(t.decode_megapixels_per_second, 2)
+        sizes = str(t.images), f"{t.bytes:,}", rounded(t.bits_per_subpixel, 3), rounded(t.ratio, 4)
+        table.add_row(t.codec, *sizes, *speeds)
     stdout.print(table)
     notes = ["Pixels only, without metadata; every codec's pixels were decoded and compared."]
     if any(row.is_lossy for row in rows):
@@ -199,15 +198,7 @@ def _print(rows: Sequence[Row], totals: Sequence[Total]) -> None:
     if any(t.images < len(rows) for t in totals):
         notes.append(f"{NOTHING}: the codec has no such images; its ratio is over those it has.")
     for note in notes:
-        stdout.print(note, soft_wrap=True)
-
-
-def _table(title: str, first: str, *others: str) -> Table:
-    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
-    table.add_column(first, overflow="fold")
-    for name in others:
-        table.add_column(Text(name), justify="right")
-    return table
+        stdout.print(note)
 
 
 def _plain(row: Row) -> dict[str, Any]:
@@ -216,12 +207,4 @@ def _plain(row: Row) -> dict[str, Any]:
 
 
 def _finite(total: Total) -> dict[str, Any]:
-    return {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in total._asdict().items()}
-
-
-def _ratio(part: float, whole: float) -> float:
-    return part / whole if whole else math.nan
-
-
-def _figure(figure: float, decimals: int) -> str:
-    return f"{figure:.{decimals}f}" if math.isfinite(figure) else NOTHING
+    return {k: finite(v) if isinstance(v, float) else v for k, v in total._asdict().items()}

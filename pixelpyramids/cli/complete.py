@@ -8,9 +8,8 @@ import numpy as np
 import typer
 
 from pixelpyramids.atomic import refuse_existing
+from pixelpyramids.cli import model_options, options
 from pixelpyramids.cli.console import counted, stdout
-from pixelpyramids.cli.model_options import DeviceOption, ModelArgument, ModelParametersOption, OutOption, SeedOption
-from pixelpyramids.cli.options import OverwriteOption
 from pixelpyramids.cli.report.pictures import save_grid, save_png
 from pixelpyramids.cli.sample import IN_GRID, picture_path, remove_numbered
 from pixelpyramids.errors import DataError
@@ -19,19 +18,19 @@ SCALES = (2, 4, 8)
 
 
 def complete(
-    model: ModelArgument,
+    model: model_options.Model,
     image: Annotated[Path, typer.Argument(metavar="IMAGE", help="The coarse image.")],
-    out: OutOption,
-    scale: Annotated[int, typer.Option("--scale", metavar="2|4|8", help="Multiply the height and width by this.")] = 4,
-    n: Annotated[int, typer.Option("-n", min=1, help="Number of completions.")] = 4,
-    seed: SeedOption = 0,
-    params: ModelParametersOption = None,
-    device: DeviceOption = None,
-    overwrite: OverwriteOption = False,
+    out: model_options.Out,
+    scale: Annotated[int, typer.Option(metavar="2|4|8", help="Multiply the height and width by this.")] = 4,
+    n: Annotated[int, typer.Option("-n", min=1, help="Number of results.")] = 4,
+    seed: model_options.Seed = 0,
+    params: model_options.ModelParameters = None,
+    device: model_options.DeviceOption = None,
+    overwrite: options.Overwrite = False,
 ) -> None:
     """Enlarge a coarse image: draw the missing fine levels above it.
 
-    Each result holds the given image exactly: every second, fourth or eighth row and column of it.
+    Each result holds the given image exactly, as every second, fourth or eighth of its pixels.
     """
     import torch
 
@@ -60,7 +59,4 @@ def complete(
     remove_numbered(out, n)
     save_grid(out / "grid.png", np.stack(drawn), loaded.config.n_bits)
     converted = f" (converted: {', '.join(conversions)})" if conversions else ""
-    stdout.print(
-        f"{n} completion{'s'[: n > 1]} of {image}{converted} at {height} x {width} (height x width) in {out}",
-        soft_wrap=True,
-    )
+    stdout.print(f"{n} completion{'s'[: n > 1]} of {image}{converted} at {height} x {width} (height x width) in {out}")

@@ -8,18 +8,7 @@ from typing import Annotated
 
 import typer
 
-from pixelpyramids.cli.options import (
-    DryRunOption,
-    Effort,
-    EffortOption,
-    ExcludeOption,
-    JobsOption,
-    JsonOption,
-    MaxPixelsOption,
-    OutBesideOption,
-    OverwriteOption,
-    QuietOption,
-)
+from pixelpyramids.cli import options
 from pixelpyramids.cli.outcomes import Outcomes
 from pixelpyramids.cli.sources import IMAGES, list_images
 from pixelpyramids.cli.standard import NAME, is_standard, read_standard_input, write_standard_output
@@ -29,32 +18,27 @@ from pixelpyramids.errors import DataError
 def compress(
     paths: Annotated[
         list[Path],
-        typer.Argument(
-            metavar="PATH…", help="Images, folders of images, or - to read standard input and write standard output."
-        ),
+        typer.Argument(metavar="PATH…", help="Images, folders of them, or - for standard input to standard output."),
     ],
-    out: OutBesideOption = None,
-    jobs: JobsOption = 1,
-    effort: EffortOption = Effort.DEFAULT,
-    no_verify: Annotated[
-        bool, typer.Option("--no-verify", help="Do not decode and compare each file before it is written.")
-    ] = False,
+    out: options.OutBeside = None,
+    jobs: options.Jobs = 1,
+    effort: options.EffortOption = options.Effort.DEFAULT,
+    no_verify: Annotated[bool, typer.Option("--no-verify", help="Do not decode and compare each result.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Compress lossy files (JPEG, WebP, AVIF) too.")] = False,
-    max_pixels: MaxPixelsOption = 2**28,
-    overwrite: OverwriteOption = False,
+    max_pixels: options.MaxPixels = 2**28,
+    overwrite: options.Overwrite = False,
     delete_source: Annotated[
-        bool,
-        typer.Option("--delete-source", help="Delete each image after its .ppyr file was read back and compared."),
+        bool, typer.Option("--delete-source", help="Delete each image after its .ppyr file was read and compared.")
     ] = False,
-    exclude: ExcludeOption = None,
-    dry_run: DryRunOption = False,
-    quiet: QuietOption = False,
-    json: JsonOption = False,
+    exclude: options.Exclude = None,
+    dry_run: options.DryRun = False,
+    quiet: options.Quiet = False,
+    json: options.Json = False,
 ) -> int:
     """Compress images without loss: a.png becomes a.ppyr beside it.
 
-    Run the command again to resume: finished files are skipped. Status 1 if a file failed, or if a file that was named
-    itself was skipped because it is lossy.
+    Run the command again to resume: finished files are skipped. Lossy files are skipped too. Status 1 if a file failed,
+    or if you named a lossy file.
     """
     from pixelpyramids.cli.file_tasks import (
         Compression,

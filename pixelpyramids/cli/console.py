@@ -21,14 +21,16 @@ _QUIET = os.environ.get("RANK", "0") != "0"
 
 
 class LineConsole(Console):
-    """A console that prints each string as one line, and escapes unprintable characters, as file names may hold.
+    """A console that prints each string as one line, without wrapping it, and escapes unprintable characters.
 
-    Rich's texts and tables are printed unchanged.
+    File names may hold such characters. Rich's texts and tables are printed unchanged.
     """
 
     def print(self, *objects: Any, **options: Any) -> None:
-        """As of `Console`."""
-        super().print(*(printable(o) if isinstance(o, str) else o for o in objects), **options)
+        """As `Console.print`."""
+        if any(isinstance(each, str) for each in objects):
+            options["soft_wrap"] = True
+        super().print(*(printable(each) if isinstance(each, str) else each for each in objects), **options)
 
 
 stdout = LineConsole(highlight=False, markup=False, emoji=False, quiet=_QUIET)
@@ -47,7 +49,7 @@ def live_line() -> Iterator[Callable[[str], None]]:
     def sparse(line: str) -> None:
         if time.monotonic() - last[0] >= LINE_EVERY:
             last[0] = time.monotonic()
-            stderr.print(line, soft_wrap=True)
+            stderr.print(line)
 
     yield sparse
 

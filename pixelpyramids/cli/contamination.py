@@ -54,8 +54,7 @@ def refuse_shared_images(
     if not isinstance(crops, Crops) or not are_files(crops.folder) or len(crops.folder) > FILES_AT_MOST:
         stderr.print(
             f"training images are not compared with validation and test images, as they are in folders of up to "
-            f"{FILES_AT_MOST:,} files; `pixelpyramids data check` compares those that it reads",
-            soft_wrap=True,
+            f"{FILES_AT_MOST:,} files; `pixelpyramids data check` compares those that it reads"
         )
         return
     warn_of_names(config, data, crops)

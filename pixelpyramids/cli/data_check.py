@@ -14,10 +14,9 @@ import numpy as np
 import typer
 
 from pixelpyramids.atomic import refuse_existing
+from pixelpyramids.cli import model_options, options
 from pixelpyramids.cli.console import counted, describe_conversions, stderr, stdout
 from pixelpyramids.cli.contamination import warn_of_names
-from pixelpyramids.cli.model_options import DataOption, ParametersArgument
-from pixelpyramids.cli.options import JsonOption, OverwriteOption
 from pixelpyramids.cli.report.pictures import save_grid
 from pixelpyramids.data.crops import Crops
 from pixelpyramids.data.identity import data_identity, described_pixels
@@ -54,16 +53,12 @@ class SplitSummary:
 
 
 def data_check(
-    params: ParametersArgument,
-    data: DataOption = None,
-    out: Annotated[
-        Path | None, typer.Option("--out", metavar="PNG", help="Write a contact sheet of the first images.")
-    ] = None,
-    first: Annotated[
-        int | None, typer.Option("--first", min=1, help="Read only the first images of each split (default: all).")
-    ] = None,
-    overwrite: OverwriteOption = False,
-    json: JsonOption = False,
+    params: model_options.LoadedParameters,
+    data: model_options.Data = None,
+    out: Annotated[Path | None, typer.Option(metavar="PNG", help="Write a sheet of the first images.")] = None,
+    first: Annotated[int | None, typer.Option(min=1, help="Images to read of each split (default: all).")] = None,
+    overwrite: options.Overwrite = False,
+    json: options.Json = False,
 ) -> int:
     """Count the images of each split, hash them, and find images that are in two splits.
 
@@ -97,7 +92,7 @@ def data_check(
     result: dict[str, Any] = {"missing": missing, "picture": None if out is None else str(out)}
     if not json:
         for name, reason in missing.items():
-            stdout.print(f"{name}: none; {reason}", soft_wrap=True)
+            stdout.print(f"{name}: none; {reason}")
     if crops is not None and "train" in found:
         warn_of_names(params, data, crops)
     repeated = Repeated()
@@ -114,7 +109,7 @@ def data_check(
     if out is not None:
         save_contact_sheet(out, shown, params)
         if not json:
-            stdout.print(f"contact sheet: {out}", soft_wrap=True)
+            stdout.print(f"contact sheet: {out}")
     result["splits"] = {name: asdict(split) for name, split in found.items()}
     result |= {"in_two_splits": repeated.count, "pairs_in_two_splits": repeated.pairs}
     if json:
@@ -214,28 +209,28 @@ def _print_counts(name: str, split: SplitSummary) -> None:
     count = "an unknown number of" if split.count is None else split.count
     sizes = sorted(split.sizes, key=lambda size: [int(side) for side in size.split("x")])
     between = sizes[0] if len(sizes) == 1 else f"{sizes[0]} to {sizes[-1]}, {len(sizes)} sizes"
-    stdout.print(f"{name}: {count} images, {between} (height x width)", soft_wrap=True)
+    stdout.print(f"{name}: {count} images, {between} (height x width)")
     for reason in split.unreadable:
-        stderr.print(f"  not readable: {reason}", soft_wrap=True)
+        stderr.print(f"  not readable: {reason}")
 
 
 def _print_reading(name: str, split: SplitSummary, unreadable: Sequence[str]) -> None:
     formats = ", ".join(f"{number} {kind}" for kind, number in split.formats.items())
     which = f"all {split.hashed}" if split.hashed == split.count else f"only the first {split.hashed}"
-    stdout.print(f"{name}: SHA-256 of the pixels of {which} images ({formats}): {split.sha256}", soft_wrap=True)
+    stdout.print(f"{name}: SHA-256 of the pixels of {which} images ({formats}): {split.sha256}")
     if split.conversions:
-        stdout.print(f"  converted: {describe_conversions(split.conversions)}", soft_wrap=True)
+        stdout.print(f"  converted: {describe_conversions(split.conversions)}")
     if split.identity is not None:
-        stdout.print(f"  identity, as runs record it: {split.identity}", soft_wrap=True)
+        stdout.print(f"  identity, as runs record it: {split.identity}")
     for reason in unreadable:
-        stderr.print(f"  not readable: {reason}", soft_wrap=True)
+        stderr.print(f"  not readable: {reason}")
 
 
 def _print_repeated(repeated: Repeated, everything: bool) -> None:
     among = "" if everything else " among those that were read"
     if not repeated.count:
-        stdout.print(f"no image is in two splits{among}", soft_wrap=True)
+        stdout.print(f"no image is in two splits{among}")
         return
-    stderr.print(f"{repeated.count} image(s) in two splits{among}; remove one of each pair:", soft_wrap=True)
+    stderr.print(f"{repeated.count} image(s) in two splits{among}; remove one of each pair:")
     for pair in repeated.pairs:
-        stderr.print(f"  {pair[0]} and {pair[1]}", soft_wrap=True)
+        stderr.print(f"  {pair[0]} and {pair[1]}")

@@ -9,17 +9,8 @@ from typing import Annotated
 
 import typer
 
+from pixelpyramids.cli import options
 from pixelpyramids.cli.console import stderr
-from pixelpyramids.cli.options import (
-    DryRunOption,
-    ExcludeOption,
-    JobsOption,
-    JsonOption,
-    MaxPixelsOption,
-    OutBesideOption,
-    OverwriteOption,
-    QuietOption,
-)
 from pixelpyramids.cli.outcomes import Outcomes
 from pixelpyramids.cli.sources import A_PPYR_FILE, SUFFIX, decompressed_name
 from pixelpyramids.cli.standard import NAME, is_standard, read_standard_input, write_standard_output
@@ -43,37 +34,29 @@ def decompress(
     paths: Annotated[
         list[Path],
         typer.Argument(
-            metavar="PATH…",
-            help=".ppyr files, folders of them, or - to read standard input and write standard output.",
+            metavar="PATH…", help=".ppyr files, folders of them, or - for standard input to standard output."
         ),
     ],
-    out: OutBesideOption = None,
-    jobs: JobsOption = 1,
+    out: options.OutBeside = None,
+    jobs: options.Jobs = 1,
     format: Annotated[
-        Format, typer.Option("--format", case_sensitive=False, help="Format to write; original: that of the source.")
+        Format, typer.Option(case_sensitive=False, help="Format to write; original is that of the compressed file.")
     ] = Format.PNG,
     scale: Annotated[
-        int,
-        typer.Option(
-            "--scale",
-            metavar="2|4|8|16",
-            help="Write every second, fourth, … row and column only. Reads no more than this needs.",
-        ),
+        int, typer.Option(metavar="2|4|8|16", help="Write every second, fourth, … pixel, and read no more than needed.")
     ] = 1,
     region: Annotated[
-        str | None,
-        typer.Option("--region", metavar="x,y,w,h", help="Write this part only, in pixels of the whole image."),
+        str | None, typer.Option(metavar="x,y,w,h", help="Write only this part, in pixels of the whole image.")
     ] = None,
     salvage: Annotated[
-        bool,
-        typer.Option("--salvage", help="From a damaged or cut file, write the largest smaller image that is intact."),
+        bool, typer.Option("--salvage", help="From a damaged or cut file, write the largest image that is intact.")
     ] = False,
-    max_pixels: MaxPixelsOption = 2**28,
-    overwrite: OverwriteOption = False,
-    exclude: ExcludeOption = None,
-    dry_run: DryRunOption = False,
-    quiet: QuietOption = False,
-    json: JsonOption = False,
+    max_pixels: options.MaxPixels = 2**28,
+    overwrite: options.Overwrite = False,
+    exclude: options.Exclude = None,
+    dry_run: options.DryRun = False,
+    quiet: options.Quiet = False,
+    json: options.Json = False,
 ) -> int:
     """Decompress .ppyr files to PNG or another format: whole images, smaller ones, or a region.
 
@@ -103,7 +86,7 @@ def decompress(
         write_image(file, picture.array, picture.depth, picture.metadata, format_to_write(picture, how))
         write_standard_output(file.getvalue())
         if lost:
-            stderr.print(f"{NAME}: {lost}", soft_wrap=True)
+            stderr.print(f"{NAME}: {lost}")
         return 1 if lost else 0
     rename = partial(decompressed_name, suffix=FORMATS.get(format, FORMATS["png"])[0])
     listing = list_tasks(paths, out, rename, {SUFFIX}, A_PPYR_FILE, exclude or [])

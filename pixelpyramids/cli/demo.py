@@ -9,8 +9,8 @@ import typer
 from rich.table import Table
 
 from pixelpyramids.atomic import is_free
+from pixelpyramids.cli import model_options
 from pixelpyramids.cli.console import counted, stderr, stdout
-from pixelpyramids.cli.model_options import OutOption, SeedOption
 from pixelpyramids.cli.report.codecs import png_bits_per_dim, webp_bits_per_dim
 from pixelpyramids.cli.report.correlation import lag1_correlation
 from pixelpyramids.cli.report.pictures import save_grid, save_pyramid
@@ -36,9 +36,9 @@ DRAWN = 3
 
 
 def demo(
-    out: OutOption = Path("pixelpyramids-demo"),
+    out: model_options.Out = Path("pixelpyramids-demo"),
     minutes: Annotated[float, typer.Option("--minutes", help="Minutes to train.")] = 6.0,
-    seed: SeedOption = 0,
+    seed: model_options.Seed = 0,
 ) -> int:
     """Train on the bundled photographs, score two that are held out beside PNG and WebP, and draw samples.
 
@@ -88,8 +88,7 @@ def demo(
     stdout.print(_nats_table(model, samples, torch.from_numpy(crops.astype(np.int64))))
     stdout.print(
         f"correlation of neighbouring pixels: {lag1_correlation(samples.numpy()):.3f} in the samples, "
-        f"{lag1_correlation(crops):.3f} in crops of the held-out photographs",
-        soft_wrap=True,
+        f"{lag1_correlation(crops):.3f} in crops of the held-out photographs"
     )
     for name, what in (
         ("pyramid.png", "a photograph's pyramid"),
@@ -98,7 +97,7 @@ def demo(
         ("curve.png", "the training curve"),
         ("run", "the model: pixelpyramids evaluate, sample or complete it"),
     ):
-        stdout.print(f"{out / name}  {what}", soft_wrap=True)
+        stdout.print(f"{out / name}  {what}")
     return 0
 
 

@@ -9,17 +9,9 @@ from typing import Annotated
 
 import typer
 
+from pixelpyramids.cli import model_options, options
 from pixelpyramids.cli.console import counted, describe_conversions, stderr, stdout
-from pixelpyramids.cli.figures import LIKELIHOODS, warn_above
-from pixelpyramids.cli.model_options import (
-    DataOption,
-    DeviceOption,
-    LikelihoodOption,
-    ModelArgument,
-    ModelParametersOption,
-    TileOption,
-)
-from pixelpyramids.cli.options import JsonOption
+from pixelpyramids.cli.likelihoods import LIKELIHOODS, warn_above
 from pixelpyramids.errors import DataError
 from pixelpyramids.model.parameters import find_paper_figure
 
@@ -34,30 +26,21 @@ class Split(StrEnum):
 
 
 def evaluate(
-    model: ModelArgument,
-    data: DataOption = None,
+    model: model_options.Model,
+    data: model_options.Data = None,
     split: Annotated[
         Split | None,
-        typer.Option(
-            "--split",
-            help="Default: test; or all, if the folder has no splits and the model was not trained on it.",
-        ),
+        typer.Option(help="Default: test; or all, if the folder has no splits and the model was not trained on it."),
     ] = None,
     batch_statistics: Annotated[
-        int | None,
-        typer.Option(
-            "--batch-statistics",
-            metavar="N",
-            min=1,
-            help="Normalize by the statistics of batches of N images, as the authors' code does.",
-        ),
+        int | None, typer.Option(metavar="N", min=1, help="Normalize batches of N images, as the authors' code does.")
     ] = None,
-    batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Images to score at once.")] = 16,
-    tile: TileOption = None,
-    params: ModelParametersOption = None,
-    likelihood: LikelihoodOption = None,
-    device: DeviceOption = None,
-    json: JsonOption = False,
+    batch_size: Annotated[int, typer.Option(min=1, help="Images to score at once.")] = 16,
+    tile: model_options.Tile = None,
+    params: model_options.ModelParameters = None,
+    likelihood: model_options.LikelihoodOption = None,
+    device: model_options.DeviceOption = None,
+    json: options.Json = False,
 ) -> int:
     """Score a model on a split of a folder: bits/dim, its standard error, and a table of the levels.
 
@@ -131,7 +114,7 @@ def evaluate(
         return status
     stdout.print(levels_table(evaluation, counts))
     if which:
-        stdout.print(which, soft_wrap=True)
+        stdout.print(which)
     error = f" ± {evaluation.standard_error:.4f}" if len(evaluation.files) > 1 else ""
     sources = ", ".join(f"{count} {kind}" for kind, count in formats.items())
     kind = LIKELIHOODS[config.likelihood]
@@ -141,13 +124,11 @@ def evaluate(
     stdout.print(
         f"{evaluation.bits_per_dim:.4f}{error} bits/dim on {len(evaluation.files)} {of_split} ({sources}), "
         f"{config.n_bits} bits, {kind}{statistics}{tiles}; every pixel counted{converted}"
-        f"{f'; {trained} of them were trained on' if trained else ''}",
-        soft_wrap=True,
+        f"{f'; {trained} of them were trained on' if trained else ''}"
     )
     if paper is not None:
         stdout.print(
             f"{paper.bits_per_dim:.2f} bits/dim is the paper's figure for the test images of "
-            f"{config.dataset_name} ({paper.note})",
-            soft_wrap=True,
+            f"{config.dataset_name} ({paper.note})"
         )
     return status

@@ -6,15 +6,14 @@ from typing import Annotated
 import typer
 
 from pixelpyramids.atomic import refuse_existing
+from pixelpyramids.cli import model_options, options
 from pixelpyramids.cli.console import stdout
-from pixelpyramids.cli.model_options import RunArgument
-from pixelpyramids.cli.options import OverwriteOption
 
 
 def export(
-    run: RunArgument,
+    run: model_options.Run,
     file: Annotated[Path, typer.Argument(metavar="FILE", help="The file of integer weights to write.")],
-    overwrite: OverwriteOption = False,
+    overwrite: options.Overwrite = False,
 ) -> None:
     """Convert a compact model, made by `train compact`, to the integer weights that the codec runs."""
     from pixelpyramids.training.export import exported
@@ -22,4 +21,4 @@ def export(
 
     refuse_existing(file, overwrite)
     network = exported(load(run), file)
-    stdout.print(f"{file}: model {network.name.hex()}", soft_wrap=True)
+    stdout.print(f"{file}: model {network.name.hex()}")

@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pixelpyramids.atomic import refuse_existing
+from pixelpyramids.cli import model_options, options
 from pixelpyramids.cli.console import counted, stdout
-from pixelpyramids.cli.model_options import OutOption
-from pixelpyramids.cli.options import OverwriteOption
 from pixelpyramids.errors import CheckpointError
 from pixelpyramids.model.parameters import Parameters, load_parameters
 
@@ -21,19 +20,13 @@ if TYPE_CHECKING:
 
 def import_checkpoint(
     file: Annotated[Path, typer.Argument(metavar="FILE.pt", help="A checkpoint of the authors' release.")],
-    params: Annotated[
-        Parameters,
-        typer.Option(
-            "--params", metavar="PARAMS", parser=load_parameters, help="The parameter file it was trained with."
-        ),
-    ],
-    out: OutOption,
+    params: Annotated[Parameters, typer.Option(metavar="PARAMS", parser=load_parameters, help="Its parameter file.")],
+    out: model_options.Out,
     averaged: Annotated[bool, typer.Option("--averaged", help="Take the averaged weights.")] = False,
     calibrate: Annotated[
-        str | None,
-        typer.Option("--calibrate", metavar="DIR", help="Recompute the running statistics on these images."),
+        str | None, typer.Option(metavar="DIR", help="Recompute the running statistics on these images.")
     ] = None,
-    overwrite: OverwriteOption = False,
+    overwrite: options.Overwrite = False,
 ) -> int:
     """Convert a checkpoint of the authors' release to a run directory.
 
@@ -64,7 +57,7 @@ def import_checkpoint(
     )
     if imported.unused:
         groups = sorted({".".join(key.split(".")[:3]) for key in imported.unused})
-        stdout.print(f"{len(imported.unused)} weights of the file are never used: {', '.join(groups)}", soft_wrap=True)
+        stdout.print(f"{len(imported.unused)} weights of the file are never used: {', '.join(groups)}")
     return status
 
 

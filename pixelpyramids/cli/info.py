@@ -3,8 +3,8 @@
 from json import dumps
 from typing import TYPE_CHECKING, Any
 
+from pixelpyramids.cli import options
 from pixelpyramids.cli.console import stderr, stdout
-from pixelpyramids.cli.options import CompressedArgument, JsonOption, MaxPixelsOption
 from pixelpyramids.cli.sources import list_compressed, name_of, open_compressed
 from pixelpyramids.errors import BitstreamError, DataError
 from pixelpyramids.pyramid.octaves import octave_sizes
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 MODEL_SECONDS, LIBRARY_SECONDS = 6.0, 0.1  # a megapixel of a plane
 
 
-def info(files: CompressedArgument, max_pixels: MaxPixelsOption = 2**28, json: JsonOption = False) -> int:
+def info(files: options.CompressedFiles, max_pixels: options.MaxPixels = 2**28, json: options.Json = False) -> int:
     """Show what .ppyr files contain: size, depth, model, metadata, bytes of each octave, time to decode.
 
     Status 1 if a file is damaged, cut short or of another format.
@@ -29,7 +29,7 @@ def info(files: CompressedArgument, max_pixels: MaxPixelsOption = 2**28, json: J
     described: list[dict[str, Any]] = []
     failed = [{"file": str(folder), "reason": explain(error, str(folder))} for folder, error in listing.unlisted]
     for failure in failed:
-        stderr.print(failure["reason"], soft_wrap=True)
+        stderr.print(failure["reason"])
     for task in listing.tasks:
         name = name_of(task)
         try:
@@ -37,14 +37,14 @@ def info(files: CompressedArgument, max_pixels: MaxPixelsOption = 2**28, json: J
                 facts = {"file": name} | _describe(read_index(source, max_pixels), source.size)
         except (BitstreamError, DataError, OSError) as error:
             failed.append({"file": name, "reason": explain(error, name)})
-            stderr.print(failed[-1]["reason"], soft_wrap=True)
+            stderr.print(failed[-1]["reason"])
             continue
         described.append(facts)
         if facts["fault"]:
             failed.append({"file": name, "reason": f"{name}: {facts['fault']}"})
         if not json:
             for line in _lines(facts):
-                stdout.print(line, soft_wrap=True)
+                stdout.print(line)
     if json:
         print(dumps({"files": described, "failed": failed}))
     return 1 if failed else 0

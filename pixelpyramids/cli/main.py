@@ -1,7 +1,7 @@
 """The command line: `pixelpyramids COMMAND`.
 
 Each command is a function in the module of its name: its parameters are the options, and it returns the exit status.
-A module is imported when its command or help is needed. What is slow to import (torch, the codec) is imported by
+A module is imported when its command or its help is needed. What is slow to import (torch, the codec) is imported by
 the functions that use it, so that help is quick and needs no extra.
 
 Exit status: 0 all well, 1 some files failed, 2 bad usage or input, 130 interrupted.
@@ -16,60 +16,58 @@ from typer.core import TyperGroup
 
 from pixelpyramids.cli.exit_status import run
 
-FILES, MODELS, DATA = "Compress images", "Train and use models", "Prepare a training"
-
 
 class LazyGroup(TyperGroup):
     """A group that imports `pixelpyramids.cli.NAME` when the command NAME is needed."""
 
-    panels: ClassVar[dict[str, str]]
+    sections: ClassVar[dict[str, tuple[str, ...]]]
+    """The names of the commands, by the headings of the help."""
     prefix = ""
+    """What the names of the modules begin with."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
-        loaded: dict[str, Any] = {name: self.commands.get(name) for name in self.panels}
-        self.commands = loaded
+        self._headings = {name: heading for heading, names in self.sections.items() for name in names}
+        self.commands: dict[str, Any] = dict.fromkeys(self._headings)
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         """The command of that name, or None."""
         if cmd_name in self.commands and self.commands[cmd_name] is None:
-            name = self.prefix + cmd_name.replace("-", "_")
-            module = import_module(f"pixelpyramids.cli.{name}")
-            function = getattr(module, name)
-            text = "\n\n".join(" ".join(paragraph.split()) for paragraph in function.__doc__.split("\n\n"))
-            command = typer.Typer(add_completion=False)
-            command.command(cmd_name, help=text, rich_help_panel=self.panels[cmd_name])(function)
-            self.commands[cmd_name] = typer.main.get_command(command)
+            self.commands[cmd_name] = self.load(cmd_name)
         return self.commands.get(cmd_name)
+
+    def load(self, name: str) -> Any:
+        """Import a command."""
+        module = self.prefix + name.replace("-", "_")
+        function = getattr(import_module(f"pixelpyramids.cli.{module}"), module)
+        text = "\n\n".join(" ".join(paragraph.split()) for paragraph in function.__doc__.split("\n\n"))
+        group = typer.Typer(add_completion=False)
+        group.command(name, help=text, rich_help_panel=self._headings[name])(function)
+        return typer.main.get_command(group)
 
 
 class Commands(LazyGroup):
-    """All commands, in the order of the help."""
+    """All commands."""
 
-    panels: ClassVar = {
-        "compress": FILES,
-        "decompress": FILES,
-        "info": FILES,
-        "verify": FILES,
-        "bench": FILES,
-        "demo": MODELS,
-        "train": MODELS,
-        "evaluate": MODELS,
-        "score": MODELS,
-        "sample": MODELS,
-        "complete": MODELS,
-        "curve": MODELS,
-        "import-checkpoint": MODELS,
-        "export": MODELS,
-        "plan": DATA,
-        "data": DATA,
+    sections: ClassVar = {
+        "Compress images": ("compress", "decompress", "info", "verify", "bench"),
+        "Train and use models": ("demo", "train", "evaluate", "score", "sample", "complete", "curve"),
+        "Prepare a training": ("plan", "data"),
+        "Convert models": ("import-checkpoint", "export"),
     }
+
+    def load(self, name: str) -> Any:
+        """Import a command, or make the group `data`."""
+        if name != "data":
+            return super().load(name)
+        text = "Check data before training on it."
+        return DataCommands(name=name, help=text, rich_help_panel=self._headings[name], no_args_is_help=True)
 
 
 class DataCommands(LazyGroup):
     """`pixelpyramids data COMMAND`."""
 
-    panels: ClassVar = {"check": DATA}
+    sections: ClassVar = {"Commands": ("check",)}
     prefix = "data_"
 
 
@@ -78,22 +76,13 @@ def _exit(status: int | None, **_: object) -> None:
 
 
 app = typer.Typer(
-    name="pixelpyramids",
     cls=Commands,
-    help="Compress images without loss, and train and use the models that make it possible.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
     result_callback=_exit,
 )
-data_app = typer.Typer(name="data", cls=DataCommands, help="Check data before training on it.", no_args_is_help=True)
-app.add_typer(data_app, rich_help_panel=DATA)
-
-
-@data_app.callback()
-def _data() -> None:
-    """Check data before training on it."""
 
 
 def _print_version(requested: bool) -> None:
@@ -105,12 +94,12 @@ def _print_version(requested: bool) -> None:
 
 
 @app.callback()
-def _options(
+def _pixelpyramids(
     version: Annotated[
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
     ] = False,
 ) -> None:
-    """Compress images without loss, and train and use the models that make it possible."""
+    """Compress images without loss, and train and use the models that make this possible."""
 
 
 def main() -> None:

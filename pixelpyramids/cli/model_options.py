@@ -23,35 +23,24 @@ class Likelihood(StrEnum):
     AUTHORS = "authors"
 
 
-OutOption = Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder to write to.")]
-SeedOption = Annotated[int, typer.Option("--seed", min=0, help="Seed of all random numbers.")]
-ParametersArgument = Annotated[
-    Parameters,
-    typer.Argument(
-        metavar="PARAMS", parser=load_parameters, help="A parameter file, or the name of a shipped one (celeba_256)."
-    ),
-]
-ModelArgument = Annotated[
-    Path, typer.Argument(metavar="MODEL", help="A run directory, or the authors' .pt file with --params.")
-]
-RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="A run directory.")]
-DataOption = Annotated[
+PARAMETERS = "A parameter file, or the name of a shipped one (celeba_256)."
+
+LoadedParameters = Annotated[Parameters, typer.Argument(metavar="PARAMS", parser=load_parameters, help=PARAMETERS)]
+Model = Annotated[Path, typer.Argument(metavar="MODEL", help="A run directory, or the authors' .pt with --params.")]
+Run = Annotated[Path, typer.Argument(metavar="RUN", help="A run directory.")]
+Out = Annotated[Path, typer.Option(metavar="DIR", help="Folder to write to.")]
+Seed = Annotated[int, typer.Option(min=0, help="Seed of all random numbers.")]
+Data = Annotated[
     str | None,
     typer.Option(
-        "--data",
         metavar="DIR",
-        help="Folder of images, folder of Parquet or tar shards, hub:OWNER/NAME or stream:… (default: the data_root of "
-        "the parameters).",
+        help="Folder of images, or of Parquet or tar shards, hub:OWNER/NAME or stream:… (default: the parameters' "
+        "data_root).",
     ),
 ]
-ModelParametersOption = Annotated[
-    str | None, typer.Option("--params", metavar="PARAMS", help="The parameter file of an authors' .pt file.")
+ModelParameters = Annotated[str | None, typer.Option(metavar="PARAMS", help="The parameter file of an authors' .pt.")]
+LikelihoodOption = Annotated[Likelihood | None, typer.Option(help="Override the likelihood of the parameters.")]
+Tile = Annotated[
+    int | None, typer.Option(min=1, help="Split larger images into tiles of this height and width (default: 512).")
 ]
-LikelihoodOption = Annotated[
-    Likelihood | None, typer.Option("--likelihood", help="Override the likelihood of the parameters.")
-]
-TileOption = Annotated[
-    int | None,
-    typer.Option("--tile", min=1, help="Split larger images into tiles of this many pixels a side (default: 512)."),
-]
-DeviceOption = Annotated[Device | None, typer.Option("--device", help="Default: a GPU if there is one.")]
+DeviceOption = Annotated[Device | None, typer.Option(help="Default: a GPU if there is one.")]

@@ -15,45 +15,25 @@ class Effort(StrEnum):
     MAX = "max"
 
 
-OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Replace existing files.")]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace existing files.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Print what would be done, and write nothing.")]
+Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Print only failures and warnings.")]
 EffortOption = Annotated[
-    Effort,
-    typer.Option(
-        "--effort",
-        help="max also tries PNG and lossless WebP for every image, default only if they may be smaller, fast never.",
-    ),
+    Effort, typer.Option(help="max tries PNG and lossless WebP for every image, default if they may win, fast never.")
 ]
-OutBesideOption = Annotated[
+OutBeside = Annotated[
     Path | None,
-    typer.Option(
-        "--out",
-        metavar="DIR",
-        help="Folder to write to; several source folders get a subfolder each (default: beside each file).",
-    ),
+    typer.Option(metavar="DIR", help="Folder to write to, one subfolder for each source folder (default: in place)."),
 ]
-JobsOption = Annotated[
-    int,
-    typer.Option(
-        "--jobs",
-        min=1,
-        help="Number of files to process at once, each in its own process. A single file uses all processors too.",
-    ),
+Jobs = Annotated[int, typer.Option(min=1, help="Files to process at once. A single file uses all processors too.")]
+MaxPixels = Annotated[
+    int, typer.Option(min=1, show_default=False, help="Refuse images with more pixels than this (default: 2**28).")
 ]
-MaxPixelsOption = Annotated[
-    int,
-    typer.Option(
-        "--max-pixels", min=1, show_default=False, help="Refuse images with more pixels than this (default: 2**28)."
-    ),
-]
-ExcludeOption = Annotated[
+Exclude = Annotated[
     list[str] | None,
-    typer.Option(
-        "--exclude", metavar="PATTERN", help="Skip files whose name or path matches, such as '*.jpg'; repeatable."
-    ),
+    typer.Option(metavar="PATTERN", help="Skip files whose name or path matches, such as '*.jpg'; repeatable."),
 ]
-DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Print what would be done, and write nothing.")]
-QuietOption = Annotated[bool, typer.Option("-q", "--quiet", help="Print only failures and warnings.")]
-CompressedArgument = Annotated[
-    list[Path], typer.Argument(metavar="PATH…", help=".ppyr files, folders of them, or - to read standard input.")
+CompressedFiles = Annotated[
+    list[Path], typer.Argument(metavar="PATH…", help=".ppyr files, folders of them, or - for standard input.")
 ]

@@ -58,13 +58,13 @@ class Outcomes:
         elif result.skipped:
             self._skipped.append((task, f"{task.source}: {result.skipped}"))
             if not self._quiet or task.is_named:
-                stderr.print(self._skipped[-1][1], soft_wrap=True)
+                stderr.print(self._skipped[-1][1])
         elif result.is_there:
             self._there.append(task)
         else:
             self._done.append((task, result))
         for warning in () if isinstance(result, Exception) else result.warnings:
-            stderr.print(f"warning: {task.source}: {warning}", soft_wrap=True)
+            stderr.print(f"warning: {task.source}: {warning}")
         if isinstance(result, Done) and result.lost:
             self.fail(str(task.source), f"{task.source}: {result.lost}")
 
@@ -80,12 +80,12 @@ class Outcomes:
             if way_out:
                 self.fail(str(listing.others[0]), f"{line}; {way_out}")
             elif not self._quiet:
-                stderr.print(line, soft_wrap=True)
+                stderr.print(line)
 
     def fail(self, source: str, reason: str) -> None:
         """Record a failure, and print it."""
         self._failed.append((source, reason))
-        stderr.print(reason, soft_wrap=True)
+        stderr.print(reason)
 
     def refuse_collisions(
         self, tasks: Sequence[Task], is_skipped: Callable[[Task], bool] = lambda task: False
@@ -130,8 +130,8 @@ class Outcomes:
             print(json.dumps(self._json()))
         elif not self._quiet:
             for task, _ in self._done if self._dry_run else ():
-                stdout.print(f"{task.source} -> {task.target}", soft_wrap=True)
-            stdout.print(self._summary(), soft_wrap=True)
+                stdout.print(f"{task.source} -> {task.target}")
+            stdout.print(self._summary())
         if self._fault is not None:
             raise self._fault
         return 1 if self._failed or any(task.is_named for task, _ in self._skipped) else 0

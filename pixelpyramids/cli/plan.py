@@ -1,41 +1,33 @@
 """`plan`: what each level of a training costs here, and the commands that share it among devices."""
 
 import shlex
+from dataclasses import asdict
 from json import dumps
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich import box
-from rich.table import Table
 
+from pixelpyramids.cli import model_options, options
 from pixelpyramids.cli.console import counted, stdout
-from pixelpyramids.cli.model_options import DataOption, DeviceOption
-from pixelpyramids.cli.options import JsonOption
+from pixelpyramids.cli.report.figures import new_table
 from pixelpyramids.model.parameters import load_parameters
 
 if TYPE_CHECKING:
-    from pixelpyramids.training.planning import LevelCost, Share
+    from pixelpyramids.training.planning import Share
 
 GIB = 2**30
 UNKNOWN = "DIR"  # if no images were named
 
 
 def plan(
-    params: Annotated[
-        str, typer.Argument(metavar="PARAMS", help="A parameter file, or the name of a shipped one (celeba_256).")
-    ],
-    devices: Annotated[int, typer.Option("--devices", min=1, help="Number of devices to share the levels.")] = 1,
-    memory: Annotated[
-        float | None,
-        typer.Option("--memory", min=0, help="Memory of each device in GiB (default: that of the device here)."),
-    ] = None,
-    data: DataOption = None,
-    out: Annotated[
-        Path, typer.Option("--out", metavar="RUN", help="The run directory to put into the commands.")
-    ] = Path("RUN"),
-    device: DeviceOption = None,
-    json: JsonOption = False,
+    params: Annotated[str, typer.Argument(metavar="PARAMS", help=model_options.PARAMETERS)],
+    devices: Annotated[int, typer.Option(min=1, help="Number of devices that share the levels.")] = 1,
+    memory: Annotated[float | None, typer.Option(min=0, help="GiB of each device (default: of this one).")] = None,
+    data: model_options.Data = None,
+    out: Annotated[Path, typer.Option(metavar="RUN", help="Run directory to put into the commands.")] = Path("RUN"),
+    device: model_options.DeviceOption = None,
+    json: options.Json = False,
 ) -> None:
     """Measure what each level costs here, and print the commands that share the training among devices."""
     from pixelpyramids.model.device import choose_device, memory_of
@@ -47,79 +39,54 @@ def plan(
     limit = here if memory is None else int(memory * GIB)
     with counted("levels measured") as report:
         costs = measure_levels(config, chosen, min(limit, here), report)
-    shares = share_levels(costs, devices, batch_size, limit)
-    images_are = data or config.data_root or UNKNOWN
-    command = ["pixelpyramids", "train", params, "--data", images_are, "--out", str(out)]
+    levels = [
+        {
+            "level": cost.index,
+            "parameters": cost.parameters,
+            "seconds_an_image": cost.seconds,
+            "peak_bytes": cost.peak(batch_size),
+            "images_that_fit": images_that_fit([cost], batch_size, limit),
+        }
+        for cost in costs
+    ]
+    folder = data or config.data_root or UNKNOWN
+    command = ["pixelpyramids", "train", params, "--data", folder, "--out", str(out)]
     command += [] if device is None else ["--device", device]
-    commands = [shlex.join([*command, *_options(share)]) for share in shares]
+    shares = [
+        asdict(share) | {"command": shlex.join([*command, *_options(share)])}
+        for share in share_levels(costs, devices, batch_size, limit)
+    ]
     if json:
-        print(
-            dumps(
-                {
-                    "params": params,
-                    "batch_size": batch_size,
-                    "device": str(chosen),
-                    "levels": [
-                        {
-                            "level": cost.index,
-                            "parameters": cost.parameters,
-                            "seconds_an_image": cost.seconds,
-                            "peak_bytes": cost.peak(batch_size),
-                            "images_that_fit": images_that_fit([cost], batch_size, limit),
-                        }
-                        for cost in costs
-                    ],
-                    "shares": [
-                        {**share.__dict__, "command": line} for share, line in zip(shares, commands, strict=True)
-                    ],
-                }
-            )
-        )
+        whole = {"params": params, "batch_size": batch_size, "device": str(chosen), "levels": levels, "shares": shares}
+        print(dumps(whole))
         return
-    stdout.print(_table(costs, batch_size, limit))
-    whole = batch_size * sum(cost.seconds for cost in costs)
-    slowest = max(share.seconds_of_step for share in shares)
+    seconds = sum(cost.seconds for cost in costs)
+    table = new_table("level", "params", "s an image", "share", f"GiB at {batch_size}", f"fit {limit / GIB:.0f} GiB")
+    for cost, level in zip(costs, levels, strict=True):
+        fit, peak = level["images_that_fit"], cost.peak(batch_size) / GIB
+        figures = f"{cost.seconds:.3f}", f"{cost.seconds / seconds:.1%}", f"{peak:.2f}"
+        fitting = f"all {fit}" if fit == batch_size else f"{fit} at once"
+        table.add_row(str(cost.index), str(cost.parameters), *figures, fitting)
+    stdout.print(table)
+    slowest = max(share["seconds_of_step"] for share in shares)
     stdout.print(
-        f"a step of all levels on {batch_size} images: {whole:.1f} s on one {chosen.type}; with {len(shares)} devices "
-        f"{slowest:.1f} s, {whole / slowest:.2f} times as fast",
-        soft_wrap=True,
+        f"a step of all levels on {batch_size} images: {batch_size * seconds:.1f} s on one {chosen.type}; with "
+        f"{len(shares)} devices {slowest:.1f} s, {batch_size * seconds / slowest:.2f} times as fast"
     )
     if len(shares) > 1 and slowest == batch_size * max(cost.seconds for cost in costs):
         stdout.print(
             "the most expensive level fills a device by itself: more devices help only if they share its batches "
-            "(torchrun, docs/cluster.md)",
-            soft_wrap=True,
+            "(torchrun, docs/cluster.md)"
         )
-    for share, line in zip(shares, commands, strict=True):
+    for share in shares:
         stdout.print()
-        stdout.print(f"# {share.seconds_of_step:.1f} s a step, {share.peak_bytes / GIB:.1f} GiB")
-        stdout.print(line, soft_wrap=True)
-    if images_are == UNKNOWN:
+        stdout.print(f"# {share['seconds_of_step']:.1f} s a step, {share['peak_bytes'] / GIB:.1f} GiB")
+        stdout.print(share["command"])
+    if folder == UNKNOWN:
         stdout.print()
-        stdout.print(f"replace {UNKNOWN} by the folder of your images, or pass --data to `plan`", soft_wrap=True)
+        stdout.print(f"replace {UNKNOWN} by the folder of your images, or pass --data to `plan`")
 
 
 def _options(share: "Share") -> list[str]:
-    micro = [] if share.micro_batch is None else ["--micro-batch", str(share.micro_batch)]
-    return ["--levels", ",".join(map(str, share.levels)), *micro]
-
-
-def _table(costs: "list[LevelCost]", batch_size: int, limit: int) -> Table:
-    from pixelpyramids.training.planning import images_that_fit
-
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column("level")
-    for heading in ("params", "s an image", "share", f"GiB at {batch_size}", f"fit {limit / GIB:.0f} GiB"):
-        table.add_column(heading, justify="right")
-    whole = sum(cost.seconds for cost in costs)
-    for cost in costs:
-        fit = images_that_fit([cost], batch_size, limit)
-        table.add_row(
-            str(cost.index),
-            str(cost.parameters),
-            f"{cost.seconds:.3f}",
-            f"{cost.seconds / whole:.1%}",
-            f"{cost.peak(batch_size) / GIB:.2f}",
-            f"all {fit}" if fit == batch_size else f"{fit} at once",
-        )
-    return table
+    micro_batch = [] if share.micro_batch is None else ["--micro-batch", str(share.micro_batch)]
+    return ["--levels", ",".join(map(str, share.levels)), *micro_batch]

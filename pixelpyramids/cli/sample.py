@@ -8,38 +8,31 @@ import numpy as np
 import typer
 
 from pixelpyramids.atomic import refuse_existing
+from pixelpyramids.cli import model_options, options
 from pixelpyramids.cli.console import counted, stdout
-from pixelpyramids.cli.model_options import DeviceOption, ModelArgument, ModelParametersOption, OutOption, SeedOption
-from pixelpyramids.cli.options import OverwriteOption
 from pixelpyramids.cli.report.pictures import save_grid, save_png
 
 IN_GRID = 64
 
 
 def sample(
-    model: ModelArgument,
-    out: OutOption,
+    model: model_options.Model,
+    out: model_options.Out,
     n: Annotated[int, typer.Option("-n", min=1, help="Number of samples.")] = 16,
-    seed: SeedOption = 0,
-    height: Annotated[int | None, typer.Option("--height", min=1, help="Default: that of the training images.")] = None,
-    width: Annotated[int | None, typer.Option("--width", min=1, help="Default: that of the training images.")] = None,
-    first: Annotated[
-        int,
-        typer.Option(
-            "--first", metavar="N", min=0, help="Start at sample N, to add samples to a folder (no grid.png)."
-        ),
-    ] = 0,
-    batch_size: Annotated[
-        int, typer.Option("--batch-size", min=1, help="Samples to draw at once on a GPU. A CPU draws one at a time.")
-    ] = 16,
+    seed: model_options.Seed = 0,
+    height: Annotated[int | None, typer.Option(min=1, help="Default: that of the training images.")] = None,
+    width: Annotated[int | None, typer.Option(min=1, help="Default: that of the training images.")] = None,
+    first: Annotated[int, typer.Option(min=0, help="Number of the first sample, to add to a folder of them.")] = 0,
+    batch_size: Annotated[int, typer.Option(min=1, help="Samples to draw at once on a GPU; a CPU draws one.")] = 16,
     no_grid: Annotated[bool, typer.Option("--no-grid", help="Do not write grid.png.")] = False,
-    params: ModelParametersOption = None,
-    device: DeviceOption = None,
-    overwrite: OverwriteOption = False,
+    params: model_options.ModelParameters = None,
+    device: model_options.DeviceOption = None,
+    overwrite: options.Overwrite = False,
 ) -> None:
     """Draw images from a model: 0000.png, 0001.png, … and grid.png with the first 64.
 
-    Sample N depends only on the seed and on N: `-n 16` followed by `-n 16 --first 16` gives the same images as `-n 32`.
+    A sample depends only on the seed and its number: `-n 16`, then `-n 16 --first 16` give the same images as `-n 32`.
+    With --first, no grid is written.
     """
     from pixelpyramids.cli.opening import open_model
 
@@ -71,8 +64,7 @@ def sample(
     stdout.print(
         f"{n} sample{'s'[: n > 1]} of {size[0]} x {size[1]} (height x width), number{'s'[: n > 1]} {first}"
         f"{f' to {first + n - 1}' if n > 1 else ''}, in "
-        f"{out}: {seconds:.3f} s an image ({at_once}), {steps} sequential steps",
-        soft_wrap=True,
+        f"{out}: {seconds:.3f} s an image ({at_once}), {steps} sequential steps"
     )
 
 

@@ -7,27 +7,20 @@ from typing import Annotated, Any
 
 import typer
 
+from pixelpyramids.cli import model_options, options
 from pixelpyramids.cli.console import stderr, stdout
-from pixelpyramids.cli.figures import LIKELIHOODS, warn_above
-from pixelpyramids.cli.model_options import (
-    DeviceOption,
-    LikelihoodOption,
-    ModelArgument,
-    ModelParametersOption,
-    TileOption,
-)
-from pixelpyramids.cli.options import JsonOption
+from pixelpyramids.cli.likelihoods import LIKELIHOODS, warn_above
 from pixelpyramids.errors import DataError
 
 
 def score(
-    model: ModelArgument,
+    model: model_options.Model,
     paths: Annotated[list[Path], typer.Argument(metavar="PATH…", help="Images, or folders of images.")],
-    tile: TileOption = None,
-    params: ModelParametersOption = None,
-    likelihood: LikelihoodOption = None,
-    device: DeviceOption = None,
-    json: JsonOption = False,
+    tile: model_options.Tile = None,
+    params: model_options.ModelParameters = None,
+    likelihood: model_options.LikelihoodOption = None,
+    device: model_options.DeviceOption = None,
+    json: options.Json = False,
 ) -> int:
     """Score single images: bits/dim of each.
 
@@ -52,31 +45,31 @@ def score(
             files += find_images(path) if path.is_dir() else [path]
         except DataError as error:
             failed.append(str(error))
-            stderr.print(str(error), soft_wrap=True)
+            stderr.print(str(error))
     for file in files:
         try:
             image, _, conversions = read_decoded(file, config.image_channels, config.n_bits)
         except DataError as error:
             failed.append(str(error))
-            stderr.print(str(error), soft_wrap=True)
+            stderr.print(str(error))
             continue
         rate = rate_in_tiles(loaded, torch.from_numpy(image.astype("int64"))[None], tile)
         bits, nats = float(rate.bits_per_dim[0]), float(rate.total_nats[0])
         if not math.isfinite(nats):
             failed.append(f"{file}: its code length is not finite, for the model's weights have diverged")
-            stderr.print(failed[-1], soft_wrap=True)
+            stderr.print(failed[-1])
             continue
         scored.append({"file": str(file), "bits_per_dim": bits, "nats": nats, "conversions": conversions})
         if not json:
             converted = f"  (converted: {', '.join(conversions)})" if conversions else ""
-            stdout.print(f"{bits:.4f} bits/dim  {file}{converted}", soft_wrap=True)
+            stdout.print(f"{bits:.4f} bits/dim  {file}{converted}")
     warning = warn_above([image["bits_per_dim"] for image in scored], config.n_bits)
     trained = find_trained(model, [Path(image["file"]) for image in scored])
     if trained:
-        stderr.print(f"{len(trained)} of the images were trained on, such as {trained[0]}", soft_wrap=True)
+        stderr.print(f"{len(trained)} of the images were trained on, such as {trained[0]}")
     if json:
         result = {"images": scored, "failed": failed, "likelihood": config.likelihood, "warning": warning}
         print(dumps(result | {"trained_on": list(map(str, trained))}))
     elif scored and config.likelihood != "exact":
-        stdout.print(f"these figures are of {LIKELIHOODS[config.likelihood]}", soft_wrap=True)
+        stdout.print(f"these figures are of {LIKELIHOODS[config.likelihood]}")
     return 1 if failed else 0

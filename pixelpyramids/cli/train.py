@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 import numpy as np
 import typer
 
+from pixelpyramids.cli import model_options
 from pixelpyramids.cli.console import duration, live_line, stderr
-from pixelpyramids.cli.model_options import DataOption, DeviceOption, ParametersArgument, SeedOption
 from pixelpyramids.errors import ParameterError
 from pixelpyramids.pyramid.rate import bits_per_dim
 
@@ -25,48 +25,29 @@ SAMPLES_IN_GRID = 16
 
 
 class Tracker(StrEnum):
-    """Where a training can be logged beside the run directory."""
+    """A program that shows the log of a training."""
 
     TENSORBOARD = "tensorboard"
     WANDB = "wandb"
 
 
 def train(
-    params: ParametersArgument,
-    out: Annotated[Path, typer.Option("--out", metavar="RUN", help="The run directory; an existing run is resumed.")],
-    data: DataOption = None,
-    levels: Annotated[str | None, typer.Option("--levels", metavar="0-3,7", help="Train only these levels.")] = None,
-    epochs: Annotated[
-        int | None,
-        typer.Option("--epochs", min=1, help="Train for this many epochs (default: that of the parameters)."),
-    ] = None,
-    steps: Annotated[int | None, typer.Option("--steps", min=1, help="Train for this many steps.")] = None,
-    minutes: Annotated[
-        float | None, typer.Option("--minutes", help="Train for this many minutes, including validation and samples.")
-    ] = None,
-    seed: SeedOption = 0,
-    device: DeviceOption = None,
-    micro_batch: Annotated[
-        int | None,
-        typer.Option("--micro-batch", min=1, help="Images to process at once; a batch's gradient is summed over them."),
-    ] = None,
-    float32: Annotated[
-        bool, typer.Option("--float32", help="Use float32 convolutions even if bfloat16 is faster.")
-    ] = False,
-    checkpoint_minutes: Annotated[
-        float, typer.Option("--checkpoint-minutes", min=0, help="Minutes between checkpoints.")
-    ] = 5.0,
-    no_validation: Annotated[
-        bool, typer.Option("--no-validation", help="Train on all images, and keep the last averaged weights.")
-    ] = False,
-    log_with: Annotated[Tracker | None, typer.Option("--log-with", help="Also log to this tracker.")] = None,
+    params: model_options.LoadedParameters,
+    out: Annotated[Path, typer.Option(metavar="RUN", help="The run directory; an existing run is resumed.")],
+    data: model_options.Data = None,
+    levels: Annotated[str | None, typer.Option(metavar="0-3,7", help="Train only these levels.")] = None,
+    epochs: Annotated[int | None, typer.Option(min=1, help="Epochs to train (default: the parameters').")] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="Steps to train.")] = None,
+    minutes: Annotated[float | None, typer.Option(help="Minutes to train, with validation and samples.")] = None,
+    seed: model_options.Seed = 0,
+    device: model_options.DeviceOption = None,
+    micro_batch: Annotated[int | None, typer.Option(min=1, help="Images to process at once, to save memory.")] = None,
+    float32: Annotated[bool, typer.Option("--float32", help="Do not use bfloat16, even if it is faster.")] = False,
+    checkpoint_minutes: Annotated[float, typer.Option(min=0, help="Minutes between checkpoints.")] = 5.0,
+    no_validation: Annotated[bool, typer.Option("--no-validation", help="Train on the validation images too.")] = False,
+    log_with: Annotated[Tracker | None, typer.Option(help="Also log to this tracker.")] = None,
     validation_images: Annotated[
-        int | None,
-        typer.Option(
-            "--validation-images",
-            min=1,
-            help="Number of images to validate on (default: few enough that most of the time is for training).",
-        ),
+        int | None, typer.Option(min=1, help="Images to validate on (default: few enough to leave time for training).")
     ] = None,
     no_samples: Annotated[bool, typer.Option("--no-samples", help="Draw no samples when validating.")] = False,
 ) -> int:
@@ -85,7 +66,7 @@ def train(
 
     given = [value for value in (epochs, steps, minutes) if value is not None]
     if len(given) > 1:
-        raise ParameterError("expected one of epochs, steps and minutes, got several")
+        raise ParameterError("expected one of --epochs, --steps and --minutes, got several")
     if any(not 0 < value < math.inf for value in given):
         raise ParameterError(f"expected a positive number of epochs, steps or minutes, got {given[0]}")
     chosen = None if levels is None else parse_levels(levels, params.L)
@@ -95,12 +76,10 @@ def train(
     refuse_shared_images(params, data, crops, out, hold_out)
     validation = open_images(params, data, "validation") if hold_out else None
     if crops.count is None and steps is None and minutes is None:
-        raise ParameterError("expected --steps or --minutes for a stream that does not say how many images it has")
-    budget = (
-        Budget(minutes=minutes)
-        if minutes is not None
-        else Budget(steps=steps if steps is not None else (epochs or params.epochs) * crops.steps_per_epoch)
-    )
+        raise ParameterError("expected --steps or --minutes, because the stream does not say how many images it has")
+    if minutes is None and steps is None:
+        steps = (epochs or params.epochs) * crops.steps_per_epoch
+    budget = Budget(steps, minutes)
     training = Training(
         params,
         out,
@@ -122,8 +101,7 @@ def train(
         f"crops of {crops.size[0]} x {crops.size[1]}, {crops.steps_per_epoch} steps an epoch; "
         f"{parameters / 1e6:.2f} million parameters on {training.device}"
         f"{f', {processes} processes share each batch' if processes > 1 else ''}"
-        f"{', convolutions in bfloat16' if training.bfloat16 else ''}",
-        soft_wrap=True,
+        f"{', convolutions in bfloat16' if training.bfloat16 else ''}"
     )
     if training.step:
         stderr.print(
@@ -134,8 +112,7 @@ def train(
         count = len(evaluation.files)
         of = f" of {len(validation)}" if validation and len(validation) > count else ""
         stderr.print(
-            f"{_steps(training)}: {_bits(evaluation)} on {count}{of} validation image{'s'[: count > 1 or bool(of)]}",
-            soft_wrap=True,
+            f"{_steps(training)}: {_bits(evaluation)} on {count}{of} validation image{'s'[: count > 1 or bool(of)]}"
         )
 
     def draw(model: "PixelPyramid") -> None:
@@ -161,7 +138,7 @@ def train(
         )
     finish_tracker(training.accelerator)
     for message in outcome.stopped.values():
-        stderr.print(message, style="bold red", soft_wrap=True)
+        stderr.print(message, style="bold red")
     if outcome.interrupted:
         stderr.print(f"interrupted at step {outcome.steps}; everything is saved, run the same command again to resume")
         return 130

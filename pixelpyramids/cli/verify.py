@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import numpy as np
 import typer
 
+from pixelpyramids.cli import options
 from pixelpyramids.cli.console import warnings_named
-from pixelpyramids.cli.options import CompressedArgument, JobsOption, JsonOption, MaxPixelsOption, QuietOption
 from pixelpyramids.cli.outcomes import Done, Outcomes
 from pixelpyramids.cli.sources import (
     A_PPYR_FILE,
@@ -31,28 +31,23 @@ if TYPE_CHECKING:
 
 
 def verify(
-    files: CompressedArgument,
+    files: options.CompressedFiles,
     against: Annotated[
         list[Path] | None,
-        typer.Option(
-            "--against",
-            metavar="DIR",
-            help="Compare each file with its original in this folder, and require a file for every image there; "
-            "repeatable.",
-        ),
+        typer.Option(metavar="DIR", help="Compare with the originals in this folder, which must all be there."),
     ] = None,
     ignore: Annotated[
-        list[str] | None,
-        typer.Option("--ignore", metavar="PATTERN", help="Skip files whose name or path matches; repeatable."),
+        list[str] | None, typer.Option(metavar="PATTERN", help="Skip files whose name or path matches; repeatable.")
     ] = None,
-    jobs: JobsOption = 1,
-    max_pixels: MaxPixelsOption = 2**28,
-    quiet: QuietOption = False,
-    json: JsonOption = False,
+    jobs: options.Jobs = 1,
+    max_pixels: options.MaxPixels = 2**28,
+    quiet: options.Quiet = False,
+    json: options.Json = False,
 ) -> int:
-    """Decode .ppyr files to check that they are intact; with FILE.ppyr ORIGINAL, compare the two images.
+    """Check that .ppyr files are intact by decoding them; FILE.ppyr ORIGINAL also compares the images.
 
-    Status 1 if a file is damaged or differs.
+    With --against, every image in that folder needs a .ppyr file that holds it. Status 1 if a file is damaged, differs
+    or is missing.
     """
     from pixelpyramids.cli.file_tasks import threads_per_job
 

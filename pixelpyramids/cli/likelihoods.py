@@ -1,4 +1,4 @@
-"""What is said about figures of bits/dim: what they mean, and whether they can be right."""
+"""What is said about bits/dim: what they are of, and whether a model can be right about them."""
 
 from collections.abc import Iterable
 
@@ -18,5 +18,5 @@ def warn_above(bits: Iterable[float], n_bits: int) -> str | None:
         "their uncompressed pixels; check that n_bits and dataset_name are those of the checkpoint, and that it was "
         "trained on such images"
     )
-    stderr.print(f"warning: {warning}", style="bold red", soft_wrap=True)
+    stderr.print(f"warning: {warning}", style="bold red")
     return warning
