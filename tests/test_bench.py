@@ -2,6 +2,7 @@
 
 import io
 import json
+import math
 import shutil
 from pathlib import Path
 
@@ -55,6 +56,18 @@ def test_rivals_get_and_give_back_the_same_pixels(depth, channels):
         assert (figures is None) == (depth > 8 and rival.name == "WebP")
         if rival.name == "PNG" and depth > 8 and channels > 1:
             assert figures.bytes == len(imagecodecs.png_encode(widen(image, depth, 16), level=6))
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+def test_bits_per_dim_count_whole_files(channels):
+    image = np.ascontiguousarray(pixels(0, (20, 30, channels)).transpose(2, 0, 1))
+    interleaved = np.squeeze(image.transpose(1, 2, 0))
+    for rival, options in ((rivals.PNG, {"optimize": True}), (rivals.WEBP, {"lossless": True, "method": 6})):
+        file = io.BytesIO()
+        more = {"quality": 100, "exact": True} if rival is rivals.WEBP else {}
+        Image.fromarray(interleaved).save(file, rival.name, **options, **more)
+        assert rivals.bits_per_dim(rival, image) == 8 * file.tell() / image.size
+    assert math.isnan(rivals.bits_per_dim(rivals.WEBP, np.zeros((3, 1, 16384), np.uint8)))
 
 
 def test_bench_has_the_limit_too(tmp_path, capsys):

@@ -1,15 +1,10 @@
 """What image files hold beside their pixels is kept, or named."""
 
-import io
 import struct
 
-import numpy as np
 import pytest
+from image_samples import read, saved
 from pictures import pixels
-from PIL import Image
-
-from pixelpyramids.errors import DataError
-from pixelpyramids.image_files.opening import read_picture
 
 SURPLUS = b"a film behind it\0"
 KINDS = {
@@ -26,32 +21,25 @@ KINDS = {
 
 
 def file_of(kind, **options):
-    file = io.BytesIO()
-    Image.fromarray(pixels()).save(file, kind, **(KINDS[kind] | options))
-    return file.getvalue()
-
-
-def kept_and_not(data):
-    picture = read_picture(io.BytesIO(data))
-    return picture.metadata, picture.not_kept
+    return saved(pixels(), kind, **(KINDS[kind] | options))
 
 
 @pytest.mark.filterwarnings("ignore:not kept")
 @pytest.mark.parametrize("kind", KINDS)
 def test_what_follows_the_end_is_named(kind):
     data = file_of(kind)
-    assert kept_and_not(data)[1] == ()
+    assert read(data).not_kept == ()
     if kind == "TGA":
         data = data[:-26]  # without its mark
-    (name,) = kept_and_not(data + SURPLUS)[1]
+    (name,) = read(data + SURPLUS).not_kept
     assert f"{len(SURPLUS)} bytes after" in name or "place of the QOI's end" in name
 
 
 @pytest.mark.filterwarnings("ignore:not kept")
 def test_a_codestream_s_surplus_is_named():
     data = file_of("JPEG2000", no_jp2=True)
-    assert kept_and_not(data)[1] == ()
-    assert kept_and_not(data + SURPLUS)[1] == (f"{len(SURPLUS)} bytes after the JPEG 2000's end",)
+    assert read(data).not_kept == ()
+    assert read(data + SURPLUS).not_kept == (f"{len(SURPLUS)} bytes after the JPEG 2000's end",)
 
 
 def put_in(data, place, more):
@@ -96,19 +84,13 @@ def with_parts():
 @pytest.mark.filterwarnings("ignore:not kept")
 @pytest.mark.parametrize(("data", "name"), list(with_parts()))
 def test_parts_that_are_not_kept_are_named(data, name):
-    assert name in kept_and_not(data)[1]
+    assert name in read(data).not_kept
 
 
 def test_comments_are_kept_whatever_they_are_written_in():
     for comment, kept in ((b"caf\xc3\xa9", "café"), (b"caf\xe9", "café")):
         for kind in ("GIF", "JPEG"):
-            assert kept_and_not(file_of(kind, comment=comment))[0]["text:Comment"] == kept.encode()
+            assert read(file_of(kind, comment=comment)).metadata["text:Comment"] == kept.encode()
     for data in (b"P5\n# by me\n2 1 # and you\n255\nab", b"P2 # by me\n2 1\n255 1 # and you\n2"):
-        assert kept_and_not(data)[0] == {"text:Comment": b"by me\nand you"}
-    assert kept_and_not(b"P5\n2 1\n255\n#a")[0] == {}
-
-
-def test_a_second_bilevel_picture_is_not_ignored():
-    assert np.array_equal(read_picture(io.BytesIO(b"P4 8 1\n\xaa")).array, [[0, 1] * 4])
-    with pytest.raises(DataError, match="perhaps several"):
-        read_picture(io.BytesIO(b"P4 8 1\n\xaaP4 8 1\n\xaa"))
+        assert read(data).metadata == {"text:Comment": b"by me\nand you"}
+    assert read(b"P5\n2 1\n255\n#a").metadata == {}

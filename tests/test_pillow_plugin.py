@@ -11,14 +11,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from image_samples import noise, read, saved
 from PIL import Image, ImageCms, ImageOps, PngImagePlugin
 
 import pixelpyramids as pp
 import pixelpyramids.image_files.pillow_plugin as plugin
 from pixelpyramids.codec.container import build_file, read_index
 from pixelpyramids.codec.fields import MemorySource
-from pixelpyramids.image_files.opening import read_picture
-from pixelpyramids.image_files.saving import write_image
+from pixelpyramids.errors import DataError
 
 RNG = np.random.default_rng(0)
 PROFILE = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
@@ -29,12 +29,6 @@ def image_of(mode, width=21, height=17):
     values = RNG.integers(0, 65536 if mode == "I;16" else 256, (height, width, channels))
     array = values.astype(np.uint16 if mode == "I;16" else np.uint8)
     return Image.fromarray(array[..., 0] > 127 if mode == "1" else np.squeeze(array))
-
-
-def saved(image, kind="PPYR", **options):
-    file = io.BytesIO()
-    image.save(file, kind, **options)
-    return file.getvalue()
 
 
 def opened(data):
@@ -56,14 +50,14 @@ def test_every_mode_comes_back(mode, tmp_path):
 
 def test_palettes_and_transparent_colours_are_saved_as_what_they_show():
     image = image_of("RGB").quantize(5)
-    with opened(saved(image)) as again:
+    with opened(saved(image, "PPYR")) as again:
         assert np.array_equal(np.asarray(again), np.asarray(image.convert("RGB")))
     image.info["transparency"] = 2
-    with opened(saved(image)) as again:
+    with opened(saved(image, "PPYR")) as again:
         assert again.mode == "RGBA" and np.array_equal(np.asarray(again), np.asarray(image.convert("RGBA")))
     colours = image_of("RGB")
     colours.info["transparency"] = colours.getpixel((3, 4))
-    with opened(saved(colours)) as again:
+    with opened(saved(colours, "PPYR")) as again:
         assert np.array_equal(np.asarray(again), np.asarray(colours.convert("RGBA")))
 
 
@@ -71,7 +65,7 @@ def test_palettes_and_transparent_colours_are_saved_as_what_they_show():
 def test_a_transparent_value_of_one_bit_is_seen_as_pillow_sees_it(key):
     image = image_of("1")
     image.info["transparency"] = key
-    with opened(saved(image)) as again:
+    with opened(saved(image, "PPYR")) as again:
         assert np.array_equal(np.asarray(again.convert("RGBA")), np.asarray(image.convert("RGBA")))
 
 
@@ -80,7 +74,7 @@ def test_a_transparent_value_of_one_bit_is_seen_as_pillow_sees_it(key):
 def test_images_are_copied_and_pickled_before_and_after_their_pixels_are_loaded(mode, copied):
     image = image_of(mode)
     for is_loaded in (False, True):
-        with opened(saved(image)) as again:
+        with opened(saved(image, "PPYR")) as again:
             if is_loaded:
                 again.load()
             other = copied(again)
@@ -93,7 +87,7 @@ def test_files_that_give_less_than_is_asked_for_are_read_on():
             return super().read(min(count, 100))
 
     image = image_of("RGB", 70, 60)
-    assert np.array_equal(np.asarray(Image.open(Hesitant(saved(image)))), np.asarray(image))
+    assert np.array_equal(np.asarray(Image.open(Hesitant(saved(image, "PPYR")))), np.asarray(image))
 
 
 def test_the_header_alone_is_read_until_pixels_are_wanted():
@@ -173,7 +167,7 @@ def test_metadata_is_in_info_and_is_saved():
     options = {"pnginfo": texts, "icc_profile": PROFILE, "exif": exif, "dpi": (300, 300)}
     with opened(saved(image, "PNG", **options)) as png:
         png.load()
-        data = saved(png)
+        data = saved(png, "PPYR")
     for _ in range(2):
         with opened(data) as again:
             assert again.info["icc_profile"] == PROFILE
@@ -181,8 +175,8 @@ def test_metadata_is_in_info_and_is_saved():
             assert again.info["dpi"] == pytest.approx((300, 300), abs=0.01)
             assert again.text["Author"] == "Ä" and again.text["Comment"] == "雪" and again.text["gamma"] == "a text"
             assert ImageOps.exif_transpose(again).size == image.size[::-1]
-            data = saved(again)  # and from a .ppyr to a .ppyr
-    with opened(saved(image, exif=exif, icc_profile=PROFILE, xmp=b"<x/>", dpi=(72, 72))) as given:
+            data = saved(again, "PPYR")  # and from a .ppyr to a .ppyr
+    with opened(saved(image, "PPYR", exif=exif, icc_profile=PROFILE, xmp=b"<x/>", dpi=(72, 72))) as given:
         assert given.info["exif"] == exif.tobytes() and given.info["xmp"] == b"<x/>"
         assert given.info["icc_profile"] == PROFILE and given.info["dpi"] == (72, 72)
 
@@ -199,9 +193,7 @@ def test_png_s_colour_chunks_are_in_info_under_pillow_s_names():
     with opened(data) as image:
         assert image.info["gamma"] == 0.45455 and image.info["srgb"] == 2 and image.info["aspect"] == (2, 1)
         assert image.info["chromaticity"] == tuple(value / 100000 for value in range(8))
-        assert dict(read_index(MemorySource(saved(image)), 999).header.metadata) == blobs
-    file = io.BytesIO()
-    write_image(file, *read_picture(io.BytesIO(saved(image_of("L"), "PNG")))[:3], "png")
+        assert dict(read_index(MemorySource(saved(image, "PPYR")), 999).header.metadata) == blobs
 
 
 def test_verify_compares_every_checksum():
@@ -245,9 +237,16 @@ def test_animations_and_other_modes_are_refused(tmp_path):
     first.save(tmp_path / "a.ppyr", save_all=True)
     for mode in ("CMYK", "F", "I", "YCbCr", "LAB", "HSV"):
         with pytest.raises(OSError, match=f"cannot write mode {mode} as PPYR: .*got mode {mode}"):
-            saved(Image.new(mode, (4, 4)))
+            saved(Image.new(mode, (4, 4)), "PPYR")
     with pytest.raises(OSError, match="effort of fast, default, max"):
-        saved(first, effort="most")
+        saved(first, "PPYR", effort="most")
+
+
+def test_depths_that_pillow_has_a_mode_for():
+    for depth, mode in ((1, "1"), (3, "L"), (8, "L"), (12, "I;16")):
+        assert plugin.image_of(noise(depth), depth).mode == mode
+    with pytest.raises(DataError, match="no mode for 16-bit pixels of 3 channels"):
+        plugin.image_of(noise(16, 3), 16)
 
 
 def test_pillow_knows_nothing_of_it_before_the_import():
@@ -264,7 +263,7 @@ def test_the_examples_of_the_docs_run(tmp_path, monkeypatch):
     names = {}
     for block in re.findall(r"```python\n(.+?)```", page.read_text(encoding="utf-8"), re.S):
         exec(block, names)
-    assert np.array_equal(read_picture(io.BytesIO(names["file"].getvalue())).array, np.asarray(image))
+    assert np.array_equal(read(names["file"].getvalue()).array, np.asarray(image))
     assert names["small"].size == (105, 75)
     with Image.open("again.ppyr") as again:
         assert again.info["icc_profile"] == PROFILE and np.array_equal(np.asarray(again), np.asarray(image))

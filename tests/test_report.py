@@ -12,17 +12,16 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image, features
+from PIL import Image
 from rich.console import Console
 
-from pixelpyramids.cli.report.codecs import png_bits_per_dim, webp_bits_per_dim
 from pixelpyramids.cli.report.correlation import lag1_correlation
 from pixelpyramids.cli.report.curves import read_curve, save_curve
 from pixelpyramids.cli.report.pictures import pyramid_picture, save_grid, save_png, save_pyramid, to_uint8
 from pixelpyramids.cli.report.tables import evaluation_json, images_table, levels_table
 from pixelpyramids.data.photographs import photographs
 from pixelpyramids.data.reading import read_image
-from pixelpyramids.errors import DataError, PixelPyramidsError
+from pixelpyramids.errors import PixelPyramidsError
 from pixelpyramids.training.evaluation import Evaluation
 
 CHELSEA = photographs() / "train" / "chelsea.png"
@@ -205,40 +204,6 @@ def test_photographs_correlate_and_noise_does_not():
     assert lag1_correlation(chelsea) > 0.9
     shuffled = np.random.default_rng(0).permutation(chelsea.ravel()).reshape(chelsea.shape)
     assert abs(lag1_correlation(shuffled)) < 0.01
-
-
-@pytest.mark.parametrize("channels", [1, 2, 3, 4])
-def test_codecs_count_whole_files(tmp_path, channels):
-    image = read_image(CHELSEA, channels)[:, :60, :80]
-    interleaved = image.transpose(1, 2, 0).squeeze()
-    path = tmp_path / "a.png"
-    Image.fromarray(interleaved).save(path, optimize=True)
-    bits = 8 * path.stat().st_size / image.size
-    assert png_bits_per_dim(image) == bits
-    assert png_bits_per_dim(path) == png_bits_per_dim(str(path)) == bits
-    if channels < 3:
-        assert math.isnan(webp_bits_per_dim(image))
-    elif features.check("webp"):
-        webp = tmp_path / "a.webp"
-        Image.fromarray(interleaved).save(webp, lossless=True, quality=100, method=6, exact=True)
-        assert webp_bits_per_dim(image) == webp_bits_per_dim(path) == 8 * webp.stat().st_size / image.size
-        assert (np.asarray(Image.open(webp).convert(Image.open(path).mode)) == interleaved).all()
-
-
-def test_codecs_refuse_other_pixels(tmp_path):
-    Image.fromarray(integers(4, 4, n_bits=16).astype(np.uint16)).save(tmp_path / "deep.png")
-    (tmp_path / "text.png").write_text("no image")
-    for name, message in {"deep.png": "8-bit", "text.png": "Pillow can read", "none.png": "no such file"}.items():
-        for bits_per_dim in (png_bits_per_dim, webp_bits_per_dim):
-            with pytest.raises(DataError, match=message):
-                bits_per_dim(tmp_path / name)
-    for array in (integers(3, 4, 4), np.zeros((4, 4), np.uint8), np.zeros((4, 4, 3, 1), np.uint8)):
-        with pytest.raises(ValueError, match="uint8"):
-            png_bits_per_dim(array)
-
-
-def test_webp_has_a_largest_side():
-    assert math.isnan(webp_bits_per_dim(np.zeros((3, 1, 16384), np.uint8)))
 
 
 def write_log(run, level, entries):

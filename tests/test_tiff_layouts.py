@@ -8,17 +8,13 @@ import zlib
 import numpy as np
 import pytest
 import tifffile
-from PIL import Image
-from test_image_file import without_imagecodecs
+from image_samples import RNG, assert_read, noise, read, tiff, tiff_tags, written
 
 import pixelpyramids as pp
 from pixelpyramids.errors import DataError
 from pixelpyramids.image_files import tiff_reader
 from pixelpyramids.image_files.bit_depth import pack_bits
-from pixelpyramids.image_files.opening import read_picture
-from pixelpyramids.image_files.saving import write_image
 
-RNG = np.random.default_rng(0)
 KINDS = [
     ("minisblack", 1, None),
     ("miniswhite", 1, None),
@@ -41,29 +37,13 @@ LAYOUTS = [  # planes, tiles, predictor, order of bytes, BigTIFF
 COMPRESSIONS = [None, "lzw", "zlib", "packbits", "zstd", "lzma", "png", "jpeg2000"]
 
 
-def noise(depth, channels=1, height=21, width=23):
-    shape = (height, width) if channels == 1 else (height, width, channels)
-    return RNG.integers(0, 1 << depth, shape).astype(np.uint8 if depth <= 8 else np.uint16)
-
-
-def tiff(array, order="<", big=False, **options):
-    file = io.BytesIO()
-    with tifffile.TiffWriter(file, byteorder=order, bigtiff=big) as writer:
-        writer.write(array, metadata=None, **options)
-    return file.getvalue()
-
-
-def read(data):
-    return read_picture(io.BytesIO(data))
-
-
 def layouts(kind, depth):
     """Every file of that kind and depth that tifffile writes, with the pixels that it is to give."""
     photometric, channels, extra = kind
     for compression, (planes, tile, predictor, order, big) in itertools.product(COMPRESSIONS, LAYOUTS):
         if channels == 1 and planes == "separate":
             continue
-        array = noise(depth, channels)
+        array = noise(depth, channels, 21, 23)
         options = {"photometric": photometric, "compression": compression, "tile": tile, "predictor": predictor}
         options |= {} if tile else {"rowsperstrip": 8}
         options |= {"planarconfig": planes} if channels > 1 else {}
@@ -100,48 +80,32 @@ def test_every_layout_is_read_exactly(kind, depth):
     assert count > 5
 
 
-def test_the_alpha_of_compressed_planes_is_kept():
-    array = noise(8, 2, 64, 64)
-    planes = {"photometric": "minisblack", "planarconfig": "separate", "extrasamples": ["unassalpha"]}
-    picture = read(tiff(np.moveaxis(array, -1, 0), compression="lzw", **planes))
-    assert np.array_equal(picture.array, array)
-
-
 @pytest.mark.parametrize("depth", [1, 2, 4, 8])
 def test_palettes_keep_the_bits_of_their_colours(depth):
     numbers = noise(depth)
+    strip = pack_bits(numbers, depth).tobytes()
     eight = RNG.integers(0, 256, (3, 1 << depth)).astype(np.uint16)
+    grey = np.repeat(eight[:1], 3, axis=0)
     for colours, expected in (
-        (eight * 257, eight.astype(np.uint8)),
-        (eight * 256, eight.astype(np.uint8)),
-        (eight * 255 + 3, eight * 255 + 3),
+        (eight * 257, eight.astype(np.uint8).T),
+        (eight * 256, eight.astype(np.uint8).T),
+        (eight * 255 + 3, eight.T * 255 + 3),
+        (grey * 257, grey[0].astype(np.uint8)),
     ):
-        data = indexed(numbers, depth, colours)
-        picture = read(data)
-        assert picture.array.dtype == expected.dtype and picture.depth == 8 * expected.itemsize
-        assert np.array_equal(picture.array, expected.T[numbers])
-    greys = np.repeat(eight[:1] * 257, 3, axis=0)
-    assert np.array_equal(read(indexed(numbers, depth, greys)).array, eight[0].astype(np.uint8)[numbers])
+        data = raw_tiff(numbers, depth, strip, {262: 3, 320: -1}, colours.astype("<u2").tobytes())
+        assert_read(data, expected[numbers], 8 * expected.itemsize)
 
 
-def indexed(numbers, depth, colours):
-    """A TIFF with a palette, which tifffile writes of 8 bits alone."""
-    grey = io.BytesIO()
-    write_image(grey, numbers, depth, {}, "tiff")
-    data = bytearray(grey.getvalue())
-    (count,) = struct.unpack_from("<H", data, 8)
-    entries = {}
-    for place in range(10, 10 + 12 * count, 12):
-        tag, kind, length, value = struct.unpack_from("<HHI4s", data, place)
-        entries[tag] = (kind, length, value)
-    entries[262] = (3, 1, struct.pack("<I", 3))
-    entries[320] = (3, colours.size, struct.pack("<I", len(data)))
-    data += colours.astype("<u2").tobytes()
-    struct.pack_into("<I", data, 4, len(data))
-    data += struct.pack("<H", len(entries))
-    for tag in sorted(entries):
-        data += struct.pack("<HHI4s", tag, *entries[tag])
-    return bytes(data + bytes(4))
+def raw_tiff(array, depth, strip, tags, colours=b""):
+    """A TIFF of one strip; what comes behind this strip has the tag's place -1."""
+    height, width = array.shape
+    tags = {256: width, 257: height, 258: depth, 259: 1, 273: 8, 278: height, 279: len(strip)} | tags
+    place = 8 + len(strip)
+    data = b"II*\0" + struct.pack("<I", place + len(colours)) + strip + colours + struct.pack("<H", len(tags))
+    for tag, value in sorted(tags.items()):
+        kind = (3, len(colours) // 2, place) if value == -1 else (4, 1, value)
+        data += struct.pack("<HHII", tag, *kind)
+    return data + bytes(4)
 
 
 @pytest.mark.parametrize("depth", [1, 2, 4, 8])
@@ -151,23 +115,20 @@ def test_the_order_of_bits_does_not_matter(depth, compression):
     strip = pack_bits(array, depth).tobytes()
     strip = zlib.compress(strip) if compression else strip
     turned = np.packbits(np.unpackbits(np.frombuffer(strip, np.uint8), bitorder="little")).tobytes()
-    tags = {256: 16, 257: 8, 258: depth, 259: 8 if compression else 1, 262: 1, 266: 2, 273: 8, 278: 8, 279: len(turned)}
-    data = b"II*\0" + struct.pack("<I", 8 + len(turned)) + turned + struct.pack("<H", len(tags))
-    data += b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in sorted(tags.items())) + bytes(4)
+    data = raw_tiff(array, depth, turned, {259: 8 if compression else 1, 262: 1, 266: 2})
     assert np.array_equal(read(data).array, array)
 
 
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("depth", [8, 16])
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_pixels_are_not_turned(orientation, depth, channels):
+def test_pixels_are_not_rotated(orientation, depth, channels):
     array = noise(depth, channels, 6, 9)
-    data = tiff(array, compression="lzw", photometric="minisblack" if channels == 1 else "rgb",
-                extratags=[(274, 3, 1, orientation, True)])  # fmt: skip
-    assert np.array_equal(read(data).array, array)
+    tags = {"extratags": [(274, 3, 1, orientation, True)], "photometric": "minisblack" if channels == 1 else "rgb"}
+    assert_read(tiff(array, compression="lzw", **tags), array, depth)
 
 
-def test_pixels_are_not_turned_by_what_the_packet_says(monkeypatch):
+def test_pixels_are_not_rotated_by_what_the_packet_says(monkeypatch):
     monkeypatch.setattr(tiff_reader, "_by_tifffile", tiff_reader._by_pillow)
     array = noise(8, 3, 6, 9)
     packet = b'<rdf:Description tiff:Orientation="6"/>'
@@ -190,58 +151,42 @@ def test_pixels_are_not_turned_by_what_the_packet_says(monkeypatch):
         (noise(16).astype(np.uint32), {"photometric": "minisblack"}, "got 32 bits"),
         (noise(12, 1, 32, 32), {"compression": "jpeg", "bitspersample": 12}, "JPEG inside"),
         (np.stack([noise(8)] * 3), {"photometric": "minisblack"}, "got 3 pages"),
+        (noise(16).astype(np.int16), {}, "got signed values"),
+        (noise(16).astype(np.float16), {}, "got float values"),
+        (noise(16, 4), {"photometric": "rgb", "extrasamples": ["assocalpha"]}, "alpha multiplied into the colours"),
+        (noise(8, 4), {"photometric": "rgb", "extrasamples": ["assocalpha"]}, "alpha multiplied into the colours"),
+        (noise(16, 3), {"photometric": "cielab"}, r"got L\*a\*b\* values"),
+        (np.stack([noise(16, 3)] * 2), {"photometric": "rgb"}, "expected one picture, got 2"),
+        (np.moveaxis(noise(8, 3, 32, 32), -1, 0), {"photometric": "rgb", "planarconfig": "separate",
+         "compression": "jpeg"}, "JPEG inside the TIFF, got another"),
     ],
 )  # fmt: skip
 def test_other_pixels_are_refused_by_name(array, options, message):
     with pytest.raises(DataError, match=message):
         read(tiff(array, **options))
+    is_jpeg = options.get("compression") == "jpeg"  # which is found all the same
+    assert pp.open(io.BytesIO(tiff(array, **options))).is_lossy == is_jpeg
 
 
-def test_a_jpeg_of_a_kind_that_is_not_read_is_still_known_as_lossy():
-    array = np.moveaxis(noise(8, 3, 32, 32), -1, 0)
-    data = tiff(array, photometric="rgb", planarconfig="separate", compression="jpeg")
-    assert pp.open(io.BytesIO(data)).is_lossy
-    with pytest.raises(DataError, match="JPEG inside the TIFF, got another"):
-        read(data)
-
-
-@pytest.mark.parametrize("extra", ["with", "without"])
 @pytest.mark.parametrize("options", [{"imagej": True}, {"metadata": {"axes": "ZYX"}}, {}])
-def test_a_stack_of_one_directory_is_refused(options, extra, monkeypatch):
-    file, stack = io.BytesIO(), np.stack([noise(8)] * 3)
+def test_a_stack_of_one_directory_is_refused(options):
+    file, stack = io.BytesIO(), np.stack([noise(8, 1, 21, 23)] * 3)
     if options:
         tifffile.imwrite(file, stack, truncate=True, photometric="minisblack", **options)
     else:  # as MetaMorph writes it
         planes = (33629, 5, 3, (1, 2) * 3, True)
         file.write(tiff(stack[0], photometric="minisblack", extratags=[planes]) + stack[1:].tobytes())
-    if extra == "without":
-        without_imagecodecs(monkeypatch)
     with pytest.raises(DataError, match="got 3 pages"):
         read(file.getvalue())
 
 
-def test_a_single_picture_with_the_description_of_a_stack_is_read_without_the_extra(monkeypatch):
-    without_imagecodecs(monkeypatch)
-    array = noise(8)
+def test_a_single_picture_with_the_description_of_a_stack_is_read():
+    array = noise(8, 1, 21, 23)
     for description in ("ImageJ=1.53t\nimages=3\n", '{"shape": [3, 21, 23]}'):
-        data = tiff(array, photometric="minisblack", description=description)
-        assert np.array_equal(read(data).array, array)
+        assert_read(tiff(array, photometric="minisblack", description=description), array, 8)
 
 
-@pytest.mark.parametrize("depth", [8, 16])
-def test_missing_strips_are_refused(depth):
-    data = bytearray(tiff(noise(depth, 1, 64, 64), photometric="minisblack", rowsperstrip=8))
-    directory = tifffile.TiffFile(io.BytesIO(bytes(data))).pages[0].tags
-    struct.pack_into("<Q" if directory[273].dtype == 16 else "<I", data, directory[273].offset + 4, 7)
-    struct.pack_into("<I", data, directory[279].offset + 4, 7)
-    with pytest.raises(DataError, match="without some of its pixels"):
-        read(bytes(data))
-
-
-@pytest.mark.parametrize("extra", ["with", "without"])
-def test_damage_that_deflate_s_checksum_shows_is_refused(extra, monkeypatch):
-    if extra == "without":
-        without_imagecodecs(monkeypatch)
+def test_damage_that_deflate_s_checksum_shows_is_refused():
     array = np.zeros((64, 64), np.uint8)
     data = bytearray(tiff(array, photometric="minisblack", compression="zlib"))
     place = data.index(b"\x78")
@@ -258,19 +203,43 @@ def test_damage_that_deflate_s_checksum_shows_is_refused(extra, monkeypatch):
 @pytest.mark.parametrize("tag", [256, 257, 273, 278])
 def test_a_tiff_without_size_or_offsets_is_refused(tag):
     data = bytearray(tiff(noise(8), photometric="minisblack"))
-    entry = tifffile.TiffFile(io.BytesIO(bytes(data))).pages[0].tags[tag].offset
+    entry = tiff_tags(data)[tag].offset
     struct.pack_into("<I", data, entry + 8, 0)
     struct.pack_into("<H", data, entry, 60000 if tag == 273 else tag)
     with pytest.raises(DataError, match="expected a TIFF with its size and the offsets of its pixels"):
         read(bytes(data))
 
 
-def test_strips_shorter_than_their_rows_are_refused():
-    data = bytearray(tiff(noise(8, 1, 64, 64), photometric="minisblack", rowsperstrip=64))
-    size = tifffile.TiffFile(io.BytesIO(bytes(data))).pages[0].tags[279]
-    struct.pack_into("<I", data, size.offset + 8, 63 * 64)
-    with pytest.raises(DataError, match="without some of its pixels"):
-        read(bytes(data))
+def changed_strips(rows, offsets, sizes):
+    """A TIFF of 64 x 64 pixels in strips of so many rows, whose places and sizes are changed."""
+    file = io.BytesIO(tiff(np.zeros((64, 64), np.uint8), photometric="minisblack", rowsperstrip=rows))
+    with tifffile.TiffFile(file, mode="r+b") as changed:
+        for tag, change in ((273, offsets), (279, sizes)):
+            changed.pages[0].tags[tag].overwrite(change(changed.pages[0].tags[tag].value))
+    return file.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (changed_strips(8, lambda old: old[:7], lambda old: old[:7]), "without some of its pixels"),
+        (changed_strips(64, list, lambda old: [63 * 64]), "without some of its pixels"),
+        (changed_strips(1, lambda old: [8] * 64, lambda old: [4000] * 64), "share no bytes"),
+        (written(noise(16, 3, 301, 299), 16, "tiff")[:270_000], "without some of its pixels"),
+        (written(noise(8, 3, 301, 299), 8, "tiff")[:9999], "without some of its pixels"),
+    ],
+)
+def test_missing_and_shared_strips_are_refused(data, message):
+    with pytest.raises(DataError, match=message):
+        read(data)
+
+
+def test_a_tiff_of_many_strips():
+    for array, depth in ((noise(16, 3, 301, 299), 16), (noise(8, 1, 1000, 999), 8)):
+        data = written(array, depth, "tiff")
+        assert len(tiff_tags(data)[273].value) > 1
+        assert_read(data, array, depth)
+        assert np.array_equal(tifffile.imread(io.BytesIO(data)), array)
 
 
 def test_files_that_two_readers_read_differently_are_refused(monkeypatch):
@@ -283,23 +252,8 @@ def test_files_that_two_readers_read_differently_are_refused(monkeypatch):
 
 def test_a_damaged_tiff_is_refused_with_its_librarys_message(capfd):
     data = bytearray(tiff(noise(8, 3, 64, 64), photometric="rgb", compression="lzw", rowsperstrip=64))
-    place = tifffile.TiffFile(io.BytesIO(bytes(data))).pages[0].dataoffsets[0]
+    place = tiff_tags(data)[273].value[0]
     data[place + 20 : place + 200] = b"\xff" * 180
     with pytest.raises(DataError, match=r"the image: .*; Using code not yet in table"):
         read(bytes(data))
     assert "not yet in table" not in capfd.readouterr().err
-
-
-def test_pillow_reads_what_is_written_with_every_tag():
-    array = noise(8, 3)
-    data = tiff(
-        array,
-        photometric="rgb",
-        extratags=[(285, 2, 0, "Seite Ü".encode(), True), (33550, 12, 3, (1.5, 2.5, 0.0), True)],
-    )
-    picture = read(data)
-    file = io.BytesIO()
-    write_image(file, *picture[:3], "tiff")
-    with Image.open(io.BytesIO(file.getvalue())) as image:
-        assert image.tag_v2[33550] == (1.5, 2.5, 0.0)
-        assert np.array_equal(np.asarray(image), array)

@@ -11,9 +11,9 @@ from rich.table import Table
 from pixelpyramids.atomic import is_free
 from pixelpyramids.cli import model_options
 from pixelpyramids.cli.console import counted, stderr, stdout
-from pixelpyramids.cli.report.codecs import png_bits_per_dim, webp_bits_per_dim
 from pixelpyramids.cli.report.correlation import lag1_correlation
 from pixelpyramids.cli.report.pictures import save_grid, save_pyramid
+from pixelpyramids.cli.report.rivals import PNG, WEBP, bits_per_dim
 from pixelpyramids.cli.train import train
 from pixelpyramids.data.crops import Crops
 from pixelpyramids.data.folder import ImageFolder
@@ -70,8 +70,7 @@ def demo(
     model = load(out / "run")
     with counted("scoring china and flower") as report:
         evaluation = evaluate(model, held_out, tile=int(np.max(held_out.sizes)), report=report)
-    png = [png_bits_per_dim(held_out.read(i).astype(np.uint8)) for i in range(len(held_out))]
-    webp = [webp_bits_per_dim(held_out.read(i).astype(np.uint8)) for i in range(len(held_out))]
+    png, webp = ([bits_per_dim(rival, held_out.read(i)) for i in range(len(held_out))] for rival in (PNG, WEBP))
     marks = {"PNG": float(np.mean(png)), "lossless WebP": float(np.mean(webp)), "this model": evaluation.bits_per_dim}
     save_curve(
         out / "curve.png",

@@ -1,13 +1,13 @@
-"""Lossless codecs beside ours on the same pixels, no metadata: bytes, and seconds of encoding and decoding.
+"""Lossless codecs beside ours on the same pixels, without metadata: bytes, and seconds of encoding and decoding.
 
 .ppyr            all processors
-PNG              Pillow, optimize; of few colours or two levels with a palette or one bit, where that is smaller;
-                 of 16-bit colour libpng, level 6
-lossless WebP    Pillow, method 4, quality 80, exact; one thread; 8 bits only
-JXL (JPEG XL)    cjxl -d 0 -e 7 and -e 9, djxl, where installed: processes, from and to PAM files, all processors
+PNG              Pillow, optimize; with a palette or one bit if that is smaller; 16-bit colour by libpng, level 6
+lossless WebP    Pillow, method 6, quality 100 (the most it does), exact; one thread; 8 bits only
+JXL (JPEG XL)    cjxl -d 0 -e 7 and -e 9, djxl, if installed: processes, from and to PAM files, all processors
 """
 
 import io
+import math
 import shutil
 import subprocess
 import tempfile
@@ -38,7 +38,7 @@ _TUPLES = {1: "GRAYSCALE", 2: "GRAYSCALE_ALPHA", 3: "RGB", 4: "RGB_ALPHA"}
 
 
 class Codec(NamedTuple):
-    """`encode(pixels (H, W, C), depth)` gives bytes, `decode` of them the pixels; DataError for what it has not."""
+    """`encode(pixels (H, W, C), depth)` returns bytes, `decode` their pixels; DataError for images it cannot hold."""
 
     name: str
     encode: Callable[[IntegerArray, int], bytes]
@@ -54,11 +54,11 @@ class Cost(NamedTuple):
 
 
 def codecs(effort: str) -> list[Codec]:
-    """Ours first, then those that are here."""
+    """Ours first, then those that are installed."""
     found = [
         Codec(OURS, partial(_encode, effort=effort), lambda data, _: decode(data, max_pixels=UNLIMITED)),
-        Codec("PNG", _to_png, _from_png),
-        Codec("WebP", _to_webp, _from_webp),
+        PNG,
+        WEBP,
     ]
     if shutil.which("cjxl") and shutil.which("djxl"):
         found += [Codec(f"JXL -e {e}", partial(_to_jpeg_xl, effort=e), _from_jpeg_xl) for e in (7, 9)]
@@ -66,15 +66,15 @@ def codecs(effort: str) -> list[Codec]:
 
 
 def warm_up(codec: Codec) -> None:
-    """Have a codec compile and load what it needs, so that the first image is timed as the others."""
+    """Make a codec compile and load what it needs, so that the first image is timed like the others."""
     pixels = np.arange(72 * 72 * 3, dtype=np.uint32).astype(np.uint8).reshape(72, 72, 3)
     cost(codec, pixels, 8)
 
 
 def cost(codec: Codec, array: IntegerArray, depth: int) -> Cost | None:
-    """What an image (H, W) or (H, W, C) costs; None where another codec has no such images, or gives others back.
+    """What an image (H, W) or (H, W, C) costs; None if another codec cannot hold it, or returns a different one.
 
-    Raises BitstreamError where ours gives another back.
+    Raises BitstreamError if ours returns a different one.
     """
     pixels = array.reshape(*array.shape[:2], -1)
     height, width, channels = pixels.shape
@@ -94,6 +94,14 @@ def cost(codec: Codec, array: IntegerArray, depth: int) -> Cost | None:
     return None
 
 
+def bits_per_dim(codec: Codec, image: IntegerArray) -> float:
+    """Bits/dim of an 8-bit image (C, H, W) as a whole file; NaN if the codec cannot hold it."""
+    try:
+        return 8 * len(codec.encode(np.ascontiguousarray(image.transpose(1, 2, 0), np.uint8), 8)) / image.size
+    except DataError:
+        return math.nan
+
+
 def _encode(pixels: IntegerArray, depth: int, effort: str) -> bytes:
     return encode(pixels, depth, effort)
 
@@ -101,7 +109,7 @@ def _encode(pixels: IntegerArray, depth: int, effort: str) -> bytes:
 def _to_png(pixels: IntegerArray, depth: int) -> bytes:
     height, width, channels = pixels.shape
     is_wide = pixels.itemsize == 2
-    if is_wide and channels > 1:  # of which Pillow has none
+    if is_wide and channels > 1:  # Pillow has no such mode
         return bytes(import_extra("imagecodecs", "images").png_encode(widen(pixels, depth, 16), level=6))
     return fallback.to_png(pixels, FileHeader(height, width, channels, True, is_wide, depth, Content.PNG))
 
@@ -118,7 +126,7 @@ def _to_webp(pixels: IntegerArray, depth: int) -> bytes:
         raise DataError(f"expected 8 bits and at most {WEBP_SIDE} pixels a side, got {depth} and {pixels.shape[:2]}")
     file = io.BytesIO()
     image = Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
-    image.save(file, "WEBP", lossless=True, quality=80, method=4, exact=True)
+    image.save(file, "WEBP", lossless=True, quality=100, method=6, exact=True)
     return file.getvalue()
 
 
@@ -147,7 +155,7 @@ def _from_jpeg_xl(data: bytes, header: FileHeader) -> IntegerArray:
 
 
 def _run(*command: str | Path) -> None:
-    """Run a command. Raises DataError where it fails."""
+    """Run a command. Raises DataError if it fails."""
     process = subprocess.run(command, capture_output=True, text=True, errors="replace")
     if process.returncode:
         raise DataError(f"{command[0]} failed: {process.stderr.strip()[-300:]}")
@@ -168,3 +176,6 @@ def _of_pam(data: bytes) -> IntegerArray:
     shape = int(fields["HEIGHT"]), int(fields["WIDTH"]), int(fields["DEPTH"])
     values = np.frombuffer(body, dtype=">u2" if int(fields["MAXVAL"]) > 255 else np.uint8)
     return values.reshape(shape).astype(np.uint16 if values.itemsize == 2 else np.uint8)
+
+
+PNG, WEBP = Codec("PNG", _to_png, _from_png), Codec("WebP", _to_webp, _from_webp)

@@ -1,0 +1,83 @@
+"""Image files to read: pixels of any depth, what libraries write of them, and files built chunk by chunk."""
+
+import io
+import struct
+import sys
+import zlib
+
+import numpy as np
+import tifffile
+from PIL import Image
+
+from pixelpyramids.image_files.opening import read_picture
+from pixelpyramids.image_files.saving import write_image
+
+RNG = np.random.default_rng(0)
+SIGNATURE = b"\x89PNG\r\n\x1a\n"
+
+
+def noise(depth, channels=1, height=11, width=13):
+    shape = (height, width) if channels == 1 else (height, width, channels)
+    return RNG.integers(0, 1 << depth, shape).astype(np.uint8 if depth <= 8 else np.uint16)
+
+
+def read(data, **options):
+    return read_picture(io.BytesIO(data), **options)
+
+
+def assert_read(data, array, depth):
+    """See that a file is read as this array of this depth."""
+    picture = read(data)
+    assert picture.array.dtype == array.dtype and np.array_equal(picture.array, array) and picture.depth == depth
+
+
+def saved(image, kind, **options):
+    """What Pillow writes of an image or an array."""
+    file = io.BytesIO()
+    (image if isinstance(image, Image.Image) else Image.fromarray(image)).save(file, kind, **options)
+    return file.getvalue()
+
+
+def written(array, depth, format, metadata=None):
+    """What this package writes."""
+    file = io.BytesIO()
+    write_image(file, array, depth, metadata or {}, format)
+    return file.getvalue()
+
+
+def tiff(array, order="<", big=False, **options):
+    """What tifffile writes."""
+    file = io.BytesIO()
+    with tifffile.TiffWriter(file, byteorder=order, bigtiff=big) as writer:
+        writer.write(array, **({"metadata": None} | options))
+    return file.getvalue()
+
+
+def tiff_tags(data):
+    """The tags of a TIFF by their numbers, as tifffile reads them."""
+    with tifffile.TiffFile(io.BytesIO(data)) as file:
+        return {tag.code: tag for tag in file.pages[0].tags}
+
+
+def chunk(name, content):
+    """A PNG's chunk."""
+    return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
+
+
+def png(width, height, depth, kind, rows, *chunks, interlaced=0):
+    """A PNG of that size, of rows of bytes as they are, complete or not, with chunks before them."""
+    header = struct.pack(">IIBBBBB", width, height, depth, kind, 0, 0, interlaced)
+    end = chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+    return SIGNATURE + chunk(b"IHDR", header) + b"".join(chunks) + end
+
+
+def insert_chunks(data, *chunks):
+    """A PNG with more chunks behind its header."""
+    return data[:33] + b"".join(chunks) + data[33:]
+
+
+def remove_imagecodecs(monkeypatch):
+    """Have imagecodecs missing, for tifffile too."""
+    for name in ("tifffile", "tifffile.tifffile"):
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "imagecodecs", None)

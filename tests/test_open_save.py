@@ -1,0 +1,245 @@
+"""pp.open and pp.save: what is saved is opened the same, and scale and region are those of the .ppyr file."""
+
+import io
+import os
+from pathlib import Path
+
+import imagecodecs
+import numpy as np
+import pytest
+import tifffile
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from image_samples import noise, saved
+from PIL import ImageFile
+from PIL.AvifImagePlugin import AvifImageFile
+from PIL.Jpeg2KImagePlugin import Jpeg2KImageFile
+from PIL.TiffImagePlugin import TiffImageFile
+from PIL.WebPImagePlugin import WebPImageFile
+
+import pixelpyramids as pp
+from pixelpyramids.errors import DataError
+from pixelpyramids.image_files import opening
+from pixelpyramids.image_files.bit_depth import widen
+from pixelpyramids.image_files.saving import FORMATS
+
+DEPTHS = {  # that each format holds, by the number of channels
+    "ppyr": dict.fromkeys((1, 2, 3, 4), range(1, 17)),
+    "png": dict.fromkeys((1, 2, 3, 4), range(1, 17)),
+    "tiff": {1: (1, 2, 4, 8, 12, 16), 2: (8, 16), 3: (8, 16), 4: (8, 16)},
+    "webp": {3: (8,), 4: (8,)},
+    "ppm": {1: range(1, 17), 3: range(1, 17)},
+    "bmp": {1: (1, 8), 3: (8,)},
+    "npy": dict.fromkeys((1, 2, 3, 4), (8, 16)),
+}
+OTHERS = {  # libraries that read the file too: 8 bits or more are expected of them
+    "png": imagecodecs.png_decode,
+    "tiff": lambda data: tifffile.imread(io.BytesIO(data)),
+    "webp": imagecodecs.webp_decode,
+    "npy": lambda data: np.load(io.BytesIO(data)),
+}
+
+
+@st.composite
+def images(draw, formats=tuple(DEPTHS), most=20):
+    """A format, and an array with its depth: one that the format holds or, sometimes, not."""
+    channels, depth = draw(st.integers(1, 4)), draw(st.sampled_from((1, 2, 3, 4, 5, 8, 8, 10, 12, 16, 16)))
+    sides = st.integers(1, most)
+    shape = (draw(sides), draw(sides)) + (channels,) * (channels > 1 or draw(st.booleans()))
+    generator = np.random.default_rng(draw(st.integers(0, 2**32)))
+    array = generator.integers(0, 1 << depth, shape).astype(np.uint8 if depth <= 8 else np.uint16)
+    return draw(st.sampled_from(formats)), array, depth
+
+
+def save(array, depth, format, **options):
+    file = io.BytesIO()
+    pp.save(file, array, depth, format=format, **options)
+    return file.getvalue()
+
+
+@settings(max_examples=150, deadline=None)
+@given(images())
+def test_what_is_saved_is_opened_the_same_or_refused(image):
+    format, array, depth = image
+    channels = array.shape[2] if array.ndim == 3 else 1
+    if format == "npy" and depth not in (8, 16):
+        with pytest.warns(UserWarning, match=f"npy has no place for the metadata depth of {depth} bits"):
+            save(array, depth, format)
+        return
+    if depth not in DEPTHS[format].get(channels, ()):
+        with pytest.raises(DataError, match=r"expected .* got .*(choose png or tiff|write a PNG)"):
+            save(array, depth, format)
+        return
+    data = save(array, depth, format)
+    kept = array if format in ("ppyr", "npy") or channels > 1 else array.reshape(array.shape[:2])
+    with pp.open(io.BytesIO(data)) as opened:
+        facts = opened.shape, opened.dtype, opened.depth, opened.metadata
+        again = opened.read()
+        assert again.dtype == kept.dtype and np.array_equal(again, kept)
+        assert facts[:3] == (kept.shape, kept.dtype, depth) and facts[3] == opened.metadata
+        assert facts[3] == {} or format == "bmp"  # which has a resolution always
+        assert opened.format.lower() == format and not opened.is_lossy
+    if format in OTHERS:
+        shown = widen(kept, depth, 8 if depth <= 8 else 16) if format == "png" else kept
+        assert np.array_equal(np.squeeze(OTHERS[format](data)), np.squeeze(shown))
+
+
+@settings(max_examples=60, deadline=None)
+@given(images(most=70), st.data())
+def test_scale_and_region_are_those_of_the_ppyr_file(image, data):
+    format, array, depth = image
+    channels = array.shape[2] if array.ndim == 3 else 1
+    if depth not in DEPTHS[format].get(channels, ()):
+        format = "png"
+    packed = pp.encode(array if format in ("ppyr", "npy") or channels > 1 else array.reshape(array.shape[:2]), depth)
+    height, width = array.shape[:2]
+    x, y = data.draw(st.integers(0, width - 1)), data.draw(st.integers(0, height - 1))
+    region = x, y, data.draw(st.integers(1, width - x + 1)), data.draw(st.integers(1, height - y + 1))
+    for options in ({"scale": data.draw(st.sampled_from((1, 2, 3, 4, 8)))}, {"region": region}):
+        options |= {"region": region} if data.draw(st.booleans()) else {}
+        with pp.open(io.BytesIO(save(array, depth, format))) as opened:
+            try:
+                expected = pp.decode(packed, **options)
+            except DataError as error:
+                with pytest.raises(DataError) as caught:
+                    opened.read(**options)
+                assert str(error) in str(caught.value)
+            else:
+                found = opened.read(**options)
+                assert found.dtype == expected.dtype and np.array_equal(found, expected)
+
+
+def test_metadata_are_saved_and_opened(tmp_path):
+    array, blobs = noise(12, 3), {"resolution": b"300 300 inch", "XMP": b"<x/>"}
+    for suffix in ("ppyr", "png"):
+        pp.save(tmp_path / f"a.{suffix}", array, 12, blobs)
+        with pp.open(str(tmp_path / f"a.{suffix}")) as opened:
+            assert opened.depth == 12 and opened.metadata.keys() == blobs.keys()
+    with pytest.warns(UserWarning, match="PPM has no place for the metadata resolution, XMP"):
+        pp.save(tmp_path / "a.ppm", array, 12, blobs)
+
+
+def test_the_suffix_is_the_format_and_nothing_is_replaced(tmp_path):
+    array = noise(8, 3)
+    for format, suffixes in FORMATS.items():
+        for suffix in suffixes:
+            pp.save(tmp_path / f"a{suffix.upper()}", array)
+            with pp.open(tmp_path / f"a{suffix.upper()}") as opened:
+                assert opened.format.lower() == format and np.array_equal(opened.read(), array)
+    path = tmp_path / "a.ppyr"
+    pp.save(path, array, effort="fast")
+    before = path.read_bytes()
+    with pytest.raises(DataError, match=r"a\.ppyr: exists already; choose another name, or pass overwrite=True"):
+        pp.save(path, array[:3])
+    assert path.read_bytes() == before
+    pp.save(path, array[:3], overwrite=True)
+    assert np.array_equal(pp.decode(path.read_bytes()), array[:3])
+    with open(tmp_path / "b.png", "wb") as file:
+        pp.save(file, array)
+    assert pp.open(tmp_path / "b.png").format == "PNG"
+
+
+@pytest.mark.parametrize(
+    ("name", "array", "options", "message"),
+    [
+        ("a.gif", noise(8), {}, r"expected a name that ends in .png, .*\.ppyr, got .*a\.gif"),
+        ("a", noise(8), {"format": "gif"}, "expected a format among png, tiff"),
+        ("a.png", noise(8).astype(float), {}, "uint8 or uint16, got float64"),
+        ("a.png", noise(8), {"depth": 1}, r"values below 2\*\*1"),
+        ("a.ppyr", noise(8), {"effort": "most"}, "effort of fast, default, max"),
+        ("a.webp", np.zeros((1, 17000, 3), np.uint8), {}, "cannot write this picture as WEBP"),
+    ],
+)
+def test_what_cannot_be_saved_is_refused_and_leaves_no_file(name, array, options, message, tmp_path):
+    with pytest.raises(DataError, match=message):
+        pp.save(tmp_path / name, array, **options)
+    assert os.listdir(tmp_path) == []
+    with pytest.raises(DataError, match="pass format="):
+        pp.save(io.BytesIO(), noise(8))
+
+
+KINDS = [
+    ("JPEG", {}, True),
+    ("WEBP", {"quality": 80}, True),
+    ("WEBP", {"lossless": True}, False),
+    ("WEBP", {"lossless": True, "exif": b"Exif\0\0II*\0\x08\0\0\0\0\0"}, False),
+    ("AVIF", {}, True),
+    ("JPEG2000", {"irreversible": True}, True),
+    ("JPEG2000", {}, False),
+    ("TIFF", {"compression": "jpeg"}, True),
+    ("TIFF", {}, False),
+    ("PNG", {}, False),
+    ("PPM", {}, False),
+]
+
+
+@pytest.mark.parametrize(("kind", "options", "is_lossy"), KINDS)
+def test_a_source_is_opened_and_read_once(kind, options, is_lossy, tmp_path, monkeypatch):
+    """Its facts, and whether it is lossy, are known without decoding pixels, and need no second reading."""
+    path = tmp_path / "a"
+    path.write_bytes(saved(noise(8, 3, 40, 40), kind, **options))
+    taken = []
+    whole = io.BufferedReader
+
+    class Counted(whole):
+        def read(self, size=-1):
+            taken.append(super().read(size))
+            return taken[-1]
+
+    monkeypatch.setattr(opening, "open_regular", lambda path: Counted(io.FileIO(path)))
+    with pp.open(path) as image:
+        with monkeypatch.context() as without:
+            for plugin in (ImageFile.ImageFile, WebPImageFile, AvifImageFile, Jpeg2KImageFile, TiffImageFile):
+                without.setattr(plugin, "load", None)  # which decodes the pixels
+            assert (image.format, image.is_lossy) == (kind, is_lossy)
+            assert (image.shape, image.depth) == ((40, 40, 3), 8)
+        assert image.read().shape == image.shape and image.is_lossy == is_lossy
+        assert sum(map(len, taken)) <= path.stat().st_size + (2000 if kind == "JPEG" else 100)
+
+
+def test_only_the_front_of_a_jpeg_and_of_a_ppyr_file_is_read_for_their_facts():
+    array = noise(8, 3, 900, 900)
+    for data in (saved(array, "JPEG"), pp.encode(array[:300, :300], effort="fast")):
+        file = io.BytesIO(data)
+        with pp.open(file) as image:
+            is_lossy = image.is_lossy
+            assert file.tell() < 5000 < len(data) / 20
+            assert image.format in ("JPEG", "PPYR") and is_lossy == (image.format == "JPEG")
+
+
+SOUND = [saved(noise(8, 3), kind) for kind in ("PNG", "JPEG", "TIFF", "WEBP", "BMP", "GIF", "JPEG2000", "QOI", "PPM")]
+SOUND.append(pp.encode(noise(8, 3), effort="fast"))
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=30, deadline=None)
+@given(st.data())
+def test_damaged_files_are_refused_or_read(tmp_path, data):
+    content = bytearray(data.draw(st.sampled_from(SOUND)))
+    for _ in range(data.draw(st.integers(0, 3))):
+        content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
+    path = tmp_path / "damaged.img"
+    path.write_bytes(content[: data.draw(st.integers(0, len(content)))])
+    try:
+        with pp.open(path) as image:
+            assert image.read().shape == image.shape
+    except pp.PixelPyramidsError as error:
+        assert str(error).count(str(path)) == 1
+
+
+def test_files_that_cannot_be_opened_are_named_once(tmp_path, monkeypatch):
+    for name, message in (("none.png", "expected an image, but there is no such file"), (".", "a regular file")):
+        with pytest.raises(DataError, match=message) as caught:
+            pp.open(tmp_path / name)
+        assert str(caught.value).count(str(tmp_path)) == 1
+    path = tmp_path / "a.png"
+    path.write_text("no image at all, but words")
+    with pytest.raises(DataError, match=r"a\.png: expected an image \(PNG"):
+        pp.open(path)
+
+    def refuse(*_):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(os, "open", refuse)
+    with pytest.raises(DataError, match=r"a\.png: Permission denied; check its permissions") as caught:
+        pp.open(Path(path))
+    assert str(caught.value).count("a.png") == 1
