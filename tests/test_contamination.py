@@ -201,14 +201,14 @@ def test_images_that_are_not_compared_are_reported(params, tmp_path, capsys, mon
 def test_lists_of_splits_and_training_images_named_like_test_images_are_warned_of(params, tmp_path, capsys):
     listed = write(tmp_path / "listed", *(f"images/{number}.png" for number in range(6)))
     (listed / "train_test_split.txt").write_text("1 0\n")
-    trained(params, listed, tmp_path / "run")
+    train(params, listed, tmp_path / "run")
     assert "train_test_split.txt is named like a list of a split, which is not read" in capsys.readouterr().err
     assert status("data", "check", params, "--data", listed, "--json") == 0
     assert "train_test_split.txt is named like a list" in capsys.readouterr().err
-    train = (f"train/a/{name}.png" for name in ("1", "2", "3", "ILSVRC2012_val_1", "contest"))
-    named = write(tmp_path / "named", *train, "test/1.jpg", seed=1)
+    named_files = (f"train/a/{name}.png" for name in ("1", "2", "3", "ILSVRC2012_val_1", "contest"))
+    named = write(tmp_path / "named", *named_files, "test/1.jpg", seed=1)
     (named / "test.txt").write_text("1\n")
-    trained(params, named, tmp_path / "run-named", "--no-validation")
+    train(params, named, tmp_path / "run-named", "--no-validation")
     told = capsys.readouterr().err
     assert "1 of the training images are named like validation or test images" in told
     assert "list of a split" not in told

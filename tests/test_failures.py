@@ -19,6 +19,7 @@ from PIL import Image, PngImagePlugin, features
 from safetensors.torch import save_file
 from torch.utils.data import get_worker_info
 
+import main as authors_command
 import pixelpyramids as pp
 from pixelpyramids.atomic import replacing
 from pixelpyramids.cli import main

@@ -257,4 +257,4 @@ def test_a_tga_of_5_bits_a_colour_is_refused():
         struct.pack("<BBBHHBHHHHBB", 0, 1, 1, 0, 2, 16, 0, 0, 2, 1, 8, 0) + colours + b"\0\1",
     ):
         with pytest.raises(DataError, match="8 bits of each colour in the TGA, got 5"):
-            read_picture(io.BytesIO(data))
+            read(data)

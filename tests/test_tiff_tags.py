@@ -89,7 +89,7 @@ def test_a_resolution_of_floats_is_kept():
         tags[number] = value
     Image.fromarray(PIXELS).save(file, "TIFF", tiffinfo=tags)
     file.seek(0)
-    assert read_picture(file).metadata["resolution"] == b"601/2 72 inch"
+    assert read(file.getvalue()).metadata["resolution"] == b"601/2 72 inch"
 
 
 def test_what_another_format_has_no_place_for_is_named():
