@@ -18,7 +18,7 @@ import torch
 
 from benchmarks.plain import PlainAdam, PlainPyramid, train_step
 from pixelpyramids.data.crops import Crops
-from pixelpyramids.data.folder import ImageFolder
+from pixelpyramids.data.folder import open_folder
 from pixelpyramids.data.photographs import photographs
 from pixelpyramids.model.device import bfloat16_is_fast, keep_freed_memory
 from pixelpyramids.model.parameters import Parameters, load_parameters
@@ -68,7 +68,7 @@ def plain_model(config: Parameters) -> PlainPyramid:
 
 
 def training_step(config: Parameters, repeat: int) -> None:
-    crops = Crops(ImageFolder(photographs(), "train", hold_out=False), config.image_size, config.batch_size)
+    crops = Crops(open_folder(photographs(), "train", hold_out=False), config.image_size, config.batch_size)
     images = torch.from_numpy(crops.batch(0))
     plain = plain_model(config)
     optimiser = PlainAdam(plain.parameters())
@@ -130,7 +130,7 @@ def resized(config: Parameters, size: int) -> Parameters:
 
 def one_step(config: Parameters) -> None:
     """In a process of its own, for its peak memory: MiB."""
-    crops = Crops(ImageFolder(photographs(), "train", hold_out=False), config.image_size, config.batch_size)
+    crops = Crops(open_folder(photographs(), "train", hold_out=False), config.image_size, config.batch_size)
     with tempfile.TemporaryDirectory() as folder:
         step = ours(config, crops, Path(folder) / "run", bfloat16=False)
         step()

@@ -12,7 +12,7 @@ import tempfile
 from pathlib import Path
 
 from pixelpyramids.data.crops import Crops
-from pixelpyramids.data.folder import ImageFolder
+from pixelpyramids.data.folder import open_folder
 from pixelpyramids.data.photographs import photographs
 from pixelpyramids.model.parameters import Parameters
 from pixelpyramids.training.evaluation import evaluate
@@ -40,11 +40,11 @@ def config(**keys: object) -> Parameters:
 
 def held_out_bits(keys: dict[str, object], steps: int, seed: int, run: Path) -> float:
     parameters = config(**keys)
-    crops = Crops(ImageFolder(photographs(), "train", hold_out=False), parameters.image_size, 16, seed, flip=True)
+    crops = Crops(open_folder(photographs(), "train", hold_out=False), parameters.image_size, 16, seed, flip=True)
     training = Training(parameters, run, crops, seed=seed, bfloat16=False)
     training.fit(Budget(steps=steps), checkpoint_minutes=60)
     tile = parameters.image_size[0]
-    return evaluate(training.averaged, ImageFolder(photographs(), "test"), batch_size=64, tile=tile).bits_per_dim
+    return evaluate(training.averaged, open_folder(photographs(), "test"), batch_size=64, tile=tile).bits_per_dim
 
 
 def main() -> None:

@@ -21,7 +21,7 @@ from torch import Tensor
 from benchmarks.__main__ import BENCH, plain_model
 from benchmarks.plain import PlainAdam, PlainPyramid, train_step
 from pixelpyramids.data.crops import Crops
-from pixelpyramids.data.folder import ImageFolder
+from pixelpyramids.data.folder import open_folder
 from pixelpyramids.data.photographs import photographs
 from pixelpyramids.model.device import bfloat16_is_fast, keep_freed_memory
 from pixelpyramids.model.parameters import Parameters, load_parameters
@@ -32,7 +32,7 @@ AVERAGE_DECAY = 0.9995
 
 
 def held_out_tiles(size: tuple[int, int]) -> Tensor:
-    images = ImageFolder(photographs(), "test")
+    images = open_folder(photographs(), "test")
     height, width = size
     return torch.from_numpy(
         np.stack(
@@ -93,7 +93,7 @@ def main() -> None:
     arguments = parser.parse_args()
     config = load_parameters(arguments.params)
     keep_freed_memory()
-    crops = Crops(ImageFolder(photographs(), "train", hold_out=False), config.image_size, config.batch_size)
+    crops = Crops(open_folder(photographs(), "train", hold_out=False), config.image_size, config.batch_size)
     tiles = held_out_tiles(config.image_size)
     best, steps = race_plain(config, crops, tiles, arguments.minutes, None)
     print(f"| {arguments.minutes} minutes each | steps | held-out bits/dim | of plain |\n|---|---|---|---|")

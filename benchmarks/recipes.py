@@ -20,7 +20,7 @@ import torch
 
 from benchmarks.compare import config
 from pixelpyramids.data.crops import Crops
-from pixelpyramids.data.folder import ImageFolder
+from pixelpyramids.data.folder import open_folder
 from pixelpyramids.data.photographs import photographs
 from pixelpyramids.model.parameters import Parameters, load_parameters
 from pixelpyramids.model.pixel_pyramid import PixelPyramid, decompose
@@ -44,7 +44,7 @@ def recipes() -> dict[str, Parameters]:
 
 
 def start(parameters: Parameters, seed: int, run: Path) -> Training:
-    images = ImageFolder(photographs(), "train", hold_out=False)
+    images = open_folder(photographs(), "train", hold_out=False)
     crops = Crops(images, parameters.image_size, parameters.batch_size, seed, flip=True)
     return Training(parameters, run, crops, seed=seed, bfloat16=False)
 
@@ -62,7 +62,7 @@ def seconds_of_a_step(training: Training) -> float:
 
 
 def held_out_bits(model: PixelPyramid) -> float:
-    images = ImageFolder(photographs(), "test")
+    images = open_folder(photographs(), "test")
     return evaluate(model, images, batch_size=model.config.batch_size, tile=model.config.image_size[0]).bits_per_dim
 
 

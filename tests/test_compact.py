@@ -14,7 +14,7 @@ from pixelpyramids.codec.engines import ReferenceEngine
 from pixelpyramids.codec.integer_network import load_network
 from pixelpyramids.codec.parts import list_parts
 from pixelpyramids.data.crops import Crops
-from pixelpyramids.data.folder import ImageFolder
+from pixelpyramids.data.folder import open_folder
 from pixelpyramids.errors import CheckpointError
 from pixelpyramids.model.networks.compact import IntegerConv
 from pixelpyramids.model.parameters import parse_parameters
@@ -203,7 +203,7 @@ def test_the_loop_trains_it_and_a_resumed_training_equals_one_in_one_go(tmp_path
     config = parse_parameters(KEYS, "test")
 
     def train(run, report=lambda _: None):
-        crops = Crops(ImageFolder(data, "all"), config.image_size, config.batch_size)
+        crops = Crops(open_folder(data, "all"), config.image_size, config.batch_size)
         Training(config, tmp_path / run, crops, device="cpu").fit(
             Budget(steps=8), checkpoint_minutes=0.0, report=report
         )

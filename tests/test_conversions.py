@@ -12,12 +12,12 @@ from command_line import KEYS, status
 from PIL import Image
 
 from pixelpyramids.cli.likelihoods import LIKELIHOODS
+from pixelpyramids.data.center_crop import center_crop
 from pixelpyramids.data.containers.spool import SpooledEntries
 from pixelpyramids.data.containers.tar import TarEntries
-from pixelpyramids.data.folder import ImageFolder
-from pixelpyramids.data.prepared import PreparedImages, center_crop
-from pixelpyramids.data.reading import decode, decode_header, quantise, read_image
-from pixelpyramids.data.varied import VariedImages
+from pixelpyramids.data.folder import open_folder
+from pixelpyramids.data.images import Images
+from pixelpyramids.data.reading import quantise, read_decoded, read_header, read_image
 from pixelpyramids.errors import DataError
 from pixelpyramids.model.parameters import Parameters, parse_parameters
 from pixelpyramids.model.pixel_pyramid import PixelPyramid
@@ -73,8 +73,8 @@ CASES = [
 
 @pytest.mark.parametrize("stored, channels, n_bits, conversions", CASES, ids=lambda value: str(value)[:20])
 def test_conversions_are_reported_by_the_header_and_with_the_pixels(stored, channels, n_bits, conversions):
-    assert decode_header(stored, "a", channels, n_bits).conversions == conversions
-    assert decode(stored, "a", channels, n_bits).conversions == conversions
+    assert read_header(stored, channels, n_bits).conversions == conversions
+    assert read_decoded(stored, channels, n_bits).conversions == conversions
 
 
 def test_deep_colour_of_jpeg_2000_and_avif_is_reported():
@@ -104,12 +104,13 @@ def test_every_reader_reports_conversions(tmp_path):
         for name, data in stored.items():
             (tmp_path / "folder" / name).write_bytes(data)
             archive.add(tmp_path / "folder" / name, name)
-    assert ImageFolder(tmp_path / "folder", "all").conversions == expected
+    assert open_folder(tmp_path / "folder", "all").conversions == expected
     tar = TarEntries([tmp_path / "a.tar"])
-    assert VariedImages(tar).conversions == expected
-    assert VariedImages(SpooledEntries(zip(tar.names, stored.values(), strict=True))).conversions == expected
+    names = [tar.name(index) for index in range(3)]
+    for entries in (tar, SpooledEntries(zip(names, stored.values(), strict=True))):
+        assert Images.of_any_size(entries).conversions == expected
     for prepare, first in ((None, ()), (lambda image: center_crop(image, 8), ("cropped or resized to 8 x 8",))):
-        prepared = PreparedImages(tar, (8, 8) if first else (9, 12), prepare=prepare)
+        prepared = Images.of_one_size(tar, (8, 8) if first else (9, 12), prepare=prepare)
         for index in range(3):
             prepared.read(index)
         assert prepared.conversions == [first + of_image for of_image in expected]

@@ -13,7 +13,7 @@ from command_line import KEYS, refused
 from PIL import Image
 
 from pixelpyramids.cli.data_check import fitted
-from pixelpyramids.data.folder import ImageFolder
+from pixelpyramids.data.folder import open_folder
 from pixelpyramids.data.identity import data_identity
 
 
@@ -67,10 +67,10 @@ def test_splits_are_counted_and_hashed_as_the_networks_see_them(folder, params, 
     assert sum(splits["train"]["sizes"].values()) == 119 and splits["train"]["hashed"] == 119
     expected = [pixels(i, height=9 + i % 2).transpose(2, 0, 1) // 8 for i in range(200, 203)]
     assert splits["test"]["sha256"] == sha256(expected)
-    train = [int(file.stem) for file in ImageFolder(folder, "train").files]
+    train = [int(file.stem) for file in open_folder(folder, "train").files]
     expected = [pixels(i, height=9 + i % 2).transpose(2, 0, 1) // 8 for i in train]
     assert splits["train"]["sha256"] == sha256(expected)
-    assert splits["train"]["identity"] == data_identity(ImageFolder(folder, "train")).sha256
+    assert splits["train"]["identity"] == data_identity(open_folder(folder, "train")).sha256
     assert result["in_two_splits"] == 0
     assert checked(capsys, params, "--data", folder)["splits"] == splits
 
@@ -87,7 +87,7 @@ def test_any_change_of_a_pixel_or_a_shape_changes_the_hash(folder, params, capsy
 
 
 def test_the_hash_covers_every_image_or_says_how_many(folder, params, capsys):
-    last = ImageFolder(folder, "train").files[-1]
+    last = open_folder(folder, "train").files[-1]
     before = checked(capsys, params, "--data", folder)["splits"]["train"]
     some = checked(capsys, params, "--data", folder, "--first", 100)["splits"]["train"]
     Image.fromarray(pixels(1000)).save(last)
@@ -143,7 +143,7 @@ def test_a_contact_sheet_shows_the_first_of_each_split(folder, params, tmp_path,
     result = checked(capsys, params, "--data", folder, "--out", sheet)
     picture = np.asarray(Image.open(sheet))
     height, width = 8, 8  # of the parameters; two pixels of margin
-    first = ImageFolder(folder, "train", n_bits=5).read(0)
+    first = open_folder(folder, "train", n_bits=5).read(0)
     top, left = (first.shape[1] - height) // 2, (first.shape[2] - width) // 2
     middle = first[:, top : top + height, left : left + width].astype(int)
     assert (picture[2 : 2 + height, 2 : 2 + width] == ((middle * 510 + 31) // 62).transpose(1, 2, 0)).all()

@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from pixelpyramids.data.folder import ImageFolder
+from pixelpyramids.data.folder import open_folder
 from pixelpyramids.errors import DataError
 from pixelpyramids.model.parameters import Parameters
 from pixelpyramids.model.pixel_pyramid import PixelPyramid
@@ -39,7 +39,7 @@ def folder(tmp_path):
 
 
 def test_bits_per_dim_is_a_ratio_of_sums_with_its_standard_error(model, folder):
-    images = ImageFolder(folder, "all")
+    images = open_folder(folder, "all")
     result = evaluate(model, images)
     alone = [model.rate(torch.from_numpy(images.read(i).astype(np.int64))[None]) for i in range(len(images))]
     nats = np.array([float(rate.total_nats[0]) for rate in alone])
@@ -53,14 +53,14 @@ def test_bits_per_dim_is_a_ratio_of_sums_with_its_standard_error(model, folder):
 def test_the_standard_error_of_images_of_one_size_is_sd_over_root_n(model, folder):
     (folder / "2.png").unlink()
     (folder / "4.png").unlink()
-    result = evaluate(model, ImageFolder(folder, "all"))
+    result = evaluate(model, open_folder(folder, "all"))
     bits = result.bits_per_dim_of_images
     np.testing.assert_allclose(result.standard_error, bits.std(ddof=1) / math.sqrt(3), rtol=1e-9)
     np.testing.assert_allclose(result.bits_per_dim, bits.mean(), rtol=1e-9)
 
 
 def test_the_result_does_not_depend_on_the_batch_size(model, folder):
-    images = ImageFolder(folder, "all")
+    images = open_folder(folder, "all")
     results = [evaluate(model, images, batch_size=size) for size in (1, 2, 16)]
     for result in results[1:]:
         np.testing.assert_allclose(result.nats, results[0].nats, rtol=1e-6)
@@ -79,7 +79,7 @@ def test_tiles_are_images_of_their_own_and_every_pixel_counts(model):
 
 
 def test_some_levels_alone(model, folder):
-    images = ImageFolder(folder, "all")
+    images = open_folder(folder, "all")
     whole, some = evaluate(model, images), evaluate(model, images, levels=[1])
     np.testing.assert_allclose(some.nats[:, 1], whole.nats[:, 1], rtol=1e-9)
     assert not some.nats[:, [0, 2, 3]].any() and not some.dimensions[:, [0, 2, 3]].any()
@@ -88,12 +88,12 @@ def test_some_levels_alone(model, folder):
 def test_damaged_pixels_are_named_and_skipped(model, folder):
     whole = (folder / "1.png").read_bytes()
     (folder / "1.png").write_bytes(whole[: len(whole) // 2])
-    images = ImageFolder(folder, "all")
+    images = open_folder(folder, "all")
     with pytest.warns(UserWarning, match=r"1\.png: expected an image that Pillow can read, got .*; .*; left out"):
         result = evaluate(model, images)
     assert [file.name for file in result.skipped] == ["1.png"]
     assert len(result.files) == len(result.sizes) == len(result.nats) == 4
-    images = ImageFolder(folder, "all")
+    images = open_folder(folder, "all")
     for file in folder.iterdir():
         file.write_bytes(file.read_bytes()[:42])
     with pytest.raises(DataError, match="none of the 5 images"), pytest.warns(UserWarning, match="left out"):

@@ -23,7 +23,7 @@ import main as authors_command
 import pixelpyramids as pp
 from pixelpyramids.atomic import replacing
 from pixelpyramids.cli import main
-from pixelpyramids.data import kept
+from pixelpyramids.data import images as images_module
 from pixelpyramids.errors import CheckpointError
 from pixelpyramids.model.parameters import parse_parameters
 from pixelpyramids.model.pixel_pyramid import PixelPyramid
@@ -162,15 +162,15 @@ def test_whatever_a_decoder_raises_is_of_that_file(error, images, params, traine
 
 
 def test_a_reader_that_the_system_ends_is_told(images, params, tmp_path, monkeypatch, capsys):
-    read = kept.KeptImages.read
+    read = images_module.Images.read
 
     def ended(self, index, copy=True):
         if get_worker_info() is not None:
             os.kill(os.getpid(), signal.SIGKILL)
         return read(self, index, copy)
 
-    monkeypatch.setattr(kept, "KEPT_BYTES", 0)
-    monkeypatch.setattr(kept.KeptImages, "read", ended)
+    monkeypatch.setattr(images_module, "CACHE_BYTES", 0)
+    monkeypatch.setattr(images_module.Images, "read", ended)
     assert train(params, images, tmp_path / "run", "--steps", 4, "--no-validation") == 2
     assert "a process that reads images has ended (DataLoader worker" in capsys.readouterr().err
 

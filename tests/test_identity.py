@@ -10,10 +10,9 @@ from PIL import Image
 
 from pixelpyramids.data import identity as module
 from pixelpyramids.data.containers.zip_archive import ZipEntries
-from pixelpyramids.data.folder import ImageFolder
+from pixelpyramids.data.folder import open_folder
 from pixelpyramids.data.identity import data_identity, same_files
 from pixelpyramids.data.images import Images
-from pixelpyramids.data.prepared import PreparedImages
 
 
 def save(path: Path, seed: int) -> Path:
@@ -37,8 +36,8 @@ def zipped(source: Path, target: Path) -> Path:
 
 def images(path: Path) -> Images:
     if path.is_dir():
-        return ImageFolder(path, "all")
-    return PreparedImages(ZipEntries(path), (8, 8))
+        return open_folder(path, "all")
+    return Images.of_one_size(ZipEntries(path), (8, 8))
 
 
 @pytest.mark.parametrize("number", [0, 150, 299])

@@ -11,7 +11,7 @@ from PIL import Image
 
 from pixelpyramids.codec.kernels import START, TOTAL, encode_symbols
 from pixelpyramids.data.crops import Crops
-from pixelpyramids.data.folder import ImageFolder
+from pixelpyramids.data.folder import open_folder
 from pixelpyramids.data.photographs import photographs
 from pixelpyramids.model.mixture import _mixture
 from pixelpyramids.model.parameters import parse_parameters
@@ -31,7 +31,7 @@ KEYS = {
 def model(tmp_path_factory):
     """Trained for a minute's worth of steps on the bundled photographs."""
     config, run = parse_parameters(KEYS, "test"), tmp_path_factory.mktemp("run")
-    crops = Crops(ImageFolder(photographs(), "train"), config.image_size, config.batch_size)
+    crops = Crops(open_folder(photographs(), "train"), config.image_size, config.batch_size)
     Training(config, run, crops, device="cpu", bfloat16=False).fit(Budget(steps=60))
     return run_directory.load(run)
 

@@ -12,7 +12,7 @@ from PIL import Image
 from test_training import KEYS, config, folder, training  # noqa: F401  folder is a fixture
 
 import pixelpyramids
-from pixelpyramids.data.folder import ImageFolder
+from pixelpyramids.data.folder import open_folder
 from pixelpyramids.data.identity import data_identity
 from pixelpyramids.errors import CheckpointError
 from pixelpyramids.training import run_directory
@@ -49,11 +49,11 @@ def test_a_session_says_what_the_run_was_made_with(folder, tmp_path):  # noqa: F
     assert session["package"] == pixelpyramids.__version__ and session["torch"] == torch.__version__
     assert session["device"].startswith("cpu") and session["precision"] == "float32" and session["seed"] == 3
     assert session["budget"] == {"steps": 4}
-    images = ImageFolder(folder, "train")
+    images = open_folder(folder, "train")
     assert session["training_data"] == {
         "root": str(folder), "images": len(images), "sha256": data_identity(images).sha256,
     }  # fmt: skip
-    assert session["validation_data"]["sha256"] == data_identity(ImageFolder(folder, "validation")).sha256
+    assert session["validation_data"]["sha256"] == data_identity(open_folder(folder, "validation")).sha256
     assert set(session["levels"]) == {"0", "1", "2", "3"}
     level = session["levels"]["2"]
     assert level["first_step"] == 0 and level["step"] == 4 and level["minutes"] > 0
@@ -148,7 +148,7 @@ def test_the_best_weights_are_chosen_anew_on_another_validation_set(folder, othe
     assert sum("other validation images" in line for line in lines) == 1
     for index, old in before.items():
         assert run_directory.level_file(run, index).read_bytes() != old
-    scored = evaluate(run_directory.load(run), ImageFolder(other, "validation"), chosen=resumed.validation.chosen)
+    scored = evaluate(run_directory.load(run), open_folder(other, "validation"), chosen=resumed.validation.chosen)
     nats, dimensions = scored.nats.sum(axis=0), scored.dimensions.sum(axis=0)
     for level in resumed.levels:
         assert level.best == pytest.approx(nats[level.index] / dimensions[level.index] / math.log(2), rel=1e-4)

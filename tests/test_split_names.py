@@ -11,9 +11,9 @@ import pytest
 from PIL import Image
 
 from pixelpyramids.data.celeba_hq import open_celeba_hq
-from pixelpyramids.data.huggingface import _by_split, _refuse_held_out
 from pixelpyramids.data.imagenet import open_imagenet
 from pixelpyramids.data.lsun import open_lsun
+from pixelpyramids.data.shard_names import refuse_held_out_files, split_shards
 from pixelpyramids.data.shards import count_examples
 from pixelpyramids.data.split_names import NAMES, resembles_held_out, resembles_split, split_of
 from pixelpyramids.data.splits import split_files
@@ -233,13 +233,13 @@ def test_imagenet_trees_that_hold_test_images_for_training_are_refused(tmp_path)
     ],
 )
 def test_shards_in_any_case(tmp_path, names, splits):
-    found = _by_split(f"{tmp_path}/**", [tmp_path / name for name in names])
+    found = split_shards(f"{tmp_path}/**", [tmp_path / name for name in names])
     assert {split: len(files) for split, files in found.items()} == splits
 
 
 def test_shards_of_a_glob_are_divided_by_their_folders(tmp_path):
     files = [tmp_path / "train" / "0.tar", tmp_path / "Test" / "0.tar"]
-    found = _by_split(f"{tmp_path}/*/*.tar", files)
+    found = split_shards(f"{tmp_path}/*/*.tar", files)
     assert found == {"train": [str(files[0])], "test": [str(files[1])]}
 
 
@@ -260,18 +260,18 @@ def test_shards_of_a_glob_are_divided_by_their_folders(tmp_path):
 )
 def test_shards_whose_split_is_not_understood_are_refused(tmp_path, names, named):
     with pytest.raises(DataError, match=named):
-        _by_split(str(tmp_path), [tmp_path / name for name in names])
+        split_shards(str(tmp_path), [tmp_path / name for name in names])
 
 
 def test_what_the_library_takes_for_training_is_not_named_otherwise():
     at = "hf://datasets/owner/test-set@0123abcd/"
-    _refuse_held_out(
+    refuse_held_out_files(
         "hub:owner/test-set", {"train": [f"{at}data/train-0.parquet"], "test": [f"{at}data/Test-0.parquet"]}
     )
-    _refuse_held_out("hub:owner/test-set", {"train": [f"{at}test_config/train-0.parquet", f"{at}data/0.parquet"]})
+    refuse_held_out_files("hub:owner/test-set", {"train": [f"{at}test_config/train-0.parquet", f"{at}data/0.parquet"]})
     for name in ("data/Test-0.parquet", "HoldOut/0.parquet", "data/eval-0.parquet"):
         with pytest.raises(DataError, match="named like images for validation or test"):
-            _refuse_held_out("hub:owner/test-set", {"train": [f"{at}data/train-0.parquet", at + name]})
+            refuse_held_out_files("hub:owner/test-set", {"train": [f"{at}data/train-0.parquet", at + name]})
 
 
 @pytest.mark.parametrize("other", ["test/0.png", "Val/a/0.png", "held_out/0.png", "train/test/0.png"])

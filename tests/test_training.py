@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 
 from pixelpyramids.data.crops import Crops
-from pixelpyramids.data.folder import ImageFolder
+from pixelpyramids.data.folder import open_folder
 from pixelpyramids.errors import CheckpointError, DataError, ParameterError
 from pixelpyramids.model.device import bfloat16_is_fast
 from pixelpyramids.model.parameters import Parameters, load_parameters
@@ -53,8 +53,8 @@ def folder(tmp_path_factory):
 
 def training(folder, run, parameters=None, validate=False, **options):
     parameters = parameters or config()
-    images = ImageFolder(folder, "train", hold_out=validate)
-    validation = ImageFolder(folder, "validation") if validate else None
+    images = open_folder(folder, "train", hold_out=validate)
+    validation = open_folder(folder, "validation") if validate else None
     crops = Crops(images, parameters.image_size, parameters.batch_size, options.get("seed", 0))
     return Training(parameters, run, crops, validation, device="cpu", bfloat16=False, **options)
 
@@ -169,9 +169,13 @@ def test_two_processes_never_train_one_level_of_a_run(folder, tmp_path, monkeypa
 
 
 def test_a_loaders_worker_explains_without_a_traceback(folder, tmp_path, monkeypatch):
-    monkeypatch.setattr("pixelpyramids.data.kept.KEPT_BYTES", 0)
+    monkeypatch.setattr("pixelpyramids.data.images.CACHE_BYTES", 0)
     work = training(folder, tmp_path / "run")
-    monkeypatch.setattr(ImageFolder, "read", lambda self, index, copy=True: (_ for _ in ()).throw(DataError("damaged")))
+
+    def fail(self, index, copy=True):
+        raise DataError("damaged")
+
+    monkeypatch.setattr("pixelpyramids.data.images.Images.read", fail)
     assert not work.crops.folder.in_memory
     with pytest.raises(DataError, match=r"^expected at least one readable image among 9, .* are damaged$"):
         work.fit(Budget(steps=1))
@@ -326,7 +330,7 @@ def test_bfloat16_changes_the_loss_little(folder, tmp_path):
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
 def test_training_on_a_gpu(folder, tmp_path):
     parameters = config()
-    crops = Crops(ImageFolder(folder, "train", hold_out=False), parameters.image_size, 4)
+    crops = Crops(open_folder(folder, "train", hold_out=False), parameters.image_size, 4)
     run = Training(parameters, tmp_path / "run", crops)
     assert run.device.type == "cuda"
     assert run.fit(Budget(steps=3)).steps == 3

@@ -19,7 +19,7 @@ from pixelpyramids.cli.console import counted, describe_conversions, stderr, std
 from pixelpyramids.cli.contamination import warn_of_names
 from pixelpyramids.cli.report.pictures import save_grid
 from pixelpyramids.data.crops import Crops
-from pixelpyramids.data.identity import data_identity, described_pixels
+from pixelpyramids.data.identity import data_identity, pixel_bytes
 from pixelpyramids.data.images import Images
 from pixelpyramids.errors import DataError, EmptySplitError
 from pixelpyramids.image_files.bit_depth import Pixels
@@ -161,7 +161,7 @@ def read_split(
         except DataError as error:
             split.unreadable.append(str(error))
             continue
-        described = described_pixels(image)
+        described = pixel_bytes(image)
         digest.update(described)
         note(hashlib.sha256(described).digest(), images.files[index])
         if len(shown) < SHEET_MOST:
@@ -198,11 +198,13 @@ def _images_of(crops: "Batches") -> Images:
     """The images of training batches; of a stream, the first ones."""
     if isinstance(crops, Crops):
         return crops.folder
-    from pixelpyramids.data.huggingface import first_images
+    from pixelpyramids.data.huggingface import spool
     from pixelpyramids.data.stream import Stream
 
     assert isinstance(crops, Stream)
-    return first_images(crops.shards, OF_A_STREAM, channels=crops.channels, n_bits=crops.n_bits, size=crops.image_size)
+    return spool(
+        crops.shards.read_all(), OF_A_STREAM, channels=crops.channels, n_bits=crops.n_bits, size=crops.image_size
+    )
 
 
 def _print_counts(name: str, split: SplitSummary) -> None:

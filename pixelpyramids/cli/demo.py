@@ -16,7 +16,7 @@ from pixelpyramids.cli.report.pictures import save_grid, save_pyramid
 from pixelpyramids.cli.report.rivals import PNG, WEBP, bits_per_dim
 from pixelpyramids.cli.train import train
 from pixelpyramids.data.crops import Crops
-from pixelpyramids.data.folder import ImageFolder
+from pixelpyramids.data.folder import open_folder
 from pixelpyramids.data.photographs import photographs
 from pixelpyramids.errors import PixelPyramidsError
 from pixelpyramids.extras import import_extra
@@ -58,7 +58,7 @@ def demo(
         raise PixelPyramidsError(f"{out}: holds something else already; choose another --out")
     config = load_parameters("photographs")
     claim(out / "run", config)
-    training, held_out = ImageFolder(photographs(), "train", hold_out=False), ImageFolder(photographs(), "test")
+    training, held_out = open_folder(photographs(), "train", hold_out=False), open_folder(photographs(), "test")
     chelsea = next(i for i, file in enumerate(training.files) if file.stem == "chelsea")
     save_pyramid(out / "pyramid.png", training.read(chelsea), config.L - 1, config.n_bits)
     stderr.print(f"a photograph's pyramid: {out / 'pyramid.png'}")

@@ -7,7 +7,7 @@ from accelerate import PartialState
 from pixelpyramids.data.batches import Batches
 from pixelpyramids.data.celeba_hq import open_celeba_hq
 from pixelpyramids.data.crops import Crops
-from pixelpyramids.data.folder import ImageFolder
+from pixelpyramids.data.folder import open_folder
 from pixelpyramids.data.huggingface import is_hub, is_stream, open_hub, open_shards
 from pixelpyramids.data.imagenet import open_imagenet
 from pixelpyramids.data.images import Images
@@ -43,7 +43,7 @@ def open_images(config: Parameters, root: str | Path | None, split: str, hold_ou
     channels, size = config.image_channels, _size(config)
     if _in_shards(config, root):
         return open_hub(root, split, channels=channels, n_bits=n_bits, size=size, hold_out=hold_out)
-    return ImageFolder(root, split, channels=channels, n_bits=n_bits, size=size, hold_out=hold_out)
+    return open_folder(root, split, channels=channels, n_bits=n_bits, size=size, hold_out=hold_out)
 
 
 def open_training(

@@ -1,4 +1,4 @@
-"""What every endless stream of training crops shares: batches by their step, divided among processes.
+"""Batches of training crops by their step, divided among processes.
 
 Sample b of step s is number g = s * batch_size + b; what it sees depends on (seed, g) and the files alone.
 """
@@ -19,12 +19,12 @@ _OFFSET = 1  # key of the random stream, beside those of the orders
 class Batches(ABC):
     """Training crops; `batch(step)`, or `batches[step]`, gives (batch_size, channels, h, w).
 
-    Steps may be asked for in any order and in any process, so a loader of torch's with `batch_size=None`,
-    `sampler=range(start, stop)` and any number of workers gives the same batches as none.
+    Ask for steps in any order and in any process: torch's DataLoader with `batch_size=None`, `sampler=range(start,
+    stop)` and any number of workers gives the same batches.
 
     `size` (h, w) in pixels; `flip` mirrors half of the crops left to right.
-    Attributes: `count` (images) and `items_per_epoch`, None where it is not known; `steps_per_epoch`; `in_memory`
-    (whether decoded images are kept, so that no workers are needed).
+    Attributes: `count` (images) and `items_per_epoch`, None if they are not known; `steps_per_epoch`; `in_memory`
+    (whether decoded images are cached, so that no workers are needed).
     """
 
     count: int | None
@@ -41,10 +41,10 @@ class Batches(ABC):
         self.channels, self.n_bits = channels, n_bits
         self._share = 0, 1
 
-    def shared(self, index: int, count: int) -> Self:
-        """The same stream for one of `count` processes: of each step's samples every count-th, from `index` on.
+    def share(self, index: int, count: int) -> Self:
+        """The same batches for one of `count` processes: every count-th sample of each step, starting at `index`.
 
-        Raises DataError where the batch does not divide among them.
+        Raises DataError if the batch does not divide by the number of processes.
         """
         if self.batch_size % count:
             raise DataError(
@@ -59,12 +59,12 @@ class Batches(ABC):
         return self.batch(step)
 
     def batch(self, step: int) -> Pixels:
-        """The crops of one step, (batch_size, channels, h, w), integers in [0, 2**n_bits), the caller's own.
+        """The crops of one step, (batch_size, channels, h, w), integers in [0, 2**n_bits): a new array.
 
-        Of a shared stream, those of this process alone.
+        After `share`, only those of this process.
 
-        An image that cannot be read is named in a UserWarning, once in each process, and the next takes its place.
-        Raises DataError where too many cannot be read, or an image is smaller than the crop.
+        An image that cannot be read is named in a UserWarning, once in each process, and the next image takes its
+        place. Raises DataError if too many images cannot be read, or if an image is smaller than the crop.
         """
         samples = self.samples(step)
         crops = np.empty((len(samples), self.channels, *self.size), dtype=pixel_type(self.n_bits))
@@ -77,9 +77,9 @@ class Batches(ABC):
         index, count = self._share
         return self._samples(step)[index::count]
 
-    @abstractmethod
     def files_of(self, step: int) -> list[Path]:
-        """The name of the image of each crop of a step, in the batch's order; of a shared stream, of all processes."""
+        """The name of the image of each crop of a step, in the batch's order; after `share`, of all processes."""
+        return [self._image(sample)[0] for sample in self._samples(step)]
 
     @abstractmethod
     def _image(self, sample: int) -> tuple[Path, Pixels]:

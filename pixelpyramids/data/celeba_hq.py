@@ -1,36 +1,34 @@
 """CelebA-HQ (Karras et al. 2018) in the forms that people have it: folders, a zip, HDF5, TFRecords.
 
-30,000 images, 27,000 for training and 3,000 for test. Which form lies there is told by names alone, and where a form
-comes divided its own division counts; an undivided one is divided in the order of its images, nine tenths and one.
-Nothing is cropped or resized. Copies differ in their pixels: `formats` tells how an image is stored.
+30,000 images, 27,000 for training and 3,000 for test. Only names decide which form it is. If a form comes divided, its
+own division counts; an undivided form is divided in the order of its images, nine tenths and one. Nothing is cropped or
+resized. Copies differ in their pixels: `formats` says how an image is stored.
 """
 
 import re
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from itertools import accumulate
+from collections.abc import Mapping, Sequence
 from os import PathLike
 from pathlib import Path
 
 import numpy as np
 
+from pixelpyramids.data.containers.concatenation import ConcatenatedEntries
 from pixelpyramids.data.containers.files import FileEntries
-from pixelpyramids.data.containers.hdf5 import Hdf5Entries, hdf5_datasets, image_size, listed
-from pixelpyramids.data.containers.joined import JoinedEntries
+from pixelpyramids.data.containers.hdf5 import Hdf5Entries, describe_datasets, image_size, list_datasets
 from pixelpyramids.data.containers.tfrecord import TfRecordEntries
 from pixelpyramids.data.containers.zip_archive import ZipEntries
 from pixelpyramids.data.images import Entries, Images
-from pixelpyramids.data.prepared import PreparedImages
 from pixelpyramids.data.split_names import NAMES, divide, refuse_linked_splits, resembles_split, split_of
 from pixelpyramids.data.splits import check_split, choose, list_images, named_splits, published_splits
-from pixelpyramids.data.splits import hold_out as held_out_indices
+from pixelpyramids.data.splits import hold_out as hold_out_indices
 from pixelpyramids.errors import DataError
 
 TRAIN_COUNT, TEST_COUNT = 27_000, 3_000
 
 _ACCEPTED = """one of
   folders train/ and validation/ (or val/, or test/) of images, each with any folders below
-  a folder of images, below it any folders, without such names
+  a folder of images, with any folders below, without such names
   one zip archive of either
   one HDF5 file (.h5, .hdf5) with a dataset of the size, or datasets train and validation (or val, or test)
   TFRecords: NAME-r08.tfrecords for 256x256, NAME-r10.tfrecords for 1024x1024, or shards in train/ and validation/"""
@@ -42,24 +40,23 @@ _RESOLUTION = re.compile(r"-r(\d\d)\b")
 _SHARD = re.compile(r"(\d+)-of-(\d+)\b")
 
 _Splits = Mapping[str, Sequence[int]]
-_HeldOut = Callable[[Sequence[int]], Iterable[int]] | None
 
 
 def open_celeba_hq(
     root: str | PathLike[str], split: str, size: int, *, n_bits: int, hold_out: bool = True, seed: int = 0
 ) -> Images:
-    """One split of the CelebA-HQ that lies at `root`, a folder or a file: RGB images of size x size pixels.
+    """One split of the CelebA-HQ at `root`, a folder or a file: RGB images of size x size pixels.
 
-    `split` is "train", "validation", "test" (the published 3,000), or "all"; without a part of its own, validation is
-    held out of train, one in a hundred at most 1,000, or not at all where `hold_out` is False. Warns where the counts
-    are not 27,000 and 3,000.
+    `split` is "train", "validation", "test" (the published 3,000), or "all". If there is no part for validation, it is
+    held out of train, one image in a hundred and at most 1,000, or not at all if `hold_out` is False. Warns if the
+    counts are not 27,000 and 3,000.
 
-    Raises DataError where `root` is none of the accepted forms or more than one, where the split is empty, an image has
-    another size (the first when the split is opened, others when they are read), or what lies there is damaged.
+    Raises DataError if `root` has none of the accepted forms or more than one, if the split is empty, if an image has
+    another size (the first is checked when the split is opened, others when they are read), or if the data is damaged.
     """
     check_split(split)
     root = Path(root)
-    entries, splits = _found(root, size, seed, hold_out)
+    entries, splits = _open_form(root, size, seed, hold_out)
     chosen = choose(split, splits, root, hold_out)
     train, test = len(splits["train"]) + len(splits["validation"]), len(splits["test"])
     if (train, test) != (TRAIN_COUNT, TEST_COUNT):
@@ -68,31 +65,32 @@ def open_celeba_hq(
             f"CelebA-HQ has, got {train} and {test}; figures are not comparable with those of the whole set",
             stacklevel=2,
         )
-    return PreparedImages(entries, (size, size), chosen, n_bits=n_bits)
+    return Images.of_one_size(entries, (size, size), chosen, n_bits=n_bits)
 
 
-def _found(root: Path, size: int, seed: int, hold_out: bool) -> tuple[Entries, _Splits]:
-    """The stored images, whatever holds them, and the indices of each split."""
+def _open_form(root: Path, size: int, seed: int, hold_out: bool) -> tuple[Entries, _Splits]:
+    """The stored images, in whatever form, and the indices of each split."""
 
-    def held_out(train: Sequence[int]) -> list[int]:
-        return [train[index] for index in held_out_indices(len(train), seed)[1]]
+    def choose_held_out(train: Sequence[int]) -> list[int]:
+        return [train[index] for index in hold_out_indices(len(train), seed)[1]]
 
-    kind, paths = _recognised(root)
+    kind, paths = _find_form(root)
     if kind == "HDF5 file":
-        entries, parts = _arrays(paths[0], size)
+        entries, parts = _open_hdf5(paths[0], size)
     elif kind == "TFRecord file":
-        entries, parts = _records(root, paths, size)
+        entries, parts = _open_records(root, paths, size)
     else:
         entries, top = (ZipEntries(paths[0]), paths[0]) if kind == "zip archive" else (FileEntries(paths), root)
-        indices, names = _images_below([name.relative_to(top) for name in entries.names])
+        below = [entries.name(index).relative_to(top) for index in range(len(entries))]
+        indices, names = _images_below(below)
         if divide(names, root):
             splits = named_splits(names, root, seed, hold_out)
             return entries, {split: [indices[i] for i in members] for split, members in splits.items()}
         parts = _nine_tenths([indices[i] for i in sorted(range(len(names)), key=lambda i: _natural(names[i]))])
-    return entries, published_splits(parts, held_out if hold_out else None)
+    return entries, published_splits(parts, choose_held_out if hold_out else None)
 
 
-def _recognised(root: Path) -> tuple[str, list[Path]]:
+def _find_form(root: Path) -> tuple[str, list[Path]]:
     """What kind of files hold the images, and these files: one zip archive or HDF5 file, or several of the others."""
     images: list[Path] = []
     beside, below = [root] if root.is_file() else [], []
@@ -105,9 +103,9 @@ def _recognised(root: Path) -> tuple[str, list[Path]]:
         below = [path for folder in folders for path in sorted(folder.iterdir())]
     found = {
         "image file": images,
-        "zip archive": _files(beside, r"\.zip$"),
-        "HDF5 file": _files(beside, r"\.(h5|hdf5)$"),
-        "TFRecord file": _files(beside + below, r"\.tfrecords?(\.\d+)?$"),
+        "zip archive": _select_files(beside, r"\.zip$"),
+        "HDF5 file": _select_files(beside, r"\.(h5|hdf5)$"),
+        "TFRecord file": _select_files(beside + below, r"\.tfrecords?(\.\d+)?$"),
     }
     kinds = [kind for kind, members in found.items() if members]
     if len(kinds) != 1 or (kinds[0] in ("zip archive", "HDF5 file") and len(found[kinds[0]]) > 1):
@@ -118,8 +116,8 @@ def _recognised(root: Path) -> tuple[str, list[Path]]:
     return kinds[0], found[kinds[0]]
 
 
-def _files(paths: Sequence[Path], pattern: str) -> list[Path]:
-    """Those that are called so and are files: names first, for there may be many files."""
+def _select_files(paths: Sequence[Path], pattern: str) -> list[Path]:
+    """The visible files with such names. Names are checked first, because there may be many files."""
     named = (path for path in paths if re.search(pattern, path.name, re.IGNORECASE) and not path.name.startswith("."))
     return [path for path in named if path.is_file()]
 
@@ -135,7 +133,7 @@ def _images_below(paths: Sequence[Path]) -> tuple[list[int], list[str]]:
 
 
 def _natural(name: str) -> tuple[list[str | int], str]:
-    """Sorts numbers in names by value, so that 10.jpg stands where 00010.jpg does."""
+    """A key that sorts numbers in names by value: 10.jpg sorts like 00010.jpg."""
     pieces = re.split("([0-9]+)", name)
     return [int(piece) if i % 2 else piece for i, piece in enumerate(pieces)], name
 
@@ -145,9 +143,9 @@ def _nine_tenths(indices: Sequence[int]) -> _Splits:
     return {"train": indices[:count], "test": indices[count:]}
 
 
-def _arrays(path: Path, size: int) -> tuple[Entries, _Splits]:
+def _open_hdf5(path: Path, size: int) -> tuple[Entries, _Splits]:
     """The images of an HDF5 file, and its parts."""
-    datasets = hdf5_datasets(path)
+    datasets = list_datasets(path)
     of_part: dict[str, list[str]] = {}
     for name, (shape, dtype) in datasets.items():
         if image_size(shape) == (size, size) and dtype == np.uint8:
@@ -162,13 +160,13 @@ def _arrays(path: Path, size: int) -> tuple[Entries, _Splits]:
     if not of_part or any(len(names) > 1 for names in of_part.values()):
         raise DataError(
             f"{path}: expected one dataset of uint8 images of {size}x{size} pixels, (N, 3, H, W) or (N, H, W, 3), such "
-            f"as data{size}x{size}, or one each called train and validation, got {listed(datasets)}"
+            f"as data{size}x{size}, or one each called train and validation, got {describe_datasets(datasets)}"
         )
-    return _joined({part: Hdf5Entries(path, names[0]) for part, names in of_part.items()})
+    return _concatenate({part: [Hdf5Entries(path, names[0])] for part, names in of_part.items()})
 
 
-def _records(root: Path, files: Sequence[Path], size: int) -> tuple[Entries, _Splits]:
-    """The images of TFRecord files, those of the asked size where the names tell sizes, and their parts."""
+def _open_records(root: Path, files: Sequence[Path], size: int) -> tuple[Entries, _Splits]:
+    """The images of TFRecord files, of the given size if the names say sizes, and their parts."""
     top = root if root.is_dir() else root.parent
     names = [file.relative_to(top).as_posix() for file in files]
     if len({"/" in name for name in names}) > 1:
@@ -176,21 +174,20 @@ def _records(root: Path, files: Sequence[Path], size: int) -> tuple[Entries, _Sp
             f"{root}: expected TFRecord files either in the folder or in its subfolders, got both; keep one"
         )
     parts = divide(names, root) or {"": list(range(len(files)))}
-    return _joined(
-        {part: TfRecordEntries(_shards([files[i] for i in members], size)) for part, members in parts.items()}
-    )
+    shards = {part: _select_shards([files[i] for i in members], size) for part, members in parts.items()}
+    return _concatenate({part: [TfRecordEntries(file) for file in members] for part, members in shards.items()})
 
 
-def _shards(files: Sequence[Path], size: int) -> list[Path]:
-    """The files of one size among those of a folder, in order. Raises DataError where one is missing or foreign."""
-    folder, wanted = files[0].parent, f"{size.bit_length() - 1:02d}"
+def _select_shards(files: Sequence[Path], size: int) -> list[Path]:
+    """The files of one size in a folder, in order. Raises DataError if one is missing or of another data set."""
+    folder, exponent = files[0].parent, f"{size.bit_length() - 1:02d}"
     sizes = {file: match[1] for file in files if (match := _RESOLUTION.search(file.name))}
     if sizes:
-        files = [file for file, exponent in sizes.items() if exponent == wanted]
+        files = [file for file, found in sizes.items() if found == exponent]
     if not files:
         raise DataError(
-            f"{folder}: expected TFRecord files with -r{wanted} in their names, for {size}x{size} pixels, got those of "
-            f"-r{', -r'.join(sorted(set(sizes.values())))}; get the files of that size, or use parameters of these"
+            f"{folder}: expected TFRecord files with -r{exponent} in their names, for {size}x{size} pixels, got those "
+            f"of -r{', -r'.join(sorted(set(sizes.values())))}; get the files of that size, or use parameters of these"
         )
     files = sorted(files, key=lambda file: _natural(file.name))
     kinds = sorted({re.sub("[0-9]+", "N", file.name) for file in files})
@@ -200,18 +197,16 @@ def _shards(files: Sequence[Path], size: int) -> list[Path]:
     missing = set(range(numbers[0][1])) - {number for number, _ in numbers} if numbers else ()
     if missing:
         raise DataError(
-            f"{folder}: expected the {numbers[0][1]} files that {files[0].name} speaks of, got {len(numbers)}: number "
+            f"{folder}: expected {numbers[0][1]} files, as the name {files[0].name} says, got {len(numbers)}: number "
             f"{min(missing)} is the first that is missing; get the missing files"
         )
     return files
 
 
-def _joined(of_part: Mapping[str, Entries]) -> tuple[Entries, _Splits]:
-    """The entries of all parts, and the indices of each; what has no parts is divided in its order."""
-    entries = JoinedEntries(list(of_part.values()))
+def _concatenate(of_part: Mapping[str, Sequence[Entries]]) -> tuple[Entries, _Splits]:
+    """The entries of all parts, and the indices of each part; an undivided set is divided in its order."""
+    entries = ConcatenatedEntries([entries for members in of_part.values() for entries in members])
     if "" in of_part:
-        return entries, _nine_tenths(range(len(entries.names)))
-    stops = accumulate(len(part.names) for part in of_part.values())
-    return entries, {
-        name: range(stop - len(part.names), stop) for (name, part), stop in zip(of_part.items(), stops, strict=True)
-    }
+        return entries, _nine_tenths(range(len(entries)))
+    stops = np.cumsum([sum(map(len, members)) for members in of_part.values()]).tolist()
+    return entries, {part: range(start, stop) for part, start, stop in zip(of_part, [0, *stops], stops, strict=False)}

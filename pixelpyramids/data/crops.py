@@ -1,6 +1,6 @@
 """An endless, deterministic stream of training crops: what step s sees depends on (seed, s) and the files alone.
 
-An image of H x W has floor(H / h) * floor(W / w) slots, the crops of h x w that it holds side by side; an epoch is one
+An image of H x W has floor(H / h) * floor(W / w) slots, the crops of h x w that fit in it side by side. An epoch is one
 pass over the N slots of all images in an order of its own, so large images are seen in proportion to their pixels:
 
     sample g = step * batch_size + b     epoch e = g // N     image = that of slot permutation(seed, e)[g % N]
@@ -23,9 +23,9 @@ _ORDER = 0  # key of the random stream, beside that of offsets
 
 
 class Crops(Batches):
-    """Crops of the images of `folder`, of which an epoch has `items_per_epoch` (N) and N // batch_size steps, or 1.
+    """Crops of the images of `folder`; an epoch has `items_per_epoch` (N) of them and N // batch_size steps, or 1.
 
-    Raises DataError, naming the file, where an image is smaller than the crop.
+    Raises DataError, naming the file, if an image is smaller than the crop.
     """
 
     items_per_epoch: int
@@ -49,15 +49,11 @@ class Crops(Batches):
         self._order: tuple[int, NDArray[np.int64]] | None = None
         self._damaged: set[int] = set()
 
-    def shared(self, index: int, count: int) -> Self:
+    def share(self, index: int, count: int) -> Self:
         """As of `Batches`."""
-        shared = super().shared(index, count)
+        shared = super().share(index, count)
         shared._damaged = set()
         return shared
-
-    def files_of(self, step: int) -> list[Path]:
-        """As of `Batches`."""
-        return [self._image(sample)[0] for sample in self._samples(step)]
 
     def _image(self, sample: int) -> tuple[Path, Pixels]:
         epoch, position = divmod(sample, self.items_per_epoch)

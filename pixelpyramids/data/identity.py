@@ -107,10 +107,10 @@ def _entry_fingerprint(images: Images, index: int) -> bytes:
         image = images.read(index, copy=False)
     except DataError:
         return bytes(32)
-    return hashlib.sha256(described_pixels(image)).digest()
+    return hashlib.sha256(pixel_bytes(image)).digest()
 
 
-def described_pixels(image: Pixels) -> bytes:
+def pixel_bytes(image: Pixels) -> bytes:
     r"""The bytes of an image that are hashed: "C H W\n", and its values, the lower byte first above 8 bits."""
     return "{} {} {}\n".format(*image.shape).encode() + image.astype(image.dtype.newbyteorder("<")).tobytes()
 

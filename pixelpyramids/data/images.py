@@ -1,117 +1,227 @@
-"""What every collection of images offers, `Images`, and what every container of stored ones does, `Entries`.
+"""The images of one split, `Images`, and what every container of stored images offers, `Entries`.
 
-A container holds entries, as they are stored: the content of an image file, or plain pixels. What is done to an entry,
-decoding, cropping, resizing, quantising, is the same wherever it lies.
+A container holds entries as they are stored: files, contents of files, or plain pixels. Decoding, cropping, resizing
+and quantising are the same for all of them.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from functools import partial
+import warnings
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pixelpyramids.image_files.bit_depth import Pixels
+from pixelpyramids.data.reading import Header, Prepare, quantise, read_decoded, read_header
+from pixelpyramids.errors import DataError
+from pixelpyramids.image_files.bit_depth import Pixels, pixel_type
 
 Indices = Sequence[int] | NDArray[np.int64]
 
+CACHE_BYTES = 512 * 2**20
+"""A split whose decoded images take at most this many bytes stays in memory once it is read."""
 
-class Images(Protocol):
-    """The images of one split: `read(i)` gives (channels, H, W), integers in [0, 2**n_bits), uint8 up to 8 bits.
+# What an image's size must agree with, and what to do if it does not.
+_PARAMETERS = ("as the parameters say", "resize the images, or use parameters of their size")
+_OPENED = ("as when the folder was opened", "leave the folder as it is while it is in use")
 
-    `files` names each image: a path, or for an entry of a container the container's path and the entry's name below it.
-    For each image, `sizes` (count, 2) has H and W, `formats` how it is stored ("JPEG", …), and `conversions` what
-    reading it converts ("alpha dropped"). In some containers the last two are "" and () until the image is read.
-    `skipped` are the files that could not be read when the split was opened; `in_memory` says whether decoded images
-    are kept. Instances can be pickled, and read in workers.
-    """
-
-    @property
-    def channels(self) -> int: ...
-    @property
-    def n_bits(self) -> int: ...
-    @property
-    def files(self) -> Sequence[Path]: ...
-    @property
-    def sizes(self) -> NDArray[np.integer[Any]]: ...
-    @property
-    def formats(self) -> Sequence[str]: ...
-    @property
-    def conversions(self) -> Sequence[tuple[str, ...]]: ...
-    @property
-    def skipped(self) -> Sequence[Path]: ...
-    @property
-    def in_memory(self) -> bool: ...
-
-    def __len__(self) -> int: ...
-
-    def read(self, index: int, copy: bool = True) -> Pixels:
-        """Image `index`; with `copy` False it may be an array that is kept: not to be written to.
-
-        Raises DataError, naming the image, where it is damaged or not as it should be.
-        """
-        ...
+_NAMED_AT_MOST = 10
+_TRIED_AT_MOST = 10  # images, when a split of one size is opened
 
 
 class Entries(Protocol):
-    """Stored images, by index: the content of image files (bytes), or plain pixels (H, W, channels) uint8.
+    """Stored images by index: a file (its path), the content of an image file (bytes), or pixels (H, W, C) uint8.
 
-    `names` are as the `files` of `Images`; `format` is that of plain pixels ("HDF5", …), "" for contents of files.
-    Instances can be pickled; what is open is opened again, in each worker, at the first read.
+    `format` is that of plain pixels ("HDF5", …), and "" for files. Instances can be pickled. Each worker opens what it
+    needs at its first read.
     """
 
-    @property
-    def names(self) -> Sequence[Path]: ...
     @property
     def format(self) -> str: ...
 
-    def read(self, index: int) -> bytes | Pixels:
-        """Entry `index`. Raises DataError, naming it, where it cannot be read."""
-        ...
-
-
-class Shards(Protocol):
-    """The images of a split in shards; `read(i)` goes through shard i, (name, content) of one after the other.
-
-    `counts` are the images of each and `total` of all, None where that is not known.
-    """
-
-    @property
-    def names(self) -> Sequence[str]: ...
-    @property
-    def counts(self) -> Sequence[int] | None: ...
-    @property
-    def total(self) -> int | None: ...
-
     def __len__(self) -> int: ...
 
-    def read(self, shard: int) -> Iterator[tuple[Path, bytes]]:
-        """The images of a shard, in its order. Raises DataError, naming the shard, where it is damaged."""
+    def name(self, index: int) -> Path:
+        """The path of a file, or the path of a container with the entry's name below it."""
         ...
+
+    def read(self, index: int) -> Path | bytes | Pixels:
+        """Entry `index`. Raises DataError with its name if it cannot be read."""
+        ...
+
+
+class Images:
+    """The images of one split: `read(i)` gives (channels, H, W), integers in [0, 2**n_bits), uint8 up to 8 bits.
+
+    `files` names each image as its container does. For each image, `sizes` (count, 2) has H and W, `formats` says how
+    it is stored ("JPEG", …), and `conversions` what reading it converts ("alpha dropped"). If the images were opened by
+    `of_one_size`, the last two are "" and () until an image is read. `skipped` are the files that could not be read
+    when the split was opened. `in_memory` says whether decoded images are kept. Instances can be pickled, without
+    the decoded images, and read in workers.
+    """
+
+    def __init__(
+        self,
+        entries: Entries,
+        chosen: Indices,
+        sizes: NDArray[np.integer[Any]],
+        *,
+        channels: int,
+        n_bits: int,
+        prepare: Prepare | None = None,
+        accept_cmyk: bool = False,
+    ) -> None:
+        self.entries, self.chosen, self.sizes = entries, chosen, sizes
+        self.channels, self.n_bits = channels, n_bits
+        self.prepare, self.accept_cmyk = prepare, accept_cmyk
+        self._is_of_one_size = False
+        self.files: Sequence[Path] = Names(entries, chosen)
+        self.formats = [entries.format] * len(chosen)
+        self.conversions: list[tuple[str, ...]] = [()] * len(chosen)
+        self.skipped: list[Path] = []
+        values = int(np.prod(sizes, axis=1, dtype=np.int64).sum()) * channels
+        self.in_memory = values * pixel_type(n_bits).itemsize <= CACHE_BYTES
+        self._cache: dict[int, Pixels] = {}
+
+    @classmethod
+    def of_any_size(
+        cls,
+        entries: Entries,
+        chosen: Indices | None = None,
+        *,
+        channels: int = 3,
+        n_bits: int = 8,
+        size: tuple[int, int] | None = None,
+    ) -> Self:
+        """Open files by their headers, about 20,000 a second. `chosen` are indices into the entries, by default all.
+
+        Files that cannot be read are named in one UserWarning and skipped. Raises DataError if nothing is readable, or
+        if `size` (H, W) is given and an image has another size.
+        """
+        readable, headers = list[int](), list[Header]()
+        skipped, reasons = list[Path](), list[str]()
+        for index in range(len(entries)) if chosen is None else chosen:
+            name = entries.name(index)
+            try:
+                stored = entries.read(index)
+                assert isinstance(stored, Path | bytes)
+                header = read_header(stored, channels, n_bits, name=name)
+            except DataError as error:
+                skipped.append(name)
+                reasons.append(str(error))
+                continue
+            if size is not None:
+                _check_size(name, header[:2], size, _PARAMETERS)
+            readable.append(int(index))
+            headers.append(header)
+        _report_unreadable(reasons, bool(readable))
+        sizes = np.array([header[:2] for header in headers], dtype=np.int32).reshape(-1, 2)
+        images = cls(entries, readable, sizes, channels=channels, n_bits=n_bits)
+        images.formats = [header.format for header in headers]
+        images.conversions = [header.conversions for header in headers]
+        images.skipped = skipped
+        return images
+
+    @classmethod
+    def of_one_size(
+        cls,
+        entries: Entries,
+        size: tuple[int, int],
+        chosen: Indices | None = None,
+        *,
+        channels: int = 3,
+        n_bits: int = 8,
+        prepare: Prepare | None = None,
+        accept_cmyk: bool = False,
+    ) -> Self:
+        """Open images that all have `size` (H, W) after `prepare`, which crops and resizes them.
+
+        `accept_cmyk` is that of `read_decoded`. Only one image is read, to refuse a wrong size early. Raises DataError
+        if there is no entry, or if none of the first ten can be read.
+        """
+        chosen = range(len(entries)) if chosen is None else chosen
+        if not len(chosen):
+            raise DataError("expected at least one image in the split, got none")
+        sizes = np.broadcast_to(np.array(size, dtype=np.int32), (len(chosen), 2))
+        images = cls(entries, chosen, sizes, channels=channels, n_bits=n_bits, prepare=prepare, accept_cmyk=accept_cmyk)
+        images._is_of_one_size = True
+        images._read_one()
+        return images
+
+    def __len__(self) -> int:
+        return len(self.chosen)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_cache": {}}
+
+    def read(self, index: int, copy: bool = True) -> Pixels:
+        """Image `index`. If `copy` is False, do not write to the array: it may be the cached one.
+
+        Raises DataError with the image's name if it is damaged or has another size than `sizes` says.
+        """
+        image = self._cache.get(index)
+        if image is None:
+            image = self._decode(index)
+            if self.in_memory:
+                self._cache[index] = image
+        return image.copy() if copy and self.in_memory else image
+
+    def _decode(self, index: int) -> Pixels:
+        name = self.files[index]
+        stored, request = self.entries.read(self.chosen[index]), (self.channels, self.n_bits)
+        if isinstance(stored, Path | bytes):
+            decoded = read_decoded(stored, *request, name=name, prepare=self.prepare, accept_cmyk=self.accept_cmyk)
+        else:
+            decoded = quantise(stored, name, self.entries.format, *request, self.prepare)
+        height, width = decoded.pixels.shape[1:]
+        _check_size(name, (height, width), self.sizes[index], _PARAMETERS if self._is_of_one_size else _OPENED)
+        self.formats[index], self.conversions[index] = decoded.format, decoded.conversions
+        return decoded.pixels
+
+    def _read_one(self) -> None:
+        failures: list[DataError] = []
+        for index in range(min(len(self), _TRIED_AT_MOST)):
+            try:
+                self.read(index)
+                return
+            except _WrongSizeError:
+                raise
+            except DataError as error:
+                failures.append(error)
+        raise failures[0]
 
 
 class Names(Sequence[Path]):
-    """Names made when they are asked for, `name(index)` for each index below `count`: a data set may have millions.
+    """The names of the chosen entries, made when they are asked for, because a data set may have millions."""
 
-    `name` is to be picklable: a function of a module, or a `functools.partial` of one.
-    """
-
-    def __init__(self, count: int, name: Callable[[int], Path]) -> None:
-        self._count, self._name = count, name
+    def __init__(self, entries: Entries, chosen: Indices) -> None:
+        self._entries, self._chosen = entries, chosen
 
     def __len__(self) -> int:
-        return self._count
+        return len(self._chosen)
 
     def __getitem__(self, index: Any) -> Any:
-        picked = range(self._count)[index]
-        return [self._name(i) for i in picked] if isinstance(picked, range) else self._name(picked)
+        if isinstance(index, slice):
+            return [self._entries.name(int(i)) for i in self._chosen[index]]
+        return self._entries.name(int(self._chosen[index]))
 
 
-def chosen_names(names: Sequence[Path], chosen: Indices) -> Names:
-    """The names of the chosen entries."""
-    return Names(len(chosen), partial(_chosen_name, names, chosen))
+class _WrongSizeError(DataError):
+    """An image is readable, but not of the size that all images of its split must have."""
 
 
-def _chosen_name(names: Sequence[Path], chosen: Indices, index: int) -> Path:
-    return names[chosen[index]]
+def _check_size(name: Path, came: Sequence[int], size: Sequence[int], because: tuple[str, str]) -> None:
+    if tuple(came) != tuple(size):
+        (height, width), (h, w), (reason, way_out) = size, came, because
+        raise _WrongSizeError(
+            f"{name}: expected {height}x{width} pixels (height x width), {reason}, got {h}x{w}; {way_out}"
+        )
+
+
+def _report_unreadable(reasons: Sequence[str], is_any_readable: bool) -> None:
+    more = len(reasons) - _NAMED_AT_MOST
+    listed = " | ".join([*reasons[:_NAMED_AT_MOST], *([f"… and {more} more"] if more > 0 else [])])
+    if not is_any_readable:
+        raise DataError(f"expected at least one readable image in the split, got none: {listed}".removesuffix(": "))
+    if reasons:
+        warnings.warn(f"skipped {len(reasons)} unreadable image(s): {listed}", stacklevel=4)

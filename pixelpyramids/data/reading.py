@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from os import PathLike
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -30,6 +30,9 @@ from pixelpyramids.image_files.pillow_reading import (
 
 Prepare = Callable[[Image.Image], Image.Image]
 """What is done to a decoded 8-bit image: a crop, a resize."""
+
+Source = str | PathLike[str] | bytes
+"""The path of an image file, or its content."""
 
 _GREY = (*SIXTEEN_BITS, "I", "1", "L", "LA", "La")
 _WITH_ALPHA = ("LA", "PA", "La", "RGBA", "RGBa")
@@ -56,52 +59,52 @@ class Decoded(NamedTuple):
     conversions: tuple[str, ...]
 
 
-def read_header(path: str | PathLike[str], channels: int = 3, n_bits: int = 8) -> Header:
-    """Height, width and format of a file that `read_image` with the same arguments accepts, as far as its header tells.
+def read_header(source: Source, channels: int = 3, n_bits: int = 8, *, name: Path | None = None) -> Header:
+    """Height, width and format of an image that `read_image` with the same arguments accepts, as its header says.
 
-    Raises DataError, naming the file, as `read_image` does.
+    `source` is the path of a file, or its content, which errors call `name`. Raises DataError as `read_image` does.
     """
-    return _read_header(path, path, channels, n_bits)
+    with _opened(source, name, channels, n_bits) as image:
+        _check_image(image, n_bits)
+        conversions = _conversions(image, channels, n_bits)
+        return Header(image.height, image.width, image.format or "unknown", conversions)
 
 
-def decode_header(content: bytes, name: str | PathLike[str], channels: int = 3, n_bits: int = 8) -> Header:
-    """As `read_header`, of an image file's content, called `name` in errors."""
-    return _read_header(io.BytesIO(content), name, channels, n_bits)
+def read_image(source: Source, channels: int = 3, n_bits: int = 8) -> Pixels:
+    """The pixels of a file, (channels, H, W), integers in [0, 2**n_bits): uint8 up to 8 bits, uint16 above.
 
-
-def read_image(path: str | PathLike[str], channels: int = 3, n_bits: int = 8) -> Pixels:
-    """The file's pixels, (channels, H, W), integers in [0, 2**n_bits): uint8 up to 8 bits, uint16 above.
-
-    `channels` 1, 2, 3, 4 mean grey, grey and alpha, RGB, RGBA; Pillow converts (colour to grey is ITU-R 601 luma, alpha
-    is dropped or added as opaque). 16-bit greys serve every n_bits; more than 8 bits needs one of them and one channel.
-    Pillow opens 16-bit colour as 8-bit. The array is the caller's own.
+    `channels` 1, 2, 3, 4 mean grey, grey and alpha, RGB, RGBA. Pillow converts: colour to grey is ITU-R 601 luma, alpha
+    is dropped or added as opaque. 16-bit grey can be read with every n_bits; more than 8 bits need 16-bit grey and one
+    channel. Pillow opens 16-bit colour as 8-bit. The array is the caller's own.
 
     Raises DataError, naming the file, if it is missing, damaged, not an image, larger than Pillow's limit for
     untrusted files, of floating-point, CMYK or L*a*b* pixels, or not deep enough.
     """
-    return read_decoded(path, channels, n_bits).pixels
+    return read_decoded(source, channels, n_bits).pixels
 
 
-def read_decoded(path: str | PathLike[str], channels: int = 3, n_bits: int = 8) -> Decoded:
-    """As `read_image`, with the file's format and what was converted."""
-    return _read(path, path, channels, n_bits, None)
-
-
-def decode(
-    content: bytes,
-    name: str | PathLike[str],
+def read_decoded(
+    source: Source,
     channels: int = 3,
     n_bits: int = 8,
+    *,
+    name: Path | None = None,
     prepare: Prepare | None = None,
     accept_cmyk: bool = False,
 ) -> Decoded:
-    """Decode the content of an image file, which errors call `name`.
+    """As `read_image`, with the file's format and what was converted; `name` is as for `read_header`.
 
-    `prepare`, such as a crop and a resize, is done on the decoded image, of 8 bits, before quantising. `accept_cmyk`
-    is for data sets in which every image counts: CMYK becomes RGB as Pillow does it, without a profile, red being
-    (255 - C)(255 - K) / 255 rounded, green and blue likewise.
+    `prepare`, such as a crop and a resize, is applied to the decoded image of 8 bits before quantising. `accept_cmyk`
+    is for data sets in which every image counts: CMYK becomes RGB as Pillow does it, without a profile. Red is
+    (255 - C)(255 - K) / 255, rounded; green and blue likewise.
     """
-    return _read(io.BytesIO(content), name, channels, n_bits, prepare, accept_cmyk)
+    with _opened(source, name, channels, n_bits) as image:
+        conversions, depth, format = _conversions(image, channels, n_bits), stored_bits(image), image.format
+        if accept_cmyk and image.mode == "CMYK":
+            image = image.convert("RGB")
+        _check_image(image, n_bits)
+        pixels, depth = _convert(image, channels, depth)
+        return _quantise(Decoded(pixels, format or "unknown", conversions), depth, channels, n_bits, prepare)
 
 
 def quantise(
@@ -112,7 +115,7 @@ def quantise(
     n_bits: int = 8,
     prepare: Prepare | None = None,
 ) -> Decoded:
-    """Quantise 8-bit pixels (H, W, channels) from a container of that format, as `decode` does those of a file.
+    """Quantise 8-bit pixels (H, W, channels) from a container of that format, as `read_decoded` does those of a file.
 
     Raises DataError for pixels of another type or shape.
     """
@@ -127,42 +130,16 @@ def quantise(
         return _quantise(Decoded(pixels, format, conversions), 8, channels, n_bits, prepare)
 
 
-def _read_header(
-    source: str | PathLike[str] | BinaryIO, name: str | PathLike[str], channels: int, n_bits: int
-) -> Header:
-    with _opened(source, name, channels, n_bits) as image:
-        _check_image(image, n_bits)
-        conversions = _conversions(image, channels, n_bits)
-        return Header(image.height, image.width, image.format or "unknown", conversions)
-
-
-def _read(
-    source: str | PathLike[str] | BinaryIO,
-    name: str | PathLike[str],
-    channels: int,
-    n_bits: int,
-    prepare: Prepare | None,
-    accept_cmyk: bool = False,
-) -> Decoded:
-    with _opened(source, name, channels, n_bits) as image:
-        conversions, depth, format = _conversions(image, channels, n_bits), stored_bits(image), image.format
-        if accept_cmyk and image.mode == "CMYK":
-            image = image.convert("RGB")
-        _check_image(image, n_bits)
-        pixels, depth = _convert(image, channels, depth)
-        return _quantise(Decoded(pixels, format or "unknown", conversions), depth, channels, n_bits, prepare)
-
-
 @contextmanager
-def _opened(
-    source: str | PathLike[str] | BinaryIO, name: str | PathLike[str], channels: int, n_bits: int
-) -> Iterator[Image.Image]:
+def _opened(source: Source, name: Path | None, channels: int, n_bits: int) -> Iterator[Image.Image]:
     """An opened image; what is raised within the block names the file."""
     _check_request(channels, n_bits)
+    path = "" if isinstance(source, bytes) else str(Path(source))
+    label = str(name or path or "the image")
     try:
-        with _named(name), open_regular(Path(source)) if isinstance(source, str | PathLike) else source as file:
+        with _named(label), io.BytesIO(source) if isinstance(source, bytes) else open_regular(Path(source)) as file:
             formats = sorted(set(readable_formats().values()))
-            with open_with_pillow(file, formats, str(source) if isinstance(source, str | PathLike) else "") as image:
+            with open_with_pillow(file, formats, path) as image:
                 limit = Image.MAX_IMAGE_PIXELS
                 if limit is not None and image.width * image.height > limit:
                     raise Image.DecompressionBombError(
@@ -170,16 +147,16 @@ def _opened(
                     )
                 yield image
     except FileNotFoundError as error:
-        raise DataError(f"{name}: expected an image, but there is no such file") from error
+        raise DataError(f"{label}: expected an image, but there is no such file") from error
     except _BOMB as error:
         raise DataError(
-            f"{name}: expected an image of at most {Image.MAX_IMAGE_PIXELS} pixels, got a larger one ({error}); "
+            f"{label}: expected an image of at most {Image.MAX_IMAGE_PIXELS} pixels, got a larger one ({error}); "
             "crop or scale it, or raise PIL.Image.MAX_IMAGE_PIXELS for files that you trust"
         ) from error
     except DAMAGE as error:
         reason = f"{type(error).__name__}: {error}" if str(error).strip() else type(error).__name__
         raise DataError(
-            f"{name}: expected an image that Pillow can read, got {reason}; replace or remove the file"
+            f"{label}: expected an image that Pillow can read, got {reason}; replace or remove the file"
         ) from error
 
 

@@ -83,7 +83,7 @@ class Training:
                 f'expected norm "channel" or "group" where {accelerator.num_processes} processes share each batch, got '
                 '"batch", whose statistics would be those of a part of it; use one process for each level (--levels)'
             )
-        self.crops = crops.shared(accelerator.process_index, accelerator.num_processes)
+        self.crops = crops.share(accelerator.process_index, accelerator.num_processes)
         self._locks: list[object] = []
         if accelerator.is_main_process:
             run_directory.claim(run, config)

@@ -4,34 +4,49 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from pixelpyramids.data.index import make_index, pack
+from pixelpyramids.data.name_index import NameIndex, make_index, pack
 from pixelpyramids.data.split_names import refuse_held_out, resembles_held_out, resembles_split
 from pixelpyramids.data.splits import image_names
-from pixelpyramids.errors import DataError
 
 
 class FileEntries:
-    """The contents of files, in the order they are given."""
+    """Image files, in the order they are given."""
 
     format = ""
 
     def __init__(self, files: Sequence[Path]) -> None:
-        self.names = files
+        self._files = files
 
-    def read(self, index: int) -> bytes:
-        """The content of file `index`. Raises DataError where it cannot be read."""
-        try:
-            return self.names[index].read_bytes()
-        except OSError as error:
-            raise DataError(f"{self.names[index]}: expected a file that can be read, got {error.strerror}") from error
+    def __len__(self) -> int:
+        return len(self._files)
+
+    def name(self, index: int) -> Path:
+        """As of `Entries`."""
+        return self._files[index]
+
+    read = name
 
 
-def files_below(folder: Path) -> FileEntries:
+class FolderEntries:
     """The image files below a folder, which may be none or millions, as `find_images` finds them.
 
     Raises DataError if the folder is a training folder and a folder in it resembles held-out images.
     """
-    names = image_names(folder)
-    if resembles_split(folder.name) and not resembles_held_out(folder.name):
-        names = refuse_held_out(names, folder)
-    return FileEntries(make_index(pack(map(os.fsencode, names))).names(folder))
+
+    format = ""
+
+    def __init__(self, folder: Path) -> None:
+        names = image_names(folder)
+        if resembles_split(folder.name) and not resembles_held_out(folder.name):
+            names = refuse_held_out(names, folder)
+        self._folder = folder
+        self._index: NameIndex = make_index(pack(map(os.fsencode, names)))
+
+    def __len__(self) -> int:
+        return len(self._index)
+
+    def name(self, index: int) -> Path:
+        """As of `Entries`."""
+        return self._folder / self._index.name(index)
+
+    read = name

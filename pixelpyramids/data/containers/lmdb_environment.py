@@ -1,29 +1,30 @@
 """Image files as the values of an LMDB environment, a folder with `data.mdb`, as LSUN distributes them.
 
-The environment is opened for each read, which costs a tenth of a millisecond: LMDB allows it open once in a process and
-not across a fork, and so a worker inherits nothing. Its keys, which take minutes to list where there are millions, are
-listed once (see `index`).
+The environment is opened for each read, which takes 0.1 ms, because LMDB must not have it open twice in a process or
+across a fork. Listing millions of keys takes minutes, so they are listed once (see `name_index`).
 """
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from pixelpyramids.data.index import Index, kept_index, make_index, pack
+from pixelpyramids.data.name_index import NameIndex, load_index, make_index, pack
 from pixelpyramids.errors import DataError
 from pixelpyramids.extras import import_extra
 
 
 class LmdbEntries:
-    """The values of the environment in the folder `path`, in the order of their keys; names are `path` / key.
+    """The values of the environment in the folder `path`, in the order of their keys.
 
-    It is opened read-only and without a lock: nobody may write to it meanwhile. Not for several threads at once.
+    The environment is opened read-only and without a lock: do not write to it meanwhile, and do not read it from
+    several threads at once.
 
-    Raises DataError where there is none, it is empty, damaged, or shorter than it says; PixelPyramidsError where lmdb
-    is missing. LMDB has no checksums: damage inside the file shows when an image is decoded, or not at all.
+    Raises DataError if there is no environment, or if it is empty, damaged, or shorter than it says. Raises
+    PixelPyramidsError if lmdb is missing. LMDB has no checksums: damage inside the file shows when an image is decoded,
+    or not at all.
     """
 
     format = ""
@@ -31,31 +32,37 @@ class LmdbEntries:
     def __init__(self, path: str | PathLike[str]) -> None:
         self.path = Path(path)
         if not (self.path / "data.mdb").is_file():
+            came = "a folder without it" if self.path.is_dir() else "none"
             raise DataError(
-                f"{self.path}: expected an LMDB environment, a folder with data.mdb, got "
-                f"{'a folder without it' if self.path.is_dir() else 'none'}; unpack the downloaded archive there"
+                f"{self.path}: expected an LMDB environment, a folder with data.mdb, got {came}; unpack the downloaded "
+                "archive there"
             )
-        with _opened(self.path):
-            pass  # An index in the cache tells nothing of whether the file can be opened.
-        self._index = kept_index("lmdb", [self.path / "data.mdb"], self._listed)
+        with _open(self.path):
+            pass  # The keys may come from the cache, which does not show whether the file can be opened.
+        self._index = load_index("lmdb", [self.path / "data.mdb"], self._list_keys)
         if not len(self._index):
             raise DataError(f"{self.path}: expected an LMDB environment of images, got an empty one")
-        self.names: Sequence[Path] = self._index.names(self.path)
+
+    def __len__(self) -> int:
+        return len(self._index)
+
+    def name(self, index: int) -> Path:
+        """The path of the environment and the key."""
+        return self.path / self._index.name(index)
 
     def read(self, index: int) -> bytes:
-        """The value of key `index`. Raises DataError where it cannot be read, or is no longer there."""
-        key = bytes(self._index.records["name"][index])
-        with _opened(self.path) as transaction:
-            value: bytes | None = transaction.get(key)
+        """The value of key `index`. Raises DataError if it cannot be read, or is no longer there."""
+        with _open(self.path) as transaction:
+            value: bytes | None = transaction.get(bytes(self._index.records["name"][index]))
         if value is None:
             raise DataError(
-                f"{self.names[index]}: expected an image of that key, got none; leave the environment as it is while "
+                f"{self.name(index)}: expected an image of that key, got none; leave the environment as it is while "
                 "it is in use"
             )
         return value
 
-    def _listed(self) -> Index:
-        with _opened(self.path) as transaction:
+    def _list_keys(self) -> NameIndex:
+        with _open(self.path) as transaction:
             return make_index(pack(_keys(self.path, transaction)))
 
 
@@ -67,10 +74,10 @@ def _keys(path: Path, transaction: Any) -> Iterator[bytes]:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[Any]:
+def _open(path: Path) -> Iterator[Any]:
     lmdb = import_extra("lmdb", "data")
     try:
-        # Reads are at random: what reading ahead fetched would be for nothing.
+        # Images are read in random order, so reading ahead would be wasted.
         options = {"readonly": True, "create": False, "lock": False, "readahead": False, "meminit": False}
         with lmdb.open(os.fspath(path), **options) as environment:
             _check_length(path, environment)
@@ -84,7 +91,7 @@ def _opened(path: Path) -> Iterator[Any]:
 
 
 def _check_length(path: Path, environment: Any) -> None:
-    """A page beyond the end of the file would end the process by a signal."""
+    """Refuse a file that was cut off: reading a page beyond its end would kill the process by a signal."""
     expected = (environment.info()["last_pgno"] + 1) * environment.stat()["psize"]
     size = (path / "data.mdb").stat().st_size
     if size < expected:

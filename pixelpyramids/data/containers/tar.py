@@ -1,8 +1,7 @@
-"""Image files inside uncompressed tar archives (POSIX ustar, pax, GNU), and inside the tars that these hold.
+"""Image files inside uncompressed tar archives (POSIX ustar, pax, GNU), and inside the tars that these contain.
 
-One pass over the headers notes where each member's content starts and how long it is, counted from the start of the
-outermost file, so that nothing is unpacked; the index is kept (see `index`). Archives are opened for each read: nothing
-is open that a worker could inherit.
+One pass over the headers records where each member's content starts in the outermost file, so nothing is unpacked. The
+index is cached (see `name_index`). Archives are opened for each read, so that workers inherit nothing open.
 """
 
 import os
@@ -15,42 +14,46 @@ from typing import BinaryIO
 
 import numpy as np
 
-from pixelpyramids.data.index import Index, kept_index, make_index, pack
+from pixelpyramids.data.name_index import NameIndex, load_index, make_index, pack
 from pixelpyramids.errors import DataError
 from pixelpyramids.image_files.pillow_reading import readable_formats
 
-# What tarfile raises on damaged and foreign archives.
+# What tarfile raises for damaged and foreign archives.
 _DAMAGE = (tarfile.TarError, OSError, ValueError, EOFError, OverflowError)
 
 _BLOCK = 512
 
 
 class TarEntries:
-    """The contents of the image files in the archives, sorted by name; hidden files and folders are skipped.
+    """The contents of the image files in archives of one folder, sorted by name; hidden files are skipped.
 
-    A file counts as an image by its extension. A member whose name ends in .tar is an archive in its turn, as the 1,000
-    classes inside of ImageNet's are. Names are the archive's path and the member's below it.
+    A file is an image if its suffix says so. A member whose name ends in .tar is an archive too, such as those of the
+    1,000 classes in ImageNet's.
 
-    Raises DataError, naming the archive, where one is missing, compressed, damaged, cut off, or there is no image.
+    Raises DataError, naming the archive, if one is missing, compressed, damaged, cut off, or contains no image.
     """
 
     format = ""
 
     def __init__(self, archives: Sequence[str | PathLike[str]]) -> None:
         self._archives = [Path(archive) for archive in archives]
-        folders = {archive.parent for archive in self._archives}
-        if len(folders) != 1:
-            raise ValueError(f"expected archives of one folder, got {len(folders)}")
+        self._folder = self._archives[0].parent
         for archive in self._archives:
             if not archive.is_file():
                 raise DataError(f"{archive}: expected a tar archive, got none; check the path")
-        self._index = kept_index("tar", self._archives, self._listed)
+        self._index = load_index("tar", self._archives, self._list_members)
         if not len(self._index):
             raise DataError(f"{self._archives[0]}: expected images in the tar archive, got none")
-        self.names: Sequence[Path] = self._index.names(folders.pop())
+
+    def __len__(self) -> int:
+        return len(self._index)
+
+    def name(self, index: int) -> Path:
+        """The path of the archive and of the member in it."""
+        return self._folder / self._index.name(index)
 
     def read(self, index: int) -> bytes:
-        """The content of member `index`. Raises DataError where it cannot be read."""
+        """The content of member `index`. Raises DataError if it cannot be read."""
         record = self._index.records[index]
         size = int(record["size"])
         try:
@@ -58,16 +61,16 @@ class TarEntries:
                 file.seek(int(record["offset"]))
                 content = file.read(size)
         except OSError as error:
-            raise DataError(f"{self.names[index]}: expected a file that can be read, got {error.strerror}") from error
+            raise DataError(f"{self.name(index)}: expected a file that can be read, got {error.strerror}") from error
         if len(content) != size:
             raise DataError(
-                f"{self.names[index]}: expected {size} bytes, got {len(content)}; leave the archive as it is while it "
+                f"{self.name(index)}: expected {size} bytes, got {len(content)}; leave the archive as it is while it "
                 "is in use"
             )
         return content
 
-    def _listed(self) -> Index:
-        # Three numbers for each member: no Python object of millions stays.
+    def _list_members(self) -> NameIndex:
+        # Three numbers for each member, because millions of Python objects would not fit in memory.
         places = array("q")
         names = pack(self._members(places))
         numbers = np.frombuffer(places, dtype=np.int64).reshape(-1, 3)
@@ -77,38 +80,46 @@ class TarEntries:
         for number, archive in enumerate(self._archives):
             try:
                 with open(archive, "rb") as file:
-                    for name, offset, size in _images(file, archive, 0, archive.stat().st_size):
+                    for name, offset, size in _find_images(file, archive, 0, archive.stat().st_size):
                         places.extend((number, offset, size))
                         yield os.fsencode(f"{archive.name}/{name}")
             except OSError as error:
                 raise DataError(f"{archive}: expected a file that can be read, got {error.strerror}") from error
 
 
-def _images(file: BinaryIO, name: Path, start: int, end: int) -> Iterator[tuple[str, int, int]]:
-    """Name, offset in the file, and size of the images of the archive that lies in file[start:end]."""
+def walk_tar(file: BinaryIO, start: int, end: int) -> Iterator[tarfile.TarInfo]:
+    """The members of the uncompressed archive in file[start:end]. Raises TarError or an error of the system.
+
+    An archive ends with two blocks of zeros. tarfile also ends at a damaged header and at the end of the file, so this
+    looks for the blocks.
+    """
     file.seek(start)
+    with tarfile.open(fileobj=file, mode="r:") as archive:
+        while (member := archive.next()) is not None:
+            archive.members = []  # type: ignore[attr-defined]  # it would keep them all
+            if member.issparse() or not 0 <= member.size <= end - member.offset_data:
+                raise tarfile.ReadError(f"a member {member.name} of {member.size} bytes, which are not in it")
+            yield member
+        file.seek(archive.offset)
+        if archive.offset + _BLOCK > end or any(file.read(_BLOCK)):
+            raise tarfile.ReadError(f"no further member and no end of the archive at byte {archive.offset}")
+
+
+def _find_images(file: BinaryIO, name: Path, start: int, end: int) -> Iterator[tuple[str, int, int]]:
+    """Name, offset in the file, and size of the images of the archive in file[start:end]."""
     try:
-        with tarfile.open(fileobj=file, mode="r:") as archive:
-            while (member := archive.next()) is not None:
-                archive.members = []  # type: ignore[attr-defined]  # it would keep them all
-                if member.issparse() or not 0 <= member.size <= end - member.offset_data:
-                    raise _damaged(name, f"a member {member.name} of {member.size} bytes, which are not in it")
-                if not member.isreg() or any(part.startswith(".") for part in Path(member.name).parts):
-                    continue
-                suffix = os.path.splitext(member.name)[1].lower()
-                if suffix == ".tar":
-                    stop = member.offset_data + member.size
-                    for inner, offset, size in _images(file, name / member.name, member.offset_data, stop):
-                        yield f"{member.name}/{inner}", offset, size
-                elif suffix in readable_formats():
-                    yield member.name, member.offset_data, member.size
-            # Two blocks of zeros end an archive; tarfile takes the end of the file for one.
-            file.seek(archive.offset)
-            if archive.offset + _BLOCK > end or any(file.read(_BLOCK)):
-                raise _damaged(name, "one without its end")
+        for member in walk_tar(file, start, end):
+            if not member.isreg() or any(part.startswith(".") for part in Path(member.name).parts):
+                continue
+            suffix = os.path.splitext(member.name)[1].lower()
+            if suffix == ".tar":
+                stop = member.offset_data + member.size
+                for inner, offset, size in _find_images(file, name / member.name, member.offset_data, stop):
+                    yield f"{member.name}/{inner}", offset, size
+            elif suffix in readable_formats():
+                yield member.name, member.offset_data, member.size
     except _DAMAGE as error:
-        raise _damaged(name, f"{type(error).__name__}: {error}") from error
-
-
-def _damaged(name: Path, came: str) -> DataError:
-    return DataError(f"{name}: expected a whole, uncompressed tar archive, got {came}; get it again, or unpack it")
+        raise DataError(
+            f"{name}: expected a whole, uncompressed tar archive, got {type(error).__name__}: {error}; get it again, "
+            "or unpack it"
+        ) from error

@@ -1,138 +1,72 @@
-"""Image files inside one zip archive (PKWARE's APPNOTE), found by its central directory.
-
-The directory is read once, into 4 numbers and a name for each file, and the archive is opened for each read: nothing is
-open that a worker could inherit, and no directory of millions is parsed again in each of them.
-
-    at a member's offset: 30 bytes of local header, the last two uint16 of them the lengths of its name and of its extra
-    field; the name; the extra field; the stored content
-"""
+"""Image files inside one zip archive, read by `zipfile`."""
 
 import os
-import struct
 import zipfile
 import zlib
-from collections.abc import Sequence
-from functools import partial
 from os import PathLike
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from pixelpyramids.data.images import Names
 from pixelpyramids.errors import DataError
 from pixelpyramids.image_files.pillow_reading import readable_formats
 
-_ENCRYPTED = 0x1
-_LOCAL_HEADER = 30
-
-# What zipfile raises on damaged and foreign archives.
-_DAMAGE = (zipfile.BadZipFile, OSError, NotImplementedError, ValueError, LookupError, OverflowError, struct.error)
+# What zipfile raises for damaged and foreign archives.
+_DAMAGE = (
+    zipfile.BadZipFile, zlib.error, OSError, EOFError, NotImplementedError, RuntimeError, ValueError, LookupError,
+    OverflowError,
+)  # fmt: skip
 
 
 class ZipEntries:
     """The contents of the image files of the archive at `path`, sorted by name; hidden files and folders are skipped.
 
-    A file counts as an image by its extension. Names are the archive's path and the member's below it.
+    A file is an image if its suffix says so. Every process opens the archive for itself at its first read, because
+    forked workers share the offset in a file that is open already.
 
-    Raises DataError where the archive is damaged or holds no image, or an image is encrypted or neither stored nor
-    deflated.
+    Raises DataError if the archive is damaged or contains no image.
     """
 
     format = ""
 
     def __init__(self, path: str | PathLike[str]) -> None:
         self.path = Path(path)
-        self._members = _members(self.path)
-        self.names: Sequence[Path] = Names(len(self._members), partial(_name, self.path, self._members))
+        self._archive, self._process = self._open(), os.getpid()
+        self._members = sorted({name for name in self._archive.namelist() if _is_image(name)}, key=os.fsencode)
+        if not self._members:
+            raise DataError(f"{path}: expected image files (.png, .jpg, .webp, …) in the archive, got none")
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_archive": None, "_process": None}
+
+    def __len__(self) -> int:
+        return len(self._members)
+
+    def name(self, index: int) -> Path:
+        """The path of the archive and of the member in it: a name that starts at the root does not leave it."""
+        return self.path / self._members[index].lstrip("/")
 
     def read(self, index: int) -> bytes:
-        """The content of member `index`. Raises DataError where it is damaged."""
-        member = self._members[index]
-        size = int(member["size"])
+        """The content of member `index`. Raises DataError if it is damaged or encrypted."""
+        if self._process != os.getpid():
+            self._archive, self._process = self._open(), os.getpid()
         try:
-            stored = self._stored(int(member["offset"]), int(member["stored"]))
-            # The directory's size bounds what is inflated, whatever the content would grow to.
-            content = zlib.decompressobj(-15).decompress(stored, size + 1) if member["deflated"] else stored
-        except (OSError, struct.error, zlib.error) as error:
-            raise self._damaged(index, str(error)) from error
-        if len(content) != size:
-            raise self._damaged(index, f"{len(content)} bytes where the directory says {size}, or more")
-        if zlib.crc32(content) != member["crc"]:
-            raise self._damaged(index, "content whose CRC-32 is another")
-        return content
+            return self._archive.read(self._members[index])
+        except _DAMAGE as error:
+            raise DataError(
+                f"{self.name(index)}: expected a whole file in the archive, got {error or type(error).__name__}; get "
+                "the archive again"
+            ) from error
 
-    def _stored(self, offset: int, length: int) -> bytes:
-        with open(self.path, "rb") as file:
-            file.seek(offset)
-            header = file.read(_LOCAL_HEADER)
-            if not header.startswith(b"PK\x03\x04"):
-                raise OSError("no header of a member where the directory says")
-            file.seek(sum(struct.unpack_from("<HH", header, _LOCAL_HEADER - 4)), os.SEEK_CUR)
-            return file.read(length)
-
-    def _damaged(self, index: int, came: str) -> DataError:
-        return DataError(
-            f"{self.names[index]}: expected a whole file in the archive, got {came}; get the archive again"
-        )
-
-
-def _members(path: Path) -> NDArray[np.void]:
-    """Name, offset of the local header, stored and real size, CRC-32 and method of the image files, sorted by name."""
-    try:
-        size = os.path.getsize(path)
-        with zipfile.ZipFile(path) as archive:
-            images = {info.filename: info for info in archive.infolist() if _is_image(info.filename)}
-    except _DAMAGE as error:
-        raise DataError(
-            f"{path}: expected a whole zip archive, got {type(error).__name__}: {error}; get the archive again"
-        ) from error
-    if not images:
-        raise DataError(f"{path}: expected image files (.png, .jpg, .webp, …) in the archive, got none")
-    for info in images.values():
-        _check(path, info, size)
-    rows = [
-        (
-            name.encode(errors="surrogateescape"),
-            info.header_offset,
-            info.compress_size,
-            info.file_size,
-            info.CRC,
-            info.compress_type == zipfile.ZIP_DEFLATED,
-        )
-        for name, info in images.items()
-    ]
-    longest = max(len(row[0]) for row in rows)
-    fields: list[tuple[str, Any]] = [
-        ("name", f"S{longest}"),
-        ("offset", "i8"),
-        ("stored", "i8"),
-        ("size", "i8"),
-        ("crc", "u4"),
-        ("deflated", "?"),
-    ]
-    return np.array(sorted(rows), dtype=fields)
+    def _open(self) -> zipfile.ZipFile:
+        try:
+            return zipfile.ZipFile(self.path)
+        except _DAMAGE as error:
+            raise DataError(
+                f"{self.path}: expected a whole zip archive, got {type(error).__name__}: {error}; get the archive again"
+            ) from error
 
 
 def _is_image(name: str) -> bool:
     path = PurePosixPath(name)
-    hidden = any(part.startswith(".") or part == "__MACOSX" for part in path.parts)
-    return not name.endswith("/") and not hidden and path.suffix.lower() in readable_formats()
-
-
-def _check(path: Path, info: zipfile.ZipInfo, size: int) -> None:
-    if info.flag_bits & _ENCRYPTED:
-        raise DataError(f"{path}/{info.filename}: expected a file that is not encrypted; unpack the archive")
-    if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-        raise DataError(
-            f"{path}/{info.filename}: expected a stored or deflated file, got compression method {info.compress_type}; "
-            "unpack the archive"
-        )
-    if info.header_offset < 0 or info.header_offset + _LOCAL_HEADER + info.compress_size > size:
-        raise DataError(f"{path}/{info.filename}: expected a file inside the archive's {size} bytes; get it again")
-
-
-def _name(path: Path, members: NDArray[np.void], index: int) -> Path:
-    # A name in the archive that starts at the root would otherwise leave the archive's path behind.
-    return path / os.fsdecode(bytes(members["name"][index])).lstrip("/")
+    is_hidden = any(part.startswith(".") or part == "__MACOSX" for part in path.parts)
+    return not name.endswith("/") and not is_hidden and path.suffix.lower() in readable_formats()

@@ -1,14 +1,13 @@
-"""What a container of millions of images holds: a name for each, and where it lies, in one NumPy array.
+"""The names and places of a container's entries, in one NumPy array, because there may be millions.
 
-An index that is slow to make is kept in the user's cache folder, `pixelpyramids` in $XDG_CACHE_HOME or ~/.cache, and
-mapped into memory from there, so that workers share it. It belongs to the path, the size and the time of change of each
-file it was made from. Where the cache cannot be written it is made again.
+An index that takes long to make is cached in the folder `pixelpyramids` in $XDG_CACHE_HOME or ~/.cache. It is mapped
+into memory from there, so that workers share it. A cached index belongs to the path, size and time of change of each
+file that it was made from. If the cache cannot be written, the index is made again each time.
 """
 
 import hashlib
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -17,15 +16,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pixelpyramids.atomic import replacing
-from pixelpyramids.data.images import Names
 
 _PACKED_AT_ONCE = 2**16
 
 
-class Index:
-    """One record for each entry; the field `name` is bytes, what others there are is the container's.
+class NameIndex:
+    """One record for each entry: the field `name` is bytes, any others belong to the container.
 
-    Pickled, it is the path of its file in the cache where it is mapped from one, else the records.
+    If the records are mapped from a file in the cache, a pickled index is the path of that file.
     """
 
     def __init__(self, records: NDArray[np.void]) -> None:
@@ -36,16 +34,16 @@ class Index:
 
     def __reduce__(self) -> tuple[Any, ...]:
         if isinstance(self.records, np.memmap):
-            return _mapped, (self.records.filename,)
-        return Index, (self.records,)
+            return _map_index, (self.records.filename,)
+        return NameIndex, (self.records,)
 
-    def names(self, parent: Path) -> Sequence[Path]:
-        """The names, below `parent`, each made when it is asked for."""
-        return Names(len(self), partial(_name, parent, self))
+    def name(self, index: int) -> str:
+        """The name of entry `index`, below its container: a name that starts at the root does not leave it."""
+        return os.fsdecode(bytes(self.records["name"][index])).lstrip("/")
 
 
 def pack(names: Iterable[bytes]) -> NDArray[np.bytes_]:
-    """Names in an array as wide as the longest. NumPy takes no names that end in a zero byte."""
+    """Names in an array as wide as the longest. NumPy drops zero bytes at the end of a name."""
     remaining: Iterator[bytes] = iter(names)
     packed = [np.empty(0, dtype="S1")]
     while some := list(islice(remaining, _PACKED_AT_ONCE)):
@@ -53,17 +51,17 @@ def pack(names: Iterable[bytes]) -> NDArray[np.bytes_]:
     return np.concatenate(packed)
 
 
-def make_index(names: NDArray[np.bytes_], **columns: NDArray[Any]) -> Index:
+def make_index(names: NDArray[np.bytes_], **columns: NDArray[Any]) -> NameIndex:
     """An index, sorted by name, with further columns."""
     fields: dict[str, NDArray[Any]] = {"name": names, **columns}
     records = np.empty(len(names), dtype=[(field, values.dtype) for field, values in fields.items()])
     for field, values in fields.items():
         records[field] = values
-    return Index(records[np.argsort(names, kind="stable")])
+    return NameIndex(records[np.argsort(names, kind="stable")])
 
 
-def kept_index(kind: str, files: Sequence[Path], make: Callable[[], Index]) -> Index:
-    """The index that `make` makes of `files`, kept in the cache; `kind` names the container and its kind of records."""
+def load_index(kind: str, files: Sequence[Path], make: Callable[[], NameIndex]) -> NameIndex:
+    """The index of `files` from the cache, else from `make`; `kind` names the container."""
     cache = cache_folder()
     if cache is None:
         return make()
@@ -74,32 +72,27 @@ def kept_index(kind: str, files: Sequence[Path], make: Callable[[], Index]) -> I
     digest = hashlib.sha256("\0".join(identity).encode(errors="surrogateescape")).hexdigest()
     target = cache / f"{kind}-{digest[:32]}.npy"
     try:
-        return _mapped(target)
+        return _map_index(target)
     except (OSError, ValueError):
         index = make()
     try:
         with replacing(target) as temporary, open(temporary, "wb") as written:
-            # Through the file, not a map of it: a full disk is then an error and not the end of the process.
+            # Write to the file, not to a map of it: a full disk is then an error and does not end the process.
             np.save(written, index.records, allow_pickle=False)
-        return _mapped(target)
+        return _map_index(target)
     except (OSError, ValueError):
         return index
 
 
 def cache_folder() -> Path | None:
-    """Where indices are kept; None where the user has no home."""
+    """The folder of cached indices; None if the user has no home."""
     chosen = Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"))
     return chosen / "pixelpyramids" if chosen.is_absolute() else None
 
 
-def _mapped(file: str | Path) -> Index:
-    """Raises OSError or ValueError where the file is not there or damaged; nothing in it can be executed."""
+def _map_index(file: str | Path) -> NameIndex:
+    """Raises OSError or ValueError if the file is missing or damaged; nothing in it can be executed."""
     records: NDArray[Any] = np.lib.format.open_memmap(os.fspath(file), mode="r")
     if records.ndim != 1 or records.dtype.names is None or records.dtype["name"].kind != "S":
         raise ValueError(f"{file} holds no index")
-    return Index(records)
-
-
-def _name(parent: Path, index: Index, number: int) -> Path:
-    # A name that starts at the root would leave the parent behind.
-    return parent / os.fsdecode(bytes(index.records["name"][number])).lstrip("/")
+    return NameIndex(records)

@@ -1,0 +1,16 @@
+"""The crop to the middle of an image that ImageNet and LSUN are prepared by."""
+
+from PIL import Image
+
+from pixelpyramids.errors import DataError
+
+
+def center_crop(image: Image.Image, side: int) -> Image.Image:
+    """The middle side x side pixels of a Pillow image, offsets rounded half to even, as torchvision's CenterCrop.
+
+    Raises DataError if a side of the image is shorter.
+    """
+    if min(image.size) < side:
+        raise DataError(f"expected an image of at least {side}x{side} pixels to crop, got {image.height}x{image.width}")
+    left, top = round((image.width - side) / 2), round((image.height - side) / 2)
+    return image.crop((left, top, left + side, top + side))
