@@ -232,7 +232,7 @@ class ImageFile:
                 raise DataError(
                     f"expected palette indices of 8 bits, got {depth} bits in the {image.format}; convert it to PNG"
                 )
-            metadata = blobs.of_image(image)
+            metadata = blobs.read_metadata(image)
             facts = None
             if image.mode in MODES.values() and "transparency" not in image.info:
                 channels = len(image.getbands())

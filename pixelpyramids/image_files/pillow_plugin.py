@@ -1,11 +1,11 @@
-"""Pillow opens and saves .ppyr files once this module is imported, which registers the format and does nothing else.
+"""Pillow opens and saves .ppyr files after this module is imported, which registers the format and does nothing else.
 
     import pixelpyramids.image_files.pillow_plugin
-    image = Image.open("a.ppyr")              the header alone is read, until the pixels are wanted
-    image.draft(None, (400, 300))             a coarser octave of the file, at least so large
+    image = Image.open("a.ppyr")              only the header is read, until the pixels are needed
+    image.draft(None, (400, 300))             a coarser octave of the file, at least that large
     image.save("b.ppyr", effort="max")
 
-Values of 2 to 7 bits are brought to 8, as Pillow does it with PNG's; `info["depth"]` is their depth in the file.
+Values of 2 to 7 bits are widened to 8, as Pillow does with PNG; `info["depth"]` is their depth in the file.
 """
 
 import math
@@ -27,12 +27,12 @@ FORMAT = "PPYR"
 
 
 class PyramidImageFile(ImageFile.ImageFile):
-    """An opened .ppyr file. What is damaged or has no mode of Pillow's raises OSError, as with Pillow's own formats."""
+    """An opened .ppyr file. As with Pillow's own formats, damage and pixels that have no mode raise OSError."""
 
     format = FORMAT
     format_description = "pixelpyramids lossless image"
 
-    _is_pending = False  # as of an image that is unpickled, which has its pixels
+    _is_pending = False  # an image that is unpickled has its pixels
 
     def _open(self) -> None:
         self._scale = 1
@@ -48,9 +48,9 @@ class PyramidImageFile(ImageFile.ImageFile):
         self.info |= info | {"depth": header.depth}
 
     def draft(self, mode: str | None, size: tuple[int, int] | None) -> tuple[str, tuple[int, int, float, float]] | None:
-        """Have the coarsest octave loaded that is no smaller than `size`, the whole image at most; `mode` stays.
+        """Load the coarsest octave that is no smaller than `size`, at most the whole image; `mode` does not change.
 
-        As of a JPEG: None where nothing changes, else the mode and the box of the whole image, in the new size.
+        Returns, as for a JPEG, None if nothing changes, else the mode and the box of the whole image in the new size.
         """
         if size is None or not self._is_pending:
             return None
@@ -73,14 +73,14 @@ class PyramidImageFile(ImageFile.ImageFile):
             except PixelPyramidsError as error:
                 raise OSError(str(error)) from error
             self._is_pending = False
-            self.im = image_of(pixels, self._index.header.depth).im
+            self.im = _to_image(pixels, self._index.header.depth).im
             if self._exclusive_fp:
                 self._file().close()
             self.fp = None
         return super().load()
 
     def verify(self) -> None:
-        """Compare every checksum of the file, and its length, without decoding pixels. OSError where one is wrong.
+        """Compare every checksum of the file, and its length, without decoding pixels. OSError if one is wrong.
 
         As with Pillow's own formats, the file has to be opened again afterwards.
         """
@@ -96,18 +96,10 @@ class PyramidImageFile(ImageFile.ImageFile):
         return cast(BinaryIO, self.fp)
 
 
-def image_of(pixels: Pixels, depth: int) -> Image.Image:
-    """An image of Pillow's: the values as they are in 16 bits, else widened to 8, or 1 bit. Raises DataError for none.
-
-    Of more than 8 bits Pillow has grey only.
-    """
+def _to_image(pixels: Pixels, depth: int) -> Image.Image:
+    """An image of the mode that `_mode` chooses: 1 bit, 8 bits, which fewer are widened to, or 16 bits."""
     flat = pixels[..., 0] if pixels.ndim == 3 and pixels.shape[2] == 1 else pixels
     flat = flat.astype(pixel_type(depth), copy=False)
-    if depth > 8 and flat.ndim == 3:
-        raise DataError(
-            f"Pillow has no mode for {depth}-bit pixels of {flat.shape[2]} channels; pixelpyramids.decode returns "
-            "their array"
-        )
     if depth == 1 and flat.ndim == 2:
         return Image.fromarray(flat > 0)
     return Image.fromarray(np.ascontiguousarray(flat if depth >= 8 else widen(flat, depth, 8)))
@@ -124,7 +116,7 @@ def _verify(source: FileSource, index: FileIndex) -> None:
 
 
 def _most_pixels() -> int:
-    """Above what Pillow refuses itself, once the header is read; without its limit, what the format can say."""
+    """Above the limit at which Pillow refuses the header; the most of the format if that limit is switched off."""
     return MAX_SIDE**2 if Image.MAX_IMAGE_PIXELS is None else max(MAX_PIXELS, 2 * Image.MAX_IMAGE_PIXELS)
 
 
@@ -134,7 +126,7 @@ def _mode(header: FileHeader) -> str:
     if header.channels > 1:
         raise OSError(
             f"expected at most 8 bits of colour or alpha, which is what Pillow holds, got {header.depth} bits; "
-            "pixelpyramids.decode gives the array"
+            "pixelpyramids.decode returns the array"
         )
     return "I;16"
 
@@ -160,7 +152,7 @@ def _save_all(image: Image.Image, file: IO[bytes], filename: str | bytes) -> Non
 
 
 def _metadata(image: Image.Image) -> dict[str, bytes]:
-    """What the image brings, and over it what `save` is given by the names that Pillow's writers use."""
+    """The metadata of the image, replaced by those that `save` gets under the names of Pillow's writers."""
     given = Image.new("1", (1, 1))
     names = ("icc_profile", "exif", "xmp", "dpi")
     given.info = {name: image.encoderinfo[name] for name in names if image.encoderinfo.get(name) is not None}
@@ -172,7 +164,7 @@ def _metadata(image: Image.Image) -> dict[str, bytes]:
         ):
             expected = "two positive numbers" if name == "dpi" else "bytes"
             raise DataError(f"expected {name} to be {expected}, got {value!r:.80}")
-    return blobs.of_image(image) | blobs.of_image(given)
+    return blobs.read_metadata(image) | blobs.read_metadata(given)
 
 
 def _is_resolution(dpi: Any) -> bool:

@@ -51,3 +51,8 @@ def parse_physical(chunk: bytes) -> Resolution | None:
         return None
     x, y, is_metre = struct.unpack(">IIB", chunk)
     return Resolution(Fraction(x), Fraction(y), "metre" if is_metre else "ratio")
+
+
+def resolution_blob(x: Fraction, y: Fraction, unit: str) -> bytes | None:
+    """The blob of a resolution, None if it is not positive."""
+    return Resolution(x, y, unit).blob() if x > 0 and y > 0 else None

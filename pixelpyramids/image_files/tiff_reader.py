@@ -11,31 +11,26 @@ import struct
 from typing import Any, NamedTuple
 
 import numpy as np
-from PIL import Image, TiffTags
+from PIL import Image
+from PIL.ExifTags import Base as Tag
 from PIL.TiffImagePlugin import ImageFileDirectory_v2, TiffImageFile
 
 from pixelpyramids.errors import DataError, PixelPyramidsError
 from pixelpyramids.extras import import_extra
 from pixelpyramids.image_files.bit_depth import Pixels, narrow, pixel_type
-from pixelpyramids.image_files.metadata import of_tiff
 from pixelpyramids.image_files.picture import Facts, Inspected, Picture, check_limit
 from pixelpyramids.image_files.png_reader import unpacked_size
+from pixelpyramids.image_files.tiff_metadata import is_big, read_directory, tags_to_metadata
 
-WIDTH, HEIGHT, BITS, COMPRESSION, PHOTOMETRIC = 256, 257, 258, 259, 262
-FILL_ORDER, STRIP_OFFSETS, ORIENTATION = 266, 273, 274
-CHANNELS, LINES_PER_STRIP, STRIP_BYTES, X_PER_UNIT, Y_PER_UNIT, PLANES, UNIT = 277, 278, 279, 282, 283, 284, 296
-PREDICTOR, PALETTE, TILE_WIDTH, TILE_HEIGHT, TILE_OFFSETS, TILE_BYTES = 317, 320, 322, 323, 324, 325
-SUB_IMAGES, EXTRA, SAMPLE_FORMAT, XMP, ICC = 330, 338, 339, 700, 34675
 _OLD_JPEG = 6
 _JPEG = (_OLD_JPEG, 7, 34892)  # of the last, lossy DNG
-DEFLATE = 8
-_DEFLATED = (DEFLATE, 32946)
+_DEFLATED = (8, 32946)
 _PREDICTED = (5, *_DEFLATED, 34925, 50000)  # LZW, Deflate, LZMA, Zstandard: what libtiff predicts for
 _UNPACKED_BY_LIBTIFF = (1, 2, 3, 4, 32773, *_PREDICTED, *_JPEG)
 _WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _INDEXED, _YCBCR = 0, 1, 2, 3, 6
 _TURNED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))  # the bits of each byte, the last one first
-ALPHA = 2  # not multiplied into the colours
-_METAMORPH_PLANES, _IPTC = 33629, 33723
+_ALPHA = 2  # not multiplied into the colours
+_METAMORPH_PLANES = 33629
 
 
 def is_tiff(data: bytes) -> bool:
@@ -68,15 +63,15 @@ class Tiff(NamedTuple):
 
 def inspect_tiff(data: bytes, max_pixels: int) -> Inspected:
     """What a TIFF's tags say. Raises DataError if its pixels are of a kind that is not read."""
-    tags = directory(data)
+    tags = read_directory(data)
     tiff = _layout(tags, data)
     check_limit(tiff.height, tiff.width, max_pixels)
-    metadata = of_tiff(tags, lambda tag, place: directory(data, place, tag))
+    metadata = tags_to_metadata(tags, lambda tag, place: read_directory(data, place, tag))
     not_kept = tuple(_not_kept(tags, data))
 
     def load() -> Picture:
         planes = len(_several(tags.get(_METAMORPH_PLANES, 1)))
-        if planes > 1 and planes * sum(_several(tags.get(STRIP_BYTES, 0))) <= len(data):
+        if planes > 1 and planes * sum(_several(tags.get(Tag.StripByteCounts, 0))) <= len(data):
             raise DataError(f"expected one picture, got {planes} pages; take them apart first")
         _check_pieces(tags, tiff, data)
         pixels, depth = _read_pixels(data, tiff), tiff.depth
@@ -86,7 +81,7 @@ def inspect_tiff(data: bytes, max_pixels: int) -> Inspected:
             pixels, depth = _look_up_palette(pixels, tiff.palette)
         return Picture(pixels, depth, metadata, "TIFF", tiff.is_lossy, not_kept)
 
-    channels = tags.get(CHANNELS, 1)
+    channels = tags.get(Tag.SamplesPerPixel, 1)
     shape = (tiff.height, tiff.width, channels)[: 2 + (channels > 1)]
     facts = Facts(shape, pixel_type(tiff.depth), tiff.depth, metadata) if tiff.palette is None else None
     return Inspected(facts, load)
@@ -94,7 +89,7 @@ def inspect_tiff(data: bytes, max_pixels: int) -> Inspected:
 
 def is_lossy_tiff(data: bytes) -> bool:
     """Whether a TIFF's pixels are compressed as JPEG."""
-    return directory(data).get(COMPRESSION) in _JPEG
+    return read_directory(data).get(Tag.Compression) in _JPEG
 
 
 def _read_pixels(data: bytes, tiff: Tiff) -> Pixels:
@@ -123,50 +118,34 @@ def _read_pixels(data: bytes, tiff: Tiff) -> Pixels:
     return pixels
 
 
-def directory(data: bytes, place: int | None = None, group: int | None = None) -> ImageFileDirectory_v2:
-    """The first directory of tags, or that at a place."""
-    # Pillow mistakes a big-endian BigTIFF for a TIFF, but takes the order beside a little-endian head.
-    head = b"II+\0" + data[4:16] if _is_big(data) else data[:8]
-    tags, file = ImageFileDirectory_v2(head, data[:2], group), io.BytesIO(data)
-    file.seek(tags.next if place is None else place)
-    tags.load(file)
-    if tags.tagtype.get(_IPTC) == TiffTags.LONG:  # as Photoshop writes its bytes, of which Pillow would keep four
-        tags.tagtype[_IPTC] = TiffTags.UNDEFINED
-    return tags
-
-
-def _is_big(data: bytes) -> bool:
-    return 43 in data[2:4]
-
-
 def _layout(tags: ImageFileDirectory_v2, data: bytes) -> Tiff:
     """The facts that the tags give about the pixels. Raises DataError if these cannot be read exactly."""
-    has_pixels = STRIP_OFFSETS in tags or TILE_OFFSETS in tags
+    has_pixels = Tag.StripOffsets in tags or Tag.TileOffsets in tags
     if (
         not has_pixels
-        or not all(tags.get(tag, 1) for tag in (LINES_PER_STRIP, TILE_WIDTH, TILE_HEIGHT))
-        or not (tags.get(WIDTH) and tags.get(HEIGHT))
+        or not all(tags.get(tag, 1) for tag in (Tag.RowsPerStrip, Tag.TileWidth, Tag.TileLength))
+        or not (tags.get(Tag.ImageWidth) and tags.get(Tag.ImageLength))
     ):
         raise DataError(
             "expected a TIFF with its size and the offsets of its pixels, got one without; the file is damaged"
         )
     kinds = {2: "signed", 3: "float", 4: "undefined", 5: "complex", 6: "complex float"}
-    for kind in _several(tags.get(SAMPLE_FORMAT, 1)):
+    for kind in _several(tags.get(Tag.SampleFormat, 1)):
         if kind != 1:
             raise DataError(
                 f"expected unsigned integers of at most 16 bits, got {kinds.get(kind, 'unknown')} values; scale and "
                 "round them first"
             )
-    bits, channels = _several(tags.get(BITS, 1)), tags.get(CHANNELS, 1)
+    bits, channels = _several(tags.get(Tag.BitsPerSample, 1)), tags.get(Tag.SamplesPerPixel, 1)
     depths = sorted(set(bits))
     if len(bits) not in (1, channels) or len(depths) != 1 or not 1 <= depths[0] <= 16:
         raise DataError(
             f"expected channels of equal depth, at most 16 bits, got {', '.join(map(str, depths))} bits; convert it"
         )
-    (depth,), photometric = depths, tags.get(PHOTOMETRIC, -1)
-    compression, predictor = tags.get(COMPRESSION, 1), tags.get(PREDICTOR, 1)
-    is_planar, is_lossy = tags.get(PLANES, 1) == 2 and channels > 1, compression in _JPEG
-    if not {tags.get(PLANES, 1), tags.get(FILL_ORDER, 1)} <= {1, 2}:
+    (depth,), photometric = depths, tags.get(Tag.PhotometricInterpretation, -1)
+    compression, predictor = tags.get(Tag.Compression, 1), tags.get(Tag.Predictor, 1)
+    is_planar, is_lossy = tags.get(Tag.PlanarConfiguration, 1) == 2 and channels > 1, compression in _JPEG
+    if not {tags.get(Tag.PlanarConfiguration, 1), tags.get(Tag.FillOrder, 1)} <= {1, 2}:
         raise DataError(
             "expected 1 or 2 for PlanarConfiguration and FillOrder in the TIFF, got another value; the file is damaged"
         )
@@ -176,9 +155,9 @@ def _layout(tags: ImageFileDirectory_v2, data: bytes) -> Tiff:
         raise DataError(
             f"expected grey, RGB or a palette, got {kinds.get(photometric, photometric)}; convert it to RGB"
         )
-    extra = _several(tags.get(EXTRA, ()))
+    extra = _several(tags.get(Tag.ExtraSamples, ()))
     colours = 3 if photometric in (_RGB, _YCBCR) else 1
-    if extra not in ((), (ALPHA,)) or channels != colours + len(extra):
+    if extra not in ((), (_ALPHA,)) or channels != colours + len(extra):
         raise DataError(
             "expected colours and plain alpha at most, got other channels, or alpha multiplied into the colours; "
             "convert the file"
@@ -192,7 +171,7 @@ def _layout(tags: ImageFileDirectory_v2, data: bytes) -> Tiff:
         raise DataError("expected 8-bit grey or colour in the JPEG inside the TIFF, got another kind; convert the file")
     palette = None
     if photometric == _INDEXED:
-        palette = np.array(tags.get(PALETTE, ()), np.uint16)
+        palette = np.array(tags.get(Tag.ColorMap, ()), np.uint16)
         if depth > 8 or palette.size != 3 << depth:
             raise DataError(f"expected a palette of at most 256 colours, got {palette.size // 3} for {depth} bits; "
                             "convert the file to RGB")  # fmt: skip
@@ -203,13 +182,13 @@ def _layout(tags: ImageFileDirectory_v2, data: bytes) -> Tiff:
         or (channels == 1 and depth == 16 and photometric == _BLACK_IS_ZERO)
         or (channels == 1 and depth == 12 and photometric == _BLACK_IS_ZERO and tags.prefix == b"II")
     )
-    height, width = tags[HEIGHT], tags[WIDTH]
+    height, width = tags[Tag.ImageLength], tags[Tag.ImageWidth]
     if height * width > (Image.MAX_IMAGE_PIXELS or height * width):
         is_plain = False  # for TIFFs, unlike other formats, Pillow applies its own limit when it loads them
     if data[:4] == b"MM\0+" or compression not in _UNPACKED_BY_LIBTIFF:
         is_plain = False
     return Tiff(
-        height, width, depth, photometric, tags.get(ORIENTATION, 1), is_plain, is_planar, compression, palette
+        height, width, depth, photometric, tags.get(Tag.Orientation, 1), is_plain, is_planar, compression, palette
     )  # fmt: skip
 
 
@@ -218,18 +197,18 @@ def _check_pieces(tags: ImageFileDirectory_v2, tiff: Tiff, data: bytes) -> None:
 
     Libraries read missing ones as zeros, and libtiff ignores the checksums of Deflate.
     """
-    compression = tags.get(COMPRESSION, 1)
+    compression = tags.get(Tag.Compression, 1)
     if compression == _OLD_JPEG:  # it may have neither strips nor tiles
         return
-    is_tiled = TILE_OFFSETS in tags
-    offsets, sizes = (TILE_OFFSETS, TILE_BYTES) if is_tiled else (STRIP_OFFSETS, STRIP_BYTES)
-    lines = tags[TILE_HEIGHT] if is_tiled else min(tags.get(LINES_PER_STRIP, tiff.height), tiff.height)
-    columns = tags[TILE_WIDTH] if is_tiled else tiff.width
+    is_tiled = Tag.TileOffsets in tags
+    offsets, sizes = (Tag.TileOffsets, Tag.TileByteCounts) if is_tiled else (Tag.StripOffsets, Tag.StripByteCounts)
+    lines = tags[Tag.TileLength] if is_tiled else min(tags.get(Tag.RowsPerStrip, tiff.height), tiff.height)
+    columns = tags[Tag.TileWidth] if is_tiled else tiff.width
     if is_tiled and (lines % 16 or columns % 16):
         raise DataError(
             f"expected tiles in the TIFF with sides of multiples of 16, got {columns} x {lines}; save it again"
         )
-    channels = tags.get(CHANNELS, 1)
+    channels = tags.get(Tag.SamplesPerPixel, 1)
     planes, samples = (channels, 1) if tiff.is_planar else (1, channels)
     down = -(-tiff.height // lines)
     count, line_bytes = down * -(-tiff.width // columns) * planes, -(-columns * samples * tiff.depth // 8)
@@ -245,7 +224,7 @@ def _check_pieces(tags: ImageFileDirectory_v2, tiff: Tiff, data: bytes) -> None:
         has = length
         if compression in _DEFLATED:
             piece = data[start : start + length]
-            has = unpacked_size([piece.translate(_TURNED) if tags.get(FILL_ORDER) == 2 else piece], expected)
+            has = unpacked_size([piece.translate(_TURNED) if tags.get(Tag.FillOrder) == 2 else piece], expected)
         elif compression != 1:
             expected = 1
         is_whole = is_whole and has >= expected
@@ -259,12 +238,12 @@ def _not_kept(tags: ImageFileDirectory_v2, data: bytes) -> list[str]:
     place = tags.offset or 0
     begin, step, (count,) = (
         (place + 8, 20, struct.unpack_from(f"{order}Q", data, place))
-        if _is_big(data)
+        if is_big(data)
         else (place + 2, 12, struct.unpack_from(f"{order}H", data, place))
     )
     numbers = {struct.unpack_from(f"{order}H", data, begin + step * number)[0] for number in range(count)}
     lost = sorted(number for number in numbers if number not in tags)
-    return [f"TIFF tag {number}" for number in lost] + ["pictures in the TIFF's SubIFDs"] * (SUB_IMAGES in numbers)
+    return [f"TIFF tag {number}" for number in lost] + ["pictures in the TIFF's SubIFDs"] * (Tag.SubIFDs in numbers)
 
 
 def _by_pillow(data: bytes, tiff: Tiff) -> Pixels:

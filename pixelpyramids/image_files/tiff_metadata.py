@@ -1,0 +1,162 @@
+"""A TIFF's tags as metadata, and back: see metadata.py for the names.
+
+Description, maker, model, orientation, software, date, artist and copyright, which TIFF writers put into the main
+directory, and the directories of EXIF and GPS become an EXIF structure of their own. Any other tag that does not say
+how the pixels are stored becomes a blob TIFF:NUMBER: a little-endian TIFF structure that holds this tag alone.
+"""
+
+import io
+import math
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from fractions import Fraction
+from numbers import Rational
+from typing import Any
+
+from PIL import Image, TiffTags
+from PIL.ExifTags import Base as Tag
+from PIL.TiffImagePlugin import ImageFileDirectory_v2
+
+from pixelpyramids.image_files.file_source import DAMAGE
+from pixelpyramids.image_files.resolution import parse_resolution, resolution_blob
+
+EXIF_MARK = b"Exif\0\0"
+_FIELDS = (270, 271, 272, 274, 305, 306, 315, 33432)
+_DIRECTORIES = (Tag.ExifOffset, Tag.GPSInfo)
+_INTEROPERABILITY = 40965  # a directory within that of EXIF
+_RESOLUTION = (Tag.XResolution, Tag.YResolution, Tag.ResolutionUnit)
+_YCBCR = 6
+_DENOMINATOR = 100_000  # the largest, of resolutions that are no fractions
+_UNITS = {"ratio": 1, "inch": 2, "centimetre": 3}
+_OF_THE_PIXELS = {
+    *range(254, 260), 262, 266, 273, *range(277, 280), 284, 288, 289, 292, 293, 317, 320, *range(322, 331),
+    338, 339, 347, *range(512, 522), *range(529, 532),
+}  # fmt: skip
+"""Tags that say how a TIFF's pixels are stored: sizes, types, offsets, compression, palette, inner pictures."""
+_NO_BLOBS = {*_OF_THE_PIXELS, *_FIELDS, *_DIRECTORIES, *_RESOLUTION}
+
+
+def read_directory(data: bytes, place: int | None = None, group: int | None = None) -> ImageFileDirectory_v2:
+    """The first directory of a TIFF, or the one at a place."""
+    # Pillow mistakes a big-endian BigTIFF for a TIFF, but takes the order beside a little-endian head.
+    head = b"II+\0" + data[4:16] if is_big(data) else data[:8]
+    tags, file = ImageFileDirectory_v2(head, data[:2], group), io.BytesIO(data)
+    file.seek(tags.next if place is None else place)
+    tags.load(file)
+    if tags.tagtype.get(Tag.IPTCNAA) == TiffTags.LONG:  # as Photoshop writes bytes; Pillow would keep every fourth
+        tags.tagtype[Tag.IPTCNAA] = TiffTags.UNDEFINED
+    return tags
+
+
+def is_big(data: bytes) -> bool:
+    """Whether a TIFF is a BigTIFF."""
+    return 43 in data[2:4]
+
+
+def tags_to_metadata(
+    tags: ImageFileDirectory_v2, read_fields: Callable[[int, int], Mapping[int, Any]]
+) -> dict[str, bytes]:
+    """The metadata in a TIFF's tags; `read_fields` returns the fields of the directory that a tag names, at a place."""
+    exif = Image.Exif()
+    for tag in _FIELDS:
+        if tag in tags:
+            exif[tag] = _exact_text(tags[tag])
+    for tag in _DIRECTORIES:
+        if tag in tags and (fields := dict(read_fields(tag, tags[tag]))):
+            if _INTEROPERABILITY in fields:
+                with suppress(*DAMAGE):  # its place may be wrong
+                    fields[_INTEROPERABILITY] = dict(read_fields(_INTEROPERABILITY, fields[_INTEROPERABILITY]))
+            exif.get_ifd(tag).update({number: _exact_text(value) for number, value in fields.items()})
+            exif[tag] = exif.get_ifd(tag)
+    found: dict[str, Any] = {
+        "ICC": tags.get(Tag.InterColorProfile),
+        "EXIF": exif.tobytes().removeprefix(EXIF_MARK) if len(exif) else None,
+        "XMP": tags.get(Tag.XMLPacket),
+    }
+    found = {name: blob.encode("latin-1") if isinstance(blob, str) else blob for name, blob in found.items()}
+    blobs = {name: blob for name, blob in found.items() if blob and isinstance(blob, bytes)}
+    x, y = (_fraction(tags.get(tag, 0)) for tag in _RESOLUTION[:2])
+    unit = {1: "ratio", 3: "centimetre"}.get(tags.get(Tag.ResolutionUnit, 2), "inch")
+    if (resolution := resolution_blob(x, y, unit)) is not None:
+        blobs["resolution"] = resolution
+    named = {Tag.XMLPacket: "XMP", Tag.InterColorProfile: "ICC"}
+    known = _NO_BLOBS | {tag for tag, name in named.items() if name in blobs}
+    if tags.get(Tag.PhotometricInterpretation) == _YCBCR:  # these pixels become RGB
+        known |= {Tag.ReferenceBlackWhite}
+    return blobs | {f"TIFF:{int(tag)}": _tag_alone(tags, tag) for tag in tags if tag not in known}
+
+
+def metadata_to_tags(metadata: Mapping[str, bytes], tags: ImageFileDirectory_v2) -> list[str]:
+    """Add metadata to the tags of a TIFF. Returns the names of what TIFF has no place for."""
+    left_out = []
+    for name, blob in metadata.items():
+        if name == "ICC":
+            tags.tagtype[Tag.InterColorProfile], tags[Tag.InterColorProfile] = TiffTags.UNDEFINED, blob
+        elif name == "XMP":
+            tags.tagtype[Tag.XMLPacket], tags[Tag.XMLPacket] = TiffTags.BYTE, blob
+        elif name == "EXIF":
+            left_out += _add_exif(blob, tags)
+        elif name == "resolution":
+            if (resolution := parse_resolution(blob)) is not None:
+                scale = 100 if resolution.unit == "metre" else 1  # TIFF does not count per metre
+                values = resolution.x / scale, resolution.y / scale, _UNITS.get(resolution.unit, 3)
+                for tag, value in zip(_RESOLUTION, values, strict=True):
+                    tags[tag] = value
+        elif not (name.startswith("TIFF:") and _add_tag(name, blob, tags)):
+            left_out.append(name)
+    return left_out
+
+
+def _add_exif(blob: bytes, tags: ImageFileDirectory_v2) -> list[str]:
+    exif = Image.Exif()
+    try:
+        exif.load(blob)
+    except (SyntaxError, ValueError):
+        return ["EXIF"]
+    for tag in _FIELDS:
+        if tag in exif:
+            tags[tag] = _exact_text(exif[tag])
+    for tag in _DIRECTORIES:
+        if fields := dict(exif.get_ifd(tag)):
+            if _INTEROPERABILITY in fields:
+                fields[_INTEROPERABILITY] = dict(exif.get_ifd(_INTEROPERABILITY))
+            tags.tagtype[tag] = TiffTags.LONG
+            tags[tag] = {number: _exact_text(value) for number, value in fields.items()}  # type: ignore[assignment]
+    return [f"EXIF's field {tag}" for tag in exif if tag not in (*_FIELDS, *_DIRECTORIES, *_RESOLUTION)]
+
+
+def _add_tag(name: str, blob: bytes, tags: ImageFileDirectory_v2) -> bool:
+    """Add the tag in a blob; false if there is none, or one that must not be set this way."""
+    try:
+        kept, tag = read_directory(blob), int(name.removeprefix("TIFF:"))
+        value = _exact_text(kept[tag])
+    except DAMAGE:
+        return False
+    if tag in _NO_BLOBS:
+        return False
+    tags.tagtype[tag], tags[tag] = kept.tagtype[tag], value
+    return True
+
+
+def _tag_alone(tags: ImageFileDirectory_v2, tag: int) -> bytes:
+    """One tag as a TIFF structure without a picture."""
+    alone = ImageFileDirectory_v2()
+    alone.tagtype[tag] = tags.tagtype[tag]
+    alone[tag] = _exact_text(tags[tag])
+    return b"II*\0\x08\0\0\0" + alone.tobytes(8)
+
+
+def _exact_text(value: Any) -> Any:
+    """A tag's value for Pillow's writers: they replace non-ASCII text by "?", which its readers decode as Latin-1."""
+    if isinstance(value, tuple):
+        return tuple(_exact_text(one) for one in value)
+    return value.encode("latin-1") if isinstance(value, str) and not value.isascii() else value
+
+
+def _fraction(value: Any) -> Fraction:
+    """A number of a TIFF; 0 if it is none, or its denominator is 0."""
+    if isinstance(value, float) and math.isfinite(value):
+        return Fraction(value).limit_denominator(_DENOMINATOR)
+    if not isinstance(value, Rational) or not value.denominator:
+        return Fraction(0)
+    return Fraction(int(value.numerator), int(value.denominator))
