@@ -125,12 +125,6 @@ def test_what_pillow_writes_into_a_png_is_read():
     assert exif_fields(blobs["EXIF"]) == exif_fields(exif_blob())
 
 
-def test_chunks_that_are_not_kept_are_named():
-    data = written(PIXELS, 8, "png", {})
-    with pytest.warns(UserWarning, match="not kept: PNG chunk prVt, PNG chunk sPLT"):
-        blobs_of(insert_chunks(data, chunk(b"sPLT", b"x\0"), chunk(b"prVt", b"x")))
-
-
 def test_packed_chunks_that_are_too_large_or_damaged_are_refused():
     data = written(PIXELS, 8, "png", {})
     for name in (b"iCCP", b"zTXt"):

@@ -68,95 +68,113 @@ def test_an_interlaced_png_is_read_without_a_warning(tmp_path):
     assert run.returncode == 0, run.stderr
 
 
-def test_a_stream_cut_before_its_checksum_is_refused():
-    packed = zlib.compress(rows(4, 8))[:-2]
-    header = chunk(b"IHDR", struct.pack(">IIBBBBB", 8, 4, 8, 0, 0, 0, 0))
-    with pytest.raises(DataError, match="bytes of rows"):
-        read(SIGNATURE + header + chunk(b"IDAT", packed) + chunk(b"IEND", b""))
+PALETTE, KEY, ALPHA = chunk(b"PLTE", bytes(range(12))), chunk(b"tRNS", b"\0\3"), chunk(b"tRNS", b"\0\x80")
+KEY_OF_COLOURS = chunk(b"tRNS", struct.pack(">3H", 1, 2, 3))
+END = chunk(b"IEND", b"")
 
 
-def named(data):
-    """What of a PNG is said not to be kept, in the warning and in the picture."""
+def header(*fields):
+    return chunk(b"IHDR", struct.pack(">IIBBBBB", *fields))
+
+
+def grey(*chunks, count=4):
+    return png(8, 4, 8, 0, rows(count, 8), *chunks)
+
+
+def indexed(*chunks):
+    return png(8, 4, 2, 3, rows(4, 2), *chunks)
+
+
+def colours(*chunks):
+    return png(8, 4, 8, 2, rows(4, 24), *chunks)
+
+
+@pytest.mark.parametrize(
+    ("data", "names"),
+    [
+        (grey(), ()),
+        (grey() + b"trailer", ("7 bytes after the PNG's end",)),
+        (grey(count=6), ("data after the PNG's last row",)),
+        (grey(chunk(b"pHYs", struct.pack(">IIB", 1, 1, 2))), ("PNG chunk pHYs",)),
+        (indexed(PALETTE, chunk(b"hIST", struct.pack(">4H", 1, 2, 3, 4))), ("PNG chunk hIST",)),
+        (
+            grey(
+                chunk(b"acTL", struct.pack(">II", 1, 0)),
+                chunk(b"fcTL", struct.pack(">IIIIIHHBB", 0, 8, 4, 0, 0, 1, 1, 0, 0)),
+            ),
+            ("PNG chunk acTL", "PNG chunk fcTL"),
+        ),
+        (
+            grey(*(chunk(b"gAMA", struct.pack(">I", gamma)) for gamma in (45455, 100000))),
+            ("PNG chunk gAMA but the first one",),
+        ),
+        (grey(chunk(b"sPLT", b"x\0"), chunk(b"prVt", b"x")), ("PNG chunk prVt", "PNG chunk sPLT")),
+        (indexed(chunk(b"sBIT", b"\5\6\5"), PALETTE), ()),
+        (indexed(chunk(b"sBIT", b"\5\6\5"), PALETTE, chunk(b"tRNS", b"\0")), ("PNG chunk sBIT",)),
+        (colours(chunk(b"sBIT", b"\5\6\5"), KEY_OF_COLOURS), ("PNG chunk sBIT",)),
+        (colours(chunk(b"sBIT", b"\4\4\4"), KEY_OF_COLOURS), ("PNG chunk sBIT",)),
+        (colours(chunk(b"sBIT", b"\10\10\10"), KEY_OF_COLOURS), ()),
+    ],
+)
+def test_what_is_not_kept_is_named(data, names):
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        names = read(data).not_kept
-    assert any(str(warning.message) == f"not kept: {', '.join(names)}" for warning in caught) == bool(names)
-    return names
+        picture = read(data)
+    assert picture.not_kept == names
+    assert [str(warning.message) for warning in caught] == [f"not kept: {', '.join(names)}"] * bool(names)
 
 
-def test_what_is_not_kept_is_named():
-    plain = png(8, 4, 8, 0, rows(4, 8))
-    assert named(plain) == ()
-    assert named(plain + b"trailer") == ("7 bytes after the PNG's end",)
-    assert named(png(8, 4, 8, 0, rows(6, 8))) == ("data after the PNG's last row",)
-    unknown_unit = chunk(b"pHYs", struct.pack(">IIB", 1, 1, 2))
-    assert named(png(8, 4, 8, 0, rows(4, 8), unknown_unit)) == ("PNG chunk pHYs",)
-    palette = chunk(b"PLTE", bytes(range(12)))
-    hist = chunk(b"hIST", struct.pack(">4H", 1, 2, 3, 4))
-    assert named(png(8, 4, 2, 3, rows(4, 2), palette, hist)) == ("PNG chunk hIST",)
-    animation = (
-        chunk(b"acTL", struct.pack(">II", 1, 0)),
-        chunk(b"fcTL", struct.pack(">IIIIIHHBB", 0, 8, 4, 0, 0, 1, 1, 0, 0)),
-    )
-    assert named(png(8, 4, 8, 0, rows(4, 8), *animation)) == ("PNG chunk acTL", "PNG chunk fcTL")
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (grey().replace(END, b"") + SIGNATURE + END, "cut short|checksum"),
+        (
+            SIGNATURE + header(8, 4, 8, 0, 0, 0, 0) + chunk(b"IDAT", zlib.compress(rows(4, 8))[:-2]) + END,
+            "bytes of rows",
+        ),
+        *(
+            (data, "expected each of a PNG's chunks")
+            for data in (
+                grey(header(8, 2, 8, 0, 0, 0, 0)),
+                grey(KEY, KEY),
+                grey().replace(END, KEY + END),
+                indexed(PALETTE).replace(END, ALPHA + END),
+                indexed(),
+                indexed(ALPHA, PALETTE),
+                indexed(PALETTE, PALETTE),
+                indexed().replace(END, PALETTE + END),
+            )
+        ),
+        *(
+            (data, "whose methods are known")
+            for data in (
+                *(
+                    SIGNATURE + header(8, 4, 8, 0, *method) + grey()[33:]
+                    for method in ((1, 0, 0), (0, 64, 0), (0, 0, 2))
+                ),
+                png(8, 4, 4, 0, rows(4, 4), chunk(b"tRNS", b"\0\x10")),
+                indexed(PALETTE, chunk(b"tRNS", bytes(5))),
+                indexed(PALETTE, chunk(b"tRNS", b"")),
+            )
+        ),
+    ],
+)
+def test_damaged_and_ambiguous_chunks_are_refused(data, message, imagecodecs_or_not):
+    with pytest.raises(DataError, match=message):
+        read(data)
 
 
-def test_a_second_chunk_of_a_name_is_named():
-    twice = [chunk(b"gAMA", struct.pack(">I", gamma)) for gamma in (45455, 100000)]
-    assert named(png(8, 4, 8, 0, rows(4, 8), *twice)) == ("PNG chunk gAMA but the first one",)
+def test_significant_bits_are_written_for_the_channels_that_they_are_of():
+    assert read(indexed(chunk(b"sBIT", b"\5\6\5"), PALETTE)).metadata["sBIT"] == b"\5\6\5"
+    with pytest.warns(UserWarning, match="PNG has no place for the metadata sBIT"):
+        written(np.zeros((2, 2), np.uint8), 8, "png", {"sBIT": b"\5\6\5"})
 
 
 def test_a_second_packet_comes_back():
     packets = [chunk(b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + text) for text in (b"one", b"two")]
-    picture = read(png(8, 4, 8, 0, rows(4, 8), *packets))
+    picture = read(grey(*packets))
     assert picture.metadata == {"XMP": b"one", "text:XML:com.adobe.xmp": b"two"}
     assert read(written(*picture[:2], "png", picture.metadata)).metadata == picture.metadata
-
-
-def test_chunks_of_the_pixels_out_of_order_are_refused(imagecodecs_or_not):
-    palette, key, alpha = chunk(b"PLTE", bytes(range(12))), chunk(b"tRNS", b"\0\3"), chunk(b"tRNS", b"\0\x80")
-    header = chunk(b"IHDR", struct.pack(">IIBBBBB", 8, 2, 8, 0, 0, 0, 0))
-    grey, indexed = png(8, 4, 8, 0, rows(4, 8)), png(8, 4, 2, 3, rows(4, 2), palette)
-    end = chunk(b"IEND", b"")
-    for data in (
-        png(8, 4, 8, 0, rows(4, 8), header),
-        png(8, 4, 8, 0, rows(4, 8), key, key),
-        grey.replace(end, key + end),
-        indexed.replace(end, alpha + end),
-        png(8, 4, 2, 3, rows(4, 2)),
-        png(8, 4, 2, 3, rows(4, 2), alpha, palette),
-        png(8, 4, 2, 3, rows(4, 2), palette, palette),
-        png(8, 4, 2, 3, rows(4, 2)).replace(end, palette + end),
-    ):
-        with pytest.raises(DataError, match="expected each of a PNG's chunks"):
-            read(data)
-
-
-def test_unknown_methods_and_transparent_colours_out_of_range_are_refused(imagecodecs_or_not):
-    palette = chunk(b"PLTE", bytes(range(12)))
-    methods = (struct.pack(">IIBBBBB", 8, 4, 8, 0, *method) for method in ((1, 0, 0), (0, 64, 0), (0, 0, 2)))
-    plain = png(8, 4, 8, 0, rows(4, 8))
-    for data in (
-        *(plain[:8] + chunk(b"IHDR", header) + plain[33:] for header in methods),
-        png(8, 4, 4, 0, rows(4, 4), chunk(b"tRNS", b"\0\x10")),
-        png(8, 4, 2, 3, rows(4, 2), palette, chunk(b"tRNS", bytes(5))),
-        png(8, 4, 2, 3, rows(4, 2), palette, chunk(b"tRNS", b"")),
-    ):
-        with pytest.raises(DataError, match="whose methods are known"):
-            read(data)
-
-
-def test_significant_bits_that_cannot_be_kept_are_named():
-    palette, few = chunk(b"PLTE", bytes(range(12))), chunk(b"sBIT", b"\5\6\5")
-    picture = read(png(8, 4, 2, 3, rows(4, 2), few, palette))
-    assert picture.metadata["sBIT"] == b"\5\6\5" and picture.not_kept == ()
-    assert named(png(8, 4, 2, 3, rows(4, 2), few, palette, chunk(b"tRNS", b"\0"))) == ("PNG chunk sBIT",)
-    key = chunk(b"tRNS", struct.pack(">3H", 1, 2, 3))
-    assert named(png(8, 4, 8, 2, rows(4, 24), few, key)) == ("PNG chunk sBIT",)
-    assert named(png(8, 4, 8, 2, rows(4, 24), chunk(b"sBIT", b"\4\4\4"), key)) == ("PNG chunk sBIT",)
-    assert named(png(8, 4, 8, 2, rows(4, 24), chunk(b"sBIT", b"\10\10\10"), key)) == ()
-    with pytest.warns(UserWarning, match="PNG has no place for the metadata sBIT"):
-        written(np.zeros((2, 2), np.uint8), 8, "png", {"sBIT": b"\5\6\5"})
 
 
 @pytest.mark.parametrize("channels", [2, 3, 4])
@@ -191,17 +209,8 @@ def test_files_that_two_readers_read_differently_are_refused(depth, monkeypatch)
 
 
 def test_every_kind_is_what_libpng_reads():
-    for depth, kind, size in (
-        (1, 0, 1),
-        (2, 0, 2),
-        (4, 0, 4),
-        (8, 0, 8),
-        (16, 0, 16),
-        (8, 4, 16),
-        (16, 4, 32),
-        (16, 2, 48),
-        (8, 6, 32),
-    ):
+    kinds = [(depth, 0, depth) for depth in (1, 2, 4, 8, 16)] + [(8, 4, 16), (16, 4, 32), (16, 2, 48), (8, 6, 32)]
+    for depth, kind, size in kinds:
         for extra in ((), (chunk(b"tRNS", b"\0\1"),)) if kind == 0 else ((),):
             data = png(8, 4, depth, kind, rows(4, size), *extra)
             picture = read(data)

@@ -20,9 +20,18 @@ def noise(shape, dtype=np.uint8):
     return RNG.integers(0, np.iinfo(dtype).max + 1, shape).astype(dtype)
 
 
-def new(path, shape, dtype="uint8", effort="fast"):
-    codec = PyramidSerializer(effort)
-    return zarr.create_array(path, shape=shape, chunks=shape, dtype=dtype, serializer=codec, compressors=None)
+def create(path, shape, format=3, chunks=None, dtype="uint8", effort="fast", order="C", **options):
+    """An array whose chunks are .ppyr files."""
+    codec = {"compressors": PyramidCompressor(effort), "filters": None, "order": order}
+    if format == 3:
+        codec = {"serializer": PyramidSerializer(effort), "compressors": None, "config": {"order": order}}
+    return zarr.create_array(
+        path, shape=shape, chunks=chunks or shape, dtype=dtype, zarr_format=format, **(codec | options)
+    )
+
+
+def chunk_files(path):
+    return [file for file in path.rglob("*") if file.is_file() and file.read_bytes().startswith(b"\x8fPPY")]
 
 
 @pytest.mark.parametrize(
@@ -41,55 +50,39 @@ def new(path, shape, dtype="uint8", effort="fast"):
 @pytest.mark.parametrize("order", ["C", "F"])
 def test_arrays_come_back_from_a_store(tmp_path, shape, chunks, dtype, format, order):
     array = noise(shape, np.dtype(dtype))
-    codec = {"compressors": PyramidCompressor("fast"), "filters": None, "order": order}
-    if format == 3:
-        codec = {"serializer": PyramidSerializer("fast"), "compressors": None, "config": {"order": order}}
-    store = tmp_path / "a.zarr"
+    made = create(tmp_path, shape, format, chunks, dtype, order=order)
     if format == 2 and dtype == ">u2":
-        made = zarr.create_array(store, shape=shape, chunks=chunks, dtype=dtype, zarr_format=2, **codec)
         with pytest.raises(DataError, match="expected little-endian numbers, got >u2"):
             made[:] = array
         return
-    made = zarr.create_array(store, shape=shape, chunks=chunks, dtype=array.dtype, zarr_format=format, **codec)
     made[:] = array
-    again = zarr.open_array(store, mode="r")
+    again = zarr.open_array(tmp_path, mode="r")
     assert np.array_equal(again[:], array)
     assert np.array_equal(again[..., 3:9, 5:6], array[..., 3:9, 5:6])
-    files = [path for path in store.rglob("*") if path.is_file() and not path.name.startswith(("zarr.json", ".z"))]
-    assert np.prod([-(-a // b) for a, b in zip(shape, chunks, strict=True)]) == len(files)
-    assert all(path.read_bytes().startswith(b"\x8fPPY") for path in files)
+    assert np.prod([-(-a // b) for a, b in zip(shape, chunks, strict=True)]) == len(chunk_files(tmp_path))
 
 
 def test_the_stored_metadata_name_the_codec_and_its_effort(tmp_path):
-    new(tmp_path / "3", (8, 8), effort="max")
+    for format in (2, 3):
+        create(tmp_path / str(format), (8, 8), format, effort="max")
     codecs = json.loads((tmp_path / "3" / "zarr.json").read_text())["codecs"]
     assert codecs == [{"name": "pixelpyramids", "configuration": {"effort": "max"}}]
-    zarr.create_array(tmp_path / "2", shape=(8, 8), dtype="uint8", zarr_format=2, compressors=PyramidCompressor("max"))
     compressor = json.loads((tmp_path / "2" / ".zarray").read_text())["compressor"]
     assert compressor == {"id": "pixelpyramids", "effort": "max"}
     assert numcodecs.get_codec(compressor) == PyramidCompressor("max")
 
 
 def test_a_process_that_imports_the_module_opens_the_store(tmp_path):
-    array = new(tmp_path / "a", (9, 9))
-    array[:] = 7
-    path = str(tmp_path / "a")
+    create(tmp_path, (9, 9))[:] = 7
+    path = str(tmp_path)
     code = f"import zarr, pixelpyramids.image_files.zarr_codec; assert (zarr.open_array({path!r})[:] == 7).all()"
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_chunks_at_an_edge_and_chunks_that_are_missing(tmp_path):
-    array = zarr.create_array(
-        tmp_path / "a",
-        shape=(40, 40),
-        chunks=(32, 32),
-        dtype="uint8",
-        fill_value=9,
-        serializer=PyramidSerializer("fast"),
-        compressors=None,
-    )
+    array = create(tmp_path, (40, 40), chunks=(32, 32), fill_value=9)
     array[35:, 35:] = noise((5, 5))
-    again = zarr.open_array(tmp_path / "a")
+    again = zarr.open_array(tmp_path)
     assert (again[:32] == 9).all() and np.array_equal(again[35:, 35:], array[35:, 35:])
 
 
@@ -127,20 +120,13 @@ def test_chunks_that_are_no_images_are_refused(shape, tmp_path):
         image_shape(shape)
     if shape:
         with pytest.raises(DataError, match=r"expected chunks \(H, W\)"):
-            zarr.create_array(
-                tmp_path / "a",
-                shape=shape,
-                chunks=shape,
-                dtype="uint8",
-                serializer=PyramidSerializer(),
-                compressors=None,
-            )
+            create(tmp_path, shape)
 
 
 def test_other_types_and_efforts_are_refused(tmp_path):
     for dtype in ("float32", "int16", "uint32"):
         with pytest.raises(DataError, match=f"uint8 or uint16, got {dtype}"):
-            new(tmp_path / dtype, (8, 8), dtype)
+            create(tmp_path / dtype, (8, 8), dtype=dtype)
         with pytest.raises(DataError, match=f"uint8 or uint16, got {dtype}"):
             PyramidCompressor().encode(np.zeros((2, 2), dtype))
     for kind in (PyramidSerializer, PyramidCompressor):
@@ -151,12 +137,9 @@ def test_other_types_and_efforts_are_refused(tmp_path):
 @pytest.mark.parametrize("order", ["C", "F"])
 def test_filters_before_the_compressor_keep_the_order(tmp_path, order):
     array = noise((20, 30))
-    made = zarr.create_array(
-        tmp_path / "a", shape=(20, 30), dtype="uint8", zarr_format=2, order=order,
-        filters=[numcodecs.AsType("<u2", "u1")], compressors=PyramidCompressor("fast"),
-    )  # fmt: skip
+    made = create(tmp_path, (20, 30), 2, order=order, filters=[numcodecs.AsType("<u2", "u1")])
     made[:] = array
-    assert np.array_equal(zarr.open_array(tmp_path / "a")[:], array)
+    assert np.array_equal(zarr.open_array(tmp_path)[:], array)
 
 
 @pytest.mark.parametrize(
@@ -169,31 +152,25 @@ def test_filters_before_the_compressor_keep_the_order(tmp_path, order):
 )  # fmt: skip
 @pytest.mark.parametrize(("format", "order"), [(2, "C"), (2, "F"), (3, "C")])
 def test_a_chunk_of_another_shape_or_type_is_refused(tmp_path, format, order, found):
-    codec = {"compressors": PyramidCompressor(), "order": order}
-    if format == 3:
-        codec = {"serializer": PyramidSerializer(), "compressors": None}
-    made = zarr.create_array(tmp_path / "a", shape=(20, 30), dtype="uint8", zarr_format=format, **codec)
-    made[:] = 3
-    (chunk,) = (p for p in (tmp_path / "a").rglob("*") if p.is_file() and p.read_bytes().startswith(b"\x8fPPY"))
+    create(tmp_path, (20, 30), format, order=order)[:] = 3
+    (chunk,) = chunk_files(tmp_path)
     for memory in (np.ascontiguousarray, np.asfortranarray):
         chunk.write_bytes(PyramidCompressor().encode(memory(found)))
         with pytest.raises(
             BitstreamError, match=r"expected a chunk of .* got .*; the store is damaged|more than the limit"
         ):
-            zarr.open_array(tmp_path / "a")[:]
+            zarr.open_array(tmp_path)[:]
     right = noise((20, 30))  # by another writer than zarr
     chunk.write_bytes(pp.encode(right))
-    assert np.array_equal(zarr.open_array(tmp_path / "a")[:], right)
+    assert np.array_equal(zarr.open_array(tmp_path)[:], right)
 
 
 def test_shards_and_transposed_chunks_come_back(tmp_path):
     array = noise((40, 60))
-    transposed = zarr.create_array(
-        tmp_path / "a", shape=array.shape, chunks=(20, 30), shards=(40, 60), dtype="uint8",
-        filters=[zarr.codecs.TransposeCodec(order=(1, 0))], serializer=PyramidSerializer("fast"), compressors=None,
-    )  # fmt: skip
+    transpose = zarr.codecs.TransposeCodec(order=(1, 0))
+    transposed = create(tmp_path, array.shape, chunks=(20, 30), shards=(40, 60), filters=[transpose])
     transposed[:] = array
-    assert np.array_equal(zarr.open_array(tmp_path / "a")[:], array)
+    assert np.array_equal(zarr.open_array(tmp_path)[:], array)
 
 
 def test_what_numcodecs_decodes_is_an_array_to_work_with():

@@ -39,8 +39,9 @@ class Png(NamedTuple):
     """What a PNG's chunks say of its pixels, and its metadata by the names that .ppyr files keep them under.
 
     `transparent` is the transparent colour, one value a channel, of images without alpha or palette; `significant` are
-    the significant bits of each channel, if the file gives them. `not_kept` names the parts of the file that a .ppyr
-    file cannot hold.
+    the significant bits of each channel, if the file gives them. `rows` are the pieces of the compressed rows, and
+    `plain` is the PNG with the chunks of its pixels only, because libraries refuse large texts and profiles. `not_kept`
+    names the parts of the file that a .ppyr file cannot hold.
     """
 
     height: int
@@ -48,6 +49,9 @@ class Png(NamedTuple):
     bit_depth: int
     channels: int
     has_palette: bool
+    is_interlaced: bool
+    rows: list[memoryview]
+    plain: bytes
     transparent: tuple[int, ...] | None
     significant: bytes | None
     metadata: dict[str, bytes]
@@ -63,19 +67,19 @@ def inspect_png(data: bytes, max_pixels: int) -> Inspected:
         channels = png.channels + (png.transparent is not None)
         shape = (png.height, png.width, channels)[: 2 + (channels > 1)]
         facts = Facts(shape, pixel_type(png.bit_depth), png.bit_depth, png.metadata)
-    return Inspected(facts, lambda: _read_pixels(png, keep_pixels(data)))
+    return Inspected(facts, lambda: _read_pixels(png))
 
 
-def _read_pixels(png: Png, data: bytes) -> Picture:
-    """The picture of a PNG that holds its pixels only. Its depth is what sBIT says if nothing is lost by that."""
+def _read_pixels(png: Png) -> Picture:
+    """The picture of a PNG. Its depth is what sBIT says if nothing is lost by that."""
     bits, metadata, not_kept = png.bit_depth, dict(png.metadata), list(png.not_kept)
-    with PngImagePlugin.PngImageFile(io.BytesIO(data)) as image:
+    with PngImagePlugin.PngImageFile(io.BytesIO(png.plain)) as image:
         if image.n_frames != 1:
             raise DataError(f"expected one picture, got {image.n_frames} (an animation); take it apart first")
-        if has_surplus(data):
+        if _has_surplus(png):
             not_kept.append("data after the PNG's last row")
         if bits == 16 and png.channels > 1:
-            pixels = import_extra("imagecodecs", "images").png_decode(data)
+            pixels = import_extra("imagecodecs", "images").png_decode(png.plain)
             second = np.array(image)  # the upper byte of each value, grey as colour, no alpha for a transparent colour
             second = second[..., [0, 3]] if png.channels == 2 else second
             is_same = np.array_equal(pixels[..., : second.shape[2]] >> 8, second)
@@ -88,7 +92,7 @@ def _read_pixels(png: Png, data: bytes) -> Picture:
                 pixels = pixels if read == bits else pixels >> (read - bits)
                 if png.transparent is not None:
                     pixels = add_alpha(pixels, png.transparent, bits)
-            is_same = _is_what_libpng_reads(pixels, bits, data)
+            is_same = _is_what_libpng_reads(pixels, bits, png.plain)
     if not is_same:
         raise DataError("two libraries read different pixels from this PNG; save it again")
     depth, bits_said = bits, set(png.significant or b"")
@@ -123,13 +127,13 @@ def read_chunks(data: bytes) -> Png:
     """What the chunks say. Raises DataError if they are damaged."""
     chunks = list(_chunks(data))
     by_name: dict[str, bytes] = {}
-    for name, content in chunks:
+    for name, content, _ in chunks:
         by_name.setdefault(name, content)
     header = by_name.get("IHDR", b"")
-    if chunks[:1] != [("IHDR", header)] or len(header) != 13 or header[9] not in _CHANNELS:
+    if chunks[0][0] != "IHDR" or len(header) != 13 or header[9] not in _CHANNELS:
         raise DataError("expected a PNG that begins with its header, got another chunk; the file is damaged")
     kind = header[9]
-    _check_order([name for name, _ in chunks if name in _OF_THE_PIXELS], kind)
+    _check_order([name for name, *_ in chunks if name in _OF_THE_PIXELS], kind)
     key = by_name.get("tRNS") if kind in (0, 2) else None
     if key is not None and len(key) != 2 * _CHANNELS[kind]:
         raise DataError(f"expected a transparent colour of {2 * _CHANNELS[kind]} bytes, got {len(key)}; damaged")
@@ -146,20 +150,20 @@ def read_chunks(data: bytes) -> Png:
         )
     metadata = {name: by_name[name] for name in PNG_CHUNKS if name in by_name and name != "sBIT"}
     if "iCCP" in by_name:
-        metadata["ICC"] = _unpacked(by_name["iCCP"].partition(b"\0")[2][1:], "iCCP")
+        metadata["ICC"] = _unpack(by_name["iCCP"].partition(b"\0")[2][1:], "iCCP")
     if "eXIf" in by_name:
         metadata["EXIF"] = by_name["eXIf"]
     resolution = parse_physical(by_name.get("pHYs", b""))
     if resolution is not None:
         metadata["resolution"] = resolution.blob()
-    metadata |= _texts(chunks)
-    counts = Counter(name for name, _ in chunks if name in (*PNG_CHUNKS, "iCCP", "eXIf", "pHYs"))
+    metadata |= _read_texts((name, content) for name, content, _ in chunks)
+    counts = Counter(name for name, *_ in chunks if name in (*PNG_CHUNKS, "iCCP", "eXIf", "pHYs"))
     lost = set(by_name) - {*_OF_THE_PIXELS} - set(PNG_CHUNKS) - {"iCCP", "eXIf", "pHYs", "tEXt", "zTXt", "iTXt"}
     if resolution is None:
         lost |= {"pHYs"} & set(by_name)
     not_kept = [f"PNG chunk {name}" for name in sorted(lost)]
     not_kept += [f"PNG chunk {name} but the first one" for name, count in counts.items() if count > 1]
-    if surplus := len(data) - sum(12 + len(content) for _, content in chunks) - len(SIGNATURE):
+    if surplus := len(data) - sum(len(whole) for *_, whole in chunks) - len(SIGNATURE):
         not_kept.append(bytes_after(surplus, "PNG"))
     width, height = struct.unpack_from(">II", header)
     return Png(
@@ -168,6 +172,9 @@ def read_chunks(data: bytes) -> Png:
         header[8],
         _CHANNELS[kind],
         kind == _PALETTE,
+        header[12] == 1,
+        [content for name, content, _ in chunks if name == "IDAT"],
+        SIGNATURE + b"".join(whole for name, _, whole in chunks if name in _OF_THE_PIXELS or name in _OF_ANIMATIONS),
         transparent,
         by_name.get("sBIT"),
         metadata,
@@ -192,20 +199,18 @@ def _check_order(names: list[str], kind: int) -> None:
         )
 
 
-def has_surplus(data: bytes) -> bool:
+def _has_surplus(png: Png) -> bool:
     """Whether a PNG's pixel data hold more than its rows. Raises DataError if rows are missing or damaged.
 
     Pillow would read missing rows as zeros.
     """
-    chunks = list(_chunks(data))
-    width, height, depth, kind, _, _, interlaced = struct.unpack(">IIBBBBB", chunks[0][1])
-    bits = depth * (1 if kind == _PALETTE else _CHANNELS[kind])
+    bits = png.bit_depth * (1 if png.has_palette else png.channels)
     expected = 0
-    for x, y, step_x, step_y in _ADAM7 if interlaced else _WHOLE:
-        columns, lines = -(-(width - x) // step_x), -(-(height - y) // step_y)
+    for x, y, step_x, step_y in _ADAM7 if png.is_interlaced else _WHOLE:
+        columns, lines = -(-(png.width - x) // step_x), -(-(png.height - y) // step_y)
         expected += max(lines, 0) * (1 + -(-columns * bits // 8)) if columns > 0 else 0
     try:
-        size = unpacked_size((content for name, content in chunks if name == "IDAT"), expected)
+        size = unpacked_size(png.rows, expected)
     except zlib.error as error:
         raise DataError(f"the PNG's pixels cannot be unpacked: {error}; replace or remove the file") from error
     if size < expected:
@@ -230,22 +235,8 @@ def unpacked_size(pieces: Iterable[Any], enough: int) -> int:
     return size if unpacker.eof or size > enough else 0
 
 
-def keep_pixels(data: bytes) -> bytes:
-    """A sound PNG with the chunks of its pixels only: libraries refuse large texts and profiles."""
-    pieces, place = [SIGNATURE], len(SIGNATURE)
-    while place < len(data):
-        end = place + 12 + int.from_bytes(data[place : place + 4], "big")
-        name = data[place + 4 : place + 8].decode("latin-1")
-        if name in {*_OF_THE_PIXELS} | _OF_ANIMATIONS:
-            pieces.append(data[place:end])
-        if name == "IEND":
-            break
-        place = end
-    return b"".join(pieces)
-
-
-def _chunks(data: bytes) -> Iterator[tuple[str, Any]]:
-    """The name and content of each chunk up to the end; DataError if one is cut short or damaged."""
+def _chunks(data: bytes) -> Iterator[tuple[str, Any, memoryview]]:
+    """The name, the content and the whole of each chunk up to the end; DataError if one is cut short or damaged."""
     place = len(SIGNATURE)
     while place < len(data):
         head = data[place : place + 8]
@@ -256,15 +247,16 @@ def _chunks(data: bytes) -> Iterator[tuple[str, Any]]:
         if zlib.crc32(data[place + 4 : end]) != int.from_bytes(data[end : end + 4], "big"):
             raise DataError(f"the checksum of the PNG's chunk {head[4:]!r} does not match; replace or remove the file")
         name = head[4:].decode("latin-1")
-        yield name, memoryview(data)[place + 8 : end] if name in ("IDAT", "fdAT") else data[place + 8 : end]
+        whole = memoryview(data)[place : end + 4]
+        yield name, whole[8:-4] if name in ("IDAT", "fdAT") else bytes(whole[8:-4]), whole
         if name == "IEND":
             return
         place = end + 4
     raise DataError("expected a whole PNG, got one without its end; replace or remove the file")
 
 
-def _texts(chunks: list[tuple[str, bytes]]) -> dict[str, bytes]:
-    """The texts in UTF-8: `text:KEYWORD`, from a keyword's second on `text.2:KEYWORD`; languages likewise."""
+def _read_texts(chunks: Iterable[tuple[str, bytes]]) -> dict[str, bytes]:
+    """The texts in UTF-8: `text:KEYWORD`, the second of a keyword `text.2:KEYWORD`, and so on; languages likewise."""
     texts: dict[str, bytes] = {}
     seen: Counter[str] = Counter()
     size = 0
@@ -277,11 +269,11 @@ def _texts(chunks: list[tuple[str, bytes]]) -> dict[str, bytes]:
         if name == "tEXt":
             text = rest.decode("latin-1").encode()
         elif name == "zTXt":
-            text = _unpacked(rest[1:], name).decode("latin-1").encode()
+            text = _unpack(rest[1:], name).decode("latin-1").encode()
         else:
             is_packed, (language, _, rest) = rest[:1] == b"\1", rest[2:].partition(b"\0")
             translated, _, text = rest.partition(b"\0")
-            text = _unpacked(text, name) if is_packed else text
+            text = _unpack(text, name) if is_packed else text
         size += len(text)
         if size > MAX_METADATA:
             raise DataError(f"expected at most {MAX_METADATA} bytes of texts in the PNG, got more; remove some of them")
@@ -290,16 +282,15 @@ def _texts(chunks: list[tuple[str, bytes]]) -> dict[str, bytes]:
             continue
         seen[word] += 1
         place = f":{word}" if seen[word] == 1 else f".{seen[word]}:{word}"
-        texts |= {f"text{place}": text}
-        texts |= {f"{kind}{place}": value for kind, value in _named(language, translated) if value}
+        texts[f"text{place}"] = text
+        if language:
+            texts[f"language{place}"] = language
+        if translated:
+            texts[f"translated{place}"] = translated
     return texts
 
 
-def _named(language: bytes, translated: bytes) -> tuple[tuple[str, bytes], tuple[str, bytes]]:
-    return ("language", language), ("translated", translated)
-
-
-def _unpacked(data: bytes, name: str) -> bytes:
+def _unpack(data: bytes, name: str) -> bytes:
     packer = zlib.decompressobj()
     try:
         content = packer.decompress(data, MAX_METADATA + 1)
