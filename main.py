@@ -16,7 +16,7 @@ from pixelpyramids.cli.sample import sample
 from pixelpyramids.cli.train import train
 from pixelpyramids.errors import CheckpointError
 from pixelpyramids.extras import import_extra
-from pixelpyramids.model.parameters import Parameters, load_parameters, parse_parameters
+from pixelpyramids.model.parameters import AnyParameters, load_parameters, parse_parameters
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -88,7 +88,7 @@ def main(arguments: argparse.Namespace) -> int:
     )
 
 
-def find_trained(name: str, checkpoint: str, config: Parameters) -> Path:
+def find_trained(name: str, checkpoint: str, config: AnyParameters) -> Path:
     """The run directory of that name, else the authors' checkpoint.
 
     Raises CheckpointError if there is neither, or if the run directory has other parameters.

@@ -22,7 +22,7 @@ from pixelpyramids.data.folder import open_folder
 from pixelpyramids.data.photographs import photographs
 from pixelpyramids.model.device import bfloat16_is_fast, keep_freed_memory
 from pixelpyramids.model.parameters import Parameters, load_parameters
-from pixelpyramids.model.pixel_pyramid import PixelPyramid, decompose
+from pixelpyramids.model.pixel_pyramid import PixelPyramid
 from pixelpyramids.pyramid.levels import walk
 from pixelpyramids.training.loop import Training
 
@@ -46,7 +46,7 @@ def ours(config: Parameters, crops: Crops, run: Path, bfloat16: bool) -> Callabl
     images = torch.from_numpy(crops.batch(0)).long()
 
     def step() -> None:
-        pairs = decompose(images, training.stages)
+        pairs = training.config.decompose(images)
         for level in training.levels:
             level.update(*pairs[level.index], 0.0, None, bfloat16)
 

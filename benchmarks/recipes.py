@@ -23,7 +23,7 @@ from pixelpyramids.data.crops import Crops
 from pixelpyramids.data.folder import open_folder
 from pixelpyramids.data.photographs import photographs
 from pixelpyramids.model.parameters import Parameters, load_parameters
-from pixelpyramids.model.pixel_pyramid import PixelPyramid, decompose
+from pixelpyramids.model.pixel_pyramid import PixelPyramid
 from pixelpyramids.training.evaluation import evaluate
 from pixelpyramids.training.loop import Training
 from pixelpyramids.training.progress import Budget
@@ -54,7 +54,7 @@ def seconds_of_a_step(training: Training) -> float:
     seconds = []
     for step in range(TIMED_STEPS):
         began = time.process_time()
-        pairs = decompose(torch.from_numpy(training.crops.batch(step)).long(), training.stages)
+        pairs = training.config.decompose(torch.from_numpy(training.crops.batch(step)).long())
         for level in training.levels:
             level.update(*pairs[level.index], 0.0, None, False)
         seconds.append(time.process_time() - began)

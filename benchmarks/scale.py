@@ -14,8 +14,8 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
 
+from pixelpyramids.model.models import new_stage
 from pixelpyramids.model.parameters import DATA_SETS, Parameters, load_parameters
-from pixelpyramids.model.pixel_pyramid import new_stage
 from pixelpyramids.training.planning import LevelCost, make_pair, share_levels
 
 TRAINING_IMAGES = {

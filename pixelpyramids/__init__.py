@@ -14,6 +14,7 @@ __version__ = version("pixelpyramids")
 _HOMES = {
     "decode": "pixelpyramids.codec.image",
     "encode": "pixelpyramids.codec.image",
+    "Model": "pixelpyramids.loading",
     "load": "pixelpyramids.loading",
     "open": "pixelpyramids.image_files.opening",
     "save": "pixelpyramids.image_files.saving",

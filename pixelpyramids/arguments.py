@@ -1,4 +1,4 @@
-"""Checks of the arguments of public functions. A wrong one raises a DataError that says what was expected.
+"""Checks and conversions of the arguments of public functions. A wrong one raises a DataError.
 
 A whole number is anything that Python takes as an index: `2`, `np.int32(2)`, but not `2.0` or `"2"`.
 """
@@ -7,6 +7,7 @@ import operator
 from typing import Any
 
 import numpy as np
+from array_api_compat import array_namespace, is_torch_array
 from numpy.typing import NDArray
 
 from pixelpyramids.errors import DataError
@@ -25,10 +26,12 @@ def whole_number(name: str, value: Any, least: int, most: int | None = None) -> 
 
 
 def plain_array(value: Any) -> NDArray[Any]:
-    """`value` as an array in this machine's byte order.
+    """`value`, which may be a tensor, as an array in this machine's byte order.
 
     Raises DataError for a masked array, whose mask would be lost, and for values that NumPy cannot make an array of.
     """
+    if is_torch_array(value):
+        value = value.detach().cpu()
     rows = value if isinstance(value, list | tuple) else ()
     if any(isinstance(some, np.ma.MaskedArray) for some in (value, *rows)):
         raise DataError(
@@ -40,3 +43,8 @@ def plain_array(value: Any) -> NDArray[Any]:
     except (ValueError, TypeError, RuntimeError, OverflowError) as error:
         raise DataError(f"expected an array, got {type(value).__name__}, which NumPy refuses: {error}") from error
     return array.astype(array.dtype.newbyteorder("="), copy=False)
+
+
+def of_kind(given: Any, result: NDArray[Any]) -> Any:
+    """`result` as a tensor on the device of `given` if that is one, else as it is."""
+    return array_namespace(given).asarray(result, device=given.device) if is_torch_array(given) else result

@@ -101,7 +101,7 @@ def test_levels_without_weights_are_named(run, missing):
     levels = ",".join(map(str, missing))
     with pytest.raises(
         CheckpointError,
-        match=f"level\\(s\\) {levels} \\(L = 3\\) have no weights yet; train them with --levels {levels}",
+        match=f"level\\(s\\) {levels} \\(of 3\\) have no weights yet; train them with --levels {levels}",
     ):
         runs.load(run)
 
@@ -302,7 +302,7 @@ def test_a_default_that_is_spelled_out_is_no_difference(tmp_path):
 def test_a_folder_of_other_things_and_a_file_cannot_be_claimed(tmp_path):
     (tmp_path / "holiday.jpg").touch()
     for place in (tmp_path, tmp_path / "holiday.jpg"):
-        with pytest.raises(CheckpointError, match="expected an empty or new folder, or a run directory to go on with"):
+        with pytest.raises(CheckpointError, match="expected a new or empty folder, or a run directory to resume"):
             runs.claim(place, parameters())
     assert files(tmp_path) == ["holiday.jpg"]
 
@@ -337,7 +337,7 @@ def test_a_log_is_read_up_to_the_line_that_a_killed_process_left(tmp_path):
 def test_a_damaged_seed_is_named(content, tmp_path):
     runs.claim_seed(tmp_path, 3)
     runs.claim_seed(tmp_path, 3)
-    with pytest.raises(CheckpointError, match="expected the seed that it has, 3, got 4"):
+    with pytest.raises(CheckpointError, match="the run has the seed 3, got 4"):
         runs.claim_seed(tmp_path, 4)
     (tmp_path / "training" / "seed").write_bytes(content)
     with pytest.raises(CheckpointError, match="seed: damaged; write the seed of the run into it"):

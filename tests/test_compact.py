@@ -1,5 +1,7 @@
 """The compact network: its walk, its two forms, its integers in torch and in the codec, and its training."""
 
+from functools import cache
+
 import numpy as np
 import pytest
 import torch
@@ -7,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+import pixelpyramids as pp
 from pixelpyramids.cli.main import main
 from pixelpyramids.codec.coder import Symbols
 from pixelpyramids.codec.compact_model import CompactModel, PlaneFormat, octave_images
@@ -15,19 +18,19 @@ from pixelpyramids.codec.integer_network import load_network
 from pixelpyramids.codec.parts import list_parts
 from pixelpyramids.data.crops import Crops
 from pixelpyramids.data.folder import open_folder
-from pixelpyramids.errors import CheckpointError
+from pixelpyramids.errors import CheckpointError, DataError
+from pixelpyramids.model.models import new_model
 from pixelpyramids.model.networks.compact import IntegerConv
 from pixelpyramids.model.parameters import parse_parameters
-from pixelpyramids.model.pixel_pyramid import PixelPyramid
 from pixelpyramids.pyramid import octaves
 from pixelpyramids.training import run_directory
-from pixelpyramids.training.export import exported
+from pixelpyramids.training.export import export_integers
 from pixelpyramids.training.loop import Training
 from pixelpyramids.training.progress import Budget
 
 KEYS = {
-    "dataset_name": "compact", "network": "compact", "batch_size": 2, "L": 1, "C": 8, "n_bits": 8, "n_classes": [20],
-    "n_squeeze": [], "n_channels": 8, "n_res_layers": 2, "head_layers": 1, "crop_size": 24, "warmup_steps": 2,
+    "kind": "compact", "dataset_name": "compact", "batch_size": 2, "n_bits": 8, "width": 8, "trunk_blocks": 2,
+    "head_blocks": 1, "components": 2, "crop_size": 24, "warmup_steps": 2,
 }  # fmt: skip
 SIZES = [(1, 1), (1, 2), (7, 1), (3, 3), (9, 14), (33, 20)]
 
@@ -35,7 +38,7 @@ SIZES = [(1, 1), (1, 2), (7, 1), (3, 3), (9, 14), (33, 20)]
 @pytest.fixture
 def model():
     """Random weights, large enough that activations reach both ends of their range."""
-    model = PixelPyramid(parse_parameters(KEYS, "test"))
+    model = new_model(parse_parameters(KEYS, "test"))
     generator = torch.Generator().manual_seed(0)
     for module in model.modules():
         if isinstance(module, IntegerConv):
@@ -51,18 +54,34 @@ def images(batch, height, width, seed=0):
     return torch.from_numpy(np.clip(smooth + 128, 0, 255).astype(np.int64))
 
 
+def walked(model, truth, visit):
+    """Go through the slices with the true values; `visit` receives each slice's values, outputs and offset."""
+    pyramid = octave_images(truth)
+
+    def code(octave, band_slice, outputs, offset):
+        values = pyramid[octave]
+        if band_slice is not None:
+            values = getattr(octaves.bands(values), band_slice.band)[(..., *band_slice.lattice.sites)]
+        visit(values, outputs, offset)
+        return values
+
+    with torch.no_grad():
+        return model.stage.follow(len(truth), *truth.shape[-2:], code)
+
+
 @pytest.mark.parametrize("size", [*SIZES, (64, 65)])
 def test_the_slices_of_an_image_hold_each_pixel_once_in_the_order_of_the_codec(size, model, tmp_path):
-    numbers = np.arange(size[0] * size[1]).reshape(1, *size).astype(np.uint16)
-    slices = model.config.walk(*size)[0].slices
-    walked = [numbers[0][slice_.sites].ravel() for slice_ in slices]
-    assert sorted(np.concatenate(walked)) == list(range(numbers.size))
-    coded = []
+    numbers = np.arange(size[0] * size[1]).reshape(1, *size)
+    slices, coded = [], []
+    whole = torch.from_numpy(np.broadcast_to(numbers, (1, 3, *size)).copy())
+    assert torch.equal(walked(model, whole, lambda values, _o, _b: slices.append(values[0, 0].flatten())), whole)
+    in_torch = torch.cat(slices).numpy()
+    assert sorted(in_torch) == list(range(numbers.size)) and len(slices) == model.config.count_steps(*size)
     codec = codec_of(model, tmp_path)
-    pyramid = octave_images(np.broadcast_to(numbers, (3, *size)))
+    pyramid = octave_images(np.broadcast_to(numbers.astype(np.uint16), (3, *size)))
     for part in list_parts(*size):
         codec._follow(part, pyramid, format_of(size), lambda _o, _b, values, _h, _l: coded.append(values[0].ravel()))
-    assert np.array_equal(np.concatenate(coded), np.concatenate(walked))
+    assert np.array_equal(np.concatenate(coded), in_torch)
 
 
 @settings(max_examples=50, deadline=None)
@@ -87,17 +106,13 @@ def test_companding_keeps_signs_and_order():
 
 @pytest.mark.parametrize("size", SIZES)
 def test_the_stepwise_form_equals_the_parallel_one(size, model):
-    stage, truth = model.stages[0], images(2, *size)
-    nats = torch.zeros(2, *size, dtype=torch.float64)
+    truth, nats = images(2, *size), []
 
-    def choose(_stage, slice_, outputs, offset):
-        at = (..., *slice_.sites)
-        nats[at] = -stage._mixture(outputs.double()).log_prob(truth[at], offset, 256)
-        return truth[at]
+    def score(values, outputs, offset):
+        nats.append(-model.stage._mixture(outputs.double()).log_prob(values, offset, 256).sum(dim=(1, 2)))
 
-    walked = model.follow(model.config.walk(*size), None, 2, choose)
-    assert torch.equal(walked, truth)
-    torch.testing.assert_close(nats, stage(truth, None, torch.float64), rtol=1e-12, atol=1e-12)
+    assert torch.equal(walked(model, truth, score), truth)
+    torch.testing.assert_close(torch.stack(nats).sum(0), model.rate(truth).nats[:, 0], rtol=1e-12, atol=1e-12)
 
 
 def test_an_images_likelihood_does_not_depend_on_its_batch(model):
@@ -108,16 +123,9 @@ def test_an_images_likelihood_does_not_depend_on_its_batch(model):
 
 @pytest.mark.parametrize("size", SIZES)
 def test_torch_gives_the_integers_of_the_codec(size, model, tmp_path):
-    image = images(1, *size)
-    stage, codec = model.stages[0], codec_of(model, tmp_path)
+    image, codec = images(1, *size), codec_of(model, tmp_path)
     of_torch, of_codec = [], []
-
-    def record(_stage, slice_, outputs, offset):
-        of_torch.append((outputs[0].permute(1, 2, 0).numpy(), 4 * offset[0].numpy()))
-        return image[(..., *slice_.sites)]
-
-    with torch.no_grad():
-        stage.follow(model.config.walk(*size)[0], None, 1, record)
+    walked(model, image, lambda _, o, b: of_torch.append((o[0].permute(1, 2, 0).numpy(), 4 * b[0].numpy())))
     pyramid = octave_images(image[0].numpy().astype(np.uint16))
     for part in list_parts(*size):
         codec._follow(part, pyramid, format_of(size), lambda o, b, _v, _h, _l: of_codec.append((o, b)))
@@ -163,6 +171,47 @@ def test_random_bits_decode_to_images_as_likely_as_the_model_says(model, tmp_pat
     assert coded == pytest.approx(drawn, abs=0.1)
 
 
+@given(
+    st.integers(1, 9), st.integers(1, 9), st.sampled_from([2, 4, 8]), st.booleans(), st.booleans(), st.integers(0, 99)
+)
+@settings(max_examples=12, deadline=None)
+def test_a_completed_image_holds_the_coarse_one_and_is_keyed_by_seed(height, width, scale, odd, grey, seed):
+    """For any size that scales down to the coarse image, in integers and in torch."""
+    size = scale * height + odd, scale * width + odd
+    coarse = np.random.default_rng(seed).integers(0, 256, (2, 1 if grey else 3, height, width), dtype=np.uint8)
+    bundled = pp.load("compact")
+    for model, known in ((bundled, coarse), (in_torch(coarse.shape[1]), torch.from_numpy(coarse))):
+        completed = model.complete(known, *size, seed=seed)
+        assert completed.shape == (2, coarse.shape[1], *size) and type(completed) is type(known)
+        assert np.array_equal(completed[..., scale - 1 :: scale, scale - 1 :: scale][..., :height, :width], coarse)
+        assert np.array_equal(model.complete(known[1:], *size, seed=seed, first=1), completed[1:])
+        if height * width > 4:
+            assert not np.array_equal(model.complete(known, *size, seed=seed + 1), completed)
+    arrays, tensors = bundled.complete(coarse, *size, seed=3), bundled.complete(torch.from_numpy(coarse), *size, seed=3)
+    assert np.array_equal(arrays, tensors) and isinstance(tensors, torch.Tensor) and isinstance(arrays, np.ndarray)
+
+
+@cache
+def in_torch(channels):
+    return new_model(parse_parameters(KEYS | {"image_channels": channels}, "test"))
+
+
+@pytest.mark.parametrize("model", [pp.load("compact"), in_torch(3)])
+def test_a_coarse_image_that_no_octave_has_is_refused(model):
+    with pytest.raises(DataError, match=r"coarse image of a 9 x 5 image \(4 x 2, 2 x 1, 1 x 1\), got 4 x 3"):
+        model.complete(np.zeros((1, 3, 4, 3), np.uint8), 9, 5)
+    with pytest.raises(DataError, match=r"image \(none: it has one pixel\), got 1 x 1"):
+        model.complete(np.zeros((1, 3, 1, 1), np.uint8), 1, 1)
+
+
+def test_completions_are_as_likely_as_samples(model, tmp_path):
+    codec = codec_of(model, tmp_path)
+    samples = codec.sample(40, 16, 18, seed=3)
+    completed = codec.complete(samples[..., 3::4, 3::4], 16, 18, seed=4)
+    rates = [codec.rate(batch).bits_per_dim.mean() for batch in (samples, completed)]
+    assert rates[0] == pytest.approx(rates[1], abs=0.1)
+
+
 def test_weights_that_could_leave_the_exact_range_are_not_exported(model, tmp_path):
     model.stages[0].network.trunk[0].bias.data[0] = 4000.0
     with torch.no_grad():
@@ -174,9 +223,9 @@ def test_weights_that_could_leave_the_exact_range_are_not_exported(model, tmp_pa
 
 
 def test_a_model_of_grey_images_is_not_exported(tmp_path):
-    grey = PixelPyramid(parse_parameters(KEYS | {"image_channels": 1, "n_classes": [6]}, "test"))
+    grey = new_model(parse_parameters(KEYS | {"image_channels": 1}, "test"))
     with pytest.raises(CheckpointError, match="image_channels 3, got 1"):
-        exported(grey, tmp_path / "x.safetensors")
+        export_integers(grey, tmp_path / "x.safetensors")
     assert not (tmp_path / "x.safetensors").exists()
 
 
@@ -218,11 +267,11 @@ def test_the_loop_trains_it_and_a_resumed_training_equals_one_in_one_go(tmp_path
         train("parts", killed)
     resumed = train("parts")
     assert all(torch.equal(a, b) for a, b in zip(whole.parameters(), resumed.parameters(), strict=True))
-    assert len(exported(whole, tmp_path / "w.safetensors").name) == 8
+    assert len(export_integers(whole, tmp_path / "w.safetensors").name) == 8
 
 
 def codec_of(model, folder):
-    exported(model, folder / "weights.safetensors")
+    export_integers(model, folder / "weights.safetensors")
     network = load_network(folder / "weights.safetensors")
     return CompactModel(network, ReferenceEngine(network))
 

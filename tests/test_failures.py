@@ -479,7 +479,7 @@ def test_all_levels_of_a_run_have_one_seed(images, params, tmp_path, capsys):
     assert train(params, images, run, "--steps", 1, "--levels", "0-1", "--seed", 3) == 0
     before = contents(run)
     command = ("train", params, "--data", images, "--out", run, "--device", "cpu", "--steps", 1, "--levels", "2")
-    assert "expected the seed that it has, 3, got 4" in refused(capsys, *command, "--seed", 4)
+    assert "the run has the seed 3, got 4" in refused(capsys, *command, "--seed", 4)
     assert contents(run) == before
     assert status(*command, "--seed", 3) == 0
 

@@ -172,7 +172,7 @@ def test_missing_levels_are_named_by_evaluate(training, run, images):
     pixelpyramids(PYTHON, *training, "--steps", 1, "--levels", "1-2")
     done = pixelpyramids(PYTHON, "evaluate", run, "--data", images, check=False)
     assert done.returncode == 2
-    assert "level(s) 0,3 (L = 4) have no weights yet; train them with --levels 0,3" in done.stderr
+    assert "level(s) 0,3 (of 4) have no weights yet; train them with --levels 0,3" in done.stderr
 
 
 def free_port():

@@ -19,8 +19,8 @@ from hypothesis import strategies as st
 from pixelpyramids.errors import DataError
 from pixelpyramids.model.networks.pixel_cnn import PixelCNN
 from pixelpyramids.model.parameters import parse_parameters
-from pixelpyramids.model.pixel_pyramid import PixelPyramid, decompose
-from pixelpyramids.pyramid.levels import walk
+from pixelpyramids.model.pixel_pyramid import PixelPyramid
+from pixelpyramids.pyramid.levels import decompose, walk
 from pixelpyramids.pyramid.splitting import pad_coarse, split
 
 NORMS = ("channel", "group", "batch")
@@ -268,6 +268,16 @@ def test_every_kind_of_integer_is_scored_alike(dtype):
     model = tiny()
     images = random_images(model, 2, 5, 6)
     assert torch.equal(model.rate(images.to(dtype)).nats, model.rate(images).nats)
+
+
+def test_arrays_give_arrays_and_tensors_tensors():
+    model = tiny()
+    images = random_images(model, 2, 5, 6)
+    tensors, arrays = model.rate(images), model.rate(images.numpy())
+    assert isinstance(arrays.nats, np.ndarray) and isinstance(arrays.bits_per_dim, np.ndarray)
+    assert np.array_equal(arrays.nats, tensors.nats) and np.array_equal(arrays.dimensions, tensors.dimensions)
+    completed = model.complete(images, 10, 6), model.complete(images.numpy(), 10, 6)
+    assert isinstance(completed[1], np.ndarray) and np.array_equal(*completed)
 
 
 @pytest.mark.parametrize("n, height, width", [(0, 4, 4), (1, 0, 4), (1, 4, 0), (-1, 4, 4), (1, -3, 4)])

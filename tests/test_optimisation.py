@@ -11,7 +11,7 @@ from test_training import PUBLISHED, config, folder, training  # noqa: F401  # a
 from benchmarks.plain import log_prob as plain_log_prob
 from pixelpyramids.model.mixture import clamped_log_prob
 from pixelpyramids.model.parameters import DATA_SETS, find_parameters, load_parameters
-from pixelpyramids.model.pixel_pyramid import PixelPyramid, decompose
+from pixelpyramids.model.pixel_pyramid import PixelPyramid
 from pixelpyramids.training import run_directory
 from pixelpyramids.training.optimisation import learning_rate, newest_share
 from pixelpyramids.training.progress import Budget
@@ -38,7 +38,7 @@ def test_steps_of_the_published_recipe_are_those_of_torch_and_the_formulas(folde
     average = [torch.zeros_like(weight) for weight in first]
     rates = []
     for step in range(STEPS):
-        fine, coarse = decompose(torch.from_numpy(run.crops.batch(step)).long(), run.stages)[0]
+        fine, coarse = run.config.decompose(torch.from_numpy(run.crops.batch(step)).long())[0]
         values, n = hand.code(fine, coarse), 256
         assert torch.equal(values, (fine - coarse) % n)
         outputs = hand.network(2 * values / (n - 1) - 1, 2 * coarse / (n - 1) - 1)

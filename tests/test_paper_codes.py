@@ -15,7 +15,6 @@ from pixelpyramids.data.folder import open_folder
 from pixelpyramids.data.photographs import photographs
 from pixelpyramids.model.mixture import _mixture
 from pixelpyramids.model.parameters import parse_parameters
-from pixelpyramids.model.pixel_pyramid import decompose
 from pixelpyramids.training import run_directory
 from pixelpyramids.training.loop import Training
 from pixelpyramids.training.progress import Budget
@@ -150,5 +149,4 @@ def categorical(probabilities):
 
 def halves_of(model, image):
     """The values that each stage codes."""
-    stages = model.config.walk(*image.shape[-2:])
-    return {index: fine for index, (fine, _) in decompose(image, stages).items()}
+    return {index: fine for index, (fine, _) in model.config.decompose(image).items()}

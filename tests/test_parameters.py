@@ -7,7 +7,14 @@ from pathlib import Path
 import pytest
 
 from pixelpyramids.errors import ParameterError
-from pixelpyramids.model.parameters import Parameters, find_parameters, load_parameters, parse_parameters
+from pixelpyramids.model.parameters import (
+    CompactParameters,
+    Parameters,
+    find_parameters,
+    load_parameters,
+    parse_parameters,
+    require_paper,
+)
 
 SHIPPED = sorted((Path(__file__).parent.parent / "params").glob("*.json"))
 SIDES = {  # of the images of the paper's data sets
@@ -154,7 +161,7 @@ def test_a_model_of_the_coarsest_image_alone():
 
 FAULTS = [
     (keys(L=None), "L is missing"),
-    (keys(C=None, n_bits=None), "C is missing; n_bits is missing"),
+    (keys(C=None, n_bits=None), "n_bits is missing; C is missing"),
     (keys(n_clases=[10]), "n_clases is not a key of parameter files"),
     (keys(n_squeeze=[1]), r"n_squeeze: expected at least 2 entries for L = 3, got 1"),
     (keys(n_squeeze=[]), r"n_squeeze: expected at least 2 entries for L = 3, got 0"),
@@ -254,4 +261,40 @@ def test_parameters_cannot_be_changed():
 
 def test_every_key_is_documented():
     text = (Path(__file__).parent.parent / "docs" / "parameters.md").read_text()
-    assert {key for key in Parameters.model_fields if f"`{key}`" not in text} == set()
+    known = Parameters.model_fields.keys() | CompactParameters.model_fields.keys()
+    assert {key for key in known if f"`{key}`" not in text} == set()
+
+
+COMPACT = {"kind": "compact", "dataset_name": "c", "batch_size": 8, "n_bits": 8, "width": 48, "trunk_blocks": 4}
+
+
+def test_each_kind_has_its_own_keys():
+    compact = parse_parameters(COMPACT | {"components": 5}, "keys")
+    assert isinstance(compact, CompactParameters) and compact.n_stages == 1 and compact.image_size == (96, 96)
+    for params, fault in (
+        (COMPACT, "components is missing"),
+        (COMPACT | {"components": 5, "L": 1}, "L is not a key"),
+        (keys(width=48), "width is not a key"),
+        (keys(crop_size=96), "crop_size is not a key"),
+        (keys(kind="large"), "kind: .*, got 'large'"),
+    ):
+        with pytest.raises(ParameterError, match=f"^keys: {fault}"):
+            parse_parameters(params, "keys")
+    with pytest.raises(ParameterError, match="expected the parameters of the paper's model"):
+        require_paper(compact, "keys")
+
+
+def test_files_of_versions_with_one_kind_load():
+    """A run directory has all keys of its version."""
+    old = {"network": "unet_convlstm", "head_layers": 2, "crop_size": 96}
+    assert parse_parameters(keys() | old, "old") == parse_parameters(keys(), "new")
+    compact = {
+        "dataset_name": "c", "batch_size": 8, "L": 1, "C": 48, "n_bits": 8, "n_classes": [50], "n_squeeze": [],
+        "n_channels": 48, "n_res_layers": 4, "network": "compact", "head_layers": 1, "crop_size": 128, "n_layers": None,
+        "condition_channels": 100, "norm": "channel", "residual": "value", "likelihood": "exact", "patch_size": None,
+    }  # fmt: skip
+    new = COMPACT | {"components": 5, "head_blocks": 1, "crop_size": 128}
+    assert parse_parameters(compact, "old") == parse_parameters(new, "new")
+    for lost, fault in (("C", "width is missing"), ("n_classes", "components is missing")):
+        with pytest.raises(ParameterError, match=fault):
+            parse_parameters({key: value for key, value in compact.items() if key != lost}, "old")

@@ -3,12 +3,13 @@
 import math
 
 import numpy as np
+import pytest
 import torch
 from test_training import config, folder, training  # noqa: F401 (a fixture)
 
 from pixelpyramids.pyramid.rate import bits_per_dim
 from pixelpyramids.training import run_directory
-from pixelpyramids.training.patches import patches
+from pixelpyramids.training.patches import cut_patches
 from pixelpyramids.training.progress import Budget
 
 
@@ -19,28 +20,39 @@ def numbered(batch, height, width):
 
 
 def test_both_halves_are_cut_at_one_place():
-    fine, coarse = patches(*numbered(5, 8, 16), 4, seed=0, level=1, samples=range(5))
+    fine, coarse = cut_patches(*numbered(5, 8, 16), 4, seed=0, level=1, samples=range(5))
     assert fine.shape == coarse.shape == (5, 1, 4, 4)
     assert torch.equal(fine + 1, coarse)
     assert torch.equal(fine[:, 0, 1:, 0] - fine[:, 0, :-1, 0], torch.full((5, 3), 32))
 
 
 def test_a_side_that_is_short_enough_stays_whole():
-    fine, _ = patches(*numbered(2, 3, 16), 4, seed=0, level=0, samples=range(2))
+    fine, _ = cut_patches(*numbered(2, 3, 16), 4, seed=0, level=0, samples=range(2))
     assert fine.shape == (2, 1, 3, 4)
 
 
 def test_what_is_no_larger_and_the_coarsest_image_stay_as_they_are():
     fine, coarse = numbered(2, 4, 4)
-    assert patches(fine, coarse, 4, seed=0, level=0, samples=range(2)) == (fine, coarse)
-    assert patches(fine, coarse, None, seed=0, level=0, samples=range(2)) == (fine, coarse)
-    assert patches(fine, None, 2, seed=0, level=3, samples=range(2)) == (fine, None)
+    for given in ((fine, coarse, 4), (fine, coarse, None), (fine, None, 2)):
+        whole = cut_patches(*given, seed=0, level=0, samples=range(2))
+        assert torch.equal(whole[0], fine) and (whole[1] is given[1] or torch.equal(whole[1], coarse))
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.uint16])
+def test_patches_of_narrow_integers_are_those_of_wide_ones(dtype):
+    pair = numbered(2, 5, 9)
+    for size in (4, 9):
+        wide = cut_patches(*pair, size, seed=0, level=1, samples=range(2))
+        narrow = cut_patches(*(half.to(dtype) for half in pair), size, seed=0, level=1, samples=range(2))
+        for ours, theirs in zip(narrow, wide, strict=True):
+            assert ours.dtype == torch.long and torch.equal(ours, theirs)
 
 
 def test_every_place_is_as_likely_as_any_other():
     fine, coarse = numbered(1, 5, 5)
     corners = [
-        int(patches(fine, coarse, 3, seed=0, level=0, samples=[sample])[0][0, 0, 0, 0]) // 2 for sample in range(1800)
+        int(cut_patches(fine, coarse, 3, seed=0, level=0, samples=[sample])[0][0, 0, 0, 0]) // 2
+        for sample in range(1800)
     ]
     counts = np.bincount(corners, minlength=25).reshape(5, 5)
     assert counts[:3, :3].sum() == 1800 and counts[:3, :3].min() > 140
@@ -48,9 +60,9 @@ def test_every_place_is_as_likely_as_any_other():
 
 def test_a_sample_has_its_patch_in_any_batch():
     fine, coarse = numbered(4, 16, 16)
-    whole, _ = patches(fine, coarse, 4, seed=3, level=2, samples=range(8, 12))
+    whole, _ = cut_patches(fine, coarse, 4, seed=3, level=2, samples=range(8, 12))
     for index in range(4):
-        alone, _ = patches(fine[[index]], coarse[[index]], 4, seed=3, level=2, samples=[8 + index])
+        alone, _ = cut_patches(fine[[index]], coarse[[index]], 4, seed=3, level=2, samples=[8 + index])
         assert torch.equal(alone[0], whole[index])
 
 

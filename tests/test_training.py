@@ -18,7 +18,6 @@ from pixelpyramids.data.folder import open_folder
 from pixelpyramids.errors import CheckpointError, DataError, ParameterError
 from pixelpyramids.model.device import bfloat16_is_fast
 from pixelpyramids.model.parameters import Parameters, load_parameters
-from pixelpyramids.model.pixel_pyramid import decompose
 from pixelpyramids.training import run_directory
 from pixelpyramids.training.loop import Training
 from pixelpyramids.training.progress import Budget
@@ -114,7 +113,7 @@ def test_levels_trained_one_by_one_equal_levels_trained_together(folder, tmp_pat
 
 def test_missing_levels_are_named(folder, tmp_path):
     training(folder, tmp_path / "run", levels=[1]).fit(Budget(steps=1))
-    with pytest.raises(CheckpointError, match=r"level\(s\) 0,2,3 \(L = 4\) .* --levels 0,2,3"):
+    with pytest.raises(CheckpointError, match=r"level\(s\) 0,2,3 \(of 4\) .* --levels 0,2,3"):
         run_directory.load(tmp_path / "run")
 
 
@@ -283,11 +282,11 @@ def test_a_run_of_other_parameters_or_another_seed_is_refused(folder, tmp_path):
     training(folder, tmp_path / "run").fit(Budget(steps=1))
     with pytest.raises(CheckpointError, match="differs in C"):
         training(folder, tmp_path / "run", config(C=16))
-    with pytest.raises(CheckpointError, match=r"expected the seed that it has, 0, got 5"):
+    with pytest.raises(CheckpointError, match=r"the run has the seed 0, got 5"):
         training(folder, tmp_path / "run", seed=5)
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "notes.txt").write_text("mine")
-    with pytest.raises(CheckpointError, match="empty or new folder"):
+    with pytest.raises(CheckpointError, match="new or empty folder"):
         training(folder, tmp_path / "other")
 
 
@@ -312,7 +311,7 @@ def test_arguments_that_make_no_sense_are_refused(folder, tmp_path):
 def test_bfloat16_changes_the_loss_little(folder, tmp_path):
     """Parameters, gradients, the mixtures' outputs and the likelihood stay float32; only convolutions are rounded."""
     run = training(folder, tmp_path / "run")
-    pairs = decompose(torch.from_numpy(run.crops.batch(0)).long(), run.stages)
+    pairs = run.config.decompose(torch.from_numpy(run.crops.batch(0)).long())
     for level in run.levels:
         seen = []
         level.stage.network.register_forward_hook(

@@ -13,9 +13,7 @@ import torch
 from benchmarks.plain import PlainPyramid
 from pixelpyramids.model.mixture import clamped_log_prob
 from pixelpyramids.model.parameters import parse_parameters
-from pixelpyramids.model.pixel_pyramid import decompose
 from pixelpyramids.model.release_checkpoint import convert
-from pixelpyramids.pyramid.levels import walk
 from pixelpyramids.pyramid.splitting import to_residual
 
 VECTORS = Path(__file__).parent / "vectors"
@@ -60,7 +58,7 @@ def reference(bits, variant):
 def test_the_split_and_shift_are_those_of_the_loaders(bits, variant):
     vectors, imported, images = reference(bits, variant)
     config = imported.model.config
-    for index, (fine, coarse) in decompose(images, walk(*images.shape[-2:], config.squeezes)).items():
+    for index, (fine, coarse) in config.decompose(images).items():
         if coarse is None:
             continue
         expected = torch.from_numpy(vectors[f"{variant}/fine_{index}"].astype(np.int64)).permute(0, 3, 1, 2)

@@ -36,15 +36,17 @@ def complete(
 
     from pixelpyramids.cli.opening import open_model
     from pixelpyramids.data.reading import read_decoded
+    from pixelpyramids.model.parameters import Parameters
 
     if scale not in SCALES:
         raise DataError(f"expected --scale {' or '.join(map(str, SCALES))}, got {scale}")
     refuse_existing(out, overwrite)
     loaded = open_model(model, params, None, device)
-    if 2 * int(math.log2(scale)) > loaded.config.L - 1:
+    levels = 2 * int(math.log2(scale))
+    if isinstance(loaded.config, Parameters) and levels > loaded.config.L - 1:
         raise DataError(
-            f"--scale {scale} needs {2 * int(math.log2(scale))} levels, this model has {loaded.config.L - 1} "
-            f"(L = {loaded.config.L}); choose a smaller scale, or another model"
+            f"--scale {scale} needs {levels} levels, this model has {loaded.config.L - 1} (L = {loaded.config.L}); "
+            "choose a smaller scale, or another model"
         )
     coarse, _, conversions = read_decoded(image, loaded.config.image_channels, loaded.config.n_bits)
     height, width = scale * coarse.shape[1], scale * coarse.shape[2]

@@ -28,7 +28,7 @@ from pixelpyramids.data.split_names import resembles_held_out, resembles_split, 
 from pixelpyramids.data.splits import find_images, is_divided
 from pixelpyramids.errors import DataError, EmptySplitError
 from pixelpyramids.image_files.folder_walk import walk_files
-from pixelpyramids.model.parameters import Parameters
+from pixelpyramids.model.parameters import AnyParameters
 from pixelpyramids.training.provenance import read_sessions, read_trained_on
 
 NAMED_AT_MOST = 3
@@ -36,7 +36,7 @@ _LISTS = {".txt", ".csv", ".tsv", ".json", ".jsonl", ".lst", ".mat", ".pkl", ".x
 
 
 def refuse_shared_images(
-    config: Parameters, data: str | Path | None, crops: Batches, run: Path, hold_out: bool
+    config: AnyParameters, data: str | Path | None, crops: Batches, run: Path, hold_out: bool
 ) -> None:
     """Raise DataError if a training file is also in the folder for validation or test.
 
@@ -79,7 +79,7 @@ def refuse_shared_images(
     warnings.warn(message, stacklevel=2)
 
 
-def warn_of_names(config: Parameters, data: str | Path | None, crops: Batches) -> None:
+def warn_of_names(config: AnyParameters, data: str | Path | None, crops: Batches) -> None:
     """Warn if files that are trained on are named like held-out images, or if there are lists of splits.
 
     The published splits of many data sets are lists, such as `test.txt`, which nothing here reads. They are looked for
@@ -136,7 +136,7 @@ def count_trained(run: Path, images: Images) -> int | None:
 
 
 def choose_images(
-    config: Parameters, data: str | Path | None, split: str | None, sessions: Sequence[Mapping[str, Any]]
+    config: AnyParameters, data: str | Path | None, split: str | None, sessions: Sequence[Mapping[str, Any]]
 ) -> tuple[str, Images, str]:
     """The split to score, its images, and a line that says which they are if no split folders do ("" if they do).
 
@@ -173,7 +173,7 @@ def choose_images(
     return split, images, f"{count} of {all_count} images: the {split} split {which}; --split all scores all"
 
 
-def _is_trained_on(config: Parameters, root: str, trained: Sequence[Mapping[str, Any]]) -> bool:
+def _is_trained_on(config: AnyParameters, root: str, trained: Sequence[Mapping[str, Any]]) -> bool:
     """Whether the images in `trained` are the training split of this undivided folder, or of a copy of it."""
     if not trained:
         return False
@@ -190,7 +190,7 @@ def _is_trained_on(config: Parameters, root: str, trained: Sequence[Mapping[str,
     return len(others) < len(trained)
 
 
-def _identity(config: Parameters, root: str, hold_out: bool) -> str | None:
+def _identity(config: AnyParameters, root: str, hold_out: bool) -> str | None:
     try:
         return data_identity(open_images(config, root, "train", hold_out)).sha256
     except DataError:  # there are no images, or they are a stream

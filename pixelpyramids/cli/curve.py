@@ -22,5 +22,5 @@ def curve(
     config = read_parameters(run)
     picture = run / "curve.png" if out is None else out
     refuse_existing(picture, overwrite)
-    save_curve(picture, read_curve(run, config.L), f"{config.dataset_name}, bits/dim over steps")
+    save_curve(picture, read_curve(run, config.n_stages), f"{config.dataset_name}, bits/dim over steps")
     stdout.print(f"{picture}: the training curve of {run}")

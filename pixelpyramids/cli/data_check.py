@@ -23,7 +23,7 @@ from pixelpyramids.data.identity import data_identity, pixel_bytes
 from pixelpyramids.data.images import Images
 from pixelpyramids.errors import DataError, EmptySplitError
 from pixelpyramids.image_files.bit_depth import Pixels
-from pixelpyramids.model.parameters import Parameters
+from pixelpyramids.model.parameters import AnyParameters
 
 if TYPE_CHECKING:
     from pixelpyramids.data.batches import Batches
@@ -173,7 +173,7 @@ def read_split(
     return shown
 
 
-def save_contact_sheet(path: Path, splits: Sequence[list[Pixels]], config: Parameters) -> None:
+def save_contact_sheet(path: Path, splits: Sequence[list[Pixels]], config: AnyParameters) -> None:
     """The first images of each split, in turn, their middle cropped to the parameters' size or padded with black."""
     height, width = config.image_size
     most = min(max(SHEET_PIXELS // (height * width), SHEET_LEAST), SHEET_MOST)

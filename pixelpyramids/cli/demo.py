@@ -21,13 +21,13 @@ from pixelpyramids.data.photographs import photographs
 from pixelpyramids.errors import PixelPyramidsError
 from pixelpyramids.extras import import_extra
 from pixelpyramids.image_files.bit_depth import Pixels
-from pixelpyramids.model.parameters import load_parameters
+from pixelpyramids.model.parameters import load_parameters, require_paper
 from pixelpyramids.pyramid.splitting import split
 
 if TYPE_CHECKING:
     import torch
 
-    from pixelpyramids.model.pixel_pyramid import PixelPyramid
+    from pixelpyramids.model.models import AnyModel
 
 SAMPLES = 16
 SCALE = 4
@@ -56,7 +56,7 @@ def demo(
     import_extra("matplotlib")  # missed now rather than after the training
     if not is_free(out) and not _is_begun(out):
         raise PixelPyramidsError(f"{out}: holds something else already; choose another --out")
-    config = load_parameters("photographs")
+    config = require_paper(load_parameters("photographs"), "photographs")
     claim(out / "run", config)
     training, held_out = open_folder(photographs(), "train", hold_out=False), open_folder(photographs(), "test")
     chelsea = next(i for i, file in enumerate(training.files) if file.stem == "chelsea")
@@ -108,7 +108,7 @@ def _is_begun(folder: Path) -> bool:
     return (run / PARAMETERS).is_file() or (is_free(run) and [path.name for path in folder.glob("*")] == ["run"])
 
 
-def _save_completions(model: "PixelPyramid", crops: Pixels, path: Path, seed: int) -> None:
+def _save_completions(model: "AnyModel", crops: Pixels, path: Path, seed: int) -> None:
     """A row a crop: the crop, its coarse image, and images drawn from the model that lead to that coarse image."""
     import torch
 
@@ -123,7 +123,7 @@ def _save_completions(model: "PixelPyramid", crops: Pixels, path: Path, seed: in
     save_grid(path, np.stack(pictures), model.config.n_bits, columns=2 + DRAWN, scale=2)
 
 
-def _nats_table(model: "PixelPyramid", samples: "torch.Tensor", crops: "torch.Tensor") -> Table:
+def _nats_table(model: "AnyModel", samples: "torch.Tensor", crops: "torch.Tensor") -> Table:
     """What the model's own samples cost beside held-out crops: close where the model has learned the photographs."""
     table = Table("level", "nats of a sample", "nats of a held-out crop", title="Own samples beside photographs")
     own, held_out = model.rate(samples).nats.mean(0), model.rate(crops).nats.mean(0)

@@ -16,9 +16,9 @@ def export(
     overwrite: options.Overwrite = False,
 ) -> None:
     """Convert a compact model, made by `train compact`, to the integer weights that the codec runs."""
-    from pixelpyramids.training.export import exported
+    from pixelpyramids.training.export import export_integers
     from pixelpyramids.training.run_directory import load
 
     refuse_existing(file, overwrite)
-    network = exported(load(run), file)
+    network = export_integers(load(run), file)
     stdout.print(f"{file}: model {network.name.hex()}")

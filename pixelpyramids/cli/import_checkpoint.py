@@ -10,7 +10,7 @@ from pixelpyramids.atomic import refuse_existing
 from pixelpyramids.cli import model_options, options
 from pixelpyramids.cli.console import counted, stdout
 from pixelpyramids.errors import CheckpointError
-from pixelpyramids.model.parameters import Parameters, load_parameters
+from pixelpyramids.model.parameters import Parameters, load_parameters, require_paper
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -20,7 +20,14 @@ if TYPE_CHECKING:
 
 def import_checkpoint(
     file: Annotated[Path, typer.Argument(metavar="FILE.pt", help="A checkpoint of the authors' release.")],
-    params: Annotated[Parameters, typer.Option(metavar="PARAMS", parser=load_parameters, help="Its parameter file.")],
+    params: Annotated[
+        Parameters,
+        typer.Option(
+            metavar="PARAMS",
+            parser=lambda path: require_paper(load_parameters(path), path),
+            help="Its parameter file.",
+        ),
+    ],
     out: model_options.Out,
     averaged: Annotated[bool, typer.Option("--averaged", help="Take the averaged weights.")] = False,
     calibrate: Annotated[

@@ -15,14 +15,14 @@ from pixelpyramids.data.lsun import open_lsun
 from pixelpyramids.data.stream import Stream
 from pixelpyramids.errors import DataError
 from pixelpyramids.model.device import choose_device
-from pixelpyramids.model.parameters import DATA_SETS, Parameters
-from pixelpyramids.model.pixel_pyramid import PixelPyramid
+from pixelpyramids.model.models import AnyModel
+from pixelpyramids.model.parameters import DATA_SETS, AnyParameters
 from pixelpyramids.training.run_directory import load
 
 LSUN_CATEGORIES = {"lsun_bedroom": "bedroom", "lsun_church": "church_outdoor", "lsun_tower": "tower"}
 
 
-def open_images(config: Parameters, root: str | Path | None, split: str, hold_out: bool = True) -> Images:
+def open_images(config: AnyParameters, root: str | Path | None, split: str, hold_out: bool = True) -> Images:
     """One split of the images at `root`, or at the parameters' data_root.
 
     That is one of the six data sets in a form that its reader knows, a folder, or what `data.hub` names. Of the six
@@ -47,7 +47,7 @@ def open_images(config: Parameters, root: str | Path | None, split: str, hold_ou
 
 
 def open_training(
-    config: Parameters, root: str | Path | None, seed: int = 0, hold_out: bool = True, flip: bool = True
+    config: AnyParameters, root: str | Path | None, seed: int = 0, hold_out: bool = True, flip: bool = True
 ) -> Batches:
     """Training batches of the parameters' size from the train split of what `open_images` opens, or from a stream."""
     root = named(config, root)
@@ -65,7 +65,7 @@ def open_training(
     return Crops(open_images(config, root, "train", hold_out), config.image_size, config.batch_size, seed, flip)
 
 
-def named(config: Parameters, root: str | Path | None) -> str:
+def named(config: AnyParameters, root: str | Path | None) -> str:
     """What was named as the images: `root`, else the parameters' data_root. Raises DataError where neither was."""
     name = config.data_root if root is None else str(root)
     if not name.strip():
@@ -80,25 +80,25 @@ def named(config: Parameters, root: str | Path | None) -> str:
     return name
 
 
-def is_plain_folder(config: Parameters, root: str | Path | None) -> bool:
+def is_plain_folder(config: AnyParameters, root: str | Path | None) -> bool:
     """Whether the data are a plain folder of images: none of the six data sets, no shards, no name on the hub."""
     return config.dataset_name not in DATA_SETS and not _in_shards(config, named(config, root))
 
 
-def _in_shards(config: Parameters, root: str) -> bool:
+def _in_shards(config: AnyParameters, root: str) -> bool:
     """Whether `data.hub` opens what lies at `root`; the tars of the six data sets are no WebDataset shards."""
     if root.startswith(("hub:", "stream:")):
         return True
     return is_hub(root) and not (config.dataset_name in DATA_SETS and is_stream(root))
 
 
-def _size(config: Parameters) -> tuple[int, int] | None:
+def _size(config: AnyParameters) -> tuple[int, int] | None:
     return config.image_size if config.dataset_name in DATA_SETS else None
 
 
 def open_model(
     path: Path, params: str | None = None, likelihood: str | None = None, device: str | None = None
-) -> PixelPyramid:
+) -> AnyModel:
     """A run directory or an authors' file, on the device of that name (by default a GPU where there is one).
 
     Of several processes that a launcher started, each has a device of its own.

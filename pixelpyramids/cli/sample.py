@@ -59,7 +59,7 @@ def sample(
             (out / "grid.png").unlink(missing_ok=True)  # of an earlier set
         else:
             save_grid(out / "grid.png", np.stack(drawn), loaded.config.n_bits)
-    steps = sum(len(stage.slices) for stage in loaded.config.walk(*size))
+    steps = loaded.config.count_steps(*size)
     at_once = "one at a time" if loaded.device.type == "cpu" else f"batches of {min(n, batch_size)}"
     stdout.print(
         f"{n} sample{'s'[: n > 1]} of {size[0]} x {size[1]} (height x width), number{'s'[: n > 1]} {first}"

@@ -16,7 +16,7 @@ from pixelpyramids.errors import ParameterError
 from pixelpyramids.pyramid.rate import bits_per_dim
 
 if TYPE_CHECKING:
-    from pixelpyramids.model.pixel_pyramid import PixelPyramid
+    from pixelpyramids.model.models import AnyModel
     from pixelpyramids.training.evaluation import Evaluation
     from pixelpyramids.training.loop import Training
     from pixelpyramids.training.progress import Report
@@ -69,7 +69,7 @@ def train(
         raise ParameterError("expected one of --epochs, --steps and --minutes, got several")
     if any(not 0 < value < math.inf for value in given):
         raise ParameterError(f"expected a positive number of epochs, steps or minutes, got {given[0]}")
-    chosen = None if levels is None else parse_levels(levels, params.L)
+    chosen = None if levels is None else parse_levels(levels, params.n_stages)
     keep_freed_memory()
     hold_out = not no_validation
     crops = open_training(params, data, seed, hold_out=hold_out)
@@ -115,9 +115,9 @@ def train(
             f"{_steps(training)}: {_bits(evaluation)} on {count}{of} validation image{'s'[: count > 1 or bool(of)]}"
         )
 
-    def draw(model: "PixelPyramid") -> None:
+    def draw(model: "AnyModel") -> None:
         trained = {level.index for level in training.levels}
-        if not all(index in trained or level_file(out, index).exists() for index in range(params.L)):
+        if not all(index in trained or level_file(out, index).exists() for index in range(params.n_stages)):
             return
         at_once = min(SAMPLES_IN_GRID, micro_batch or params.batch_size)
         drawn = [

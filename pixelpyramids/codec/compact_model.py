@@ -7,12 +7,12 @@ which the network sees as three equal channels.
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pixelpyramids.arguments import plain_array, whole_number
+from pixelpyramids.arguments import of_kind, plain_array, whole_number
 from pixelpyramids.codec.blas import one_blas_thread
 from pixelpyramids.codec.coder import Coding, Corrections, PartReader, RandomReader, Symbols, no_corrections
 from pixelpyramids.codec.engines import Engine
@@ -24,6 +24,7 @@ from pixelpyramids.pyramid import octaves
 from pixelpyramids.pyramid.rate import Rate
 
 Plane = NDArray[np.uint16]
+ArrayOrTensor = TypeVar("ArrayOrTensor")
 
 SliceCoder = Callable[[NDArray[np.int32], Any, Any, Coding, Corrections], None]
 """Codes one slice. Its arguments: outputs (h, w, O), bases in quarters (C, h, w), values (C, h, w), which is a view of
@@ -70,11 +71,7 @@ class CompactModel:
 
         The finest octave comes first; the last level is the coarsest pixels. Raises DataError for other images.
         """
-        images = plain_array(images)
-        if images.ndim != 4 or images.shape[1] not in (1, CHANNELS) or images.dtype.kind not in "iu" or not images.size:
-            raise DataError(f"expected integers (B, C, H, W) with C 1 or 3, got {images.dtype} {images.shape}")
-        if images.min() < 0 or images.max() > 255:
-            raise DataError(f"expected values from 0 to 255, got {images.min()} to {images.max()}")
+        given, images = images, _check_images(images)
         batch, coded, height, width = images.shape
         plane_format = PlaneFormat(8, coded, (0,) * (len(octaves.octave_sizes(height, width)) - 1))
         nats = np.zeros((batch, len(plane_format.gains) + 1))
@@ -87,47 +84,80 @@ class CompactModel:
                     of_image[level] += symbols.bits(first, coded * sites) * math.log(2)
                     counted[level] += coded * sites
                     first += coded * sites
-        return Rate(nats, dimensions)
+        return Rate(of_kind(given, nats), of_kind(given, dimensions))
 
     def sample(self, n: int, height: int, width: int, seed: int = 0, first: int = 0) -> NDArray[np.uint8]:
         """Return n samples (n, 3, height, width), decoded from random bits. Sample i is keyed by (seed, first + i)."""
         n, height, width = whole_number("n", n, 1), whole_number("height", height, 1), whole_number("width", width, 1)
-        seed, first = whole_number("seed", seed, 0), whole_number("first", first, 0)
-        plane_format = PlaneFormat(8, CHANNELS, (0,) * (len(octaves.octave_sizes(height, width)) - 1))
         drawn = np.zeros((n, CHANNELS, height, width), dtype=np.uint16)
         for number, image in enumerate(drawn):
-            draws = RandomReader(np.random.default_rng([seed, first + number]))
-
-            def fill(
-                outputs: NDArray[np.int32],
-                bases: Any,
-                values: Any,
-                how: Coding,
-                learnt: Corrections,
-                draws: Any = draws,
-            ) -> None:
-                values[...] = draws.values(outputs, bases, how, learnt)
-
-            pyramid = octave_images(image)
-            for part in list_parts(height, width):
-                self._follow(part, pyramid, plane_format, fill)
+            self._draw(image, CHANNELS, len(octave_images(image)), seed, first + number)
         return drawn.astype(np.uint8)
 
-    def _follow(self, part: Part, pyramid: Sequence[Plane], plane_format: PlaneFormat, code: SliceCoder) -> None:
-        """Call `code` for each slice of a part, in order."""
-        with one_blas_thread():
-            self._follow_slices(part, pyramid, plane_format, code)
+    def complete(self, coarse: ArrayOrTensor, height: int, width: int, seed: int = 0, first: int = 0) -> ArrayOrTensor:
+        """Images (B, C, height, width) that hold `coarse` (B, C, h, w), C 1 or 3, exactly; finer octaves are drawn.
 
-    def _follow_slices(self, part: Part, pyramid: Sequence[Plane], plane_format: PlaneFormat, code: SliceCoder) -> None:
-        *learnt, of_coarsest = no_corrections(len(octaves.FINE) + 1, self.network.outputs)
-        if part.is_base:
-            image = pyramid[-1]
-            outputs = coarsest_outputs(self._components, CHANNELS, plane_format.bits).astype(np.int32)
-            middle = np.full(image.shape, 2 << plane_format.bits, dtype=np.int32)
-            broadcast = np.broadcast_to(outputs, (*image.shape[-2:], len(outputs)))
-            code(broadcast, middle, image, Coding(plane_format.bits, 0, plane_format.coded), of_coarsest)
-        for tile in part.tiles:
-            self._follow_tile(tile, pyramid, plane_format, code, learnt)
+        `coarse` is what `decode` gives of such an image at scale 2, 4, 8, …: each side is halved that many times, and
+        rounded down. Seeds are as for `sample`. A tensor is completed to a tensor. Raises DataError if no octave of
+        such an image has the size of `coarse`.
+        """
+        images = _check_images(coarse)
+        height, width = whole_number("height", height, 1), whole_number("width", width, 1)
+        octave = octaves.find_octave(images.shape[-2:], height, width)
+        completed = np.zeros((*images.shape[:2], height, width), dtype=np.uint16)
+        for number, (image, known) in enumerate(zip(completed, images, strict=True)):
+            octaves.find_coarse(image, known)[...] = known
+            self._draw(_three_channels(image), len(image), octave, seed, first + number, known)
+        result: ArrayOrTensor = of_kind(coarse, completed.astype(np.uint8))
+        return result
+
+    def _draw(
+        self, image: Plane, coded: int, octave: int, seed: int, number: int, known: NDArray[Any] | None = None
+    ) -> None:
+        """Fill in the octaves of an image below `octave`, with the random numbers of sample `number`.
+
+        If the image is so small that its coarsest pixels are drawn, the `known` ones among them are kept.
+        """
+        seed, number = whole_number("seed", seed, 0), whole_number("first", number, 0)
+        draws = RandomReader(np.random.default_rng([seed, number]))
+
+        def fill(outputs: NDArray[np.int32], bases: Any, values: Any, how: Coding, learnt: Corrections) -> None:
+            values[...] = draws.values(outputs, bases, how, learnt)
+            if known is not None:
+                octaves.find_coarse(image, known)[...] = known
+
+        pyramid = octave_images(image)
+        plane_format = PlaneFormat(8, coded, (0,) * (len(pyramid) - 1))
+        for part in list_parts(*image.shape[-2:]):
+            if part.finest(len(pyramid) - 1) < octave:
+                self._follow(part, pyramid, plane_format, fill, octave)
+
+    def _follow(
+        self,
+        part: Part,
+        pyramid: Sequence[Plane],
+        plane_format: PlaneFormat,
+        code: SliceCoder,
+        octave: int | None = None,
+    ) -> None:
+        """Go through the slices of a part in order. If `octave` is given, it and the coarser ones are known already."""
+
+        def coder_of(index: int) -> SliceCoder:
+            if octave is None or index < octave:
+                return code
+            return Symbols(plane_format.coded * pyramid[index].size).add
+
+        with one_blas_thread():
+            *learnt, of_coarsest = no_corrections(len(octaves.FINE) + 1, self.network.outputs)
+            if part.is_base:
+                image = pyramid[-1]
+                outputs = coarsest_outputs(self._components, CHANNELS, plane_format.bits).astype(np.int32)
+                middle = np.full(image.shape, 2 << plane_format.bits, dtype=np.int32)
+                broadcast = np.broadcast_to(outputs, (*image.shape[-2:], len(outputs)))
+                coding = Coding(plane_format.bits, 0, plane_format.coded)
+                coder_of(len(pyramid) - 1)(broadcast, middle, image, coding, of_coarsest)
+            for tile in part.tiles:
+                self._follow_tile(tile, pyramid, plane_format, coder_of(tile.octave), learnt)
 
     def _follow_tile(
         self,
@@ -158,6 +188,24 @@ class CompactModel:
                 step = steps.send(values)
         except StopIteration:
             return
+
+
+def _check_images(images: Any) -> NDArray[Any]:
+    """Images as an array. Raises DataError unless they are 8-bit integers (B, C, H, W), C 1 or 3."""
+    array = plain_array(images)
+    if array.ndim != 4 or array.shape[1] not in (1, CHANNELS) or array.dtype.kind not in "iu" or not array.size:
+        raise DataError(f"expected integers (B, C, H, W) with C 1 or 3, got {array.dtype} {array.shape}")
+    if array.min() < 0 or array.max() > 255:
+        raise DataError(f"expected values from 0 to 255, got {array.min()} to {array.max()}")
+    return array
+
+
+def _three_channels(image: Plane) -> Plane:
+    """A plane (3, H, W) on the memory of an image (C, H, W), C 1 or 3."""
+    shape = (CHANNELS, *image.shape[1:])
+    if image.shape == shape:
+        return image
+    return np.lib.stride_tricks.as_strided(image, shape, (0, *image.strides[1:]))
 
 
 def octave_images(plane: Plane) -> list[Plane]:

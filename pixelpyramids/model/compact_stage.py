@@ -2,7 +2,7 @@
 
     log p(image) = log p(coarsest pixels) + sum over octaves, and their slices, of log p(slice | coarse, slices before)
 
-The few coarsest pixels have one fixed mixture; what outputs mean is told in `pixelpyramids.codec.outputs`.
+The few coarsest pixels have one fixed mixture. `pixelpyramids.codec.outputs` says what the outputs mean.
 """
 
 import math
@@ -23,9 +23,8 @@ from pixelpyramids.codec.outputs import (
 )
 from pixelpyramids.model.mixture import Mixture, unpack
 from pixelpyramids.model.networks.compact import CompactNetwork, Head
-from pixelpyramids.model.parameters import Parameters, outputs_per_component
+from pixelpyramids.model.parameters import CompactParameters, outputs_per_component
 from pixelpyramids.pyramid import octaves
-from pixelpyramids.pyramid.levels import Slice, Stage
 
 Code = Callable[[int, octaves.BandSlice | None, Tensor, Tensor], Tensor]
 """(octave, slice or None for the coarsest pixels, outputs, offset in values) -> the values at its sites."""
@@ -34,17 +33,17 @@ Code = Callable[[int, octaves.BandSlice | None, Tensor, Tensor], Tensor]
 class CompactStage(nn.Module):
     """The one stage of a compact model: from the coarsest pixels, octave by octave, to the image."""
 
-    def __init__(self, parameters: Parameters) -> None:
+    def __init__(self, parameters: CompactParameters) -> None:
         super().__init__()
         self.n_bits, self.n_values, self.channels = parameters.n_bits, parameters.n_values, parameters.image_channels
+        self.components = parameters.components
         self.network = CompactNetwork(
             channels=self.channels,
-            width=parameters.C,
-            trunk_blocks=parameters.n_res_layers,
-            head_blocks=parameters.head_layers,
-            outputs=parameters.outputs(0),
+            width=parameters.width,
+            trunk_blocks=parameters.trunk_blocks,
+            head_blocks=parameters.head_blocks,
+            outputs=self.components * outputs_per_component(self.channels),
         )
-        self.components = parameters.outputs(0) // outputs_per_component(self.channels)
         start = torch.from_numpy(starting_outputs(self.components, self.channels) / UNIT)
         with torch.no_grad():
             for head in self.network.heads:
@@ -75,25 +74,27 @@ class CompactStage(nn.Module):
             place.copy_(-self._mixture(outputs.to(dtype)).log_prob(values, offset, self.n_values))
             return values
 
-        self._walk(fine.shape[0], fine.shape[-2], fine.shape[-1], code)
+        self.follow(fine.shape[0], fine.shape[-2], fine.shape[-1], code)
         return nats
 
-    @torch.no_grad()
-    def follow(
-        self, stage: Stage, coarse: Tensor | None, batch: int, choose: Callable[[Stage, Slice, Tensor, Tensor], Tensor]
-    ) -> Tensor:
-        """Go through the slices of every octave in order, let `choose` say each one's values; return the images."""
-        slices = iter(stage.slices)
-        return self._walk(
-            batch,
-            stage.height,
-            stage.width,
-            lambda _octave, _part, outputs, offset: choose(stage, next(slices), outputs, offset),
-        )
+    def follow(self, batch: int, height: int, width: int, code: Code, coarse: Tensor | None = None) -> Tensor:
+        """Go through the slices of the octaves in order; `code` gives the values of each. Return the images.
 
-    def sample(self, outputs: Tensor, uniforms: Tensor, offset: Tensor | None) -> Tensor:
-        """Values drawn from the mixture, by uniforms (batch, 1 + channels, height, width)."""
-        assert offset is not None
+        If `coarse` (batch, channels, h, w) is given, the octaves that it determines are left out.
+        """
+        sizes = octaves.octave_sizes(height, width)
+        if coarse is not None and (coarse.shape[-2], coarse.shape[-1]) in sizes[1:]:
+            image, start = coarse, sizes.index((coarse.shape[-2], coarse.shape[-1]))
+        else:
+            image, start = self._coarsest(batch, *sizes[-1], len(sizes) - 1, code), len(sizes) - 1
+            if coarse is not None:  # some of the coarsest pixels, which are independent
+                octaves.find_coarse(image, coarse)[...] = coarse
+        for index in reversed(range(start)):
+            image = self._octave(index, image, *sizes[index], code)
+        return image
+
+    def sample(self, outputs: Tensor, uniforms: Tensor, offset: Tensor) -> Tensor:
+        """Draw values from the mixture with the uniforms (batch, 1 + channels, height, width)."""
         return self._mixture(outputs.double()).sample(uniforms, offset, self.n_values)
 
     def _mixture(self, outputs: Tensor) -> Mixture:
@@ -106,16 +107,12 @@ class CompactStage(nn.Module):
             weights.clamp(-LARGEST_PAIR_WEIGHT / UNIT, LARGEST_PAIR_WEIGHT / UNIT),
         )
 
-    def _walk(self, batch: int, height: int, width: int, code: Code) -> Tensor:
-        sizes = octaves.octave_sizes(height, width)
+    def _coarsest(self, batch: int, height: int, width: int, index: int, code: Code) -> Tensor:
         device = next(self.parameters()).device
         spread = torch.from_numpy(coarsest_outputs(self.components, self.channels, self.n_bits)).to(device)
-        outputs = spread.float().view(1, -1, 1, 1).expand(batch, -1, *sizes[-1])
-        middle = torch.full((batch, self.channels, *sizes[-1]), self.n_values / 2, device=device)
-        image = code(len(sizes) - 1, None, outputs, middle)
-        for index in reversed(range(len(sizes) - 1)):
-            image = self._octave(index, image, *sizes[index], code)
-        return image
+        outputs = spread.float().view(1, -1, 1, 1).expand(batch, -1, height, width)
+        middle = torch.full((batch, self.channels, height, width), self.n_values / 2, device=device)
+        return code(index, None, outputs, middle)
 
     def _octave(self, index: int, image: Tensor, height: int, width: int, code: Code) -> Tensor:
         coarse = octaves.bordered(octaves.extended(image, -(-height // 2), -(-width // 2)))

@@ -1,61 +1,45 @@
-"""Parameter files: the authors' keys, ours optional beside them, validated when they are read.
+"""Parameter files: a model and its training, validated when they are read. There are two kinds.
 
-    {"params": {"dataset_name": "celeba_256", "L": 13, "C": 64, "n_bits": 5, …}, "about": {…}}
+    {"params": {"dataset_name": "celeba_256", "L": 13, "C": 64, "n_bits": 5, …}, "about": {…}}        the paper's model
+    {"params": {"kind": "compact", "dataset_name": "compact", "width": 48, …}, "about": {…}}          the codec's model
 
-`about` is for people: the paper's figure (`evaluate` prints it), what is known of the settings, what the file reached.
+The paper's files have the keys of the authors' release and optional ones of ours. `about` is for people: the paper's
+figure (`evaluate` prints it), what is known of the settings, and what the file reached.
 """
 
 import json
 import os
 import warnings
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from pixelpyramids.errors import ParameterError
-from pixelpyramids.pyramid.levels import Stage, halving_size, walk
-from pixelpyramids.pyramid.octaves import whole_walk
+from pixelpyramids.pyramid.levels import Stage, decompose, halving_size, walk
+from pixelpyramids.pyramid.octaves import count_slices
 
 Positive = Annotated[int, Field(ge=1, le=2**20, strict=True)]
 Width = Annotated[int, Field(ge=1, le=2**14, strict=True)]
 Natural = Annotated[int, Field(ge=0, strict=True)]
 DATA_SETS = ("celeba_256", "celeba_1024", "lsun_bedroom", "lsun_church", "lsun_tower", "imagenet_128")
+OLD_COMPACT_KEYS = {"C": "width", "n_res_layers": "trunk_blocks", "head_layers": "head_blocks"}
 
 
-class Parameters(BaseModel):
-    """A model and its training. L counts the stages: L-1 levels (0 = finest) and the coarsest image."""
+class TrainingParameters(BaseModel):
+    """The keys that both kinds share: the images, and how a network is trained on them."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
 
     dataset_name: Annotated[str, Field(pattern=r"^\w[\w.-]*$")]
     data_root: str = ""
     batch_size: Positive
-    L: Annotated[int, Field(ge=1, le=61, strict=True)]
-    C: Width
     n_bits: Annotated[int, Field(ge=1, le=16, strict=True)]
-    eval_interval: Positive = 1
-    n_classes: tuple[Width, ...]
-    n_squeeze: tuple[Annotated[int, Field(ge=0, le=4, strict=True)], ...]
-    n_channels: Width
-    n_res_layers: Annotated[int, Field(ge=1, le=64, strict=True)]
-
-    network: Literal["unet_convlstm", "compact"] = "unet_convlstm"
-    head_layers: Annotated[int, Field(ge=0, le=64, strict=True)] = 2
-    crop_size: Annotated[int, Field(ge=8, le=2**12, strict=True)] = 96
-
-    n_layers: tuple[Annotated[int, Field(ge=1, le=8, strict=True)], ...] | None = None
-    condition_channels: Width = 100
-    lstm_channels: Width = 128
     image_channels: Annotated[int, Field(ge=1, le=4, strict=True)] = 3
-    norm: Literal["channel", "group", "batch"] = "channel"
-    residual: Literal["value", "centred"] | Natural = "value"
-    residual_unit: Literal["fine", "range"] = "fine"
-    likelihood: Literal["exact", "authors"] = "exact"
-    initialisation: Literal["mixture", "torch"] = "mixture"
 
-    patch_size: Positive | None = None
+    eval_interval: Positive = 1
     epochs: Positive = 100
     learning_rate: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1e-3
     betas: tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]] = (0.9, 0.98)
@@ -66,13 +50,40 @@ class Parameters(BaseModel):
     average_decay: Annotated[float, Field(ge=0, lt=1)] = 0.9995
     kept_weights: Literal["average", "latest"] = "average"
 
+    @property
+    def n_values(self) -> int:
+        """2**n_bits, the number of values of a subpixel."""
+        return 1 << self.n_bits
+
+
+class Parameters(TrainingParameters):
+    """The paper's model. L counts the stages: L-1 levels (0 = finest) and the coarsest image."""
+
+    kind: Literal["paper"] = "paper"
+    L: Annotated[int, Field(ge=1, le=61, strict=True)]
+    C: Width
+    n_classes: tuple[Width, ...]
+    n_squeeze: tuple[Annotated[int, Field(ge=0, le=4, strict=True)], ...]
+    n_channels: Width
+    n_res_layers: Annotated[int, Field(ge=1, le=64, strict=True)]
+
+    n_layers: tuple[Annotated[int, Field(ge=1, le=8, strict=True)], ...] | None = None
+    condition_channels: Width = 100
+    lstm_channels: Width = 128
+    norm: Literal["channel", "group", "batch"] = "channel"
+    residual: Literal["value", "centred"] | Natural = "value"
+    residual_unit: Literal["fine", "range"] = "fine"
+    likelihood: Literal["exact", "authors"] = "exact"
+    initialisation: Literal["mixture", "torch"] = "mixture"
+    patch_size: Positive | None = None
+
     @model_validator(mode="after")
-    def _lengths_and_classes(self) -> "Parameters":
+    def _check_lengths_and_classes(self) -> "Parameters":
         levels = self.L - 1
-        for name, wanted in (("n_squeeze", levels), ("n_classes", max(levels, 1)), ("n_layers", levels)):
+        for name, least in (("n_squeeze", levels), ("n_classes", max(levels, 1)), ("n_layers", levels)):
             entries = getattr(self, name)
-            if entries is not None and len(entries) < wanted:
-                raise ValueError(f"{name}: expected at least {wanted} entries for L = {self.L}, got {len(entries)}")
+            if entries is not None and len(entries) < least:
+                raise ValueError(f"{name}: expected at least {least} entries for L = {self.L}, got {len(entries)}")
         per_component = outputs_per_component(self.image_channels)
         for stage in range(self.L):
             if self.outputs(stage) % per_component:
@@ -87,27 +98,31 @@ class Parameters(BaseModel):
         return self
 
     @property
-    def n_values(self) -> int:
-        """2**n_bits, the number of values of a subpixel."""
-        return 1 << self.n_bits
+    def n_stages(self) -> int:
+        """How many stages have weights of their own."""
+        return self.L
 
     @property
     def image_size(self) -> tuple[int, int]:
-        """Height and width of the images it trains on: what L-1 splits bring to 4x4, or the compact network's crops."""
-        if self.network == "compact":
-            return self.crop_size, self.crop_size
+        """Height and width of the images that it trains on: L-1 splits bring them to 4x4."""
         return halving_size(self.L - 1)
 
     @property
     def squeezes(self) -> tuple[int, ...]:
-        """n_squeeze of the levels, surplus entries dropped."""
+        """n_squeeze of the levels, without surplus entries."""
         return self.n_squeeze[: self.L - 1]
 
     def walk(self, height: int, width: int) -> tuple[Stage, ...]:
         """The stages of an image of that size, coarsest first."""
-        if self.network == "compact":
-            return (Stage(0, None, height, width, None, whole_walk(height, width)),)
         return walk(height, width, self.squeezes)
+
+    def decompose(self, images: Any) -> dict[int, tuple[Any, Any]]:
+        """(fine, coarse) of each stage, by its index, finest first; (coarsest image, None) last."""
+        return decompose(images, self.walk(images.shape[-2], images.shape[-1]))
+
+    def count_steps(self, height: int, width: int) -> int:
+        """How many steps, one after the other, draw an image of that size."""
+        return sum(len(stage.slices) for stage in self.walk(height, width))
 
     def outputs(self, stage: int) -> int:
         """How many outputs a stage's mixture has: its entry of n_classes, the last one for the coarsest stage."""
@@ -121,15 +136,51 @@ class Parameters(BaseModel):
         return min(max(remaining, 1), 4)
 
 
+class CompactParameters(TrainingParameters):
+    """The codec's model: one network for all octaves, trained as one stage, on whole crops."""
+
+    patch_size: ClassVar[None] = None
+    norm: ClassVar[None] = None
+    likelihood: ClassVar[Literal["exact"]] = "exact"
+
+    kind: Literal["compact"]
+    width: Width
+    trunk_blocks: Annotated[int, Field(ge=1, le=64, strict=True)]
+    head_blocks: Annotated[int, Field(ge=0, le=64, strict=True)] = 2
+    components: Annotated[int, Field(ge=1, le=2**10, strict=True)]
+    crop_size: Annotated[int, Field(ge=8, le=2**12, strict=True)] = 96
+
+    @property
+    def n_stages(self) -> int:
+        """How many stages have weights of their own."""
+        return 1
+
+    @property
+    def image_size(self) -> tuple[int, int]:
+        """Height and width of the crops that it trains on."""
+        return self.crop_size, self.crop_size
+
+    def decompose(self, images: Any) -> dict[int, tuple[Any, Any]]:
+        """The only stage sees whole images: {0: (images, None)}."""
+        return {0: (images, None)}
+
+    def count_steps(self, height: int, width: int) -> int:
+        """How many steps, one after the other, draw an image of that size."""
+        return count_slices(height, width)
+
+
+AnyParameters = Parameters | CompactParameters
+
+
 def outputs_per_component(channels: int) -> int:
     """1 + 2 C + C(C-1)/2: a logit, C means, C log-scales and a coefficient for each pair of channels (PixelCNN++)."""
     return 1 + 2 * channels + channels * (channels - 1) // 2
 
 
-def load_parameters(path: str | Path) -> Parameters:
-    """Read a parameter file, given by its path, or by the name of one that is shipped (`celeba_256`).
+def load_parameters(path: str | Path) -> AnyParameters:
+    """Read a parameter file, given by its path or by the name of a shipped one (`celeba_256`).
 
-    Raises ParameterError, with every fault in it. Surplus entries of the lists are ignored with a warning.
+    Raises ParameterError, which names every fault. Surplus entries of the lists are ignored with a warning.
     """
     path = find_parameters(path)
     try:
@@ -144,13 +195,28 @@ def load_parameters(path: str | Path) -> Parameters:
     return parameters
 
 
-def parse_parameters(keys: dict[str, Any], source: str) -> Parameters:
+def parse_parameters(keys: dict[str, Any], source: str) -> AnyParameters:
     """Parameters from a dictionary of keys; `source` names it in errors. Raises ParameterError."""
+    keys = _update_old_keys(keys)
     try:
+        if keys.get("kind") == "compact":
+            return CompactParameters.model_validate(keys)
         return Parameters.model_validate(keys)
     except ValidationError as error:
         faults = "; ".join(_fault(fault) for fault in error.errors())
         raise ParameterError(f"{source}: {faults}") from error
+
+
+def parse_paper_parameters(keys: dict[str, Any], source: str) -> Parameters:
+    """As `parse_parameters`, but raise ParameterError for a compact model."""
+    return require_paper(parse_parameters(keys, source), source)
+
+
+def require_paper(parameters: AnyParameters, source: str) -> Parameters:
+    """The parameters, if they are of the paper's model. Raises ParameterError if they are of a compact one."""
+    if not isinstance(parameters, Parameters):
+        raise ParameterError(f"{source}: expected the parameters of the paper's model, got those of a compact one")
+    return parameters
 
 
 def find_parameters(path: str | Path) -> Path:
@@ -172,9 +238,9 @@ class PaperFigure(NamedTuple):
     note: str
 
 
-def find_paper_figure(config: Parameters) -> PaperFigure | None:
-    """The paper's figure for the data set of the parameters; None for other data than its six."""
-    if config.dataset_name not in DATA_SETS:
+def find_paper_figure(config: AnyParameters) -> PaperFigure | None:
+    """The paper's figure for the data set of the parameters; None if it is not one of the paper's six."""
+    if config.dataset_name not in DATA_SETS or not isinstance(config, Parameters):
         return None
     content = json.loads((_shipped_folder() / f"{config.dataset_name}.json").read_text(encoding="utf-8"))
     about, note = content["about"], content["about"]["paper_note"]
@@ -191,7 +257,22 @@ def _shipped_folder() -> Path:
     return package / "params" if (package / "params").is_dir() else package.parent / "params"
 
 
-def _surplus(parameters: Parameters) -> Iterator[str]:
+def _update_old_keys(keys: dict[str, Any]) -> dict[str, Any]:
+    """The keys of today for those of versions that had one kind of file, with the key `network`."""
+    if "network" not in keys:
+        return keys
+    if keys["network"] != "compact":
+        return {key: value for key, value in keys.items() if key not in ("network", "head_layers", "crop_size")}
+    known = CompactParameters.model_fields
+    updated = {OLD_COMPACT_KEYS.get(key, key): value for key, value in keys.items()} | {"kind": "compact"}
+    with suppress(TypeError, LookupError):  # keys that are missing or of another type are named by the validation
+        updated["components"] = keys["n_classes"][-1] // outputs_per_component(keys.get("image_channels", 3))
+    return {key: value for key, value in updated.items() if key in known}
+
+
+def _surplus(parameters: AnyParameters) -> Iterator[str]:
+    if not isinstance(parameters, Parameters):
+        return
     levels = parameters.L - 1
     for name, used in (("n_squeeze", levels), ("n_classes", levels + 1), ("n_layers", levels)):
         entries = getattr(parameters, name)

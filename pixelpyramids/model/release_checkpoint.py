@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from pixelpyramids.errors import CheckpointError, DataError, ParameterError
-from pixelpyramids.model.parameters import Parameters, parse_parameters
+from pixelpyramids.model.parameters import Parameters, parse_paper_parameters
 from pixelpyramids.model.pixel_pyramid import PixelPyramid
 
 AVERAGE_DECAY = 0.9995
@@ -198,9 +198,8 @@ def _described(stages: list[dict[str, Tensor]], parameters: Parameters, source: 
         ) from error
     shift = 128 % parameters.n_values if parameters.dataset_name == "celeba_256" else 0
     try:
-        return parse_parameters(
-            keys | {"norm": "batch", "residual": shift, "residual_unit": "range", "likelihood": "authors"}, source
-        )
+        published = {"norm": "batch", "residual": shift, "residual_unit": "range", "likelihood": "authors"}
+        return parse_paper_parameters(keys | published, source)
     except ParameterError as error:
         raise CheckpointError(f"{error}; do the parameters belong to this checkpoint?") from error
 

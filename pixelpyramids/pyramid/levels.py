@@ -1,6 +1,6 @@
-"""The one walk from coarse to fine: which levels an image of any size has, and in which slices each is coded.
+"""The paper's walk from coarse to fine: the levels of an image of any size, and the slices in which each is coded.
 
-Geometry only: no data, no torch. Scoring, sampling, completing and coding all follow what `walk` returns.
+Scoring, sampling and completing all follow what `walk` returns.
 
     stage L-1   the coarsest image, pixel by pixel in raster order
     stage L-2   the fine half of the last split, in 4**n_squeeze slices of its lattice
@@ -13,10 +13,12 @@ Level 0 splits rows, level 1 columns, and so on in turn; a side of 1 is not spli
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from pixelpyramids.pyramid.splitting import Array, split
+
 
 @dataclass(frozen=True)
 class Slice:
-    """Sites [y::step_y, x::step_x] of a stage's array: what is coded at once, given all before it."""
+    """Sites [y::step_y, x::step_x] of a stage's array, which are coded at once, given all slices before."""
 
     y: int
     x: int
@@ -29,7 +31,7 @@ class Slice:
         return slice(self.y, None, self.step_y), slice(self.x, None, self.step_x)
 
     def shape(self, height: int, width: int) -> tuple[int, int]:
-        """How many sites there are along each side of a stage of that height and width; 0 where none are."""
+        """How many sites there are along each side of a stage of that height and width; 0 if there are none."""
         return max(-(-(height - self.y) // self.step_y), 0), max(-(-(width - self.x) // self.step_x), 0)
 
 
@@ -37,8 +39,8 @@ class Slice:
 class Stage:
     """One stage of the walk: an array of height x width pixels, coded slice by slice.
 
-    `index` is the level (0 = finest) or L-1 for the coarsest image; `axis` the axis that the split halves (-2 rows, -1
-    columns), None for the coarsest image; `coarse` the height and width of the half that is known, None likewise.
+    `index` is the level (0 = finest), or L-1 for the coarsest image. `axis` is the axis that the split halves (-2 rows,
+    -1 columns), and `coarse` the height and width of the known half; both are None for the coarsest image.
     """
 
     index: int
@@ -50,14 +52,14 @@ class Stage:
 
     @property
     def is_split(self) -> bool:
-        """False where the image's side is 1: the level has no sites, and its coarse half is the image itself."""
+        """False if the image's side is 1: the level has no sites, and its coarse half is the image itself."""
         return self.height > 0 and self.width > 0
 
 
 def walk(height: int, width: int, n_squeeze: Sequence[int]) -> tuple[Stage, ...]:
     """The stages of a height x width image, coarsest first; level i has 4**n_squeeze[i] slices, len(n_squeeze) levels.
 
-    Raises ValueError where a side is below 1.
+    Raises ValueError if a side is below 1.
     """
     if height < 1 or width < 1:
         raise ValueError(f"expected an image of at least 1 x 1 pixels, got {height} x {width}")
@@ -77,6 +79,18 @@ def walk(height: int, width: int, n_squeeze: Sequence[int]) -> tuple[Stage, ...]
     return tuple(reversed(stages))
 
 
+def decompose(images: Array, stages: Sequence[Stage]) -> dict[int, tuple[Array, Array]]:
+    """(fine, coarse) of each stage that has sites, by its index, finest first; (coarsest image, None) last."""
+    pairs: dict[int, tuple[Array, Array]] = {}
+    for stage in reversed(stages):
+        if stage.axis is None:
+            pairs[stage.index] = (images, None)
+        elif stage.is_split:
+            fine, images = split(images, stage.axis)
+            pairs[stage.index] = (fine, images)
+    return pairs
+
+
 def coarsest_size(height: int, width: int, n_levels: int) -> tuple[int, int]:
     """Height and width of the coarsest image of a height x width one."""
     for index in range(n_levels):
@@ -85,5 +99,5 @@ def coarsest_size(height: int, width: int, n_levels: int) -> tuple[int, int]:
 
 
 def halving_size(n_levels: int, coarsest: int = 4) -> tuple[int, int]:
-    """Height and width of the image that n_levels splits bring to coarsest x coarsest pixels."""
+    """Height and width of the image that n_levels splits reduce to coarsest x coarsest pixels."""
     return coarsest << (n_levels + 1) // 2, coarsest << n_levels // 2

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 from array_api_compat import array_namespace
 
+from pixelpyramids.errors import DataError
 from pixelpyramids.pyramid.levels import Slice
 
 Array = Any  # numpy.ndarray or torch.Tensor: the package's import graph keeps torch out of this module
@@ -63,33 +64,33 @@ def coarse_size(height: int, width: int) -> tuple[int, int]:
     return max(height // 2, 1), max(width // 2, 1)
 
 
-def whole_walk(height: int, width: int) -> tuple[Slice, ...]:
-    """All slices of an image of that size in the order of coding, as sites of the image: the coarsest pixels first."""
-    lines = [(0, 1, 0, 1)]  # of an octave's image on the whole one: first row, step, first column, step
-    sizes = octave_sizes(height, width)
-    for rows, columns in sizes[:-1]:
-        y, step_y, x, step_x = lines[-1]
-        down, right = (1, 2) if rows > 1 else (0, 1), (1, 2) if columns > 1 else (0, 1)
-        lines.append((y + down[0] * step_y, down[1] * step_y, x + right[0] * step_x, right[1] * step_x))
-    y, step_y, x, step_x = lines[-1]
-    slices = [Slice(y, x, step_y, step_x)]
-    for (rows, columns), (y, step_y, x, step_x) in reversed(list(zip(sizes[:-1], lines[:-1], strict=True))):
-        shapes = dict(zip(FINE, fine_shapes(rows, columns), strict=True))
-        odd_row, odd_column, double_y, double_x = rows > 1, columns > 1, min(rows, 2), min(columns, 2)
-        for band, lattice in SLICES:
-            if 0 in lattice.shape(*shapes[band]):
-                continue
-            row = double_y * lattice.y + (odd_row and band == "oe")
-            column = double_x * lattice.x + (odd_column and band == "eo")
-            slices.append(
-                Slice(
-                    y + step_y * row,
-                    x + step_x * column,
-                    step_y * double_y * lattice.step_y,
-                    step_x * double_x * lattice.step_x,
-                )
-            )
-    return tuple(slices)
+def count_slices(height: int, width: int) -> int:
+    """How many slices an image of that size has; the coarsest pixels are one."""
+    shapes = [dict(zip(FINE, fine_shapes(*size), strict=True)) for size in octave_sizes(height, width)[:-1]]
+    return 1 + sum(0 not in lattice.shape(*bands_[band]) for bands_ in shapes for band, lattice in SLICES)
+
+
+def find_octave(coarse: tuple[int, int], height: int, width: int) -> int:
+    """Which octave of a height x width image has the size `coarse`. Raises DataError if none has, or it is the image.
+
+    Octaves count on down to one pixel here, beyond the coarsest pixels that the codec stops at.
+    """
+    sizes = [(height, width)]
+    while sizes[-1] != (1, 1):
+        sizes.append(coarse_size(*sizes[-1]))
+    if coarse not in sizes[1:]:
+        names = ", ".join(f"{h} x {w}" for h, w in sizes[1:]) or "none: it has one pixel"
+        raise DataError(
+            f"expected the coarse image of a {height} x {width} image ({names}), got {coarse[0]} x {coarse[1]}"
+        )
+    return sizes.index(coarse)
+
+
+def find_coarse(image: Array, coarse: Array) -> Array:
+    """The pixels of an image (…, H, W) that its octave of the size of `coarse` has: a view."""
+    for _ in range(find_octave((coarse.shape[-2], coarse.shape[-1]), image.shape[-2], image.shape[-1])):
+        image = bands(image).oo
+    return image
 
 
 def fine_shapes(height: int, width: int) -> tuple[tuple[int, int], tuple[int, int], tuple[int, int]]:

@@ -1,9 +1,9 @@
 """The lossless split of an image into a fine and a coarse half, and its inverse.
 
-`fine` holds the lines 0, 2, … of one axis and `coarse` the lines 1, 3, … (Mahajan & Roth, ICCV 2021, section 3). What a
-level codes of `fine` is, where residuals are used, its difference to `coarse` modulo the number of values n:
+`fine` holds the lines 0, 2, … of one axis and `coarse` the lines 1, 3, … (Mahajan & Roth, ICCV 2021, section 3). With
+residuals, a level codes the difference of `fine` and `coarse` modulo the number of values n:
 residual = (fine - coarse + shift) mod n, with shift = n / 2 for residuals centred in the range.
-Everything here works on integer NumPy arrays and torch tensors alike.
+Everything here works on integer NumPy arrays and torch tensors.
 """
 
 from typing import Any
@@ -16,8 +16,8 @@ Array = Any  # numpy.ndarray or torch.Tensor: the package's import graph keeps t
 def split(image: Array, axis: int = -2) -> tuple[Array, Array]:
     """Split along `axis` (-2 rows, -1 columns) into (fine, coarse): the even and the odd lines, as views.
 
-    With an odd count of lines, fine has one more than coarse. Raises ValueError if the axis has one line only: such a
-    side is not split; TypeError for what is no array (…, H, W).
+    If the count of lines is odd, fine has one more than coarse. Raises ValueError if the axis has only one line (a side
+    of 1 is not split), TypeError if the image is not an array (…, H, W).
     """
     _check_axis(axis)
     _check_array(image)
@@ -33,7 +33,7 @@ def merge(fine: Array, coarse: Array, axis: int = -2) -> Array:
     """Interleave fine and coarse along `axis`: the exact inverse of `split`.
 
     Raises ValueError if the two cannot come from one image: fine has as many lines as coarse, or one more, and both are
-    of one type; TypeError for what is no array (…, H, W).
+    of one type; TypeError if one is not an array (…, H, W).
     """
     _check_axis(axis)
     _check_array(fine)
@@ -57,7 +57,7 @@ def merge(fine: Array, coarse: Array, axis: int = -2) -> Array:
 
 
 def pad_coarse(coarse: Array, fine_shape: tuple[int, int]) -> Array:
-    """Repeat the last line of coarse (…, h, w) where fine, of `fine_shape` (height, width), has one line more."""
+    """Repeat the last line of coarse (…, h, w) if fine, of `fine_shape` (height, width), has one line more."""
     xp = array_namespace(coarse)
     if coarse.shape[-2] < fine_shape[0]:
         coarse = xp.concat([coarse, coarse[..., -1:, :]], axis=-2)
@@ -67,9 +67,9 @@ def pad_coarse(coarse: Array, fine_shape: tuple[int, int]) -> Array:
 
 
 def between(coarse: Array, axis: int) -> Array:
-    """Twice the interpolation of fine, from coarse padded to its size: for each line the sum of the coarse ones beside.
+    """Twice the interpolation of fine, from coarse padded to its size: the sum of each line's two coarse neighbours.
 
-    Fine line i lies between coarse lines i - 1 and i; the first has the one after it alone, which counts twice. Sums
+    Fine line i lies between coarse lines i - 1 and i. The first line has only one neighbour, which counts twice. Sums
     are int64.
     """
     _check_axis(axis)
@@ -90,13 +90,13 @@ def from_residual(residual: Array, coarse: Array, n_values: int, shift: int) -> 
 
 
 def _wide(values: Array) -> Array:
-    """As int64, in which sums and differences of values cannot wrap round."""
+    """As int64, in which sums and differences of values cannot overflow."""
     xp = array_namespace(values)
     return xp.astype(values, xp.int64)
 
 
 def _check_array(image: Array) -> None:
-    """Raise TypeError for what is no array (…, H, W), and for a masked one, whose mask would be lost."""
+    """Raise TypeError unless this is an array (…, H, W). A masked array is refused, because its mask would be lost."""
     if getattr(image, "ndim", 0) < 2 or hasattr(image, "mask"):
         got = tuple(image.shape) if hasattr(image, "shape") else ""
         raise TypeError(f"expected an array or a tensor (…, H, W) without a mask, got {type(image).__name__} {got}")

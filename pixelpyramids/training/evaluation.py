@@ -18,7 +18,7 @@ from torch.utils.data import Dataset
 
 from pixelpyramids.data.images import Images
 from pixelpyramids.errors import DataError
-from pixelpyramids.model.pixel_pyramid import PixelPyramid
+from pixelpyramids.model.models import AnyModel
 from pixelpyramids.pyramid.rate import Rate, bits_per_dim, cat
 from pixelpyramids.training.reading_ahead import make_loader
 
@@ -71,7 +71,7 @@ class Evaluation:
 
 
 def evaluate(
-    model: PixelPyramid,
+    model: AnyModel,
     images: Images,
     *,
     batch_size: int = 16,
@@ -123,7 +123,7 @@ def evaluate(
 
 
 def rate_in_tiles(
-    model: PixelPyramid, images: Tensor, tile: int, levels: Sequence[int] | None = None, batch_size: int = 16
+    model: AnyModel, images: Tensor, tile: int, levels: Sequence[int] | None = None, batch_size: int = 16
 ) -> Rate:
     """`model.rate`, but images above tile x tile are cut into tiles that are scored as images of their own.
 
@@ -138,8 +138,8 @@ def rate_in_tiles(
         for x in range(0, width, tile):
             part = images[..., y : y + tile, x : x + tile]
             by_shape.setdefault((part.shape[-2], part.shape[-1]), []).append(part)
-    nats = torch.zeros(count, model.config.L, dtype=torch.float64)
-    dimensions = torch.zeros(count, model.config.L, dtype=torch.int64)
+    nats = torch.zeros(count, model.config.n_stages, dtype=torch.float64)
+    dimensions = torch.zeros(count, model.config.n_stages, dtype=torch.int64)
     for (h, w), parts in by_shape.items():
         tiles, at_once = torch.cat(parts), max(1, batch_size * math.prod(model.config.image_size) // (h * w))
         at_once = min(at_once, batch_size)
@@ -149,7 +149,7 @@ def rate_in_tiles(
     return Rate(nats, dimensions)
 
 
-def default_tile(model: PixelPyramid) -> int:
+def default_tile(model: AnyModel) -> int:
     """512 pixels, or the longer side of the images that the model was trained on, if that is more."""
     return max(512, *model.config.image_size)
 
@@ -199,7 +199,7 @@ class _Reading(Dataset[tuple[Any, Any]]):
 class LevelClock:
     """Adds up the seconds that each stage of a model takes while the block runs."""
 
-    def __init__(self, model: PixelPyramid) -> None:
+    def __init__(self, model: AnyModel) -> None:
         self.model = model
         self.seconds = np.zeros(len(model.stages))
 

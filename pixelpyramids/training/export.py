@@ -1,4 +1,4 @@
-"""From a trained compact model to the integers of the codec: the one module that sees torch and the codec both."""
+"""A trained compact model as the integers of the codec."""
 
 from pathlib import Path
 
@@ -8,20 +8,20 @@ from safetensors.numpy import save
 from pixelpyramids.atomic import write_bytes
 from pixelpyramids.codec.integer_network import CHANNELS, IntegerNetwork, build_network
 from pixelpyramids.errors import CheckpointError
-from pixelpyramids.model.compact_stage import CompactStage
+from pixelpyramids.model.compact_pyramid import CompactPyramid
+from pixelpyramids.model.models import AnyModel
 from pixelpyramids.model.networks.compact import IntegerConv
-from pixelpyramids.model.pixel_pyramid import PixelPyramid
 
 
-def exported(model: PixelPyramid, path: Path) -> IntegerNetwork:
-    """Write the integers of a compact model to `path`, once all bounds are proven; the network that files will name.
+def export_integers(model: AnyModel, path: Path) -> IntegerNetwork:
+    """Prove the bounds of a compact model, write its integers to `path`, and return the network that files will name.
 
-    Raises CheckpointError where the model is another, is not for three channels, or a filter could leave the range in
-    which sums are exact.
+    Raises CheckpointError if the model is a paper's, is not for three channels, or has a filter whose sums could leave
+    the range in which they are exact.
     """
-    stage = model.stages[0]
-    if not isinstance(stage, CompactStage):
-        raise CheckpointError(f"expected a compact model, got one of {model.config.network}; only that can be a codec")
+    if not isinstance(model, CompactPyramid):
+        raise CheckpointError("expected a compact model, got one of the paper; only a compact one can be a codec")
+    stage = model.stage
     if stage.channels != CHANNELS:
         raise CheckpointError(
             f"expected a model of image_channels {CHANNELS}, got {stage.channels}; grey is coded by it too"

@@ -16,8 +16,8 @@ from torch import Tensor
 
 from pixelpyramids.atomic import write_text
 from pixelpyramids.errors import CheckpointError
-from pixelpyramids.model.parameters import Parameters
-from pixelpyramids.model.pixel_pyramid import AnyStage
+from pixelpyramids.model.models import AnyStage
+from pixelpyramids.model.parameters import AnyParameters
 from pixelpyramids.pyramid.rate import bits_per_dim
 from pixelpyramids.training import run_directory
 from pixelpyramids.training.optimisation import learning_rate, new_optimiser, newest_share
@@ -43,7 +43,7 @@ class LevelTraining:
 
     def __init__(
         self,
-        config: Parameters,
+        config: AnyParameters,
         index: int,
         stage: AnyStage,
         average: AnyStage,

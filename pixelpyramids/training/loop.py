@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -21,12 +22,12 @@ from pixelpyramids.data.images import Images
 from pixelpyramids.errors import ParameterError, PixelPyramidsError
 from pixelpyramids.interrupts import Stopped, interruptible
 from pixelpyramids.model.device import bfloat16_is_fast, choose_device
-from pixelpyramids.model.parameters import Parameters
-from pixelpyramids.model.pixel_pyramid import AnyStage, PixelPyramid, decompose
+from pixelpyramids.model.models import AnyModel, new_model, stage_of
+from pixelpyramids.model.parameters import AnyParameters
 from pixelpyramids.training import run_directory
 from pixelpyramids.training.evaluation import Evaluation
 from pixelpyramids.training.level import LevelTraining, Origin
-from pixelpyramids.training.patches import patches
+from pixelpyramids.training.patches import cut_patches
 from pixelpyramids.training.progress import Budget, Recent, Report
 from pixelpyramids.training.reading_ahead import make_loader, read_ahead
 from pixelpyramids.training.session import SessionRecord
@@ -59,7 +60,7 @@ class Training:
 
     def __init__(
         self,
-        config: Parameters,
+        config: AnyParameters,
         run: Path,
         crops: Batches,
         validation: Images | None = None,
@@ -72,9 +73,11 @@ class Training:
         bfloat16: bool | None = None,
         tracker: Tracker | None = None,
     ) -> None:
-        wanted = sorted(set(range(config.L) if levels is None else levels))
-        if not wanted or wanted[0] < 0 or wanted[-1] >= config.L:
-            raise ParameterError(f"expected levels from 0 to {config.L - 1} (L = {config.L}), got {levels}")
+        wanted = sorted(set(range(config.n_stages) if levels is None else levels))
+        if not wanted or wanted[0] < 0 or wanted[-1] >= config.n_stages:
+            raise ParameterError(
+                f"expected levels from 0 to {config.n_stages - 1} (of {config.n_stages}), got {levels}"
+            )
         if micro_batch is not None and micro_batch < 1:
             raise ParameterError(f"expected a micro-batch of at least 1 image, got {micro_batch}")
         accelerator = tracked_accelerator(choose_device(device).type == "cpu", run, tracker)
@@ -98,19 +101,17 @@ class Training:
         self.validation: Validation | None = None
         self._record: SessionRecord | None = None
         self.device = accelerator.device
-        self.averaged = PixelPyramid(config, seed).to(self.device)
-        model = PixelPyramid(config, seed).to(self.device)
+        self.averaged = new_model(config, seed).to(self.device)
+        model = new_model(config, seed).to(self.device)
         self.kept = self.averaged if config.kept_weights == "average" else model
         self.levels: list[LevelTraining] = []
         origin = Origin(seed, validation is not None)
         for index in wanted:
-            stage, average = model.stages[index], self.averaged.stages[index]
-            assert isinstance(stage, AnyStage) and isinstance(average, AnyStage)
+            stage, average = stage_of(model, index), stage_of(self.averaged, index)
             self.levels.append(LevelTraining(config, index, stage, average, accelerator, origin))
             self.levels[-1].restore(run)
         self.micro_batch = micro_batch
         self.bfloat16 = bfloat16_is_fast(self.device) if bfloat16 is None else bfloat16
-        self.stages = config.walk(*crops.size)
 
     @property
     def step(self) -> int:
@@ -130,7 +131,7 @@ class Training:
         report: Callable[[Report], None] = lambda _: None,
         notify: Callable[[str], None] = lambda _: None,
         validated: Callable[[Evaluation], None] = lambda _: None,
-        draw: Callable[[PixelPyramid], None] | None = None,
+        draw: Callable[[AnyModel], None] | None = None,
     ) -> Outcome:
         """Train until the budget is spent. Ctrl-C ends it after the step, saves everything, and sets `interrupted`.
 
@@ -139,7 +140,7 @@ class Training:
         gets lines for people: a training is asked to end, a level stops, samples take too long.
         """
         outcome = Outcome()
-        recent = Recent(self.config.L)
+        recent = Recent(self.config.n_stages)
         interval = self.config.eval_interval * self.crops.steps_per_epoch
         self._mark = saved_at = time.monotonic()
         with interruptible(notify) as interrupted:
@@ -233,7 +234,7 @@ class Training:
                 described["sha256"],
                 self.levels[0].origin.seed,
                 count=self.validation_images,
-                most=count_by_pixels(self.held_out, self.stages, self.config.patch_size, crops),
+                most=count_by_pixels(self.held_out, self._pixels_of_a_crop(), crops),
                 budget=budget,
                 before=before["validation_data"] if before and before["budget"] == budget.described else None,
                 draws=draws,
@@ -253,6 +254,12 @@ class Training:
         self._record = record
         self._write_record()
         return budget
+
+    def _pixels_of_a_crop(self) -> int:
+        """The pixels of all levels, or of patches of them, that one crop is trained on."""
+        patch_size = self.config.patch_size or max(self.crops.size)
+        halves = self.config.decompose(np.empty(self.crops.size)).values()
+        return sum(math.prod(min(side, patch_size) for side in fine.shape) for fine, _ in halves)
 
     def _write_record(self) -> None:
         """Write how far this session has come to the run's provenance."""
@@ -289,9 +296,9 @@ class Training:
         recent: Recent,
         notify: Callable[[str], None],
     ) -> None:
-        pairs = decompose(images.to(self.device).long(), self.stages)
+        pairs = self.config.decompose(images.to(self.device))
         for level in levels:
-            fine, coarse = patches(
+            fine, coarse = cut_patches(
                 *pairs[level.index],
                 self.config.patch_size,
                 seed=level.origin.seed,

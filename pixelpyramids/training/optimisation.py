@@ -21,18 +21,18 @@ import math
 import torch
 from torch import nn
 
-from pixelpyramids.model.parameters import Parameters
+from pixelpyramids.model.parameters import AnyParameters
 
 FINAL_LEARNING_RATE = 0.01  # of the base rate, at the end of the cosine
 WARMUP_SHARE = 0.05  # of the training: a short one is warm sooner
 
 
-def new_optimiser(config: Parameters, stage: nn.Module) -> torch.optim.Adam:
+def new_optimiser(config: AnyParameters, stage: nn.Module) -> torch.optim.Adam:
     """Adam for the weights of a stage, with the betas of the parameters."""
     return torch.optim.Adam(stage.parameters(), lr=config.learning_rate, betas=config.betas, fused=True)
 
 
-def learning_rate(config: Parameters, step: int, progress: float) -> float:
+def learning_rate(config: AnyParameters, step: int, progress: float) -> float:
     """The rate of the update after `step` updates; `progress`, 0 to 1, is the share of the training that is done."""
     warm = min(1.0, max((step + 1) / (config.warmup_steps + 1), progress / WARMUP_SHARE))
     if config.learning_rate_decay is not None:
@@ -42,7 +42,7 @@ def learning_rate(config: Parameters, step: int, progress: float) -> float:
     return config.learning_rate * warm * schedule
 
 
-def newest_share(config: Parameters, step: int) -> float:
+def newest_share(config: AnyParameters, step: int) -> float:
     """The share of the newest weights in their average, after `step` updates (at least 1)."""
     decay = config.average_decay
     if config.average == "unbiased":

@@ -20,9 +20,10 @@ from torch import Tensor
 
 from pixelpyramids.errors import ParameterError
 from pixelpyramids.model.device import bfloat16_is_fast, keep_freed_memory
-from pixelpyramids.model.parameters import Parameters
-from pixelpyramids.model.pixel_pyramid import new_stage
+from pixelpyramids.model.models import new_stage
+from pixelpyramids.model.parameters import AnyParameters
 from pixelpyramids.training.level import LevelTraining, Origin
+from pixelpyramids.training.patches import cut_patches
 
 LONGEST_STEP = 5.0  # seconds: after a longer step, no larger batch is tried
 BYTES_A_PARAMETER = 16  # float32 weights, their average and two moments of Adam
@@ -58,20 +59,20 @@ class Share:
 
 
 def measure_levels(
-    config: Parameters,
+    config: AnyParameters,
     device: torch.device,
     memory: int,
     report: Callable[[int, int], None] = lambda done, of: None,
 ) -> list[LevelCost]:
     """Measure every level, the finest first. `report` receives how many are done, and how many there are."""
     costs = []
-    for index in range(config.L):
+    for index in range(config.n_stages):
         costs.append(measure_level(config, index, device, memory))
-        report(index + 1, config.L)
+        report(index + 1, config.n_stages)
     return costs
 
 
-def measure_level(config: Parameters, index: int, device: torch.device, memory: int) -> LevelCost:
+def measure_level(config: AnyParameters, index: int, device: torch.device, memory: int) -> LevelCost:
     """Take training steps of a level on 1, 2, 4, … images, up to the batch, until memory runs out or a step is long.
 
     `memory` is the limit in bytes of what the process may hold: its peak resident size on a CPU, torch's peak on a GPU.
@@ -135,14 +136,10 @@ def peak_bytes(costs: Sequence[LevelCost], images: int) -> int:
     return sum(kept) + max(cost.peak(images) - own for cost, own in zip(costs, kept, strict=True))
 
 
-def make_pair(config: Parameters, index: int, images: int) -> tuple[Tensor, Tensor | None]:
+def make_pair(config: AnyParameters, index: int, images: int) -> tuple[Tensor, Tensor | None]:
     """Zeros of the shape that stage `index` is trained on: (fine, coarse), or (coarsest image, None)."""
-    stage = config.walk(*config.image_size)[config.L - 1 - index]
-    height, width = stage.height, stage.width
-    if stage.axis is not None and config.patch_size is not None:
-        height, width = min(height, config.patch_size), min(width, config.patch_size)
-    fine = torch.zeros(images, config.image_channels, height, width, dtype=torch.long)
-    return fine, None if stage.axis is None else fine.clone()
+    whole = torch.zeros(images, config.image_channels, *config.image_size, dtype=torch.uint8)
+    return cut_patches(*config.decompose(whole)[index], config.patch_size, seed=0, level=index, samples=range(images))
 
 
 def _share(costs: Sequence[LevelCost], batch_size: int, memory: int) -> Share:
@@ -155,13 +152,11 @@ def _share(costs: Sequence[LevelCost], batch_size: int, memory: int) -> Share:
     )
 
 
-def _measure_step(config: Parameters, index: int, device_name: str, images: int) -> tuple[int, float, int]:
+def _measure_step(config: AnyParameters, index: int, device_name: str, images: int) -> tuple[int, float, int]:
     """The count of a level's parameters, the seconds of its second training step, and the process's peak in bytes."""
     keep_freed_memory()
     device = torch.device(device_name)
     stage, average = new_stage(config, index).to(device), new_stage(config, index).to(device)
-    for module in (stage, average):
-        module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in torch's stubs
     training = LevelTraining(config, index, stage, average, Accelerator(cpu=device.type == "cpu"), Origin(0, False))
     fine, coarse = (None if half is None else half.to(device) for half in make_pair(config, index, images))
     assert fine is not None

@@ -30,7 +30,7 @@ from pixelpyramids.data.identity import data_identity
 from pixelpyramids.data.images import Images
 from pixelpyramids.data.stream import Stream
 from pixelpyramids.errors import CheckpointError
-from pixelpyramids.model.parameters import Parameters
+from pixelpyramids.model.parameters import AnyParameters
 from pixelpyramids.training.optimisation import learning_rate
 from pixelpyramids.training.progress import Budget
 
@@ -165,7 +165,7 @@ def _described(images: Mapping[str, Any]) -> str:
     return f"{images['images']} in {images.get('root', 'an unknown folder')} (SHA-256 {images['sha256'][:12]}…)"
 
 
-def describe_schedule(config: Parameters, places: Iterable[tuple[int, float, Budget]], now: Budget) -> list[str]:
+def describe_schedule(config: AnyParameters, places: Iterable[tuple[int, float, Budget]], now: Budget) -> list[str]:
     """A line if a longer budget raises the learning rate by a twentieth.
 
     `places` are steps and seconds of levels, and the budget that each had before.

@@ -12,7 +12,7 @@ from typing import Any
 
 from huggingface_hub import ModelHubMixin, snapshot_download
 
-from pixelpyramids.model.pixel_pyramid import PixelPyramid
+from pixelpyramids.model.models import AnyModel
 from pixelpyramids.training import provenance, run_directory
 
 WEIGHTS = "level_*.safetensors"
@@ -27,7 +27,7 @@ class PublishedRun(ModelHubMixin, library_name="pixelpyramids", tags=["pixelpyra
         self._hub_mixin_config = None  # the mixin would publish the constructor's argument, a path of this machine
         run_directory.require_levels(self.run, run_directory.read_parameters(self.run))
 
-    def model(self) -> PixelPyramid:
+    def model(self) -> AnyModel:
         """Load the model, in evaluation mode."""
         return run_directory.load(self.run)
 

@@ -1,16 +1,16 @@
-"""The run directory: a model's parameters, one file of weights a stage, its log, and what training needs to go on.
+"""The run directory: a model's parameters, a file of weights for each stage, logs, and the checkpoints of training.
 
-    RUN/parameters.json             {"params": {…}}: the run holds its own
+    RUN/parameters.json             {"params": {…}}
     RUN/level_00.safetensors …      the kept weights of each stage; the last is the coarsest image's
-    RUN/log/level_00.jsonl …        a line every ten steps and at each validation: step, nats an image, dimensions
+    RUN/log/level_00.jsonl …        a line every ten steps and at each validation: step, nats per image, dimensions
     RUN/provenance.json             the software, device, data and settings of each training session
     RUN/trained_on.npy              a number for each image that was trained on
     RUN/training/level_00.safetensors …   weights, averages and optimiser of the last checkpoint
-    RUN/training/seed               of all trainings of the run
+    RUN/training/seed               the seed of the run
     RUN/training/level_00.lock …    held by the process that trains the stage
     RUN/samples/                    pictures drawn while training
 
-Levels are files of their own, so that trainings of different levels can fill one directory. Nothing here is pickled.
+Each level has its own files, so that trainings of different levels can share a directory. Nothing here is pickled.
 """
 
 import json
@@ -29,8 +29,8 @@ from torch import Tensor
 
 from pixelpyramids.atomic import is_free, replacing, write_text
 from pixelpyramids.errors import CheckpointError, ParameterError
-from pixelpyramids.model.parameters import Parameters, load_parameters, parse_parameters
-from pixelpyramids.model.pixel_pyramid import PixelPyramid
+from pixelpyramids.model.models import AnyModel, new_model
+from pixelpyramids.model.parameters import AnyParameters, load_parameters, parse_parameters, require_paper
 from pixelpyramids.model.release_checkpoint import read_checkpoint
 from pixelpyramids.training.provenance import PROVENANCE, TRAINED_ON
 
@@ -45,24 +45,24 @@ OF_A_RUN = (
 )  # beside its parameters
 FORMAT = 1  # of the files of weights and of trainings: their names, shapes and what is in their metadata
 LOCK_SECONDS = 10.0
-NOT_OF_THE_RUN = {"data_root", "epochs", "crop_size"}  # keys that may differ when a training goes on
+NOT_OF_THE_RUN = {"data_root", "epochs", "crop_size"}  # keys that may differ when a run is resumed
 
 
 def load(
     path: str | Path,
     params: str | Path | None = None,
     likelihood: str | None = None,
-) -> PixelPyramid:
+) -> AnyModel:
     """The model of a run directory, or of the authors' `.pt` with the parameter file `params`; in evaluation mode.
 
-    `likelihood`, "exact" or "authors", chooses another than that of the parameters. Raises CheckpointError where
-    something is missing, damaged or of another model, ParameterError where the parameters are at fault.
+    `likelihood`, "exact" or "authors", overrides that of the parameters. Raises CheckpointError if something is
+    missing, damaged or of another model, ParameterError if the parameters are wrong.
     """
     path = Path(path)
     if path.suffix == ".pt" and not path.is_dir():
         if params is None:
             raise CheckpointError(f"{path}: expected the parameter file it was trained with (--params, or params=)")
-        model = read_checkpoint(path, load_parameters(params)).model
+        model: AnyModel = read_checkpoint(path, require_paper(load_parameters(params), str(params))).model
         return model if likelihood is None else with_likelihood(model, likelihood)
     if path.is_dir() and params is not None:
         raise CheckpointError(f"{path}: a run directory holds its own parameters; leave out {params}")
@@ -72,38 +72,38 @@ def load(
     if likelihood is not None:
         config = parse_parameters(config.model_dump() | {"likelihood": likelihood}, str(path))
     require_levels(path, config)
-    model = PixelPyramid(config)
+    model = new_model(config)
     for index, stage in enumerate(model.stages):
         load_stage(path, index, stage)
     return model
 
 
-def require_levels(run: Path, config: Parameters) -> None:
-    """Raise CheckpointError, naming them, where levels of the run have no weights."""
-    missing = [index for index in range(config.L) if not level_file(run, index).is_file()]
+def require_levels(run: Path, config: AnyParameters) -> None:
+    """Raise CheckpointError, naming them, if levels of the run have no weights."""
+    missing = [index for index in range(config.n_stages) if not level_file(run, index).is_file()]
     if missing:
         levels = ",".join(map(str, missing))
         raise CheckpointError(
-            f"{run}: level(s) {levels} (L = {config.L}) have no weights yet; train them with --levels {levels}"
+            f"{run}: level(s) {levels} (of {config.n_stages}) have no weights yet; train them with --levels {levels}"
         )
 
 
-def with_likelihood(model: PixelPyramid, likelihood: str) -> PixelPyramid:
+def with_likelihood(model: AnyModel, likelihood: str) -> AnyModel:
     """The same weights under another likelihood."""
     keys = model.config.model_dump() | {"likelihood": likelihood}
-    other = PixelPyramid(parse_parameters(keys, "parameters"))
+    other = new_model(parse_parameters(keys, "parameters"))
     other.load_state_dict(model.state_dict())
     return other.to(model.device)
 
 
-def save(model: PixelPyramid, run: Path) -> None:
-    """Write a model as a run directory, in place of the run that may be there: its weights, trainings and logs go.
+def save(model: AnyModel, run: Path) -> None:
+    """Write a model as a run directory. If there is a run already, its weights, trainings and logs are replaced.
 
-    They go once all that is new lies beside them on the disk; other files stay. Raises CheckpointError where another
-    process trains the run.
+    They are removed after the new files are on the disk; other files stay. Raises CheckpointError if another process
+    trains the run.
     """
     run.mkdir(parents=True, exist_ok=True)
-    locks = _lock_all(run, model.config.L) if (run / "training").is_dir() else []
+    locks = _lock_all(run, model.config.n_stages) if (run / "training").is_dir() else []
     for leftover in run.glob(".new.*.part"):
         shutil.rmtree(leftover, ignore_errors=True)
     new = Path(tempfile.mkdtemp(dir=run, prefix=".new.", suffix=".part"))
@@ -115,7 +115,7 @@ def save(model: PixelPyramid, run: Path) -> None:
         for pattern in OF_A_RUN:
             for old in run.glob(pattern):
                 old.unlink()
-        for index in range(model.config.L):
+        for index in range(model.config.n_stages):
             os.replace(level_file(new, index), level_file(run, index))
         os.replace(new / PARAMETERS, run / PARAMETERS)
     finally:
@@ -125,13 +125,13 @@ def save(model: PixelPyramid, run: Path) -> None:
 
 
 def _lock_all(run: Path, n_stages: int) -> list[BaseFileLock]:
-    """Lock each of so many stages, and those beyond them that the run there has."""
+    """Lock this many stages, and the further stages of the run that is there."""
     there = {int(path.stem[-2:]) for path in (run / "training").glob("level_[0-9][0-9].lock")}
     return [lock_level(run, index) for index in sorted(there | set(range(n_stages)))]
 
 
 def is_replaceable(run: Path) -> bool:
-    """Whether `run` is a run directory, or what a cut-short `save` left of one, or free."""
+    """Whether `run` is free, a run directory, or what an interrupted `save` left of one."""
     if is_free(run) or (run / PARAMETERS).is_file():
         return True
     return run.is_dir() and all(
@@ -148,19 +148,19 @@ def save_stage(run: Path, index: int, stage: torch.nn.Module) -> None:
 
 
 def level_file(run: Path, index: int) -> Path:
-    """Where the weights of stage `index` lie."""
+    """The file of the weights of stage `index`."""
     return run / f"level_{index:02d}.safetensors"
 
 
 def training_file(run: Path, index: int) -> Path:
-    """Where the training of stage `index` goes on from."""
+    """The checkpoint that the training of stage `index` resumes from."""
     return run / "training" / f"level_{index:02d}.safetensors"
 
 
 def lock_level(run: Path, index: int) -> BaseFileLock:
-    """See that no other process trains stage `index`, for as long as what is returned lives.
+    """Keep other processes from training stage `index` while the returned lock lives.
 
-    Raises CheckpointError where one does, after some seconds: what a killed training leaves behind ends in these.
+    Raises CheckpointError if another process holds the lock for some seconds, in which a killed training would end.
     """
     path = run / "training" / f"level_{index:02d}.lock"
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -180,7 +180,7 @@ def log_file(run: Path, index: int) -> Path:
 
 
 def read_log(run: Path, index: int) -> list[dict[str, int | float]]:
-    """The entries of a stage's log, none where there is no log; a line that a kill cut short is passed over."""
+    """The entries of a stage's log, none if there is no log. A line that a kill cut short is skipped."""
     entries: list[dict[str, int | float]] = []
     path = log_file(run, index)
     for line in path.read_text(errors="replace").splitlines() if path.exists() else ():
@@ -193,23 +193,21 @@ def read_log(run: Path, index: int) -> list[dict[str, int | float]]:
     return entries
 
 
-def claim(run: Path, config: Parameters) -> None:
-    """Begin a run of these parameters, or see that the one in `run` has the same. Raises CheckpointError else."""
+def claim(run: Path, config: AnyParameters) -> None:
+    """Begin a run with these parameters. Raises CheckpointError if there is one with others."""
     if not (run / PARAMETERS).exists():
         if not is_free(run) and not (run / PARAMETERS).exists():
-            raise CheckpointError(f"{run}: expected an empty or new folder, or a run directory to go on with")
+            raise CheckpointError(f"{run}: expected a new or empty folder, or a run directory to resume")
         with suppress(FileExistsError):  # another process may begin it at this moment
             write_parameters(run, config, new=True)
     require_parameters(run, config)
 
 
-def require_parameters(run: Path, config: Parameters) -> None:
-    """Raise CheckpointError where the run in `run` has other parameters, or none is there."""
-    there = read_parameters(run)
+def require_parameters(run: Path, config: AnyParameters) -> None:
+    """Raise CheckpointError if the run has other parameters, or if there is no run."""
+    there, given = read_parameters(run).model_dump(), config.model_dump()
     differing = sorted(
-        key
-        for key in Parameters.model_fields
-        if key not in NOT_OF_THE_RUN and getattr(there, key) != getattr(config, key)
+        key for key in there.keys() | given.keys() if key not in NOT_OF_THE_RUN and there.get(key) != given.get(key)
     )
     if differing:
         raise CheckpointError(
@@ -217,8 +215,8 @@ def require_parameters(run: Path, config: Parameters) -> None:
         )
 
 
-def read_parameters(run: Path) -> Parameters:
-    """The parameters of a run. Raises CheckpointError where it holds none that can be read."""
+def read_parameters(run: Path) -> AnyParameters:
+    """The parameters of a run. Raises CheckpointError if it has none that can be read."""
     if not (run / PARAMETERS).is_file():
         raise CheckpointError(f"{run}: expected a run directory, but it holds no {PARAMETERS}")
     try:
@@ -227,17 +225,17 @@ def read_parameters(run: Path) -> Parameters:
         raise CheckpointError(str(error)) from error
 
 
-def write_parameters(run: Path, config: Parameters, new: bool = False) -> None:
-    """Write the parameters of a run, defaults too: a later version's may be others.
+def write_parameters(run: Path, config: AnyParameters, new: bool = False) -> None:
+    """Write the parameters of a run, including defaults, which a later version may change.
 
-    With `new` those that are there stay: FileExistsError.
+    With `new`, raise FileExistsError if there are parameters.
     """
     content = {"params": config.model_dump(mode="json")}
     write_text(run / PARAMETERS, json.dumps(content, indent=2) + "\n", new)
 
 
 def load_stage(run: Path, index: int, stage: torch.nn.Module) -> None:
-    """Load the weights of stage `index`. Raises CheckpointError where they are damaged or of another level or model."""
+    """Load the weights of stage `index`. Raises CheckpointError if they are damaged or of another level or model."""
     path = level_file(run, index)
     tensors, metadata = read_tensors(path)
     if metadata.get("level") != index:
@@ -251,14 +249,14 @@ def load_stage(run: Path, index: int, stage: torch.nn.Module) -> None:
 
 
 def require_finite(tensors: dict[str, Tensor], path: Path) -> None:
-    """Raise CheckpointError where a weight is not finite."""
+    """Raise CheckpointError if a weight is not finite."""
     for key, value in tensors.items():
         if not value.isfinite().all():
-            raise CheckpointError(f"{path}: {key} is not finite; remove the file to train the level anew")
+            raise CheckpointError(f"{path}: {key} is not finite; remove the file to train the level again")
 
 
 def claim_seed(run: Path, seed: int) -> None:
-    """Give the run its seed, or see that it has the same. Raises CheckpointError else."""
+    """Give the run its seed. Raises CheckpointError if it has another."""
     path = run / "training" / "seed"
     if not path.exists():
         with suppress(FileExistsError):  # a training of other levels may begin at this moment
@@ -268,8 +266,7 @@ def claim_seed(run: Path, seed: int) -> None:
         raise CheckpointError(f"{path}: damaged; write the seed of the run into it, which {PROVENANCE} records")
     if there != str(seed):
         raise CheckpointError(
-            f"{run}: expected the seed that it has, {there}, got {seed}; go on with that, or choose another run "
-            "directory"
+            f"{run}: the run has the seed {there}, got {seed}; resume it with its seed, or choose another run directory"
         )
 
 
@@ -284,7 +281,7 @@ def save_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, Any
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Tensors and metadata of a file. Raises CheckpointError where it is missing, damaged or foreign."""
+    """Tensors and metadata of a file. Raises CheckpointError if it is missing, damaged or foreign."""
     try:
         with safe_open(path, framework="pt") as file:
             metadata = json.loads((file.metadata() or {})["pixelpyramids"])
@@ -292,14 +289,14 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
                 raise KeyError("pixelpyramids")
             if metadata.get("format") != FORMAT:
                 raise CheckpointError(
-                    f"{path}: expected a file of format {FORMAT}, got {metadata.get('format')}, of another version of "
-                    "this package"
+                    f"{path}: expected format {FORMAT}, got {metadata.get('format')}; use the package version that "
+                    "wrote it"
                 )
             keys = file.keys()
-            # Copies, not maps of the file: its room on the disk is then free once another takes its place.
+            # Copies, not maps of the file: once it is replaced, its space on the disk is free.
             return {key: file.get_tensor(key).clone() for key in keys}, metadata
     except OSError as error:
         reason = str(error).removesuffix(f": {path}")
         raise CheckpointError(f"{path}: expected a file that can be read, got: {reason}") from error
     except (SafetensorError, KeyError, json.JSONDecodeError) as error:
-        raise CheckpointError(f"{path}: damaged, or not written by this package; remove it to begin anew") from error
+        raise CheckpointError(f"{path}: damaged, or not written by this package; remove it to start again") from error

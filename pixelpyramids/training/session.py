@@ -11,7 +11,7 @@ from pixelpyramids.data.batches import Batches
 from pixelpyramids.data.crops import Crops
 from pixelpyramids.data.identity import image_numbers
 from pixelpyramids.data.images import Images
-from pixelpyramids.model.parameters import Parameters
+from pixelpyramids.model.parameters import AnyParameters
 from pixelpyramids.training.level import LevelTraining
 from pixelpyramids.training.progress import Budget
 from pixelpyramids.training.provenance import (
@@ -67,9 +67,9 @@ class SessionRecord:
         self._place: int | None = None
         self._recorded = False
 
-    def describe_changes(self, config: Parameters) -> list[str]:
+    def describe_changes(self, config: AnyParameters) -> list[str]:
         """What is different from the sessions before, a line each."""
-        last = last_sessions(self._sessions, range(config.L))
+        last = last_sessions(self._sessions, range(config.n_stages))
         older = any(level.step and level.index not in last for level in self.levels)
         places = [
             (level.step, level.seconds, Budget(**last[level.index]["budget"]))

@@ -16,7 +16,7 @@ from accelerate.utils import ProjectConfiguration
 
 from pixelpyramids.errors import ParameterError, PixelPyramidsError
 from pixelpyramids.extras import import_extra
-from pixelpyramids.model.parameters import Parameters
+from pixelpyramids.model.parameters import AnyParameters
 
 PROJECT = "pixelpyramids"
 TRACKERS = ("tensorboard", "wandb")
@@ -38,7 +38,7 @@ def tracked_accelerator(cpu: bool, run: Path, tracker: Tracker | None) -> Accele
     return Accelerator(cpu=cpu, log_with=tracker, project_config=folders)
 
 
-def start_tracker(accelerator: Accelerator, run: Path, config: Parameters, seed: int) -> None:
+def start_tracker(accelerator: Accelerator, run: Path, config: AnyParameters, seed: int) -> None:
     """Begin to log, if the accelerator has a tracker. Raises PixelPyramidsError if it does not start."""
     if not accelerator.log_with:
         return

@@ -5,7 +5,6 @@ between two validations. If the budget is in minutes, scoring them takes at most
 another twentieth; after a validation, training goes on for at least four times its duration.
 """
 
-import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -16,8 +15,7 @@ from accelerate import Accelerator
 
 from pixelpyramids.data.images import Images
 from pixelpyramids.interrupts import Stopped, stoppable
-from pixelpyramids.model.pixel_pyramid import PixelPyramid
-from pixelpyramids.pyramid.levels import Stage
+from pixelpyramids.model.models import AnyModel
 from pixelpyramids.training.evaluation import Evaluation, default_tile, evaluate, rate_in_tiles
 from pixelpyramids.training.progress import Budget
 
@@ -44,7 +42,7 @@ class Validation:
 
     def score(
         self,
-        model: PixelPyramid,
+        model: AnyModel,
         levels: Sequence[int],
         batch_size: int,
         processes: Accelerator,
@@ -58,8 +56,8 @@ class Validation:
 
     def draw(
         self,
-        draw: Callable[[PixelPyramid], None],
-        model: PixelPyramid,
+        draw: Callable[[AnyModel], None],
+        model: AnyModel,
         budget: Budget,
         seconds: float,
         interrupted: Callable[[], bool],
@@ -117,14 +115,12 @@ def choose_validation(
     return chosen
 
 
-def count_by_pixels(images: Images, stages: Sequence[Stage], patch_size: int | None, crops: int) -> int:
+def count_by_pixels(images: Images, pixels_of_a_crop: int, crops: int) -> int:
     """How many images have a quarter of the pixels that the levels are trained on in `crops` crops."""
-    sides = ((stage.height, stage.width) for stage in stages)
-    pixels = sum(math.prod(side if patch_size is None else min(side, patch_size) for side in both) for both in sides)
-    return int(PIXEL_SHARE * crops * pixels / images.sizes.prod(axis=1, dtype=np.int64).mean())
+    return int(PIXEL_SHARE * crops * pixels_of_a_crop / images.sizes.prod(axis=1, dtype=np.int64).mean())
 
 
-def seconds_of_an_image(model: PixelPyramid, images: Images, levels: Sequence[int]) -> float:
+def seconds_of_an_image(model: AnyModel, images: Images, levels: Sequence[int]) -> float:
     """The time that scoring an image of the split's mean size takes."""
     height, width = (max(round(side), 1) for side in images.sizes.mean(axis=0).tolist())
     image = torch.zeros(1, images.channels, height, width, dtype=torch.long)

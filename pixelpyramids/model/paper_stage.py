@@ -1,0 +1,147 @@
+"""The probability of one stage of the paper's model: a network, and what its mixture is over."""
+
+from collections.abc import Callable
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from pixelpyramids.model import mixture
+from pixelpyramids.model.networks.level import CoarsestNetwork, LevelNetwork
+from pixelpyramids.model.parameters import Parameters, outputs_per_component
+from pixelpyramids.pyramid.levels import Slice, Stage
+from pixelpyramids.pyramid.splitting import between, from_residual, pad_coarse, to_residual
+
+Choose = Callable[[Stage, Slice, Tensor, Tensor | None], Tensor]
+"""(stage, slice, the mixture's outputs at its sites, offset or None) -> the coded values at its sites."""
+
+
+class PaperStage(nn.Module):
+    """A level or the coarsest stage.
+
+    The coarsest stage codes values. A level codes either the value itself (`residual: "value"`), in a mixture whose
+    means are relative to the mean of the two neighbouring coarse lines, or the residual to `coarse` modulo n. The
+    network's differences and means are in units of n / 32 values (`residual_unit: "fine"`, since most are small), or of
+    half the range (the authors').
+    """
+
+    def __init__(self, parameters: Parameters, index: int) -> None:
+        super().__init__()
+        self.n_values = parameters.n_values
+        self.channels = parameters.image_channels
+        self.likelihood = parameters.likelihood
+        outputs = parameters.outputs(index)
+        self.middle = (self.n_values - 1) / 2
+        self.unit = self.middle
+        self.shift: int | None = None
+        self.axis = -2 if index % 2 == 0 else -1
+        self.network: LevelNetwork | CoarsestNetwork
+        if index == parameters.L - 1:
+            self.network = CoarsestNetwork(
+                image_channels=self.channels,
+                width=parameters.n_channels,
+                n_res_layers=parameters.n_res_layers,
+                outputs=outputs,
+            )
+        else:
+            residual = parameters.residual
+            if parameters.residual_unit == "fine":
+                self.unit = self.n_values / 32
+            self.shift = self.n_values // 2 if residual == "centred" else None if residual == "value" else residual
+            self.network = LevelNetwork(
+                image_channels=self.channels,
+                width=parameters.C,
+                n_layers=parameters.depth(index),
+                condition_channels=parameters.condition_channels,
+                lstm_channels=parameters.lstm_channels,
+                outputs=outputs,
+                n_squeeze=parameters.n_squeeze[index],
+                norm=parameters.norm,
+            )
+        if parameters.initialisation == "mixture":
+            self._initialise(spread=index == parameters.L - 1)
+
+    def forward(
+        self,
+        fine: Int[Tensor, "batch channels height width"],
+        coarse: Int[Tensor, "batch channels coarse_height coarse_width"] | None,
+        dtype: torch.dtype = torch.float32,
+    ) -> Float[Tensor, "batch height width"]:
+        """Nats of each position of `fine`, or of the coarsest image if coarse is None; the mixture in `dtype`."""
+        coarse = None if coarse is None else pad_coarse(coarse, (fine.shape[-2], fine.shape[-1]))
+        values = self.code(fine, coarse)
+        known = () if coarse is None else (self._units(coarse),)
+        offset = self._offset(coarse)
+        outputs = self.network(self._feed(values, offset), *known)
+        return -self.log_prob(outputs.to(dtype), values, offset)
+
+    def log_prob(self, outputs: Tensor, values: Tensor, offset: Tensor | None) -> Tensor:
+        """Log-probability of coded values at each position, by the likelihood of the parameters."""
+        if self.likelihood == "authors":
+            return mixture.clamped_log_prob(outputs, values, self.n_values)
+        return mixture.log_prob(outputs, values, self.n_values, offset, self.unit)
+
+    def sample(self, outputs: Tensor, uniforms: Tensor, offset: Tensor | None) -> Tensor:
+        """Draw coded values from the mixture with the uniforms (batch, 1 + channels, height, width)."""
+        return mixture.sample(outputs, uniforms, self.n_values, offset, self.unit)
+
+    @torch.no_grad()
+    def follow(self, stage: Stage, coarse: Tensor | None, batch: int, choose: Choose) -> Tensor:
+        """Go through the slices of the stage in order; `choose` gives the coded values of each. Return fine."""
+        if coarse is not None:
+            coarse = pad_coarse(coarse, (stage.height, stage.width))
+        if isinstance(self.network, CoarsestNetwork):
+            steps = self.network.stepwise(stage, batch)
+        else:
+            assert coarse is not None
+            steps = self.network.stepwise(stage, self._units(coarse))
+        offset = self._offset(coarse)
+        outputs = next(steps)
+        device = outputs.device
+        values = torch.zeros(batch, self.channels, stage.height, stage.width, dtype=torch.long, device=device)
+        for index, slice_ in enumerate(stage.slices):
+            at = (..., *slice_.sites)
+            beside = None if offset is None else offset[at]
+            values[at] = choose(stage, slice_, outputs, beside)
+            if index + 1 < len(stage.slices):
+                outputs = steps.send(self._feed(values[at], beside))
+        steps.close()
+        return self.decode(values, coarse)
+
+    def code(self, fine: Tensor, coarse: Tensor | None) -> Tensor:
+        """The integers that the mixture is over, for fine given coarse."""
+        if coarse is None or self.shift is None:
+            return fine
+        residual: Tensor = to_residual(fine, coarse, self.n_values, self.shift)
+        return residual
+
+    def decode(self, values: Tensor, coarse: Tensor | None) -> Tensor:
+        """The inverse of `code`."""
+        if coarse is None or self.shift is None:
+            return values
+        fine: Tensor = from_residual(values, coarse, self.n_values, self.shift)
+        return fine
+
+    def _offset(self, coarse: Tensor | None) -> Tensor | None:
+        """What differences are relative to, in halves of a value; None for the middle of the range."""
+        return None if coarse is None or self.shift is not None else between(coarse, self.axis) / 2
+
+    def _feed(self, values: Tensor, offset: Tensor | None) -> Tensor:
+        """The network's input for coded values: their difference to the offset, or to the middle of the range."""
+        return self._float(values - (self.middle if offset is None else offset)) / self.unit
+
+    def _units(self, values: Tensor) -> Tensor:
+        """Values in [-1, 1]."""
+        return self._float(values - self.middle) / self.middle
+
+    def _float(self, values: Tensor) -> Tensor:
+        return values.to(self.network.head.weight.dtype)
+
+    @torch.no_grad()
+    def _initialise(self, spread: bool) -> None:
+        """Initialise the last layer near zero, with a bias that gives a sensible mixture."""
+        head = self.network.head
+        assert head.bias is not None
+        head.weight.mul_(0.1)
+        components = head.bias.shape[0] // outputs_per_component(self.channels)
+        head.bias.copy_(mixture.starting_bias(components, self.channels, self.n_values, spread, self.unit))
