@@ -218,7 +218,7 @@ def test_weights_that_could_leave_the_exact_range_are_not_exported(model, tmp_pa
         wide = torch.full((8, 2000, 3, 3), 1.0)
     model.stages[0].network.trunk[0].weight = torch.nn.Parameter(wide)
     with pytest.raises(CheckpointError, match="could exceed the range in which sums are exact"):
-        exported(model, tmp_path / "x.safetensors")
+        export_integers(model, tmp_path / "x.safetensors")
     assert not (tmp_path / "x.safetensors").exists()
 
 

@@ -182,7 +182,7 @@ def test_weights_without_their_training_are_not_overwritten(levels, images, para
         if path != seed:
             path.unlink()
     before = contents(trained)
-    assert "no training of them" in refused(
+    assert "no checkpoint to resume from" in refused(
         capsys, "train", params, "--data", images, "--out", trained, "--steps", 3, "--device", "cpu", *levels
     )
     assert contents(trained) == before

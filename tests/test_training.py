@@ -234,8 +234,23 @@ def test_weights_of_another_level_are_refused(folder, tmp_path):
         place(tmp_path / "run", 1).write_bytes(place(tmp_path / "run", 0).read_bytes())
     with pytest.raises(CheckpointError, match="level 1, got those of 0"):
         run_directory.load(tmp_path / "run")
-    with pytest.raises(CheckpointError, match="not the training of level 1"):
+    with pytest.raises(CheckpointError, match="not a checkpoint of level 1"):
         training(folder, tmp_path / "run")
+
+
+def test_a_checkpoint_without_tensors_resumes_from_the_kept_weights(folder, tmp_path):
+    """So that a training can go on from a small directory, with new moments of Adam."""
+    training(folder, tmp_path / "run").fit(Budget(steps=3))
+    for index in range(KEYS["L"]):
+        path = run_directory.training_file(tmp_path / "run", index)
+        run_directory.save_tensors(path, {}, run_directory.read_tensors(path)[1])
+    resumed = training(folder, tmp_path / "run")
+    assert resumed.step == 3
+    for level in resumed.levels:
+        kept = run_directory.read_tensors(run_directory.level_file(tmp_path / "run", level.index))[0]
+        for stage in (level.stage, level.average):
+            assert all(torch.equal(value, kept[key]) for key, value in stage.state_dict().items())
+    assert resumed.fit(Budget(steps=5)).steps == 5
 
 
 def test_micro_batches_add_up_to_the_batch(folder, tmp_path):

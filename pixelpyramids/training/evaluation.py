@@ -1,4 +1,4 @@
-"""Bits/dim of a model on images, of any sizes, with its standard error and its share of each level."""
+"""Bits/dim of a model on images of any sizes, with the standard error and the share of each level."""
 
 import math
 import time
@@ -23,8 +23,8 @@ from pixelpyramids.pyramid.rate import Rate, bits_per_dim, cat
 from pixelpyramids.training.reading_ahead import make_loader
 
 
-class Source(NamedTuple):
-    """How an image is stored, and what was converted when it was read, as of `Images`."""
+class ImageSource(NamedTuple):
+    """How an image is stored, and what was converted when it was read."""
 
     format: str
     conversions: tuple[str, ...]
@@ -34,9 +34,9 @@ class Source(NamedTuple):
 class Evaluation:
     """Code lengths of images, the finest level first.
 
-    `nats` and `dimensions` (images, levels); `seconds` (levels,), what each level's networks and likelihood took in
-    all; `files`, `sizes` (height, width), `formats` and `conversions` of the images, as of `Images`; `skipped`, files
-    whose pixels could not be read.
+    `nats` and `dimensions` (images, levels); `seconds` (levels,), the total time of each level's network and
+    likelihood; `files`, `sizes` (height, width), `formats` and `conversions` of the images; `skipped`, files whose
+    pixels could not be read.
     """
 
     nats: NDArray[np.float64]
@@ -50,7 +50,7 @@ class Evaluation:
 
     @property
     def bits_per_dim(self) -> float:
-        """Bits over all dimensions: a ratio of sums, so each pixel of the set counts the same."""
+        """Bits over all dimensions: a ratio of sums, so that each pixel of the set counts the same."""
         return float(bits_per_dim(self.nats.sum(), self.dimensions.sum()))
 
     @property
@@ -81,20 +81,18 @@ def evaluate(
     report: Callable[[int, int], None] = lambda done, of: None,
     processes: Accelerator | PartialState | None = None,
 ) -> Evaluation:
-    """Score every pixel of every image, in the folder's order; images above tile x tile in tiles, each on its own.
+    """Score every pixel of every image, in the folder's order. Images larger than tile x tile are scored in tiles.
 
-    By default a tile has 512 pixels a side, or those of the images that the model was trained on, if more.
-
-    Images of one size that follow each other share a batch. `levels` and `chosen`, indices of images, limit what is
-    scored. `report` gets the number of images done and of all. Each of several `processes` scores every N-th image, and
-    all have the whole evaluation.
-    Raises DataError where no image can be read.
+    By default, a tile has 512 pixels a side, or as many as the training images, if they have more. Consecutive images
+    of one size share a batch. `levels` and `chosen` (indices of images) limit what is scored. `report` receives the
+    number of images done and of all. If there are several `processes`, each scores every N-th image, and all return the
+    whole evaluation. Raises DataError if no image can be read.
     """
     tile = default_tile(model) if tile is None else tile
     index, count = (0, 1) if processes is None else (processes.process_index, processes.num_processes)
     mine = (range(len(images)) if chosen is None else chosen)[index::count]
     rates: dict[int, tuple[NDArray[np.float64], NDArray[np.int64]]] = {}
-    sources: dict[int, Source] = {}
+    sources: dict[int, ImageSource] = {}
     skipped: list[int] = []
     with LevelClock(model) as clock:
         for indices, batch, kinds in same_size_batches(images, batch_size, skipped, mine):
@@ -107,17 +105,17 @@ def evaluate(
         parts = gather_object(parts)
     rates = {i: rate for part in parts for i, rate in part[0].items()}
     sources = {i: source for part in parts for i, source in part[1].items()}
-    kept = sorted(rates)
-    if not kept:
+    scored = sorted(rates)
+    if not scored:
         raise DataError(f"none of the {len(images)} images could be read, the first is {images.files[0]}")
     return Evaluation(
-        nats=np.stack([rates[i][0] for i in kept]),
-        dimensions=np.stack([rates[i][1] for i in kept]),
+        nats=np.stack([rates[i][0] for i in scored]),
+        dimensions=np.stack([rates[i][1] for i in scored]),
         seconds=np.sum([part[3] for part in parts], axis=0),
-        files=tuple(images.files[i] for i in kept),
-        sizes=tuple((int(height), int(width)) for height, width in images.sizes[kept]),
-        formats=tuple(sources[i].format for i in kept),
-        conversions=tuple(sources[i].conversions for i in kept),
+        files=tuple(images.files[i] for i in scored),
+        sizes=tuple((int(height), int(width)) for height, width in images.sizes[scored]),
+        formats=tuple(sources[i].format for i in scored),
+        conversions=tuple(sources[i].conversions for i in scored),
         skipped=tuple(images.files[i] for i in sorted(i for part in parts for i in part[2])),
     )
 
@@ -125,10 +123,10 @@ def evaluate(
 def rate_in_tiles(
     model: AnyModel, images: Tensor, tile: int, levels: Sequence[int] | None = None, batch_size: int = 16
 ) -> Rate:
-    """`model.rate`, but images above tile x tile are cut into tiles that are scored as images of their own.
+    """`model.rate`, but images larger than tile x tile are cut into tiles, which are scored as separate images.
 
-    The sum over tiles is an exact code length too, of an image sent tile by tile. Every pixel counts. Tiles of one size
-    are scored together, in batches of at most as many pixels as batch_size images of the training's size have.
+    The sum over tiles is an exact code length too: that of an image sent tile by tile. Every pixel counts. Tiles of one
+    size are scored together, in batches with at most as many pixels as batch_size training images.
     """
     if tile < 1:
         raise DataError(f"expected tiles of at least 1 pixel a side, got {tile}")
@@ -150,24 +148,24 @@ def rate_in_tiles(
 
 
 def default_tile(model: AnyModel) -> int:
-    """512 pixels, or the longer side of the images that the model was trained on, if that is more."""
+    """512 pixels, or the longer side of the training images, if that is more."""
     return max(512, *model.config.image_size)
 
 
 def same_size_batches(
     images: Images, batch_size: int, skipped: list[int], chosen: Sequence[int] | None = None
-) -> Iterator[tuple[list[int], Tensor, list[Source]]]:
+) -> Iterator[tuple[list[int], Tensor, list[ImageSource]]]:
     """Indices, images (B, C, H, W) and their sources in order, those of one size together.
 
-    An image that cannot be read, or is not as it should be, is named in a UserWarning, and its index goes to `skipped`.
-    `chosen` are the indices to read, all by default. Images that are not kept in memory are read by workers.
+    An image that cannot be read is named in a UserWarning, and its index is added to `skipped`. `chosen` are the
+    indices to read, all by default. Worker processes read images that are not kept in memory.
     """
     indices: list[int] = []
     arrays: list[Tensor] = []
-    sources: list[Source] = []
-    wanted = range(len(images)) if chosen is None else chosen
-    read = make_loader(_Reading(images), wanted, images.in_memory)
-    for index, (image, source) in zip(wanted, read, strict=True):
+    sources: list[ImageSource] = []
+    order = range(len(images)) if chosen is None else chosen
+    read = make_loader(_ReadingImages(images), order, images.in_memory)
+    for index, (image, source) in zip(order, read, strict=True):
         if image is None:
             skipped.append(index)
             warnings.warn(f"{source}; left out", stacklevel=2)
@@ -182,8 +180,8 @@ def same_size_batches(
         yield indices, torch.stack(arrays), sources
 
 
-class _Reading(Dataset[tuple[Any, Any]]):
-    """Images and their sources for a loader; None and the reason for one that cannot be read."""
+class _ReadingImages(Dataset[tuple[Any, Any]]):
+    """Images and their sources for a loader; None and the reason if an image cannot be read."""
 
     def __init__(self, images: Images) -> None:
         self.images = images
@@ -193,11 +191,11 @@ class _Reading(Dataset[tuple[Any, Any]]):
             image = self.images.read(index)
         except DataError as error:
             return None, str(error)
-        return image, Source(self.images.formats[index], self.images.conversions[index])
+        return image, ImageSource(self.images.formats[index], self.images.conversions[index])
 
 
 class LevelClock:
-    """Adds up the seconds that each stage of a model takes while the block runs."""
+    """Adds up the seconds that each stage of a model takes during a `with` block."""
 
     def __init__(self, model: AnyModel) -> None:
         self.model = model

@@ -1,4 +1,4 @@
-"""The training of one level: its weights, their average, its optimiser, and its place, saved and restored as one.
+"""The training of one level: its weights, their average, the optimiser and the progress, saved and restored together.
 
 The loss is the sum of nats of the level's dimensions, averaged over the batch. `optimisation.py` has the formulas of
 the learning rate and of the average.
@@ -27,18 +27,18 @@ LOG_EVERY = 10  # steps
 
 @dataclass(frozen=True)
 class Origin:
-    """What a training is of throughout: its seed, and whether images are held out to validate."""
+    """What never changes in a training: its seed, and whether images are held out to validate."""
 
     seed: int
     held_out: bool
 
 
 class LevelTraining:
-    """Trains `stage` (level `index`), keeping its averaged weights in `average`, a stage of the same shape.
+    """Trains `stage` (level `index`), and keeps its averaged weights in `average`, a stage of the same shape.
 
-    `step` counts the updates, `seconds` is the time of training so far, validation included. `best` are the lowest
-    bits/dim on the images of `validation_set`, `validated_at` is the step of the last validation. Where several
-    processes share each batch, all have the same state, and only the main one writes.
+    `step` counts the updates; `seconds` is the time of training so far, including validation. `best` is the lowest
+    bits/dim on the images of `validation_set`; `validated_at` is the step of the last validation. If several processes
+    share each batch, all have the same state, and only the main one writes.
     """
 
     def __init__(
@@ -64,15 +64,15 @@ class LevelTraining:
     def update(
         self, fine: Tensor, coarse: Tensor | None, progress: float, micro_batch: int | None, bfloat16: bool
     ) -> float:
-        """One step on a batch; its mean nats an image. Where loss or gradient is not finite, nan, and nothing changes.
+        """Take one step on a batch, and return its mean nats per image.
 
-        Of a batch that processes share, each is given as large a part as the others.
-
-        `progress` (0 to 1) places the step in the schedule; the batch's gradient is summed over micro-batches.
+        If the loss or the gradient is not finite, nothing changes and nan is returned. `progress` (0 to 1) is the
+        step's place in the schedule. The batch's gradient is the sum over micro-batches. Processes that share a batch
+        have parts of the same size.
         """
         self.stage.train()
         statistics = [buffer.clone() for buffer in self.stage.buffers()]
-        nats = 0.0
+        total = torch.zeros((), dtype=torch.float64, device=fine.device)
         size = micro_batch or fine.shape[0]
         for start in range(0, fine.shape[0], size):
             part, last = slice(start, start + size), start + size >= fine.shape[0]
@@ -81,11 +81,13 @@ class LevelTraining:
                     positions = self.prepared(fine[part], None if coarse is None else coarse[part])
                 loss = positions.sum() / fine.shape[0]
                 self.accelerator.backward(loss)
-            nats += loss.item()
-        nats = float(self.accelerator.reduce(torch.tensor([nats], dtype=torch.float64, device=fine.device), "mean"))
+            total += loss.detach()
+        total = self.accelerator.reduce(total, "mean")
         dimensions = fine[0].numel()
         limit = math.inf if self.config.clip_norm is None else self.config.clip_norm * dimensions
-        norm = float(self.accelerator.clip_grad_norm_(self.stage.parameters(), limit))
+        gradient_norm = self.accelerator.clip_grad_norm_(self.stage.parameters(), limit)
+        # The only synchronisation with a GPU in a step
+        nats, norm = torch.stack([total, gradient_norm.double()]).tolist()
         finite = math.isfinite(nats) and math.isfinite(norm)
         if finite:
             rate = learning_rate(self.config, self.step, progress)
@@ -114,7 +116,7 @@ class LevelTraining:
             average.copy_(buffer)
 
     def save(self, run: Path) -> None:
-        """Write all that is needed to go on."""
+        """Write the checkpoint that `restore` reads."""
         if not self.accelerator.is_main_process:
             return
         tensors = {f"weights.{key}": value for key, value in self.stage.state_dict().items()}
@@ -134,9 +136,10 @@ class LevelTraining:
         run_directory.save_tensors(run_directory.training_file(run, self.index), tensors, place)
 
     def restore(self, run: Path) -> None:
-        """Go on from where `save` was last called, if it was; what a killed process left half-written is removed.
+        """Resume from the checkpoint, if there is one, and remove the temporary files of a killed process.
 
-        Raises CheckpointError where the file is damaged or of other parameters, or where there are weights without it.
+        A checkpoint without tensors resumes from the kept weights, with a new optimiser. Raises CheckpointError if the
+        checkpoint is damaged or of other parameters, or if there are weights without a checkpoint.
         """
         path = run_directory.training_file(run, self.index)
         weights = run_directory.level_file(run, self.index)
@@ -147,21 +150,26 @@ class LevelTraining:
         if not path.exists():
             if weights.exists():
                 raise CheckpointError(
-                    f"{weights}: there are weights, but no training of them to go on with; choose another run "
-                    "directory, or remove them to train the level anew"
+                    f"{weights}: there are weights, but no checkpoint to resume from; choose another run directory, or "
+                    "remove them to train the level again"
                 )
             self._forget_after(run, 0)
             self.save(run)  # from here on, weights in this run are this training's
             return
         tensors, place = run_directory.read_tensors(path)
+        if not tensors:
+            kept = run_directory.read_tensors(weights)[0]
+            tensors = {f"{kind}.{key}": value for kind in ("weights", "average") for key, value in kept.items()}
         run_directory.require_finite(tensors, path)
         try:
             if place["level"] != self.index or place["step"] < 0 or place["seconds"] < 0:
-                raise CheckpointError(f"{path}: not the training of level {self.index}; remove it to train it anew")
+                raise CheckpointError(
+                    f"{path}: not a checkpoint of level {self.index}; remove it to train the level again"
+                )
             if place["held_out"] != self.origin.held_out:
                 raise CheckpointError(
-                    f"{path}: the training holds {'' if place['held_out'] else 'no '}images out for validation; go on "
-                    "with it so, or choose another run directory"
+                    f"{path}: the training holds {'' if place['held_out'] else 'no '}images out for validation; resume "
+                    "it in the same way, or choose another run directory"
                 )
             for stage, kind in ((self.stage, "weights."), (self.average, "average.")):
                 stage.load_state_dict({k.removeprefix(kind): v for k, v in tensors.items() if k.startswith(kind)})
@@ -179,22 +187,24 @@ class LevelTraining:
             self.best = math.inf if best is None else float(best)
             self.validation_set = place.get("validation_set")
         except (KeyError, RuntimeError, ValueError, TypeError) as error:
-            raise CheckpointError(f"{path}: not of this run's parameters; remove it to train the level anew") from error
+            raise CheckpointError(
+                f"{path}: not of this run's parameters; remove it to train the level again"
+            ) from error
         log = run_directory.read_log(run, self.index)
         validations = [int(entry["step"]) for entry in log if "validation_nats" in entry]
         self.validated_at = max((step for step in validations if step <= self.step), default=0)
         self._forget_after(run, self.step)
 
     def publish(self, run: Path) -> None:
-        """Make the kept weights those that `load` reads: the averaged or the latest ones, as the parameters say."""
+        """Write the averaged or the latest weights, as the parameters say, where `load` reads them."""
         if self.accelerator.is_main_process:
             kept = self.average if self.config.kept_weights == "average" else self.stage
             run_directory.save_stage(run, self.index, kept)
 
     def choose_on(self, validation_set: str) -> bool:
-        """Choose the best weights on this set from now on; if it is another than before, forget what was the best.
+        """Choose the best weights on this set from now on. On a new set, the best so far is forgotten.
 
-        Return whether weights had been chosen on another set, or on one that was not recorded.
+        Return whether weights were chosen on another set before, or on one that was not recorded.
         """
         if self.validation_set == validation_set:
             return False
@@ -202,20 +212,20 @@ class LevelTraining:
         return self.validated_at > 0
 
     def validate(self, nats: float, dimensions: float, run: Path) -> None:
-        """Take the mean nats and dimensions of the validation images; publish the weights if they are the best."""
+        """Record the mean nats and dimensions of the validation images; publish the weights if they are the best."""
         bits = float(bits_per_dim(nats, dimensions))
         if bits < self.best:
             self.best = bits
             self.publish(run)
         self.validated_at = self.step
-        self.save(run)  # before the log says that it is done: `best` must outlive a kill
+        self.save(run)  # before the log entry: `best` must survive a kill
         self._log(run, {"step": self.step, "validation_nats": nats, "dimensions": dimensions})
 
     def log(self, run: Path) -> None:
         """Log the latest update, at the first and at every tenth step.
 
-        The entry has the mean nats of the batch's images and their dimensions, the learning rate, the norm of the
-        gradient before clipping in nats per dimension, and the seconds of training so far.
+        The entry has the batch's mean nats per image, the dimensions, the learning rate, the norm of the gradient
+        before clipping in nats per dimension, and the seconds of training so far.
         """
         if self.step == 1 or self.step % LOG_EVERY == 0:
             self._log(run, {"step": self.step, **self.latest, "seconds": self.seconds})
@@ -234,7 +244,7 @@ class LevelTraining:
             file.write(json.dumps(entry) + "\n")
 
     def _forget_after(self, run: Path, step: int) -> None:
-        """Drop what was logged after the checkpoint: it will be logged again."""
+        """Drop the log entries after the checkpoint: they will be written again."""
         path = run_directory.log_file(run, self.index)
         if path.exists() and self.accelerator.is_main_process:
             kept = [entry for entry in run_directory.read_log(run, self.index) if entry["step"] <= step]

@@ -1,8 +1,8 @@
-"""Training: one loop for all levels or some, each level a training of its own.
+"""Training: one loop for all levels or some of them. Each level is trained independently.
 
-Images and crops are keyed by (seed, step, item) and initial weights by (seed, level), and levels share nothing. So
-levels trained one by one, anywhere, equal levels trained together, and a run that was killed and resumed equals one
-that was not (with a budget of steps, on as many threads).
+Images and crops are keyed by (seed, step, item) and initial weights by (seed, level), and levels share nothing.
+Therefore, levels trained one by one, anywhere, equal levels trained together, and a run that was killed and resumed
+equals one that was not (with a budget of steps, and the same number of threads).
 """
 
 import math
@@ -37,7 +37,7 @@ from pixelpyramids.training.validation import Validation, choose_validation, cou
 
 @dataclass
 class Outcome:
-    """The result of a training: `stopped` says why a level stopped early, `validation` is the last evaluation."""
+    """The result of a training: `stopped` says why levels stopped early; `validation` is the last evaluation."""
 
     steps: int = 0
     seconds: float = 0.0
@@ -47,15 +47,15 @@ class Outcome:
 
 
 class Training:
-    """The training of some levels of a model in the run directory `run`; `fit` goes on from what lies there.
+    """The training of some levels of a model in the run directory `run`. `fit` resumes from its checkpoints.
 
-    `levels` are the stages to train (all by default). `kept` is the model of the weights that are kept: the averages,
-    or the latest weights if `kept_weights` says so. `validation` chooses at which step; without it, at the last.
-    `validation_images` of it are scored, by default as many as `validation.py` says. `micro_batch` splits a
-    batch to save memory; `bfloat16` None means if the device is fast at it. `tracker` receives what the run's log
-    receives: "tensorboard", "wandb", or a tracker of Accelerate's.
-    Raises ParameterError or CheckpointError where the run directory is of other parameters or another seed, or another
-    process trains one of the levels there.
+    `levels` are the stages to train (all by default). `kept` is the model with the kept weights: the averages, or the
+    latest weights if `kept_weights` says so. With `validation` images, the weights of the best validation are kept,
+    else the last ones. `validation_images` is how many of them are scored; `validation.py` has the default.
+    `micro_batch` splits a batch to save memory. `bfloat16` None means to use it if the device is fast at it. `tracker`
+    receives the values of the run's log: "tensorboard", "wandb", or a tracker of Accelerate.
+    Raises ParameterError or CheckpointError if the run directory has other parameters or another seed, or if another
+    process trains one of the levels.
     """
 
     def __init__(
@@ -73,28 +73,26 @@ class Training:
         bfloat16: bool | None = None,
         tracker: Tracker | None = None,
     ) -> None:
-        wanted = sorted(set(range(config.n_stages) if levels is None else levels))
-        if not wanted or wanted[0] < 0 or wanted[-1] >= config.n_stages:
-            raise ParameterError(
-                f"expected levels from 0 to {config.n_stages - 1} (of {config.n_stages}), got {levels}"
-            )
+        indices = sorted(set(range(config.n_stages) if levels is None else levels))
+        if not indices or indices[0] < 0 or indices[-1] >= config.n_stages:
+            raise ParameterError(f"expected levels from 0 to {config.n_stages - 1}, got {levels}")
         if micro_batch is not None and micro_batch < 1:
             raise ParameterError(f"expected a micro-batch of at least 1 image, got {micro_batch}")
         accelerator = tracked_accelerator(choose_device(device).type == "cpu", run, tracker)
         if config.norm == "batch" and accelerator.num_processes > 1:
             raise ParameterError(
-                f'expected norm "channel" or "group" where {accelerator.num_processes} processes share each batch, got '
-                '"batch", whose statistics would be those of a part of it; use one process for each level (--levels)'
+                f'expected norm "channel" or "group" if {accelerator.num_processes} processes share each batch, got '
+                '"batch", whose statistics would be of a part of the batch; use one process for each level (--levels)'
             )
         self.crops = crops.share(accelerator.process_index, accelerator.num_processes)
         self._locks: list[object] = []
         if accelerator.is_main_process:
             run_directory.claim(run, config)
             run_directory.claim_seed(run, seed)
-            self._locks = [run_directory.lock_level(run, index) for index in wanted]
+            self._locks = [run_directory.lock_level(run, index) for index in indices]
             start_tracker(accelerator, run, config, seed)
         accelerator.wait_for_everyone()
-        # Of 1x1 convolutions, whose weights have several names for one layout.
+        # 1x1 convolutions cause this warning: their weights have several names for one layout.
         warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")
         self.config, self.run, self.accelerator = config, run, accelerator
         self.held_out, self.validation_images = validation, validation_images
@@ -106,7 +104,7 @@ class Training:
         self.kept = self.averaged if config.kept_weights == "average" else model
         self.levels: list[LevelTraining] = []
         origin = Origin(seed, validation is not None)
-        for index in wanted:
+        for index in indices:
             stage, average = stage_of(model, index), stage_of(self.averaged, index)
             self.levels.append(LevelTraining(config, index, stage, average, accelerator, origin))
             self.levels[-1].restore(run)
@@ -115,7 +113,7 @@ class Training:
 
     @property
     def step(self) -> int:
-        """Updates that every level has had."""
+        """The number of updates that every level has had."""
         return min(level.step for level in self.levels)
 
     @property
@@ -133,11 +131,12 @@ class Training:
         validated: Callable[[Evaluation], None] = lambda _: None,
         draw: Callable[[AnyModel], None] | None = None,
     ) -> Outcome:
-        """Train until the budget is spent. Ctrl-C ends it after the step, saves everything, and sets `interrupted`.
+        """Train until the budget is spent. Ctrl-C finishes the step, saves everything, and sets `interrupted`.
 
-        `report` is called after every step, and `validated` after every validation. Then the main process calls `draw`
-        with the model `kept`, and stops it if Ctrl-C is pressed or it takes more than a twentieth of the time. `notify`
-        gets lines for people: a training is asked to end, a level stops, samples take too long.
+        `report` is called after every step, and `validated` after every validation. After a validation, the main
+        process also calls `draw` with the model `kept`, and stops it on Ctrl-C or if it takes more than a twentieth of
+        the time. `notify` receives messages for people: the training is interrupted, a level stops, samples take too
+        long.
         """
         outcome = Outcome()
         recent = Recent(self.config.n_stages)
@@ -164,7 +163,7 @@ class Training:
                             "no samples were drawn, because they would take more than a twentieth of the training time"
                         )
                 self._spend(levels)
-                self.validation.record_time(self._most(time.monotonic() - began), self.seconds)
+                self.validation.record_time(self._largest(time.monotonic() - began), self.seconds)
                 budget = replace(budget, reserve=self.validation.reserve)
 
             try:
@@ -176,7 +175,7 @@ class Training:
                         for level in self.levels
                         if level.index not in outcome.stopped and budget.progress(level.step, level.seconds) < 1
                     ]
-                    asked = self._most(interrupted()) > 0
+                    asked = self._largest(interrupted()) > 0
                     if not running or asked:
                         break
                     levels = [level for level in running if level.step == step]
@@ -194,12 +193,12 @@ class Training:
                     if time.monotonic() - saved_at > 60 * checkpoint_minutes:
                         self._save(outcome.stopped)
                         saved_at = time.monotonic()
-                if not (asked or self._most(interrupted())):
+                if not (asked or self._largest(interrupted())):
                     validate(self.levels)
             except Stopped:
                 pass
             except (PixelPyramidsError, OSError):
-                self._save(outcome.stopped)  # what a validation or a picture ran into must not cost the steps before it
+                self._save(outcome.stopped)  # a failed validation or picture must not lose the steps before it
                 raise
             outcome.interrupted = asked or interrupted()
             outcome.steps = max(level.step for level in self.levels)
@@ -209,7 +208,7 @@ class Training:
         return outcome
 
     def _begin(self, budget: Budget, draws: bool) -> Budget:
-        """Record what is trained with what, warn of what has changed, and choose what is validated on.
+        """Record the session, warn of changes, and choose the validation images.
 
         Returns the budget, with a reserve for the last validation.
         """
@@ -224,7 +223,7 @@ class Training:
             precision="bfloat16" if self.bfloat16 else "float32",
             micro_batch=self.micro_batch,
         )
-        warned = record.describe_changes(self.config)
+        warning_lines = record.describe_changes(self.config)
         before, described = record.before, record.session["validation_data"]
         if self.held_out is not None:
             steps = self.config.eval_interval * self.crops.steps_per_epoch
@@ -238,18 +237,18 @@ class Training:
                 budget=budget,
                 before=before["validation_data"] if before and before["budget"] == budget.described else None,
                 draws=draws,
-                measure=lambda images: self._most(seconds_of_an_image(self.kept.eval(), images, record.indices)),
+                measure=lambda images: self._largest(seconds_of_an_image(self.kept.eval(), images, record.indices)),
             )
             described["scored"] = len(self.validation.chosen)
             if any([level.choose_on(self.validation.name) for level in self.levels]):
-                warned.append(
+                warning_lines.append(
                     "the best weights were chosen on other validation images, or on images that were not recorded; the "
                     "next validation replaces them"
                 )
             budget = replace(budget, reserve=self.validation.reserve)
         self.accelerator.wait_for_everyone()
         if self.accelerator.is_main_process:
-            for line in warned:
+            for line in warning_lines:
                 warnings.warn(f"{self.run}: {line}", stacklevel=3)
         self._record = record
         self._write_record()
@@ -262,7 +261,7 @@ class Training:
         return sum(math.prod(min(side, patch_size) for side in fine.shape) for fine, _ in halves)
 
     def _write_record(self) -> None:
-        """Write how far this session has come to the run's provenance."""
+        """Write the progress of this session to the run's provenance."""
         if self._record is not None and self.accelerator.is_main_process:
             self._record.write(None if self.validation is None else self.validation.reserve)
 
@@ -270,14 +269,14 @@ class Training:
         return self.validation is not None and self.validation.is_due(budget, self.seconds)
 
     def _spend(self, levels: Sequence[LevelTraining]) -> float:
-        """Add the seconds since this was last called to the time of the levels; return them."""
-        elapsed, self._mark = self._most(time.monotonic() - self._mark), time.monotonic()
+        """Add the seconds since the last call to the time of the levels; return them."""
+        elapsed, self._mark = self._largest(time.monotonic() - self._mark), time.monotonic()
         for level in levels:
             level.seconds += elapsed
         return elapsed
 
-    def _most(self, value: float) -> float:
-        """The largest of the processes' values, the same in all of them."""
+    def _largest(self, value: float) -> float:
+        """The largest value among the processes, in all of them."""
         if self.accelerator.num_processes == 1:
             return value
         return float(self.accelerator.gather(torch.tensor([value], dtype=torch.float64, device=self.device)).max())
@@ -322,7 +321,7 @@ class Training:
     def _validate(
         self, levels: Sequence[LevelTraining], interrupted: Callable[[], bool], stopped: dict[int, str]
     ) -> Evaluation | None:
-        """Score those of the levels that were not scored at the step where they are; `stopped` takes what fails."""
+        """Score the levels that were not scored at their current step. Levels that fail are added to `stopped`."""
         levels = [level for level in levels if level.step > level.validated_at]
         if self.validation is None or not levels:
             return None
@@ -341,13 +340,13 @@ class Training:
             else:
                 stopped[level.index] = (
                     f"level {level.index} stopped: loss on validation images not finite at step {level.step}; train it "
-                    "anew, with a lower learning_rate"
+                    "again with a lower learning_rate"
                 )
         self._read_other_levels()
         return evaluation
 
     def _read_other_levels(self) -> None:
-        """Take what other processes have trained so far, so that samples can be drawn."""
+        """Load the levels that other processes have trained so far, so that samples can be drawn."""
         mine = {level.index for level in self.levels}
         for index, stage in enumerate(self.kept.stages):
             if index not in mine and run_directory.level_file(self.run, index).exists():
@@ -355,7 +354,7 @@ class Training:
 
     def _save(self, stopped: Mapping[int, str]) -> None:
         if self._record is not None and self.accelerator.is_main_process:
-            self._record.write_trained_on()  # before the weights, which a kill may leave alone
+            self._record.write_trained_on()  # before the weights, in case a kill comes between
         for level in self.levels:
             level.save(self.run)
             chosen = self.held_out is not None and run_directory.level_file(self.run, level.index).exists()

@@ -12,8 +12,8 @@ After update t = s + 1, with d = average_decay:
     share   = 1 - min(d, t / (9 + t))       `ramped`
             = (1 - d) / (1 - d ** t)        `unbiased`
 
-The unbiased average is the one of the authors' release (visinf/pixelpyramids): sum = d * sum + (1 - d) * weights,
-started at zero and divided by 1 - d ** t when it is read.
+The unbiased average is that of the authors' release (visinf/pixelpyramids): sum = d * sum + (1 - d) * weights, which
+starts at zero and is divided by 1 - d ** t when it is read.
 """
 
 import math
@@ -24,7 +24,7 @@ from torch import nn
 from pixelpyramids.model.parameters import AnyParameters
 
 FINAL_LEARNING_RATE = 0.01  # of the base rate, at the end of the cosine
-WARMUP_SHARE = 0.05  # of the training: a short one is warm sooner
+WARMUP_SHARE = 0.05  # of the training, at most
 
 
 def new_optimiser(config: AnyParameters, stage: nn.Module) -> torch.optim.Adam:
@@ -33,7 +33,7 @@ def new_optimiser(config: AnyParameters, stage: nn.Module) -> torch.optim.Adam:
 
 
 def learning_rate(config: AnyParameters, step: int, progress: float) -> float:
-    """The rate of the update after `step` updates; `progress`, 0 to 1, is the share of the training that is done."""
+    """The rate of the update after `step` updates; `progress` (0 to 1) is the share of the training that is done."""
     warm = min(1.0, max((step + 1) / (config.warmup_steps + 1), progress / WARMUP_SHARE))
     if config.learning_rate_decay is not None:
         schedule = config.learning_rate_decay**step

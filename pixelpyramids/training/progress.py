@@ -1,4 +1,4 @@
-"""How far a training is: its budget, and what its recent steps were like."""
+"""The progress of a training: its budget, and averages of its recent steps."""
 
 import math
 from collections.abc import Collection
@@ -12,7 +12,7 @@ from pixelpyramids.pyramid.rate import bits_per_dim
 class Budget:
     """The length of a training: in steps, or in minutes, which include everything that it does.
 
-    Of the minutes, `reserve` seconds are kept for the last validation, but at most half of them.
+    `reserve` seconds of the minutes are kept for the last validation, but at most half of them.
     """
 
     steps: int | None = None
@@ -35,7 +35,7 @@ class Budget:
         return " ".join(f"{count:g} {unit}" for unit, count in self.described.items())
 
     def progress(self, step: int, seconds: float) -> float:
-        """The share of the updates that is done, from 0 to 1."""
+        """The share of the training that is done, from 0 to 1."""
         if self.steps is not None:
             return min(step / self.steps, 1.0)
         assert self.minutes is not None
@@ -45,10 +45,10 @@ class Budget:
 
 @dataclass(frozen=True)
 class Report:
-    """A training after a step: bits/dim of its recent batches in all and for each level, images/s, time left.
+    """The state after a step: bits/dim of recent batches, in total and for each level, images/s, and the time left.
 
-    `bits_per_dim` is None if the step did not update all levels of the model: a sum of some, or of levels that are at
-    different steps, is no code length.
+    `bits_per_dim` is None if the step did not update all levels of the model: a sum over some levels, or over levels at
+    different steps, is not a code length.
     """
 
     step: int
@@ -68,7 +68,7 @@ class Recent:
         self.seconds_of_step = math.nan
 
     def add(self, level: int, nats: float, dimensions: int) -> None:
-        """Take a batch's mean nats an image."""
+        """Add a batch's mean nats per image."""
         self.nats[level] = _blend(self.nats[level], nats)
         self.dimensions[level] = dimensions
 

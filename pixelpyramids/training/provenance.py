@@ -1,9 +1,9 @@
-"""What a run was made with: `RUN/provenance.json`, an entry for each time that a training of its levels began.
+"""How a run was made: `RUN/provenance.json` has an entry for each time that the training of levels was started.
 
     {"format": 1, "sessions": [{"started": …, "package": …, "precision": …, "budget": {…}, "levels": {…}, …}, …]}
 
-`RUN/trained_on.npy` has a number for each image that was trained on, so that it is recognised when it is scored.
-Runs of earlier versions have no such files, and are read as a run without sessions.
+`RUN/trained_on.npy` has a number for each training image, so that the image is recognised when it is scored. Runs of
+earlier versions have no such files, and are read as runs without sessions.
 """
 
 import hashlib
@@ -41,34 +41,34 @@ FORMAT = 1
 Session = dict[str, Any]
 
 
-class _Read(BaseModel):
+class _StrictModel(BaseModel):
     model_config = ConfigDict(strict=True)
 
 
-class _Images(_Read):
+class _TrainingData(_StrictModel):
     images: int | None
     sha256: str
 
 
-class _Validation(_Images):
+class _ValidationData(_TrainingData):
     scored: int
     reserve: float
 
 
-class _Session(_Read):
-    """What is read of a session, beside what is only reported."""
+class _Session(_StrictModel):
+    """The keys of a session that are used; the others are only reported."""
 
     precision: str
     budget: Annotated[
         dict[Literal["steps", "minutes"], Annotated[float, Field(gt=0)]], Field(min_length=1, max_length=1)
     ]
-    training_data: _Images
-    validation_data: _Validation | None
+    training_data: _TrainingData
+    validation_data: _ValidationData | None
     levels: dict[str, Any]
 
 
 def read_sessions(run: Path) -> list[Session]:
-    """The sessions of a run, the first one first. Raises CheckpointError if the file is damaged or another format."""
+    """The sessions of a run, oldest first. Raises CheckpointError if the file is damaged or has another format."""
     path = run / PROVENANCE
     if not path.exists():
         return []
@@ -92,7 +92,7 @@ def write_sessions(run: Path, sessions: list[Session]) -> None:
 
 
 def record_session(run: Path, session: Session, place: int | None) -> int:
-    """Write a session at `place`, or append it; return its place. Other processes may write theirs at the same time."""
+    """Write a session at `place`, or append it; return its place. Other processes can write at the same time."""
     with FileLock(run / "training" / "provenance.lock"):
         sessions = read_sessions(run)
         if place is None or place >= len(sessions):
@@ -142,15 +142,15 @@ def last_sessions(sessions: Iterable[Session], levels: Iterable[int]) -> dict[in
 
 
 def describe_changes(last: Mapping[int, Session], now: Session, trained_now: Collection[int]) -> list[str]:
-    """What differs from the `last` session of each level, a line each: in data, and in precision if it is trained now.
+    """Differences from the `last` session of each level, one line each.
 
-    The levels of one model are of the same images, so data are told of levels that others train too.
+    Data are compared for all levels, since all levels of a model need the same images; precision for those trained now.
     """
     changes: dict[str, list[int]] = {}
     new = now["training_data"]
     for level, session in last.items():
         if (old := session["training_data"])["sha256"] != new["sha256"]:
-            data = f"the training images have changed: before {_described(old)}, now {_described(new)}"
+            data = f"the training images have changed: before {_describe(old)}, now {_describe(new)}"
             changes.setdefault(data, []).append(level)
         if level in trained_now and session["precision"] != now["precision"]:
             precision = f"the precision has changed: before {session['precision']}, now {now['precision']}"
@@ -161,7 +161,7 @@ def describe_changes(last: Mapping[int, Session], now: Session, trained_now: Col
     ]
 
 
-def _described(images: Mapping[str, Any]) -> str:
+def _describe(images: Mapping[str, Any]) -> str:
     return f"{images['images']} in {images.get('root', 'an unknown folder')} (SHA-256 {images['sha256'][:12]}…)"
 
 
@@ -174,14 +174,14 @@ def describe_schedule(config: AnyParameters, places: Iterable[tuple[int, float, 
         old, new = (learning_rate(config, step, budget.progress(step, seconds)) for budget in (before, now))
         if step and new > 1.05 * old:
             return [
-                f"the learning rate was scheduled for {before}; scheduled for {now}, it rises from {old:.2g} to "
-                f"{new:.2g} at step {step}; a new run with the whole budget from the start ends better"
+                f"the learning rate was scheduled for {before}; with {now}, it rises from {old:.2g} to {new:.2g} at "
+                f"step {step}; a new run with the whole budget from the start gives better results"
             ]
     return []
 
 
 def without_paths(sessions: Iterable[Session]) -> list[Session]:
-    """The sessions without the folders of this machine, to be published."""
+    """The sessions without the folders of this machine, for publication."""
     return [
         {key: _without_root(value) if isinstance(value, dict) else value for key, value in session.items()}
         for session in sessions
@@ -206,14 +206,14 @@ def describe_device(device: torch.device) -> dict[str, Any]:
 
 
 def describe_images(images: Images) -> dict[str, Any]:
-    """The folder that images come from, how many they are, and the hash that `data check` prints."""
+    """The images' folder, their count, and the hash that `data check` prints."""
     root = os.path.commonpath([images.files[0].parent, images.files[len(images) - 1].parent])
     identity = data_identity(images)
     return {"root": os.path.abspath(root), "images": identity.images, "sha256": identity.sha256}
 
 
 def describe_batches(batches: Batches) -> dict[str, Any]:
-    """As `describe_images`; the hash of a stream is of the names and counts of its shards."""
+    """Like `describe_images`; for a stream, the hash is of the names and counts of its shards."""
     if isinstance(batches, Crops):
         return describe_images(batches.folder)
     assert isinstance(batches, Stream)
@@ -228,7 +228,7 @@ def _without_root(value: dict[str, Any]) -> dict[str, Any]:
 
 
 def _find_commit(direct_url: str | None) -> str | None:
-    """The commit that pip installed, or that of the checkout ("-dirty" if files differ from it); None if unknown."""
+    """The commit that pip installed, or that of the checkout ("-dirty" if files were changed); None if unknown."""
     commit = json.loads(direct_url or "{}").get("vcs_info", {}).get("commit_id")
     if commit is not None:
         return str(commit)

@@ -3,7 +3,7 @@
     PublishedRun("RUN").push_to_hub("name/model")          PublishedRun.from_pretrained("name/model").model()
     PublishedRun("RUN").save_pretrained("FOLDER")          PublishedRun.from_pretrained("FOLDER").model()
 
-Parameters, weights and provenance are published, but neither folders of this machine nor the state of the training.
+Parameters, weights and provenance are published, but not the folders of this machine or the checkpoints of training.
 """
 
 import shutil
@@ -20,7 +20,7 @@ PUBLISHED = (run_directory.PARAMETERS, provenance.PROVENANCE, provenance.TRAINED
 
 
 class PublishedRun(ModelHubMixin, library_name="pixelpyramids", tags=["pixelpyramids"]):
-    """A run directory as a model of the hub. Raises CheckpointError where `run` is none, or lacks a level."""
+    """A run directory as a model of the hub. Raises CheckpointError if `run` is not one, or lacks a level."""
 
     def __init__(self, run: str | Path) -> None:
         self.run = Path(run)

@@ -1,4 +1,4 @@
-"""Images read ahead by processes of their own, which see Ctrl-C only through their parent."""
+"""Images are read ahead by worker processes, which end on Ctrl-C only when their parent does."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -24,7 +24,7 @@ def make_loader(source: Any, order: Sequence[int], in_memory: bool) -> DataLoade
 
 
 def read_ahead(loader: DataLoader[Any]) -> Iterator[Any]:
-    """What a loader gives. Raises a worker's DataError as it was raised there, without its traceback."""
+    """The items of a loader. A worker's DataError is raised again without the worker's traceback."""
     try:
         yield from loader
     except DataError as error:

@@ -1,4 +1,4 @@
-"""The session of a training: its settings, what has changed since the last session, and its progress."""
+"""The session of a training: its settings, changes since the last session, and its progress."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -33,8 +33,8 @@ from pixelpyramids.training.provenance import (
 class SessionRecord:
     """The entry of a session in its run's provenance.
 
-    `before` is the last session that trained one of the levels, if any, and `session` is this one; `settings` go into
-    it as they are.
+    `before` is the last session that trained one of the levels, if any; `session` is this one. `settings` are copied
+    into it.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class SessionRecord:
         self._recorded = False
 
     def describe_changes(self, config: AnyParameters) -> list[str]:
-        """What is different from the sessions before, a line each."""
+        """The differences from earlier sessions, one line each."""
         last = last_sessions(self._sessions, range(config.n_stages))
         older = any(level.step and level.index not in last for level in self.levels)
         places = [
@@ -77,20 +77,20 @@ class SessionRecord:
             if level.index in last
         ]
         return (
-            ["this run was begun by an earlier version, which did not record its data, precision and budget"] * older
+            ["this run was started by an earlier version, which did not record its data, precision and budget"] * older
             + describe_changes(last, self.session, self.indices)
             + describe_schedule(config, places, self.budget)
         )
 
     def write_trained_on(self) -> None:
-        """Write which images the levels were trained on, once they were; those of a stream are not known."""
+        """Write which images the levels were trained on, after the first step; the images of a stream are not known."""
         steps = [level.step for level in self.levels]
         if steps != self._first_steps and not self._recorded and isinstance(self.crops, Crops):
             record_trained_on(self.run, image_numbers(self.crops.folder))
             self._recorded = True
 
     def write(self, reserve: float | None) -> None:
-        """Write how far the levels have come, and the seconds that are reserved for validation, if there is one."""
+        """Write the progress of the levels, and the seconds that are reserved for validation, if there is one."""
         items = self.crops.items_per_epoch
         self.session["levels"] = {
             str(level.index): {

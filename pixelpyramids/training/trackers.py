@@ -26,7 +26,7 @@ Tracker: TypeAlias = str | GeneralTracker
 
 
 def tracked_accelerator(cpu: bool, run: Path, tracker: Tracker | None) -> Accelerator:
-    """An Accelerator that logs with the tracker, if there is one: a name of TRACKERS, or any tracker of Accelerate's.
+    """An Accelerator that logs with the tracker, if given: a name of TRACKERS, or any tracker of Accelerate.
 
     Raises ParameterError for another name, PixelPyramidsError if the tracker's package is not installed.
     """
@@ -39,7 +39,7 @@ def tracked_accelerator(cpu: bool, run: Path, tracker: Tracker | None) -> Accele
 
 
 def start_tracker(accelerator: Accelerator, run: Path, config: AnyParameters, seed: int) -> None:
-    """Begin to log, if the accelerator has a tracker. Raises PixelPyramidsError if it does not start."""
+    """Start the tracker, if the accelerator has one. Raises PixelPyramidsError if it does not start."""
     if not accelerator.log_with:
         return
     keys: dict[str, Any] = config.model_dump(mode="json", exclude={"data_root"}) | {"seed": seed}

@@ -1,8 +1,8 @@
-"""Validation within a training: on the same images each time, and within a share of the time.
+"""Validation during a training: on the same images each time, and in a limited share of the time.
 
-The images are drawn at random from the split. By default they have at most a quarter of the pixels that are trained on
-between two validations. If the budget is in minutes, scoring them takes at most a twentieth of it, and drawing samples
-another twentieth; after a validation, training goes on for at least four times its duration.
+The images are drawn at random from the split. By default, they have at most a quarter of the pixels that are trained on
+between two validations. If the budget is in minutes, scoring takes at most a twentieth of it, and drawing samples
+another twentieth. After a validation, the next one waits for at least four times its duration.
 """
 
 import time
@@ -19,17 +19,17 @@ from pixelpyramids.model.models import AnyModel
 from pixelpyramids.training.evaluation import Evaluation, default_tile, evaluate, rate_in_tiles
 from pixelpyramids.training.progress import Budget
 
-_CHOICE = 5  # key of this random stream, beside those of crops, patches and streams
-PIXEL_SHARE = 0.25  # to score a pixel in float32 takes 0.25 to 0.8 of the time to train on it
+_CHOICE = 5  # key of this random stream; crops, patches and streams have others
+PIXEL_SHARE = 0.25  # scoring a pixel in float32 takes 0.25 to 0.8 of the time of training on it
 TIME_SHARE = 0.05
 DRAWING_LEAST = 30.0  # seconds that samples may always take if the budget is in steps
 
 
 class Validation:
-    """Scores the `chosen` images of a split: `count` of them, at least one. A smaller set is part of a larger one.
+    """Scores the `chosen` images of a split: `count` of them, at least one. Smaller sets are parts of larger ones.
 
-    `reserve` is the most seconds that a validation took or is expected to take. `name` identifies the set of images by
-    `count` and the hash `sha256` of the split.
+    `reserve` is the longest time in seconds that a validation took or is expected to take. `name` identifies the set of
+    images by `count` and the hash `sha256` of the split.
     """
 
     def __init__(self, images: Images, sha256: str, count: int, seed: int, reserve: float) -> None:
@@ -48,7 +48,7 @@ class Validation:
         processes: Accelerator,
         interrupted: Callable[[], bool],
     ) -> Evaluation:
-        """Score the levels. Raises Stopped if interrupted; with several processes this is not possible."""
+        """Score the levels. Raises Stopped if interrupted, which is possible only with a single process."""
         with stoppable(model, lambda: processes.num_processes == 1 and interrupted()):
             return evaluate(
                 model, self.images, levels=levels, chosen=self.chosen, batch_size=batch_size, processes=processes
@@ -62,7 +62,7 @@ class Validation:
         seconds: float,
         interrupted: Callable[[], bool],
     ) -> bool:
-        """Call `draw` after so many seconds of training. Returns whether it took too long and was stopped."""
+        """Call `draw` after this many seconds of training. Returns whether it took too long and was stopped."""
         whole = max(seconds, DRAWING_LEAST / TIME_SHARE) if budget.minutes is None else 60 * budget.minutes
         began, left = time.monotonic(), TIME_SHARE * whole - self._drawing
         if left < self._needed:
@@ -79,11 +79,11 @@ class Validation:
         return stopped
 
     def is_due(self, budget: Budget, seconds: float) -> bool:
-        """Whether to validate after so many seconds of training. With a budget of steps, timing decides nothing."""
+        """Whether to validate after this many seconds of training. A budget of steps does not depend on timing."""
         return budget.minutes is None or seconds - self._done_at >= 4 * (self._last or self.reserve)
 
     def record_time(self, seconds_of_it: float, seconds: float) -> None:
-        """Note how long the last validation took, with the samples, and the seconds of training at its end."""
+        """Record how long the last validation took, including samples, and the seconds of training at its end."""
         self._last, self._done_at = seconds_of_it, seconds
         self.reserve = max(self.reserve, seconds_of_it)
 
@@ -100,10 +100,10 @@ def choose_validation(
     draws: bool,
     measure: Callable[[Images], float],
 ) -> Validation:
-    """A validation on `count` images of a split; by default on as many as the budget allows, at most `most`.
+    """A validation on `count` images of a split; by default, on as many as the budget allows, at most `most`.
 
-    For a budget in minutes, `measure` gives the seconds that an image takes. If a session `before` had the same budget,
-    its set of images is used again, so that its best weights stay comparable. `draws` reserves time for samples.
+    For a budget in minutes, `measure` gives the seconds per image. If the session `before` had the same budget, its
+    images are used again, so that its best weights stay comparable. `draws` reserves time for samples.
     """
     if budget.minutes is None:
         return Validation(images, sha256, count or most, seed, 0.0)
@@ -116,7 +116,7 @@ def choose_validation(
 
 
 def count_by_pixels(images: Images, pixels_of_a_crop: int, crops: int) -> int:
-    """How many images have a quarter of the pixels that the levels are trained on in `crops` crops."""
+    """How many images have a quarter of the pixels that the levels are trained on with this many crops."""
     return int(PIXEL_SHARE * crops * pixels_of_a_crop / images.sizes.prod(axis=1, dtype=np.int64).mean())
 
 

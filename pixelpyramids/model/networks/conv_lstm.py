@@ -7,7 +7,7 @@ sites and the values of sub-image t-1:
     h, c = layer 1, layer 2:  (f, i, g, o) = W_ih * x_t + W_hh * h + b;  c = σ(f) c + σ(i) tanh(g);  h = σ(o) tanh(c)
     outputs_t = head(h of layer 2)                initial h = c = 0
 
-Given the true values, nothing but W_hh * h is sequential: the input convolutions of all steps run in one call.
+If the true values are known, only W_hh * h is sequential: the input convolutions of all steps run in one call.
 """
 
 from collections.abc import Generator
@@ -31,14 +31,15 @@ class Recurrence(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, gates: Tensor, weight: Tensor) -> Tensor:
         """`gates` (steps, batch, 4 width, h, w), `weight` (4 width, width, 3, 3) -> (steps, batch, width, h, w)."""
-        activations = gates.to(_state_type(gates))  # in place where the type fits: no one else reads the gates
+        activations = gates.to(_state_type(gates))  # changed in place if the type is the same: nothing else reads it
         width = weight.shape[1]
         memories = torch.empty_like(activations[:, :, :width])
         squashed, hidden = torch.empty_like(memories), torch.empty_like(memories)
         weight = weight.to(gates.dtype)
+        rounded = hidden if hidden.dtype == weight.dtype else torch.empty_like(hidden, dtype=weight.dtype)
         for t, gate in enumerate(activations):
             if t > 0:
-                gate += F.conv2d(hidden[t - 1].to(weight.dtype), weight, padding=1)
+                gate += F.conv2d(rounded[t - 1], weight, padding=1)
             forget, entry, fresh, leave = gate.split(width, dim=1)
             gate[:, : 2 * width].sigmoid_()
             _tanh(fresh, out=fresh)
@@ -48,7 +49,8 @@ class Recurrence(torch.autograd.Function):
                 memories[t].addcmul_(forget, memories[t - 1])
             _tanh(memories[t], out=squashed[t])
             torch.mul(leave, squashed[t], out=hidden[t])
-        ctx.save_for_backward(activations, memories, squashed, hidden, weight)
+            rounded[t].copy_(hidden[t])  # does nothing if the type is the same
+        ctx.save_for_backward(activations, memories, squashed, rounded, weight)
         return hidden
 
     @staticmethod
@@ -74,10 +76,10 @@ class Recurrence(torch.autograd.Function):
                 grad_memory = grad_memory.mul_(forget)
             else:
                 to_forget.zero_()
-            rounded[t].copy_(gate_grads[t])  # no copy where the type is the same
+            rounded[t].copy_(gate_grads[t])  # does nothing if the type is the same
             if t > 0:
                 grad_hidden = grad[t - 1] + F.conv_transpose2d(rounded[t], weight, padding=1)
-        before = hidden[:-1].flatten(0, 1).to(weight.dtype)
+        before = hidden[:-1].flatten(0, 1)
         weight_grad = conv2d_weight(before, list(weight.shape), rounded[1:].flatten(0, 1), padding=1)
         return rounded, weight_grad.to(grad.dtype)
 
@@ -85,7 +87,7 @@ class Recurrence(torch.autograd.Function):
 class ConvLSTMLayer(nn.Module):
     """A convolutional LSTM layer, 3x3, zero padding, no peepholes, gates in the order forget, input, cell, output.
 
-    Its state is float32 (or wider) also where its convolutions are bfloat16.
+    Its state is float32 (or wider) even if its convolutions are bfloat16.
     """
 
     def __init__(self, width: int) -> None:
@@ -95,7 +97,7 @@ class ConvLSTMLayer(nn.Module):
         self.hidden = nn.Conv2d(width, 4 * width, 3, padding=1, bias=False)
 
     def forward(self, x: Float[Tensor, "steps batch width h w"]) -> Float[Tensor, "steps batch width h w"]:
-        """Hidden states of all steps, at least two, for inputs that are all known."""
+        """Hidden states of all steps, at least two, from the inputs of all steps."""
         gates = self.input(x.flatten(0, 1)).unflatten(0, x.shape[:2])
         with torch.autocast(x.device.type, enabled=False):
             hidden: Tensor = Recurrence.apply(gates, self.hidden.weight)  # type: ignore[no-untyped-call]
