@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: both end a command in the same way, or set a flag so that a step can be finished and saved."""
+"""Ctrl-C and SIGTERM: both interrupt a command, or set a flag so that a training can finish and save its step."""
 
 import signal
 import threading
@@ -14,14 +14,14 @@ BOTH = (signal.SIGINT, signal.SIGTERM)
 
 
 class Stopped(Exception):
-    """Raised inside a network that was asked to stop."""
+    """Raised inside a network that should stop."""
 
 
 @contextmanager
 def interrupting() -> Iterator[Callable[[], bool]]:
-    """Turn the first Ctrl-C or SIGTERM into a KeyboardInterrupt, and yield a function that says whether one came.
+    """Turn the first Ctrl-C or SIGTERM into a KeyboardInterrupt, and yield a function that says whether there was one.
 
-    A second one kills the process. Signals that the parent made this process ignore (`nohup`, background jobs of a
+    A second one kills the process. Signals that the parent process set to be ignored (`nohup`, background jobs of a
     shell) stay ignored.
     """
     received: list[int] = []
@@ -46,7 +46,7 @@ def interrupting() -> Iterator[Callable[[], bool]]:
 
 @contextmanager
 def interruptible(notify: Callable[[str], None]) -> Iterator[Callable[[], bool]]:
-    """Turn Ctrl-C and SIGTERM into a flag that is read between steps; a second one interrupts at once."""
+    """Turn Ctrl-C and SIGTERM into a flag that is read between steps; a second signal interrupts at once."""
     if threading.current_thread() is not threading.main_thread():
         yield lambda: False
         return
@@ -59,7 +59,9 @@ def interruptible(notify: Callable[[str], None]) -> Iterator[Callable[[], bool]]
                 handler(number, frame)
             raise KeyboardInterrupt
         received.append(number)
-        notify("finishing this step, then saving; again to stop at once and lose what came since the last checkpoint")
+        notify(
+            "finishing this step and saving; press again to stop at once and lose the steps since the last checkpoint"
+        )
 
     before = {number: signal.signal(number, remember) for number in BOTH}
     try:
@@ -86,5 +88,5 @@ def stoppable(network: "Module", stop: Callable[[], bool]) -> Iterator[None]:
 
 
 def leave_interrupts_to_the_parent(_: int) -> None:
-    """For a loader's workers: they end when their parent does."""
+    """Ignore Ctrl-C in a loader's worker, which ends when its parent does."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -278,7 +278,7 @@ def test_a_file_that_would_run_code_is_refused_and_not_run(tmp_path):
         path = saved(tmp_path / "a.pt", stages, **{k: v for k, v in place.items() if isinstance(k, str)})
         if 0 in place:
             torch.save(dict(enumerate(stages)) | place, path)
-        with pytest.raises(CheckpointError, match=r"refused, for it holds more than tensors .* would run code"):
+        with pytest.raises(CheckpointError, match=r"refused, because it holds more than tensors .* would run code"):
             read_checkpoint(path, parameters)
         assert not trap.exists()
 

@@ -135,7 +135,7 @@ def test_changes_are_reported_for_each_level_by_its_own_history(folder, other, t
     assert len(lines) == 2 and "level(s) 2,3: the training images have" in lines[0] and "for 2 steps" in lines[1]
 
 
-def test_the_best_weights_are_chosen_anew_on_another_validation_set(folder, other, tmp_path):  # noqa: F811
+def test_the_best_weights_are_chosen_again_on_another_validation_set(folder, other, tmp_path):  # noqa: F811
     """Sums of nats of other images must not be compared: the first set's best could never be beaten."""
     run = tmp_path / "run"
     first = training(folder, run, validate=True)

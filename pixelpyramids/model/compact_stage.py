@@ -1,4 +1,4 @@
-"""The probability of a whole image by the compact network, for training: the walk and the arithmetic of the codec.
+"""The probability of a whole image in the compact network, with the walk and the arithmetic of the codec, for training.
 
     log p(image) = log p(coarsest pixels) + sum over octaves, and their slices, of log p(slice | coarse, slices before)
 
@@ -31,7 +31,7 @@ Code = Callable[[int, octaves.BandSlice | None, Tensor, Tensor], Tensor]
 
 
 class CompactStage(nn.Module):
-    """The one stage of a compact model: from the coarsest pixels, octave by octave, to the image."""
+    """The only stage of a compact model: from the coarsest pixels, octave by octave, to the image."""
 
     def __init__(self, parameters: CompactParameters) -> None:
         super().__init__()

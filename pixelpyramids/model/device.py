@@ -1,4 +1,4 @@
-"""What is chosen for a device: which one, how exact, and how its memory is kept."""
+"""Devices: which one to use, how exactly it computes, and its memory."""
 
 import ctypes
 import os
@@ -16,9 +16,9 @@ _one_at_a_time = RLock()
 
 
 def choose_device(name: str | None) -> torch.device:
-    """`cpu`, `cuda`, or for None a GPU where torch finds one; others compute no float64, so they are not taken.
+    """`cpu`, `cuda`, or for None a GPU if torch finds one. Other devices are not used: they have no float64.
 
-    Raises ParameterError where there is no such device.
+    Raises ParameterError if there is no such device.
     """
     if name not in (None, "cpu", "cuda"):
         raise ParameterError(f"expected the device cpu or cuda, got {name}")
@@ -31,16 +31,16 @@ def choose_device(name: str | None) -> torch.device:
 
 @contextmanager
 def full_float32() -> Iterator[None]:
-    """Compute float32 in float32, on CPUs and GPUs, whatever the caller has set, and put the settings back.
+    """Compute float32 in float32, on CPUs and GPUs, and restore the caller's settings at the end.
 
     TensorFloat-32 keeps 10 bits and bfloat16 keeps 7: too few for exact likelihoods. This turns off both, autocast, and
-    another default dtype, in which integers less a number would be.
-    The settings are the process's, so one thread at a time can do this, and others wait.
+    another default dtype, which differences of integers and numbers would have. The settings belong to the process, so
+    one thread at a time can do this, and others wait.
     """
     with _one_at_a_time, ExitStack() as settings:
         if hasattr(torch.backends, "fp32_precision"):
-            # Each of these overrides those before it, or follows them if it is unset. Once those before it are "ieee",
-            # another value must have been set on it itself, so writing the value back restores it exactly.
+            # Each of these overrides those before it, or follows them if it is unset. If those before it are "ieee",
+            # another value must have been set on it directly, so writing the value back restores it exactly.
             backends: Any = torch.backends
             for owner in (
                 backends,
@@ -75,14 +75,14 @@ def bfloat16_is_fast(device: torch.device) -> bool:
 
 
 def memory_of(device: torch.device) -> int:
-    """Bytes of memory that the device has; for a CPU, those of the machine."""
+    """The device's memory in bytes; for a CPU, that of the machine."""
     if device.type == "cuda":
         return int(torch.cuda.get_device_properties(device).total_memory)
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def keep_freed_memory() -> None:
-    """Have glibc keep freed memory for the next step: mapping fresh pages costs up to a tenth of a step on the CPU."""
+    """Make glibc keep freed memory for the next step: mapping new pages takes up to a tenth of a step on a CPU."""
     if sys.platform == "linux":
         mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
         if mallopt is not None:

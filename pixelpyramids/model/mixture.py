@@ -1,18 +1,18 @@
 """The discretised logistic mixture over an image's values, channel by channel, and its exact samples.
 
-K components; component k gives channel c of a position a logistic distribution, integrated over the unit cell of the
-value v in {0, …, n-1}; the lowest and the highest value take the tails. With d = v - offset (in values), h = (n - 1)/2
-and a unit of u values (h, or less where differences are small),
+There are K components. Component k gives channel c of a position a logistic distribution, integrated over the unit cell
+of the value v in {0, …, n-1}; the lowest and the highest value take the tails. With d = v - offset (in values),
+h = (n - 1)/2 and a unit of u values (h, or less if differences are small),
 
     mean_c = u m_c + sum over channels j before c of tanh(t_cj) d_j
     p(v)   = sigma(a) - sigma(b),   a, b = (d - mean ± 1/2) / scale
     log p  = log sigma(a) + log sigma(-b) + log(-expm1(-(a - b)))
 
-(PixelCNN++, Salimans et al. 2017; the last line is exact and stable for every a > b, so there is no floor on p.)
-Channels add up within a component, and the mixture is taken over them jointly. A network's outputs are, in this order,
-K mixture logits, K C means m, K C log-scales (of [-1, 1] units: log(scale / h)), K C(C-1)/2 coefficients t, with the
-channel (pair) running fastest. Without an offset, d is measured from the middle of the range; then u = h makes d / u
-the [-1, 1] units of the paper's code.
+(PixelCNN++, Salimans et al. 2017). The last line is exact and stable for every a > b, so p needs no floor. The log p
+of the channels are added within a component, and the mixture is over all channels jointly. A network's outputs are, in
+this order, K mixture logits, K C means m, K C log-scales (log(scale / h)), and K C(C-1)/2 coefficients t; the channel
+(or pair) changes fastest. Without an offset, d is relative to the middle of the range; then u = h makes d / u the
+[-1, 1] units of the paper's code.
 """
 
 import math
@@ -30,9 +30,9 @@ LARGEST_SCALE = 20.0  # in ranges of n values
 
 
 class Mixture(NamedTuple):
-    """K components at each position, of distances from an offset; means and scales in values.
+    """K components at each position, over differences from an offset; means and scales are in values.
 
-    Log-scales are bounded, so that every probability is finite; `weights` are those of the channels before, pair by
+    Log-scales are bounded, so that every log-probability is finite. `weights` are those of the channels before, pair by
     pair: (0, 1), (0, 2), (1, 2), …
     """
 
@@ -66,21 +66,21 @@ class Mixture(NamedTuple):
         offset: Real[Tensor, "batch channels height width"] | float,
         n_values: int,
     ) -> Int[Tensor, "batch channels height width"]:
-        """Values distributed as `log_prob` says, from float64 uniforms in [0, 1), 1 + C a position.
+        """Draw values with the probabilities of `log_prob`, from float64 uniforms in [0, 1), 1 + C per position.
 
-        The first uniform chooses the component of the position; each of the others a channel's logistic noise. A value
-        is rounded to the grid and clamped to the range, and the channels after it see that integer.
+        The first uniform chooses the component; each of the others gives a channel's logistic noise. A value is rounded
+        and clamped to the range before the next channels use it.
         """
         cumulative = torch.softmax(self.logits, dim=1).cumsum(dim=1)
         component = (cumulative <= uniforms[:, :1]).sum(dim=1, keepdim=True).clamp(max=self.logits.shape[1] - 1)
 
-        def chosen(parameters: Tensor) -> Tensor:
+        def of_component(parameters: Tensor) -> Tensor:
             index = component.unsqueeze(2).expand(-1, -1, parameters.shape[2], -1, -1)
             return parameters.gather(1, index).squeeze(1)
 
         noise = torch.logit(uniforms[:, 1:].clamp(min=torch.finfo(torch.float64).tiny))
-        noise = noise * torch.exp(chosen(self.log_scales))
-        mean, weight = chosen(self.means), chosen(self.weights)
+        noise = noise * torch.exp(of_component(self.log_scales))
+        mean, weight = of_component(self.means), of_component(self.weights)
         origin = torch.zeros_like(mean) + offset
         values: list[Tensor] = []
         differences: list[Tensor] = []
@@ -103,8 +103,8 @@ def log_prob(
 ) -> Float[Tensor, "batch height width"]:
     """Log-probability, in nats, of the values in [0, n_values) of each position; in the precision of `outputs`.
 
-    `unit` is what a mean of 1 is, in values; half the range by default. Log-scales are bounded to [log 0.1 value,
-    log 20 ranges], so that it is finite at every depth.
+    `unit` is the value of a mean of 1; half the range by default. Scales are bounded to 0.1 values … 20 ranges, so that
+    the result is finite at every depth.
     """
     half = (n_values - 1) / 2
     mixture = _mixture(outputs, values.shape[1], n_values, unit or half)
@@ -116,10 +116,10 @@ def clamped_log_prob(
     values: Int[Tensor, "batch channels height width"],
     n_values: int,
 ) -> Float[Tensor, "batch height width"]:
-    """The likelihood of the authors' release, for imported checkpoints: not a distribution, and for figures only.
+    """The likelihood of the authors' release, for imported checkpoints. Its probabilities do not sum to one.
 
-    Probabilities of inner values are clamped at 1e-12 and log-scales at -7, on [-1, 1] units; terms are float32, their
-    sums float64 (facts about visinf/pixelpyramids; Mahajan & Roth, ICCV 2021).
+    Probabilities of inner values are clamped at 1e-12, and log-scales at -7, in [-1, 1] units. Terms are float32, and
+    their sums float64 (as in visinf/pixelpyramids; Mahajan & Roth, ICCV 2021).
     """
     half = (n_values - 1) / 2
     logits, means, log_scales, coefficients = unpack(outputs.float(), values.shape[1])
@@ -140,7 +140,7 @@ def sample(
     offset: Real[Tensor, "batch channels height width"] | None = None,
     unit: float | None = None,
 ) -> Int[Tensor, "batch channels height width"]:
-    """Exact sample of the values, distributed as `log_prob` says, by uniforms as `Mixture.sample` takes them."""
+    """An exact sample of the values, with the probabilities of `log_prob`; `uniforms` are those of `Mixture.sample`."""
     half = (n_values - 1) / 2
     mixture = _mixture(outputs.double(), uniforms.shape[1] - 1, n_values, unit or half)
     return mixture.sample(uniforms, half if offset is None else offset, n_values)
@@ -149,10 +149,10 @@ def sample(
 def starting_bias(
     components: int, channels: int, n_values: int, spread: bool, unit: float | None = None
 ) -> Float[Tensor, " outputs"]:
-    """Outputs of an untrained network: scales from a value to the whole range, the colours coupled.
+    """Outputs of an untrained network: scales from one value to the whole range, and coupled channels.
 
-    `spread` places the means across the range (for values); else all lie near the middle (for residuals), apart by a
-    fraction of their scales, so that no two components are alike.
+    `spread` places the means across the range, for values. Otherwise, for residuals, they are near the middle, a
+    fraction of their scales apart, so that no two components are equal.
     """
     half = (n_values - 1) / 2
     place = torch.linspace(-1, 1, components) if components > 1 else torch.zeros(1)
@@ -194,7 +194,7 @@ def unpack(outputs: Tensor, channels: int) -> tuple[Tensor, Tensor, Tensor, Tens
 
 
 def _mixture(outputs: Tensor, channels: int, n_values: int, unit: float) -> Mixture:
-    """The mixture of a network's outputs; `unit` is what a mean of 1 is, in values."""
+    """The mixture of a network's outputs; `unit` is the value of a mean of 1."""
     logits, means, log_scales, coefficients = unpack(outputs, channels)
     in_values = log_scales + math.log((n_values - 1) / 2)
     bounded = in_values.clamp(math.log(SMALLEST_SCALE), math.log(LARGEST_SCALE * n_values))

@@ -1,8 +1,8 @@
-"""Checkpoints of the authors' release (visinf/pixelpyramids), and all that is particular to them, in one place.
+"""Reads checkpoints of the authors' release (visinf/pixelpyramids).
 
-Their file is a pickled dictionary: a state dict for each stage under the integers 0 … L-1, beside `optim` and `sched`.
-An import becomes an ordinary model whose parameters say what is different: normalisation by batch statistics
-(running ones in evaluation), residuals shifted by 128 for `celeba_256` and by 0 else, and their clamped likelihood.
+Such a file is a pickled dictionary with a state dict for each stage under the integers 0 … L-1, and `optim` and
+`sched`. It becomes an ordinary model whose parameters describe the differences: normalisation by batch statistics
+(running ones in evaluation), residuals shifted by 128 for `celeba_256` and by 0 otherwise, and the clamped likelihood.
 Depths and widths come from the tensors' shapes.
 """
 
@@ -37,29 +37,29 @@ _INPUTS = {"u_input": "u_input", "ul_input_d": "ul_input_above", "ul_input_dr": 
 
 
 @dataclass(frozen=True)
-class Imported:
-    """A model made of a checkpoint of the authors, and the keys of the file that it has no use for."""
+class ImportedCheckpoint:
+    """A model made from a checkpoint of the authors, and the file's keys that it does not use."""
 
     model: PixelPyramid
     unused: tuple[str, ...]
 
 
-def read_checkpoint(path: str | Path, parameters: Parameters, averaged: bool = False) -> Imported:
-    """Read the authors' `.pt` for the model of their parameter file; `averaged` takes the averaged weights.
+def read_checkpoint(path: str | Path, parameters: Parameters, averaged: bool = False) -> ImportedCheckpoint:
+    """Read the authors' `.pt` with its parameters; `averaged` takes the averaged weights.
 
-    Nothing pickled is run. Raises CheckpointError where the file would run code, is damaged, lacks weights, or does not
-    have the stages that the parameters say.
+    No code in the file is run. Raises CheckpointError if the file would run code, is damaged, lacks weights, or has
+    other stages than the parameters.
     """
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of pickles that are refused anyway
+            warnings.simplefilter("ignore")  # about pickles that are refused anyway
             content = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
         raise CheckpointError(f"{path}: no such file") from error
     except pickle.UnpicklingError as error:
         if re.search(r"unsupported (global|class)", str(error), re.IGNORECASE):
             raise CheckpointError(
-                f"{path}: refused, for it holds more than tensors and plain values and would run code when loaded"
+                f"{path}: refused, because it holds more than tensors and plain values and would run code when loaded"
             ) from error
         raise CheckpointError(f"{path}: expected a checkpoint written by torch.save, but it cannot be read") from error
     except _DAMAGE as error:
@@ -67,42 +67,42 @@ def read_checkpoint(path: str | Path, parameters: Parameters, averaged: bool = F
     return convert(_stages(content, parameters.L, path, averaged), parameters, str(path))
 
 
-def convert(stages: list[dict[str, Tensor]], parameters: Parameters, source: str) -> Imported:
-    """The model of the authors' state dicts, one a stage. Raises CheckpointError as `read_checkpoint` does."""
-    config = _described(stages, parameters, source)
+def convert(stages: list[dict[str, Tensor]], parameters: Parameters, source: str) -> ImportedCheckpoint:
+    """The model of the authors' state dicts, one per stage. Raises CheckpointError as `read_checkpoint` does."""
+    config = _complete_parameters(stages, parameters, source)
     model = PixelPyramid(config)
     unused: list[str] = []
     for index, state in enumerate(stages):
         squeeze = config.squeezes[index] if index < config.L - 1 else None
-        translated, left = _translated(state, squeeze, f"{source}: stage {index}")
+        translated, left = _translate_keys(state, squeeze, f"{source}: stage {index}")
         unused += [f"{index}: {key}" for key in left]
         stage = model.stages[index]
-        wanted = stage.state_dict()
-        missing = sorted(wanted.keys() - translated.keys())
+        weights = stage.state_dict()
+        missing = sorted(weights.keys() - translated.keys())
         if missing:
             raise CheckpointError(f"{source}: stage {index} lacks the weights of {', '.join(missing[:4])}")
         for key, value in translated.items():
-            if key not in wanted or wanted[key].shape != value.shape:
-                expected = tuple(wanted[key].shape) if key in wanted else "no such weight"
+            if key not in weights or weights[key].shape != value.shape:
+                expected = tuple(weights[key].shape) if key in weights else "no such weight"
                 raise CheckpointError(
                     f"{source}: stage {index}, {key}: expected {expected}, got {tuple(value.shape)}; "
-                    "do the parameters belong to this checkpoint?"
+                    "check that the parameters belong to this checkpoint"
                 )
             if not value.isfinite().all() or (key.endswith("running_var") and bool((value < 0).any())):
                 raise CheckpointError(
-                    f"{source}: stage {index}, {key}: expected finite weights and variances from 0 on, got others"
+                    f"{source}: stage {index}, {key}: expected finite weights and no negative variances, got others"
                 )
         stage.load_state_dict(
-            {key: _forget_first(value) if ".layers." in key else value for key, value in translated.items()}
+            {key: _reorder_gates(value) if ".layers." in key else value for key, value in translated.items()}
         )
-    return Imported(model.eval(), tuple(unused))
+    return ImportedCheckpoint(model.eval(), tuple(unused))
 
 
 def calibrate(model: PixelPyramid, batches: Iterable[Tensor]) -> PixelPyramid:
-    """A copy of an import whose running statistics are the means of those of the batches, one level each at once.
+    """A copy of an imported model whose running statistics are the means over the batches.
 
-    The stored ones are of the authors' test set, and of one GPU's share of a batch; give training images here.
-    Raises DataError where there is no batch.
+    The stored ones are from the authors' test set, and from one GPU's share of a batch. Pass training images here.
+    Raises DataError if there is no batch.
     """
     calibrated = copy.deepcopy(model).train()
     for module in calibrated.modules():
@@ -128,7 +128,7 @@ def _stages(content: Any, n_stages: int, path: str | Path, averaged: bool) -> li
     if not all(isinstance(key, str) and isinstance(value, Tensor) and _is_plain(key, value) for key, value in entries):
         raise CheckpointError(f"{path}: expected state dicts of names and dense real tensors")
     stages = [{key.removeprefix("module."): value for key, value in content[index].items()} for index in found]
-    return _averaged(stages, content.get("optim"), path) if averaged else stages
+    return _take_averages(stages, content.get("optim"), path) if averaged else stages
 
 
 def _is_plain(key: str, value: Tensor) -> bool:
@@ -136,10 +136,10 @@ def _is_plain(key: str, value: Tensor) -> bool:
     return value.layout == torch.strided and value.device.type == "cpu" and value.dtype in types
 
 
-def _averaged(stages: list[dict[str, Tensor]], optimiser: Any, path: str | Path) -> list[dict[str, Tensor]]:
-    """The optimiser's averages, which count the parameters of all stages in the order of registration.
+def _take_averages(stages: list[dict[str, Tensor]], optimiser: Any, path: str | Path) -> list[dict[str, Tensor]]:
+    """The stages with the optimiser's averages, which are numbered over the parameters of all stages.
 
-    They start at zero, so they are divided by 1 - decay**step.
+    The averages start at zero, so they are divided by 1 - decay**step.
     """
     try:
         state = optimiser["state"]
@@ -152,7 +152,9 @@ def _averaged(stages: list[dict[str, Tensor]], optimiser: Any, path: str | Path)
                     continue
                 average = state[count]["ema"]
                 if not _is_plain(key, average):
-                    raise CheckpointError(f"{path}: the average of {key} is no dense real tensor")
+                    raise CheckpointError(
+                        f"{path}: expected the average of {key} to be a dense real tensor, got another"
+                    )
                 average = average / (1 - AVERAGE_DECAY**step)
                 if average.shape != value.shape:
                     raise CheckpointError(
@@ -162,12 +164,12 @@ def _averaged(stages: list[dict[str, Tensor]], optimiser: Any, path: str | Path)
                 count += 1
             averages.append(averaged)
     except (KeyError, TypeError, AttributeError, ValueError, ZeroDivisionError) as error:
-        raise CheckpointError(f"{path}: expected averaged weights in optim['state'], which are not there") from error
+        raise CheckpointError(f"{path}: expected averaged weights in optim['state'], found none") from error
     return averages
 
 
-def _described(stages: list[dict[str, Tensor]], parameters: Parameters, source: str) -> Parameters:
-    """The parameters with what the tensors' shapes say, and what is particular to the authors' release."""
+def _complete_parameters(stages: list[dict[str, Tensor]], parameters: Parameters, source: str) -> Parameters:
+    """The parameters with the sizes of the tensors, and with the settings of the authors' release."""
     try:
         *levels, coarsest = stages
         n_classes, keys = [], parameters.model_dump(exclude_unset=True)
@@ -194,18 +196,18 @@ def _described(stages: list[dict[str, Tensor]], parameters: Parameters, source: 
             }
     except (KeyError, ValueError, IndexError) as error:
         raise CheckpointError(
-            f"{source}: expected the weights of the authors' release, but they do not tell the model's sizes ({error})"
+            f"{source}: expected the weights of the authors' release, but the model's sizes are missing ({error})"
         ) from error
     shift = 128 % parameters.n_values if parameters.dataset_name == "celeba_256" else 0
     try:
         published = {"norm": "batch", "residual": shift, "residual_unit": "range", "likelihood": "authors"}
         return parse_paper_parameters(keys | published, source)
     except ParameterError as error:
-        raise CheckpointError(f"{error}; do the parameters belong to this checkpoint?") from error
+        raise CheckpointError(f"{error}; check that the parameters belong to this checkpoint") from error
 
 
-def _translated(state: dict[str, Tensor], squeeze: int | None, where: str) -> tuple[dict[str, Tensor], list[str]]:
-    """Our keys for theirs, and the keys that are not used: dead layers, the ConvLSTM where n_squeeze is 0."""
+def _translate_keys(state: dict[str, Tensor], squeeze: int | None, where: str) -> tuple[dict[str, Tensor], list[str]]:
+    """The weights under our keys, and the unused keys: of dead layers, and of the ConvLSTM if n_squeeze is 0."""
     n_down = 1 + max((int(key.split(".")[1]) for key in state if key.startswith("up_u_modules")), default=0)
     translated: dict[str, Tensor] = {}
     unused: list[str] = []
@@ -220,14 +222,14 @@ def _translated(state: dict[str, Tensor], squeeze: int | None, where: str) -> tu
     return translated, unused
 
 
-def _forget_first(gates: Tensor) -> Tensor:
-    """Their gates (input, forget, cell, output) along the first axis, in our order (forget, input, cell, output)."""
+def _reorder_gates(gates: Tensor) -> Tensor:
+    """The gates (input, forget, cell, output) along the first axis, in our order (forget, input, cell, output)."""
     entry, forget, *others = gates.chunk(4)
     return torch.cat([forget, entry, *others])
 
 
 def _join_biases(translated: dict[str, Tensor], layer: str, where: str) -> None:
-    """The two biases of a ConvLSTM layer act as their sum; without one of them the layer has none."""
+    """Replace the two biases of a ConvLSTM layer by their sum; a layer with one of them has none."""
     ours, theirs = translated.pop(f"{layer}.input.bias", None), translated.pop(f"{layer}.hidden.bias", None)
     if ours is None or theirs is None:
         return

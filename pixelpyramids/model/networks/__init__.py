@@ -1,1 +1,1 @@
-"""Networks of the levels: tensors in, tensors out."""
+"""The networks of the levels: tensors in, tensors out."""

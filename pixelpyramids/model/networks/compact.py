@@ -1,4 +1,4 @@
-"""The compact network: one set of weights for every octave, a trunk on the coarse image and a head for each slice.
+"""The compact network: one set of weights for all octaves, a trunk on the coarse image, and a head for each slice.
 
             coarse ── trunk ──┬─────────┬─────────┬─────────┬─────────┐
                               │         │         │         │         │
@@ -6,15 +6,15 @@
                               │  ↗      │   ↗     │   ↗     │   ↗     │
                              OE even   OE odd    EO even   EO odd    EE         (slices; see `pyramid/octaves.py`)
 
-All arithmetic is on integers held in floating point, so that an integer machine gives the very same:
+All arithmetic is on integers in floating point, so that integer arithmetic gives the same results:
 
     activation   a' = clamp(rne((sum of w a + b + 128 skip) / 128), 0, 255)      rne: round half to even
     weight       w  = rne(clamp(128 W, -64, 64)),   bias  b = rne(4096 B)
-    output       sum of w a + b, of which 4096 are a unit
+    output       sum of w a + b; 4096 are a unit
 
-W and B are what is trained; gradients pass through the roundings as if they were not there (straight-through).
-Every sum stays below 2**24 in magnitude, so float32 adds exactly in any order; in bfloat16 activations and weights are
-exact, and sums as exact as activations are.
+W and B are trained; gradients ignore the roundings (straight-through). Every sum stays below 2**24 in magnitude, so
+float32 adds exactly in any order. In bfloat16, activations and weights are exact, and sums are rounded like
+activations.
 """
 
 from typing import Any
@@ -32,7 +32,7 @@ LARGEST_BIAS = 2**22
 
 
 class IntegerConv(nn.Conv2d):
-    """A convolution of integers by integers, 'same' zero padding; the sums / 128, unrounded."""
+    """A convolution of integers with integers and 'same' zero padding; returns the sums / 128, unrounded."""
 
     def __init__(self, inputs: int, outputs: int, size: int = 3) -> None:
         super().__init__(inputs, outputs, size, padding=size // 2)
@@ -56,7 +56,7 @@ class IntegerConv(nn.Conv2d):
 
 
 class _Rescale(torch.autograd.Function):
-    """clamp(rne(x), 0, 255), its gradient that of the clamp alone."""
+    """clamp(rne(x), 0, 255), with the gradient of the clamp alone."""
 
     @staticmethod
     def forward(ctx: Any, sums: Tensor) -> Tensor:
@@ -77,7 +77,7 @@ def rescale(sums: Tensor) -> Tensor:
 
 
 class Block(nn.Module):
-    """A residual block, which begins as the identity."""
+    """A residual block, initialised as the identity."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -104,7 +104,7 @@ class Body(nn.Sequential):
 
 
 class Head(nn.Module):
-    """What the mixture at the sites of one slice is: sums, of which 4096 are a unit, in float32."""
+    """The mixture's outputs at the sites of one slice: sums in float32, of which 4096 are a unit."""
 
     def __init__(self, inputs: int, width: int, blocks: int, outputs: int) -> None:
         super().__init__()

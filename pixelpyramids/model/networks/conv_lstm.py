@@ -22,10 +22,10 @@ from torch.nn.grad import conv2d_weight
 
 
 class Recurrence(torch.autograd.Function):
-    """Hidden states of all steps, from the input's share of the gates and the weights of the hidden state's.
+    """Hidden states of all steps, from the gates' inputs and the weights of the hidden state.
 
-    The same as applying `ConvLSTMLayer.step` step by step, with its gradient written out: the states of all steps are
-    kept side by side, so that the gradient of the weights is one convolution instead of one a step.
+    The same as `ConvLSTMLayer.step` step by step, but with an explicit gradient: the states of all steps are kept side
+    by side, so that the gradient of the weights is one convolution instead of one per step.
     """
 
     @staticmethod
@@ -133,7 +133,7 @@ class ConvLSTM(nn.Module):
         conditioning: Float[Tensor, "batch condition_channels padded_height padded_width"],
         fine: Float[Tensor, "batch image_channels height width"],
     ) -> Float[Tensor, "batch outputs height width"]:
-        """All slices at once from the true values; the conditioning is already padded to the lattice."""
+        """The outputs of all slices at once, from the true values; the conditioning is padded to the lattice."""
         height, width = fine.shape[-2:]
         padded = F.pad(fine, (0, conditioning.shape[-1] - width, 0, conditioning.shape[-2] - height))
         slices = self.sub_images(padded)
@@ -148,7 +148,7 @@ class ConvLSTM(nn.Module):
     def stepwise(
         self, conditioning: Float[Tensor, "batch condition_channels padded_height padded_width"]
     ) -> Generator[Tensor, Tensor, None]:
-        """Yield the outputs of each slice; take its values (batch, image_channels, h, w), padded to the lattice."""
+        """Yield the outputs of each slice; receive its values (batch, image_channels, h, w), padded to the lattice."""
         layers = [layer for layer in self.layers if isinstance(layer, ConvLSTMLayer)]
         states: list[tuple[Tensor, Tensor] | None] = [None] * len(layers)
         slices = self.sub_images(conditioning)
@@ -185,7 +185,7 @@ class ConvLSTM(nn.Module):
 
 
 def _tanh(x: Tensor, out: Tensor) -> None:
-    """By the sigmoid, which torch computes several times as fast on a CPU."""
+    """Tanh by means of the sigmoid, which torch computes several times faster on a CPU."""
     torch.mul(x, 2, out=out).sigmoid_().mul_(2).sub_(1)
 
 

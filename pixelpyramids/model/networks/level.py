@@ -1,7 +1,7 @@
 """The network of one stage: a U-Net and a ConvLSTM for a level, a PixelCNN++ for the coarsest image.
 
-Both offer two forms of one function: `forward` gives the mixture's outputs for every site from the true values, and
-`stepwise` yields them slice by slice, in the order of the walk, and takes each slice's values.
+Both compute one function in two forms: `forward` gives the mixture's outputs for every site from the true values;
+`stepwise` yields them slice by slice in the order of the walk, and receives each slice's values.
 """
 
 from collections.abc import Generator
@@ -20,7 +20,7 @@ from pixelpyramids.pyramid.levels import Stage
 class LevelNetwork(nn.Module):
     """Outputs for the fine half of a level given its coarse half, which is padded to the size of fine.
 
-    With n_squeeze 0 there is one slice and no ConvLSTM: the U-Net gives the outputs.
+    If n_squeeze is 0, there is one slice and no ConvLSTM: the U-Net gives the outputs.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class LevelNetwork(nn.Module):
     def stepwise(
         self, stage: Stage, coarse: Float[Tensor, "batch channels height width"]
     ) -> Generator[Tensor, Tensor, None]:
-        """Yield the outputs at the sites of each slice of the stage; take its values, in `forward`'s units."""
+        """Yield the outputs at the sites of each slice of the stage; receive its values, in the units of `forward`."""
         conditioning = self._conditioning(coarse)
         if self.conv_lstm is None:
             yield conditioning
@@ -81,7 +81,7 @@ class LevelNetwork(nn.Module):
 
 
 class CoarsestNetwork(nn.Module):
-    """Outputs for the coarsest image, which is given nothing but its own pixels before."""
+    """Outputs for each pixel of the coarsest image, given the pixels before it."""
 
     def __init__(self, *, image_channels: int, width: int, n_res_layers: int, outputs: int) -> None:
         super().__init__()
@@ -96,10 +96,10 @@ class CoarsestNetwork(nn.Module):
     def forward(
         self, image: Float[Tensor, "batch channels height width"]
     ) -> Float[Tensor, "batch outputs height width"]:
-        with torch.autocast(image.device.type, enabled=False):  # small: nothing is won by less precision
+        with torch.autocast(image.device.type, enabled=False):  # small: less precision would save nothing
             outputs: Tensor = self.pixel_cnn(image)
         return outputs
 
     def stepwise(self, stage: Stage, batch: int) -> Generator[Tensor, Tensor, None]:
-        """Yield the outputs of each pixel; take its value, in [-1, 1] units."""
+        """Yield the outputs of each pixel; receive its value, in [-1, 1] units."""
         return self.pixel_cnn.stepwise(batch, stage.height, stage.width)

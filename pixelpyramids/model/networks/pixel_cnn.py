@@ -1,15 +1,15 @@
 """PixelCNN++ for the coarsest image (Salimans et al. 2017), in the form of the authors' release.
 
-Two streams. Stream u sees all rows above, and goes down one halving of the resolution and up again with n gated
-residual layers at each station; what the way down made is the auxiliary input of the way up. Stream ul also sees the
+There are two streams. Stream u sees all rows above; it halves the resolution once and doubles it again, with n gated
+residual layers at each resolution, and the layers of the way up also see those of the way down. Stream ul also sees the
 pixels to the left in the row:
 
     image, ones ─┬─ u_input ── n gated ── halve ── n gated ── n + 1 gated ── double ── n gated ─┐
                  └─ ul_input ───────────────────────────────────────────────────── one gated ───┴─ ELU ─ 1x1 ─ outputs
 
-In the release stream ul has as many layers as u, but on the way up each of them continues from u and drops the ul
-before it, so that none but its input and its last layer reach the outputs: these alone are here.
-Any height and width: halving rounds up, and doubling is cropped.
+In the release, stream ul has as many layers as u, but on the way up each of them continues from u and drops the
+previous ul. Only its input and its last layer reach the outputs, so only these are here. Any height and width are
+possible: halving rounds up, and doubling is cropped.
 """
 
 from collections.abc import Generator
@@ -51,7 +51,7 @@ class Doubling(nn.Module):
 
 
 class Gated(nn.Module):
-    """x + a sigmoid(b), where (a, b) are two convolutions of x, the auxiliary input added between (1x1)."""
+    """x + a sigmoid(b): (a, b) are two convolutions of x, and the auxiliary input (1x1) is added between them."""
 
     def __init__(self, width: int, auxiliary: int, kernel: tuple[int, int], right: bool) -> None:
         super().__init__()
@@ -69,7 +69,7 @@ class Gated(nn.Module):
 
 
 class PixelCNN(nn.Module):
-    """Outputs of the mixture for every pixel, given the pixels before it in raster order; n_res_layers a station."""
+    """The mixture's outputs for every pixel, given the pixels before it in raster order."""
 
     def __init__(self, image_channels: int, width: int, n_res_layers: int, outputs: int) -> None:
         super().__init__()
@@ -88,7 +88,7 @@ class PixelCNN(nn.Module):
         self.n_res_layers = n
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Pickle the arguments and the weights: torch does not pickle weight-normalised layers."""
+        """Pickle the arguments and the weights, because torch does not pickle weight-normalised layers."""
         return _restore, (self._arguments, self.state_dict(), self.training)
 
     def forward(
@@ -98,9 +98,9 @@ class PixelCNN(nn.Module):
         return self._from_left(image, self._from_above(image))
 
     def stepwise(self, batch: int, height: int, width: int) -> Generator[Tensor, Tensor, None]:
-        """Yield the outputs (batch, outputs, 1, 1) of each pixel in raster order; take its value in [-1, 1].
+        """Yield the outputs (batch, outputs, 1, 1) of each pixel in raster order; receive its value in [-1, 1].
 
-        Stream u sees only the rows above, so it is computed once a row.
+        Stream u sees only the rows above, so it is computed once per row.
         """
         bias = self.u_input.conv.bias
         channels = self.u_input.conv.in_channels - 1
@@ -108,7 +108,7 @@ class PixelCNN(nn.Module):
         with parametrize.cached():
             for y in range(height):
                 u = self._from_above(image[..., : y + 1, :])
-                rows = slice(max(y - 3, 0), y + 1)  # as many as stream ul sees
+                rows = slice(max(y - 3, 0), y + 1)  # all that stream ul sees
                 for x in range(width):
                     outputs = self._from_left(image[..., rows, :], u[..., rows, :])
                     image[..., y : y + 1, x : x + 1] = yield outputs[..., -1:, x : x + 1]
@@ -117,13 +117,13 @@ class PixelCNN(nn.Module):
         """Stream u."""
         n, (height, width) = self.n_res_layers, image.shape[-2:]
         u = _moved_down(self.u_input(_with_ones(image)))
-        kept = [u]
+        maps = [u]
         for i in range(2 * n + 1):
             u = self.u_halve(u) if i == n else self.u_down[i - (i > n)](u)
-            kept.append(u)
-        kept.pop()
+            maps.append(u)
+        maps.pop()
         for i in range(2 * n + 2):
-            u = self.u_double(u, height, width) if i == n else self.u_up[i - (i > n)](u, kept.pop())
+            u = self.u_double(u, height, width) if i == n else self.u_up[i - (i > n)](u, maps.pop())
         return u
 
     def _from_left(self, image: Tensor, u: Tensor) -> Tensor:
@@ -148,7 +148,7 @@ def concatenated_elu(x: Tensor) -> Tensor:
 
 
 def _with_ones(image: Tensor) -> Tensor:
-    """The image and a channel of ones, which tells the padding from the picture."""
+    """The image and a channel of ones, which distinguishes the padding from the image."""
     return torch.cat([image, torch.ones_like(image[:, :1])], dim=1)
 
 

@@ -4,8 +4,8 @@
                └─ block, pool, block ───────────── skip 1 ──────┐       │
                    └─ block, pool, block ── … ── block, x2, join ── … ── block, x2, join ── head ── conditioning
 
-A block is twice (3x3 convolution, normalisation, ReLU); x2 is bilinear with aligned corners, cropped to the skip; join
-is a block on the skip and the upsampled map. The last downsampling keeps its width; all before double it.
+A block is twice (3x3 convolution, normalisation, ReLU). x2 is bilinear with aligned corners, cropped to the skip. join
+is a block on the skip and the upsampled map. Each downsampling doubles the width, except the last one.
 """
 
 import math
@@ -19,14 +19,14 @@ from pixelpyramids.errors import DataError
 
 
 class ChannelNorm(nn.LayerNorm):
-    """Layer normalisation over the channels of each position: patches, images and batches see the same function."""
+    """Layer normalisation over the channels of each position, which does not depend on the patch, image or batch."""
 
     def forward(self, x: Float[Tensor, "batch channels height width"]) -> Float[Tensor, "batch channels height width"]:
         return super().forward(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
 
 
 class BatchNorm(nn.BatchNorm2d):
-    """Batch normalisation. Raises DataError where batch statistics are asked for of a single position."""
+    """Batch normalisation. Raises DataError for the batch statistics of a single position."""
 
     def forward(self, x: Float[Tensor, "batch channels height width"]) -> Float[Tensor, "batch channels height width"]:
         if self.training and x.numel() == x.shape[1]:
@@ -35,7 +35,7 @@ class BatchNorm(nn.BatchNorm2d):
 
 
 def normalisation(kind: str, channels: int) -> nn.Module:
-    """`channel`, `group` (8 channels a group or more, over the whole image) or `batch` (the authors')."""
+    """`channel`, `group` (at least 8 channels per group, over the whole image) or `batch` (the authors')."""
     if kind == "channel":
         return ChannelNorm(channels)
     if kind == "group":
@@ -86,7 +86,7 @@ class Up(nn.Module):
 
 
 class UNet(nn.Module):
-    """From `inputs` image channels to `outputs` features, with n_layers halvings of the resolution."""
+    """From `inputs` image channels to `outputs` features; the resolution is halved n_layers times."""
 
     def __init__(self, inputs: int, width: int, n_layers: int, outputs: int, norm: str) -> None:
         super().__init__()
