@@ -36,7 +36,7 @@ def run_tasks(
         result: Result | Exception
         try:
             result = function(task)
-        except Exception as error:  # told by the caller, faults of ours too: the other files come first
+        except Exception as error:  # the caller reports it, even a bug, after the other files
             result = error
         yield task, result
 

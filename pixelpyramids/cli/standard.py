@@ -11,7 +11,7 @@ NAME = "standard input"
 
 
 def is_standard(paths: Sequence[Path], **others: object) -> bool:
-    """Whether the paths are `-`. Raises ParameterError where it comes with other paths, or options that it refuses."""
+    """Whether the paths are `-`. Raises ParameterError for other paths beside it, or options that exclude it."""
     if STANDARD not in paths:
         return False
     if len(paths) > 1:

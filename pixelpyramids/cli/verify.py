@@ -175,7 +175,7 @@ def _verify(task: Task, original: "Picture | None", max_pixels: int, threads: in
 
 
 def _difference(array: Any, depth: int, metadata: Any, original: "Picture") -> str:
-    """What differs from the original first, in words; nothing where nothing does."""
+    """The first difference from the original in words; empty if there is none."""
     if array.shape != original.array.shape:
         return f"expected pixels of shape {original.array.shape}, got {array.shape}"
     if depth != original.depth or array.dtype != original.array.dtype:

@@ -1,4 +1,4 @@
-"""A file as a `Source`: only the bytes that are needed are read. Special files are refused."""
+"""A file as a `ByteSource`, of which only the needed bytes are read. Special files are refused."""
 
 import os
 import stat
@@ -38,7 +38,7 @@ class FileSource:
         self.size = file.seek(0, os.SEEK_END)
 
     def read(self, offset: int, count: int) -> bytes:
-        """As of `Source`. A count far beyond the file's end costs nothing."""
+        """Like `ByteSource.read`. A count far beyond the end of the file costs nothing."""
         left, pieces = max(min(count, self.size - offset), 0), []
         with self._lock:
             self._file.seek(offset)

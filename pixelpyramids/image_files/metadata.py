@@ -1,10 +1,10 @@
-r"""What belongs to a picture besides its pixels, by the names that .ppyr files keep it under.
+r"""What belongs to an image besides its pixels, by the names that .ppyr files keep it under.
 
     ICC, EXIF, XMP             the profile; the TIFF structure of EXIF without "Exif\0\0"; the packet
-    resolution                 text, see resolution.py
+    resolution                 a text, see resolution.py
     gAMA cHRM sRGB cICP mDCV cLLI sBIT tIME     the content of PNG's chunk of that name
     text:KEYWORD               a text in UTF-8; text.2:KEYWORD the second of that keyword, and so on
-    language:KEYWORD, translated:KEYWORD        of that text, where PNG's iTXt has them
+    language:KEYWORD, translated:KEYWORD        of that text, if PNG's iTXt has them
     TIFF:NUMBER                any other tag of a TIFF, such as GeoTIFF's: a TIFF structure that holds this tag alone
 
 Orientation is a field of EXIF, and nothing turns the pixels.
@@ -34,7 +34,7 @@ def read_metadata(image: Image.Image) -> dict[str, bytes]:
     """The metadata of an image that Pillow has opened."""
     if isinstance(image, TiffImageFile):
         return tags_to_metadata(image.tag_v2, lambda tag, _: image.getexif().get_ifd(tag))
-    # A text of a PNG's may have any key in Pillow's info, and be found in the place of what is looked for.
+    # A text of a PNG may have any key in Pillow's info, also one of those that are read here.
     info = {key: value for key, value in image.info.items() if not isinstance(value, str) or key == "xmp"}
     found: dict[str, Any] = {
         "ICC": info.get("icc_profile"),
@@ -62,8 +62,8 @@ def read_metadata(image: Image.Image) -> dict[str, bytes]:
     return blobs
 
 
-def info_of(metadata: Mapping[str, bytes]) -> tuple[dict[Any, Any], dict[str, str]]:
-    """What Pillow's `image.info` holds of it, under the keys of Pillow's own readers, and the texts by keyword."""
+def to_pillow(metadata: Mapping[str, bytes]) -> tuple[dict[Any, Any], dict[str, str]]:
+    """The metadata as Pillow's own readers put them into `image.info`, and the texts by keyword."""
     info: dict[Any, Any] = {name: metadata[name] for name in ("cICP", "mDCV", "cLLI", "tIME") if name in metadata}
     info |= {key: metadata[name] for key, name in (("icc_profile", "ICC"), ("xmp", "XMP")) if name in metadata}
     if "EXIF" in metadata:
@@ -98,7 +98,7 @@ def warn_left_out(names: list[str], format: str) -> None:
 
 
 def check_size(metadata: Mapping[str, bytes]) -> None:
-    """Raise DataError where metadata are more than a .ppyr file holds."""
+    """Raise DataError if metadata are larger than a .ppyr file can hold."""
     size = sum(len(name) + len(blob) + 8 for name, blob in metadata.items())
     if size > MAX_METADATA:
         largest = max(metadata, key=lambda name: len(metadata[name]))
@@ -109,7 +109,7 @@ def check_size(metadata: Mapping[str, bytes]) -> None:
 
 
 def as_utf_8(text: bytes) -> bytes:
-    """A text that is UTF-8, or else taken as Latin-1."""
+    """A text in UTF-8; one that is not is taken as Latin-1."""
     try:
         text.decode()
     except UnicodeDecodeError:
@@ -125,7 +125,7 @@ def _resolution(info: Mapping[Any, Any]) -> bytes | None:
     if "jfif_density" in info:
         x, y = info["jfif_density"]
         unit = {1: "inch", 2: "centimetre"}.get(info.get("jfif_unit", 0), "ratio")
-        # 1:1 is what JFIF says where nothing is known.
+        # JFIF says 1:1 if the resolution is not known.
         return None if unit == "ratio" and x == y else resolution_blob(Fraction(x), Fraction(y), unit)
     if "dpi" in info:
         x, y = (Fraction(float(number)).limit_denominator(10**6) for number in info["dpi"])

@@ -50,7 +50,11 @@ def inspect_netpbm(data: bytes, max_pixels: int) -> Inspected:
     shape = (height, width, 3) if kind in (3, 6) else (height, width)
 
     def load() -> Picture:
-        pixels = _plain(data[place:], kind) if kind < 4 else _raw(data[place + 1 :], kind, largest, width, height)
+        pixels = (
+            _parse_digits(data[place:], kind)
+            if kind < 4
+            else _unpack_raster(data[place + 1 :], kind, largest, width, height)
+        )
         if pixels.size != math.prod(shape) or int(np.max(pixels, initial=0)) > largest:
             raise DataError(f"expected {math.prod(shape)} values of at most {largest}, got others; the file is damaged")
         pixels = pixels.reshape(shape).astype(pixel_type(depth))
@@ -67,7 +71,7 @@ def write_netpbm(pixels: Pixels, depth: int, target: BinaryIO) -> None:
     target.write(pixels.astype(">u2" if depth > 8 else np.uint8).tobytes())
 
 
-def _plain(data: bytes, kind: int) -> Pixels:
+def _parse_digits(data: bytes, kind: int) -> Pixels:
     text = re.sub(rb"#[^\n]*\n?", b" ", data)
     if kind == 1:  # its digits need no space between them
         text = re.sub(rb"\s", b"", text)
@@ -78,7 +82,7 @@ def _plain(data: bytes, kind: int) -> Pixels:
     return np.array([int(word) for word in words], dtype=np.int64)
 
 
-def _raw(data: bytes, kind: int, largest: int, width: int, height: int) -> Pixels:
+def _unpack_raster(data: bytes, kind: int, largest: int, width: int, height: int) -> Pixels:
     if kind == 4:
         line = -(-width // 8)
         _check_size(len(data), line * height)

@@ -5,9 +5,9 @@
         whole = image.read()
         part = image.read(scale=4, region=(0, 0, 640, 480))
 
-Pixels come as they are stored: nothing is turned, scaled or colour-managed, and no bit is lost silently. Pixels that
-Pillow would cut to 8 bits are read by imagecodecs and tifffile (the `images` extra) or refused. If a second library can
-read a PNG or TIFF too, both must agree.
+Pixels are read as they are stored: without rotation, scaling or colour management, and no bit is lost silently. Pixels
+that Pillow would cut to 8 bits are read by tifffile, or by imagecodecs (the `images` extra), or refused. If a second
+library can read a PNG or TIFF too, both must agree.
 """
 
 import io
@@ -72,7 +72,7 @@ class ImageFile:
         self._facts: Facts | None = None
         self._is_lossy: bool | None = None
         self.format = ""
-        with self._named():
+        with self._report_errors():
             self.format = self._recognise()
 
     @property
@@ -102,7 +102,7 @@ class ImageFile:
         False for animations, which cannot be read.
         """
         if self._is_lossy is None:
-            with self._named():
+            with self._report_errors():
                 self._is_lossy = self._find_loss()
         return self._is_lossy
 
@@ -115,7 +115,7 @@ class ImageFile:
         scale or region do not fit the image.
         """
         if self.format == "PPYR":
-            with self._named():
+            with self._report_errors():
                 return decode_source(FileSource(self._file), scale, region, self._max_pixels)
         picture = self.load()
         array = picture.array
@@ -128,8 +128,8 @@ class ImageFile:
         return restore_axes(image[at.top : at.bottom, at.left : at.right], header)
 
     def load(self) -> Picture:
-        """All of it: the pixels with their depth, the metadata, and the names of what else the file holds."""
-        with self._named():
+        """Everything at once: pixels, depth, metadata, and the names of what else the file holds."""
+        with self._report_errors():
             picture = self._inspect().load()
             blobs.check_size(picture.metadata)
         if picture.not_kept:
@@ -150,7 +150,7 @@ class ImageFile:
 
     def _known(self) -> Facts:
         if self._facts is None:
-            with self._named():
+            with self._report_errors():
                 inspected = self._inspect()
                 self._facts = inspected.facts or facts_of(inspected.load())
         return self._facts
@@ -171,10 +171,10 @@ class ImageFile:
             return "PPM"
         if tiff_reader.is_tiff(head):
             return "TIFF"
-        with self._opened() as image:
+        with self._open_with_pillow() as image:
             return image.format or "unknown"
 
-    def _opened(self) -> Image.Image:
+    def _open_with_pillow(self) -> Image.Image:
         """The image as Pillow opens it; only the front of a JPEG is read for that."""
         if read_head(self._file, 2) != _JPEG:
             self._content()
@@ -190,7 +190,7 @@ class ImageFile:
             return tiff_reader.is_lossy_tiff(self._content())
         if self.format in _MARKS.values() or self.format == "PPM":
             return False
-        with self._opened() as image:
+        with self._open_with_pillow() as image:
             is_one = image.format == "MPO" or getattr(image, "n_frames", 1) == 1
             return is_one and is_lossy(image.format, self._content)
 
@@ -214,7 +214,7 @@ class ImageFile:
         return Inspected(Facts(shape, dtype, header.depth, metadata), load)
 
     def _inspect_with_pillow(self, data: bytes, max_pixels: int) -> Inspected:
-        with self._opened() as image:
+        with self._open_with_pillow() as image:
             check_limit(image.height, image.width, max_pixels)
             not_kept = find_gaps(image, data) + find_left_out(image.format or "", data)
             frames = getattr(image, "n_frames", 1)
@@ -240,7 +240,7 @@ class ImageFile:
                 facts = Facts(shape, pixel_type(depth), depth, metadata)
 
         def load() -> Picture:
-            with self._opened() as image:
+            with self._open_with_pillow() as image:
                 pixels, bits = pixels_of(image)
             if depth < 8:  # only JPEG 2000 has such; Pillow appends zeros
                 pixels, bits = pixels >> (8 - depth), depth
@@ -250,8 +250,8 @@ class ImageFile:
         return Inspected(facts, load)
 
     @contextmanager
-    def _named(self) -> Iterator[None]:
-        """Put the file's name before errors; make warnings of what libraries print."""
+    def _report_errors(self) -> Iterator[None]:
+        """Put the file's name before errors, and turn what libraries print into warnings."""
         printed: list[str] = []
         is_quiet = self.format in ("", "PPYR")  # nothing is decoded yet, or by no library
         try:

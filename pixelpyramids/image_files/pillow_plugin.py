@@ -44,7 +44,7 @@ class PyramidImageFile(ImageFile.ImageFile):
         header = self._index.header
         self._mode = _mode(header)
         self._size = header.width, header.height
-        info, self.text = blobs.info_of(header.metadata)
+        info, self.text = blobs.to_pillow(header.metadata)
         self.info |= info | {"depth": header.depth}
 
     def draft(self, mode: str | None, size: tuple[int, int] | None) -> tuple[str, tuple[int, int, float, float]] | None:

@@ -32,7 +32,7 @@ _PALETTE = 3
 _WHOLE = ((0, 0, 1, 1),)  # the first column and line of each pass, and the steps to the next
 _ADAM7 = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
 _PIECE = 2**20  # bytes that are unpacked at once
-_FED = 2**16  # bytes that are given to zlib at once
+_FED = 2**16  # bytes that zlib gets at once
 
 
 class Png(NamedTuple):
@@ -183,7 +183,7 @@ def read_chunks(data: bytes) -> Png:
 
 
 def _check_order(names: list[str], kind: int) -> None:
-    """Raise DataError unless each chunk of the pixels is there once, but for IDAT, and before those that need it.
+    """Raise DataError unless each chunk of the pixels is there once, except IDAT, and before those that need it.
 
     Libraries read other PNGs differently, or without their palette or transparent colour.
     """
@@ -227,7 +227,7 @@ def unpacked_size(pieces: Iterable[Any], enough: int) -> int:
     """
     unpacker, size = zlib.decompressobj(), 0
     for piece in pieces:
-        for begin in range(0, len(piece), _FED):  # of more, zlib would copy the rest time and again
+        for begin in range(0, len(piece), _FED):  # zlib would copy a larger rest again and again
             part = piece[begin : begin + _FED]
             while part and size <= enough and not unpacker.eof:
                 size += len(unpacker.decompress(part, _PIECE))

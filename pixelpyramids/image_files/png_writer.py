@@ -79,7 +79,7 @@ def encode_pixels(pixels: Pixels, depth: int) -> bytes:
     count = max(_PIECE // lines.shape[1], 1)
     for top in range(0, height, count):
         some = np.concatenate([above, lines[top : top + count]])
-        pieces.append(packer.compress(_filtered(some, step).tobytes()))
+        pieces.append(packer.compress(_paeth_filter(some, step).tobytes()))
         above = some[-1:]
     header = struct.pack(">IIBBBBB", width, height, depth, _KIND[channels], 0, 0, 0)
     chunks = (("IHDR", header), ("IDAT", b"".join([*pieces, packer.flush()])), ("IEND", b""))
@@ -90,7 +90,7 @@ def _bytes_of(pixels: Pixels) -> Any:
     return np.ascontiguousarray(pixels, ">u2").view(np.uint8).reshape(len(pixels), -1)
 
 
-def _filtered(lines: Any, step: int) -> Any:
+def _paeth_filter(lines: Any, step: int) -> Any:
     """Lines of bytes but the first, each less its Paeth predictor: the nearest to a + b - c of a, left, b, above, c.
 
     A 4, the number of that filter, begins each line.

@@ -87,7 +87,7 @@ def tags_to_metadata(
 
 
 def metadata_to_tags(metadata: Mapping[str, bytes], tags: ImageFileDirectory_v2) -> list[str]:
-    """Add metadata to the tags of a TIFF. Returns the names of what TIFF has no place for."""
+    """Add metadata to the tags of a TIFF. Returns the names of those that TIFF has no place for."""
     left_out = []
     for name, blob in metadata.items():
         if name == "ICC":

@@ -25,10 +25,10 @@ from pixelpyramids.image_files.tiff_metadata import is_big, read_directory, tags
 _OLD_JPEG = 6
 _JPEG = (_OLD_JPEG, 7, 34892)  # of the last, lossy DNG
 _DEFLATED = (8, 32946)
-_PREDICTED = (5, *_DEFLATED, 34925, 50000)  # LZW, Deflate, LZMA, Zstandard: what libtiff predicts for
-_UNPACKED_BY_LIBTIFF = (1, 2, 3, 4, 32773, *_PREDICTED, *_JPEG)
+_WITH_PREDICTOR = (5, *_DEFLATED, 34925, 50000)  # LZW, Deflate, LZMA, Zstandard: what libtiff predicts for
+_KNOWN_TO_LIBTIFF = (1, 2, 3, 4, 32773, *_WITH_PREDICTOR, *_JPEG)
 _WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _INDEXED, _YCBCR = 0, 1, 2, 3, 6
-_TURNED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))  # the bits of each byte, the last one first
+_REVERSED_BITS = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))  # the bits of each byte, the last one first
 _ALPHA = 2  # not multiplied into the colours
 _METAMORPH_PLANES = 33629
 
@@ -101,7 +101,7 @@ def _read_pixels(data: bytes, tiff: Tiff) -> Pixels:
     first, second = (_by_pillow, _by_tifffile) if tiff.is_plain else (_by_tifffile, _by_libtiff)
     pixels = first(data, tiff)
     # JPEG decoders round differently, and libtiff does not know the rarer compressions.
-    if tiff.is_lossy or tiff.compression not in _UNPACKED_BY_LIBTIFF:
+    if tiff.is_lossy or tiff.compression not in _KNOWN_TO_LIBTIFF:
         return pixels
     try:
         again = second(data, tiff)
@@ -164,7 +164,7 @@ def _layout(tags: ImageFileDirectory_v2, data: bytes) -> Tiff:
         )
     if extra and photometric in (_WHITE_IS_ZERO, _INDEXED):
         raise DataError("expected alpha with grey (0 is black) or RGB only, got it with other pixels; convert the file")
-    if predictor not in (1, 2) or (predictor == 2 and compression not in _PREDICTED):
+    if predictor not in (1, 2) or (predictor == 2 and compression not in _WITH_PREDICTOR):
         raise DataError(f"got predictor {predictor} with compression {compression}, which libraries read differently; "
                         "convert the file to another compression")  # fmt: skip
     if is_lossy and (depth != 8 or is_planar or extra or photometric == _INDEXED):
@@ -185,7 +185,7 @@ def _layout(tags: ImageFileDirectory_v2, data: bytes) -> Tiff:
     height, width = tags[Tag.ImageLength], tags[Tag.ImageWidth]
     if height * width > (Image.MAX_IMAGE_PIXELS or height * width):
         is_plain = False  # for TIFFs, unlike other formats, Pillow applies its own limit when it loads them
-    if data[:4] == b"MM\0+" or compression not in _UNPACKED_BY_LIBTIFF:
+    if data[:4] == b"MM\0+" or compression not in _KNOWN_TO_LIBTIFF:
         is_plain = False
     return Tiff(
         height, width, depth, photometric, tags.get(Tag.Orientation, 1), is_plain, is_planar, compression, palette
@@ -224,7 +224,7 @@ def _check_pieces(tags: ImageFileDirectory_v2, tiff: Tiff, data: bytes) -> None:
         has = length
         if compression in _DEFLATED:
             piece = data[start : start + length]
-            has = unpacked_size([piece.translate(_TURNED) if tags.get(Tag.FillOrder) == 2 else piece], expected)
+            has = unpacked_size([piece.translate(_REVERSED_BITS) if tags.get(Tag.FillOrder) == 2 else piece], expected)
         elif compression != 1:
             expected = 1
         is_whole = is_whole and has >= expected
@@ -252,7 +252,7 @@ def _by_pillow(data: bytes, tiff: Tiff) -> Pixels:
         if image.n_frames != 1:
             raise DataError(f"expected one picture, got {image.n_frames} pages; take them apart first")
         image.info.pop("xmp", None)  # else Pillow would rotate the pixels by it too
-        pixels: Any = np.array(_unturned(image, tiff.orientation))
+        pixels: Any = np.array(_undo_rotation(image, tiff.orientation))
     if tiff.photometric == _WHITE_IS_ZERO:  # Pillow inverts these
         pixels = ~pixels
     pixels = pixels.astype(pixel_type(tiff.depth), copy=False)
@@ -304,7 +304,7 @@ def _look_up_palette(numbers: Pixels, palette: Pixels) -> tuple[Pixels, int]:
     return np.ascontiguousarray(pixels[..., 0] if is_grey else pixels), 8 * table.itemsize
 
 
-def _unturned(image: Image.Image, orientation: int) -> Image.Image:
+def _undo_rotation(image: Image.Image, orientation: int) -> Image.Image:
     """The pixels as they are stored: Pillow rotates TIFFs, and no other format, when it loads them."""
     turn = Image.Transpose
     back = {

@@ -39,7 +39,7 @@ _ORDER = "order"  # the metadata that record "F", the memory order of the encode
 
 @dataclass(frozen=True)
 class PyramidSerializer(ArrayBytesCodec):
-    """Of zarr's format 3: chunks to .ppyr files and back. `effort` as of `pixelpyramids.encode`."""
+    """Encodes chunks as .ppyr files for zarr's format 3. `effort` is that of `pixelpyramids.encode`."""
 
     effort: str = "default"
     is_fixed_size = False
@@ -61,24 +61,24 @@ class PyramidSerializer(ArrayBytesCodec):
         raise NotImplementedError
 
     def validate(self, *, shape: tuple[int, ...], dtype: Any, chunk_grid: Any) -> None:
-        """Raise DataError where an array is not of a type that the codec takes, or its chunks are no images."""
+        """Raise DataError if an array has a type that the codec does not take, or its chunks are no images."""
         native = dtype.to_native_dtype()
         _check_type(native)
         if (chunk := getattr(chunk_grid, "chunk_shape", None)) is not None:
             image_shape(chunk)
 
     async def _encode_single(self, chunk_data: NDBuffer, chunk_spec: ArraySpec) -> Buffer:
-        data = await asyncio.to_thread(_encoded, chunk_data.as_numpy_array(), self.effort)
+        data = await asyncio.to_thread(_encode_chunk, chunk_data.as_numpy_array(), self.effort)
         return chunk_spec.prototype.buffer.from_bytes(data)
 
     async def _decode_single(self, chunk_data: Buffer, chunk_spec: ArraySpec) -> NDBuffer:
         native = chunk_spec.dtype.to_native_dtype()
-        array = await asyncio.to_thread(_decoded, chunk_data.to_bytes(), chunk_spec.shape, native)
+        array = await asyncio.to_thread(_decode_chunk, chunk_data.to_bytes(), chunk_spec.shape, native)
         return chunk_spec.prototype.nd_buffer.from_numpy_array(array)
 
 
 class PyramidCompressor(Codec):  # type: ignore[misc]
-    """Of numcodecs, and zarr's format 2: images to .ppyr files and back. `effort` as of `pixelpyramids.encode`."""
+    """Encodes images as .ppyr files for numcodecs and zarr's format 2. `effort` is that of `pixelpyramids.encode`."""
 
     codec_id = NAME
 
@@ -99,7 +99,7 @@ class PyramidCompressor(Codec):  # type: ignore[misc]
             raise DataError(
                 f"expected a chunk of at most {MAX_PIXELS} pixels, got {array.shape}; choose smaller chunks"
             )
-        return _encoded(array, self.effort, {_ORDER: b"F"} if array.flags.fnc else {})
+        return _encode_chunk(array, self.effort, {_ORDER: b"F"} if array.flags.fnc else {})
 
     def decode(self, buf: Any, out: Any = None) -> Any:
         """The array of a .ppyr file, in the memory order that it was encoded in.
@@ -130,23 +130,23 @@ class _Chunk(np.ndarray[Any, Any]):
             self._image, self._order = source._image, source._order
 
     def view(self, *what: Any, **named: Any) -> Any:
-        """As of an array. Raises BitstreamError for another type of numbers."""
+        """Like `ndarray.view`. Raises BitstreamError for another type of numbers."""
         if what and not (isinstance(what[0], type) and issubclass(what[0], np.ndarray)) and what[0] != self.dtype:
-            raise BitstreamError(_unlike(what[0], self.dtype))
+            raise BitstreamError(_describe_mismatch(what[0], self.dtype))
         return super().view(*what, **named)
 
     def reshape(self, *shape: Any, **named: Any) -> Any:
-        """As of an array. Raises BitstreamError if it is flat and the shape is not that of its image."""
+        """Like `ndarray.reshape`. Raises BitstreamError if the array is flat and the shape is not that of its image."""
         new = tuple(shape[0]) if isinstance(shape[0], tuple | list) else shape
         if self.ndim > 1 or new == (-1,):
             return super().reshape(*shape, **named)
         if image_shape(new) != self._image:
-            raise BitstreamError(_unlike(new, self._image))
+            raise BitstreamError(_describe_mismatch(new, self._image))
         return np.asarray(self).reshape(self._image, order=self._order).reshape(new)
 
 
 def image_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
-    """The shape (H, W) or (H, W, C) of a chunk's image. Raises DataError where the chunk is none."""
+    """The shape (H, W) or (H, W, C) of a chunk's image. Raises DataError if the chunk is not an image."""
     image = tuple(shape)
     while len(image) > 2 and image[0] == 1 and (len(image) > 3 or image[-1] > 4):
         image = image[1:]
@@ -158,22 +158,22 @@ def image_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
     return image
 
 
-def _encoded(array: Any, effort: str, metadata: Mapping[str, bytes] | None = None) -> bytes:
+def _encode_chunk(array: Any, effort: str, metadata: Mapping[str, bytes] | None = None) -> bytes:
     _check_type(array.dtype)
     return encode(array.reshape(image_shape(array.shape)), effort=effort, metadata=metadata, threads=_THREADS)
 
 
-def _decoded(data: bytes, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Any:
+def _decode_chunk(data: bytes, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Any:
     image = image_shape(shape)
     array = decode(data, max_pixels=math.prod(image[:2]), threads=_THREADS)
     if array.shape != image:
-        raise BitstreamError(_unlike(image, array.shape))
+        raise BitstreamError(_describe_mismatch(image, array.shape))
     if array.dtype != dtype.newbyteorder("="):
-        raise BitstreamError(_unlike(dtype, array.dtype))
+        raise BitstreamError(_describe_mismatch(dtype, array.dtype))
     return array.reshape(shape).astype(dtype, copy=False)
 
 
-def _unlike(expected: object, got: object) -> str:
+def _describe_mismatch(expected: object, got: object) -> str:
     return f"expected a chunk of {expected}, got {got}; the store is damaged"
 
 
