@@ -324,22 +324,35 @@ def compressed_npz(root: Path) -> Path:
     return downsampled_npz(root, save=np.savez_compressed)
 
 
-def _box(pixels: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
-    """The mean of the pixels whose centre is in each pixel of the result, rounded along rows, then along columns."""
+def _resample(
+    pixels: NDArray[np.uint8], size: int, weigh: Callable[[int, float], dict[int, float]]
+) -> NDArray[np.uint8]:
+    """A filter of Pillow's, written out: each pixel is a weighted mean of sources, along rows and then along columns.
 
-    def along_rows(values: NDArray[np.int64]) -> NDArray[np.int64]:
-        scale = values.shape[1] / size
+    `weigh(x, scale)` gives the weights of the sources of pixel x. They are scaled to 1 and rounded to 22 bits after the
+    point; the means are rounded to integers after rows and after columns.
+    """
+    values = pixels.astype(np.int64)
+    for _ in range(2):
         result = np.empty((len(values), size, 3), np.int64)
         for x in range(size):
-            inside = [s for s in range(values.shape[1]) if x * scale < s + 0.5 <= (x + 1) * scale]
-            if scale < 1:  # a smaller image repeats its pixels
-                inside = [int((x + 0.5) * scale)]
-            weight = int(2**22 / len(inside) + 0.5)
-            result[:, x] = (values[:, inside].sum(1) * weight + 2**21) >> 22
-        return result
+            raw = weigh(x, values.shape[1] / size)
+            weights = np.floor(np.array(list(raw.values())) / sum(raw.values()) * 2**22 + 0.5).astype(np.int64)
+            result[:, x] = ((values[:, list(raw)] * weights[:, None]).sum(1) + 2**21) >> 22
+        values = result.transpose(1, 0, 2)
+    return values.clip(0, 255).astype(np.uint8)
 
-    rows = along_rows(pixels.astype(np.int64))
-    return along_rows(rows.transpose(1, 0, 2)).transpose(1, 0, 2).astype(np.uint8)
+
+def _box(x: int, scale: float) -> dict[int, float]:
+    """The pixels whose centre is in pixel x of the result; a smaller image repeats its pixels."""
+    inside = [s for s in range(int(x * scale), int((x + 1) * scale) + 1) if x * scale < s + 0.5 <= (x + 1) * scale]
+    return dict.fromkeys(inside if scale >= 1 else [int((x + 0.5) * scale)], 1.0)
+
+
+def _bilinear_half(x: int, scale: float) -> dict[int, float]:
+    """From 256 to 128, a triangle 2 pixels wide to each side of the centre: (1, 3, 3, 1)/8, cut off at the border."""
+    assert scale == 2
+    return {s: 1 - abs(s + 0.5 - (2 * x + 1)) / 2 for s in range(max(0, 2 * x - 1), min(256, 2 * x + 3))}
 
 
 def cmyk_to_rgb(inks: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -355,7 +368,7 @@ def prepared_imagenet(number: int) -> NDArray[np.uint8]:
     height, width, _ = pixels.shape
     side = min(height, width)
     top, left = round((height - side) / 2), round((width - side) / 2)
-    return _box(pixels[top : top + side, left : left + side], IMAGENET_SIZE).transpose(2, 0, 1)
+    return _resample(pixels[top : top + side, left : left + side], IMAGENET_SIZE, _box).transpose(2, 0, 1)
 
 
 def _imagenet(build: Callable[[Path], Path]) -> Layout:
@@ -418,27 +431,6 @@ def exported_flat_folders(root: Path) -> Path:
     return exported_folders(root, is_flat=True, suffix="jpg")
 
 
-def _bilinear_half(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Pillow's bilinear filter from 256 to 128, written out: a triangle 2 pixels wide to each side of the centre.
-
-    Weights (1, 3, 3, 1)/8, cut off and scaled to 1 at the border, rounded to 22 bits after the point; first along rows,
-    and the result rounded to integers, then along columns.
-    """
-
-    def along_rows(values: NDArray[np.int64]) -> NDArray[np.int64]:
-        result = np.empty((len(values), 128, 3), np.int64)
-        for x in range(128):
-            taken = range(max(0, 2 * x - 1), min(256, 2 * x + 3))
-            raw = np.array([1 - abs(source + 0.5 - (2 * x + 1)) / 2 for source in taken])
-            weights = np.floor(raw / raw.sum() * 2**22 + 0.5).astype(np.int64)
-            summed = (values[:, taken.start : taken.stop] * weights[:, None]).sum(1) + 2**21
-            result[:, x] = np.clip(summed >> 22, 0, 255)
-        return result
-
-    rows = along_rows(pixels.astype(np.int64))
-    return along_rows(rows.transpose(1, 0, 2)).transpose(1, 0, 2).astype(np.uint8)
-
-
 @cache
 def prepared_scene(number: int, format: str = "JPEG") -> NDArray[np.uint8]:
     """What the authors' loader gives, except for the decoder, in NumPy; torchvision's CenterCrop by its formula."""
@@ -446,7 +438,7 @@ def prepared_scene(number: int, format: str = "JPEG") -> NDArray[np.uint8]:
     height, width, _ = pixels.shape
     if (height, width) != (128, 128):
         top, left = round((height - 256) / 2.0), round((width - 256) / 2.0)
-        pixels = _bilinear_half(pixels[top : top + 256, left : left + 256])
+        pixels = _resample(pixels[top : top + 256, left : left + 256], 128, _bilinear_half)
     return pixels.transpose(2, 0, 1)
 
 

@@ -1,20 +1,18 @@
 """`main.py` trains, evaluates and samples with each of the six parameter files, on fixtures of the real formats.
 
-The images have their real sizes and lie in the real forms. The networks are narrow, but for the long tests.
+The images have their real sizes and forms. The networks are narrow, except in the long tests.
 """
 
-import io
 import json
 import os
 import subprocess
 import sys
-import tarfile
-from pathlib import Path
 
-import lmdb
 import numpy as np
 import pytest
 import torch
+from command_line import ROOT
+from data_layouts import encode, write_files, write_lmdb, write_tar
 from PIL import Image
 
 from pixelpyramids.cli.opening import open_training
@@ -23,56 +21,34 @@ from pixelpyramids.training.loop import Training
 from pixelpyramids.training.progress import Budget
 from pixelpyramids.training.run_directory import load
 
-ROOT = Path(__file__).parent.parent
 NARROW = {"C": 8, "n_channels": 8, "n_res_layers": 1, "condition_channels": 8, "lstm_channels": 8}
 
 
-def pictures(count, height, width, seed=0):
-    """Smooth noise in colour."""
-    rng = np.random.default_rng(seed)
-    for _ in range(count):
-        small = Image.fromarray(rng.integers(0, 256, (9, 9, 3), dtype=np.uint8))
-        yield small.resize((width, height), Image.Resampling.BICUBIC)
-
-
-def encoded(image, kind):
-    content = io.BytesIO()
-    image.save(content, kind, quality=90)
-    return content.getvalue()
+def picture(seed, height, width, format):
+    """The file of a picture of smooth noise in colour."""
+    small = np.random.default_rng(seed).integers(0, 256, (9, 9, 3), dtype=np.uint8)
+    return encode(Image.fromarray(small).resize((width, height), Image.Resampling.BICUBIC), format, quality=90)
 
 
 def celeba_folders(root, size):
-    for seed, (part, count) in enumerate((("train", 4), ("validation", 2))):
-        folder = root / part / part
-        folder.mkdir(parents=True)
-        for i, image in enumerate(pictures(count, size, size, seed)):
-            image.save(folder / f"{i:05d}.png")
+    names = [f"train/train/{i:05d}.png" for i in range(4)] + [f"validation/validation/{i:05d}.png" for i in range(2)]
+    write_files(root, {name: picture(i, size, size, "PNG") for i, name in enumerate(names)})
 
 
 def lsun_environments(root, category):
-    for part, count in (("train", 6), ("val", 2)):
-        environment = lmdb.open(str(root / f"{category}_{part}_lmdb"), map_size=2**24)
-        with environment, environment.begin(write=True) as transaction:
-            for i, image in enumerate(pictures(count, 256, 341)):
-                transaction.put(f"{i:040x}".encode(), encoded(image, "WEBP" if i % 2 else "JPEG"))
+    for part, numbers in (("train", range(6)), ("val", range(6, 8))):
+        values = {f"{i:040x}".encode(): picture(i, 256, 341, "WEBP" if i % 2 else "JPEG") for i in numbers}
+        write_lmdb(root / f"{category}_{part}_lmdb", values)
 
 
 def imagenet_tars(root):
-    def add(archive, name, content):
-        member = tarfile.TarInfo(name)
-        member.size = len(content)
-        archive.addfile(member, io.BytesIO(content))
-
-    with tarfile.open(root / "ILSVRC2012_img_train.tar", "w") as outer:
-        for wnid in ("n01440764", "n01443537"):
-            inner = io.BytesIO()
-            with tarfile.open(fileobj=inner, mode="w") as archive:
-                for i, image in enumerate(pictures(3, 375, 500)):
-                    add(archive, f"{wnid}_{i}.JPEG", encoded(image, "JPEG"))
-            add(outer, f"{wnid}.tar", inner.getvalue())
-    with tarfile.open(root / "ILSVRC2012_img_val.tar", "w") as archive:
-        for i, image in enumerate(pictures(2, 500, 375)):
-            add(archive, f"ILSVRC2012_val_{i + 1:08d}.JPEG", encoded(image, "JPEG"))
+    classes = {}
+    for wnid in ("n01440764", "n01443537"):
+        files = {f"{wnid}_{i}.JPEG": picture(i, 375, 500, "JPEG") for i in range(3)}
+        classes[f"{wnid}.tar"] = write_tar(root / "classes" / f"{wnid}.tar", files).read_bytes()
+    write_tar(root / "ILSVRC2012_img_train.tar", classes)
+    files = {f"ILSVRC2012_val_{i:08d}.JPEG": picture(i, 500, 375, "JPEG") for i in range(6, 8)}
+    write_tar(root / "ILSVRC2012_img_val.tar", files)
 
 
 FIXTURES = {
