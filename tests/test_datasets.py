@@ -179,7 +179,7 @@ def test_images_that_lie_beside_a_table_are_read(tmp_path):
     features = datasets.Features({"image": datasets.Image()})
     table = datasets.Dataset.from_dict({"image": rows}, features=features)
     table = table.cast_column("image", datasets.Image(decode=False))
-    entries = ArrowEntries(table, "image", Path("table"))
+    entries = ArrowEntries(table, Path("table"))
     assert entries.read(0) == content(7)
     with pytest.raises(DataError, match=r"table/1: expected its image in .*b\.png"):
         entries.read(1)
@@ -205,7 +205,7 @@ def test_names_that_are_no_data_are_refused(tmp_path, parquet, monkeypatch):
     for name in (f"stream:{tmp_path}", "hub:a/b/c", "hub:owner/here", f"stream:{tmp_path}/*.tar", "stream:./none"):
         with pytest.raises(DataError, match="expected hub:owner/name, stream:owner/name, or a folder or glob"):
             open_hub(name, "train")
-    with pytest.raises(DataError, match=r"expected a data set that `datasets` can open, got .*owner/name"):
+    with pytest.raises(DataError, match=r"expected data that `datasets` can open, got .*owner/name"):
         open_hub("hub:owner/name", "train")
     write_webdataset(tmp_path / "a.tar", [content(0)])
     write_parquet(tmp_path / "a.parquet", [content(0)])
@@ -390,7 +390,7 @@ def test_images_that_do_not_fit_end_a_stream(tmp_path):
     write_webdataset(tmp_path / "0.tar", [content(i, height=5) for i in range(4)])
     with pytest.raises(DataError, match=r"0\.tar/0000\d\.png: expected an image of at least 6x5 pixels"):
         stream(str(tmp_path))[0]
-    with pytest.raises(DataError, match=r"expected an image of 6x7 pixels .* got 5x7"):
+    with pytest.raises(DataError, match=r"expected 6x7 pixels .* got 5x7"):
         stream(str(tmp_path), image_size=(6, 7))[0]
 
 

@@ -5,6 +5,7 @@ Sample b of step s is number g = s * batch_size + b; what it sees depends on (se
 
 import copy
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Self
 
@@ -69,7 +70,9 @@ class Batches(ABC):
         samples = self.samples(step)
         crops = np.empty((len(samples), self.channels, *self.size), dtype=pixel_type(self.n_bits))
         for crop, sample in zip(crops, samples, strict=True):
-            crop[:] = self._random_crop(self._image(sample)[1], sample)
+            name, image = self._image(sample)
+            check_crop(name, image.shape[1:], self.size)
+            crop[:] = self._random_crop(image, sample)
         return crops
 
     def samples(self, step: int) -> range:
@@ -97,3 +100,13 @@ class Batches(ABC):
         left = int(draw.integers(image.shape[2] - width + 1))
         crop = image[:, top : top + height, left : left + width]
         return crop[:, :, ::-1] if self.flip and draw.integers(2) else crop
+
+
+def check_crop(name: Path, came: Sequence[int], size: Sequence[int]) -> None:
+    """Raise DataError if an image is smaller than the crop."""
+    (h, w), (height, width) = came, size
+    if h < height or w < width:
+        raise DataError(
+            f"{name}: expected an image of at least {height}x{width} pixels (height x width), as the crop has, got "
+            f"{h}x{w}; use smaller crops, or remove the image"
+        )

@@ -14,7 +14,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from pixelpyramids.data.batches import Batches
+from pixelpyramids.data.batches import Batches, check_crop
 from pixelpyramids.data.images import Images
 from pixelpyramids.errors import DataError
 from pixelpyramids.image_files.bit_depth import Pixels
@@ -35,13 +35,8 @@ class Crops(Batches):
     ) -> None:
         super().__init__(size, batch_size, seed, flip, folder.channels, folder.n_bits)
         slots = (folder.sizes // np.array(size)).astype(np.int64).prod(axis=1)
-        if not slots.all():
-            first = int(np.argmin(slots))
-            (height, width), (h, w) = size, folder.sizes[first]
-            raise DataError(
-                f"{folder.files[first]}: expected an image of at least {height}x{width} pixels (height x width), as "
-                f"the crop has, got {h}x{w}; use smaller crops, or remove the image"
-            )
+        smallest = int(np.argmin(slots))
+        check_crop(folder.files[smallest], folder.sizes[smallest], size)
         self.folder, self.count, self.in_memory = folder, len(folder), folder.in_memory
         self._last_slot = np.cumsum(slots)
         self.items_per_epoch = int(self._last_slot[-1])

@@ -13,7 +13,8 @@ is the only one. Validation is then held out of the training images; of a stream
 import glob
 import re
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
@@ -23,7 +24,7 @@ from pixelpyramids.data.containers.arrow import ArrowEntries
 from pixelpyramids.data.containers.spool import SpooledEntries
 from pixelpyramids.data.images import Images
 from pixelpyramids.data.shard_names import find_shards, refuse_held_out_files, split_shards, warn_of_missing
-from pixelpyramids.data.shards import FAILURES, Shards, count_examples, count_rows
+from pixelpyramids.data.shards import FAILURES, Shards, count_images
 from pixelpyramids.data.split_names import one_of_each, resembles_split, split_of
 from pixelpyramids.data.splits import HOLD_OUT_MOST, HOLD_OUT_SHARE, check_split
 from pixelpyramids.data.splits import hold_out as hold_out_indices
@@ -78,15 +79,19 @@ def open_hub(
     """
     source = _open_source(root)
     parts = _choose_parts(source, split, hold_out)
+    is_held_out = hold_out and split in ("train", "validation") and split_of(parts[0]) == "train"
+    is_held_out = is_held_out and _choose_parts(source, "validation", True) == parts
     if not is_stream(root):
-        return _open_mapped(source, split, parts, channels, n_bits, size, hold_out, seed)
+        table = _open_table(source, parts)
+        entries = ArrowEntries(table, Path(root, split if split == "all" else parts[0]))
+        chosen = hold_out_indices(len(table), seed)[split == "validation"] if is_held_out else None
+        if size is not None:
+            return Images.of_one_size(entries, size, chosen, channels=channels, n_bits=n_bits)
+        return Images.of_any_size(entries, chosen, channels=channels, n_bits=n_bits)
     if split == "train":
         raise DataError(f"{root}: expected another split than train, because a stream is only for training")
-    if split == "validation" and split_of(parts[0]) == "train":
-        items = _open_shards(source, parts[0], hold_out=True, only_held_out=True).read_all()
-    else:
-        streams = [_open_shards(source, part, hold_out=False) for part in parts]
-        items = chain.from_iterable(stream.read_all() for stream in streams)
+    streams = [_open_shards(source, part, hold_out=is_held_out, only_held_out=is_held_out) for part in parts]
+    items = chain.from_iterable(stream.read_all() for stream in streams)
     return spool(items, HOLD_OUT_MOST if split == "validation" else None, channels=channels, n_bits=n_bits, size=size)
 
 
@@ -123,34 +128,39 @@ class _Source:
     files: dict[str, list[str]]
 
 
-def _open_source(root: str) -> _Source:
+@contextmanager
+def _explain(root: str, verb: str, way_out: str = "fetch or copy it again") -> Iterator[None]:
     datasets = import_extra("datasets", "data")
-    vars(import_extra("huggingface_hub.constants", "data"))["HF_HUB_DISABLE_TELEMETRY"] = True
-    shards = find_shards(root)
     try:
-        if shards:
-            suffixes = {file.suffix for file in shards}
-            if len(suffixes) > 1:
-                raise DataError(f"{root}: expected shards of one kind, got both .parquet and .tar; select with a glob")
-            warn_of_missing(tuple(shards))
-            files = split_shards(root, shards)
-            patterns = {split: [glob.escape(file) for file in part] for split, part in files.items()}
-            builder = datasets.load_dataset_builder(_BUILDERS[suffixes.pop()], data_files=patterns)
-        else:
-            match = _ON_THE_HUB.fullmatch(root.partition(":")[2])
-            if match is None or _is_path(match[1]):
-                raise DataError(
-                    f"{root}: expected hub:owner/name, stream:owner/name, or a folder or glob of *.parquet or *.tar, "
-                    "got neither such a name nor such shards there"
-                )
-            builder = datasets.load_dataset_builder(match[1], match[2])
-            files = {str(split): [str(file) for file in part] for split, part in builder.config.data_files.items()}
-            refuse_held_out_files(root, files)
-    except FAILURES as error:
+        yield
+    except (*FAILURES, datasets.exceptions.DatasetsError) as error:
+        reason = str(error.__cause__ or error).strip().partition("\n")[0] or type(error).__name__
+        raise DataError(f"{root}: expected data that `datasets` can {verb}, got {reason}; {way_out}") from error
+
+
+def _open_source(root: str) -> _Source:
+    datasets, shards = import_extra("datasets", "data"), find_shards(root)
+    vars(import_extra("huggingface_hub.constants", "data"))["HF_HUB_DISABLE_TELEMETRY"] = True
+    if shards:
+        suffixes = {file.suffix for file in shards}
+        if len(suffixes) > 1:
+            raise DataError(f"{root}: expected shards of one kind, got both .parquet and .tar; select with a glob")
+        warn_of_missing(tuple(shards))
+        files = split_shards(root, shards)
+        patterns = {split: [glob.escape(file) for file in part] for split, part in files.items()}
+        with _explain(root, "open"):
+            return _Source(root, datasets.load_dataset_builder(_BUILDERS[suffixes.pop()], data_files=patterns), files)
+    match = _ON_THE_HUB.fullmatch(root.partition(":")[2])
+    if match is None or _is_path(match[1]):
         raise DataError(
-            f"{root}: expected a data set that `datasets` can open, got {_reason(error)}; check the name, the "
-            "configuration after the second colon, and the connection to the hub"
-        ) from error
+            f"{root}: expected hub:owner/name, stream:owner/name, or a folder or glob of *.parquet or *.tar, "
+            "got neither such a name nor such shards there"
+        )
+    way_out = "check the name, the configuration after the second colon, and the connection to the hub"
+    with _explain(root, "open", way_out):
+        builder = datasets.load_dataset_builder(match[1], match[2])
+        files = {str(split): [str(file) for file in part] for split, part in builder.config.data_files.items()}
+    refuse_held_out_files(root, files)
     return _Source(root, builder, files)
 
 
@@ -179,68 +189,32 @@ def _choose_parts(source: _Source, split: str, hold_out: bool) -> list[str]:
     return [part]
 
 
-def _open_mapped(
-    source: _Source,
-    split: str,
-    parts: list[str],
-    channels: int,
-    n_bits: int,
-    size: tuple[int, int] | None,
-    hold_out: bool,
-    seed: int,
-) -> Images:
-    datasets = import_extra("datasets", "data")
+def _open_table(source: _Source, parts: list[str]) -> Any:
+    """The images of these splits as a table that is mapped into memory."""
     if not source.root.startswith("hub:"):
-        for file in chain.from_iterable(source.files.values()):
-            count_rows(file)  # names a file that was cut off
-    try:
+        count_images(list(chain.from_iterable(source.files.values())))  # names a file that was cut off
+    with _explain(source.root, "prepare"):
         source.builder.download_and_prepare()
-        table = datasets.concatenate_datasets([source.builder.as_dataset(split=part) for part in parts])
-    except (*FAILURES, datasets.exceptions.DatasetsError) as error:
-        raise DataError(
-            f"{source.root}: expected data that `datasets` can prepare, got {_reason(error)}; fetch or copy it again"
-        ) from error
-    column, table = _select_images(source.root, table)
-    entries = ArrowEntries(table, column, Path(source.root, split if split == "all" else parts[0]))
-    chosen = None
-    if (
-        hold_out
-        and split in ("train", "validation")
-        and split_of(_choose_parts(source, "validation", True)[0]) == "train"
-    ):
-        chosen = hold_out_indices(len(table), seed)[split == "validation"]
-    if size is not None:
-        return Images.of_one_size(entries, size, chosen, channels=channels, n_bits=n_bits)
-    return Images.of_any_size(entries, chosen, channels=channels, n_bits=n_bits)
+        tables = [source.builder.as_dataset(split=part) for part in parts]
+        return _select_images(source.root, import_extra("datasets", "data").concatenate_datasets(tables))
 
 
 def _open_shards(source: _Source, part: str, hold_out: bool, only_held_out: bool = False) -> Shards:
-    datasets = import_extra("datasets", "data")
     files = source.files[part]
-    counts = None
-    if all(file.endswith(".parquet") for file in files):
-        counts = [count_rows(file) for file in files]
-    elif all(file.endswith(".tar") and "://" not in file for file in files):
-        counts = [count_examples(file, split_of(part) == "train") for file in files]
-    try:
-        column, stream = _select_images(source.root, source.builder.as_streaming_dataset(split=part))
-        shards = stream.num_shards
-    except (*FAILURES, datasets.exceptions.DatasetsError) as error:
-        raise DataError(
-            f"{source.root}: expected data that `datasets` can stream, got {_reason(error)}; fetch or copy it again"
-        ) from error
-    if shards != len(files):  # such as archives of many images, which are the shards themselves
-        counts, files = None, [f"{source.root}/{part}/{shard}" for shard in range(shards)]
+    counts = count_images(files, split_of(part) == "train")
+    with _explain(source.root, "stream"):
+        stream = _select_images(source.root, source.builder.as_streaming_dataset(split=part))
+        count = stream.num_shards
+    if count != len(files):  # such as archives of many images, which are the shards themselves
+        counts, files = None, [f"{source.root}/{part}/{shard}" for shard in range(count)]
     published = (source.builder.info.splits or {}).get(part)
     total = sum(counts) if counts is not None else published.num_examples if published is not None else None
-    held_out = 0
-    if hold_out:
-        held_out = HOLD_OUT_MOST if total is None else min(HOLD_OUT_MOST, max(total // HOLD_OUT_SHARE, 1))
-    return Shards(stream, column, files, counts, total or None, held_out, only_held_out)
+    held_out = HOLD_OUT_MOST if total is None else min(HOLD_OUT_MOST, max(total // HOLD_OUT_SHARE, 1))
+    return Shards(stream, files, counts, total or None, held_out if hold_out else 0, only_held_out)
 
 
-def _select_images(root: str, table: Any) -> tuple[str, Any]:
-    """The name of the one column of images, and the data with only this column, not decoded."""
+def _select_images(root: str, table: Any) -> Any:
+    """The one column of images, not decoded, as the column `image`."""
     datasets, features = import_extra("datasets", "data"), table.features or {}
     found: list[str] = [name for name, feature in features.items() if isinstance(feature, datasets.Image)]
     if len(found) != 1:
@@ -256,8 +230,5 @@ def _select_images(root: str, table: Any) -> tuple[str, Any]:
             "validation or test, write each split to shards of its own",
             stacklevel=4,
         )
-    return found[0], table.select_columns(found).cast_column(found[0], datasets.Image(decode=False))
-
-
-def _reason(error: BaseException) -> str:
-    return str(error.__cause__ or error).strip().partition("\n")[0] or type(error).__name__
+    images = table.select_columns(found).cast_column(found[0], datasets.Image(decode=False))
+    return images if found == ["image"] else images.rename_column(found[0], "image")

@@ -111,7 +111,7 @@ class Images:
                 reasons.append(str(error))
                 continue
             if size is not None:
-                _check_size(name, header[:2], size, _PARAMETERS)
+                check_size(name, header[:2], size)
             readable.append(int(index))
             headers.append(header)
         _report_unreadable(reasons, bool(readable))
@@ -174,7 +174,7 @@ class Images:
         else:
             decoded = quantise(stored, name, self.entries.format, *request, self.prepare)
         height, width = decoded.pixels.shape[1:]
-        _check_size(name, (height, width), self.sizes[index], _PARAMETERS if self._is_of_one_size else _OPENED)
+        check_size(name, (height, width), self.sizes[index], _PARAMETERS if self._is_of_one_size else _OPENED)
         self.formats[index], self.conversions[index] = decoded.format, decoded.conversions
         return decoded.pixels
 
@@ -210,7 +210,8 @@ class _WrongSizeError(DataError):
     """An image is readable, but not of the size that all images of its split must have."""
 
 
-def _check_size(name: Path, came: Sequence[int], size: Sequence[int], because: tuple[str, str]) -> None:
+def check_size(name: Path, came: Sequence[int], size: Sequence[int], because: tuple[str, str] = _PARAMETERS) -> None:
+    """Raise DataError if an image has another size (H, W) than it must have."""
     if tuple(came) != tuple(size):
         (height, width), (h, w), (reason, way_out) = size, came, because
         raise _WrongSizeError(

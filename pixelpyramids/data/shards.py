@@ -25,22 +25,21 @@ _MEMBER = re.compile(r"((?:.*/|)[^.]+)[.]([^/]*)")
 class Shards:
     """The shards of one split: `read(i)` gives (name, content) of each image of shard i.
 
-    `stream` is an IterableDataset of `datasets` with one undecoded image `column`. `counts` are the images of each
-    shard, and `total` those of all; they are None if they are not known without reading. The first `held_out` images of
-    the first shard are left out; with `only_held_out` they are the only ones.
+    `stream` is an IterableDataset of `datasets` with a column `image` that is not decoded. `counts` are the images of
+    each shard, and `total` those of all; they are None if they are not known without reading. The first `held_out`
+    images of the first shard are left out; with `only_held_out` they are the only ones.
     """
 
     def __init__(
         self,
         stream: Any,
-        column: str,
         names: Sequence[str],
         counts: Sequence[int] | None,
         total: int | None,
         held_out: int = 0,
         only_held_out: bool = False,
     ) -> None:
-        self._stream, self._column = stream, column
+        self._stream = stream
         self._first = slice(held_out) if only_held_out else slice(held_out, None)
         self.names = list(names[:1] if only_held_out else names)
         self._count = len(names)
@@ -81,7 +80,19 @@ class Shards:
         part = self._stream.shard(num_shards=self._count, index=shard)
         # iter(part) would divide the rows again, among a loader's workers.
         for batch in part.iter(batch_size=1):
-            yield batch[self._column][0]
+            yield batch["image"][0]
+
+
+def count_images(files: Sequence[str], train: bool = False) -> list[int] | None:
+    """The images in each of some shards; None for tars on the hub, whose headers would have to be downloaded.
+
+    Raises DataError as `count_rows` and `count_examples` do.
+    """
+    if all(file.endswith(".parquet") for file in files):
+        return [count_rows(file) for file in files]
+    if all(file.endswith(".tar") and "://" not in file for file in files):
+        return [count_examples(file, train) for file in files]
+    return None
 
 
 def count_rows(file: str) -> int:

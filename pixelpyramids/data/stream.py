@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from pixelpyramids.data.batches import Batches
+from pixelpyramids.data.images import check_size
 from pixelpyramids.data.reading import read_decoded
 from pixelpyramids.data.shards import Shards
 from pixelpyramids.errors import DataError, EmptySplitError
@@ -120,13 +121,8 @@ class Stream(Batches):
                 self._damaged.add(name)
                 warnings.warn(f"{error}; the next image takes its place", stacklevel=5)
             return None
-        (h, w), (height, width) = image.shape[1:], self.image_size or self.size
-        if (h, w) != (height, width) and (self.image_size is not None or h < height or w < width):
-            least = "" if self.image_size else "at least "
-            raise DataError(
-                f"{name}: expected an image of {least}{height}x{width} pixels (height x width), as the parameters say, "
-                f"got {h}x{w}; resize or remove it, or use other parameters"
-            )
+        if self.image_size is not None:
+            check_size(name, image.shape[1:], self.image_size)
         return image
 
     def _start_lane(self, lane: int, position: int) -> tuple[int, Iterator[_Item]]:

@@ -1,4 +1,4 @@
-"""Rows of a table of `datasets`, which is mapped into memory, with one column of images that are not decoded."""
+"""Rows of a table of `datasets`, which is mapped into memory."""
 
 import os
 from pathlib import Path
@@ -9,15 +9,15 @@ from pixelpyramids.extras import import_extra
 
 
 class ArrowEntries:
-    """The contents of the image files in `column` of a `datasets.Dataset`; row i is called `source`/i.
+    """The contents of the image files in the column `image` of a `datasets.Dataset`; row i is called `source`/i.
 
     Pickled, the table is the path of its file, which every process maps.
     """
 
     format = ""
 
-    def __init__(self, table: Any, column: str, source: Path) -> None:
-        self._table, self._column, self._source = table, column, source
+    def __init__(self, table: Any, source: Path) -> None:
+        self._table, self._source = table, source
 
     def __len__(self) -> int:
         return len(self._table)
@@ -30,7 +30,7 @@ class ArrowEntries:
         """The content of row `index`. Raises DataError if it holds no image, or cannot be read."""
         name = self.name(index)
         try:
-            stored = self._table[int(index)][self._column]
+            stored = self._table[int(index)]["image"]
         except (OSError, ValueError, LookupError) as error:
             raise DataError(f"{name}: expected a row of a table of `datasets` that can be read, got {error}") from error
         return image_content(stored, name)
