@@ -1,0 +1,168 @@
+"""Image files to integers in [0, 2**n_bits): every value is exact, and what cannot be exact is refused by name."""
+
+import warnings
+
+import numpy as np
+import pytest
+from data_layouts import encode, noise
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from pixelpyramids.data.reading import read_header, read_image
+from pixelpyramids.errors import DataError
+
+
+def greys(*shape, most=65535, seed=0):
+    return np.random.default_rng(seed).integers(most + 1, size=shape).astype(np.uint16 if most > 255 else np.uint8)
+
+
+def palette(colours, **options):
+    image = Image.new("P", (len(colours), 1))
+    image.putpalette([value for colour in colours for value in colour])
+    image.putdata(range(len(colours)))
+    return encode(image, **options)
+
+
+@given(
+    height=st.integers(1, 9),
+    width=st.integers(1, 9),
+    channels=st.sampled_from([1, 2, 3, 4]),
+    n_bits=st.integers(1, 8),
+    seed=st.integers(0, 99),
+)
+@settings(max_examples=40, deadline=None)
+def test_eight_bit_pixels_are_read_exactly(height, width, channels, n_bits, seed):
+    stored = greys(height, width, channels, most=255, seed=seed)
+    content = encode(stored[..., 0] if channels == 1 else stored)
+    image = read_image(content, channels, n_bits)
+    assert image.shape == (channels, height, width) and image.dtype == np.uint8
+    assert image.flags.writeable and image.flags.c_contiguous
+    assert (image == stored.transpose(2, 0, 1) // 2 ** (8 - n_bits)).all()
+    assert read_header(content, channels, n_bits)[:3] == (height, width, "PNG")
+
+
+@pytest.mark.parametrize("suffix", ["png", "tif", "pgm"])
+def test_sixteen_bit_grey_is_read_exactly_at_every_depth(tmp_path, suffix):
+    stored = greys(7, 5)
+    stored[0, :2] = 0, 65535
+    Image.fromarray(stored).save(tmp_path / f"deep.{suffix}")
+    for n_bits in range(1, 17):
+        image = read_image(tmp_path / f"deep.{suffix}", channels=1, n_bits=n_bits)
+        assert image.dtype == (np.uint8 if n_bits <= 8 else np.uint16)
+        assert (image[0] == stored // 2 ** (16 - n_bits)).all()
+    colour = read_image(tmp_path / f"deep.{suffix}", channels=4, n_bits=8)
+    assert (colour[:3] == stored // 256).all() and (colour[3] == 255).all()
+
+
+ALPHA = greys(1, 2, 4, most=255)
+DARK = [[0, 0, 0], [50, 50, 50]]
+
+
+@pytest.mark.parametrize(
+    ("content", "channels", "expected"),
+    [
+        (palette([(255, 0, 0), (0, 128, 255)]), 3, [[255, 0, 0], [0, 128, 255]]),
+        (encode(np.array([[False, True]])), 1, [[0], [255]]),
+        (encode(np.array([[7, 200]], np.uint8)), 3, [[7, 7, 7], [200, 200, 200]]),
+        (encode(ALPHA), 3, ALPHA[0, :, :3].tolist()),
+        (encode(ALPHA[..., :3]), 4, [[*colour, 255] for colour in ALPHA[0, :, :3].tolist()]),
+        (encode(np.array([[0, 50]], np.uint8), transparency=0), 2, [[0, 0], [50, 255]]),
+        (encode(np.array([[0, 50]], np.uint8), transparency=0), 4, [[0, 0, 0, 0], [50, 50, 50, 255]]),
+        (encode(np.array([DARK], np.uint8), transparency=(0, 0, 0)), 2, [[0, 0], [50, 255]]),
+        (encode(np.array([DARK], np.uint8), transparency=(0, 0, 0)), 4, [[0, 0, 0, 0], [50, 50, 50, 255]]),
+        (palette(DARK, transparency=bytes([0, 90])), 2, [[0, 0], [50, 90]]),
+        (palette(DARK, transparency=bytes([0, 90])), 4, [[0, 0, 0, 0], [50, 50, 50, 90]]),
+        (palette(DARK, transparency=bytes([0, 90])), 3, DARK),
+    ],
+)
+def test_palettes_bitmaps_greys_and_transparent_colours_are_converted(content, channels, expected):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert read_image(content, channels)[:, 0].T.tolist() == expected
+
+
+@pytest.mark.parametrize(("mode", "suffix"), [("F", ".tif"), ("CMYK", ".jpg"), ("LAB", ".tif")])
+def test_modes_without_exact_integers_are_refused_by_name(tmp_path, mode, suffix):
+    path = tmp_path / f"a{suffix}"
+    Image.new(mode, (4, 4)).save(path)
+    for read in (read_image, read_header):
+        with pytest.raises(DataError, match=rf"a\{suffix}: expected grey or RGB pixels, got mode {mode}"):
+            read(path)
+
+
+@pytest.mark.parametrize(
+    ("channels", "n_bits", "message"),
+    [
+        (1, 12, r"a\.png: expected 16-bit grey for n_bits 12, got an 8-bit source"),
+        (3, 12, "expected 1 channel for 12 bits, got 3"),
+        (1, 17, "expected 1 to 16 bits a value, got n_bits 17"),
+        (5, 8, "got 5"),
+    ],
+)
+def test_depths_and_channels_that_no_file_has_are_refused(tmp_path, channels, n_bits, message):
+    (tmp_path / "a.png").write_bytes(encode(greys(4, 4, most=255)))
+    for read in (read_image, read_header):
+        with pytest.raises(DataError, match=message):
+            read(tmp_path / "a.png", channels, n_bits)
+
+
+def test_values_beyond_16_bits_are_refused(tmp_path):
+    Image.fromarray(np.array([[-1, 70000]], np.int32)).save(tmp_path / "b.tif")
+    with pytest.raises(DataError, match=r"expected values in 0 … 65535, got -1 … 70000"):
+        read_image(tmp_path / "b.tif", 1)
+
+
+PNG = encode(noise(0, 40))
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"not an image",
+        b"",
+        PNG[: len(PNG) // 2],
+        PNG[:2000] + bytes([PNG[2000] ^ 255]) + PNG[2001:],
+        b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 4 4\n%%EndComments\n",
+    ],
+)
+def test_damaged_and_foreign_files_are_named(tmp_path, content):
+    (tmp_path / "a.png").write_bytes(content)
+    with pytest.raises(DataError, match=r"a\.png: expected an image that Pillow can read"):
+        read_image(tmp_path / "a.png")
+
+
+def test_missing_files_and_folders_are_named(tmp_path):
+    with pytest.raises(DataError, match=r"a\.png: expected an image, but there is no such file"):
+        read_image(tmp_path / "a.png")
+    with pytest.raises(DataError, match="expected a regular file, got a folder"):
+        read_header(tmp_path)
+
+
+@given(data=st.data())
+@settings(max_examples=60, deadline=None)
+def test_damage_anywhere_is_an_image_or_a_data_error(tmp_path_factory, data):
+    suffix = data.draw(st.sampled_from(["png", "jpg", "webp", "tif", "gif", "bmp", "ppm", "tga", "jp2"]))
+    path = tmp_path_factory.getbasetemp() / f"damaged.{suffix}"
+    Image.fromarray(noise(0, 9, 8)).save(path)
+    content = bytearray(path.read_bytes())
+    for _ in range(data.draw(st.integers(1, 4))):
+        content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
+    path.write_bytes(content[: data.draw(st.integers(0, len(content)))])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            assert read_image(path).dtype == np.uint8
+        except DataError as error:
+            assert str(path) in str(error)
+
+
+@pytest.mark.parametrize("limit", [399, 150])  # where Pillow warns, and where it refuses
+def test_a_decompression_bomb_is_refused(tmp_path, limit, monkeypatch):
+    Image.fromarray(noise(0, 20)).save(tmp_path / "a.png")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", limit)
+    for read in (read_image, read_header):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            with pytest.raises(DataError, match=rf"a\.png: expected an image of at most {limit} pixels"):
+                read(tmp_path / "a.png")
