@@ -2,6 +2,7 @@
 
 import os
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 
 from pixelpyramids.cli import main
@@ -35,3 +36,16 @@ def refused(capsys, *arguments):
     captured = capsys.readouterr()
     assert "Traceback" not in captured.err
     return captured.err
+
+
+@contextmanager
+def another_user():
+    """Have the rights of a user who is not root."""
+    if os.geteuid():
+        yield
+        return
+    os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(0)

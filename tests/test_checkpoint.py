@@ -3,7 +3,6 @@
 import json
 import os
 
-import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -104,40 +103,6 @@ def test_levels_without_weights_are_named(run, missing):
         match=f"level\\(s\\) {levels} \\(of 3\\) have no weights yet; train them with --levels {levels}",
     ):
         runs.load(run)
-
-
-@pytest.mark.parametrize("share", [0.0, 0.001, 0.1, 0.9, 0.9999])
-def test_truncated_weights_are_refused(run, share):
-    path = runs.level_file(run, 1)
-    content = path.read_bytes()
-    path.write_bytes(content[: int(share * len(content))])
-    with pytest.raises(CheckpointError, match=r"level_01\.safetensors: damaged, or not written by this package"):
-        runs.load(run)
-
-
-@pytest.mark.parametrize(
-    "content", [b"", b"hello", bytes(8), bytes(1000), b"\xff" * 1000, b"\x02\0\0\0\0\0\0\0{}", b"\x02\0\0\0\0\0\0\0[]"]
-)
-def test_files_that_are_not_weights_are_refused(run, content):
-    runs.level_file(run, 0).write_bytes(content)
-    with pytest.raises(CheckpointError, match=r"level_00\.safetensors: damaged, or not written by this package"):
-        runs.load(run)
-
-
-def test_damage_anywhere_in_the_header_is_refused_or_names_the_file(run):
-    path = runs.level_file(run, 1)
-    content = path.read_bytes()
-    header = 8 + int.from_bytes(content[:8], "little")
-    rng = np.random.default_rng(0)
-    for _ in range(40):
-        damaged = bytearray(content)
-        for place in rng.integers(0, header, 2):
-            damaged[place] ^= rng.integers(1, 256)
-        path.write_bytes(bytes(damaged))
-        try:
-            runs.load(run)
-        except CheckpointError as error:
-            assert str(error).startswith(f"{path}: ")
 
 
 @pytest.mark.parametrize("metadata", [None, {"format": "pt"}, {"pixelpyramids": "no json"}])

@@ -9,12 +9,11 @@ import signal
 import subprocess
 import tempfile
 import time
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import pytest
-from command_line import COMMAND, ENVIRONMENT, ROOT, refused, status
+from command_line import COMMAND, ENVIRONMENT, ROOT, another_user, refused, status
 from pictures import files, pixels, save
 
 import pixelpyramids as pp
@@ -59,19 +58,6 @@ def test_a_fault_of_ours_shows_after_the_other_files(tmp_path, monkeypatch, caps
     assert "1 file compressed" in capsys.readouterr().out and (tmp_path / "b.ppyr").exists()
 
 
-@contextmanager
-def somebody():
-    """Have the rights of somebody who is not root."""
-    if os.geteuid():
-        yield
-        return
-    os.seteuid(65534)
-    try:
-        yield
-    finally:
-        os.seteuid(0)
-
-
 def test_missing_rights_are_told_and_stop_nothing_else(small, capsys):
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
@@ -81,13 +67,13 @@ def test_missing_rights_are_told_and_stop_nothing_else(small, capsys):
         for name, mode, done in (("out", 0o777, ["a.ppyr"]), ("closed", 0o555, [])):
             (root / name).mkdir()
             (root / name).chmod(mode)
-            with somebody():
+            with another_user():
                 assert status("compress", root / "in", "--out", root / name) == 1
             assert files(root / name) == done
             err = capsys.readouterr().err
             assert err.count("Permission denied") == 2 - len(done) and "secret.png" in err
         (root / "in").chmod(0)
-        with somebody():
+        with another_user():
             assert "in" in refused(capsys, "compress", root / "in")
         (root / "in").chmod(0o755)
 

@@ -8,7 +8,7 @@ import imagecodecs
 import numpy as np
 import pytest
 import tifffile
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from image_samples import noise, saved
 from PIL import ImageFile
@@ -205,25 +205,6 @@ def test_only_the_front_of_a_jpeg_and_of_a_ppyr_file_is_read_for_their_facts():
             is_lossy = image.is_lossy
             assert file.tell() < 5000 < len(data) / 20
             assert image.format in ("JPEG", "PPYR") and is_lossy == (image.format == "JPEG")
-
-
-SOUND = [saved(noise(8, 3), kind) for kind in ("PNG", "JPEG", "TIFF", "WEBP", "BMP", "GIF", "JPEG2000", "QOI", "PPM")]
-SOUND.append(pp.encode(noise(8, 3), effort="fast"))
-
-
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=30, deadline=None)
-@given(st.data())
-def test_damaged_files_are_refused_or_read(tmp_path, data):
-    content = bytearray(data.draw(st.sampled_from(SOUND)))
-    for _ in range(data.draw(st.integers(0, 3))):
-        content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
-    path = tmp_path / "damaged.img"
-    path.write_bytes(content[: data.draw(st.integers(0, len(content)))])
-    try:
-        with pp.open(path) as image:
-            assert image.read().shape == image.shape
-    except pp.PixelPyramidsError as error:
-        assert str(error).count(str(path)) == 1
 
 
 def test_files_that_cannot_be_opened_are_named_once(tmp_path, monkeypatch):

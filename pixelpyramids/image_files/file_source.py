@@ -66,6 +66,16 @@ def open_regular(path: Path) -> BinaryIO:
         file.close()
     except IsADirectoryError:
         pass
-    raise DataError(
+    raise _special_file_error(path)
+
+
+def check_regular(path: Path) -> None:
+    """Raise DataError if a folder, a pipe or a device is at `path`. Opening a pipe would wait for a writer."""
+    if os.path.exists(path) and not os.path.isfile(path):
+        raise _special_file_error(path)
+
+
+def _special_file_error(path: Path) -> DataError:
+    return DataError(
         f"{path}: expected a regular file, got a folder, a pipe or a device; to read standard input, pass -"
     )

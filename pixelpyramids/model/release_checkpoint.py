@@ -7,6 +7,7 @@ Depths and widths come from the tensors' shapes.
 """
 
 import copy
+import os
 import pickle
 import re
 import warnings
@@ -50,6 +51,8 @@ def read_checkpoint(path: str | Path, parameters: Parameters, averaged: bool = F
     No code in the file is run. Raises CheckpointError if the file would run code, is damaged, lacks weights, or has
     other stages than the parameters.
     """
+    if os.path.exists(path) and not os.path.isfile(path):
+        raise CheckpointError(f"{path}: expected a file of weights, got a folder, a pipe or a device")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about pickles that are refused anyway

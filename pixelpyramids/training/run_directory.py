@@ -282,6 +282,8 @@ def save_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, Any
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Tensors and metadata of a file. Raises CheckpointError if it is missing, damaged or foreign."""
+    if os.path.exists(path) and not os.path.isfile(path):
+        raise CheckpointError(f"{path}: expected a file of weights, got a folder, a pipe or a device")
     try:
         with safe_open(path, framework="pt") as file:
             metadata = json.loads((file.metadata() or {})["pixelpyramids"])

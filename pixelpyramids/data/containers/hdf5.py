@@ -15,6 +15,7 @@ import numpy as np
 from pixelpyramids.errors import DataError
 from pixelpyramids.extras import import_extra
 from pixelpyramids.image_files.bit_depth import Pixels
+from pixelpyramids.image_files.file_source import check_regular
 
 # What h5py raises for damaged and foreign files; it maps the library's errors to these.
 _DAMAGE = (OSError, RuntimeError, ValueError, TypeError, LookupError, OverflowError, MemoryError)
@@ -35,6 +36,7 @@ class Hdf5Entries:
 
     def __init__(self, path: str | PathLike[str], dataset: str) -> None:
         self.path, self.dataset = Path(path), dataset.strip("/")
+        check_regular(self.path)
         self._name = self.path / self.dataset
         found = list_datasets(self.path)
         if self.dataset not in found:

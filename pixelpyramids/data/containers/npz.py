@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from pixelpyramids.errors import DataError
 from pixelpyramids.image_files.bit_depth import Pixels
+from pixelpyramids.image_files.file_source import check_regular
 
 # What zipfile and NumPy raise for damaged and foreign files.
 _DAMAGE = (
@@ -42,6 +43,7 @@ class NpzEntries:
 
     def __init__(self, path: str | PathLike[str]) -> None:
         self.path = Path(path)
+        check_regular(self.path)
         self._array: NDArray[np.uint8] | None = _load_array(self.path)
         self._count = len(self._array)
 

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from pixelpyramids.errors import DataError
 from pixelpyramids.extras import import_extra
 from pixelpyramids.image_files.bit_depth import Pixels
+from pixelpyramids.image_files.file_source import check_regular
 
 _FRONT, _BACK = 12, 4  # bytes of a record before its payload and after it
 _COLOURS_AT_MOST = 4
@@ -39,6 +40,7 @@ class TfRecordEntries:
 
     def __init__(self, path: str | PathLike[str]) -> None:
         self.path = Path(path)
+        check_regular(self.path)
         self._offsets = _find_records(self.path)
 
     def __len__(self) -> int:

@@ -8,6 +8,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from pixelpyramids.errors import DataError
+from pixelpyramids.image_files.file_source import check_regular
 from pixelpyramids.image_files.pillow_reading import readable_formats
 
 # What zipfile raises for damaged and foreign archives.
@@ -30,6 +31,7 @@ class ZipEntries:
 
     def __init__(self, path: str | PathLike[str]) -> None:
         self.path = Path(path)
+        check_regular(self.path)
         self._archive, self._process = self._open(), os.getpid()
         self._members = sorted({name for name in self._archive.namelist() if _is_image(name)}, key=os.fsencode)
         if not self._members:

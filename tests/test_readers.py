@@ -1,0 +1,296 @@
+"""Every reader against every kind of damage: it reads the file, or raises its one error, which names the file.
+
+A sound file is emptied, cut, extended, changed, replaced by another kind of file and made unreadable. Readers never
+raise another exception, and commands never leave a half-written result.
+"""
+
+import contextlib
+import io
+import os
+import tempfile
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+import zarr
+from command_line import KEYS, ROOT, another_user, status
+from PIL import Image, features
+from ppyr_files import WEIGHTS, decoder
+from test_authors import checkpoint, saved
+from test_containers import CONTAINERS, Container, images, read_all
+
+import pixelpyramids as pp
+import pixelpyramids.image_files.pillow_plugin
+from pixelpyramids.codec.integer_network import load_network
+from pixelpyramids.data.huggingface import open_hub
+from pixelpyramids.data.reading import read_image
+from pixelpyramids.errors import BitstreamError, CheckpointError, DataError, ParameterError
+from pixelpyramids.image_files.zarr_codec import PyramidSerializer
+from pixelpyramids.model.parameters import parse_parameters
+from pixelpyramids.model.pixel_pyramid import PixelPyramid
+from pixelpyramids.model.release_checkpoint import read_checkpoint
+from pixelpyramids.training import run_directory
+
+RNG = np.random.default_rng(0)
+NOISE = RNG.integers(0, 256, (12, 10, 3), dtype=np.uint8)
+FLIPS = 40
+UNREADABLE = ("missing", "a folder", "without rights", "a pipe")
+PARAMETERS = (ROOT / "params" / "celeba_256.json").read_bytes()
+EPS = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 4 4\n%%EndComments\n"
+
+
+class Reader(NamedTuple):
+    """How to write a sound file below a folder, and how to read all of it."""
+
+    make: Callable[[Path], Path]
+    read: Callable[[Path], Any]
+    error: type[Exception] | tuple[type[Exception], ...] = DataError
+    is_checked: bool = False  # checksums find every change of a bit
+    is_whole: bool = False  # the reader knows where the file ends
+    names_file: bool = True  # readers of bytes do not know the name
+    flips: int = FLIPS
+    unreadable: tuple[str, ...] = UNREADABLE  # what the reader refuses, and not another library that opens the file
+
+
+def bytes_of(image: Image.Image, kind: str, **options: Any) -> bytes:
+    file = io.BytesIO()
+    image.save(file, kind, **options)
+    return file.getvalue()
+
+
+PNGS = {f"{i}.png": bytes_of(Image.fromarray(image), "PNG") for i, image in enumerate(NOISE.reshape(2, 6, 10, 3))}
+
+
+def write(path: Path, content: bytes) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+    return path
+
+
+def image_in(name: str, **options: Any) -> Callable[[Path], Path]:
+    def make(root: Path) -> Path:
+        Image.fromarray(NOISE).save(root / name, **options)
+        return root / name
+
+    return make
+
+
+def make_npy(root: Path) -> Path:
+    np.save(root / "a.npy", NOISE)
+    return root / "a.npy"
+
+
+def make_ppyr(root: Path) -> Path:
+    return write(root / "a.ppyr", pp.encode(NOISE // 8 * 8, effort="fast"))
+
+
+def make_zarr(root: Path) -> Path:
+    serializer = PyramidSerializer("fast")
+    array = zarr.create_array(root / "a", shape=(9, 9), dtype="uint8", serializer=serializer, compressors=None)
+    array[:] = NOISE[:9, :9, 0]
+    (chunk,) = (path for path in (root / "a").rglob("*") if path.is_file() and path.name != "zarr.json")
+    return chunk
+
+
+def make_parquet(root: Path) -> Path:
+    datasets = pytest.importorskip("datasets")
+    rows = [{"image": {"bytes": content, "path": None}} for content in PNGS.values()]
+    features = datasets.Features({"image": datasets.Image()})
+    datasets.Dataset.from_list(rows, features=features).to_parquet(root / "train-00000-of-00001.parquet")
+    return root / "train-00000-of-00001.parquet"
+
+
+def make_run(root: Path) -> Path:
+    run_directory.save(PixelPyramid(parse_parameters(KEYS, "test"), seed=5), root / "run")
+    return run_directory.level_file(root / "run", 1)
+
+
+def make_weights(root: Path) -> Path:
+    return write(root / "w.safetensors", WEIGHTS.read_bytes())
+
+
+def make_checkpoint(root: Path) -> Path:
+    return saved(root / "a.pt", checkpoint(8)[0])
+
+
+def in_container(container: Container) -> Reader:
+    def make(root: Path) -> Path:
+        container.write(root / container.path)
+        return root / container.path / container.data
+
+    def read(path: Path) -> list[Any]:
+        return read_all(images(container.open(path.parent if container.data else path)))
+
+    is_mapped = container.path == "x_lmdb"  # without checksums: changes may end the process
+    is_whole, is_checked = container.path not in ("x.tar", "x_lmdb"), container.path == "x.tfrecords"
+    return Reader(make, read, is_checked=is_checked, is_whole=is_whole, flips=0 if is_mapped else FLIPS)
+
+
+def open_and_read(path: Path) -> Any:
+    with pp.open(path) as image:
+        return image.read()
+
+
+def read_parquet(path: Path) -> list[Any]:
+    images = open_hub(str(path.parent), "train", hold_out=False)
+    if images.skipped:
+        raise DataError(f"{path}: {images.skipped}")
+    return [images.read(index) for index in range(len(images))]
+
+
+def run_decoder(path: Path) -> None:
+    """Run the decoder beside the format's text. Raises FormatError with what it prints."""
+    out = os.path.join(path.parent, "out.npy")
+    with contextlib.redirect_stderr(io.StringIO()) as printed:
+        ended = decoder.main([str(path), str(WEIGHTS), out])
+    assert os.path.exists(out) == (ended == 0)
+    if ended:
+        raise decoder.FormatError(printed.getvalue())
+    os.remove(out)
+
+
+def load_pillow(path: Path) -> Any:
+    with Image.open(path) as image:
+        return np.asarray(image)
+
+
+IMAGE_FILES = {
+    "PNG": image_in("a.png"),
+    "JPEG": image_in("a.jpg"),
+    "TIFF": image_in("a.tif"),
+    "TIFF with deflate": image_in("a.tif", compression="tiff_adobe_deflate"),
+    "WebP": image_in("a.webp", lossless=True),
+    "JPEG 2000": image_in("a.jp2"),
+    "PPM": image_in("a.ppm"),
+    "BMP": image_in("a.bmp"),
+    "GIF": image_in("a.gif"),
+    "TGA": image_in("a.tga"),
+    "PCX": image_in("a.pcx"),
+    "QOI": image_in("a.qoi"),
+} | ({"AVIF": image_in("a.avif", quality=90)} if features.check("avif") else {})
+
+ZIP = b"PK\5\6" + bytes(18)
+
+READERS = {
+    **{f"{name}, for training": Reader(make, read_image) for name, make in IMAGE_FILES.items()},
+    **{
+        name: Reader(make, open_and_read, is_checked=name == "PNG", is_whole=name in ("PNG", "PPM"))
+        for name, make in [*IMAGE_FILES.items(), ("npy", make_npy)]
+    },
+    ".ppyr": Reader(make_ppyr, open_and_read, (BitstreamError, DataError), True, True),
+    ".ppyr, as specified": Reader(make_ppyr, run_decoder, decoder.FormatError, True, True, unreadable=()),
+    ".ppyr in Pillow": Reader(make_ppyr, load_pillow, OSError, True, True, names_file=False, unreadable=()),
+    ".ppyr in zarr": Reader(make_zarr, lambda path: zarr.open_array(path.parents[2])[:], BitstreamError, True, True,
+                            names_file=False, unreadable=()),
+    **{kind: in_container(container) for kind, container in CONTAINERS.items()},
+    "Parquet": Reader(make_parquet, read_parquet, is_whole=True, flips=10, unreadable=UNREADABLE[:3]),
+    "weights of a run": Reader(make_run, lambda path: run_directory.load(path.parent), CheckpointError, is_whole=True),
+    "weights of the codec": Reader(make_weights, load_network, CheckpointError, False, True, unreadable=UNREADABLE[:3]),
+    "parameters": Reader(lambda root: write(root / "a.json", PARAMETERS), pp.load_parameters, ParameterError),
+    "the authors' weights": Reader(
+        make_checkpoint, lambda path: read_checkpoint(path, checkpoint(8)[1]), CheckpointError, is_whole=True, flips=10
+    ),
+}  # fmt: skip
+
+
+@pytest.fixture(params=READERS, scope="module")
+def reader(request):
+    return READERS[request.param]
+
+
+@pytest.fixture
+def path(reader, monkeypatch):
+    """A sound file, in a folder that every user can read."""
+    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+        monkeypatch.setenv("XDG_CACHE_HOME", os.path.join(folder, "cache"))
+        warnings.simplefilter("ignore")
+        Path(folder).chmod(0o755)
+        made = reader.make(Path(folder))
+        reader.read(made)
+        yield made
+
+
+def read_or_refuse(reader, path):
+    """Whether the reader refuses the file with its error, in the way that it must."""
+    try:
+        reader.read(path)
+    except reader.error as error:
+        assert not reader.names_file or str(path) in str(error) or str(path.parent) in str(error), error
+        return True
+    return False
+
+
+def test_other_files_are_refused(reader, path):
+    own = path.read_bytes()
+    another = ZIP if reader.read in (read_image, open_and_read, load_pillow) else PNGS["0.png"]
+    others = EPS, another, b"\x1f\x8b\x08" + bytes(40), b"\2\0\0\0\0\0\0\0{}"
+    for content in (b"", own[:1], b"not an image", RNG.bytes(1000), bytes(64), *others):
+        path.write_bytes(content)
+        assert read_or_refuse(reader, path), content[:20]
+
+
+def test_cut_files_are_refused(reader, path):
+    own = path.read_bytes()
+    for length in (len(own) // 3, len(own) // 2 + 1, 11, len(own) - 1, len(own) - 5, *RNG.integers(0, len(own), 9)):
+        path.write_bytes(own[:length])
+        must = length == len(own) // 3 or length == len(own) // 2 + 1 or reader.is_whole
+        assert read_or_refuse(reader, path) or not must, length
+
+
+def test_extended_files_are_refused_or_read(reader, path):
+    own = path.read_bytes()
+    for behind in (b"\0", b"text", RNG.bytes(2000)):
+        path.write_bytes(own + behind)
+        read_or_refuse(reader, path)
+
+
+def test_changed_files_are_refused_or_read(reader, path):
+    own = path.read_bytes()
+    for count in range(reader.flips):
+        changed = bytearray(own)
+        end = len(own) if count % 2 else min(len(own), 300)  # headers are short
+        for place in RNG.integers(0, end, 1 + count % 4):
+            changed[place] ^= 1 << RNG.integers(8)
+        path.write_bytes(changed)
+        assert read_or_refuse(reader, path) or not reader.is_checked or bytes(changed) == own
+
+
+@pytest.mark.parametrize("how", UNREADABLE)
+def test_unreadable_files_are_refused(how, reader, path):
+    if how not in reader.unreadable:
+        pytest.skip("another library opens the file")
+    if how == "without rights":
+        path.chmod(0)
+    else:
+        path.unlink()
+    if how == "a folder":
+        path.mkdir()
+    elif how == "a pipe":
+        os.mkfifo(path)
+    with another_user():
+        assert read_or_refuse(reader, path)
+
+
+@pytest.mark.parametrize(
+    "command, name",
+    [
+        *(("compress", name) for name in [*IMAGE_FILES, "npy"]),
+        *((c, ".ppyr") for c in ("decompress", "verify", "info")),
+    ],
+)
+def test_commands_name_a_bad_file_and_write_nothing(command, name, tmp_path, capsys):
+    path, out = READERS[name].make(tmp_path), tmp_path / "out"
+    own = path.read_bytes()
+    for content in (b"", own[: len(own) // 2], ZIP, None):
+        path.unlink()
+        if content is None:
+            os.mkfifo(path)
+        else:
+            path.write_bytes(content)
+        assert status(command, path, *(("--out", out) if command.endswith("compress") else ())) == 1
+        printed = "".join(capsys.readouterr())
+        assert path.name in printed.replace("\n", "") and "Traceback" not in printed
+        assert not out.exists() or not any(out.iterdir())
