@@ -10,6 +10,7 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
+import datasets
 import h5py
 import lmdb
 import numpy as np
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from pixelpyramids.data.celeba_hq import open_celeba_hq
+from pixelpyramids.data.huggingface import open_hub
 from pixelpyramids.data.imagenet import open_imagenet
 from pixelpyramids.data.lsun import open_lsun
 
@@ -453,9 +455,34 @@ def _lsun(build: Callable[[Path], Path]) -> Layout:
 
 LSUN_FORMS = [environments, environments_of_webp, exported_folders, exported_flat_folders]
 
+# Any data set in Parquet files, read by `datasets`: 30 images, the last three for test
+
+
+def write_parquet(path: Path, contents: list[bytes | None], **more: list[Any]) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    rows = {"image": [content and {"bytes": content, "path": None} for content in contents], **more}
+    table = datasets.Dataset.from_dict(rows)
+    table.cast_column("image", datasets.Image()).to_parquet(str(path))
+    return path
+
+
+def parquet_shards(root: Path) -> Path:
+    contents = list(face_files().values())
+    for number, (name, start) in enumerate({"train-0": 0, "train-1": 10, "train-2": 20, "test-0": 27}.items()):
+        write_parquet(root / f"{name}.parquet", contents[start : (10, 20, 27, 30)[number]])
+    return root
+
+
+def open_parquet(root: Path, split: str, **options: Any) -> Any:
+    return open_hub(str(root), split, **options)
+
+
 LAYOUTS = {
     **{f"celeba-{build.__name__}": _celeba(build, True) for build in CELEBA_UNDIVIDED},
     **{f"celeba-{build.__name__}": _celeba(build, False) for build in CELEBA_DIVIDED},
     **{f"imagenet-{build.__name__}": _imagenet(build) for build in IMAGENET_ORIGINALS + IMAGENET_DOWNSAMPLED},
     **{f"lsun-{build.__name__}": _lsun(build) for build in LSUN_FORMS},
+    "parquet": Layout(
+        parquet_shards, open_parquet, cache(lambda n: noise(n).transpose(2, 0, 1)), 27, 30, frozenset({"PNG"})
+    ),
 }

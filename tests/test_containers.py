@@ -225,7 +225,7 @@ def test_a_zip_is_read_by_several_processes_at_once(tmp_path):
     opened = images(ZipEntries(write_zip(tmp_path / "x.zip", files(), zipfile.ZIP_STORED)))
     opened._cache.clear()
     items = type("Items", (), {"__getitem__": lambda self, index: opened.read(index % COUNT)})()
-    for index, image in enumerate(loader(items, batch_size=None, sampler=range(200), num_workers=3)):
+    for index, image in enumerate(loader(items, batch_size=None, sampler=range(200), num_workers=2)):
         assert (image.numpy() == noise(index % COUNT).transpose(2, 0, 1)).all()
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 from command_line import status
-from data_layouts import encode, noise, write_files, write_tar
+from data_layouts import encode, noise, write_files, write_parquet, write_tar
 from torch.utils.data import DataLoader
 
 from pixelpyramids.data.containers.arrow import ArrowEntries
@@ -57,13 +57,6 @@ def content(number, **size):
     return encode(pixels(number, **size))
 
 
-def write_parquet(path, contents):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    rows = {"label": [0] * len(contents), "image": [c and {"bytes": c, "path": None} for c in contents]}
-    features = datasets.Features({"label": datasets.Value("int64"), "image": datasets.Image()})
-    datasets.Dataset.from_dict(rows, features=features).to_parquet(str(path))
-
-
 def write_webdataset(path, contents):
     names = [(f"{number:05d}.{suffix}", c if suffix == "png" else b"{}") for number, c in enumerate(contents)
              for suffix in ("png", "json")]  # fmt: skip
@@ -106,25 +99,11 @@ def numbers_of(images):
 # Mapped
 
 
-@pytest.mark.parametrize("n_bits", [8, 5])
-@pytest.mark.parametrize("size", [None, (8, 7)])
-def test_parquet_is_read_to_the_integer(parquet, n_bits, size):
-    test = open_hub(parquet, "test", n_bits=n_bits, size=size)
-    equal_to_sources(test, range(100, 106), n_bits)
-    assert set(test.formats) == {"PNG"} and {(8, 7)} == set(map(tuple, test.sizes.tolist()))
+def test_mapped_data_are_named_by_split_and_row(parquet):
+    test = open_hub(parquet, "test", size=(8, 7))
     assert str(test.files[3]) == f"{parquet}/test/3"
     assert is_hub(parquet) and not is_stream(parquet)
-
-
-def test_splits_of_mapped_data_are_disjoint_and_complete(parquet):
-    train, validation = (numbers_of(open_hub(parquet, split)) for split in ("train", "validation"))
-    assert len(validation) == 1 and sorted(train + validation) == list(range(25))
-    equal_to_sources(open_hub(parquet, "train", hold_out=False), range(25))
     equal_to_sources(open_hub(parquet, "all"), [*range(100, 106), *range(25)])
-    with pytest.raises(DataError, match="expected a validation split, got test, train; hold out"):
-        open_hub(parquet, "validation", hold_out=False)
-    with pytest.raises(DataError, match="expected a split among"):
-        open_hub(parquet, "dev")
 
 
 def test_published_validation_is_the_test_split_unless_there_is_one(tmp_path):
@@ -176,24 +155,11 @@ def test_damaged_rows_are_named_and_skipped(tmp_path):
 def test_images_that_lie_beside_a_table_are_read(tmp_path):
     (tmp_path / "a.png").write_bytes(content(7))
     rows = [{"bytes": None, "path": str(tmp_path / "a.png")}, {"bytes": None, "path": str(tmp_path / "b.png")}]
-    features = datasets.Features({"image": datasets.Image()})
-    table = datasets.Dataset.from_dict({"image": rows}, features=features)
-    table = table.cast_column("image", datasets.Image(decode=False))
+    table = datasets.Dataset.from_dict({"image": rows}).cast_column("image", datasets.Image(decode=False))
     entries = ArrowEntries(table, Path("table"))
     assert entries.read(0) == content(7)
     with pytest.raises(DataError, match=r"table/1: expected its image in .*b\.png"):
         entries.read(1)
-
-
-def test_mapped_images_go_to_workers(parquet):
-    images = open_hub(parquet, "train")
-    again = pickle.loads(pickle.dumps(images))
-    expected = [images.read(i) for i in range(len(images))]
-    assert all((again.read(i) == image).all() for i, image in enumerate(expected))
-    crops = Crops(images, SIZE, 4)
-    loader = DataLoader(crops, batch_size=None, sampler=range(6), num_workers=2)
-    for step, batch in enumerate(loader):
-        assert (batch.numpy() == crops[step]).all()
 
 
 # What is named
@@ -230,21 +196,23 @@ def test_folders_of_images_stay_folders_of_images(tmp_path):
     assert not is_hub(str(tmp_path))
 
 
-@pytest.mark.parametrize("columns", [(), ("image", "mask")])
+@pytest.mark.parametrize("columns", [["label"], ["image", "mask"]])
 @pytest.mark.parametrize("prefix", ["", "stream:"])
 def test_no_image_column_or_several_are_named(tmp_path, columns, prefix):
-    features = {"label": datasets.Value("int64")} | {name: datasets.Image() for name in columns}
-    rows = {"label": [1]} | {name: [{"bytes": content(0), "path": None}] for name in columns}
-    datasets.Dataset.from_dict(rows, features=datasets.Features(features)).to_parquet(str(tmp_path / "0.parquet"))
-    with pytest.raises(DataError, match=rf"expected one column of images .* got {len(columns)} among label \(Value\)"):
+    rows = {name: [{"bytes": content(0), "path": None}] for name in columns if name != "label"} or {"label": [1]}
+    table = datasets.Dataset.from_dict(rows)
+    for name in rows.keys() - {"label"}:
+        table = table.cast_column(name, datasets.Image())
+    table.to_parquet(str(tmp_path / "0.parquet"))
+    with pytest.raises(
+        DataError, match=rf"expected one column of images .* got {len(columns) // 2 * 2} among {columns[0]}"
+    ):
         open_hub(f"{prefix}{tmp_path}", "all")
 
 
 @pytest.mark.parametrize("prefix, column", [("", "split"), ("stream:", "split"), ("", "is_test"), ("", "Subset")])
 def test_a_column_that_names_splits_is_reported(tmp_path, prefix, column):
-    rows = {"image": [{"bytes": content(number), "path": None} for number in range(4)], column: [*"aab", "test"]}
-    features = datasets.Features({"image": datasets.Image(), column: datasets.Value("string")})
-    datasets.Dataset.from_dict(rows, features=features).to_parquet(str(tmp_path / "0.parquet"))
+    write_parquet(tmp_path / "0.parquet", [content(number) for number in range(4)], **{column: [*"aab", "test"]})
     with pytest.warns(UserWarning, match=f"the column {column} is not read"):
         open_hub(f"{prefix}{tmp_path}", "all")
 

@@ -1,12 +1,10 @@
 """What tells data sets apart, and finds a file in two places, without reading all of them."""
 
 import shutil
-import zipfile
 from pathlib import Path
 
-import numpy as np
 import pytest
-from PIL import Image
+from data_layouts import encode, noise, write_files, write_zip
 
 from pixelpyramids.data import identity as module
 from pixelpyramids.data.containers.zip_archive import ZipEntries
@@ -16,22 +14,15 @@ from pixelpyramids.data.images import Images
 
 
 def save(path: Path, seed: int) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(np.random.default_rng(seed).integers(256, size=(8, 8, 3), dtype=np.uint8)).save(path)
-    return path
+    return write_files(path.parent, {path.name: encode(noise(seed), "BMP")}) / path.name
 
 
 def folder(root: Path, count: int = 300) -> Path:
-    for number in range(count):
-        save(root / f"{number:03d}.bmp", number)
-    return root
+    return write_files(root, {f"{number:03d}.bmp": encode(noise(number), "BMP") for number in range(count)})
 
 
 def zipped(source: Path, target: Path) -> Path:
-    with zipfile.ZipFile(target, "w") as archive:
-        for file in sorted(source.iterdir()):
-            archive.write(file, file.name)
-    return target
+    return write_zip(target, {file.name: file.read_bytes() for file in sorted(source.iterdir())})
 
 
 def images(path: Path) -> Images:

@@ -1,14 +1,12 @@
 """No image of a test folder is ever trained on: what names say, and what is refused because they say too little."""
 
 import itertools
-import tarfile
 import warnings
-import zipfile
 from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from data_layouts import encode, noise, write_files, write_tar, write_zip
 
 from pixelpyramids.data.celeba_hq import open_celeba_hq
 from pixelpyramids.data.imagenet import open_imagenet
@@ -23,19 +21,11 @@ CASES = (str.lower, str.title, str.upper)
 
 
 def write(root: Path, *names: str, size: int = 8) -> Path:
-    for number, name in enumerate(names):
-        path = root / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        Image.new("RGB", (size, size), (number % 256, number // 256, 0)).save(path)
-    return root
+    return write_files(root, {name: encode(noise(number, size)) for number, name in enumerate(names)})
 
 
 def some(folder: str, count: int = 30) -> list[str]:
     return [f"{folder}/{number}.png" for number in range(count)]
-
-
-def trained_on(root: Path) -> set[str]:
-    return {file.relative_to(root).as_posix() for file in split_files(root, "train", hold_out=False)}
 
 
 @pytest.mark.parametrize("train", NAMES["train"])
@@ -45,10 +35,7 @@ def trained_on(root: Path) -> set[str]:
 @pytest.mark.parametrize("above", ["", "data/"])
 def test_every_usual_name_in_any_case_divides(tmp_path, train, test, validation, case, above):
     names = [f"{above}{case(name)}" for name in (train, test, validation) if name is not None]
-    for name in names:
-        (tmp_path / name / "a").mkdir(parents=True)
-        for number in range(3):
-            (tmp_path / name / "a" / f"{number}.png").touch()
+    write_files(tmp_path, {file: b"" for name in names for file in some(f"{name}/a", 3)})
     found = {split: split_files(tmp_path, split, hold_out=False) for split in ("train", "test")}
     if validation is not None:
         found["validation"] = split_files(tmp_path, "validation")
@@ -62,12 +49,8 @@ def test_every_usual_name_in_any_case_divides(tmp_path, train, test, validation,
 @pytest.mark.parametrize("form", ["folder", "zip"])
 def test_celeba_in_any_case(tmp_path, case, train, test, form):
     names = [*some(case(train), 27), *some(case(test), 3)]
-    root = write(tmp_path / "images", *names)
-    if form == "zip":
-        with zipfile.ZipFile(tmp_path / "images.zip", "w") as archive:
-            for name in names:
-                archive.write(root / name, f"celeba/{name}")
-        root = tmp_path / "images.zip"
+    contents = {f"celeba/{name}": encode(noise(number)) for number, name in enumerate(names)}
+    root = write_zip(tmp_path / "x.zip", contents) if form == "zip" else write_files(tmp_path, contents)
     with pytest.warns(UserWarning, match="got 27 and 3"):
         found = open_celeba_hq(root, "train", 8, n_bits=8, hold_out=False)
     assert {file.parent.name for file in found.files} == {case(train)} and len(found) == 27
@@ -153,7 +136,7 @@ def test_held_out_images_below_those_of_lsun_or_imagenet_are_refused(tmp_path, t
 
 def test_classes_are_no_splits(tmp_path):
     write(tmp_path, *some("contest", 9), *some("latest", 9), *some("rain", 9), *some("valley", 9))
-    assert 0 < len(trained_on(tmp_path)) < 36
+    assert 0 < len(split_files(tmp_path, "train", hold_out=False)) < 36
     for name in ("contest", "latest", "valley", "evaluator", "device", "training_shoe", "n01440764", "images"):
         assert not resembles_held_out(name)
     for split, names in NAMES.items():
@@ -276,11 +259,8 @@ def test_what_the_library_takes_for_training_is_not_named_otherwise():
 
 @pytest.mark.parametrize("other", ["test/0.png", "Val/a/0.png", "held_out/0.png", "train/test/0.png"])
 def test_tars_to_train_on_that_hold_other_splits_are_refused(tmp_path, other):
-    source = next(write(tmp_path / "images", "0.png").iterdir())
     for name, members in (("good", ["train/0.png", "train/1.png"]), ("bad", ["train/0.png", other])):
-        with tarfile.open(tmp_path / f"{name}.tar", "w") as archive:
-            for member in members:
-                archive.add(source, member)
+        write_tar(tmp_path / f"{name}.tar", dict.fromkeys(members, b""))
     assert count_examples(str(tmp_path / "good.tar"), train=True) == 2
     assert count_examples(str(tmp_path / "bad.tar")) == 2
     with pytest.raises(DataError, match=r"bad\.tar"):
