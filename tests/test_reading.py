@@ -157,7 +157,7 @@ def test_damage_anywhere_is_an_image_or_a_data_error(tmp_path_factory, data):
             assert str(path) in str(error)
 
 
-@pytest.mark.parametrize("limit", [399, 150])  # where Pillow warns, and where it refuses
+@pytest.mark.parametrize("limit", [399, 150])  # Pillow itself warns above the first, and refuses above the second
 def test_a_decompression_bomb_is_refused(tmp_path, limit, monkeypatch):
     Image.fromarray(noise(0, 20)).save(tmp_path / "a.png")
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", limit)

@@ -33,7 +33,7 @@ _ACCEPTED = """one of
   one HDF5 file (.h5, .hdf5) with a dataset of the size, or datasets train and validation (or val, or test)
   TFRecords: NAME-r08.tfrecords for 256x256, NAME-r10.tfrecords for 1024x1024, or shards in train/ and validation/"""
 
-# CelebAMask-HQ, where most copies of 1024x1024 come from, has masks beside the folder of this name.
+# CelebAMask-HQ, the source of most copies of 1024x1024, has masks beside the folder of this name.
 _IMAGES_OF_CELEBAMASK = "CelebA-HQ-img"
 
 _RESOLUTION = re.compile(r"-r(\d\d)\b")

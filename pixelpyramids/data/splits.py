@@ -21,7 +21,7 @@ from pixelpyramids.image_files.pillow_reading import readable_formats
 
 SPLITS = ("train", "validation", "test", "all")
 
-TEST_SHARE = 10  # one in ten, and as many for validation, where no sub-folders decide
+TEST_SHARE = 10  # one in ten, and as many for validation, if no sub-folders decide
 HOLD_OUT_SHARE = 100  # one training image in a hundred
 HOLD_OUT_MOST = 1000
 
@@ -75,7 +75,7 @@ def is_divided(root: str | PathLike[str]) -> bool:
 
 
 def check_split(split: str) -> None:
-    """Raises DataError where there is no split of that name."""
+    """Raise DataError if there is no split of that name."""
     if split not in SPLITS:
         raise DataError(f"expected a split among {', '.join(SPLITS)}, got {split!r}")
 
@@ -83,7 +83,7 @@ def check_split(split: str) -> None:
 def choose(
     split: str, splits: Mapping[str, Sequence[int]], root: str | PathLike[str], hold_out: bool = True
 ) -> Sequence[int]:
-    """The indices of one split; of "all" all, ascending. Raises EmptySplitError where there are none."""
+    """The indices of one split, or of all for "all", ascending. Raises EmptySplitError if there are none."""
     everything = sorted(index for members in splits.values() for index in members)
     if split == "all":
         return everything

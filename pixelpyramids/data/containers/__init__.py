@@ -1,1 +1,1 @@
-"""Where images lie: folders, archives, databases, arrays. Each gives stored entries by index; none decodes an image."""
+"""Folders, archives, databases and arrays of images: each gives stored entries by index, and none decodes an image."""

@@ -24,7 +24,7 @@ _COLOURS_AT_MOST = 4
 
 
 class Hdf5Entries:
-    """Images (H, W, C) uint8 of `dataset` in the file at `path`, where it is (N, C, H, W) or (N, H, W, C).
+    """Images (H, W, C) uint8 of `dataset` in the file at `path`, an array (N, C, H, W) or (N, H, W, C).
 
     The axis of at most 4 holds the colours. If a chunk holds more than one image, each read decompresses all of it.
 

@@ -1,6 +1,6 @@
 """Image files inside uncompressed tar archives (POSIX ustar, pax, GNU), and inside the tars that these contain.
 
-One pass over the headers records where each member's content starts in the outermost file, so nothing is unpacked. The
+One pass over the headers records the offset of each member's content in the outermost file, so nothing is unpacked. The
 index is cached (see `name_index`). Archives are opened for each read, so that workers inherit nothing open.
 """
 
