@@ -1,5 +1,7 @@
 """Bad arguments of every public function: one clear error each, of the package's own or a TypeError or ValueError."""
 
+import io
+
 import jaxtyping
 import numpy as np
 import pytest
@@ -78,8 +80,15 @@ BAD = {
     "a negative region": (lambda: pp.decode(FILE, region=(-1, 0, 1, 1)), DataError, "number of a region .*, got -1"),
     "an empty region": (lambda: pp.decode(FILE, region=(0, 0, 0, 1)), DataError, "within 4 x 3 pixels"),
     "a region beyond": (lambda: pp.decode(FILE, region=(2, 0, 3, 1)), DataError, "within 4 x 3 pixels"),
-    "a limit of 1e9": (lambda: pp.decode(FILE, max_pixels=1e9), DataError, "expected max_pixels to be a whole number"),
-    "no limit": (lambda: pp.decode(FILE, max_pixels=None), DataError, "expected max_pixels to be a whole number"),
+    "a limit of 1e9": (lambda: pp.decode(FILE, max_pixels=1e9), DataError, "expected max_pixels to be a whole"),
+    "no limit": (lambda: pp.decode(FILE, max_pixels=None), DataError, "expected max_pixels to be a whole"),
+    "a number to open": (lambda: pp.open(3), DataError, "expected a path, or a file opened in binary mode, got int"),
+    "text to open": (lambda: pp.open(io.StringIO("a")), DataError, "opened in binary mode, got StringIO; open it with"),
+    "no limit to open": (lambda: pp.open(io.BytesIO(FILE), None), DataError, "expected max_pixels to be a whole"),
+    "a scale to read": (lambda: pp.open(io.BytesIO(FILE)).read(3), DataError, "power of two from 1 to 2 for this"),
+    "a number to save to": (lambda: pp.save(3, GREY), DataError, "expected a path, or a file opened in binary mode"),
+    "a list to save": (lambda: pp.save("a.png", [[1]]), DataError, "expected an array of uint8 or uint16, got int64"),
+    "text to save beside": (lambda: pp.save("a.png", GREY, None, {"a": "b"}), DataError, "of str to bytes, got {'a'"),
     "an effort for zarr 2": (lambda: PyramidCompressor("most"), DataError, "got 'most'"),
     "an effort for zarr 3": (lambda: PyramidSerializer(3), DataError, "got 3"),
     "a masked chunk": (lambda: PyramidCompressor().encode(MASKED), DataError, "without a mask"),

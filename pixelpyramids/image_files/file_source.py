@@ -1,5 +1,6 @@
 """A file as a `ByteSource`, of which only the needed bytes are read. Special files are refused."""
 
+import io
 import os
 import stat
 import struct
@@ -7,6 +8,7 @@ import tokenize
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from os import PathLike
 from pathlib import Path
 from threading import Lock
 from typing import BinaryIO
@@ -47,6 +49,16 @@ class FileSource:
                 left -= len(piece)
                 self.bytes_read += len(piece)
         return b"".join(pieces)
+
+
+def as_path(path_or_file: str | PathLike[str] | BinaryIO) -> Path | None:
+    """A path, None for an open binary file. Raises DataError for anything else."""
+    if isinstance(path_or_file, str | PathLike):
+        return Path(path_or_file)
+    if not hasattr(path_or_file, "read") or isinstance(path_or_file, io.TextIOBase):
+        kind = type(path_or_file).__name__
+        raise DataError(f"expected a path, or a file opened in binary mode, got {kind}; open it with 'rb' or 'wb'")
+    return None
 
 
 @contextmanager

@@ -15,12 +15,12 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from os import PathLike
-from pathlib import Path
-from typing import Any, BinaryIO, Self
+from typing import Any, BinaryIO, Self, cast
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from pixelpyramids.arguments import whole_number
 from pixelpyramids.codec.container import MAGIC, Content, FileHeader, read_index
 from pixelpyramids.codec.image import MAX_PIXELS, decode_source
 from pixelpyramids.codec.planes import Region, decimate, find_window, octave_of_scale, restore_axes
@@ -28,7 +28,7 @@ from pixelpyramids.errors import DataError, PixelPyramidsError
 from pixelpyramids.image_files import metadata as blobs
 from pixelpyramids.image_files import tiff_reader
 from pixelpyramids.image_files.bit_depth import Pixels, pixel_type
-from pixelpyramids.image_files.file_source import DAMAGE, FileSource, open_regular
+from pixelpyramids.image_files.file_source import DAMAGE, FileSource, as_path, open_regular
 from pixelpyramids.image_files.left_out import find_left_out
 from pixelpyramids.image_files.library_messages import catch_messages
 from pixelpyramids.image_files.lossy_sources import is_lossy
@@ -277,10 +277,12 @@ def open(path_or_file: str | PathLike[str] | BinaryIO, max_pixels: int = MAX_PIX
 
     Raises DataError if the file is missing, no regular file, or no image.
     """
-    if not isinstance(path_or_file, str | PathLike):
+    whole_number("max_pixels", max_pixels, 0)
+    path = as_path(path_or_file)
+    if path is None:
         name = getattr(path_or_file, "name", None)
-        return ImageFile(path_or_file, name if isinstance(name, str) else "the image", max_pixels, is_ours=False)
-    path = Path(path_or_file)
+        file = cast(BinaryIO, path_or_file)
+        return ImageFile(file, name if isinstance(name, str) else "the image", max_pixels, is_ours=False)
     try:
         file = open_regular(path)
     except FileNotFoundError as error:

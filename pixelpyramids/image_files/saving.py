@@ -11,7 +11,7 @@ import struct
 from collections.abc import Mapping
 from os import PathLike
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 import numpy as np
 from PIL import Image
@@ -21,6 +21,7 @@ from pixelpyramids.codec.image import check_effort, encode
 from pixelpyramids.codec.planes import check_image
 from pixelpyramids.errors import DataError
 from pixelpyramids.image_files.bit_depth import Pixels, pixel_type
+from pixelpyramids.image_files.file_source import as_path
 from pixelpyramids.image_files.metadata import warn_left_out, webp_options
 from pixelpyramids.image_files.netpbm import write_netpbm
 from pixelpyramids.image_files.png_writer import write_png
@@ -58,25 +59,28 @@ def save(
     """
     array, depth = check_image(array, depth)
     check_effort(effort)
-    is_path = isinstance(path_or_file, str | PathLike)
-    name = path_or_file if is_path else getattr(path_or_file, "name", "")
-    format = format or _BY_SUFFIX.get(Path(name).suffix.lower() if isinstance(name, str | PathLike) else "")
+    metadata = {} if metadata is None else metadata
+    if not isinstance(metadata, Mapping) or not all(isinstance(part, bytes) for part in metadata.values()):
+        raise DataError(f"expected metadata as a dictionary of str to bytes, got {metadata!r:.80}; encode texts first")
+    path = as_path(path_or_file)
+    name = str(getattr(path_or_file, "name", "") if path is None else path)
+    format = format or _BY_SUFFIX.get(Path(name).suffix.lower())
     if format is None:
         raise DataError(
-            f"expected a name that ends in {', '.join(_BY_SUFFIX)}, got {str(name)!r}; rename it, or pass format="
+            f"expected a name that ends in {', '.join(_BY_SUFFIX)}, got {name!r}; rename it, or pass format="
         )
     content = io.BytesIO()
     if format == _OWN:
         content.write(encode(array, depth, effort, metadata))
     else:
-        write_image(content, array, depth, {} if metadata is None else metadata, format)
-    if not isinstance(path_or_file, str | PathLike):
-        path_or_file.write(content.getbuffer())
+        write_image(content, array, depth, metadata, format)
+    if path is None:
+        cast(BinaryIO, path_or_file).write(content.getbuffer())
         return
     try:
-        write_bytes(Path(path_or_file), content.getvalue(), new=not overwrite)
+        write_bytes(path, content.getvalue(), new=not overwrite)
     except FileExistsError as error:
-        raise DataError(f"{path_or_file}: exists already; choose another name, or pass overwrite=True") from error
+        raise DataError(f"{path}: exists already; choose another name, or pass overwrite=True") from error
 
 
 def write_image(target: BinaryIO, array: Pixels, depth: int, metadata: Mapping[str, bytes], format: str) -> None:
