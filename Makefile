@@ -43,7 +43,7 @@ bench: $(DEV)
 # atheris supports only some Python versions; without it, the rest of the attacks run.
 fuzz: $(DEV)
 	-$(PIP) install --quiet -e ".[fuzz]"
-	OMP_NUM_THREADS=1 $(BIN)/python tests/fuzz --minutes $(FUZZ_MINUTES)
+	OMP_NUM_THREADS=1 $(BIN)/python tests/fuzz.py --minutes $(FUZZ_MINUTES)
 
 # The target is pip, not python: without Debian's python3-venv, a failed attempt leaves a python without pip.
 $(BIN)/pip:

@@ -17,7 +17,7 @@ from scipy.signal import correlate2d
 from threadpoolctl import threadpool_info
 
 import pixelpyramids as pp
-from pixelpyramids.codec import bundled
+from pixelpyramids.codec import bundled, engines
 from pixelpyramids.codec.blas import one_blas_thread
 from pixelpyramids.codec.engines import PROBED, FastEngine, ReferenceEngine, _Matrices
 from pixelpyramids.codec.integer_network import Convolution, Stack, build_network, load_network
@@ -110,30 +110,43 @@ def test_calls_from_many_threads_do_not_mix():
         assert np.array_equal(one, REFERENCE.trunk(activations))
 
 
-def test_an_engine_that_differs_is_refused_and_the_file_is_the_same(monkeypatch):
+class Broken:
+    """OpenVINO on a machine that it does not support."""
+
+    def Core(self):
+        raise RuntimeError("no such device")
+
+
+def differ_in_one_head(self, stack, given):
+    return RUN(self, stack, given) + (stack == 3)
+
+
+def differ_on_the_image(self, stack, given):
+    """Be right on the artificial inputs, so that only the window of the image shows the difference."""
+    is_probe = (given[:, PROBED:] == 255).all() and (given[:, :, PROBED:] == 255).all()
+    return RUN(self, stack, given) + (not is_probe)
+
+
+RUN = FastEngine._run
+UNUSABLE = {
+    "it differs in one head": ("_run", differ_in_one_head, "gives other numbers than the reference"),
+    "it differs on the image": ("_run", differ_on_the_image, "gives other numbers than the reference"),
+    "it is not installed": (None, None, "cannot be loaded"),
+    "it does not work here": ("_openvino", Broken, r"cannot be loaded \(no such device\)"),
+}
+
+
+@pytest.mark.parametrize("why", UNUSABLE)
+def test_if_the_fast_engine_is_unusable_the_reference_writes_the_same_file(why, monkeypatch):
     image = np.random.default_rng(0).integers(0, 256, (90, 100, 3), dtype=np.uint8)
     expected = pp.encode(image, effort="fast")
-    run = FastEngine._run
-    monkeypatch.setattr(FastEngine, "_run", lambda self, stack, given: run(self, stack, given) + (stack == 3))
+    name, replacement, message = UNUSABLE[why]
+    if name is None:
+        monkeypatch.setitem(sys.modules, "openvino", None)
+    else:
+        monkeypatch.setattr(FastEngine if name == "_run" else engines, name, replacement)
     bundled._model.cache_clear()
-    with pytest.warns(UserWarning, match="gives other numbers than the reference"):
-        assert pp.encode(image, effort="fast") == expected
-    bundled._model.cache_clear()
-
-
-def test_an_engine_that_differs_on_the_image_alone_is_refused_too(monkeypatch):
-    """Of what the image gives, a window is compared: where the made-up inputs show nothing."""
-    image = np.random.default_rng(0).integers(0, 256, (90, 100, 3), dtype=np.uint8)
-    expected = pp.encode(image, effort="fast")
-    run = FastEngine._run
-
-    def wrong_but_for_probes(self, stack, given):
-        is_probe = (given[:, PROBED:] == 255).all() and (given[:, :, PROBED:] == 255).all()
-        return run(self, stack, given) + (not is_probe)
-
-    monkeypatch.setattr(FastEngine, "_run", wrong_but_for_probes)
-    bundled._model.cache_clear()
-    with pytest.warns(UserWarning, match="gives other numbers than the reference"):
+    with pytest.warns(UserWarning, match=message):
         assert pp.encode(image, effort="fast") == expected
     bundled._model.cache_clear()
 
@@ -169,30 +182,6 @@ else:
 assert status == 0, status
 """
     subprocess.run([sys.executable, "-c", code], check=True, timeout=300)
-
-
-def test_without_openvino_the_reference_is_used(monkeypatch):
-    image = np.random.default_rng(0).integers(0, 256, (90, 100, 3), dtype=np.uint8)
-    expected = pp.encode(image, effort="fast")
-    monkeypatch.setitem(sys.modules, "openvino", None)
-    bundled._model.cache_clear()
-    with pytest.warns(UserWarning, match="cannot be loaded"):
-        assert pp.encode(image, effort="fast") == expected
-    bundled._model.cache_clear()
-
-
-def test_where_openvino_cannot_work_the_reference_is_used(monkeypatch):
-    class Broken:
-        def Core(self):
-            raise RuntimeError("no such device")
-
-    image = np.random.default_rng(0).integers(0, 256, (90, 100, 3), dtype=np.uint8)
-    expected = pp.encode(image, effort="fast")
-    monkeypatch.setattr("pixelpyramids.codec.engines._openvino", Broken)
-    bundled._model.cache_clear()
-    with pytest.warns(UserWarning, match=r"cannot be loaded \(no such device\)"):
-        assert pp.encode(image, effort="fast") == expected
-    bundled._model.cache_clear()
 
 
 def digest(command=(sys.executable,), script=DIGEST, **environment):
@@ -240,23 +229,21 @@ def test_products_are_of_one_thread_while_the_codec_works_and_as_before_behind()
     assert threads() == before
 
 
-def test_weights_out_of_bounds_are_refused(tmp_path):
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        (lambda weight: np.where(weight == weight.max(), np.int8(65), weight), "could exceed the range"),
+        (lambda weight: weight[:, :6] // 2, r"expected filters of \[\(\d+, 18, 3, 3\)"),
+        (None, "integer weights of a compact network"),
+    ],
+    ids=["too large", "of other inputs", "missing"],
+)
+def test_weights_of_another_network_are_refused(change, message, tmp_path):
     tensors = load_file(bundled.ASSETS / bundled.MODELS["compact"])
     assert build_network(tensors).name == NETWORK.name
-    tensors["trunk.0.weight"][0, 0, 0, 0] = 65
-    save_file(tensors, tmp_path / "w.safetensors")
-    with pytest.raises(CheckpointError, match="could exceed the range"):
-        load_network(tmp_path / "w.safetensors")
-    tensors["trunk.0.weight"] = tensors["trunk.0.weight"][:, :6] // 2
-    save_file(tensors, tmp_path / "w.safetensors")
-    with pytest.raises(CheckpointError, match=r"expected filters of \[\(\d+, 18, 3, 3\)"):
-        load_network(tmp_path / "w.safetensors")
-    del tensors["trunk.0.weight"]
-    save_file(tensors, tmp_path / "w.safetensors")
-    with pytest.raises(CheckpointError, match="integer weights of a compact network"):
-        load_network(tmp_path / "w.safetensors")
-    (tmp_path / "w.safetensors").write_bytes(b"nothing")
-    with pytest.raises(CheckpointError, match="expected a file of integer weights"):
+    weight = tensors.pop("trunk.0.weight")
+    save_file(tensors | ({} if change is None else {"trunk.0.weight": change(weight)}), tmp_path / "w.safetensors")
+    with pytest.raises(CheckpointError, match=message):
         load_network(tmp_path / "w.safetensors")
 
 
