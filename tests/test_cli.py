@@ -252,10 +252,3 @@ def test_an_import_replaces_nothing_but_a_run(tmp_path, capsys):
     assert status(*command, tmp_path / "run", "--overwrite") == 0
     assert (tmp_path / "run" / "notes.txt").read_text() == "mine"
     assert status("sample", tmp_path / "run", "-n", 1, "--out", tmp_path / "drawn") == 0
-
-
-def test_the_demo_overwrites_nothing_of_mine(tmp_path, capsys):
-    (tmp_path / "pyramid.png").write_text("mine")
-    assert "positive" in refused(capsys, "demo", "--out", tmp_path / "new", "--minutes", -1)
-    assert "holds something else" in refused(capsys, "demo", "--out", tmp_path, "--minutes", 1)
-    assert (tmp_path / "pyramid.png").read_text() == "mine" and not (tmp_path / "new").exists()

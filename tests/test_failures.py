@@ -3,7 +3,6 @@
 import json
 import math
 import os
-import re
 import shutil
 import signal
 from contextlib import contextmanager
@@ -20,7 +19,6 @@ from safetensors.torch import save_file
 from torch.utils.data import get_worker_info
 
 import main as authors_command
-import pixelpyramids as pp
 from pixelpyramids.atomic import replacing
 from pixelpyramids.cli import main
 from pixelpyramids.data import images as images_module
@@ -29,7 +27,6 @@ from pixelpyramids.model.parameters import parse_parameters
 from pixelpyramids.model.pixel_pyramid import PixelPyramid
 from pixelpyramids.model.release_checkpoint import read_checkpoint
 from pixelpyramids.training import run_directory
-from pixelpyramids.training.provenance import read_sessions
 from pixelpyramids.training.publishing import PublishedRun
 
 
@@ -354,65 +351,6 @@ def test_samples_that_would_take_for_ever_are_refused_at_once(size, trained, tmp
     with at_most(10):
         assert "choose a smaller size" in refused(capsys, *command)
     assert not (tmp_path / "x").exists()
-
-
-def test_the_demo_leaves_a_run_of_other_parameters_alone(tmp_path, capsys):
-    demo = tmp_path / "demo"
-    run_directory.claim(demo / "run", parse_parameters(KEYS, "test"))
-    before = contents(demo)
-    assert "differs in" in refused(capsys, "demo", "--out", demo, "--minutes", 1)
-    assert contents(demo) == before
-
-
-@pytest.mark.parametrize("left", ["nothing", "an empty run", "a half-written run", "parameters", "a picture"])
-def test_a_demo_that_was_interrupted_as_it_began_goes_on(left, tmp_path, monkeypatch, capsys):
-    demo, minutes = tmp_path / "demo", []
-    if left != "nothing":
-        (demo / "run").mkdir(parents=True)
-    if left == "a half-written run":
-        (demo / "run" / ".parameters.json.abc.part").write_text("{")
-    if left in ("parameters", "a picture"):
-        run_directory.claim(demo / "run", pp.load_parameters("photographs"))
-    if left == "a picture":
-        (demo / "pyramid.png").touch()
-
-    def interrupted(*_, **options):
-        minutes.append(options["minutes"])
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr("pixelpyramids.cli.demo.train", interrupted)
-    assert status("demo", "--out", demo, "--minutes", 3) == 130
-    assert minutes == [3] and Image.open(demo / "pyramid.png").size[0] > 100
-    assert status("demo", "--out", demo, "--minutes", 4) == 130
-
-
-def test_the_demo_from_one_end_to_the_other(tmp_path, capsys):
-    pytest.importorskip("matplotlib")
-    demo = tmp_path / "demo"
-    assert status("demo", "--out", demo, "--minutes", 0.02) == 0
-    said = capsys.readouterr().out
-    assert re.search(r"china\S* +427x640 +\d\.\d{3} +4\.\d{3} +3\.\d{3}", said) and re.search(
-        r"flower\S* +427x640", said
-    )
-    for name in ("pyramid.png", "samples.png", "completions.png", "curve.png"):
-        with Image.open(demo / name) as picture:
-            picture.load()
-            assert min(picture.size) > 100
-    model = run_directory.load(demo / "run")
-    assert model.config == pp.load_parameters("photographs")
-    steps = steps_saved(demo / "run", model.config.L)
-
-    def stop(*_, **__):
-        raise KeyboardInterrupt
-
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr("pixelpyramids.training.evaluation.evaluate", stop)  # it is known by now
-        # A busy machine may have spent more than the minutes that it was given on the first step.
-        spent = max(level["minutes"] for level in read_sessions(demo / "run")[-1]["levels"].values())
-        assert status("demo", "--out", demo, "--minutes", spent + 0.02) == 130
-    assert f"resuming from step {min(steps)}" in capsys.readouterr().err
-    later = steps_saved(demo / "run", model.config.L)
-    assert min(steps) >= 1 and all(after > before for before, after in zip(steps, later, strict=True))
 
 
 def test_a_folder_of_samples_holds_one_set_and_what_is_mine(trained, images, tmp_path):

@@ -1,19 +1,20 @@
-"""`demo`: the whole system on the bundled photographs, in minutes."""
+"""`demo`: the whole package on the bundled photographs, in minutes."""
 
-import math
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import numpy as np
 import typer
 from rich.table import Table
 
+import pixelpyramids as pp
 from pixelpyramids.atomic import is_free
 from pixelpyramids.cli import model_options
-from pixelpyramids.cli.console import counted, stderr, stdout
+from pixelpyramids.cli.console import counted, stdout
 from pixelpyramids.cli.report.correlation import lag1_correlation
 from pixelpyramids.cli.report.pictures import save_grid, save_pyramid
 from pixelpyramids.cli.report.rivals import PNG, WEBP, bits_per_dim
+from pixelpyramids.cli.showcase import compress_photographs, read_parts, save_completions
 from pixelpyramids.cli.train import train
 from pixelpyramids.data.crops import Crops
 from pixelpyramids.data.folder import open_folder
@@ -21,18 +22,11 @@ from pixelpyramids.data.photographs import photographs
 from pixelpyramids.errors import PixelPyramidsError
 from pixelpyramids.extras import import_extra
 from pixelpyramids.image_files.bit_depth import Pixels
+from pixelpyramids.loading import Model
 from pixelpyramids.model.parameters import load_parameters, require_paper
-from pixelpyramids.pyramid.splitting import split
-
-if TYPE_CHECKING:
-    import torch
-
-    from pixelpyramids.model.models import AnyModel
 
 SAMPLES = 16
-SCALE = 4
 COMPLETED = 4
-DRAWN = 3
 
 
 def demo(
@@ -40,12 +34,11 @@ def demo(
     minutes: Annotated[float, typer.Option("--minutes", help="Minutes to train.")] = 6.0,
     seed: model_options.Seed = 0,
 ) -> int:
-    """Train on the bundled photographs, score two that are held out beside PNG and WebP, and draw samples.
+    """Compress the bundled photographs, complete small ones, then train a small model and draw samples.
 
-    Run the same command again to resume the training.
+    The first minute shows the network that comes with the package. Then a model is trained on four of the photographs,
+    and scored on the other two, beside PNG and WebP. Run the same command again to resume the training.
     """
-    import torch
-
     from pixelpyramids.cli.report.curves import read_curve, save_curve
     from pixelpyramids.cli.report.tables import images_table, levels_table
     from pixelpyramids.training.evaluation import evaluate
@@ -53,7 +46,7 @@ def demo(
     from pixelpyramids.training.run_directory import claim, load
 
     Budget(minutes=minutes)  # raises ParameterError unless it is positive
-    import_extra("matplotlib")  # missed now rather than after the training
+    import_extra("matplotlib")  # if it is missing, say so now rather than after the training
     if not is_free(out) and not _is_begun(out):
         raise PixelPyramidsError(f"{out}: holds something else already; choose another --out")
     config = require_paper(load_parameters("photographs"), "photographs")
@@ -61,7 +54,19 @@ def demo(
     training, held_out = open_folder(photographs(), "train", hold_out=False), open_folder(photographs(), "test")
     chelsea = next(i for i, file in enumerate(training.files) if file.stem == "chelsea")
     save_pyramid(out / "pyramid.png", training.read(chelsea), config.L - 1, config.n_bits)
-    stderr.print(f"a photograph's pyramid: {out / 'pyramid.png'}")
+    stdout.print(compress_photographs(out / "compressed"))
+    save_completions(out / "completions_bundled.png", pp.load("compact"), read_parts(), seed)
+    _print_files(
+        out,
+        {
+            "compressed": "the files; `pixelpyramids decompress` gives the photographs back",
+            "completions_bundled.png": "small versions of two photographs, completions of each, and the originals",
+            "pyramid.png": "how a photograph is split",
+        },
+    )
+    stdout.print(
+        f"Training a small model for {minutes:g} minutes. Press Ctrl-C to stop; run the same command to resume."
+    )
     status = train(
         config, out / "run", str(photographs()), minutes=minutes, seed=seed, no_validation=True, checkpoint_minutes=1.0
     )
@@ -78,53 +83,44 @@ def demo(
         f"bits/dim on training crops, {config.image_size[0]} x {config.image_size[1]}",
         {f"{name}, held out": bits for name, bits in marks.items()},
     )
-    samples = model.sample(SAMPLES, seed=seed)
-    save_grid(out / "samples.png", samples.numpy(), config.n_bits, scale=2)
+    samples = model.sample(SAMPLES, seed=seed).numpy()
+    save_grid(out / "samples.png", samples, config.n_bits, scale=2)
     crops = Crops(held_out, config.image_size, SAMPLES, seed).batch(0)
-    _save_completions(model, crops, out / "completions.png", seed)
+    save_completions(out / "completions.png", model, crops[:COMPLETED], seed, zoom=2)
     stdout.print(levels_table(evaluation, [sum(p.numel() for p in stage.parameters()) for stage in model.stages]))
     stdout.print(images_table(evaluation, {"PNG": png, "lossless WebP": webp}))
-    stdout.print(_nats_table(model, samples, torch.from_numpy(crops.astype(np.int64))))
+    stdout.print(_nats_table(model, samples, crops))
     stdout.print(
-        f"correlation of neighbouring pixels: {lag1_correlation(samples.numpy()):.3f} in the samples, "
+        f"correlation of neighbouring pixels: {lag1_correlation(samples):.3f} in the samples, "
         f"{lag1_correlation(crops):.3f} in crops of the held-out photographs"
     )
-    for name, what in (
-        ("pyramid.png", "a photograph's pyramid"),
-        ("samples.png", "samples, drawn exactly from the model"),
-        ("completions.png", f"held-out crops, their coarse images, and fine levels drawn above these, x{SCALE}"),
-        ("curve.png", "the training curve"),
-        ("run", "the model: pixelpyramids evaluate, sample or complete it"),
-    ):
-        stdout.print(f"{out / name}  {what}")
+    _print_files(
+        out,
+        {
+            "samples.png": "samples of the model that was trained",
+            "completions.png": "small versions of held-out crops, completions of each, and the crops",
+            "curve.png": "the training curve",
+            "run": "the model, for `pixelpyramids evaluate`, `sample` and `complete`",
+        },
+    )
     return 0
 
 
+def _print_files(folder: Path, contents: dict[str, str]) -> None:
+    for name, what in contents.items():
+        stdout.print(f"{folder / name}  {what}")
+
+
 def _is_begun(folder: Path) -> bool:
-    """Whether the folder is a demo's: it holds a run, or no more than a run that was about to begin."""
+    """Whether the folder belongs to a demo: it has a run, or nothing but the beginning of one."""
     from pixelpyramids.training.run_directory import PARAMETERS
 
     run = folder / "run"
     return (run / PARAMETERS).is_file() or (is_free(run) and [path.name for path in folder.glob("*")] == ["run"])
 
 
-def _save_completions(model: "AnyModel", crops: Pixels, path: Path, seed: int) -> None:
-    """A row a crop: the crop, its coarse image, and images drawn from the model that lead to that coarse image."""
-    import torch
-
-    pictures = []
-    for crop in crops[:COMPLETED]:
-        coarse = crop.astype(np.int64)
-        for level in range(2 * int(math.log2(SCALE))):
-            coarse = split(coarse, -2 if level % 2 == 0 else -1)[1]
-        repeated = torch.from_numpy(np.repeat(coarse[None], DRAWN, axis=0))
-        drawn = model.complete(repeated, crop.shape[1], crop.shape[2], seed=seed).numpy()
-        pictures += [crop, coarse.repeat(SCALE, axis=1).repeat(SCALE, axis=2), *drawn]
-    save_grid(path, np.stack(pictures), model.config.n_bits, columns=2 + DRAWN, scale=2)
-
-
-def _nats_table(model: "AnyModel", samples: "torch.Tensor", crops: "torch.Tensor") -> Table:
-    """What the model's own samples cost beside held-out crops: close where the model has learned the photographs."""
+def _nats_table(model: Model, samples: Pixels, crops: Pixels) -> Table:
+    """Nats of the model's own samples and of held-out crops: similar if the model has learned the photographs."""
     table = Table("level", "nats of a sample", "nats of a held-out crop", title="Own samples beside photographs")
     own, held_out = model.rate(samples).nats.mean(0), model.rate(crops).nats.mean(0)
     for level, (a, b) in enumerate(zip(own.tolist(), held_out.tolist(), strict=True)):
