@@ -145,24 +145,8 @@ def face_files(pattern: str = "{}.png", numbers: range = range(FACES)) -> dict[s
     return {pattern.format(n): encode(noise(n)) for n in numbers}
 
 
-def folder(root: Path) -> Path:
-    return write_files(root, face_files())
-
-
-def zip_file(root: Path) -> Path:
-    return write_zip(root / "celeba_hq.zip", face_files())
-
-
-def zip_in_a_folder(root: Path) -> Path:
-    return write_zip(root / "x.zip", face_files("celeba/celeba-256/{}.png"), zipfile.ZIP_STORED).parent
-
-
 def hdf5_of_two_sizes(root: Path) -> Path:
     return write_hdf5(root / "celeba-hq.h5", data8x8=faces(range(FACES)), data16x16=faces(range(FACES), 16))
-
-
-def hdf5_in_a_folder(root: Path) -> Path:
-    return write_hdf5(root / "faces.hdf5", images=faces(range(FACES), colours_first=False)).parent
 
 
 def records_of_three_sizes(root: Path) -> Path:
@@ -170,10 +154,6 @@ def records_of_three_sizes(root: Path) -> Path:
         images = [noise(number, size) for number in range(FACES)]
         write_records(root / f"celebahq-r{size.bit_length() - 1:02d}.tfrecords", images)
     return write_files(root, {"celebahq-rxx.labels": b"labels"})
-
-
-def record_file(root: Path) -> Path:
-    return records_of_three_sizes(root) / "celebahq-r03.tfrecords"
 
 
 def record_shards(root: Path) -> Path:
@@ -188,23 +168,6 @@ def authors_files(top: str = "") -> dict[str, bytes]:
     return train | face_files(top + "validation/validation/{:06d}.png", range(FACES_TRAIN, FACES))
 
 
-def authors_folder(root: Path) -> Path:
-    return write_files(root, authors_files())
-
-
-def authors_zip(root: Path) -> Path:
-    return write_zip(root / "celeba.zip", authors_files("celeba/"))
-
-
-def hdf5_of_parts(root: Path) -> Path:
-    return write_hdf5(root / "x.h5", train=faces(range(27)), validation=faces(range(27, 30)))
-
-
-def hdf5_of_nested_parts(root: Path) -> Path:
-    parts = {"images__train": faces(range(27)), "images__val": faces(range(27, 30))}
-    return write_hdf5(root / "x.h5", all__faces=faces(range(FACES)), **parts)
-
-
 def glow_records(root: Path) -> Path:
     for part, numbers, count in (("train", range(27), 6), ("validation", range(27, 30), 2)):
         for size in (8, 16):
@@ -215,18 +178,33 @@ def glow_records(root: Path) -> Path:
     return root
 
 
-def _celeba(build: Callable[[Path], Path], is_ordered: bool) -> Layout:
-    name = build.__name__
-    format = "HDF5" if "hdf5" in name else "TFRecord" if "record" in name else "PNG"
+def celeba(build: Callable[[Path], Any], format: str, is_ordered: bool) -> Layout:
     expected = cache(lambda n: noise(n).transpose(2, 0, 1))
     return Layout(build, open_celeba, expected, FACES_TRAIN, FACES, frozenset({format}), is_ordered)
 
 
-CELEBA_UNDIVIDED = [
-    folder, zip_file, zip_in_a_folder, hdf5_of_two_sizes, hdf5_in_a_folder, records_of_three_sizes, record_file,
-    record_shards,
-]  # fmt: skip
-CELEBA_DIVIDED = [authors_folder, authors_zip, hdf5_of_parts, hdf5_of_nested_parts, glow_records]
+CELEBA_UNDIVIDED = {
+    "folder": lambda root: write_files(root, face_files()),
+    "zip": lambda root: write_zip(root / "celeba_hq.zip", face_files()),
+    "zip in a folder": lambda root: (
+        write_zip(root / "x.zip", face_files("celeba/celeba-256/{}.png"), zipfile.ZIP_STORED).parent
+    ),
+    "hdf5 of two sizes": hdf5_of_two_sizes,
+    "hdf5 in a folder": lambda root: write_hdf5(root / "x.hdf5", x=faces(range(30), colours_first=False)).parent,
+    "records of three sizes": records_of_three_sizes,
+    "records in a file": lambda root: records_of_three_sizes(root) / "celebahq-r03.tfrecords",
+    "records in shards": record_shards,
+}
+TRAIN_FACES, TEST_FACES = faces(range(27)), faces(range(27, 30))
+CELEBA_DIVIDED = {
+    "folder of the authors": lambda root: write_files(root, authors_files()),
+    "zip of the authors": lambda root: write_zip(root / "celeba.zip", authors_files("celeba/")),
+    "hdf5 of parts": lambda root: write_hdf5(root / "x.h5", train=TRAIN_FACES, validation=TEST_FACES),
+    "hdf5 of nested parts": lambda root: write_hdf5(
+        root / "x.h5", all__faces=faces(range(30)), images__train=TRAIN_FACES, images__val=TEST_FACES
+    ),
+    "records of glow": glow_records,
+}
 
 
 # ImageNet: 19 images of several sizes and modes, the last five for test
@@ -274,18 +252,9 @@ def tree_of_the_challenge(root: Path) -> Path:
     return root
 
 
-def tree_below_data(root: Path) -> Path:
-    tree(root / "Data/CLS-LOC")
-    return root
-
-
 def tars(root: Path, format: int = tarfile.GNU_FORMAT) -> Path:
     write_tar(root / "ILSVRC2012_img_val.tar", val_files(), format)
     return write_tar(root / "ILSVRC2012_img_train.tar", class_tars(root.parent / "classes", format), format).parent
-
-
-def tars_with_pax_headers(root: Path) -> Path:
-    return tars(root, tarfile.PAX_FORMAT)
 
 
 def tars_of_classes(root: Path) -> Path:
@@ -316,14 +285,6 @@ def downsampled_npz(root: Path, flat: bool = True, save: Callable[..., None] = n
             data = data.transpose(0, 3, 1, 2).reshape(len(data), -1)
         save(root / f"{name}.npz", data=data, labels=np.arange(len(data)), mean=data.mean(0))
     return root
-
-
-def npz_of_images(root: Path) -> Path:
-    return downsampled_npz(root, flat=False)
-
-
-def compressed_npz(root: Path) -> Path:
-    return downsampled_npz(root, save=np.savez_compressed)
 
 
 def _resample(
@@ -373,19 +334,26 @@ def prepared_imagenet(number: int) -> NDArray[np.uint8]:
     return _resample(pixels[top : top + side, left : left + side], IMAGENET_SIZE, _box).transpose(2, 0, 1)
 
 
-def _imagenet(build: Callable[[Path], Path]) -> Layout:
+def imagenet(build: Callable[[Path], Any]) -> Layout:
     open_ = partial(open_imagenet, size=IMAGENET_SIZE)
-    if "downsampled" not in build.__name__ and "npz" not in build.__name__:
-        return Layout(build, open_, prepared_imagenet, 14, 19, frozenset({"JPEG", "PNG"}))
+    return Layout(build, open_, prepared_imagenet, 14, 19, frozenset({"JPEG", "PNG"}))
+
+
+def downsampled(build: Callable[[Path], Any], format: str) -> Layout:
     expected = cache(lambda n: noise(n, IMAGENET_SIZE).transpose(2, 0, 1))
-    format = "NPZ" if "npz" in build.__name__ else "PNG"
+    open_ = partial(open_imagenet, size=IMAGENET_SIZE)
     return Layout(build, open_, expected, 14, 19, frozenset({format}), is_ordered=True)
 
 
-IMAGENET_ORIGINALS = [
-    tree, tree_of_the_challenge, tree_below_data, tars, tars_with_pax_headers, tars_of_classes, tree_and_tar
-]  # fmt: skip
-IMAGENET_DOWNSAMPLED = [downsampled_folders, downsampled_npz, npz_of_images, compressed_npz]
+IMAGENET = {
+    "tree": tree,
+    "tree of the challenge": tree_of_the_challenge,
+    "tree below data": lambda root: tree(root / "Data/CLS-LOC").parents[1],
+    "tars": tars,
+    "tars with pax headers": lambda root: tars(root, tarfile.PAX_FORMAT),
+    "tars of classes": tars_of_classes,
+    "tree and tar": tree_and_tar,
+}
 
 
 # LSUN: 8 scenes of several sizes, the last two for test
@@ -415,10 +383,6 @@ def environments(root: Path, format: str = "JPEG", train: int = 6) -> Path:
     return root
 
 
-def environments_of_webp(root: Path) -> Path:
-    return environments(root, "WEBP")
-
-
 def exported_folders(root: Path, is_flat: bool = False, suffix: str = "webp") -> Path:
     """What LSUN's data.py writes: each value unchanged, below folders of the key's first six digits unless flat."""
     for part, numbers in (("train", range(6)), ("val", range(6, 8))):
@@ -427,10 +391,6 @@ def exported_folders(root: Path, is_flat: bool = False, suffix: str = "webp") ->
             folders = "" if is_flat else "/".join(key[:6]) + "/"
             write_files(root / part, {f"{folders}{key}.{suffix}": scene(number)})
     return root
-
-
-def exported_flat_folders(root: Path) -> Path:
-    return exported_folders(root, is_flat=True, suffix="jpg")
 
 
 @cache
@@ -448,12 +408,9 @@ def open_church(root: Path, split: str, **options: Any) -> Any:
     return open_lsun(root, "church_outdoor", split, 128, **options)
 
 
-def _lsun(build: Callable[[Path], Path]) -> Layout:
-    format = "WEBP" if "webp" in build.__name__ else "JPEG"
+def lsun(build: Callable[[Path], Any], format: str = "JPEG") -> Layout:
     return Layout(build, open_church, partial(prepared_scene, format=format), 6, 8, frozenset({format}))
 
-
-LSUN_FORMS = [environments, environments_of_webp, exported_folders, exported_flat_folders]
 
 # Any data set in Parquet files, read by `datasets`: 30 images, the last three for test
 
@@ -477,11 +434,19 @@ def open_parquet(root: Path, split: str, **options: Any) -> Any:
     return open_hub(str(root), split, **options)
 
 
+FORMATS = {"folder": "PNG", "zip": "PNG", "hdf5": "HDF5", "records": "TFRecord"}
 LAYOUTS = {
-    **{f"celeba-{build.__name__}": _celeba(build, True) for build in CELEBA_UNDIVIDED},
-    **{f"celeba-{build.__name__}": _celeba(build, False) for build in CELEBA_DIVIDED},
-    **{f"imagenet-{build.__name__}": _imagenet(build) for build in IMAGENET_ORIGINALS + IMAGENET_DOWNSAMPLED},
-    **{f"lsun-{build.__name__}": _lsun(build) for build in LSUN_FORMS},
+    **{f"celeba {name}": celeba(build, FORMATS[name.split()[0]], True) for name, build in CELEBA_UNDIVIDED.items()},
+    **{f"celeba {name}": celeba(build, FORMATS[name.split()[0]], False) for name, build in CELEBA_DIVIDED.items()},
+    **{f"imagenet {name}": imagenet(build) for name, build in IMAGENET.items()},
+    "downsampled folders": downsampled(downsampled_folders, "PNG"),
+    "downsampled npz": downsampled(downsampled_npz, "NPZ"),
+    "downsampled npz of images": downsampled(partial(downsampled_npz, flat=False), "NPZ"),
+    "downsampled compressed npz": downsampled(partial(downsampled_npz, save=np.savez_compressed), "NPZ"),
+    "lsun environments": lsun(environments),
+    "lsun environments of webp": lsun(partial(environments, format="WEBP"), "WEBP"),
+    "lsun folders": lsun(exported_folders),
+    "lsun flat folders": lsun(partial(exported_folders, is_flat=True, suffix="jpg")),
     "parquet": Layout(
         parquet_shards, open_parquet, cache(lambda n: noise(n).transpose(2, 0, 1)), 27, 30, frozenset({"PNG"})
     ),

@@ -175,7 +175,7 @@ def test_a_damaged_image_in_a_container_is_named_when_it_is_read(tmp_path, kind)
 @pytest.mark.parametrize("write", [write_zip, write_tar])
 def test_archives_give_the_contents_of_their_images_alone(tmp_path, write):
     contents = {"b/1.PNG": b"one", "a.jpg": b"two" * 1000, "b/é.webp": b"", "c/日本.png": os.urandom(999)}
-    others = dict.fromkeys(["notes.txt", ".hidden.png", "x/.git/a.png", "__MACOSX/._a.jpg"], b"")
+    others = dict.fromkeys(["notes.txt", ".hidden.png", "x/.git/a.png", "__MACOSX/._a.jpg", "._b.tar"], b"")
     path = write(tmp_path / "x", contents | others)
     entries = ZipEntries(path) if write is write_zip else TarEntries([path])
     assert {entries.name(i).relative_to(path).as_posix(): entries.read(i) for i in range(len(entries))} == contents

@@ -1,15 +1,14 @@
 """`data check`: what it counts, hashes, draws and times, on folders and on streams."""
 
 import hashlib
-import io
 import json
-import tarfile
 from pathlib import Path
 
 import command_line
 import numpy as np
 import pytest
 from command_line import KEYS, refused
+from data_layouts import encode, write_files, write_tar
 from PIL import Image
 
 from pixelpyramids.cli.data_check import fitted
@@ -33,9 +32,7 @@ def pixels(number, height=9, width=12):
 def folder(tmp_path):
     root = tmp_path / "images"
     for split, numbers in (("train", range(120)), ("test", range(200, 203))):
-        (root / split).mkdir(parents=True)
-        for i in numbers:
-            Image.fromarray(pixels(i, height=9 + i % 2)).save(root / split / f"{i:03d}.png")
+        write_files(root / split, {f"{i:03d}.png": encode(pixels(i, height=9 + i % 2)) for i in numbers})
     return root
 
 
@@ -198,18 +195,10 @@ def test_a_stream_is_checked_by_its_first_images(params, tmp_path, capsys, monke
     datasets = pytest.importorskip("datasets")
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    root = tmp_path / "shards"
-    root.mkdir()
-    for split, numbers in (("train", range(9)), ("test", range(20, 22))):
-        with tarfile.open(root / f"{split}-0.tar", "w") as archive:
-            for number in numbers:
-                file = io.BytesIO()
-                Image.fromarray(pixels(number)).save(file, "PNG")
-                member = tarfile.TarInfo(f"{number:03d}.png")
-                member.size = file.tell()
-                file.seek(0)
-                archive.addfile(member, file)
-    result = checked(capsys, params, "--data", f"stream:{root}")
+    for split, numbers in (("train", reversed(range(9))), ("test", reversed(range(20, 22)))):
+        contents = {f"{number:03d}.png": encode(pixels(number)) for number in numbers}
+        write_tar(tmp_path / "shards" / f"{split}-0.tar", contents)
+    result = checked(capsys, params, "--data", f"stream:{tmp_path / 'shards'}")
     counts = {name: (split["count"], split["hashed"]) for name, split in result["splits"].items()}
     assert counts == {"train": (8, 8), "validation": (1, 1), "test": (2, 2)}
     for split, numbers in (("train", range(1, 9)), ("validation", range(1)), ("test", range(20, 22))):
@@ -219,14 +208,9 @@ def test_a_stream_is_checked_by_its_first_images(params, tmp_path, capsys, monke
 def test_an_image_that_a_worker_refuses_is_named_without_a_traceback(params, tmp_path, capsys, monkeypatch):
     datasets = pytest.importorskip("datasets")
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
-    with tarfile.open(tmp_path / "train-0.tar", "w") as archive:
-        for number in range(200):
-            file = io.BytesIO()
-            Image.fromarray(pixels(0, height=9 if number < 120 else 4)).save(file, "PNG")
-            member = tarfile.TarInfo(f"{number:03d}.png")
-            member.size = file.tell()
-            file.seek(0)
-            archive.addfile(member, file)
+    heights = {number: 9 if number < 120 else 4 for number in reversed(range(200))}
+    contents = {f"{number:03d}.png": encode(pixels(0, height)) for number, height in heights.items()}
+    write_tar(tmp_path / "train-0.tar", contents)
     assert "expected an image of at least 8x8 pixels" in refused(
         capsys, "train", params, "--data", tmp_path / "train-0.tar", "--out", tmp_path / "run", "--steps", 200,
         "--no-validation", "--device", "cpu",

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from command_line import status
+from command_line import KEYS, status
 from data_layouts import encode, noise, write_files, write_parquet, write_tar
 from torch.utils.data import DataLoader
 
@@ -28,10 +28,7 @@ from pixelpyramids.training.progress import Budget
 
 datasets = pytest.importorskip("datasets")
 SIZE = (6, 5)
-TINY = {
-    "dataset_name": "tiny", "batch_size": 4, "L": 2, "C": 8, "n_bits": 8, "n_classes": [20, 20], "n_squeeze": [1],
-    "n_channels": 8, "n_res_layers": 1, "condition_channels": 8, "lstm_channels": 8,
-}  # fmt: skip
+TINY = KEYS | {"L": 2, "n_classes": [20, 20], "n_squeeze": [1]}
 PARAMETERS = Parameters.model_validate(TINY)
 
 

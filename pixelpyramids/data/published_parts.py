@@ -30,7 +30,7 @@ def open_split(
 ) -> tuple[Entries, Indices]:
     """The container of a split ("train", "validation", "test", "all"), and which of its entries belong to it.
 
-    `open_part` opens "train" or "val" and returns None if it is missing; `describe_part` says in which place it is expected.
+    `open_part` opens "train" or "val" and returns None if it is missing; `describe_part` says what is expected.
     `counts` are the published numbers of images of the parts; a UserWarning names other numbers. If `holds_out` is
     False, nothing of train is held out for validation.
 

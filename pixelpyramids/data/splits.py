@@ -9,7 +9,7 @@ import hashlib
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from os import PathLike
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 from numpy.typing import NDArray
@@ -191,3 +191,11 @@ def image_names(root: Path, links: dict[str, str] | None = None) -> Iterator[str
     for name in walk_files(root, refuse, links):
         if not is_hidden(name) and os.path.splitext(name)[1].lower() in extensions:
             yield name
+
+
+def is_image_name(path: str, *suffixes: str) -> bool:
+    """Whether a path in an archive is not hidden and has the suffix of an image, or one of `suffixes`."""
+    if any(part.startswith(".") or part == "__MACOSX" for part in PurePosixPath(path).parts):
+        return False
+    suffix = os.path.splitext(path)[1].lower()
+    return suffix in suffixes or suffix in readable_formats()

@@ -15,8 +15,8 @@ from typing import BinaryIO
 import numpy as np
 
 from pixelpyramids.data.name_index import NameIndex, load_index, make_index, pack
+from pixelpyramids.data.splits import is_image_name
 from pixelpyramids.errors import DataError
-from pixelpyramids.image_files.pillow_reading import readable_formats
 
 # What tarfile raises for damaged and foreign archives.
 _DAMAGE = (tarfile.TarError, OSError, ValueError, EOFError, OverflowError)
@@ -109,14 +109,13 @@ def _find_images(file: BinaryIO, name: Path, start: int, end: int) -> Iterator[t
     """Name, offset in the file, and size of the images of the archive in file[start:end]."""
     try:
         for member in walk_tar(file, start, end):
-            if not member.isreg() or any(part.startswith(".") for part in Path(member.name).parts):
+            if not member.isreg() or not is_image_name(member.name, ".tar"):
                 continue
-            suffix = os.path.splitext(member.name)[1].lower()
-            if suffix == ".tar":
+            if member.name.lower().endswith(".tar"):
                 stop = member.offset_data + member.size
                 for inner, offset, size in _find_images(file, name / member.name, member.offset_data, stop):
                     yield f"{member.name}/{inner}", offset, size
-            elif suffix in readable_formats():
+            else:
                 yield member.name, member.offset_data, member.size
     except _DAMAGE as error:
         raise DataError(

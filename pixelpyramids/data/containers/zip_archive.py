@@ -4,12 +4,12 @@ import os
 import zipfile
 import zlib
 from os import PathLike
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
+from pixelpyramids.data.splits import is_image_name
 from pixelpyramids.errors import DataError
 from pixelpyramids.image_files.file_source import check_regular
-from pixelpyramids.image_files.pillow_reading import readable_formats
 
 # What zipfile raises for damaged and foreign archives.
 _DAMAGE = (
@@ -33,7 +33,7 @@ class ZipEntries:
         self.path = Path(path)
         check_regular(self.path)
         self._archive, self._process = self._open(), os.getpid()
-        self._members = sorted({name for name in self._archive.namelist() if _is_image(name)}, key=os.fsencode)
+        self._members = sorted({name for name in self._archive.namelist() if is_image_name(name)}, key=os.fsencode)
         if not self._members:
             raise DataError(f"{path}: expected image files (.png, .jpg, .webp, …) in the archive, got none")
 
@@ -66,9 +66,3 @@ class ZipEntries:
             raise DataError(
                 f"{self.path}: expected a whole zip archive, got {type(error).__name__}: {error}; get the archive again"
             ) from error
-
-
-def _is_image(name: str) -> bool:
-    path = PurePosixPath(name)
-    is_hidden = any(part.startswith(".") or part == "__MACOSX" for part in path.parts)
-    return not name.endswith("/") and not is_hidden and path.suffix.lower() in readable_formats()
