@@ -1,4 +1,4 @@
-"""`python -m pixelpyramids COMMAND`, the form that launchers such as torchrun start."""
+"""`python -m pixelpyramids COMMAND`, which launchers such as torchrun start."""
 
 from pixelpyramids.cli.main import main
 

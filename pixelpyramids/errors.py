@@ -1,25 +1,25 @@
-"""The errors that a person can cause; everything else is a bug and shows a traceback."""
+"""The errors that a user can cause. Every other exception is a bug and shows a traceback."""
 
 
 class PixelPyramidsError(Exception):
-    """Says what was expected, what came, and what to do; the command line prints it and exits with status 2."""
+    """Says what was expected, what came, and what to do. The command line prints it and exits with status 2."""
 
 
 class ParameterError(PixelPyramidsError):
-    """A parameter file, or an argument, that does not describe a model."""
+    """A parameter file or an argument that is wrong."""
 
 
 class DataError(PixelPyramidsError):
-    """Images that are missing, unreadable, or not of the size, depth or range that was asked for."""
+    """Images that are missing, unreadable, or not of the size, depth or range that was requested."""
 
 
 class EmptySplitError(DataError):
-    """A split that the images, sound as they may be, do not have."""
+    """A split that does not exist, although the images are sound."""
 
 
 class CheckpointError(PixelPyramidsError):
-    """A run directory or a file of weights that is missing, damaged, foreign, or of another model."""
+    """A run directory or a file of weights that is missing, damaged, of another format or of another model."""
 
 
 class BitstreamError(PixelPyramidsError):
-    """A compressed file that is damaged, foreign, or larger than the limits allow."""
+    """A compressed file that is damaged, of another format, or larger than the limits allow."""

@@ -29,7 +29,7 @@ def printable(text: str) -> str:
 
 
 def explain(error: BaseException, name: str = "") -> str:
-    """An error as `FILE: what happened; what to do`. FILE is the one that the error names, else `name`."""
+    """An error as `FILE: what happened; what to do`. FILE is the file that the error names, or else `name`."""
     if isinstance(error, OSError) and error.strerror:
         file = error.filename if isinstance(error.filename, str) else name
         text = f"{error.strerror}; {_WAYS_OUT.get(error.errno or 0, _WAY_OUT)}"

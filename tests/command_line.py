@@ -1,5 +1,6 @@
 """Running commands in tests."""
 
+import json
 import os
 import sys
 from contextlib import contextmanager
@@ -30,7 +31,7 @@ def status(*arguments):
         sys.argv = before
 
 
-def refused(capsys, *arguments):
+def refusal(capsys, *arguments):
     """Standard error of a command that must end with status 2 and without a traceback."""
     assert status(*arguments) == 2
     captured = capsys.readouterr()
@@ -49,3 +50,10 @@ def another_user():
         yield
     finally:
         os.seteuid(0)
+
+
+def json_of(capsys, *arguments, expected=0):
+    """The JSON object that a command prints. The command must end with the expected status."""
+    capsys.readouterr()
+    assert status(*arguments, "--json") == expected
+    return json.loads(capsys.readouterr().out)

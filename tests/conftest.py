@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 from command_line import KEYS, status
-from pictures import compressed
+from pictures import write_compressed
 from PIL import Image
 
 
@@ -38,4 +38,4 @@ def trained(tmp_path_factory, images, params):
 @pytest.fixture
 def small(tmp_path):
     """The .ppyr file of a small picture, beside that picture."""
-    return compressed(tmp_path / "s")
+    return write_compressed(tmp_path / "s")

@@ -1,4 +1,4 @@
-"""Small pictures in files, and what the tests of the codec's commands ask of files."""
+"""Small pictures in files."""
 
 import os
 
@@ -15,15 +15,15 @@ def pixels(seed=0, shape=(20, 30, 3)):
 
 
 def save(path, seed=0, **options):
-    """The picture of that seed in a file, which is given back."""
+    """Write the picture of a seed to a file, and return its path."""
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(pixels(seed)).save(path, **options)
     os.utime(path, ns=(10**18, 10**18 + 123_456_789))
     return path
 
 
-def compressed(folder):
-    """The .ppyr file of a picture with a profile, both alone in a folder."""
+def write_compressed(folder):
+    """The .ppyr file of a picture with a profile; both are alone in a folder."""
     source = save(folder / "small.png", icc_profile=b"no real profile")
     assert status("compress", source) == 0
     return source.with_suffix(".ppyr")

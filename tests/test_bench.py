@@ -1,4 +1,4 @@
-"""bench: sums of what codecs write, each given the same pixels and decoded again."""
+"""bench: the files of several codecs for the same pixels, decoded and compared."""
 
 import io
 import json
@@ -9,7 +9,7 @@ from pathlib import Path
 import imagecodecs
 import numpy as np
 import pytest
-from command_line import refused, status
+from command_line import json_of, refusal, status
 from pictures import pixels, save
 from PIL import Image
 
@@ -23,24 +23,23 @@ def test_bench_sums_what_codecs_write(tmp_path, capsys):
     Image.fromarray(pixels(2)[..., 0]).save(tmp_path / "in" / "grey.png")
     (tmp_path / "in" / "c.png").write_bytes(b"none")
     table, plot = tmp_path / "t.csv", tmp_path / "t.svg"
-    assert status("bench", tmp_path / "in", "--csv", table, "--plot", plot, "--json") == 1
-    told = json.loads(capsys.readouterr().out)
-    assert [Path(image["file"]).name for image in told["images"]] == ["a.png", "b.jpg", "grey.png"]
-    assert [image["is_lossy"] for image in told["images"]] == [False, True, False] and len(told["failed"]) == 1
+    result = json_of(capsys, "bench", tmp_path / "in", "--csv", table, "--plot", plot, expected=1)
+    assert [Path(image["file"]).name for image in result["images"]] == ["a.png", "b.jpg", "grey.png"]
+    assert [image["is_lossy"] for image in result["images"]] == [False, True, False] and len(result["failed"]) == 1
     file = io.BytesIO()
     Image.fromarray(pixels(0)).save(file, "PNG", optimize=True)
-    assert told["images"][0]["costs"]["PNG"]["bytes"] == file.tell()
-    assert told["images"][2]["channels"] == 1
-    ours, *others = told["totals"]
+    assert result["images"][0]["costs"]["PNG"]["bytes"] == file.tell()
+    assert result["images"][2]["channels"] == 1
+    ours, *others = result["totals"]
     assert [other["codec"] for other in others][:2] == ["PNG", "WebP"]
     assert len(others) == (4 if shutil.which("cjxl") and shutil.which("djxl") else 2)
-    for total in told["totals"]:
-        size = sum(image["costs"][total["codec"]]["bytes"] for image in told["images"])
+    for total in result["totals"]:
+        size = sum(image["costs"][total["codec"]]["bytes"] for image in result["images"])
         assert total["bytes"] == size and total["images"] == 3
         assert total["ratio"] == pytest.approx(ours["bytes"] / size)
         assert total["bits_per_subpixel"] == pytest.approx(8 * size / (600 * 7))
-    assert len(table.read_text().splitlines()) == 1 + 3 * len(told["totals"]) and plot.read_text().startswith("<?xml")
-    assert "--overwrite" in refused(capsys, "bench", tmp_path / "in", "--csv", table)
+    assert len(table.read_text().splitlines()) == 1 + 3 * len(result["totals"]) and plot.read_text().startswith("<?xml")
+    assert "--overwrite" in refusal(capsys, "bench", tmp_path / "in", "--csv", table)
     assert status("bench", tmp_path / "in" / "b.jpg", tmp_path / "in" / "grey.png") == 0
     text = capsys.readouterr().out
     assert "b.jpg *" in text and "* from a lossy file" in text and "all 2 images" in text
@@ -48,7 +47,7 @@ def test_bench_sums_what_codecs_write(tmp_path, capsys):
 
 @pytest.mark.parametrize("channels", [1, 2, 3, 4])
 @pytest.mark.parametrize("depth", [1, 5, 8, 12, 16])
-def test_rivals_get_and_give_back_the_same_pixels(depth, channels):
+def test_other_codecs_decode_to_the_same_pixels(depth, channels):
     image = np.random.default_rng(0).integers(0, 1 << depth, (20, 30, channels))
     image = image.astype(np.uint8 if depth <= 8 else np.uint16)
     for rival in rivals.codecs("fast"):
@@ -70,24 +69,23 @@ def test_bits_per_dim_count_whole_files(channels):
     assert math.isnan(rivals.bits_per_dim(rivals.WEBP, np.zeros((3, 1, 16384), np.uint8)))
 
 
-def test_bench_has_the_limit_too(tmp_path, capsys):
+def test_bench_respects_the_limit_of_pixels(tmp_path, capsys):
     small = tmp_path / "b.png"
     save(tmp_path / "a.png"), Image.new("L", (2, 3)).save(small)
     assert status("bench", tmp_path, "--max-pixels", 20 * 30 - 1, "--json") == 1
-    told, err = capsys.readouterr()
-    assert [image["file"] for image in json.loads(told)["images"]] == [str(small)]
+    result, err = capsys.readouterr()
+    assert [image["file"] for image in json.loads(result)["images"]] == [str(small)]
     assert "20 x 30 pixels, more than the limit of 599" in err
-    assert status("bench", tmp_path, "--max-pixels", 20 * 30, "--json") == 0
-    assert len(json.loads(capsys.readouterr().out)["images"]) == 2
+    assert len(json_of(capsys, "bench", tmp_path, "--max-pixels", 20 * 30)["images"]) == 2
 
 
-def test_a_chart_that_cannot_be_drawn_is_refused_before_anything_is_measured(tmp_path, monkeypatch, capsys):
+def test_a_chart_that_cannot_be_drawn_is_refused_before_measuring(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("pixelpyramids.cli.report.rivals.codecs", None)
-    message = refused(capsys, "bench", save(tmp_path / "a.png"), "--plot", tmp_path / "a.nothing")
+    message = refusal(capsys, "bench", save(tmp_path / "a.png"), "--plot", tmp_path / "a.nothing")
     assert "a.nothing: expected a name that ends in .png, .svg or .pdf" in message
 
 
-def test_rivals_have_no_limit_but_pillow_s_own(monkeypatch):
+def test_other_codecs_have_no_limit_except_pillows(monkeypatch):
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 9)  # of WebP only
     for dtype in (np.uint8, np.uint16):
         array = np.random.default_rng(0).integers(0, 99, (20, 30, 3)).astype(dtype)

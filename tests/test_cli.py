@@ -1,4 +1,4 @@
-"""The command line: what every command does on small images, and what it says when it cannot."""
+"""Every command on small images, and its error messages."""
 
 import json
 import re
@@ -10,14 +10,14 @@ import sys
 import numpy as np
 import pytest
 import torch
-from command_line import COMMAND, ENVIRONMENT, KEYS, ROOT, refused, status
+from command_line import COMMAND, ENVIRONMENT, KEYS, ROOT, json_of, refusal, status
 from PIL import Image
 
 from pixelpyramids.cli import main
 from pixelpyramids.training import run_directory
 
 
-def test_train_fills_a_run_directory_and_goes_on(trained, images, params, capsys):
+def test_train_fills_a_run_directory_and_resumes_it(trained, images, params, capsys):
     assert run_directory.read_parameters(trained).L == 4
     assert list((trained / "samples").glob("step_*.png"))
     capsys.readouterr()
@@ -25,26 +25,26 @@ def test_train_fills_a_run_directory_and_goes_on(trained, images, params, capsys
     assert "resuming from step 6" in capsys.readouterr().err
 
 
-def test_train_some_levels_then_the_others(images, params, tmp_path, capsys):
+def test_levels_can_be_trained_one_after_the_other(images, params, tmp_path, capsys):
     common = ("train", params, "--data", images, "--out", tmp_path / "run", "--steps", 1, "--device", "cpu")
     assert status(*common, "--levels", "0,2-3") == 0
-    assert "--levels 1" in refused(capsys, "evaluate", tmp_path / "run", "--data", images)
+    assert "--levels 1" in refusal(capsys, "evaluate", tmp_path / "run", "--data", images)
     assert status(*common, "--levels", "1", "--no-validation") == 0
     assert status("evaluate", tmp_path / "run", "--data", images) == 0
 
 
-def test_curve_draws_a_run_and_says_where(trained, tmp_path, capsys):
+def test_curve_draws_a_run_and_prints_the_file(trained, tmp_path, capsys):
     picture = tmp_path / "curve.png"
     capsys.readouterr()
     assert status("curve", trained, "--out", picture) == 0
     assert str(picture) in capsys.readouterr().out.replace("\n", "")
     assert np.asarray(Image.open(picture).convert("L")).std() > 0
     before = picture.read_bytes()
-    assert str(picture) in refused(capsys, "curve", trained, "--out", picture)
+    assert str(picture) in refusal(capsys, "curve", trained, "--out", picture)
     assert picture.read_bytes() == before
     assert status("curve", trained, "--out", picture, "--overwrite") == 0
-    assert ".svg" in refused(capsys, "curve", trained, "--out", tmp_path / "curve.txt")
-    assert "run directory" in refused(capsys, "curve", tmp_path)
+    assert ".svg" in refusal(capsys, "curve", trained, "--out", tmp_path / "curve.txt")
+    assert "run directory" in refusal(capsys, "curve", tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["curve.png"]
 
 
@@ -61,24 +61,22 @@ def test_levels_at_different_steps_print_no_sum(images, params, tmp_path, capsys
 
 
 def test_evaluate_prints_a_table_or_json(trained, images, capsys):
+    command = ("evaluate", trained, "--data", images, "--split", "all")
     capsys.readouterr()
-    assert status("evaluate", trained, "--data", images, "--split", "all") == 0
+    assert status(*command) == 0
     text = capsys.readouterr().out
     assert "bits/dim on 20 images (20 PNG), 8 bits" in text and "coarsest" in text
-    assert status("evaluate", trained, "--data", images, "--split", "all", "--json", "--batch-size", 3) == 0
-    result = json.loads(capsys.readouterr().out)
+    result = json_of(capsys, *command, "--batch-size", 3)
     assert f"{result['bits_per_dim']:.4f}" in text
     assert len(result["per_image"]) == 20 and len(result["levels"]) == 4
     assert result["sessions"][0]["levels"]["0"]["step"] == 6
-    assert status("evaluate", trained, "--data", images, "--split", "all", "--json", "--tile", 8) == 0
-    assert json.loads(capsys.readouterr().out)["dimensions"] == result["dimensions"] == 20 * 24 * 16 * 3
+    assert json_of(capsys, *command, "--tile", 8)["dimensions"] == result["dimensions"] == 20 * 24 * 16 * 3
 
 
-def test_score_single_files(trained, images, tmp_path, capsys):
+def test_score_rates_single_files(trained, images, tmp_path, capsys):
     (tmp_path / "broken.png").write_bytes(b"no picture")
     capsys.readouterr()
-    assert status("score", trained, images / "00.png", images / "01.png", "--json") == 0
-    scored = json.loads(capsys.readouterr().out)["images"]
+    scored = json_of(capsys, "score", trained, images / "00.png", images / "01.png")["images"]
     model = run_directory.load(trained)
     pixels = torch.from_numpy(np.asarray(Image.open(images / "00.png")).astype(np.int64)).permute(2, 0, 1)[None]
     assert scored[0]["bits_per_dim"] == pytest.approx(float(model.rate(pixels).bits_per_dim[0]), rel=1e-6)
@@ -102,8 +100,8 @@ def test_sample_writes_the_same_pictures_for_the_same_seed(trained, tmp_path, ca
     assert status("sample", trained, "-n", 2, "--out", tmp_path / "c", "--seed", 7, "--no-grid") == 0
     assert status("sample", trained, "-n", 1, "--out", tmp_path / "c", "--seed", 7, "--first", 2) == 0
     assert {path.name: path.read_bytes() for path in (tmp_path / "c").iterdir()} == {n: b[n] for n in names[:3]}
-    assert "0002.png" in refused(capsys, "sample", trained, "-n", 2, "--out", tmp_path / "c", "--first", 2)
-    assert "--overwrite" in refused(capsys, "sample", trained, "--out", tmp_path / "a")
+    assert "0002.png" in refusal(capsys, "sample", trained, "-n", 2, "--out", tmp_path / "c", "--first", 2)
+    assert "--overwrite" in refusal(capsys, "sample", trained, "--out", tmp_path / "a")
     assert status("sample", trained, "-n", 1, "--out", tmp_path / "a", "--overwrite", "--height", 5, "--width", 1) == 0
     assert Image.open(tmp_path / "a" / "0000.png").size == (1, 5)
     assert status("sample", trained, "-n", 1, "--out", tmp_path / "a", "--overwrite", "--no-grid") == 0
@@ -115,10 +113,10 @@ def test_complete_keeps_the_coarse_image(trained, images, tmp_path, capsys):
     coarse = np.asarray(Image.open(images / "03.png"))
     for i in range(2):
         assert np.array_equal(np.asarray(Image.open(tmp_path / "up" / f"{i:04d}.png"))[1::2, 1::2], coarse)
-    assert "--scale 2 or 4 or 8" in refused(
+    assert "--scale 2 or 4 or 8" in refusal(
         capsys, "complete", trained, images / "03.png", "--scale", 3, "--out", tmp_path / "x"
     )
-    message = refused(capsys, "complete", trained, images / "03.png", "--scale", 8, "--out", tmp_path / "x")
+    message = refusal(capsys, "complete", trained, images / "03.png", "--scale", 8, "--out", tmp_path / "x")
     assert "--scale 8 needs 6 levels, this model has 3" in message and not (tmp_path / "x").exists()
 
 
@@ -146,7 +144,7 @@ def test_complete_keeps_the_coarse_image(trained, images, tmp_path, capsys):
 def test_mistakes_are_explained(arguments, message, images, params, trained, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     places = {"PARAMS": str(params), "IMAGES": str(images), "TRAINED": str(trained)}
-    assert message in refused(capsys, *(places.get(argument, argument) for argument in arguments))
+    assert message in refusal(capsys, *(places.get(argument, argument) for argument in arguments))
     assert not (tmp_path / "x").exists()
 
 
@@ -189,7 +187,7 @@ def test_interrupting_saves_and_ends_with_130(images, params, tmp_path):
 
 
 def test_main_trains_evaluates_and_samples(images, tmp_path):
-    """`main.py` with the authors' flags, in their folders."""
+    """`main.py` takes the authors' flags and uses their folders."""
     params = tmp_path / "celeba_256.json"
     params.write_text(json.dumps({"params": KEYS | {"data_root": str(images)}}))
 
@@ -234,7 +232,7 @@ def test_help_needs_neither_torch_nor_the_codec():
     assert all(f" {name} " in process.stdout for names in main.Commands.sections.values() for name in names)
 
 
-def test_an_import_replaces_nothing_but_a_run(tmp_path, capsys):
+def test_an_import_replaces_only_a_run_directory(tmp_path, capsys):
     from test_authors import checkpoint as authors_checkpoint
 
     stages, parameters = authors_checkpoint(8)
@@ -244,8 +242,8 @@ def test_an_import_replaces_nothing_but_a_run(tmp_path, capsys):
     mine = tmp_path / "home"
     (mine / ".git").mkdir(parents=True)
     command = ("import-checkpoint", tmp_path / "a.pt", "--params", tmp_path / "p.json", "--out")
-    assert "exists already" in refused(capsys, *command, mine)
-    assert "left alone" in refused(capsys, *command, mine, "--overwrite")
+    assert "exists already" in refusal(capsys, *command, mine)
+    assert "left alone" in refusal(capsys, *command, mine, "--overwrite")
     assert (mine / ".git").is_dir() and list(mine.iterdir()) == [mine / ".git"]
     assert status(*command, tmp_path / "run") == 0
     (tmp_path / "run" / "notes.txt").write_text("mine")

@@ -1,4 +1,4 @@
-"""compress and decompress: what comes back, what is refused, and what the documentation says of them."""
+"""compress and decompress: results and refusals."""
 
 import io
 import json
@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from command_line import ROOT, refused, status
-from pictures import compressed, files, pixels, same, save
+from command_line import ROOT, json_of, refusal, status
+from pictures import files, pixels, same, save, write_compressed
 from PIL import Image
 
 import pixelpyramids as pp
@@ -64,17 +64,16 @@ def test_jobs_give_the_same_files(tmp_path, capsys):
         save(tmp_path / "in" / f"{number}.png", number)
     (tmp_path / "in" / "3.png").write_bytes(b"none")
     for jobs in (1, 2):
-        assert status("compress", tmp_path / "in", "--out", tmp_path / str(jobs), "--jobs", jobs, "--json") == 1
-        told = json.loads(capsys.readouterr().out)
-        assert len(told["files"]) == 3 and [Path(fail["source"]).name for fail in told["failed"]] == ["3.png"]
-        assert told["bytes_after"] == sum(path.stat().st_size for path in (tmp_path / str(jobs)).iterdir())
-        assert told["ratio"] == pytest.approx(told["bytes_after"] / told["bytes_before"])
-        assert told["megapixels"] == pytest.approx(3 * 600 / 1e6)
+        result = json_of(capsys, "compress", tmp_path / "in", "--out", tmp_path / str(jobs), "--jobs", jobs, expected=1)
+        assert len(result["files"]) == 3 and [Path(fail["source"]).name for fail in result["failed"]] == ["3.png"]
+        assert result["bytes_after"] == sum(path.stat().st_size for path in (tmp_path / str(jobs)).iterdir())
+        assert result["ratio"] == pytest.approx(result["bytes_after"] / result["bytes_before"])
+        assert result["megapixels"] == pytest.approx(3 * 600 / 1e6)
     assert files(tmp_path / "1") == files(tmp_path / "2")
     assert all((tmp_path / "1" / n).read_bytes() == (tmp_path / "2" / n).read_bytes() for n in files(tmp_path / "1"))
 
 
-def test_nothing_is_overwritten_unasked(small, capsys):
+def test_nothing_is_overwritten_by_default(small, capsys):
     small.write_bytes(b"mine")
     assert status("compress", small.with_suffix(".png")) == 1
     assert "--overwrite" in capsys.readouterr().err and small.read_bytes() == b"mine"
@@ -115,7 +114,7 @@ def test_lossy_sources_are_skipped_with_the_reason(tmp_path, capsys):
         assert np.array_equal(pp.decode((tmp_path / "in" / "a.ppyr").read_bytes()), np.asarray(image))
 
 
-def test_an_encoder_that_errs_is_found_out(tmp_path, monkeypatch, capsys):
+def test_a_wrong_encoder_is_detected(tmp_path, monkeypatch, capsys):
     source, wrong = save(tmp_path / "a.png"), pp.encode(pixels(1))
     monkeypatch.setattr(file_tasks, "encode", lambda *_, **__: wrong)
     assert status("compress", source) == 1
@@ -145,8 +144,8 @@ def test_pipes(tmp_path, pipes, capsys):
     assert code == 0 and np.array_equal(pp.decode(packed), pixels())
     code, back = pipes(packed, "decompress", "-", "--format", "ppm")
     assert code == 0 and back.startswith(b"P6") and same(io.BytesIO(back), pixels())
-    code, told = pipes(packed, "info", "-", "--json")
-    assert code == 0 and json.loads(told)["files"][0]["bytes"] == len(packed)
+    code, result = pipes(packed, "info", "-", "--json")
+    assert code == 0 and json.loads(result)["files"][0]["bytes"] == len(packed)
     assert pipes(packed, "verify", "-")[0] == 0 and pipes(packed, "verify", "-", tmp_path / "a.png")[0] == 0
     assert pipes(packed[:-1], "verify", "-") == (1, pipes(packed[:-1], "verify", "-")[1])
     lossy = save(tmp_path / "a.jpg", format="JPEG").read_bytes()
@@ -159,21 +158,21 @@ def test_pipes(tmp_path, pipes, capsys):
 
 
 def test_closed_streams_are_reported(tmp_path, monkeypatch, capsys):
-    packed = compressed(tmp_path)
+    packed = write_compressed(tmp_path)
     monkeypatch.setattr(sys, "stdin", None)
-    assert "got nothing" in refused(capsys, "compress", "-")
+    assert "got nothing" in refusal(capsys, "compress", "-")
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(packed.read_bytes())))
     monkeypatch.setattr(sys, "stdout", None)
-    assert "standard output is closed" in refused(capsys, "decompress", "-")
+    assert "standard output is closed" in refusal(capsys, "decompress", "-")
 
 
-def test_scale_and_region_read_what_they_need_alone(large, tmp_path, capsys):
+def test_scale_and_region_read_only_what_they_need(large, tmp_path, capsys):
     array, path = large
     with file_source.open_source(path) as source:
         index = read_index(source, 2**28)
     status("info", path, "--json")
-    (told,) = json.loads(capsys.readouterr().out)["files"]
-    prefixes = {octave["scale"]: octave["prefix"] for octave in told["octaves"]}
+    (result,) = json.loads(capsys.readouterr().out)["files"]
+    prefixes = {octave["scale"]: octave["prefix"] for octave in result["octaves"]}
     assert list(prefixes.values()) == sorted(prefixes.values()) and prefixes[1] == path.stat().st_size
     for scale in (2, 4, 8):
         with file_source.open_source(path) as source:
@@ -195,7 +194,7 @@ def test_scale_and_region_read_what_they_need_alone(large, tmp_path, capsys):
     assert same(tmp_path / "large.png", array[20:70, 10:110]) and np.array_equal(corner, array[20:70, 10:110])
 
 
-def test_a_cut_file_says_how_far_it_goes_and_gives_that(large, tmp_path, capsys):
+def test_a_cut_file_can_be_salvaged(large, tmp_path, capsys):
     array, path = large
     cut = tmp_path / "cut.ppyr"
     cut.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
@@ -203,7 +202,7 @@ def test_a_cut_file_says_how_far_it_goes_and_gives_that(large, tmp_path, capsys)
     assert status("decompress", cut) == 1 and status("verify", cut) == 1 and not cut.with_suffix(".png").exists()
     assert status("decompress", cut, "--salvage") == 1
     said = capsys.readouterr()
-    assert "salvaged at 400 x 400 pixels in place of 800 x 800" in said.err and "every checksum right" not in said.out
+    assert "salvaged at 400 x 400 pixels instead of 800 x 800" in said.err and "every checksum right" not in said.out
     assert same(cut.with_suffix(".png"), array[1::2, 1::2])
     assert status("decompress", path, "--salvage", "--out", tmp_path) == 0
 
@@ -229,7 +228,7 @@ def test_mistakes_are_explained(arguments, message, small, tmp_path, capsys):
     (tmp_path / "empty").mkdir()
     capsys.readouterr()
     places = {"EMPTY": tmp_path / "empty", "SMALL": small}
-    assert message in refused(capsys, *(places.get(argument, argument) for argument in arguments))
+    assert message in refusal(capsys, *(places.get(argument, argument) for argument in arguments))
     assert files(small.parent) == ["small.png", "small.ppyr"]
 
 
@@ -241,6 +240,6 @@ def test_mistakes_are_explained(arguments, message, small, tmp_path, capsys):
         (("--region", "20,0,11,1"), "within 30 x 20"),
     ],
 )
-def test_files_that_do_not_fit_fail_alone(arguments, message, small, tmp_path, capsys):
+def test_files_that_do_not_fit_fail(arguments, message, small, tmp_path, capsys):
     assert status("decompress", small, "--out", tmp_path / "out", *arguments) == 1
     assert message in capsys.readouterr().err and not (tmp_path / "out").exists()

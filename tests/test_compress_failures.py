@@ -1,4 +1,4 @@
-"""Where all goes wrong, of rights, pipes, disks, processes: what is told, and what is left behind."""
+"""Missing permissions, pipes, full disks, killed processes: the messages, and the files that remain."""
 
 import importlib
 import os
@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from command_line import COMMAND, ENVIRONMENT, ROOT, another_user, refused, status
+from command_line import COMMAND, ENVIRONMENT, ROOT, another_user, refusal, status
 from pictures import files, pixels, save
 
 import pixelpyramids as pp
@@ -28,7 +28,7 @@ def spawned(*arguments, **options):
     )
 
 
-def test_a_process_that_dies_costs_its_own_file(tmp_path, monkeypatch):
+def test_a_process_that_dies_fails_only_its_file(tmp_path, monkeypatch):
     (tmp_path / "killing.py").write_text(
         "import os, signal\n\n"
         "def work(task):\n"
@@ -43,7 +43,7 @@ def test_a_process_that_dies_costs_its_own_file(tmp_path, monkeypatch):
     assert "died" in str(results.pop("1")) and results == {name: name for name in "023"}
 
 
-def test_a_fault_of_ours_shows_after_the_other_files(tmp_path, monkeypatch, capsys):
+def test_a_bug_is_raised_after_the_other_files(tmp_path, monkeypatch, capsys):
     save(tmp_path / "a.png"), save(tmp_path / "b.png")
 
     def read(path):
@@ -58,7 +58,7 @@ def test_a_fault_of_ours_shows_after_the_other_files(tmp_path, monkeypatch, caps
     assert "1 file compressed" in capsys.readouterr().out and (tmp_path / "b.ppyr").exists()
 
 
-def test_missing_rights_are_told_and_stop_nothing_else(small, capsys):
+def test_missing_permissions_fail_only_their_files(small, capsys):
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         root.chmod(0o755)
@@ -74,17 +74,17 @@ def test_missing_rights_are_told_and_stop_nothing_else(small, capsys):
             assert err.count("Permission denied") == 2 - len(done) and "secret.png" in err
         (root / "in").chmod(0)
         with another_user():
-            assert "in" in refused(capsys, "compress", root / "in")
+            assert "in" in refusal(capsys, "compress", root / "in")
         (root / "in").chmod(0o755)
 
 
-def test_a_result_is_no_more_public_than_its_source(small, tmp_path):
+def test_a_result_has_the_permissions_of_its_source(small, tmp_path):
     small.with_suffix(".png").chmod(0o600)
     assert status("compress", small.with_suffix(".png"), "--out", tmp_path / "out") == 0
     assert (tmp_path / "out" / "small.ppyr").stat().st_mode & 0o777 == 0o600
 
 
-def test_pipes_among_images_are_not_waited_for(tmp_path, capsys):
+def test_named_pipes_among_images_do_not_block(tmp_path, capsys):
     os.mkfifo(tmp_path / "a.png")
     os.mkfifo(tmp_path / "a.ppyr")
     (tmp_path / "b.png").symlink_to("nowhere")
@@ -107,7 +107,7 @@ def test_a_full_disk_leaves_nothing_behind(small, tmp_path):
 
 @pytest.mark.parametrize("jobs", [1, 2])
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
-def test_what_a_stopped_process_leaves_is_whole(number, jobs, tmp_path):
+def test_a_stopped_process_leaves_only_whole_files(number, jobs, tmp_path):
     for i in range(200):
         save(tmp_path / "in" / f"{i}.png", i)
     out = tmp_path / "out"

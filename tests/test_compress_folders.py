@@ -1,4 +1,4 @@
-"""Folders: every file in them is accounted for, whatever it is, however often the command runs."""
+"""Folders: every file is accounted for, however often the command runs."""
 
 import errno
 import json
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from command_line import refused, status
+from command_line import json_of, refusal, status
 from pictures import files, pixels, same, save
 from PIL import Image
 
@@ -18,7 +18,7 @@ JOBS = pytest.mark.parametrize("jobs", [1, 2])
 
 @pytest.fixture
 def mixed(tmp_path):
-    """A picture among files that are none."""
+    """A picture among other files."""
     save(tmp_path / "in" / "a.png")
     for name in ("b.heic", "sub/c.HEIC", "sub/d.xmp", "e", ".hidden.png", ".git/config"):
         (tmp_path / "in" / name).parent.mkdir(parents=True, exist_ok=True)
@@ -36,20 +36,18 @@ def test_files_that_are_not_recognised_are_counted_and_named(mixed, tmp_path, ca
     assert "not recognised as images: " in err and "2 .heic" in err and "b.heic" in err
     assert out.startswith("1 file compressed") and "; 6 not recognised" in out
     for command in (("compress", mixed, "--out", packed), ("bench", mixed, "--effort", "fast")):
-        assert status(*command, "--json") == 0
-        told = json.loads(capsys.readouterr().out)["not_taken"]
-        assert told["kinds"] == OTHERS
+        result = json_of(capsys, *command)["not_taken"]
+        assert result["kinds"] == OTHERS
         names = ("b.heic", "sub/c.HEIC", "sub/d.xmp", "e", ".hidden.png", ".git")
-        assert set(told["files"]) == {str(mixed / name) for name in names}
+        assert set(result["files"]) == {str(mixed / name) for name in names}
     assert status("compress", mixed) == 0
     capsys.readouterr()
-    assert status("compress", mixed, "--json") == 0  # .ppyr files are not listed
-    assert json.loads(capsys.readouterr().out)["not_taken"]["kinds"] == OTHERS
+    assert json_of(capsys, "compress", mixed)["not_taken"]["kinds"] == OTHERS
     (packed / "note.txt").touch()
     assert status("verify", packed) == 0
     assert "not recognised as .ppyr files: 1 .txt" in capsys.readouterr().err
     (mixed / "a.png").unlink()
-    assert "got only " in refused(capsys, "compress", mixed)
+    assert "got only " in refusal(capsys, "compress", mixed)
 
 
 def test_formats_that_are_not_read_are_left_out(tmp_path, capsys):
@@ -57,8 +55,8 @@ def test_formats_that_are_not_read_are_left_out(tmp_path, capsys):
     for kind in ("png", "ico", "sgi", "pcx", "tga", "gif", "pgm"):
         Image.fromarray(pixels()).convert("L").save(tmp_path / "in" / f"{kind}.{kind}")
     (tmp_path / "in" / "drawing.psd").write_bytes(b"8BPS")
-    assert status("compress", tmp_path / "in", "--out", tmp_path / "out", "--json") == 0
-    assert json.loads(capsys.readouterr().out)["not_taken"]["kinds"] == {".ico": 1, ".psd": 1, ".sgi": 1}
+    result = json_of(capsys, "compress", tmp_path / "in", "--out", tmp_path / "out")
+    assert result["not_taken"]["kinds"] == {".ico": 1, ".psd": 1, ".sgi": 1}
     assert files(tmp_path / "out") == ["gif.ppyr", "pcx.ppyr", "pgm.ppyr", "png.ppyr", "tga.ppyr"]
     assert status("verify", tmp_path / "out", "--against", tmp_path / "in") == 1
 
@@ -78,7 +76,7 @@ def test_a_folder_is_verified_only_if_every_file_is_accounted_for(mixed, tmp_pat
     assert "1 .ppyr" in capsys.readouterr().err
 
 
-def test_cameras_files_of_several_pictures_are_found(tmp_path, capsys):
+def test_camera_files_of_several_pictures_are_found(tmp_path, capsys):
     (tmp_path / "in").mkdir()
     first, second = (Image.fromarray(pixels(seed)) for seed in (0, 1))
     first.save(tmp_path / "in" / "a.mpo", "MPO", save_all=True, append_images=[second])
@@ -87,7 +85,7 @@ def test_cameras_files_of_several_pictures_are_found(tmp_path, capsys):
 
 
 @JOBS
-def test_a_subfolder_that_cannot_be_read_is_one_failure(jobs, tmp_path, monkeypatch, capsys):
+def test_a_subfolder_that_cannot_be_read_counts_as_one_failure(jobs, tmp_path, monkeypatch, capsys):
     for name in ("a.png", "sub/b.png", "closed/c.png"):
         save(tmp_path / "in" / name)
     closed, out = tmp_path / "in" / "closed", tmp_path / "out"
@@ -101,18 +99,18 @@ def test_a_subfolder_that_cannot_be_read_is_one_failure(jobs, tmp_path, monkeypa
     monkeypatch.setattr(os, "scandir", guarded)
     command = ("compress", tmp_path / "in", "--out", out, "--jobs", jobs)
     assert status(*command, "--json") == 1
-    told, err = capsys.readouterr()
-    assert [failure["source"] for failure in json.loads(told)["failed"]] == [str(closed)]
+    result, err = capsys.readouterr()
+    assert [failure["source"] for failure in json.loads(result)["failed"]] == [str(closed)]
     assert f"{closed}: Permission denied; check its permissions\n" in err
     assert files(out) == ["a.ppyr", "sub/b.ppyr"] and status(*command, "--exclude", "closed") == 0
     for others in (("verify", out, "--against", tmp_path / "in"), ("bench", tmp_path / "in", "--effort", "fast")):
         assert status(*others) == 1
         assert f"{closed}: Permission denied" in capsys.readouterr().err
-    assert "closed: expected a folder that can be listed" in refused(capsys, "compress", closed)
+    assert "closed: expected a folder that can be listed" in refusal(capsys, "compress", closed)
 
 
 @JOBS
-def test_a_rerun_finds_what_is_there(jobs, tmp_path, capsys):
+def test_a_second_run_finds_existing_results(jobs, tmp_path, capsys):
     for number in range(3):
         save(tmp_path / "in" / f"{number}.png", number)
     save(tmp_path / "in" / "0.webp", 3, format="WEBP")  # lossy, and of the name of a picture
@@ -128,15 +126,14 @@ def test_a_rerun_finds_what_is_there(jobs, tmp_path, capsys):
         assert out.startswith("0 files") and "; 3 already there" in out and "failed" not in out + err
         assert {path: path.stat().st_ino for path in tmp_path.rglob("*")} == before
     save(tmp_path / "in" / "1.png", 7).touch()
-    assert status(*compress, "--json") == 1  # what is there is of the picture as it was
-    told = json.loads(capsys.readouterr().out)
-    assert {Path(task["target"]).name for task in told["already_there"]} == {"0.ppyr", "2.ppyr"}
-    assert len(told["failed"]) == 1 and "pass --overwrite" in told["failed"][0]["reason"]
+    result = json_of(capsys, *compress, expected=1)
+    assert {Path(task["target"]).name for task in result["already_there"]} == {"0.ppyr", "2.ppyr"}
+    assert len(result["failed"]) == 1 and "pass --overwrite" in result["failed"][0]["reason"]
     assert status(*decompress, "--scale", 2) == 1
 
 
 @pytest.mark.parametrize("side", [20, 300])
-def test_files_of_one_time_are_not_taken_for_results_of_each_other(side, tmp_path, capsys):
+def test_files_with_equal_times_are_compared_by_their_pixels(side, tmp_path, capsys):
     for number, folder in enumerate("AB"):
         path = tmp_path / folder / "a.png"
         path.parent.mkdir()
@@ -160,14 +157,14 @@ def test_files_of_one_time_are_not_taken_for_results_of_each_other(side, tmp_pat
         assert status(*first) == 1  # it is damaged
 
 
-def test_an_opaque_alpha_that_a_format_leaves_out_makes_no_other_image(tmp_path):
+def test_an_opaque_alpha_that_a_format_drops_makes_no_difference(tmp_path):
     alpha = np.full((20, 30, 1), 255, np.uint8)
     (tmp_path / "a.ppyr").write_bytes(pp.encode(np.concatenate([pixels(), alpha], axis=2)))
     for _ in range(2):
         assert status("decompress", tmp_path / "a.ppyr", "--format", "webp") == 0
 
 
-def test_metadata_count_for_results(tmp_path):
+def test_changed_metadata_makes_another_result(tmp_path):
     path = save(tmp_path / "a.png")
     assert status("compress", path) == 0
     save(path, icc_profile=b"another one")
@@ -196,19 +193,18 @@ def test_several_folders_keep_their_names(jobs, tmp_path, capsys):
 @JOBS
 @pytest.mark.parametrize("is_there", [False, True])
 def test_two_sources_are_never_written_to_one_file(is_there, jobs, tmp_path, capsys):
-    """A link to a folder makes two names one file, as a file system does that ignores case."""
+    """A link to a folder makes two names one file, like a file system that ignores case."""
     save(tmp_path / "in" / "case" / "x.png", 0), save(tmp_path / "in" / "CASE" / "x.png", 1)
     packed = tmp_path / "packed"
     (packed / "case").mkdir(parents=True)
     (packed / "CASE").symlink_to("case")
     if is_there:
         (packed / "case" / "x.ppyr").write_bytes(b"as it was")
-    assert status("compress", tmp_path / "in", "--out", packed, "--overwrite", "--jobs", jobs, "--json") == 1
-    told = json.loads(capsys.readouterr().out)
-    assert len(told["files"]) + len(told["failed"]) == 2 and len(told["files"]) == (0 if is_there else 1)
+    result = json_of(capsys, "compress", tmp_path / "in", "--out", packed, "--overwrite", "--jobs", jobs, expected=1)
+    assert len(result["files"]) + len(result["failed"]) == 2 and len(result["files"]) == (0 if is_there else 1)
     if is_there:
         assert (packed / "case" / "x.ppyr").read_bytes() == b"as it was"
         return
-    (done,) = told["files"]
+    (done,) = result["files"]
     assert status("verify", packed / "case" / "x.ppyr", done["source"]) == 0
     assert status("compress", done["source"], "--out", packed / "case", "--overwrite") == 0

@@ -1,4 +1,4 @@
-"""What options of compress and decompress leave out, delete and say; and that names do not command the terminal."""
+"""Options that exclude, delete and print; and file names that do not control the terminal."""
 
 import inspect
 import json
@@ -6,7 +6,7 @@ import sys
 
 import numpy as np
 import pytest
-from command_line import refused, status
+from command_line import json_of, refusal, status
 from pictures import files, pixels, same, save
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
@@ -37,7 +37,7 @@ def test_patterns_match_names_and_paths(name, pattern, is_out):
     assert is_excluded(name, [pattern]) == is_out
 
 
-def test_what_is_excluded_does_not_count(tmp_path, capsys):
+def test_excluded_files_are_not_counted(tmp_path, capsys):
     for name in ("a.png", "b.jpg", "raw/c.png"):
         save(tmp_path / "in" / name)
     command = ("compress", tmp_path / "in", "--exclude", "*.jpg", "--exclude", "raw", "--out", tmp_path / "out")
@@ -46,7 +46,7 @@ def test_what_is_excluded_does_not_count(tmp_path, capsys):
     assert files(tmp_path / "out") == ["a.ppyr"] and not err and out.endswith("MP/s\n")
 
 
-def test_leaving_out_a_link_leaves_its_folder_in(tmp_path, capsys):
+def test_excluding_a_link_does_not_exclude_its_folder(tmp_path, capsys):
     folder, packed = tmp_path / "in", tmp_path / "packed"
     for name in ("a.png", "sub/deep/b.png"):
         save(folder / name)
@@ -60,7 +60,7 @@ def test_leaving_out_a_link_leaves_its_folder_in(tmp_path, capsys):
     assert files(packed) == ["a.ppyr", "a_link/b.ppyr"]
 
 
-def test_folders_within_folders_may_be_many(tmp_path):
+def test_folders_can_be_nested_deeply(tmp_path):
     below = "/".join("d" * 150)
     (tmp_path / below).mkdir(parents=True)
     (tmp_path / below / "a.png").touch()
@@ -74,7 +74,7 @@ def test_folders_within_folders_may_be_many(tmp_path):
 
 
 @JOBS
-def test_a_dry_run_says_what_would_be_written(jobs, tmp_path, capsys):
+def test_a_dry_run_prints_the_plan(jobs, tmp_path, capsys):
     save(tmp_path / "in" / "a.png"), save(tmp_path / "in" / "b.jpg")
     command = ("compress", tmp_path / "in", "--out", tmp_path / "out", "--jobs", jobs)
     assert status(*command, "--dry-run", "--delete-source") == 0
@@ -84,7 +84,7 @@ def test_a_dry_run_says_what_would_be_written(jobs, tmp_path, capsys):
     assert status(*command) == 0
     capsys.readouterr()
     assert status(*command, "--dry-run") == 0
-    assert "0 files would be compressed" in (told := capsys.readouterr().out) and "1 already there" in told
+    assert "0 files would be compressed" in (result := capsys.readouterr().out) and "1 already there" in result
     assert status("decompress", tmp_path / "out", "--dry-run") == 0 and files(tmp_path / "out") == ["a.ppyr"]
     assert "a.ppyr -> " in capsys.readouterr().out
 
@@ -101,7 +101,7 @@ def test_quiet_prints_only_failures(tmp_path, capsys):
 
 
 @JOBS
-def test_a_source_is_deleted_once_its_file_is_read_back(jobs, tmp_path):
+def test_a_source_is_deleted_after_its_file_was_read_back(jobs, tmp_path):
     for number in range(2):
         save(tmp_path / "in" / f"{number}.png", number)
     save(tmp_path / "in" / "2.jpg")
@@ -114,7 +114,7 @@ def test_a_source_is_deleted_once_its_file_is_read_back(jobs, tmp_path):
     assert all(np.array_equal(pp.decode((tmp_path / "out" / f"{n}.ppyr").read_bytes()), pixels(n)) for n in (0, 1))
 
 
-def test_a_source_is_not_deleted_if_its_file_lacks_a_part_of_it(tmp_path, monkeypatch, capsys):
+def test_a_source_is_not_deleted_if_its_file_is_not_complete(tmp_path, monkeypatch, capsys):
     source, chunks = tmp_path / "a.png", PngInfo()
     chunks.add(b"prVt", b"ours alone")
     save(source, pnginfo=chunks)
@@ -132,10 +132,10 @@ def test_a_source_is_not_deleted_if_its_file_lacks_a_part_of_it(tmp_path, monkey
     assert status("compress", other, "--delete-source", "--no-verify", "--overwrite") == 1
     assert "holds another image" in capsys.readouterr().err and other.stat().st_mtime_ns == times
     assert status("compress", other, "--delete-source") == 1 and other.exists()
-    assert "--delete-source" in refused(capsys, "compress", "-", "--delete-source")
+    assert "--delete-source" in refusal(capsys, "compress", "-", "--delete-source")
 
 
-def test_tiny_images_in_a_folder_are_written_at_their_smallest_scale(tmp_path, capsys):
+def test_tiny_images_in_a_folder_are_written_at_their_smallest_size(tmp_path, capsys):
     save(tmp_path / "in" / "a.png")
     Image.fromarray(pixels(1)[:3, :2]).save(tmp_path / "in" / "tiny.png")
     assert status("compress", tmp_path / "in", "--out", tmp_path / "packed") == 0
@@ -161,19 +161,17 @@ def test_names_and_errors_are_single_printable_lines(command, tmp_path, capsys):
     shown = rf"{tmp_path}/in/\x1b]0;mine\x07\n2 files whole"
     assert any(line.startswith(shown) and "; " in line for line in text.splitlines())
     if command != "info":
-        assert status(command, tmp_path / "in", *out, "--json") == 1
-        assert str(bad) in json.dumps(json.loads(capsys.readouterr().out), ensure_ascii=False).encode().decode(
-            "unicode_escape"
-        )
+        result = json.dumps(json_of(capsys, command, tmp_path / "in", *out, expected=1), ensure_ascii=False)
+        assert str(bad) in result.encode().decode("unicode_escape")
 
 
 def test_errors_name_the_file_first(tmp_path, capsys):
     (tmp_path / "file").touch()
     nothing = tmp_path / "no\x1bthing"
     for command in (("compress", nothing), ("verify", nothing), ("bench", nothing), ("info", nothing)):
-        message = refused(capsys, *command)
+        message = refusal(capsys, *command)
         assert message.startswith(rf"{tmp_path}/no\x1bthing: ") and "; " in message and message.count("\n") == 1
     save(tmp_path / "a.png")
-    assert refused(capsys, "compress", tmp_path / "a.png", "--out", tmp_path / "file").startswith(f"{tmp_path}/file: ")
-    message = refused(capsys, "bench", tmp_path / "a.png", "--csv", tmp_path / "nosuch" / ".." / "x" / ("y" * 300))
+    assert refusal(capsys, "compress", tmp_path / "a.png", "--out", tmp_path / "file").startswith(f"{tmp_path}/file: ")
+    message = refusal(capsys, "bench", tmp_path / "a.png", "--csv", tmp_path / "nosuch" / ".." / "x" / ("y" * 300))
     assert "File name too long; shorten the name" in message and message.startswith(str(tmp_path))

@@ -1,11 +1,11 @@
-"""No image that was trained on is scored silently: what `train` refuses, and what `evaluate` scores by default."""
+"""Training images are not scored silently: `train` refuses test images, `evaluate` chooses others by default."""
 
 import json
 import shutil
 
 import numpy as np
 import pytest
-from command_line import refused, status
+from command_line import json_of, refusal, status
 from PIL import Image
 
 from pixelpyramids.training.publishing import PublishedRun
@@ -35,10 +35,9 @@ def train(params, folder, run, *more):
 
 
 def scored(capsys, run, folder, *more):
-    """How many images are scored, of which split, and the line that says which."""
+    """The count of scored images, their split, and the line that names them."""
     capsys.readouterr()
-    assert status("evaluate", run, "--data", folder, "--device", "cpu", "--json", *more) == 0
-    result = json.loads(capsys.readouterr().out)
+    result = json_of(capsys, "evaluate", run, "--data", folder, "--device", "cpu", *more)
     return result["images"], result["split"], result["which_images"]
 
 
@@ -63,7 +62,7 @@ def test_the_test_split_of_the_training_folder_is_scored_and_named(params, run, 
     assert status("evaluate", run, "--data", flat, "--device", "cpu") == 0
     assert which in capsys.readouterr().out
     if more:
-        assert "it held none out" in refused(capsys, "evaluate", run, "--data", flat, "--split", "validation")
+        assert "it held none out" in refusal(capsys, "evaluate", run, "--data", flat, "--split", "validation")
     else:
         assert scored(capsys, run, flat, "--split", "validation")[:2] == (4, "validation")
 
@@ -85,21 +84,20 @@ def test_a_training_folder_that_changed_is_refused(params, run, flat, tmp_path, 
     above = write(folder.parent, "more/a.png")
     below = write(folder / "later", *(f"{number}.png" for number in range(9)), seed=1)
     for asked in (folder, above, below):
-        assert "any image here may have been trained on" in refused(capsys, "evaluate", run, "--data", asked)
-    assert "any image here" in refused(capsys, "evaluate", run, "--data", folder, "--split", "test")
+        assert "any image here may have been trained on" in refusal(capsys, "evaluate", run, "--data", asked)
+    assert "any image here" in refusal(capsys, "evaluate", run, "--data", folder, "--split", "test")
     assert scored(capsys, run, folder, "--split", "all")[:2] == (49, "all")
     shutil.rmtree(below)
     for number in range(9):
         (folder / f"{number}.png").unlink()
-    assert "any image here may have been trained on" in refused(capsys, "evaluate", run, "--data", folder)
+    assert "any image here may have been trained on" in refusal(capsys, "evaluate", run, "--data", folder)
     write(folder, *(f"{number}.png" for number in range(40)), seed=1)
-    assert "any image here may have been trained on" in refused(capsys, "evaluate", run, "--data", folder)
+    assert "any image here may have been trained on" in refusal(capsys, "evaluate", run, "--data", folder)
 
 
 def test_images_that_were_trained_on_are_counted_wherever_they_are(run, flat, tmp_path, capsys):
     def counted(folder, *more):
-        assert status("evaluate", run, "--data", folder, "--device", "cpu", "--json", *more) == 0
-        return json.loads(capsys.readouterr().out)["trained_on"]
+        return json_of(capsys, "evaluate", run, "--data", folder, "--device", "cpu", *more)["trained_on"]
 
     capsys.readouterr()
     renamed = tmp_path / "renamed"
@@ -123,7 +121,7 @@ def test_images_that_were_trained_on_are_counted_wherever_they_are(run, flat, tm
     record.write_text(record.read_text().replace('"images": 32,', '"images": 2000,'))  # as if 32 of 2,000 were recorded
     assert counted(renamed) == 32 and counted(tmp_path / "other") is None
     (published / "trained_on.npy").write_bytes(b"\x93NUMPY")
-    assert "trained_on.npy: damaged; remove it" in refused(capsys, "evaluate", run, "--data", flat)
+    assert "trained_on.npy: damaged; remove it" in refusal(capsys, "evaluate", run, "--data", flat)
     (published / "trained_on.npy").unlink()
     assert counted(renamed) is None
 
@@ -161,7 +159,7 @@ def test_a_training_file_that_is_also_for_test_is_refused(params, tmp_path, caps
         shutil.copy(folder / "train" / "7.png", folder / held_out / "other name.PNG")
     else:
         (folder / held_out / "other name.PNG").symlink_to(folder / "train" / "7.png")
-    error = refused(capsys, "train", params, "--data", folder, "--out", tmp_path / "run", "--steps", 1)
+    error = refusal(capsys, "train", params, "--data", folder, "--out", tmp_path / "run", "--steps", 1)
     assert "train/7.png" in error and f"{held_out}/other name.PNG; remove one of each pair" in error
     assert not (tmp_path / "run").exists()
 
@@ -198,7 +196,7 @@ def test_images_that_are_not_compared_are_reported(params, tmp_path, capsys, mon
     assert "training images are not compared with validation and test images" in capsys.readouterr().err
 
 
-def test_lists_of_splits_and_training_images_named_like_test_images_are_warned_of(params, tmp_path, capsys):
+def test_lists_of_splits_and_training_images_named_like_test_images_give_warnings(params, tmp_path, capsys):
     listed = write(tmp_path / "listed", *(f"images/{number}.png" for number in range(6)))
     (listed / "train_test_split.txt").write_text("1 0\n")
     train(params, listed, tmp_path / "run")
@@ -214,8 +212,8 @@ def test_lists_of_splits_and_training_images_named_like_test_images_are_warned_o
     assert "list of a split" not in told
 
 
-def test_images_beside_a_test_folder_alone_are_no_training_images(params, tmp_path, capsys):
+def test_images_beside_a_single_test_folder_are_not_trained_on(params, tmp_path, capsys):
     folder = write(tmp_path / "images", "1.png", "2.png", "test/3.png")
-    assert "got none (train 0, validation 0, test 1, all 1)" in refused(
+    assert "got none (train 0, validation 0, test 1, all 1)" in refusal(
         capsys, "train", params, "--data", folder, "--out", tmp_path / "run", "--steps", 1
     )

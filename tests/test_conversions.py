@@ -1,14 +1,13 @@
-"""What is converted when an image is read is reported with its figure, by every reader and every command."""
+"""Conversions of images are reported by every reader and every command."""
 
 import io
-import json
 import tarfile
 
 import imagecodecs
 import numpy as np
 import pytest
 import tifffile
-from command_line import KEYS, status
+from command_line import KEYS, json_of, status
 from PIL import Image
 
 from pixelpyramids.cli.likelihoods import LIKELIHOODS
@@ -129,13 +128,11 @@ def test_every_command_reports_conversions(params, tmp_path, capsys):
     common = "--data", images, "--split", "all", "--device", "cpu"
     assert status("evaluate", run, *common) == 0
     assert f"converted: {text}" in capsys.readouterr().out
-    assert status("evaluate", run, *common, "--json") == 0
-    assert json.loads(capsys.readouterr().out)["conversions"] == counts
+    assert json_of(capsys, "evaluate", run, *common)["conversions"] == counts
     assert status("score", run, images) == 0
     said = capsys.readouterr().out
     assert "a.png  (converted: alpha dropped)" in said and "c.png\n" in said
-    assert status("score", run, images / "d.png", "--json") == 0
-    assert json.loads(capsys.readouterr().out)["images"][0]["conversions"] == list(counts)[1:]
+    assert json_of(capsys, "score", run, images / "d.png")["images"][0]["conversions"] == list(counts)[1:]
     assert status("complete", run, images / "a.png", "--scale", 2, "-n", 1, "--out", tmp_path / "up") == 0
     assert "a.png (converted: alpha dropped)" in capsys.readouterr().out
     for i in range(12):
@@ -144,10 +141,10 @@ def test_every_command_reports_conversions(params, tmp_path, capsys):
         (images / f"{name}.png").unlink()
     assert status("data", "check", params, "--data", images) == 0
     assert "converted: alpha dropped (" in capsys.readouterr().out
-    assert status("data", "check", params, "--data", images, "--json") == 0
-    assert json.loads(capsys.readouterr().out)["splits"]["test"]["conversions"] == {"alpha dropped": 1}
+    splits = json_of(capsys, "data", "check", params, "--data", images)["splits"]
+    assert splits["test"]["conversions"] == {"alpha dropped": 1}
 
 
-def test_each_likelihood_has_words_of_its_own():
+def test_each_likelihood_has_its_own_description():
     kinds = Parameters.model_json_schema()["properties"]["likelihood"]["enum"]
     assert kinds == list(LIKELIHOODS) and len(set(LIKELIHOODS.values())) == len(kinds)

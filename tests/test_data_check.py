@@ -1,4 +1,4 @@
-"""`data check`: what it counts, hashes, draws and times, on folders and on streams."""
+"""`data check` counts, hashes and shows the images of folders and streams."""
 
 import hashlib
 import json
@@ -7,11 +7,11 @@ from pathlib import Path
 import command_line
 import numpy as np
 import pytest
-from command_line import KEYS, refused
+from command_line import KEYS, refusal
 from data_layouts import encode, write_files, write_tar
 from PIL import Image
 
-from pixelpyramids.cli.data_check import fitted
+from pixelpyramids.cli.data_check import fit_middle
 from pixelpyramids.data.folder import open_folder
 from pixelpyramids.data.identity import data_identity
 
@@ -48,7 +48,7 @@ def checked(capsys, *arguments, expected=0):
 
 
 def sha256(arrays):
-    """Written out: the shape as text, then a byte a value, the image's channels one after the other."""
+    """The documented hash: the shape as text, then a byte for each value, channel by channel."""
     text = b""
     for array in arrays:
         c, h, w = array.shape
@@ -98,11 +98,11 @@ def test_the_hash_covers_every_image_or_says_how_many(folder, params, capsys):
     assert "train: SHA-256 of the pixels of only the first 100 images" in capsys.readouterr().out
 
 
-def test_counts_come_before_anything_is_read(folder, params, capsys, monkeypatch):
+def test_counts_are_printed_before_images_are_read(folder, params, capsys, monkeypatch):
     def stop(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("pixelpyramids.cli.data_check.read_split", stop)
+    monkeypatch.setattr("pixelpyramids.cli.data_check._read_split", stop)
     assert status(params, "--data", folder) == 130
     printed = capsys.readouterr().out
     assert all(f"{name}: {count} images" in printed for name, count in (("train", 119), ("validation", 1), ("test", 3)))
@@ -152,9 +152,9 @@ def test_a_contact_sheet_shows_the_first_of_each_split(folder, params, tmp_path,
 
 @pytest.mark.parametrize("height", [1, 4, 7])
 @pytest.mark.parametrize("width", [2, 4, 9])
-def test_images_are_fitted_around_their_middle(height, width):
+def test_images_are_cropped_or_padded_around_their_middle(height, width):
     image = np.arange(1, 1 + 3 * height * width).reshape(3, height, width)
-    out = fitted(image, (4, 5))
+    out = fit_middle(image, 4, 5)
     assert out.shape == (3, 4, 5)
     kept = [(min(side, most)) for side, most in ((height, 4), (width, 5))]
     assert np.count_nonzero(out) == 3 * kept[0] * kept[1]
@@ -165,7 +165,7 @@ def test_images_are_fitted_around_their_middle(height, width):
         assert set(out.reshape(-1)) - {0} <= set(image.reshape(-1))
 
 
-def test_splits_that_are_not_there_say_why(params, tmp_path, capsys):
+def test_missing_splits_are_explained(params, tmp_path, capsys):
     (tmp_path / "few" / "test").mkdir(parents=True)
     Image.fromarray(pixels(0)).save(tmp_path / "few" / "test" / "0.png")
     result = checked(capsys, params, "--data", tmp_path / "few", expected=1)
@@ -180,7 +180,7 @@ def test_splits_that_are_not_there_say_why(params, tmp_path, capsys):
     assert "stream:: expected hub:owner/name" in capsys.readouterr().err
 
 
-def test_a_split_that_is_damaged_fails_and_one_that_is_absent_does_not(params, tmp_path, capsys):
+def test_a_damaged_split_fails_and_an_absent_one_does_not(params, tmp_path, capsys):
     root = tmp_path / "images"
     (root / "train").mkdir(parents=True)
     for i in range(2):
@@ -211,7 +211,7 @@ def test_an_image_that_a_worker_refuses_is_named_without_a_traceback(params, tmp
     heights = {number: 9 if number < 120 else 4 for number in reversed(range(200))}
     contents = {f"{number:03d}.png": encode(pixels(0, height)) for number, height in heights.items()}
     write_tar(tmp_path / "train-0.tar", contents)
-    assert "expected an image of at least 8x8 pixels" in refused(
+    assert "expected an image of at least 8x8 pixels" in refusal(
         capsys, "train", params, "--data", tmp_path / "train-0.tar", "--out", tmp_path / "run", "--steps", 200,
         "--no-validation", "--device", "cpu",
     )  # fmt: skip

@@ -4,7 +4,7 @@ import re
 
 import numpy as np
 import pytest
-from command_line import KEYS, ROOT, refused, status
+from command_line import KEYS, ROOT, refusal, status
 from PIL import Image
 
 import pixelpyramids as pp
@@ -36,9 +36,9 @@ def test_other_files_and_runs_are_left_alone(tmp_path, capsys):
     (tmp_path / "mine" / "pyramid.png").write_text("mine")
     run_directory.claim(tmp_path / "other" / "run", parse_parameters(KEYS, "test"))
     before = files_of(tmp_path)
-    assert "positive" in refused(capsys, "demo", "--out", tmp_path / "new", "--minutes", -1)
-    assert "holds something else" in refused(capsys, "demo", "--out", tmp_path / "mine", "--minutes", 1)
-    assert "differs in" in refused(capsys, "demo", "--out", tmp_path / "other", "--minutes", 1)
+    assert "positive" in refusal(capsys, "demo", "--out", tmp_path / "new", "--minutes", -1)
+    assert "holds something else" in refusal(capsys, "demo", "--out", tmp_path / "mine", "--minutes", 1)
+    assert "differs in" in refusal(capsys, "demo", "--out", tmp_path / "other", "--minutes", 1)
     assert files_of(tmp_path) == before and not (tmp_path / "new").exists()
 
 

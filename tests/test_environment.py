@@ -1,4 +1,4 @@
-"""What `make` installs: the versions of the lock, and the build of PyTorch that suits the machine."""
+"""`make` installs the versions of the lock file and a suitable build of PyTorch."""
 
 import os
 import re
@@ -17,7 +17,8 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 MAKEFILE = (ROOT / "Makefile").read_text()
 EXTRAS = re.search(r"^ALL_EXTRAS := (.*)", MAKEFILE, re.MULTILINE)[1].split(",")
 
-# Without what a make that runs the tests hands on
+CPU_INDEX = "https://download.pytorch.org/whl/cpu"
+# Without the variables of a `make` that runs the tests
 ENVIRONMENT = {key: value for key, value in os.environ.items() if not re.match("MAKE|MFLAGS|TORCH_INDEX", key)}
 
 
@@ -88,26 +89,20 @@ class TestInstalling:
         said, pip = done.stdout.split("python -m pip")
         return said, pip
 
-    def test_takes_the_cpu_build_without_a_gpu(self, tmp_path):
-        said, pip = self.install(tmp_path, gpu=False)
-        assert "--extra-index-url https://download.pytorch.org/whl/cpu" in pip
-        assert "0.7 GB on disk" in said
-
-    def test_takes_pips_own_build_with_a_gpu(self, tmp_path):
-        said, pip = self.install(tmp_path, gpu=True)
-        assert "index-url" not in pip
-        assert "5 GB on disk" in said
-
-    def test_goes_on_without_an_index_that_cannot_be_reached(self, tmp_path):
-        said, pip = self.install(tmp_path, gpu=False, reachable=False)
-        assert "index-url" not in pip
-        assert "https://download.pytorch.org/whl/cpu cannot be reached" in said
-        assert "5 GB on disk" in said
-
-    def test_takes_another_index_or_none(self, tmp_path):
-        assert "--extra-index-url http://mirror " in self.install(tmp_path, "TORCH_INDEX=http://mirror", gpu=True)[1]
-        (tmp_path / "venv" / ".installed-demo").unlink()
-        assert "index-url" not in self.install(tmp_path, "TORCH_INDEX=", gpu=False)[1]
+    @pytest.mark.parametrize(
+        ("variables", "gpu", "reachable", "index", "message"),
+        [
+            ((), False, True, CPU_INDEX, "0.7 GB on disk"),
+            ((), True, True, None, "5 GB on disk"),
+            ((), False, False, None, f"{CPU_INDEX} cannot be reached"),
+            (("TORCH_INDEX=http://mirror",), True, True, "http://mirror", "http://mirror"),
+            (("TORCH_INDEX=",), False, True, None, "5 GB on disk"),
+        ],
+    )
+    def test_takes_torch_from_a_suitable_index(self, variables, gpu, reachable, index, message, tmp_path):
+        said, pip = self.install(tmp_path, *variables, gpu=gpu, reachable=reachable)
+        assert message in said
+        assert f"--extra-index-url {index} " in pip if index else "index-url" not in pip
 
     def test_shows_progress_and_takes_the_versions_of_the_lock(self, tmp_path):
         for target, extras in ((".installed-demo", "train,plots"), (".installed-dev", ",".join(EXTRAS))):

@@ -1,10 +1,8 @@
-"""info and verify: what files say of themselves, whether they are whole, and whether they hold all of the originals."""
-
-import json
+"""info and verify: what files contain, whether they are intact, and whether they hold their originals."""
 
 import numpy as np
 import pytest
-from command_line import refused, status
+from command_line import json_of, refusal, status
 from pictures import pixels, save
 from PIL import Image
 
@@ -13,7 +11,7 @@ import pixelpyramids as pp
 
 @pytest.fixture
 def folders(tmp_path, capsys):
-    """Sources in two folders, one of them a JPEG with a name of its own, one with that of another; and their files."""
+    """A folder of images, two of them JPEGs, one of which has the name of another image; and their .ppyr files."""
     photos, archive = tmp_path / "photos", tmp_path / "archive"
     for number, name in enumerate(("a.png", "sub/a.tif", "sub/b.png", "a.jpg", "sub/c.jpg")):
         save(photos / name, number)
@@ -22,25 +20,23 @@ def folders(tmp_path, capsys):
     return photos, archive
 
 
-def test_info_tells_what_a_file_holds(small, capsys):
+def test_info_describes_a_file(small, capsys):
     assert status("info", small) == 0
     text = capsys.readouterr().out
     assert "30 x 20 pixels (width x height), 3 channels of 8 bits" in text and "can take" in text
-    assert status("info", small, "--json") == 0
-    (told,) = json.loads(capsys.readouterr().out)["files"]
-    assert told["shape"] == [20, 30, 3] and told["type"] == "uint8" and told["bytes"] == small.stat().st_size
-    assert told["header_bytes"] + sum(octave["bytes"] for octave in told["octaves"]) == told["bytes"]
-    assert sum(told["metadata"].values()) >= 15 and told["decode_seconds"] > 0
+    (result,) = json_of(capsys, "info", small)["files"]
+    assert result["shape"] == [20, 30, 3] and result["type"] == "uint8" and result["bytes"] == small.stat().st_size
+    assert result["header_bytes"] + sum(octave["bytes"] for octave in result["octaves"]) == result["bytes"]
+    assert sum(result["metadata"].values()) >= 15 and result["decode_seconds"] > 0
     small.write_bytes(pp.encode(np.zeros((2, 3), dtype=np.uint8)))
     assert status("info", small) == 0 and "1 channel of 8 bits" in capsys.readouterr().out
     small.write_bytes(small.read_bytes() + b"x")
     assert status("info", small) == 1 and "1 bytes follow" in capsys.readouterr().out
     small.write_bytes(b"no file of ours")
-    assert status("info", small, "--json") == 1
-    assert len(json.loads(capsys.readouterr().out)["failed"]) == 1
+    assert len(json_of(capsys, "info", small, expected=1)["failed"]) == 1
 
 
-def test_what_a_file_says_cannot_command_the_terminal(tmp_path, capsys):
+def test_metadata_names_cannot_control_the_terminal(tmp_path, capsys):
     (tmp_path / "a.ppyr").write_bytes(pp.encode(pixels(), metadata={"\x1b[2J": b"x"}))
     assert status("info", tmp_path) == 0
     assert r"\x1b[2J (1 bytes)" in capsys.readouterr().out
@@ -63,16 +59,15 @@ def test_verify_decodes_and_compares(small, tmp_path, capsys):
         assert message in capsys.readouterr().err
     Image.fromarray(pixels()).save(tmp_path / "other.png")
     assert status("verify", small, tmp_path / "other.png") == 1
-    assert "the pixels are the same, the metadata are not" in capsys.readouterr().err
+    assert "the pixels are the same, the metadata differs" in capsys.readouterr().err
     data = bytearray(small.read_bytes())
     data[-1] ^= 1
     small.write_bytes(data)
-    assert status("verify", small, "--json") == 1
-    assert str(small) in json.loads(capsys.readouterr().out)["failed"][0]["reason"]
+    assert str(small) in json_of(capsys, "verify", small, expected=1)["failed"][0]["reason"]
 
 
 @pytest.mark.parametrize("jobs", [1, 2])
-def test_a_folder_holds_all_of_another(jobs, folders, capsys):
+def test_a_folder_of_files_is_compared_with_its_originals(jobs, folders, capsys):
     photos, archive = folders
     command = ("verify", archive, "--against", photos, "--jobs", jobs)
     assert status(*command, "--ignore", "*.jpg") == 0
@@ -90,20 +85,19 @@ def test_files_beside_their_sources_are_compared(folders, capsys):
     assert "3 files whole" in capsys.readouterr().out
 
 
-def test_what_differs_or_is_missing_in_either_folder_is_named(folders, capsys):
+def test_differences_and_missing_files_in_both_folders_are_named(folders, capsys):
     photos, archive = folders
     save(photos / "sub" / "a.tif", 7)
     (photos / "a.png").unlink()
     save(photos / "a.png" / "new.png")
     (archive / "sub" / "c.ppyr").write_bytes((archive / "sub" / "b.ppyr").read_bytes()[:-1])
     (archive / "stray.ppyr").write_bytes((archive / "sub" / "b.ppyr").read_bytes())
-    assert status("verify", archive, "--against", photos, "--json") == 1
-    told = json.loads(capsys.readouterr().out)
-    assert [(file["source"], file["target"]) for file in told["files"]] == [
+    result = json_of(capsys, "verify", archive, "--against", photos, expected=1)
+    assert [(file["source"], file["target"]) for file in result["files"]] == [
         (str(archive / "sub" / "b.ppyr"), str(photos / "sub" / "b.png"))
     ]
-    assert not told["skipped"]
-    failed = {fail["source"]: fail["reason"] for fail in told["failed"]}
+    assert not result["skipped"]
+    failed = {fail["source"]: fail["reason"] for fail in result["failed"]}
     assert failed.keys() == {
         *(str(archive / name) for name in ("a.ppyr", "stray.ppyr", "sub/a.ppyr", "sub/c.ppyr")),
         str(photos / "a.png" / "new.png"),
@@ -114,7 +108,7 @@ def test_what_differs_or_is_missing_in_either_folder_is_named(folders, capsys):
     assert "got none; compress it" in failed[str(photos / "a.png" / "new.png")]
 
 
-def test_an_original_is_never_one_of_several(folders, capsys):
+def test_a_file_with_several_possible_originals_fails(folders, capsys):
     photos, archive = folders
     save(photos / "a.webp", 0, lossless=True)
     assert status("verify", archive, "--against", photos) == 1
@@ -134,4 +128,4 @@ def test_an_original_is_never_one_of_several(folders, capsys):
 )
 def test_folders_are_compared_with_folders(paths, message, folders, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    assert message in refused(capsys, "verify", *paths)
+    assert message in refusal(capsys, "verify", *paths)

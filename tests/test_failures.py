@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import test_authors
 import torch
-from command_line import KEYS, refused, status
+from command_line import KEYS, refusal, status
 from filelock import FileLock
 from PIL import Image, PngImagePlugin
 from safetensors.torch import save_file
@@ -157,7 +157,7 @@ def test_weights_without_their_training_are_not_overwritten(levels, images, para
         if path != seed:
             path.unlink()
     before = contents(trained)
-    assert "no checkpoint to resume from" in refused(
+    assert "no checkpoint to resume from" in refusal(
         capsys, "train", params, "--data", images, "--out", trained, "--steps", 3, "--device", "cpu", *levels
     )
     assert contents(trained) == before
@@ -192,7 +192,7 @@ def test_an_import_that_cannot_be_written_leaves_the_old_run(what, importing, mo
 
     with monkeypatch.context() as patched:
         patched.setattr(run_directory, what, full)
-        assert "No space left" in refused(capsys, *command, "--overwrite")
+        assert "No space left" in refusal(capsys, *command, "--overwrite")
     assert contents(run) == before and sorted(path.name for path in run.iterdir() if path.name.startswith(".")) == []
     run_directory.load(run)
     assert status(*command, "--overwrite") == 0
@@ -214,7 +214,7 @@ def test_an_import_that_was_cut_short_can_be_repeated(others, importing, capsys)
         (run / name).mkdir()
     if others:
         (run / "provenance.json").write_text('{"format": 1, "sessions": []}')
-    assert "--overwrite" in refused(capsys, *command)
+    assert "--overwrite" in refusal(capsys, *command)
     assert status(*command, "--overwrite") == 0
     shutil.rmtree(half, ignore_errors=True)
     assert contents(run) == whole
@@ -228,7 +228,7 @@ def test_a_run_that_is_being_trained_is_not_replaced(level, importing, monkeypat
     (run / "training").mkdir()
     monkeypatch.setattr(run_directory, "LOCK_SECONDS", 0.1)
     with FileLock(run / "training" / f"level_{level:02d}.lock", is_singleton=False):
-        assert f"another process trains level {level}" in refused(capsys, *command, "--overwrite")
+        assert f"another process trains level {level}" in refusal(capsys, *command, "--overwrite")
         assert contents(run) == before
     assert status(*command, "--overwrite") == 0
 
@@ -245,7 +245,7 @@ def test_an_import_of_broken_weights_touches_nothing(key, value, there, importin
     stages, _ = test_authors.checkpoint(8)
     stages[1][key].view(-1)[3] = value
     torch.save(dict(enumerate(stages)), command[1])
-    message = refused(capsys, *command, "--overwrite")
+    message = refusal(capsys, *command, "--overwrite")
     assert "a.pt: stage 1" in message and "expected finite weights and no negative variances" in message
     assert run.exists() == there and contents(run) == before
 
@@ -264,7 +264,7 @@ def test_a_pickle_that_would_call_the_shell_is_refused_as_code(importing, tmp_pa
     command, run = importing
     stages, _ = test_authors.checkpoint(8)
     torch.save(dict(enumerate(stages)) | {"sched": Shell(f"touch {tmp_path / 'sprung'}")}, command[1])
-    assert "would run code" in refused(capsys, *command)
+    assert "would run code" in refusal(capsys, *command)
     assert not (tmp_path / "sprung").exists() and not run.exists()
 
 
@@ -306,17 +306,17 @@ def test_a_training_that_holds_nan_is_not_gone_on_with(kind, images, params, tra
     next(value for key, value in tensors.items() if key.startswith(kind)).view(-1)[0] = math.nan
     run_directory.save_tensors(path, tensors, place)
     command = ("train", params, "--data", images, "--out", trained, "--steps", 3, "--device", "cpu")
-    assert f"training/level_02.safetensors: {kind}" in refused(capsys, *command)
+    assert f"training/level_02.safetensors: {kind}" in refusal(capsys, *command)
 
 
 def test_weights_that_have_exploded_are_named(images, trained, tmp_path, capsys):
     scaled(trained, 1e36)
     capsys.readouterr()
-    assert "level 0: the network's outputs are not finite, for its weights have diverged" in refused(
+    assert "level 0: the network's outputs are not finite, for its weights have diverged" in refusal(
         capsys, "sample", trained, "-n", 1, "--out", tmp_path / "drawn"
     )
     command = ("complete", trained, images / "00.png", "--scale", 2, "--out", tmp_path / "drawn")
-    assert "diverged" in refused(capsys, *command)
+    assert "diverged" in refusal(capsys, *command)
     assert not (tmp_path / "drawn").exists()
     assert status("score", trained, images / "00.png", "--json") == 1
     captured = capsys.readouterr()
@@ -349,7 +349,7 @@ def test_a_pipe_is_skipped_and_not_waited_for(images, params, trained, tmp_path,
 def test_samples_that_would_take_for_ever_are_refused_at_once(size, trained, tmp_path, capsys):
     command = ("sample", trained, "-n", 1, "--out", tmp_path / "x", "--height", size[0], "--width", size[1])
     with at_most(10):
-        assert "choose a smaller size" in refused(capsys, *command)
+        assert "choose a smaller size" in refusal(capsys, *command)
     assert not (tmp_path / "x").exists()
 
 
@@ -385,7 +385,7 @@ def test_a_training_goes_on_with_the_images_that_it_held_out(first, then, images
     assert train(params, images, run, "--steps", 1, *first) == 0
     before = contents(run)
     command = ("train", params, "--data", images, "--out", run, "--device", "cpu", "--steps", 2)
-    assert "images out for validation" in refused(capsys, *command, *then)
+    assert "images out for validation" in refusal(capsys, *command, *then)
     assert contents(run) == before
     assert train(params, images, run, "--steps", 2, *first) == 0
 
@@ -395,7 +395,7 @@ def test_all_levels_of_a_run_have_one_seed(images, params, tmp_path, capsys):
     assert train(params, images, run, "--steps", 1, "--levels", "0-1", "--seed", 3) == 0
     before = contents(run)
     command = ("train", params, "--data", images, "--out", run, "--device", "cpu", "--steps", 1, "--levels", "2")
-    assert "the run has the seed 3, got 4" in refused(capsys, *command, "--seed", 4)
+    assert "the run has the seed 3, got 4" in refusal(capsys, *command, "--seed", 4)
     assert contents(run) == before
     assert status(*command, "--seed", 3) == 0
 
@@ -413,7 +413,7 @@ def test_a_training_that_goes_on_with_other_images_says_so(images, params, tmp_p
 @pytest.mark.parametrize("levels", ["9" * 5000, "0-" + "9" * 5000, "3-1", "٣", "²", "0,,1", "-1", "1-", ""], ids=ascii)
 def test_levels_that_are_none_are_refused(levels, images, params, tmp_path, capsys):
     run = tmp_path / "run"
-    message = refused(capsys, "train", params, "--data", images, "--out", run, "--levels", levels, "--steps", 1)
+    message = refusal(capsys, "train", params, "--data", images, "--out", run, "--levels", levels, "--steps", 1)
     assert "expected --levels" in message and len(message) < 300
     assert not run.exists()
 
@@ -427,14 +427,14 @@ def test_files_whose_metadata_is_not_ours_are_refused(content, place, images, pa
         run_directory.read_tensors(path)
     command = ("train", params, "--data", images, "--out", trained, "--steps", 3, "--device", "cpu")
     if place.startswith("training"):
-        assert "level_00.safetensors" in refused(capsys, *command)
+        assert "level_00.safetensors" in refusal(capsys, *command)
     else:
-        assert "level_00.safetensors" in refused(capsys, "evaluate", trained, "--data", images)
+        assert "level_00.safetensors" in refusal(capsys, "evaluate", trained, "--data", images)
 
 
 def test_a_run_directory_takes_no_other_parameters(images, params, trained, capsys):
     for command in (("evaluate", trained, "--data", images), ("score", trained, images / "00.png")):
-        assert "holds its own parameters" in refused(capsys, *command, "--params", params)
+        assert "holds its own parameters" in refusal(capsys, *command, "--params", params)
 
 
 def test_statistics_of_batches_are_for_images_of_the_models_size(tmp_path, capsys):
@@ -444,7 +444,7 @@ def test_statistics_of_batches_are_for_images_of_the_models_size(tmp_path, capsy
     for size, said in (((height, width), None), ((height + 1, width), f"at most {height} x {width} pixels")):
         data = write_images(tmp_path / str(size), count=3, size=size)
         command = ("evaluate", tmp_path / "run", "--data", data, "--split", "all", "--batch-statistics", 2)
-        assert said in refused(capsys, *command) if said else status(*command) == 0
+        assert said in refusal(capsys, *command) if said else status(*command) == 0
 
 
 def test_calibrating_needs_images_that_can_be_read(importing, tmp_path, capsys):
@@ -464,7 +464,7 @@ def test_calibrating_needs_images_that_can_be_read(importing, tmp_path, capsys):
         return folder
 
     none = data("none", 3, damaged=range(3))
-    assert "expected an image that Pillow can read" in refused(capsys, *command, "--calibrate", none)
+    assert "expected an image that Pillow can read" in refusal(capsys, *command, "--calibrate", none)
     assert not run.exists()
     for name, bad in (("damaged", {"damaged": [1]}), ("foreign", {"foreign": [1]})):
         assert status(*command, "--overwrite", "--calibrate", data(name, 4, **bad)) == 1

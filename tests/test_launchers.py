@@ -1,4 +1,4 @@
-"""Real launchers: processes that share each batch equal one, evaluation is exact over them, a kill is survived."""
+"""Real launchers: several processes train like one, evaluate exactly, and survive a kill."""
 
 import json
 import os

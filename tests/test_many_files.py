@@ -1,4 +1,4 @@
-"""Many files at once: what is told of each, and what becomes of those that change or are not what they seem."""
+"""Many files at once: the messages for each, and files that change or are not what they seem."""
 
 import json
 import shutil
@@ -6,7 +6,7 @@ import warnings
 
 import numpy as np
 import pytest
-from command_line import refused, status
+from command_line import refusal, status
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
@@ -23,7 +23,7 @@ def picture(path, **options):
 
 
 @pytest.mark.parametrize("jobs", [1, 2])
-def test_what_is_not_kept_is_told_of_every_file(jobs, tmp_path, capsys):
+def test_metadata_that_is_lost_is_reported_for_every_file(jobs, tmp_path, capsys):
     chunks = PngInfo()
     chunks.add(b"prVt", b"ours alone")
     names = [picture(tmp_path / "a" / name, pnginfo=chunks) for name in ("a.png", "b.png", "c.png")]
@@ -54,7 +54,7 @@ def test_bench_and_verify_name_the_file_of_each_warning(tmp_path, monkeypatch, c
         assert lines == [f"warning: {name}: a library says something" for name in told]
 
 
-def test_verify_names_the_parts_of_originals_that_are_not_kept(tmp_path, capsys):
+def test_verify_names_lost_metadata_of_originals(tmp_path, capsys):
     chunks = PngInfo()
     chunks.add(b"prVt", b"ours alone")
     source = picture(tmp_path / "in" / "a.png", pnginfo=chunks)
@@ -67,7 +67,7 @@ def test_verify_names_the_parts_of_originals_that_are_not_kept(tmp_path, capsys)
 
 
 @pytest.mark.parametrize("how", ["written", "replaced"])
-def test_a_source_that_changes_meanwhile_is_not_taken_for_done(how, tmp_path, monkeypatch, capsys):
+def test_a_source_that_changes_during_the_command_fails(how, tmp_path, monkeypatch, capsys):
     source = picture(tmp_path / "a.png")
     encode = file_tasks.encode
 
@@ -85,16 +85,16 @@ def test_a_source_that_changes_meanwhile_is_not_taken_for_done(how, tmp_path, mo
     assert [path.name for path in tmp_path.iterdir()] == ["a.png"]
 
 
-def test_the_limit_of_pixels_can_be_lowered_and_raised(tmp_path, monkeypatch, capsys):
+def test_the_limit_of_pixels_can_be_set(tmp_path, monkeypatch, capsys):
     source, target = picture(tmp_path / "a.png"), tmp_path / "a.ppyr"
     assert status("compress", source, "--max-pixels", 12 * 15 - 1) == 1
     assert "12 x 15 pixels, more than the limit of 179" in capsys.readouterr().err
     assert status("compress", source, "--max-pixels", 12 * 15) == 0
     assert status("verify", target, source, "--max-pixels", 12 * 15) == 0
-    assert "more than the limit of 179" in refused(capsys, "verify", target, source, "--max-pixels", 12 * 15 - 1)
+    assert "more than the limit of 179" in refusal(capsys, "verify", target, source, "--max-pixels", 12 * 15 - 1)
 
 
-def test_a_camera_s_file_of_several_pictures_is_skipped_as_the_jpeg_that_it_is(tmp_path, capsys):
+def test_a_camera_file_of_several_pictures_is_skipped_as_a_jpeg(tmp_path, capsys):
     first, second = (Image.fromarray(np.full((12, 15, 3), value, np.uint8)) for value in (50, 200))
     (tmp_path / "a").mkdir()
     first.save(tmp_path / "a" / "a.jpg", "MPO", save_all=True, append_images=[second])

@@ -1,11 +1,11 @@
-"""What stands beside a figure: the paper's, and a warning about one that no model of such images should have."""
+"""Beside a score: the paper's figure, and a warning if the score is impossibly bad."""
 
 import json
 
 import numpy as np
 import pytest
 import torch
-from command_line import KEYS, status
+from command_line import KEYS, json_of, status
 from PIL import Image
 from test_six_data_sets import celeba_folders
 
@@ -21,7 +21,7 @@ def saved(run, **keys):
 
 
 def spoil(run):
-    """Have a run's coarsest network expect bright pixels only, and be sure of it."""
+    """Make a run's coarsest network certain that all pixels are bright."""
     model = run_directory.load(run)
     with torch.no_grad():
         head = model.stages[-1].network.head
@@ -31,7 +31,7 @@ def spoil(run):
     run_directory.save(model, run)
 
 
-def test_more_bits_per_dim_than_a_value_has_bits_is_a_warning(images, tmp_path, capsys):
+def test_more_bits_per_dim_than_bits_of_a_value_give_a_warning(images, tmp_path, capsys):
     run, dark = saved(tmp_path / "run"), tmp_path / "dark.png"
     Image.fromarray(np.zeros((1, 1, 3), np.uint8)).save(dark)
     picture = images / "00.png"
@@ -65,13 +65,11 @@ def test_evaluate_prints_the_papers_figure_beside_ours(tmp_path, capsys):
         assert "0.61 bits/dim is the paper's figure for the test images of celeba_256 (" in printed
         assert ("not comparable: this model codes 8 bits" in printed) == (bits == 8)
         assert "batch" in printed
-        assert status("evaluate", run, "--data", tmp_path / "data", "--json") == 0
-        assert json.loads(capsys.readouterr().out)["paper"]["bits_per_dim"] == 0.61
-        assert status("evaluate", run, "--data", tmp_path / "data", "--split", "train", "--json") == 0
-        assert json.loads(capsys.readouterr().out)["paper"] is None
+        assert json_of(capsys, "evaluate", run, "--data", tmp_path / "data")["paper"]["bits_per_dim"] == 0.61
+        assert json_of(capsys, "evaluate", run, "--data", tmp_path / "data", "--split", "train")["paper"] is None
 
 
-def test_the_papers_figures_and_what_is_unverified_of_them():
+def test_the_papers_figures_say_if_they_are_unverified():
     figures = {name: find_paper_figure(load_parameters(name)) for name in DATA_SETS}
     assert [figure.bits_per_dim for figure in figures.values()] == [0.61, 0.58, 0.88, 1.07, 0.95, 3.4]
     for name in ("celeba_1024", "imagenet_128", "lsun_church", "lsun_tower"):
@@ -84,5 +82,4 @@ def test_the_papers_figures_and_what_is_unverified_of_them():
 
 def test_other_data_has_no_figure_of_the_paper(images, tmp_path, capsys):
     run = saved(tmp_path / "run")
-    assert status("evaluate", run, "--data", images, "--split", "all", "--json") == 0
-    assert json.loads(capsys.readouterr().out)["paper"] is None
+    assert json_of(capsys, "evaluate", run, "--data", images, "--split", "all")["paper"] is None

@@ -1,4 +1,4 @@
-"""What commands print cannot command the terminal, and errors have one form."""
+"""Printed text cannot control the terminal, and errors have one form."""
 
 import errno
 import signal
@@ -18,7 +18,7 @@ SHOWN = r"\x1b[2J\n\udcff"
 
 
 @given(st.text(st.characters()))
-def test_what_is_printable_is_one_line_of_printable_characters(text):
+def test_printable_text_is_one_line_of_printable_characters(text):
     shown = printable(text)
     assert shown.isprintable() and (shown == text) == text.isprintable()
 
@@ -34,7 +34,7 @@ def test_what_is_printable_is_one_line_of_printable_characters(text):
         (ZeroDivisionError("a fault"), "a: ZeroDivisionError: a fault"),
     ],
 )
-def test_an_error_says_the_file_what_happened_and_what_to_do(error, line):
+def test_an_error_names_the_file_what_happened_and_what_to_do(error, line):
     assert explain(error, "a") == line
 
 
@@ -68,7 +68,7 @@ def test_an_interrupted_command_says_so_in_one_line(number, error, capsys):
     assert capsys.readouterr() == ("", "interrupted; run the same command again to finish\n")
 
 
-def test_what_the_caller_ignores_stays_ignored():
+def test_signals_that_the_caller_ignores_stay_ignored():
     before = signal.signal(signal.SIGTERM, signal.SIG_IGN)
     try:
         assert run(lambda: signal.raise_signal(signal.SIGTERM)) == 0

@@ -1,4 +1,4 @@
-"""`bench`: bytes and speed of this codec beside PNG, lossless WebP and JPEG XL, on a person's own images."""
+"""`bench`: bytes and speed of this codec beside PNG, lossless WebP and JPEG XL, on the user's images."""
 
 import io
 import math
@@ -13,17 +13,17 @@ from rich.text import Text
 
 from pixelpyramids.atomic import refuse_existing, write_text
 from pixelpyramids.cli import options
-from pixelpyramids.cli.console import counted, stderr, stdout, warnings_named
+from pixelpyramids.cli.console import collect_warnings, print_warnings, progress_bar, stderr, stdout
 from pixelpyramids.cli.outcomes import describe_others, others_json
 from pixelpyramids.cli.report.charts import chart_format
 from pixelpyramids.cli.report.figures import (
     NOTHING,
     best_in_bold,
-    finite,
+    finite_or_none,
+    format_figure,
     names_in_common_folder,
     new_table,
     ratio,
-    rounded,
 )
 from pixelpyramids.cli.report.rival_chart import save_chart
 from pixelpyramids.cli.sources import IMAGES, list_images
@@ -42,7 +42,7 @@ SHOWN = 100  # images that get a line each
 
 
 class Row(NamedTuple):
-    """An image, and what it costs with each codec (None where one has no such images)."""
+    """An image, and its cost with each codec (None if a codec does not support it)."""
 
     file: str
     format: str
@@ -59,13 +59,13 @@ class Row(NamedTuple):
         return self.height * self.width * self.channels
 
     def bits(self, codec: str) -> float:
-        """Per subpixel."""
+        """Bits per subpixel with a codec."""
         figures = self.costs[codec]
         return math.nan if figures is None else 8 * figures.bytes / self.subpixels
 
 
 class Total(NamedTuple):
-    """A codec over the images that it has, and `ratio`: our bytes over its bytes, on those."""
+    """A codec over the images that it supports; `ratio` is our bytes over its bytes on these."""
 
     codec: str
     images: int
@@ -105,14 +105,15 @@ def bench(
     failed = [explain(error, str(folder)) for folder, error in listing.unlisted]
     for line in (*failed, *([describe_others(listing, IMAGES)] if listing.others else [])):
         stderr.print(line)
-    with counted("images") as report:
+    with progress_bar("images") as report:
         report(0, len(todo))
         for codec in found:
             warm_up(codec)
         for number, task in enumerate(todo, 1):
             try:
-                with warnings_named(str(task.source)):
+                with collect_warnings() as texts:
                     picture = read_picture(task.source, max_pixels)
+                print_warnings(str(task.source), texts)
                 costs = {codec.name: cost(codec, picture.array, picture.depth) for codec in found}
             except (PixelPyramidsError, OSError, MemoryError) as error:
                 failed.append(explain(error, str(task.source)))
@@ -143,7 +144,7 @@ def bench(
 
 
 def total(rows: Sequence[Row], codec: str) -> Total:
-    """The sums of a codec over the images that it has."""
+    """The sums of a codec over the images that it supports."""
     had = [(row, figures) for row in rows if (figures := row.costs[codec]) is not None]
     size = sum(figures.bytes for _, figures in had)
     ours = sum(figures.bytes for row, _ in had if (figures := row.costs[OURS]) is not None)
@@ -160,14 +161,14 @@ def total(rows: Sequence[Row], codec: str) -> Total:
 
 
 def as_csv(rows: Sequence[Row]) -> str:
-    """A line for each image and codec that has it."""
+    """A line for each image and codec that supports it."""
     file = io.StringIO()
     lines = writer(file, lineterminator="\n")
     lines.writerow(COLUMNS)
     for row in rows:
         for codec, figures in row.costs.items():
             if figures is not None:
-                name = row.file.encode(errors="backslashreplace").decode()  # names of files may be no text
+                name = row.file.encode(errors="backslashreplace").decode()  # which may hold bytes that are not text
                 bits, seconds = f"{row.bits(codec):.5f}", (f"{s:.4f}" for s in figures[1:])
                 lines.writerow([name, row.format, int(row.is_lossy), *row[3:7], codec, figures.bytes, bits, *seconds])
     return file.getvalue()
@@ -186,17 +187,17 @@ def _print(rows: Sequence[Row], totals: Sequence[Total]) -> None:
         title=f"all {len(rows)} images; encode and decode in MP/s",
     )  # fmt: skip
     for t in totals:
-        speeds = rounded(t.encode_megapixels_per_second, 2), rounded(t.decode_megapixels_per_second, 2)
-        sizes = str(t.images), f"{t.bytes:,}", rounded(t.bits_per_subpixel, 3), rounded(t.ratio, 4)
+        speeds = format_figure(t.encode_megapixels_per_second, 2), format_figure(t.decode_megapixels_per_second, 2)
+        sizes = str(t.images), f"{t.bytes:,}", format_figure(t.bits_per_subpixel, 3), format_figure(t.ratio, 4)
         table.add_row(t.codec, *sizes, *speeds)
     stdout.print(table)
     notes = ["Pixels only, without metadata; every codec's pixels were decoded and compared."]
     if any(row.is_lossy for row in rows):
         notes.append(
-            "* from a lossy file, whose traces remain in its pixels: no measure of how photographs are compressed."
+            "* from a lossy file, which left traces in the pixels: do not judge the compression of photographs by it."
         )
     if any(t.images < len(rows) for t in totals):
-        notes.append(f"{NOTHING}: the codec has no such images; its ratio is over those it has.")
+        notes.append(f"{NOTHING}: the codec does not support such images; its ratio is over the others.")
     for note in notes:
         stdout.print(note)
 
@@ -207,4 +208,4 @@ def _plain(row: Row) -> dict[str, Any]:
 
 
 def _finite(total: Total) -> dict[str, Any]:
-    return {k: finite(v) if isinstance(v, float) else v for k, v in total._asdict().items()}
+    return {k: finite_or_none(v) if isinstance(v, float) else v for k, v in total._asdict().items()}

@@ -9,7 +9,7 @@ import typer
 
 from pixelpyramids.atomic import refuse_existing
 from pixelpyramids.cli import model_options, options
-from pixelpyramids.cli.console import counted, stdout
+from pixelpyramids.cli.console import progress_bar, stdout
 from pixelpyramids.cli.report.pictures import save_grid, save_png
 from pixelpyramids.cli.sample import IN_GRID, picture_path, remove_numbered
 from pixelpyramids.errors import DataError
@@ -52,7 +52,7 @@ def complete(
     height, width = scale * coarse.shape[1], scale * coarse.shape[2]
     given = torch.from_numpy(coarse.astype(np.int64))[None]
     drawn = []
-    with counted("completions") as report:
+    with progress_bar("completions") as report:
         for i in range(n):
             picture = loaded.complete(given, height, width, seed=seed, first=i)[0].cpu().numpy()
             save_png(picture_path(out, i), picture, loaded.config.n_bits)

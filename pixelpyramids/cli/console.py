@@ -1,9 +1,9 @@
-"""What commands print: lines for people on standard error, results on standard output."""
+"""Printing: progress and messages on standard error, results on standard output."""
 
 import os
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -14,9 +14,9 @@ from rich.text import Text
 
 from pixelpyramids.terminal import printable
 
-LINE_EVERY = 20.0  # seconds, where output is not a terminal
+LINE_EVERY = 20.0  # seconds, if standard error is not a terminal
 
-# Of the processes that a launcher such as torchrun starts, the first one speaks.
+# Of the processes that a launcher such as torchrun starts, only the first one prints.
 _QUIET = os.environ.get("RANK", "0") != "0"
 
 
@@ -39,7 +39,7 @@ stderr = LineConsole(stderr=True, highlight=False, markup=False, emoji=False, qu
 
 @contextmanager
 def live_line() -> Iterator[Callable[[str], None]]:
-    """Show one line that is written over on a terminal, and a line now and then elsewhere."""
+    """Show one line that is replaced on a terminal, or else a line every 20 seconds."""
     last = [-LINE_EVERY]
     if stderr.is_terminal:
         with Live(console=stderr, refresh_per_second=4, transient=False) as live:
@@ -55,8 +55,8 @@ def live_line() -> Iterator[Callable[[str], None]]:
 
 
 @contextmanager
-def counted(what: str, quiet: bool = False) -> Iterator[Callable[[int, int], None]]:
-    """Show a progress bar and the time left, on a terminal and unless `quiet`."""
+def progress_bar(what: str, quiet: bool = False) -> Iterator[Callable[[int, int], None]]:
+    """Show a progress bar and the time left if standard error is a terminal, unless `quiet`."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=stderr, transient=True, disable=quiet or not stderr.is_terminal) as progress:
         task = progress.add_task(what, total=None)
@@ -64,13 +64,19 @@ def counted(what: str, quiet: bool = False) -> Iterator[Callable[[int, int], Non
 
 
 @contextmanager
-def warnings_named(name: str) -> Iterator[None]:
-    """Print the UserWarnings of a block, each once, behind the name of the file that they are about."""
+def collect_warnings() -> Iterator[list[str]]:
+    """Collect the UserWarnings of a block, each once. Python itself would show equal ones of many files only once."""
+    texts: list[str] = []
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)
-        yield
-    for text in dict.fromkeys(str(one.message) for one in caught if issubclass(one.category, UserWarning)):
-        stderr.print(f"warning: {name}: {text}", soft_wrap=True)
+        yield texts
+    texts += dict.fromkeys(str(each.message) for each in caught if issubclass(each.category, UserWarning))
+
+
+def print_warnings(name: str, texts: Iterable[str]) -> None:
+    """Print warnings, behind the name of the file that they are about."""
+    for text in texts:
+        stderr.print(f"warning: {name}: {text}")
 
 
 def describe_conversions(counts: Mapping[str, int]) -> str:

@@ -1,4 +1,4 @@
-"""Images that are trained on are not scored: what `train` refuses, and which images `evaluate` scores by default."""
+"""Keep training images out of evaluations: what `train` refuses, and which images `evaluate` scores by default."""
 
 import re
 import warnings
@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from pixelpyramids.cli.console import stderr
-from pixelpyramids.cli.opening import is_plain_folder, named, open_images
+from pixelpyramids.cli.opening import is_plain_folder, name_images, open_images
 from pixelpyramids.data.batches import Batches
 from pixelpyramids.data.crops import Crops
 from pixelpyramids.data.identity import (
@@ -40,21 +40,19 @@ def refuse_shared_images(
 ) -> None:
     """Raise DataError if a training file is also in the folder for validation or test.
 
-    And warn if the run was trained on files that are for validation or test now.
-
-    In a folder without split folders this is only a warning, because this package chose which of its files are for
-    test. Files are compared by size and ends first, so 30,000 take seconds. Other data are not compared, and a line
-    says so.
+    If the folder has no split folders, only warn, because the package itself chose the test files. Also warn if the run
+    was already trained on files that are for validation or test now. Files are compared by their sizes and ends first,
+    so 30,000 files take seconds. Other data are not compared, and a line says so.
     """
-    root = named(config, data)
+    root = name_images(config, data)
     place = Path(root.removeprefix("stream:"))
     name = next((part for part in reversed(place.resolve().parts) if not has_magic(part)), "")
     if not root.startswith("hub:") and resembles_held_out("".join(re.findall("[a-z]+", Path(name).stem.lower()))):
         warnings.warn(f"{root}: training on data named {name}, like images for validation or test", stacklevel=2)
     if not isinstance(crops, Crops) or not are_files(crops.folder) or len(crops.folder) > FILES_AT_MOST:
         stderr.print(
-            f"training images are not compared with validation and test images, as they are in folders of up to "
-            f"{FILES_AT_MOST:,} files; `pixelpyramids data check` compares those that it reads"
+            "training images are not compared with validation and test images, because only folders of up to "
+            f"{FILES_AT_MOST:,} files are; run `pixelpyramids data check` to compare them"
         )
         return
     warn_of_names(config, data, crops)
@@ -93,7 +91,7 @@ def warn_of_names(config: AnyParameters, data: str | Path | None, crops: Batches
             f"{held_out[0]}; move them elsewhere if they are",
             stacklevel=3,
         )
-    root = named(config, data)
+    root = name_images(config, data)
     if not is_plain_folder(config, data) or is_divided(root):
         return
     files = (Path(name) for name in walk_files(Path(root), lambda _: None) if Path(name).suffix.lower() in _LISTS)
@@ -107,17 +105,17 @@ def warn_of_names(config: AnyParameters, data: str | Path | None, crops: Batches
 
 
 def warn_of_trained(run: Path, held_out: Sequence[Path]) -> None:
-    """Warn if the run was trained on some of these files, in an earlier session, on other images."""
+    """Warn if an earlier session of the run was trained on some of these files."""
     if trained := find_trained(run, held_out):
         warnings.warn(
             f"{run}: an earlier session was trained on {len(trained)} of the images that are for validation or test "
-            f"now, such as {trained[0]}; figures on them are too good",
+            f"now, such as {trained[0]}; do not trust results on them",
             stacklevel=3,
         )
 
 
 def find_trained(run: Path, files: Sequence[Path]) -> list[Path]:
-    """Those of the image files that the run was trained on; none if that is not recorded or was a container."""
+    """The files among these that the run was trained on; none if that is not recorded, or if it was a container."""
     known = read_trained_on(run)
     if not len(known):
         return []
@@ -126,7 +124,7 @@ def find_trained(run: Path, files: Sequence[Path]) -> list[Path]:
 
 
 def count_trained(run: Path, images: Images) -> int | None:
-    """How many of the images the run is known to be trained on; None if it is not known, as of large containers."""
+    """How many of the images the run is known to be trained on; None if that is unknown, as for large containers."""
     known = read_trained_on(run)
     if not len(known) or len(images) > (FILES_AT_MOST if are_files(images) else ENTRIES_AT_MOST):
         return None
@@ -138,16 +136,16 @@ def count_trained(run: Path, images: Images) -> int | None:
 def choose_images(
     config: AnyParameters, data: str | Path | None, split: str | None, sessions: Sequence[Mapping[str, Any]]
 ) -> tuple[str, Images, str]:
-    """The split to score, its images, and a line that says which they are if no split folders do ("" if they do).
+    """The split to score, its images, and a line that says which images these are ("" if split folders say so).
 
-    The default split is "test". But a folder without split folders has a test split only for a model that was trained
-    on the rest of it; for other models the default is "all". `sessions` are the training sessions of the run.
-    Without sessions the line says that some of the images may have been trained on.
+    The default split is "test". A folder without split folders has a test split only for a model that was trained on
+    the rest of the folder; for other models the default is "all". `sessions` are the training sessions of the run.
+    Without sessions, the line says that some of the images may have been trained on.
 
-    Raises DataError as `open_images` does. Also raises it if the run was trained on this folder, or on one above or
-    below it, but with other images than are there now: any split may then hold images that were trained on.
+    Raises DataError as `open_images` does, and if the run was trained on this folder, or on one above or below it, when
+    it held other images: then any split may hold images that were trained on.
     """
-    root, trained = named(config, data), [session["training_data"] for session in sessions]
+    root, trained = name_images(config, data), [session["training_data"] for session in sessions]
     if split == "validation" and trained:
         whole, rest = (_identity(config, root, hold_out) for hold_out in (False, True))
         if whole != rest and whole in (images["sha256"] for images in trained):

@@ -2,21 +2,19 @@
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
-from functools import partial
 from itertools import chain
 from json import dumps
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 import typer
 
 from pixelpyramids.atomic import refuse_existing
 from pixelpyramids.cli import model_options, options
-from pixelpyramids.cli.console import counted, describe_conversions, stderr, stdout
-from pixelpyramids.cli.contamination import warn_of_names
+from pixelpyramids.cli.console import describe_conversions, progress_bar, stderr, stdout
 from pixelpyramids.cli.report.pictures import save_grid
 from pixelpyramids.data.crops import Crops
 from pixelpyramids.data.identity import data_identity, pixel_bytes
@@ -45,7 +43,7 @@ class SplitSummary:
     count: int | None
     sizes: dict[str, int]
     unreadable: list[str]
-    hashed: int = 0
+    hashed: int
     formats: dict[str, int] = field(default_factory=dict)
     conversions: dict[str, int] = field(default_factory=dict)
     sha256: str = ""
@@ -64,113 +62,70 @@ def data_check(
 
     Status 1 if an image cannot be read or is in two splits, or a split cannot be opened.
     """
+    from pixelpyramids.cli.contamination import warn_of_names
     from pixelpyramids.cli.opening import open_images, open_training
 
     if out is not None:
         refuse_existing(out, overwrite)
+    show: Callable[[str], None] = (lambda line: None) if json else stdout.print
+    show_fault: Callable[[str], None] = (lambda line: None) if json else stderr.print
     opened: dict[str, Images] = {}
     found: dict[str, SplitSummary] = {}
     missing: dict[str, str] = {}
     failed = False
-    crops: Batches | None = None
     for name in ("train", "validation", "test"):
         try:
-            if name == "train":
-                crops = open_training(params, data)
-                opened[name] = _images_of(crops)
-            else:
-                opened[name] = open_images(params, data, name)
+            batches = open_training(params, data) if name == "train" else None
+            images = open_images(params, data, name) if batches is None else _images_of(batches)
         except DataError as error:
             missing[name] = str(error)
             failed |= name == "train" or not isinstance(error, EmptySplitError)
             continue
-        found[name] = count_split(opened[name], crops.count if name == "train" and crops else len(opened[name]))
-        if not json:
-            _print_counts(name, found[name])
+        opened[name], count = images, len(images) if batches is None else batches.count
+        found[name] = split = _count_split(images, count, first)
+        show(f"{name}: {_describe_counts(split)}")
+        for reason in split.unreadable:
+            show_fault(f"  not readable: {reason}")
+        if batches is None or isinstance(batches, Crops):
+            split.identity = data_identity(images).sha256
+        if batches is not None:
+            warn_of_names(params, data, batches)
     if not found:
         raise DataError(next(iter(missing.values())))
-    result: dict[str, Any] = {"missing": missing, "picture": None if out is None else str(out)}
-    if not json:
-        for name, reason in missing.items():
-            stdout.print(f"{name}: none; {reason}")
-    if crops is not None and "train" in found:
-        warn_of_names(params, data, crops)
-    repeated = Repeated()
+    for name, reason in missing.items():
+        show(f"{name}: none; {reason}")
+    first_of_pixels: dict[bytes, tuple[str, str]] = {}
+    pairs: list[tuple[str, str]] = []
     shown: list[list[Pixels]] = []
     for name, images in opened.items():
-        with counted(f"reading {name} images") as report:
-            shown.append(read_split(images, found[name], first, partial(repeated.note, name), report))
-        if name != "train" or isinstance(crops, Crops):
-            found[name].identity = data_identity(images).sha256
-        if not json:
-            _print_reading(name, found[name], found[name].unreadable[len(images.skipped) :])
-    if not json:
-        _print_repeated(repeated, all(split.hashed == split.count for split in found.values()))
+        split, known = found[name], len(found[name].unreadable)
+        shown.append([])
+        for image, file, digest in _read_split(name, images, split):
+            if len(shown[-1]) < SHEET_MOST:
+                shown[-1].append(image)
+            other, before = first_of_pixels.setdefault(digest, (name, file))
+            if other != name:
+                pairs.append((before, file))
+        for line in _describe_reading(split):
+            show(line if line.startswith(" ") else f"{name}: {line}")
+        for reason in split.unreadable[known:]:
+            show_fault(f"  not readable: {reason}")
+    among = "" if all(split.hashed == split.count for split in found.values()) else " among those that were read"
+    if pairs:
+        show_fault(f"{len(pairs)} image(s) in two splits{among}; remove one of each pair:")
+    else:
+        show(f"no image is in two splits{among}")
+    for pair in pairs[:NAMED_AT_MOST]:
+        show_fault(f"  {pair[0]} and {pair[1]}")
     if out is not None:
         save_contact_sheet(out, shown, params)
-        if not json:
-            stdout.print(f"contact sheet: {out}")
-    result["splits"] = {name: asdict(split) for name, split in found.items()}
-    result |= {"in_two_splits": repeated.count, "pairs_in_two_splits": repeated.pairs}
+        show(f"contact sheet: {out}")
     if json:
-        print(dumps(result))
-    return 1 if failed or repeated.count or any(split.unreadable for split in found.values()) else 0
-
-
-class Repeated:
-    """Images with the same pixels in different splits: how many, and the first pairs of their names."""
-
-    def __init__(self) -> None:
-        self.count, self.pairs = 0, list[tuple[str, str]]()
-        self._known: dict[bytes, tuple[str, str]] = {}
-
-    def note(self, split: str, digest: bytes, name: Path) -> None:
-        """Record an image of a split, by the hash of its pixels and its name."""
-        other, first = self._known.setdefault(digest, (split, str(name)))
-        if other != split:
-            self.count += 1
-            if self.count <= NAMED_AT_MOST:
-                self.pairs.append((first, str(name)))
-
-
-def count_split(images: Images, count: int | None) -> SplitSummary:
-    """What is known of a split before its pixels are read."""
-    of_one_size = zip(*np.unique(images.sizes, axis=0, return_counts=True), strict=True)
-    sizes = {f"{height}x{width}": int(number) for (height, width), number in of_one_size}
-    return SplitSummary(count, sizes, [str(file) for file in images.skipped])
-
-
-def read_split(
-    images: Images,
-    split: SplitSummary,
-    first: int | None,
-    note: Callable[[bytes, Path], None],
-    report: Callable[[int, int], None],
-) -> list[Pixels]:
-    r"""Read the images of a split, or the `first` ones, and fill in `split`; return some of them for a picture.
-
-    The hash is SHA-256 over, for each image that can be read, its shape as the text "C H W\n" and its values, channel
-    by channel, row by row, a byte each, or two of them, the lower first, above 8 bits.
-    """
-    shown: list[Pixels] = []
-    digest = hashlib.sha256()
-    split.hashed = len(images) if first is None else min(first, len(images))
-    for index in range(split.hashed):
-        try:
-            image = images.read(index)
-        except DataError as error:
-            split.unreadable.append(str(error))
-            continue
-        described = pixel_bytes(image)
-        digest.update(described)
-        note(hashlib.sha256(described).digest(), images.files[index])
-        if len(shown) < SHEET_MOST:
-            shown.append(image)
-        report(index + 1, split.hashed)
-    split.formats = dict(Counter(kind for kind in images.formats[: split.hashed] if kind))
-    split.conversions = dict(Counter(chain.from_iterable(images.conversions[: split.hashed])))
-    split.sha256 = digest.hexdigest()
-    return shown
+        splits = {name: asdict(split) for name, split in found.items()}
+        duplicates = {"in_two_splits": len(pairs), "pairs_in_two_splits": pairs[:NAMED_AT_MOST]}
+        picture = None if out is None else str(out)
+        print(dumps({"missing": missing, "picture": picture, "splits": splits} | duplicates))
+    return 1 if failed or pairs or any(split.unreadable for split in found.values()) else 0
 
 
 def save_contact_sheet(path: Path, splits: Sequence[list[Pixels]], config: AnyParameters) -> None:
@@ -180,59 +135,72 @@ def save_contact_sheet(path: Path, splits: Sequence[list[Pixels]], config: AnyPa
     chosen = [image for images in splits for image in images[: max(most // len(splits), 1)]]
     if not chosen:
         raise DataError("expected at least one readable image for a contact sheet, got none")
-    save_grid(path, np.stack([fitted(image, (height, width)) for image in chosen]), config.n_bits)
+    save_grid(path, np.stack([fit_middle(image, height, width) for image in chosen]), config.n_bits)
 
 
-def fitted(image: Pixels, size: tuple[int, int]) -> Pixels:
-    """The middle of an image (C, H, W) in `size` (h, w): cropped where it is larger, black around it where smaller."""
-    for axis, side in ((1, size[0]), (2, size[1])):
-        more = image.shape[axis] - side
-        image = image.take(range(max(more // 2, 0), max(more // 2, 0) + min(side, image.shape[axis])), axis)
-        around = [(0, 0)] * 3
-        around[axis] = (max(-more, 0) // 2, max(-more, 0) - max(-more, 0) // 2)
-        image = np.pad(image, around)
-    return image
+def fit_middle(image: Pixels, height: int, width: int) -> Pixels:
+    """The middle of an image (C, H, W) at a size: cropped if the image is larger, with black around it if smaller."""
+    missing = [max(side - own, 0) for own, side in zip(image.shape, (0, height, width), strict=True)]
+    image = np.pad(image, [(each // 2, each - each // 2) for each in missing])
+    top, left = (image.shape[1] - height) // 2, (image.shape[2] - width) // 2
+    return image[:, top : top + height, left : left + width]
 
 
-def _images_of(crops: "Batches") -> Images:
+def _images_of(batches: "Batches") -> Images:
     """The images of training batches; of a stream, the first ones."""
-    if isinstance(crops, Crops):
-        return crops.folder
+    if isinstance(batches, Crops):
+        return batches.folder
     from pixelpyramids.data.huggingface import spool
     from pixelpyramids.data.stream import Stream
 
-    assert isinstance(crops, Stream)
-    return spool(
-        crops.shards.read_all(), OF_A_STREAM, channels=crops.channels, n_bits=crops.n_bits, size=crops.image_size
-    )
+    assert isinstance(batches, Stream)
+    channels, n_bits, size = batches.channels, batches.n_bits, batches.image_size
+    return spool(batches.shards.read_all(), OF_A_STREAM, channels=channels, n_bits=n_bits, size=size)
 
 
-def _print_counts(name: str, split: SplitSummary) -> None:
+def _count_split(images: Images, count: int | None, first: int | None) -> SplitSummary:
+    """What is known of a split before its pixels are read."""
+    of_one_size = zip(*np.unique(images.sizes, axis=0, return_counts=True), strict=True)
+    sizes = {f"{height}x{width}": int(number) for (height, width), number in of_one_size}
+    hashed = len(images) if first is None else min(first, len(images))
+    return SplitSummary(count, sizes, [str(file) for file in images.skipped], hashed)
+
+
+def _read_split(name: str, images: Images, split: SplitSummary) -> Iterator[tuple[Pixels, str, bytes]]:
+    r"""Read the first images of a split, and fill in `split`. Gives each with its file and the hash of its pixels.
+
+    The split's hash is SHA-256 over, for each image that can be read, its shape as the text "C H W\n" and its values,
+    channel by channel, row by row, a byte each, or two of them, the lower first, above 8 bits.
+    """
+    digest = hashlib.sha256()
+    with progress_bar(f"reading {name} images") as report:
+        for index in range(split.hashed):
+            try:
+                image = images.read(index)
+            except DataError as error:
+                split.unreadable.append(str(error))
+                continue
+            content = pixel_bytes(image)
+            digest.update(content)
+            yield image, str(images.files[index]), hashlib.sha256(content).digest()
+            report(index + 1, split.hashed)
+    split.formats = dict(Counter(kind for kind in images.formats[: split.hashed] if kind))
+    split.conversions = dict(Counter(chain.from_iterable(images.conversions[: split.hashed])))
+    split.sha256 = digest.hexdigest()
+
+
+def _describe_counts(split: SplitSummary) -> str:
     count = "an unknown number of" if split.count is None else split.count
     sizes = sorted(split.sizes, key=lambda size: [int(side) for side in size.split("x")])
     between = sizes[0] if len(sizes) == 1 else f"{sizes[0]} to {sizes[-1]}, {len(sizes)} sizes"
-    stdout.print(f"{name}: {count} images, {between} (height x width)")
-    for reason in split.unreadable:
-        stderr.print(f"  not readable: {reason}")
+    return f"{count} images, {between} (height x width)"
 
 
-def _print_reading(name: str, split: SplitSummary, unreadable: Sequence[str]) -> None:
+def _describe_reading(split: SplitSummary) -> Iterator[str]:
     formats = ", ".join(f"{number} {kind}" for kind, number in split.formats.items())
     which = f"all {split.hashed}" if split.hashed == split.count else f"only the first {split.hashed}"
-    stdout.print(f"{name}: SHA-256 of the pixels of {which} images ({formats}): {split.sha256}")
+    yield f"SHA-256 of the pixels of {which} images ({formats}): {split.sha256}"
     if split.conversions:
-        stdout.print(f"  converted: {describe_conversions(split.conversions)}")
+        yield f"  converted: {describe_conversions(split.conversions)}"
     if split.identity is not None:
-        stdout.print(f"  identity, as runs record it: {split.identity}")
-    for reason in unreadable:
-        stderr.print(f"  not readable: {reason}")
-
-
-def _print_repeated(repeated: Repeated, everything: bool) -> None:
-    among = "" if everything else " among those that were read"
-    if not repeated.count:
-        stdout.print(f"no image is in two splits{among}")
-        return
-    stderr.print(f"{repeated.count} image(s) in two splits{among}; remove one of each pair:")
-    for pair in repeated.pairs:
-        stderr.print(f"  {pair[0]} and {pair[1]}")
+        yield f"  identity, as runs record it: {split.identity}"

@@ -1,7 +1,7 @@
 """`demo`: the whole package on the bundled photographs, in minutes."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 import typer
@@ -10,11 +10,9 @@ from rich.table import Table
 import pixelpyramids as pp
 from pixelpyramids.atomic import is_free
 from pixelpyramids.cli import model_options
-from pixelpyramids.cli.console import counted, stdout
+from pixelpyramids.cli.console import progress_bar, stdout
 from pixelpyramids.cli.report.correlation import lag1_correlation
 from pixelpyramids.cli.report.pictures import save_grid, save_pyramid
-from pixelpyramids.cli.report.rivals import PNG, WEBP, bits_per_dim
-from pixelpyramids.cli.showcase import compress_photographs, read_parts, save_completions
 from pixelpyramids.cli.train import train
 from pixelpyramids.data.crops import Crops
 from pixelpyramids.data.folder import open_folder
@@ -22,8 +20,10 @@ from pixelpyramids.data.photographs import photographs
 from pixelpyramids.errors import PixelPyramidsError
 from pixelpyramids.extras import import_extra
 from pixelpyramids.image_files.bit_depth import Pixels
-from pixelpyramids.loading import Model
 from pixelpyramids.model.parameters import load_parameters, require_paper
+
+if TYPE_CHECKING:
+    from pixelpyramids.loading import Model
 
 SAMPLES = 16
 COMPLETED = 4
@@ -40,7 +40,9 @@ def demo(
     and scored on the other two, beside PNG and WebP. Run the same command again to resume the training.
     """
     from pixelpyramids.cli.report.curves import read_curve, save_curve
+    from pixelpyramids.cli.report.rivals import PNG, WEBP, bits_per_dim
     from pixelpyramids.cli.report.tables import images_table, levels_table
+    from pixelpyramids.cli.showcase import compress_photographs, read_parts, save_completions
     from pixelpyramids.training.evaluation import evaluate
     from pixelpyramids.training.progress import Budget
     from pixelpyramids.training.run_directory import claim, load
@@ -73,7 +75,7 @@ def demo(
     if status:
         return status
     model = load(out / "run")
-    with counted("scoring china and flower") as report:
+    with progress_bar("scoring china and flower") as report:
         evaluation = evaluate(model, held_out, tile=int(np.max(held_out.sizes)), report=report)
     png, webp = ([bits_per_dim(rival, held_out.read(i)) for i in range(len(held_out))] for rival in (PNG, WEBP))
     marks = {"PNG": float(np.mean(png)), "lossless WebP": float(np.mean(webp)), "this model": evaluation.bits_per_dim}
@@ -119,7 +121,7 @@ def _is_begun(folder: Path) -> bool:
     return (run / PARAMETERS).is_file() or (is_free(run) and [path.name for path in folder.glob("*")] == ["run"])
 
 
-def _nats_table(model: Model, samples: Pixels, crops: Pixels) -> Table:
+def _nats_table(model: "Model", samples: Pixels, crops: Pixels) -> Table:
     """Nats of the model's own samples and of held-out crops: similar if the model has learned the photographs."""
     table = Table("level", "nats of a sample", "nats of a held-out crop", title="Own samples beside photographs")
     own, held_out = model.rate(samples).nats.mean(0), model.rate(crops).nats.mean(0)

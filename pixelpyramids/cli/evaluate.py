@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from pixelpyramids.cli import model_options, options
-from pixelpyramids.cli.console import counted, describe_conversions, stderr, stdout
+from pixelpyramids.cli.console import describe_conversions, progress_bar, stderr, stdout
 from pixelpyramids.cli.likelihoods import LIKELIHOODS, warn_above
 from pixelpyramids.errors import DataError
 from pixelpyramids.model.parameters import find_paper_figure
@@ -62,8 +62,8 @@ def evaluate(
     if batch_statistics is not None:
         if processes.num_processes > 1:
             raise DataError(
-                f"--batch-statistics needs a single process, got {processes.num_processes}, whose batches would be of "
-                "other images; run it without a launcher"
+                f"--batch-statistics needs a single process, got {processes.num_processes}, which would form other "
+                "batches; run it without a launcher"
             )
         if config.norm != "batch":
             raise DataError(f'--batch-statistics needs a model with norm "batch", this one has "{config.norm}"')
@@ -77,7 +77,7 @@ def evaluate(
         batch_size = batch_statistics
     tile = default_tile(loaded) if tile is None else tile
     of_split = "images" if chosen == "all" else f"{chosen} images"
-    with counted(of_split) as report:
+    with progress_bar(of_split) as report:
         evaluation = score_images(loaded, images, batch_size=batch_size, tile=tile, report=report, processes=processes)
     counts = [sum(p.numel() for p in stage.parameters()) for stage in loaded.stages]
     skipped = [*images.skipped, *evaluation.skipped]
@@ -85,7 +85,7 @@ def evaluate(
     tiled = sum(h > tile or w > tile for h, w in evaluation.sizes)
     status = 1 if skipped or not math.isfinite(evaluation.bits_per_dim) else 0
     if not math.isfinite(evaluation.bits_per_dim):
-        stderr.print("the code length is not finite, for the model's weights have diverged", style="bold red")
+        stderr.print("the code length is not finite, because the model's weights have diverged", style="bold red")
     warning = warn_above(evaluation.bits_per_dim_of_images, config.n_bits)
     paper = find_paper_figure(config) if chosen == "test" else None
     trained = count_trained(model, images)

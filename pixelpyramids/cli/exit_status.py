@@ -1,6 +1,6 @@
 """Exit statuses and their messages: 0 all well, 2 bad usage or input, 130 interrupted (Ctrl-C, SIGTERM).
 
-A command itself returns 1 if some files failed. An error that the user cannot have caused shows a traceback.
+A command itself returns 1 if some files failed. An error that is a bug shows a traceback.
 """
 
 import io
@@ -16,38 +16,38 @@ from pixelpyramids.extras import describe_missing, is_own
 from pixelpyramids.interrupts import interrupting
 from pixelpyramids.terminal import explain, printable
 
-# What torch's backends say, in RuntimeErrors, where a process that they wait for is gone.
+# RuntimeErrors of torch's backends if a process that they wait for has ended
 _LOST = re.compile(r"gloo|nccl|connection (closed|reset|refused)|timed out", re.IGNORECASE)
-# What torch says where a process that reads images ahead has died: killed for memory, or inside a library.
+# torch's RuntimeError if a process that reads images has died: killed for memory, or inside a library
 _READER_DIED = re.compile(r"DataLoader worker \(pid.*", re.DOTALL)
 
 
 def run(command: Callable[[], object]) -> int:
-    """Call `command`, and turn errors that a user can cause into a line on standard error and an exit status."""
+    """Call `command`. Errors that a user can cause become a line on standard error and an exit status."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")  # names of files may be no text
+            stream.reconfigure(errors="backslashreplace")  # file names may hold bytes that are not text
     warnings.showwarning = _show_warning  # type: ignore[assignment]  # takes the rest as it comes
     with interrupting() as interrupted:
         try:
             command()
         except BaseException as error:
-            if interrupted() or isinstance(error, KeyboardInterrupt):  # or any error that it became on its way
-                _tell("interrupted; run the same command again to finish")
+            if interrupted() or isinstance(error, KeyboardInterrupt):  # or an error that the interrupt caused
+                _print_error("interrupted; run the same command again to finish")
                 return 130
             if isinstance(error, BrokenPipeError):
                 return 1
             line = _explain(error)
             if line is None:
                 raise
-            _tell(line)
+            _print_error(line)
             return 2
         finally:
-            _leave_the_others()
+            _leave_process_group()
     return 0
 
 
-def _tell(line: str) -> None:
+def _print_error(line: str) -> None:
     print(printable(line), file=sys.stderr)
 
 
@@ -70,8 +70,8 @@ def _explain(error: BaseException) -> str | None:
     return explain(MemoryError()) if _is_out_of_memory(error) else None
 
 
-def _leave_the_others() -> None:
-    """Take leave of the processes that a launcher started beside this one: torch may abort where this is not done."""
+def _leave_process_group() -> None:
+    """Leave the group of processes that a launcher started. Otherwise torch may abort."""
     if "accelerate" in sys.modules:
         from torch import distributed
 
@@ -80,7 +80,7 @@ def _leave_the_others() -> None:
 
 
 def _is_out_of_memory(error: Exception) -> bool:
-    if "torch" not in sys.modules:  # then there may be none
+    if "torch" not in sys.modules:
         return False
     from accelerate.utils.memory import should_reduce_batch_size
 
@@ -89,4 +89,4 @@ def _is_out_of_memory(error: Exception) -> bool:
 
 def _show_warning(message: Warning | str, category: type[Warning], *_: Any) -> None:
     if issubclass(category, UserWarning):
-        _tell(f"warning: {message}")
+        _print_error(f"warning: {message}")

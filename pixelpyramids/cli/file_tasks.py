@@ -53,12 +53,12 @@ class Decompression:
 
     @property
     def is_whole(self) -> bool:
-        """Whether the whole image is requested, so that a result that exists may be this one."""
+        """Whether the whole image is requested. Only then may an existing result be this one."""
         return self.scale == 1 and self.region is None and not self.salvage
 
 
 def format_to_write(picture: Picture, how: Decompression) -> str:
-    """The format to write. Raises DataError if it is the original one and that cannot be written."""
+    """The format to write. Raises DataError if the original format is requested and cannot be written."""
     format = picture.format if how.format == ORIGINAL else how.format
     if format not in FORMATS:
         raise DataError(
@@ -142,7 +142,7 @@ def decompress_file(task: Task, how: Decompression) -> Done:
 
 
 def encode_picture(picture: Picture, how: Compression) -> bytes:
-    """A picture as a .ppyr file. Raises BitstreamError if it does not decode to the very same picture."""
+    """A picture as a .ppyr file. Raises BitstreamError if the file does not decode to the same picture."""
     data = encode(
         picture.array,
         picture.depth,
@@ -160,7 +160,7 @@ def encode_picture(picture: Picture, how: Compression) -> bytes:
 
 
 def _holds(source: ByteSource, picture: Picture, threads: int) -> bool:
-    """Whether a file gives back a picture: its pixels, depth and metadata."""
+    """Whether a file decodes to a picture: its pixels, depth and metadata."""
     pixels = max(MAX_PIXELS, picture.array.size)
     header = read_index(source, pixels).header
     decoded = decode_source(source, max_pixels=pixels, threads=threads)
@@ -171,7 +171,7 @@ def _holds(source: ByteSource, picture: Picture, threads: int) -> bool:
 def decode_picture(source: ByteSource, how: Decompression, is_found: bool = False) -> tuple[Picture, str]:
     """The requested picture, and a text that says what could not be salvaged, if anything.
 
-    If an image that `is_found` in a folder is too small for the scale, its smallest octave is returned.
+    If an image was found in a folder (`is_found`) and is too small for the scale, its smallest octave is returned.
     """
     header = read_index(source, how.max_pixels).header
     scale = min(how.scale, 1 << header.octaves) if is_found else how.scale
@@ -183,7 +183,7 @@ def decode_picture(source: ByteSource, how: Decompression, is_found: bool = Fals
     lost = ""
     if array.shape[:2] != size:
         lost = (
-            f"the file is damaged or cut short: salvaged at {array.shape[1]} x {array.shape[0]} pixels in place of "
+            f"the file is damaged or cut short: salvaged at {array.shape[1]} x {array.shape[0]} pixels instead of "
             f"{size[1]} x {size[0]} (width x height)"
         )
     return Picture(array, header.depth, dict(header.metadata), header.source_format, False), lost
@@ -192,6 +192,6 @@ def decode_picture(source: ByteSource, how: Decompression, is_found: bool = Fals
 def explain_lossy(format: str) -> str:
     """Why a file of a lossy format is skipped, and how to compress it anyway."""
     return (
-        f"skipped because it is lossy already ({format}): its pixels, stored losslessly, take more space than the "
-        "file; pass --force to compress it anyway"
+        f"skipped because it is lossy already ({format}): without loss, its pixels take more space than the file; pass "
+        "--force to compress it anyway"
     )

@@ -8,7 +8,7 @@ import typer
 
 from pixelpyramids.atomic import refuse_existing
 from pixelpyramids.cli import model_options, options
-from pixelpyramids.cli.console import counted, stdout
+from pixelpyramids.cli.console import progress_bar, stdout
 from pixelpyramids.errors import CheckpointError
 from pixelpyramids.model.parameters import Parameters, load_parameters, require_paper
 
@@ -47,10 +47,10 @@ def import_checkpoint(
     refuse_existing(out, overwrite)
     if not is_replaceable(out):
         raise CheckpointError(
-            f"{out}: holds something that is no run directory and is left alone; choose another --out"
+            f"{out}: holds something other than a run directory, which is left alone; choose another --out"
         )
-    imported = read_checkpoint(file, params, averaged)
-    model = imported.model
+    converted = read_checkpoint(file, params, averaged)
+    model = converted.model
     skipped: list[int] = []
     status = 0
     if calibrate is not None:
@@ -59,12 +59,12 @@ def import_checkpoint(
         status = 1 if skipped or images.skipped else 0
     save(model, out)
     stdout.print(
-        f"{file}: {params.L} stages imported into {out}"
-        f"{', averaged weights' if averaged else ''}{', running statistics computed again' if calibrate else ''}"
+        f"{file}: {params.L} stages converted to {out}"
+        f"{', averaged weights' if averaged else ''}{', running statistics recomputed' if calibrate else ''}"
     )
-    if imported.unused:
-        groups = sorted({".".join(key.split(".")[:3]) for key in imported.unused})
-        stdout.print(f"{len(imported.unused)} weights of the file are never used: {', '.join(groups)}")
+    if converted.unused:
+        groups = sorted({".".join(key.split(".")[:3]) for key in converted.unused})
+        stdout.print(f"{len(converted.unused)} weights of the file are not used: {', '.join(groups)}")
     return status
 
 
@@ -72,7 +72,7 @@ def _batches(images: "Images", batch_size: int, skipped: list[int]) -> "Iterator
     """Batches of images of one size; the indices of images that cannot be read are added to `skipped`."""
     from pixelpyramids.training.evaluation import same_size_batches
 
-    with counted("calibration images") as report:
+    with progress_bar("calibration images") as report:
         for indices, batch, _ in same_size_batches(images, batch_size, skipped):
             report(indices[-1] + 1, len(images))
             yield batch

@@ -1,7 +1,7 @@
 """Work on many files, in several processes if requested.
 
-A file that fails stays one failure: its error is a result like any other. A process that dies, for want of memory or
-within a library, costs the file that it had under way.
+If a file fails, its error is a result like any other. If a process dies, for lack of memory or within a library, only
+the file that it worked on fails.
 """
 
 import multiprocessing
@@ -36,7 +36,7 @@ def run_tasks(
         result: Result | Exception
         try:
             result = function(task)
-        except Exception as error:  # the caller reports it, even a bug, after the other files
+        except Exception as error:  # the caller reports it, after the other files if it is a bug
             result = error
         yield task, result
 
@@ -53,7 +53,7 @@ def _in_processes(
                     task = waiting.popleft()
                     try:
                         under_way[_submit(pool, function, task)] = task
-                    except BrokenProcessPool:  # seen here before the work that was lost with it
+                    except BrokenProcessPool:  # raised here before the lost tasks report it
                         lost.append(task)
                 for future in wait(under_way, return_when=FIRST_COMPLETED).done:
                     task, error = under_way.pop(future), future.exception()
@@ -68,7 +68,7 @@ def _in_processes(
                 lost.pop(),
                 DataError("the process that worked on it died; check that there is enough memory, or use fewer --jobs"),
             )
-        for task in lost:  # one of them is why; each alone shows which
+        for task in lost:  # one of them broke the pool; running each alone shows which
             yield from _in_processes(function, [task], 1)
         lost.clear()
 
@@ -98,7 +98,7 @@ def _submit(pool: ProcessPoolExecutor, function: Callable[[Task], Result], task:
 
 
 def _begin() -> None:
-    """Make a process of the pool end when its parent does, even if that is killed."""
+    """Make a process of the pool end when its parent ends, even if the parent is killed."""
     parent = multiprocessing.parent_process()
     assert parent is not None
 

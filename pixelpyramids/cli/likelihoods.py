@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from pixelpyramids.cli.console import stderr
 
 LIKELIHOODS = {"exact": "exact", "authors": "the authors' clamped likelihood, not a distribution"}
-"""How figures of each likelihood are described."""
+"""The words for each likelihood."""
 
 
 def warn_above(bits: Iterable[float], n_bits: int) -> str | None:

@@ -26,6 +26,7 @@ class Likelihood(StrEnum):
 PARAMETERS = "A parameter file, or the name of a shipped one (celeba_256)."
 
 # Of either kind: typer takes no unions.
+# `load_parameters` also returns CompactParameters, but Typer takes no unions.
 LoadedParameters = Annotated[Parameters, typer.Argument(metavar="PARAMS", parser=load_parameters, help=PARAMETERS)]
 Model = Annotated[Path, typer.Argument(metavar="MODEL", help="A run directory, or the authors' .pt with --params.")]
 Run = Annotated[Path, typer.Argument(metavar="RUN", help="A run directory.")]

@@ -1,4 +1,4 @@
-"""Opening what a command is given: the images that parameters are for, a model."""
+"""Open the images and models that commands work on."""
 
 from pathlib import Path
 
@@ -25,11 +25,10 @@ LSUN_CATEGORIES = {"lsun_bedroom": "bedroom", "lsun_church": "church_outdoor", "
 def open_images(config: AnyParameters, root: str | Path | None, split: str, hold_out: bool = True) -> Images:
     """One split of the images at `root`, or at the parameters' data_root.
 
-    That is one of the six data sets in a form that its reader knows, a folder, or what `data.hub` names. Of the six
-    data sets every image has the size that L says, once it is prepared. Raises DataError where it has not, or no images
-    were named.
+    They are one of the six data sets, a folder, or what `data.huggingface` opens. Images of the six data sets are
+    prepared to the size that L requires. Raises DataError if that is impossible, or if no images were named.
     """
-    root, name, n_bits = named(config, root), config.dataset_name, config.n_bits
+    root, name, n_bits = name_images(config, root), config.dataset_name, config.n_bits
     known = name in DATA_SETS and not _in_shards(config, root)
     if known and config.image_channels != 3:
         raise DataError(f"{name} is in colour: expected image_channels 3, got {config.image_channels}")
@@ -50,7 +49,7 @@ def open_training(
     config: AnyParameters, root: str | Path | None, seed: int = 0, hold_out: bool = True, flip: bool = True
 ) -> Batches:
     """Training batches of the parameters' size from the train split of what `open_images` opens, or from a stream."""
-    root = named(config, root)
+    root = name_images(config, root)
     if _in_shards(config, root) and is_stream(root):
         return Stream(
             open_shards(root, hold_out=hold_out),
@@ -65,28 +64,28 @@ def open_training(
     return Crops(open_images(config, root, "train", hold_out), config.image_size, config.batch_size, seed, flip)
 
 
-def named(config: AnyParameters, root: str | Path | None) -> str:
-    """What was named as the images: `root`, else the parameters' data_root. Raises DataError where neither was."""
+def name_images(config: AnyParameters, root: str | Path | None) -> str:
+    """The name of the images: `root`, or else the parameters' data_root. Raises DataError if both are missing."""
     name = config.data_root if root is None else str(root)
     if not name.strip():
         raise DataError(
-            "no images were named: say --data DIR (main.py: --data_root DIR), or give the parameters a data_root"
+            "no images were named; pass --data DIR (main.py: --data_root DIR), or set data_root in the parameters"
         )
     if "://" in name:
         raise DataError(
             f"{name}: expected a folder or file here, hub:OWNER/NAME or stream:OWNER/NAME, got an address; download "
-            "what lies there, or name a data set of the Hugging Face hub"
+            "the images, or name a data set of the Hugging Face hub"
         )
     return name
 
 
 def is_plain_folder(config: AnyParameters, root: str | Path | None) -> bool:
-    """Whether the data are a plain folder of images: none of the six data sets, no shards, no name on the hub."""
-    return config.dataset_name not in DATA_SETS and not _in_shards(config, named(config, root))
+    """Whether the data are a plain folder of images, and not one of the six data sets, shards, or on the hub."""
+    return config.dataset_name not in DATA_SETS and not _in_shards(config, name_images(config, root))
 
 
 def _in_shards(config: AnyParameters, root: str) -> bool:
-    """Whether `data.hub` opens what lies at `root`; the tars of the six data sets are no WebDataset shards."""
+    """Whether `data.huggingface` opens the images at `root`. The tars of the six data sets are no WebDataset shards."""
     if root.startswith(("hub:", "stream:")):
         return True
     return is_hub(root) and not (config.dataset_name in DATA_SETS and is_stream(root))
@@ -99,9 +98,9 @@ def _size(config: AnyParameters) -> tuple[int, int] | None:
 def open_model(
     path: Path, params: str | None = None, likelihood: str | None = None, device: str | None = None
 ) -> AnyModel:
-    """A run directory or an authors' file, on the device of that name (by default a GPU where there is one).
+    """Load a run directory or an authors' file to the device of that name (by default a GPU if there is one).
 
-    Of several processes that a launcher started, each has a device of its own.
+    If a launcher started several processes, each has a device of its own.
     """
     processes = PartialState(cpu=choose_device(device).type == "cpu")
     return load(path, params, likelihood).to(processes.device)

@@ -2,26 +2,25 @@
 
 import json
 import time
-import warnings
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pixelpyramids.cli.console import counted, stderr, stdout
+from pixelpyramids.cli.console import collect_warnings, print_warnings, progress_bar, stderr, stdout
 from pixelpyramids.cli.jobs import run_tasks
 from pixelpyramids.errors import PixelPyramidsError
 from pixelpyramids.image_files.listing import Listing, Task, count_kinds, describe_kinds, find_collisions, find_existing
 from pixelpyramids.terminal import explain
 
-SHOWN = 3  # files that are not recognised, by name
+SHOWN = 3  # names of files that are not recognised
 
 
 class Done(NamedTuple):
-    """The result of a file: its bytes before and after (0 if none are written), and its pixels.
+    """The result of a file: its bytes before and after (0 if nothing was written), and its pixels.
 
-    `skipped` says why the file was left out, `is_there` whether its result existed already, `lost` what could not be
-    recovered or done; `warnings` are further lines to print.
+    `skipped` says why the file was skipped, `is_there` whether its result existed already, and `lost` what could not be
+    recovered or done. `warnings` are further lines to print.
     """
 
     before: int = 0
@@ -34,9 +33,9 @@ class Done(NamedTuple):
 
 
 class Outcomes:
-    """The files of a command, grouped by result. `check` says how the finished ones were checked.
+    """The files of a command, grouped by result. `check` says how the finished files were checked.
 
-    With `quiet` only failures and warnings are printed. With `dry_run` nothing was done, and what would be is printed.
+    With `quiet`, only failures and warnings are printed. With `dry_run`, nothing is done, and the plan is printed.
     """
 
     def __init__(self, verb: str, check: str, quiet: bool = False, dry_run: bool = False) -> None:
@@ -63,15 +62,15 @@ class Outcomes:
             self._there.append(task)
         else:
             self._done.append((task, result))
-        for warning in () if isinstance(result, Exception) else result.warnings:
-            stderr.print(f"warning: {task.source}: {warning}")
-        if isinstance(result, Done) and result.lost:
-            self.fail(str(task.source), f"{task.source}: {result.lost}")
+        if isinstance(result, Done):
+            print_warnings(str(task.source), result.warnings)
+            if result.lost:
+                self.fail(str(task.source), f"{task.source}: {result.lost}")
 
     def take_listing(self, listing: Listing, what: str, way_out: str = "") -> None:
         """Record folders that could not be listed, as failures, and files that are not recognised as `what`.
 
-        With a `way_out`, which says what to do about them, those files are failures too.
+        If there is a `way_out`, which says what to do about them, those files are failures too.
         """
         take_unlisted(listing, self.fail)
         if listing.others:
@@ -108,13 +107,13 @@ class Outcomes:
         return [task for task in todo if task.source not in refused]
 
     def take_all(self, function: Callable[[Task], Done], todo: Sequence[Task], jobs: int, what: str) -> None:
-        """Do the work, and show how far it is."""
+        """Call the function on all tasks, show the progress, and record the results."""
         from pixelpyramids.codec.image import compile_kernels
 
         done = 0
         if min(jobs, len(todo)) > 1:
             compile_kernels()
-        with counted(what, self._quiet) as report:
+        with progress_bar(what, self._quiet) as report:
             report(0, len(todo))
             for task, result in run_tasks(partial(_with_warnings, function), todo, jobs):
                 done += 1
@@ -122,7 +121,7 @@ class Outcomes:
                 self.take(task, result)
 
     def print_summary(self, as_json: bool) -> int:
-        """Print the summary. Returns the exit status: 1 if files failed, or one named by itself is skipped.
+        """Print the summary. Returns the exit status: 1 if a file failed, or if a file that was named was skipped.
 
         An exception that is a bug is raised here, after all other files are done.
         """
@@ -200,12 +199,10 @@ def others_json(listing: Listing) -> dict[str, Any]:
 
 
 def _with_warnings(function: Callable[[Task], Done], task: Task) -> Done:
-    """The result of `function` with the warnings of this file: Python itself would show equal ones only once."""
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", UserWarning)
+    """The result of `function` with the warnings of this file."""
+    with collect_warnings() as texts:
         done = function(task)
-    texts = (str(warning.message) for warning in caught if issubclass(warning.category, UserWarning))
-    return done._replace(warnings=tuple(dict.fromkeys(texts)))
+    return done._replace(warnings=tuple(texts))
 
 
 def _places(task: Task) -> dict[str, Any]:

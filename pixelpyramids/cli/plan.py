@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pixelpyramids.cli import model_options, options
-from pixelpyramids.cli.console import counted, stdout
+from pixelpyramids.cli.console import progress_bar, stdout
 from pixelpyramids.cli.report.figures import new_table
 from pixelpyramids.model.parameters import load_parameters
 
@@ -37,7 +37,7 @@ def plan(
     chosen = choose_device(device)
     batch_size, here = config.batch_size, memory_of(chosen)
     limit = here if memory is None else int(memory * GIB)
-    with counted("levels measured") as report:
+    with progress_bar("levels measured") as report:
         costs = measure_levels(config, chosen, min(limit, here), report)
     levels = [
         {

@@ -1,7 +1,7 @@
 """Results on the disk: which exist already, which may be written, and when a source may be deleted.
 
-A result has the time of its source, so that a later run recognises it. Two sources never write to one file, even if the
-file system takes their names for the same: a run replaces only what existed when it began.
+A result gets the modification time of its source, so that a later run recognises it. Two sources never write to one
+file, even if their names are the same to the file system: a run replaces only files that existed when it began.
 """
 
 import os
@@ -25,9 +25,9 @@ COMPARED_WHOLE = 2**16  # pixels: of larger images that the model codes, every f
 
 
 def is_there(task: Task, source: os.stat_result, overwrite: bool, is_whole: bool = True) -> bool:
-    """Whether the whole result of a source exists already, and is to be kept.
+    """Whether the whole result of a source exists already and is not to be overwritten.
 
-    Raises DataError if something else is in its place.
+    Raises DataError if another file is in its place.
     """
     if task.existing is None or overwrite:
         return False
@@ -44,7 +44,7 @@ def is_there(task: Task, source: os.stat_result, overwrite: bool, is_whole: bool
 def expect_same(task: Task, packed: Path, picture: Picture, threads: int) -> None:
     """Raise DataError unless `packed`, which is the task's source or its target, holds the picture in the other one.
 
-    Equal times alone do not tell: files that were unpacked or made together have one time, whatever they hold.
+    Equal times alone are no proof: files that were unpacked or made together have the same time.
     """
     try:
         with open_source(packed) as content:
@@ -61,7 +61,7 @@ def expect_same(task: Task, packed: Path, picture: Picture, threads: int) -> Non
 def write_result(task: Task, data: bytes | memoryview, source: os.stat_result) -> None:
     """Write a result, whole or not at all, with the time and permissions that its source had before it was read.
 
-    Raises DataError if the source has changed since, or the target is no longer what it was when the command began.
+    Raises DataError if the source has changed since then, or if the target has changed since the command began.
     """
     expect_unchanged(task, source)
     existing = task.existing
@@ -82,7 +82,7 @@ def write_result(task: Task, data: bytes | memoryview, source: os.stat_result) -
 
 
 def delete_source(task: Task, source: os.stat_result) -> None:
-    """Delete a source whose result has been read back from the disk. Raises DataError if it has changed since."""
+    """Delete a source after its result was read back from the disk. Raises DataError if the source has changed."""
     folder = os.open(task.target.parent, os.O_RDONLY)
     try:
         os.fsync(folder)  # the result's name must reach the disk before the source's is gone
@@ -100,7 +100,7 @@ def expect_unchanged(task: Task, before: os.stat_result) -> None:
 
 
 def _resembles(source: ByteSource, picture: Picture, with_metadata: bool, threads: int) -> bool:
-    """Whether a .ppyr file holds a picture, as far as some of its pixels tell."""
+    """Whether a .ppyr file holds a picture; of a large one, some of the pixels are compared."""
     index = read_index(source, MAX_SIDE**2)
     header, pixels = index.header, picture.array.reshape(*picture.array.shape[:2], -1)
     if not with_metadata and header.channels in (2, 4) and pixels.shape[2] == header.channels - 1:

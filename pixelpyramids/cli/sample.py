@@ -9,7 +9,7 @@ import typer
 
 from pixelpyramids.atomic import refuse_existing
 from pixelpyramids.cli import model_options, options
-from pixelpyramids.cli.console import counted, stdout
+from pixelpyramids.cli.console import progress_bar, stdout
 from pixelpyramids.cli.report.pictures import save_grid, save_png
 
 IN_GRID = 64
@@ -44,7 +44,7 @@ def sample(
     size = default[0] if height is None else height, default[1] if width is None else width
     began = time.monotonic()
     drawn = []
-    with counted("samples") as report:
+    with progress_bar("samples") as report:
         for done in range(0, n, batch_size):
             of_batch = numbers[done : done + batch_size]
             batch = loaded.sample(len(of_batch), *size, seed=seed, first=of_batch[0]).cpu().numpy()

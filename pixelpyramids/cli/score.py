@@ -56,7 +56,7 @@ def score(
         rate = rate_in_tiles(loaded, torch.from_numpy(image.astype("int64"))[None], tile)
         bits, nats = float(rate.bits_per_dim[0]), float(rate.total_nats[0])
         if not math.isfinite(nats):
-            failed.append(f"{file}: its code length is not finite, for the model's weights have diverged")
+            failed.append(f"{file}: its code length is not finite, because the model's weights have diverged")
             stderr.print(failed[-1])
             continue
         scored.append({"file": str(file), "bits_per_dim": bits, "nats": nats, "conversions": conversions})

@@ -11,7 +11,7 @@ from rich import box
 from rich.table import Table
 
 import pixelpyramids as pp
-from pixelpyramids.cli.console import counted
+from pixelpyramids.cli.console import progress_bar
 from pixelpyramids.cli.report.pictures import save_grid
 from pixelpyramids.cli.report.rivals import OURS, PNG, WEBP
 from pixelpyramids.data.photographs import photographs
@@ -34,7 +34,7 @@ def compress_photographs(folder: Path) -> Table:
     for heading in ("photograph", "size", OURS, PNG.name, WEBP.name):
         table.add_column(heading, justify="left" if heading == "photograph" else "right")
     folder.mkdir(parents=True, exist_ok=True)
-    with counted("compressing the bundled photographs") as report:
+    with progress_bar("compressing the bundled photographs") as report:
         for names, mark in ((NEW, ""), (CHOSE, " *")):
             sizes = np.zeros((len(names), 3), dtype=np.int64)
             for name, row in zip(names, sizes, strict=True):

@@ -11,19 +11,19 @@ NAME = "standard input"
 
 
 def is_standard(paths: Sequence[Path], **others: object) -> bool:
-    """Whether the paths are `-`. Raises ParameterError for other paths beside it, or options that exclude it."""
+    """Whether the paths are `-`. Raises ParameterError if there are other paths too, or options that - excludes."""
     if STANDARD not in paths:
         return False
     if len(paths) > 1:
-        raise ParameterError("expected - alone, for one file from standard input, got other paths beside it")
+        raise ParameterError("expected - alone, for one file from standard input, got other paths too")
     for name, given in others.items():
         if given:
-            raise ParameterError(f"expected no --{name} with -, whose result is written to standard output")
+            raise ParameterError(f"--{name} cannot be used with -, whose result is written to standard output")
     return True
 
 
 def read_standard_input() -> bytes:
-    """All of it. Raises DataError if it is empty or closed."""
+    """All bytes of standard input. Raises DataError if it is empty or closed."""
     data = sys.stdin.buffer.read() if sys.stdin else b""
     if not data:
         raise DataError("expected a file on standard input, got nothing")
@@ -31,7 +31,7 @@ def read_standard_input() -> bytes:
 
 
 def write_standard_output(data: bytes) -> None:
-    """Write all of it. Raises ParameterError if standard output is a terminal, or closed."""
+    """Write the bytes to standard output. Raises ParameterError if it is a terminal, or closed."""
     if not sys.stdout:
         raise ParameterError("standard output is closed; send it to a file (> FILE) or into another command")
     if sys.stdout.isatty():

@@ -108,14 +108,14 @@ def train(
             f"resuming from step {training.step}, after {duration(min(level.seconds for level in training.levels))}"
         )
 
-    def validated(evaluation: "Evaluation") -> None:
+    def print_validation(evaluation: "Evaluation") -> None:
         count = len(evaluation.files)
         of = f" of {len(validation)}" if validation and len(validation) > count else ""
         stderr.print(
             f"{_steps(training)}: {_bits(evaluation)} on {count}{of} validation image{'s'[: count > 1 or bool(of)]}"
         )
 
-    def draw(model: "AnyModel") -> None:
+    def draw_samples(model: "AnyModel") -> None:
         trained = {level.index for level in training.levels}
         if not all(index in trained or level_file(out, index).exists() for index in range(params.n_stages)):
             return
@@ -133,8 +133,8 @@ def train(
             checkpoint_minutes=checkpoint_minutes,
             report=lambda report: line(_progress(report)),
             notify=stderr.print,
-            validated=validated,
-            draw=None if no_samples else draw,
+            validated=print_validation,
+            draw=None if no_samples else draw_samples,
         )
     finish_tracker(training.accelerator)
     for message in outcome.stopped.values():

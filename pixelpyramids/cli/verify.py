@@ -10,7 +10,7 @@ import numpy as np
 import typer
 
 from pixelpyramids.cli import options
-from pixelpyramids.cli.console import warnings_named
+from pixelpyramids.cli.console import collect_warnings, print_warnings
 from pixelpyramids.cli.outcomes import Done, Outcomes
 from pixelpyramids.cli.sources import (
     A_PPYR_FILE,
@@ -68,7 +68,7 @@ def verify(
 
 
 def _split_original(paths: Sequence[Path], max_pixels: int) -> "tuple[Sequence[Path], Picture | None]":
-    """The files to verify, and the original that comes behind them, if one does."""
+    """The files to verify, and the original behind them, if there is one."""
     *files, last = paths
     if not files or last.suffix.lower() == SUFFIX or last.is_dir():
         return paths, None
@@ -77,21 +77,23 @@ def _split_original(paths: Sequence[Path], max_pixels: int) -> "tuple[Sequence[P
             f"{last}: expected one .ppyr file to compare with this original, got several paths or a folder; "
             "verify one file at a time, or a folder with --against DIR"
         )
-    with warnings_named(str(last)):
-        return files, _read_original(last, max_pixels)
+    with collect_warnings() as texts:
+        original = _read_original(last, max_pixels)
+    print_warnings(str(last), texts)
+    return files, original
 
 
 def _pair_folders(
     paths: Sequence[Path], against: Sequence[Path], ignore: Sequence[str], outcomes: Outcomes
 ) -> list[Task]:
-    """The files of folders, each with its source as the target; what is no such pair is noted."""
+    """The .ppyr files of the folders, each with its original as the target. The rest is recorded as failed."""
     for path in (*paths, *against):
         if not path.is_dir():
             raise ParameterError(
                 f"{path}: expected a folder, because --against compares folders, got none; to compare one file, use "
                 "`pixelpyramids verify FILE.ppyr ORIGINAL`"
             )
-    # Both sides are matched by their paths below one folder, wherever they are.
+    # Both sides are matched by their paths below their folders.
     files = list_tasks(paths, against[0], str, {SUFFIX}, A_PPYR_FILE, ignore)
     images = list_tasks(against, against[0], compressed_name, image_suffixes(), AN_IMAGE, ignore)
     verified = {file.source.absolute() for file in files.tasks}
@@ -105,7 +107,7 @@ def _pair_folders(
 
 
 def _compared(files: Sequence[Task], images: Sequence[Task], against: Sequence[Path], outcomes: Outcomes) -> list[Task]:
-    """The files, each with its source as the target. A file or a source without the other is recorded as failed."""
+    """The files, each with its original as the target. A file or an original without the other is a failure."""
     from pixelpyramids.cli.file_tasks import is_skipped
 
     files_at, images_at = group_by_target(files), group_by_target(images)
@@ -152,7 +154,7 @@ def _verify_pair(task: Task, max_pixels: int, threads: int) -> Done:
 
 
 def _read_original(path: Path, max_pixels: int) -> "Picture":
-    """The picture in an original. What is not kept of it is reported only after the comparison."""
+    """The picture in an original. Metadata that cannot be kept is reported only after the comparison."""
     from pixelpyramids.image_files.opening import read_picture
 
     with warnings.catch_warnings():
@@ -175,7 +177,7 @@ def _verify(task: Task, original: "Picture | None", max_pixels: int, threads: in
 
 
 def _difference(array: Any, depth: int, metadata: Any, original: "Picture") -> str:
-    """The first difference from the original in words; empty if there is none."""
+    """What differs from the original first, in words; empty if nothing differs."""
     if array.shape != original.array.shape:
         return f"expected pixels of shape {original.array.shape}, got {array.shape}"
     if depth != original.depth or array.dtype != original.array.dtype:
@@ -188,4 +190,4 @@ def _difference(array: Any, depth: int, metadata: Any, original: "Picture") -> s
         return f"{int(different.sum())} pixels, the first at x {x}, y {y}"
     names = sorted(metadata.keys() | original.metadata.keys())
     others = [name for name in names if metadata.get(name) != original.metadata.get(name)]
-    return f"the pixels are the same, the metadata are not ({', '.join(others)})" if others else ""
+    return f"the pixels are the same, the metadata differs ({', '.join(others)})" if others else ""

@@ -1,4 +1,4 @@
-"""How alike neighbouring pixels are: near 1 in photographs, 0 in noise. Samples of a model that learned are near 1."""
+"""How alike neighbouring pixels are: near 1 in photographs, near 0 in noise."""
 
 import math
 from typing import Any
@@ -15,7 +15,7 @@ def lag1_correlation(images: NDArray[np.integer[Any]]) -> float:
 
         r = (mean(a b) - mean(a) mean(b)) / (sd(a) sd(b))    in [-1, 1].
 
-    NaN where r is undefined: no pairs, or no variation. Raises ValueError where `images` are not of four axes.
+    NaN if r is undefined, because there are no pairs or no variation. Raises ValueError if `images` lacks four axes.
     """
     if images.ndim != 4:
         raise ValueError(f"expected images (N, C, H, W), got shape {tuple(images.shape)}")

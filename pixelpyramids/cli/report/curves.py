@@ -23,10 +23,10 @@ COLOURS = {TRAINING: BLUE, VALIDATION: VERMILION}
 
 
 def read_curve(run: Path, levels: int, window: int = 5) -> dict[str, Series]:
-    """The series in the logs of a run's `levels` stages; those without an entry are left out.
+    """The series in the logs of a run's `levels` stages. Series without an entry are left out.
 
-    "training": bits/dim of all levels, at steps where each has an entry; "level 0" …: each level's own; both over the
-    last `window` entries, nats over dimensions (fewer at the beginning). "validation": bits/dim of all levels.
+    "training" is bits/dim of all levels, at steps that all levels have logged; "level 0" … is each level's own. Both
+    are nats over dimensions of the last `window` entries. "validation" is bits/dim of all levels.
     """
     logs = [read_log(run, level) if log_file(run, level).exists() else [] for level in range(levels)]
     trained, validated = [_by_step(log, "nats") for log in logs], [_by_step(log, "validation_nats") for log in logs]
@@ -80,7 +80,7 @@ def save_curve(path: Path, series: Mapping[str, Series], title: str, marks: Mapp
 
 
 def _by_step(log: list[dict[str, float]], key: str) -> dict[int, tuple[float, float]]:
-    """Step -> (nats, dimensions) of the entries that have the key; a step logged twice counts as logged last."""
+    """Step -> (nats, dimensions) of the entries that have the key. The last entry of a step counts."""
     return {int(entry["step"]): (entry[key], entry["dimensions"]) for entry in log if key in entry}
 
 
@@ -90,7 +90,7 @@ def _sum(levels: list[dict[int, tuple[float, float]]]) -> dict[int, tuple[float,
 
 
 def _bits_per_dim(costs: dict[int, tuple[float, float]], window: int) -> Series:
-    """Nats over dimensions of the last `window` steps before and at each; levels without sites give none."""
+    """At each step, nats over dimensions of the last `window` steps. Levels without dimensions give no steps."""
     steps = sorted(step for step, (_, dimensions) in costs.items() if dimensions > 0)
     sums = np.cumsum(np.array([(0.0, 0.0)] + [costs[step] for step in steps]), axis=0)
     ends = np.arange(1, len(steps) + 1)

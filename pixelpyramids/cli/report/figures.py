@@ -28,12 +28,12 @@ def ratio(part: float, whole: float) -> float:
     return float(part) / float(whole) if whole else math.nan
 
 
-def finite(figure: float) -> float | None:
+def finite_or_none(figure: float) -> float | None:
     """The figure for JSON: None if it is not finite."""
     return float(figure) if math.isfinite(figure) else None
 
 
-def rounded(figure: float, decimals: int) -> str:
+def format_figure(figure: float, decimals: int) -> str:
     """The figure as text: a dash if it is not finite."""
     return f"{figure:.{decimals}f}" if math.isfinite(figure) else NOTHING
 
@@ -41,7 +41,7 @@ def rounded(figure: float, decimals: int) -> str:
 def best_in_bold(figures: Sequence[float]) -> list[Text]:
     """Figures with three decimals, the smallest one bold."""
     best = min(filter(math.isfinite, figures), default=None)
-    return [Text(rounded(figure, 3), style="bold" if figure == best else "") for figure in figures]
+    return [Text(format_figure(figure, 3), style="bold" if figure == best else "") for figure in figures]
 
 
 def names_in_common_folder(files: Sequence[str | Path]) -> list[Text]:

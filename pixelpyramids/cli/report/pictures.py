@@ -1,7 +1,7 @@
 """Integer images as pictures: PNG files, contact sheets, and the pyramid of a photograph.
 
-Images are integers (C, H, W) in [0, 2**n_bits), C = 1 grey, 2 grey and alpha, 3 RGB, 4 RGBA. Scaling them to the 8 bits
-of a screen happens here and nowhere else; `data.reading` with the same n_bits reads the same integers back.
+Images are integers (C, H, W) in [0, 2**n_bits), C = 1 grey, 2 grey and alpha, 3 RGB, 4 RGBA. They are scaled to the
+8 bits of a screen only here; `data.reading` with the same n_bits reads the same integers back.
 """
 
 import math
@@ -32,7 +32,7 @@ def to_uint8(values: Pixels, n_bits: int) -> Bytes:
     """Scale (C, H, W) to the 256 values of a screen: (H, W) for one channel, else (H, W, C).
 
     With n = 2**n_bits: floor(v * 255 / (n - 1) + 1/2) below 8 bits, v itself at 8, v >> (n_bits - 8) above.
-    Raises ValueError where the values are not such integers.
+    Raises ValueError for other values.
     """
     values = _checked(values, n_bits)
     if n_bits > 8:
@@ -45,10 +45,10 @@ def to_uint8(values: Pixels, n_bits: int) -> Bytes:
 
 
 def save_png(path: Path, values: Pixels, n_bits: int) -> None:
-    """Write (C, H, W) as PNG. `data.reading.read_image` with n_bits gives it back to the integer, but for deep colour.
+    """Write (C, H, W) as PNG. `data.reading.read_image` with n_bits gives the same integers, except for deep colour.
 
-    Grey of 9 to 16 bits becomes 16-bit PNG, v * 2**(16 - n_bits). Of other images that deep the upper 8 bits are
-    written: Pillow has no 16-bit colour.
+    Grey of 9 to 16 bits becomes 16-bit PNG, v * 2**(16 - n_bits). Of other images of this depth only the upper 8 bits
+    are written, because Pillow has no 16-bit colour.
     """
     if n_bits > 8 and len(values) == 1:
         pixels: NDArray[Any] = (_checked(values, n_bits)[0] << (16 - n_bits)).astype(np.uint16)
@@ -60,8 +60,8 @@ def save_png(path: Path, values: Pixels, n_bits: int) -> None:
 def save_grid(path: Path, images: Pixels, n_bits: int, columns: int | None = None, scale: int = 1) -> None:
     """Write images (N, C, H, W) as one 8-bit PNG: rows from left to right, thin white margins around each.
 
-    `columns` by default makes the sheet about square, with a full last row where that needs two columns more at most;
-    each pixel becomes scale x scale pixels. Raises ValueError where there is no image or either number is below 1.
+    By default the sheet is about square, with a full last row if that needs at most two more columns. A pixel becomes
+    scale x scale pixels. Raises ValueError if there is no image, or if `columns` or `scale` is below 1.
     """
     if images.ndim != 4 or images.size == 0:
         raise ValueError(f"expected images (N, C, H, W), at least one, got shape {tuple(images.shape)}")
@@ -91,9 +91,9 @@ def pyramid_picture(image: Pixels, n_levels: int, n_bits: int) -> Bytes:
           height         level 0         level 1           level n_levels - 1       (a model of L = n_levels + 1)
                         residual        residual    …      residual
 
-    Each coarse image stands over the residual of its level, (fine - coarse + n/2) mod n, which is grey where the
-    halves agree. All are shown over the photograph's extent, ever smaller: the lines that a split leaves out widen
-    those that stay. Sizes in the captions are height x width. Levels that split nothing, and alpha, are left out.
+    Each coarse image stands over the residual of its level, (fine - coarse + n/2) mod n, which is grey if the
+    halves agree. All show the whole photograph, ever smaller: the lines that remain after a split are widened. Sizes in
+    the captions are height x width. Levels that split nothing, and alpha, are left out.
     """
     image = _checked(image, n_bits)
     height, width = image.shape[1:]
@@ -125,9 +125,7 @@ def pyramid_picture(image: Pixels, n_levels: int, n_bits: int) -> Bytes:
             sheet.paste(_shown(residual_, n_bits, h, w), (left, below))
         x += pitch + GAP
     if len(columns) > 1:
-        legend = (
-            f"residuals on the right:\n(fine - coarse + {half_way})\nmod {2 * half_way}, grey where\nthe halves agree"
-        )
+        legend = f"residuals on the right:\n(fine - coarse + {half_way})\nmod {2 * half_way}, grey if\nthe halves agree"
         draw.multiline_text((BORDER + pitches[0] / 2, below), legend, GREY, small, "ma", 6, "center")
     return np.asarray(sheet)
 

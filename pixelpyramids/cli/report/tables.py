@@ -10,11 +10,11 @@ from rich.table import Table
 from pixelpyramids.cli.report.figures import (
     NOTHING,
     best_in_bold,
-    finite,
+    finite_or_none,
+    format_figure,
     names_in_common_folder,
     new_table,
     ratio,
-    rounded,
 )
 from pixelpyramids.pyramid.levels import walk
 from pixelpyramids.pyramid.rate import bits_per_dim
@@ -33,13 +33,13 @@ def levels_table(evaluation: Evaluation, parameter_counts: Sequence[int]) -> Tab
     table = new_table("level", "size", "dims", "nats", "bits/dim", "%", "params", "ms")
     for level, (size, count) in enumerate(zip(_sizes(evaluation), parameter_counts, strict=True)):
         name = "coarsest" if level == levels - 1 else str(level)
-        share = rounded(100 * ratio(nats[level], nats.sum()), 1)
+        share = format_figure(100 * ratio(nats[level], nats.sum()), 1)
         row = _costs(nats[level], dimensions[level])
-        table.add_row(name, size, *row, share, str(count), rounded(milliseconds[level], 1))
+        table.add_row(name, size, *row, share, str(count), format_figure(milliseconds[level], 1))
     table.add_section()
     row, parameters = _costs(nats.sum(), dimensions.sum()), str(sum(parameter_counts))
-    whole = rounded(100 * ratio(nats.sum(), nats.sum()), 1)
-    table.add_row("total", "", *row, whole, parameters, rounded(milliseconds.sum(), 1), style="bold")
+    whole = format_figure(100 * ratio(nats.sum(), nats.sum()), 1)
+    table.add_row("total", "", *row, whole, parameters, format_figure(milliseconds.sum(), 1), style="bold")
     return table
 
 
@@ -71,18 +71,18 @@ def evaluation_json(evaluation: Evaluation, model_name: str) -> dict[str, Any]:
     nats, dimensions = evaluation.nats.sum(axis=0), evaluation.dimensions.sum(axis=0)
     return {
         "model": model_name,
-        "bits_per_dim": finite(_bits(float(nats.sum()), float(dimensions.sum()))),
-        "standard_error": finite(evaluation.standard_error),
+        "bits_per_dim": finite_or_none(_bits(float(nats.sum()), float(dimensions.sum()))),
+        "standard_error": finite_or_none(evaluation.standard_error),
         "images": len(evaluation.files),
         "dimensions": int(dimensions.sum()),
         "levels": [
             {
                 "level": level,
                 "dimensions": int(dimensions[level]),
-                "nats": finite(nats[level]),
-                "bits_per_dim": finite(_bits(nats[level], dimensions[level])),
-                "share": finite(ratio(nats[level], nats.sum())),
-                "seconds": finite(seconds),
+                "nats": finite_or_none(nats[level]),
+                "bits_per_dim": finite_or_none(_bits(nats[level], dimensions[level])),
+                "share": finite_or_none(ratio(nats[level], nats.sum())),
+                "seconds": finite_or_none(seconds),
             }
             for level, seconds in enumerate(evaluation.seconds)
         ],
@@ -91,9 +91,9 @@ def evaluation_json(evaluation: Evaluation, model_name: str) -> dict[str, Any]:
                 "file": str(file),
                 "height": int(height),
                 "width": int(width),
-                "nats": finite(nats_.sum()),
-                "bits_per_dim": finite(_bits(nats_.sum(), dimensions_.sum())),
-                "nats_of_levels": [finite(value) for value in nats_],
+                "nats": finite_or_none(nats_.sum()),
+                "bits_per_dim": finite_or_none(_bits(nats_.sum(), dimensions_.sum())),
+                "nats_of_levels": [finite_or_none(value) for value in nats_],
             }
             for file, (height, width), nats_, dimensions_ in zip(
                 evaluation.files, evaluation.sizes, evaluation.nats, evaluation.dimensions, strict=True
@@ -112,7 +112,7 @@ def _sizes(evaluation: Evaluation) -> list[str]:
 
 
 def _costs(nats: float, dimensions: float) -> tuple[str, str, str]:
-    return f"{dimensions:.0f}", rounded(nats, 1), rounded(_bits(nats, dimensions), 4)
+    return f"{dimensions:.0f}", format_figure(nats, 1), format_figure(_bits(nats, dimensions), 4)
 
 
 def _bits(nats: float, dimensions: float) -> float:
