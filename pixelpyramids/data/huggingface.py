@@ -106,17 +106,9 @@ def open_shards(root: str, *, hold_out: bool = True) -> Shards:
     return _open_shards(source, part, hold_out=hold_out and _choose_parts(source, "validation", True) == [part])
 
 
-def spool(
-    items: Iterable[tuple[Path, bytes]],
-    count: int | None,
-    *,
-    channels: int = 3,
-    n_bits: int = 8,
-    size: tuple[int, int] | None = None,
-) -> Images:
-    """The first `count` images of a stream, or all; those that cannot be read are in `skipped`."""
-    entries = SpooledEntries(islice(items, count))
-    return Images.of_any_size(entries, channels=channels, n_bits=n_bits, size=size)
+def spool(items: Iterable[tuple[Path, bytes]], count: int | None, **options: Any) -> Images:
+    """The first `count` images of a stream, or all; `options` are those of `Images.of_any_size`."""
+    return Images.of_any_size(SpooledEntries(islice(items, count)), **options)
 
 
 @dataclass

@@ -58,7 +58,7 @@ def as_numbers(fingerprints: Iterable[bytes]) -> NDArray[np.uint64]:
 
 def _fingerprints(images: Images) -> Iterator[bytes]:
     files = are_files(images)
-    for index in _covered(len(images), FILES_AT_MOST if files else ENTRIES_AT_MOST):
+    for index in _sample_indices(len(images), FILES_AT_MOST if files else ENTRIES_AT_MOST):
         yield file_fingerprint(images.files[index]) if files else _entry_fingerprint(images, index)
 
 
@@ -115,6 +115,6 @@ def pixel_bytes(image: Pixels) -> bytes:
     return "{} {} {}\n".format(*image.shape).encode() + image.astype(image.dtype.newbyteorder("<")).tobytes()
 
 
-def _covered(count: int, most: int) -> list[int]:
+def _sample_indices(count: int, most: int) -> list[int]:
     """All indices below `count`, or `most` of them, evenly spaced."""
     return list(range(count)) if count <= most else [int(index) for index in np.linspace(0, count - 1, most)]
