@@ -75,7 +75,7 @@ class Stream(Batches):
         self._lanes = self._steps_apart * self._samples_apart
         self._buffer = max(buffer // self._lanes, 1)
         # Both have the same number of shards, so `datasets` deals them in the same order.
-        self._images, self._numbers = self._mix(partial(_read_shards, shards)), self._mix(_list_shards)
+        self._images, self._numbers = self._mix(shards.read), self._mix(_list_only)
         self._reading: dict[int, tuple[int, Iterator[_Item]]] = {}
         self._process = os.getpid()
         self._damaged: set[Path] = set()
@@ -152,11 +152,13 @@ class Stream(Batches):
                     "them may be held out for validation: train without a validation, or add images"
                 )
 
-    def _mix(self, read: Callable[[list[int | None]], Iterable[dict[str, Any]]]) -> Any:
-        """What `read` gives of all shards as an IterableDataset, which shuffles them in an order of their numbers."""
+    def _mix(self, read: Callable[[int], Iterable[Any]]) -> Any:
+        """What `read` gives of each shard, by its number, as an IterableDataset that shuffles them."""
         # split_dataset_by_node divides by shards only if each lane gets as many; None stands for an empty one.
         numbers = [*range(len(self.shards)), *[None] * (-len(self.shards) % self._lanes)]
-        dataset = import_extra("datasets", "data").IterableDataset.from_generator(read, gen_kwargs={"numbers": numbers})
+        dataset = import_extra("datasets", "data").IterableDataset.from_generator(
+            partial(_read_all, read), gen_kwargs={"numbers": numbers}
+        )
         # One shard at a time: `datasets` would read several by threads, which a forked worker does not have.
         return dataset.shuffle(seed=self.seed, buffer_size=self._buffer, max_buffer_input_shards=1)
 
@@ -168,14 +170,12 @@ class Stream(Batches):
             yield batch["item"][0]
 
 
-def _list_shards(numbers: list[int | None]) -> Iterator[dict[str, int]]:
+def _read_all(read: Callable[[int], Iterable[Any]], numbers: list[int | None]) -> Iterator[dict[str, Any]]:
     for number in numbers:
         if number is not None:
-            yield {"item": number}
-
-
-def _read_shards(shards: Shards, numbers: list[int | None]) -> Iterator[dict[str, _Item]]:
-    for number in numbers:
-        if number is not None:
-            for item in shards.read(number):
+            for item in read(number):
                 yield {"item": item}
+
+
+def _list_only(number: int) -> list[int]:
+    return [number]
