@@ -2,21 +2,15 @@
 
 import json
 
-import numpy as np
 import pytest
 from command_line import KEYS, status
-from pictures import write_compressed
-from PIL import Image
+from pictures import write_compressed, write_images
 
 
 @pytest.fixture(scope="session")
 def images(tmp_path_factory):
     """A folder of twenty smooth pictures of 24 x 16."""
-    root, rng = tmp_path_factory.mktemp("images"), np.random.default_rng(0)
-    for i in range(20):
-        smooth = rng.normal(0, 8, (24, 16, 3)).cumsum(0).cumsum(1) / 3
-        Image.fromarray(np.clip(smooth + 128, 0, 255).astype(np.uint8)).save(root / f"{i:02d}.png")
-    return root
+    return write_images(tmp_path_factory.mktemp("images"), count=20)
 
 
 @pytest.fixture(scope="session")

@@ -22,6 +22,14 @@ def save(path, seed=0, **options):
     return path
 
 
+def write_images(folder, count=12, size=(24, 16)):
+    """Fill a folder with smooth pictures of that size; return the folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for number in range(count):
+        Image.fromarray(pixels(number, (*size, 3))).save(folder / f"{number:02d}.png")
+    return folder
+
+
 def write_compressed(folder):
     """The .ppyr file of a picture with a profile; both are alone in a folder."""
     source = save(folder / "small.png", icc_profile=b"no real profile")

@@ -1,4 +1,4 @@
-"""What goes wrong is said, and costs nothing: no traceback, no hang, and what was there before is there after."""
+"""Failures are reported and cost nothing: no traceback, no hang, and existing files stay as they are."""
 
 import json
 import math
@@ -8,13 +8,13 @@ import signal
 from contextlib import contextmanager
 from pathlib import Path
 
-import numpy as np
 import pytest
 import test_authors
 import torch
 from command_line import KEYS, refusal, status
 from filelock import FileLock
-from PIL import Image, PngImagePlugin
+from pictures import write_images
+from PIL import PngImagePlugin
 from safetensors.torch import save_file
 from torch.utils.data import get_worker_info
 
@@ -35,40 +35,19 @@ def write_parameters(path, **changed):
     return path
 
 
-def write_images(folder, count=12, size=(24, 16)):
-    folder.mkdir(parents=True, exist_ok=True)
-    rng = np.random.default_rng(0)
-    for i in range(count):
-        smooth = rng.normal(0, 8, (*size, 3)).cumsum(0).cumsum(1) / 3
-        Image.fromarray(np.clip(smooth + 128, 0, 255).astype(np.uint8)).save(folder / f"{i:02d}.png")
-    return folder
-
-
-@pytest.fixture(scope="module")
-def images(tmp_path_factory):
-    return write_images(tmp_path_factory.mktemp("images"))
-
-
-@pytest.fixture(scope="module")
-def params(tmp_path_factory):
-    return write_parameters(tmp_path_factory.mktemp("params") / "tiny.json")
-
-
-@pytest.fixture(scope="module")
-def trained_once(tmp_path_factory, images, params):
-    run = tmp_path_factory.mktemp("runs") / "run"
-    assert train(params, images, run, "--steps", 2) == 0
-    return run
-
-
 @pytest.fixture
-def trained(trained_once, tmp_path):
-    """A run of the test's own."""
-    return Path(shutil.copytree(trained_once, tmp_path / "trained"))
+def trained(trained, tmp_path):
+    """A copy of the run, for one test."""
+    return Path(shutil.copytree(trained, tmp_path / "trained"))
 
 
-def train(params, images, run, *options):
-    return status("train", params, "--data", images, "--out", run, "--device", "cpu", *options)
+def training(params, images, run, *options):
+    """The command that trains on the CPU."""
+    return "train", params, "--data", images, "--out", run, "--device", "cpu", *options
+
+
+def train(*arguments):
+    return status(*training(*arguments))
 
 
 def steps_saved(run, levels):
@@ -76,7 +55,7 @@ def steps_saved(run, levels):
 
 
 def contents(folder):
-    """The files below a folder, but for locks, which are empty."""
+    """The files below a folder, without locks, which are empty."""
     return {
         path.relative_to(folder): path.read_bytes()
         for path in folder.rglob("*")
@@ -84,8 +63,8 @@ def contents(folder):
     }
 
 
-def scaled(run, factor, index=0):
-    """The run, the weights of one of its levels multiplied."""
+def scale_weights(run, factor, index=0):
+    """Multiply the weights of one level of a run; return the run."""
     path = run_directory.level_file(run, index)
     tensors, metadata = run_directory.read_tensors(path)
     run_directory.save_tensors(path, {key: factor * value for key, value in tensors.items()}, metadata)
@@ -94,7 +73,7 @@ def scaled(run, factor, index=0):
 
 @contextmanager
 def at_most(seconds):
-    """Fail, rather than hang, where the block takes longer."""
+    """Fail if the block takes longer, instead of hanging."""
 
     def fail(*_):
         pytest.fail(f"took more than {seconds} s")
@@ -109,34 +88,41 @@ def at_most(seconds):
 
 
 def strict_json(text):
-    """What standard JSON says: without NaN and Infinity."""
+    """Parse standard JSON, which has no NaN and no Infinity."""
     return json.loads(text, parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
 
 
-@pytest.mark.parametrize("error", [RuntimeError, NotImplementedError])
-def test_whatever_a_decoder_raises_is_of_that_file(error, images, params, trained, tmp_path, monkeypatch, capsys):
-    data = Path(shutil.copytree(images, tmp_path / "data"))
+@pytest.mark.parametrize("how", [RuntimeError, NotImplementedError, "a pipe"])
+def test_an_image_that_cannot_be_read_is_named_and_skipped(how, images, params, trained, tmp_path, monkeypatch, capsys):
+    """Whatever a decoder raises, and if the file is a pipe, without waiting for it."""
+    data = Path(shutil.copytree(images, tmp_path / "data" / "train"))
     (data / "03.png").rename(data / "bad.png")
     load = PngImagePlugin.PngImageFile.load
 
-    def broken(self):
+    def fail(self):
         if Path(self.filename).name == "bad.png":
-            raise error("cannot decode this")
+            raise how("cannot decode this")
         return load(self)
 
-    monkeypatch.setattr(PngImagePlugin.PngImageFile, "load", broken)
+    if how == "a pipe":
+        (data / "bad.png").unlink()
+        os.mkfifo(data / "bad.png")
+        message = "bad.png: expected a regular file, got"
+    else:
+        monkeypatch.setattr(PngImagePlugin.PngImageFile, "load", fail)
+        message = f"bad.png: expected an image that Pillow can read, got {how.__name__}"
     capsys.readouterr()
-    assert status("score", trained, data / "bad.png", data / "00.png") == 1
-    captured = capsys.readouterr()
-    assert f"bad.png: expected an image that Pillow can read, got {error.__name__}" in captured.err
-    assert "00.png" in captured.out
-    assert status("evaluate", trained, "--data", data, "--split", "all") == 1
-    assert "bad.png" in capsys.readouterr().err
-    assert train(params, data, tmp_path / "run", "--steps", 4, "--no-validation") == 0
-    assert "bad.png" in capsys.readouterr().err
+    with at_most(60):
+        assert status("score", trained, data / "bad.png", data / "00.png") == 1
+        captured = capsys.readouterr()
+        assert message in captured.err and "00.png" in captured.out
+        assert train(params, data.parent, tmp_path / "run", "--steps", 10, "--no-validation") == 0
+        assert "bad.png" in capsys.readouterr().err
+        assert status("evaluate", trained, "--data", data, "--split", "all", "--json") == 1
+        assert json.loads(capsys.readouterr().out)["skipped"] == [str(data / "bad.png")]
 
 
-def test_a_reader_that_the_system_ends_is_told(images, params, tmp_path, monkeypatch, capsys):
+def test_a_killed_reader_process_is_reported(images, params, tmp_path, monkeypatch, capsys):
     read = images_module.Images.read
 
     def ended(self, index, copy=True):
@@ -178,7 +164,7 @@ def importing(tmp_path):
 def test_an_import_that_cannot_be_written_leaves_the_old_run(what, importing, monkeypatch, capsys):
     command, run = importing
     assert status(*command) == 0
-    scaled(run, 0.5)  # a run of its own
+    scale_weights(run, 0.5)  # a run of its own
     (run / "notes.txt").write_text("mine")
     (run / "log").mkdir()
     (run / "log" / "level_00.jsonl").write_text('{"step": 1}\n')
@@ -274,7 +260,7 @@ def test_a_pickle_that_would_call_the_shell_is_refused_as_code(importing, tmp_pa
     [lambda v: v.to("meta"), lambda v: v.to(torch.int32), lambda v: v.long(), lambda v: v.bool(), lambda v: v + 1j],
     ids=["meta", "int32", "int64", "bool", "complex"],
 )
-def test_weights_that_are_no_plain_floats_are_refused(change, averaged, tmp_path):
+def test_weights_that_are_not_plain_floats_are_refused(change, averaged, tmp_path):
     stages, parameters = test_authors.checkpoint(8)
     kept = test_authors.optimiser(stages)
     if averaged:
@@ -289,7 +275,7 @@ def test_weights_that_are_no_plain_floats_are_refused(change, averaged, tmp_path
 @pytest.mark.parametrize(
     "interval, said", [(1, "loss on validation images not finite at step"), (9, "loss not finite at")]
 )
-def test_a_training_that_diverges_says_so(interval, said, images, tmp_path, capsys):
+def test_a_training_that_diverges_is_reported(interval, said, images, tmp_path, capsys):
     params = write_parameters(tmp_path / "p.json", learning_rate=1e30, warmup_steps=0, eval_interval=interval)
     run, steps = tmp_path / "run", 1 if interval == 1 else 6
     assert train(params, images, run, "--steps", steps) == 1
@@ -300,17 +286,17 @@ def test_a_training_that_diverges_says_so(interval, said, images, tmp_path, caps
 
 
 @pytest.mark.parametrize("kind", ["weights.", "average.", "optimiser.exp_avg."])
-def test_a_training_that_holds_nan_is_not_gone_on_with(kind, images, params, trained, capsys):
+def test_a_training_with_nan_is_not_resumed(kind, images, params, trained, capsys):
     path = run_directory.training_file(trained, 2)
     tensors, place = run_directory.read_tensors(path)
     next(value for key, value in tensors.items() if key.startswith(kind)).view(-1)[0] = math.nan
     run_directory.save_tensors(path, tensors, place)
-    command = ("train", params, "--data", images, "--out", trained, "--steps", 3, "--device", "cpu")
+    command = training(params, images, trained, "--steps", 3)
     assert f"training/level_02.safetensors: {kind}" in refusal(capsys, *command)
 
 
-def test_weights_that_have_exploded_are_named(images, trained, tmp_path, capsys):
-    scaled(trained, 1e36)
+def test_weights_that_have_diverged_are_named(images, trained, tmp_path, capsys):
+    scale_weights(trained, 1e36)
     capsys.readouterr()
     assert "level 0: the network's outputs are not finite, for its weights have diverged" in refusal(
         capsys, "sample", trained, "-n", 1, "--out", tmp_path / "drawn"
@@ -331,22 +317,8 @@ def test_weights_that_have_exploded_are_named(images, trained, tmp_path, capsys)
     assert "nan" not in capsys.readouterr().out.splitlines()[0]
 
 
-@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
-def test_a_pipe_is_skipped_and_not_waited_for(images, params, trained, tmp_path, capsys):
-    data = Path(shutil.copytree(images, tmp_path / "data" / "train"))
-    os.mkfifo(data / "p.png")
-    capsys.readouterr()
-    with at_most(30):
-        assert status("score", trained, data / "p.png") == 1
-        assert "p.png: expected a regular file, got" in capsys.readouterr().err
-        assert train(params, data.parent, tmp_path / "run", "--steps", 1, "--no-validation") == 0
-        assert "p.png" in capsys.readouterr().err
-        assert status("evaluate", trained, "--data", data, "--split", "all", "--json") == 1
-        assert json.loads(capsys.readouterr().out)["skipped"] == [str(data / "p.png")]
-
-
 @pytest.mark.parametrize("size", [(1, 524288), (524288, 1), (1, 16384), (2, 32768), (10**6, 10**6)], ids=str)
-def test_samples_that_would_take_for_ever_are_refused_at_once(size, trained, tmp_path, capsys):
+def test_samples_that_would_take_too_long_are_refused_at_once(size, trained, tmp_path, capsys):
     command = ("sample", trained, "-n", 1, "--out", tmp_path / "x", "--height", size[0], "--width", size[1])
     with at_most(10):
         assert "choose a smaller size" in refusal(capsys, *command)
@@ -365,7 +337,7 @@ def test_a_folder_of_samples_holds_one_set_and_what_is_mine(trained, images, tmp
 
 @pytest.mark.parametrize("flag", ["--gen_samples", "--evaluate"])
 @pytest.mark.parametrize("there", [True, False], ids=["other parameters", "empty folder"])
-def test_the_authors_command_takes_no_run_but_its_own(flag, there, images, trained, tmp_path, monkeypatch, capsys):
+def test_the_authors_command_only_uses_its_own_run(flag, there, images, trained, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     run = tmp_path / "ckpts" / "tiny_4_8"
     run.mkdir(parents=True)
@@ -380,11 +352,11 @@ def test_the_authors_command_takes_no_run_but_its_own(flag, there, images, train
 
 
 @pytest.mark.parametrize("first, then", [((), ("--no-validation",)), (("--no-validation",), ())])
-def test_a_training_goes_on_with_the_images_that_it_held_out(first, then, images, params, tmp_path, capsys):
+def test_a_resumed_training_keeps_the_images_that_it_held_out(first, then, images, params, tmp_path, capsys):
     run = tmp_path / "run"
     assert train(params, images, run, "--steps", 1, *first) == 0
     before = contents(run)
-    command = ("train", params, "--data", images, "--out", run, "--device", "cpu", "--steps", 2)
+    command = training(params, images, run, "--steps", 2)
     assert "images out for validation" in refusal(capsys, *command, *then)
     assert contents(run) == before
     assert train(params, images, run, "--steps", 2, *first) == 0
@@ -394,13 +366,13 @@ def test_all_levels_of_a_run_have_one_seed(images, params, tmp_path, capsys):
     run = tmp_path / "run"
     assert train(params, images, run, "--steps", 1, "--levels", "0-1", "--seed", 3) == 0
     before = contents(run)
-    command = ("train", params, "--data", images, "--out", run, "--device", "cpu", "--steps", 1, "--levels", "2")
+    command = training(params, images, run, "--steps", 1, "--levels", "2")
     assert "the run has the seed 3, got 4" in refusal(capsys, *command, "--seed", 4)
     assert contents(run) == before
     assert status(*command, "--seed", 3) == 0
 
 
-def test_a_training_that_goes_on_with_other_images_says_so(images, params, tmp_path, capsys):
+def test_a_training_that_is_resumed_with_other_images_warns(images, params, tmp_path, capsys):
     run, fewer = tmp_path / "run", write_images(tmp_path / "fewer", count=7)
     assert train(params, images, run, "--steps", 1) == 0
     capsys.readouterr()
@@ -411,7 +383,7 @@ def test_a_training_that_goes_on_with_other_images_says_so(images, params, tmp_p
 
 
 @pytest.mark.parametrize("levels", ["9" * 5000, "0-" + "9" * 5000, "3-1", "٣", "²", "0,,1", "-1", "1-", ""], ids=ascii)
-def test_levels_that_are_none_are_refused(levels, images, params, tmp_path, capsys):
+def test_invalid_levels_are_refused(levels, images, params, tmp_path, capsys):
     run = tmp_path / "run"
     message = refusal(capsys, "train", params, "--data", images, "--out", run, "--levels", levels, "--steps", 1)
     assert "expected --levels" in message and len(message) < 300
@@ -423,16 +395,16 @@ def test_levels_that_are_none_are_refused(levels, images, params, tmp_path, caps
 def test_files_whose_metadata_is_not_ours_are_refused(content, place, images, params, trained, capsys):
     path = trained / place
     save_file(run_directory.read_tensors(path)[0], path, {"pixelpyramids": content})
-    with pytest.raises(CheckpointError, match=r"level_00\.safetensors: (damaged|expected a file of format 1, got)"):
+    with pytest.raises(CheckpointError, match=r"level_00\.safetensors: (damaged|expected format 1, got)"):
         run_directory.read_tensors(path)
-    command = ("train", params, "--data", images, "--out", trained, "--steps", 3, "--device", "cpu")
+    command = training(params, images, trained, "--steps", 3)
     if place.startswith("training"):
         assert "level_00.safetensors" in refusal(capsys, *command)
     else:
         assert "level_00.safetensors" in refusal(capsys, "evaluate", trained, "--data", images)
 
 
-def test_a_run_directory_takes_no_other_parameters(images, params, trained, capsys):
+def test_a_run_directory_has_its_own_parameters(images, params, trained, capsys):
     for command in (("evaluate", trained, "--data", images), ("score", trained, images / "00.png")):
         assert "holds its own parameters" in refusal(capsys, *command, "--params", params)
 
@@ -478,7 +450,7 @@ def test_a_run_that_lacks_a_level_is_not_published(missing, trained, tmp_path):
     for index in missing:
         run_directory.level_file(trained, index).unlink()
     with pytest.raises(
-        CheckpointError, match=rf"level\(s\) {','.join(map(str, missing))} \(L = 4\) have no weights yet; train"
+        CheckpointError, match=rf"level\(s\) {','.join(map(str, missing))} \(of 4\) have no weights yet; train"
     ):
         PublishedRun(trained).save_pretrained(tmp_path / "hub")
     assert not (tmp_path / "hub").exists()
