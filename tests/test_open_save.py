@@ -158,6 +158,25 @@ def test_what_cannot_be_saved_is_refused_and_leaves_no_file(name, array, options
         pp.save(io.BytesIO(), noise(8))
 
 
+@pytest.mark.parametrize("format", DEPTHS)
+@pytest.mark.parametrize("metadata", [{"XMP": "text"}, {"XMP": bytearray(1)}, {1: b""}, {"text:ł": b""}, ["XMP"]])
+def test_metadata_that_are_not_bytes_by_name_are_refused_by_each_format(format, metadata):
+    with pytest.raises(DataError, match=r"expected metadata (that maps|as a dictionary of) str to bytes|Latin-1"):
+        pp.save(io.BytesIO(), noise(8, 3), metadata=metadata, format=format)
+
+
+def test_places_that_cannot_be_written_are_named(tmp_path):
+    (tmp_path / "a.png").write_bytes(b"here")
+    for path, message in (
+        (tmp_path / "a.png" / "b.png", r"a\.png: expected a folder, got a file; choose another folder"),
+        (tmp_path / f"{'x' * 300}.png", "File name too long; shorten the name"),
+        (tmp_path, "Is a directory"),
+    ):
+        with pytest.raises(DataError, match=message):
+            pp.save(path, noise(8, 3), format="png", overwrite=True)
+    assert os.listdir(tmp_path) == ["a.png"]
+
+
 KINDS = [
     ("JPEG", {}, True),
     ("WEBP", {"quality": 80}, True),
@@ -195,6 +214,26 @@ def test_a_source_is_opened_and_read_once(kind, options, is_lossy, tmp_path, mon
             assert (image.shape, image.depth) == ((40, 40, 3), 8)
         assert image.read().shape == image.shape and image.is_lossy == is_lossy
         assert sum(map(len, taken)) <= path.stat().st_size + (2000 if kind == "JPEG" else 100)
+
+
+@pytest.mark.parametrize("format", DEPTHS)
+def test_arrays_belong_to_the_caller_and_facts_outlive_the_file(format, tmp_path):
+    array = noise(8, 3)
+    pp.save(tmp_path / "a", array, format=format)
+    with pp.open(tmp_path / "a") as opened:
+        for options in ({}, {"scale": 2}, {"region": (0, 0, 2, 2)}):
+            opened.read(**options)[...] = 7
+        assert np.array_equal(opened.read(), array)
+    assert opened.shape == array.shape and opened.depth == 8 and isinstance(opened.metadata, dict)
+
+
+@pytest.mark.parametrize("format", ["ppyr", "png"])
+def test_a_closed_file_is_not_called_damaged(format, tmp_path):
+    pp.save(tmp_path / "a", noise(8, 3), format=format)
+    with pp.open(tmp_path / "a") as opened:
+        pass
+    with pytest.raises(DataError, match="a: expected an open file, got a closed one; open it again"):
+        opened.read()
 
 
 def test_only_the_front_of_a_jpeg_and_of_a_ppyr_file_is_read_for_their_facts():

@@ -180,6 +180,11 @@ def test_what_numcodecs_decodes_is_an_array_to_work_with():
         assert np.array_equal(found, array) and found.flags.fnc == array.flags.fnc
         assert np.array_equal((found // 2).reshape(-1), (array // 2).reshape(-1))
         assert np.array_equal(found[1:].reshape(-1, 1), array[1:].reshape(-1, 1))
+        for lines in (found.ravel(), found.reshape(-1), found.astype(float).ravel(), found[:].flatten()):
+            assert np.array_equal(lines.reshape(-1, 1), array.reshape(-1, 1))
+        assert np.array_equal(found.T.reshape(-1, order="A"), array.T.reshape(-1, order="A"))
+        assert found[:0].view("i1").dtype == np.int8
+        assert isinstance(found.mean(), np.float64) and type(found + 1) is np.ndarray
         assert np.array_equal(found.view(np.ndarray).view("i1"), array.view("i1"))
 
 

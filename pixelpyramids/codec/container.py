@@ -174,6 +174,18 @@ def read_part(source: ByteSource, index: FileIndex, number: int, offset: int) ->
     return data
 
 
+def check_metadata(metadata: Mapping[str, bytes]) -> None:
+    """Raise DataError unless the metadata map str of a length and alphabet that files hold to bytes."""
+    if not isinstance(metadata, Mapping):
+        raise DataError(f"expected metadata as a dictionary of str to bytes, got {type(metadata).__name__}")
+    for tag, blob in metadata.items():
+        if not isinstance(tag, str) or not isinstance(blob, bytes):
+            got = f"{type(blob).__name__} under {tag!r}"
+            raise DataError(f"expected metadata that maps str to bytes, got {got}; encode text as bytes")
+        if len(tag) > MAX_NAME or max(map(ord, tag), default=0) > 255:
+            raise DataError(f"expected metadata names of at most {MAX_NAME} Latin-1 characters, got {tag!r}")
+
+
 def _build_header(header: FileHeader) -> bytes:
     flags = header.has_axis | header.is_wide << 1 | header.content << 2 | header.grey << 4
     metadata = _metadata_to_write(header)
@@ -192,10 +204,8 @@ def _build_header(header: FileHeader) -> bytes:
 
 
 def _metadata_to_write(header: FileHeader) -> Mapping[str, bytes]:
-    """Return the metadata and the source's format. Raises DataError if the metadata does not map str to bytes."""
-    if not isinstance(header.metadata, Mapping):
-        got = type(header.metadata).__name__
-        raise DataError(f"expected metadata as a dictionary of str to bytes, got {got}")
+    """Return the metadata and the source's format. Raises DataError as `check_metadata`."""
+    check_metadata(header.metadata)
     if not isinstance(header.source_format, str) or not header.source_format.isascii():
         raise DataError(f"expected the source's format as ASCII text, got {header.source_format!r}")
     if _SOURCE_FORMAT in header.metadata:
@@ -269,13 +279,7 @@ def _parse_values(bitmap: bytes, depth: int) -> tuple[int, ...]:
 
 
 def _join_metadata(metadata: Mapping[str, bytes]) -> bytes:
-    """Serialise metadata. Raises DataError if it does not map str to bytes, or is too large to be read again."""
-    for tag, blob in metadata.items():
-        if not isinstance(tag, str) or not isinstance(blob, bytes):
-            got = f"{type(blob).__name__} under {tag!r}"
-            raise DataError(f"expected metadata that maps str to bytes, got {got}; encode text as bytes")
-        if len(tag) > MAX_NAME or max(map(ord, tag), default=0) > 255:
-            raise DataError(f"expected metadata names of at most {MAX_NAME} Latin-1 characters, got {tag!r}")
+    """Serialise metadata. Raises DataError if it is too large to be read again."""
     data = b"".join(
         encode_varint(len(tag)) + tag.encode("latin-1") + encode_varint(len(blob)) + blob
         for tag, blob in metadata.items()

@@ -32,4 +32,4 @@ def inspect_npy(data: bytes, max_pixels: int) -> Inspected:
     order: Any = "F" if is_transposed else "C"
     array = np.frombuffer(data, dtype, count, begin).reshape(shape, order=order)
     facts = Facts(shape, native, 8 * dtype.itemsize, {})
-    return Inspected(facts, lambda: Picture(np.ascontiguousarray(array, native), facts.depth, {}, "npy"))
+    return Inspected(facts, lambda: Picture(np.array(array, native, order="C"), facts.depth, {}, "npy"))

@@ -115,6 +115,7 @@ class ImageFile:
         scale or region do not fit the image.
         """
         if self.format == "PPYR":
+            self._known()  # these stay known when the file is closed, as those of other formats do
             with self._report_errors():
                 return decode_source(FileSource(self._file), scale, region, self._max_pixels)
         picture = self.load()
@@ -264,6 +265,8 @@ class ImageFile:
                 f"{self._name}: {error}; raise max_pixels (--max-pixels) and PIL.Image.MAX_IMAGE_PIXELS"
             ) from error
         except DAMAGE as error:
+            if getattr(self._file, "closed", False):
+                raise DataError(f"{self._name}: expected an open file, got a closed one; open it again") from error
             reason = "; ".join([str(error).strip() or type(error).__name__, *printed])
             raise DataError(
                 f"{self._name}: expected an image that can be read, got: {reason}; replace or remove it"

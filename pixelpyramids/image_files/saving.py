@@ -17,6 +17,7 @@ import numpy as np
 from PIL import Image
 
 from pixelpyramids.atomic import write_bytes
+from pixelpyramids.codec.container import check_metadata
 from pixelpyramids.codec.image import check_effort, encode
 from pixelpyramids.codec.planes import check_image
 from pixelpyramids.errors import DataError
@@ -26,6 +27,7 @@ from pixelpyramids.image_files.metadata import warn_left_out, webp_options
 from pixelpyramids.image_files.netpbm import write_netpbm
 from pixelpyramids.image_files.png_writer import write_png
 from pixelpyramids.image_files.tiff_writer import write_tiff
+from pixelpyramids.terminal import explain
 
 FORMATS = {
     "png": (".png",),
@@ -55,13 +57,12 @@ def save(
     The format is that of the suffix (.ppyr, .png, .tif, .webp, .ppm, .pgm, .bmp, .npy), or `format`, which a file
     without a name needs. `effort` is that of `pixelpyramids.encode`, for .ppyr files. An existing file is replaced only
     with `overwrite`. Raises DataError if the array is no image, the format cannot hold its pixels as they are, or the
-    file exists.
+    file exists or cannot be written.
     """
     array, depth = check_image(array, depth)
     check_effort(effort)
     metadata = {} if metadata is None else metadata
-    if not isinstance(metadata, Mapping) or not all(isinstance(part, bytes) for part in metadata.values()):
-        raise DataError(f"expected metadata as a dictionary of str to bytes, got {metadata!r:.80}; encode texts first")
+    check_metadata(metadata)
     path = as_path(path_or_file)
     name = str(getattr(path_or_file, "name", "") if path is None else path)
     format = format or _BY_SUFFIX.get(Path(name).suffix.lower())
@@ -80,7 +81,11 @@ def save(
     try:
         write_bytes(path, content.getvalue(), new=not overwrite)
     except FileExistsError as error:
+        if error.filename != str(path):  # a file in the place of the folder
+            raise DataError(f"{error.filename}: expected a folder, got a file; choose another folder") from error
         raise DataError(f"{path}: exists already; choose another name, or pass overwrite=True") from error
+    except OSError as error:
+        raise DataError(explain(error, str(path))) from error
 
 
 def write_image(target: BinaryIO, array: Pixels, depth: int, metadata: Mapping[str, bytes], format: str) -> None:

@@ -105,7 +105,8 @@ class PyramidCompressor(Codec):  # type: ignore[misc]
         """The array of a .ppyr file, in the memory order that it was encoded in.
 
         Leading axes of length 1 are dropped. Raises BitstreamError if the file is damaged. The array refuses to be
-        viewed as another type, and once flat, to be reshaped to another image: zarr would do so without checking.
+        viewed as another type and, once flattened in order "A", to be reshaped to another image: zarr would do so
+        without checking.
         """
         is_fortran = read_index(MemorySource(buf), MAX_PIXELS).header.metadata.get(_ORDER) == b"F"
         array = decode(buf, threads=_THREADS)
@@ -120,26 +121,35 @@ class _Chunk(np.ndarray[Any, Any]):
     and does not pass either to the codec.
     """
 
-    _image: tuple[int, ...]
+    _image: tuple[int, ...] | None = None  # None for parts of an image, which are ordinary arrays
     _order: Literal["C", "F"]
 
     def __array_finalize__(self, source: Any) -> None:
-        if self.ndim > 1:
-            self._image, self._order = self.shape, "F" if self.flags.fnc else "C"
-        elif isinstance(source, _Chunk):
-            self._image, self._order = source._image, source._order
+        if not isinstance(source, _Chunk):
+            self._image = self.shape
+        elif self.shape == source.shape:
+            self._image = source._image
+        self._order = ("F" if self.flags.fnc else "C") if self.ndim > 1 else getattr(source, "_order", "C")
+
+    def __array_wrap__(self, array: Any, context: Any = None, return_scalar: bool = False) -> Any:
+        """What is computed from the image is no chunk."""
+        return array[()] if return_scalar else np.asarray(array)
 
     def view(self, *what: Any, **named: Any) -> Any:
         """Like `ndarray.view`. Raises BitstreamError for another type of numbers."""
-        if what and not (isinstance(what[0], type) and issubclass(what[0], np.ndarray)) and what[0] != self.dtype:
+        is_dtype = bool(what) and not (isinstance(what[0], type) and issubclass(what[0], np.ndarray))
+        if self._image and is_dtype and what[0] != self.dtype:
             raise BitstreamError(_describe_mismatch(what[0], self.dtype))
         return super().view(*what, **named)
 
     def reshape(self, *shape: Any, **named: Any) -> Any:
         """Like `ndarray.reshape`. Raises BitstreamError if the array is flat and the shape is not that of its image."""
-        new = tuple(shape[0]) if isinstance(shape[0], tuple | list) else shape
-        if self.ndim > 1 or new == (-1,):
-            return super().reshape(*shape, **named)
+        new = tuple(shape[0]) if shape and isinstance(shape[0], tuple | list) else shape
+        if not self._image or self.ndim > 1 or new == (-1,):
+            flat = super().reshape(*shape, **named)
+            if new == (-1,) and named.get("order") == "A":
+                flat._image, flat._order = self._image, self._order
+            return flat
         if image_shape(new) != self._image:
             raise BitstreamError(_describe_mismatch(new, self._image))
         return np.asarray(self).reshape(self._image, order=self._order).reshape(new)
