@@ -2,6 +2,7 @@
 
 import io
 import os
+import warnings
 from pathlib import Path
 
 import imagecodecs
@@ -117,6 +118,23 @@ def test_metadata_are_saved_and_opened(tmp_path):
             assert opened.depth == 12 and opened.metadata.keys() == blobs.keys()
     with pytest.warns(UserWarning, match="PPM has no place for the metadata resolution, XMP"):
         pp.save(tmp_path / "a.ppm", array, 12, blobs)
+
+
+def test_each_file_that_loses_something_is_named_in_a_warning(tmp_path):
+    texts = saved(noise(8, 3), "PNG")
+    for name in "ab":
+        (tmp_path / f"{name}.png").write_bytes(texts + b"more")
+    expected = []
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("default")  # which shows warnings of equal words once
+        for name in "ab":
+            with pp.open(tmp_path / f"{name}.png") as opened:
+                array = opened.read()
+            expected.append(f"{tmp_path / name}.png: not kept: 4 bytes after the PNG's end")
+            for format, suffix in (("PNG", "2.png"), ("TIFF", "tif"), ("WEBP", "webp"), ("PPM", "ppm"), ("npy", "npy")):
+                pp.save(tmp_path / f"{name}.{suffix}", array, 8, {"other": b""})
+                expected.append(f"{tmp_path / name}.{suffix}: {format} has no place for the metadata other, left out")
+    assert [str(one.message) for one in caught if one.category is UserWarning] == expected
 
 
 def test_the_suffix_is_the_format_and_nothing_is_replaced(tmp_path):

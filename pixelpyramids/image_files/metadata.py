@@ -81,13 +81,13 @@ def to_pillow(metadata: Mapping[str, bytes]) -> tuple[dict[Any, Any], dict[str, 
     return info, texts
 
 
-def webp_options(metadata: Mapping[str, bytes]) -> dict[str, bytes]:
+def webp_options(metadata: Mapping[str, bytes], about: str = "") -> dict[str, bytes]:
     """The arguments of Pillow's writer of WebP; a UserWarning names what it has no place for."""
     keys = {"ICC": "icc_profile", "EXIF": "exif", "XMP": "xmp"}
     options = {key: metadata[name] for name, key in keys.items() if name in metadata}
     if "exif" in options:
         options["exif"] = EXIF_MARK + options["exif"]
-    warn_left_out([name for name in metadata if name not in keys], "WEBP")
+    warn_left_out([name for name in metadata if name not in keys], f"{about}WEBP")
     return options
 
 

@@ -118,7 +118,7 @@ class ImageFile:
             self._known()  # these stay known when the file is closed, as those of other formats do
             with self._report_errors():
                 return decode_source(FileSource(self._file), scale, region, self._max_pixels)
-        picture = self.load()
+        picture = self._load(f"{self._name}: ")
         array = picture.array
         height, width, channels = (*array.shape, 1)[:3]
         header = FileHeader(height, width, channels, array.ndim == 3, array.itemsize == 2, picture.depth, Content.PNG)
@@ -129,14 +129,11 @@ class ImageFile:
         return restore_axes(image[at.top : at.bottom, at.left : at.right], header)
 
     def load(self) -> Picture:
-        """Everything at once: pixels, depth, metadata, and the names of what else the file holds."""
-        with self._report_errors():
-            picture = self._inspect().load()
-            blobs.check_size(picture.metadata)
-        if picture.not_kept:
-            warnings.warn(f"not kept: {', '.join(picture.not_kept)}", stacklevel=2)
-        self._facts, self._is_lossy = facts_of(picture), picture.is_lossy
-        return picture
+        """Everything at once: pixels, depth, metadata, and the names of what else the file holds.
+
+        Its warnings do not name the file, which a command does.
+        """
+        return self._load("")
 
     def close(self) -> None:
         """Close the file, if it was opened by its path."""
@@ -149,9 +146,19 @@ class ImageFile:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    def _load(self, about: str) -> Picture:
+        """As `load`; `about` begins the warnings. Python shows those of equal words only once."""
+        with self._report_errors(about):
+            picture = self._inspect().load()
+            blobs.check_size(picture.metadata)
+        if picture.not_kept:
+            warnings.warn(f"{about}not kept: {', '.join(picture.not_kept)}", stacklevel=3)
+        self._facts, self._is_lossy = facts_of(picture), picture.is_lossy
+        return picture
+
     def _known(self) -> Facts:
         if self._facts is None:
-            with self._report_errors():
+            with self._report_errors(f"{self._name}: "):
                 inspected = self._inspect()
                 self._facts = inspected.facts or facts_of(inspected.load())
         return self._facts
@@ -251,7 +258,7 @@ class ImageFile:
         return Inspected(facts, load)
 
     @contextmanager
-    def _report_errors(self) -> Iterator[None]:
+    def _report_errors(self, about: str = "") -> Iterator[None]:
         """Put the file's name before errors, and turn what libraries print into warnings."""
         printed: list[str] = []
         is_quiet = self.format in ("", "PPYR")  # nothing is decoded yet, or by no library
@@ -272,7 +279,7 @@ class ImageFile:
                 f"{self._name}: expected an image that can be read, got: {reason}; replace or remove it"
             ) from error
         for line in printed:
-            warnings.warn(f"an image library says: {line}", stacklevel=4)
+            warnings.warn(f"{about}an image library says: {line}", stacklevel=5)
 
 
 def open(path_or_file: str | PathLike[str] | BinaryIO, max_pixels: int = MAX_PIXELS) -> ImageFile:

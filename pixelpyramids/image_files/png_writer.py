@@ -26,7 +26,7 @@ _LONG = 1024  # bytes: longer texts are compressed
 _PIECE = 2**20  # bytes, about, of lines that are filtered at once
 
 
-def write_png(pixels: Pixels, depth: int, metadata: Mapping[str, bytes]) -> bytes:
+def write_png(pixels: Pixels, depth: int, metadata: Mapping[str, bytes], about: str = "") -> bytes:
     """A PNG. Depths that PNG lacks are widened to 8 or 16 bits, and sBIT says the depth."""
     channels = pixels.shape[2] if pixels.ndim == 3 else 1
     metadata = dict(metadata)
@@ -44,7 +44,7 @@ def write_png(pixels: Pixels, depth: int, metadata: Mapping[str, bytes]) -> byte
         Image.fromarray(np.ascontiguousarray(pixels > 0 if bits == 1 else pixels)).save(file, "PNG")
         plain = file.getvalue()
     png, without_place = add_metadata(plain, metadata)
-    warn_left_out(left_out + without_place, "PNG")
+    warn_left_out(left_out + without_place, f"{about}PNG")
     return png
 
 

@@ -74,7 +74,7 @@ def save(
     if format == _OWN:
         content.write(encode(array, depth, effort, metadata))
     else:
-        write_image(content, array, depth, metadata, format)
+        write_image(content, array, depth, metadata, format, f"{name}: " if name else "")
     if path is None:
         cast(BinaryIO, path_or_file).write(content.getbuffer())
         return
@@ -88,33 +88,36 @@ def save(
         raise DataError(explain(error, str(path))) from error
 
 
-def write_image(target: BinaryIO, array: Pixels, depth: int, metadata: Mapping[str, bytes], format: str) -> None:
+def write_image(
+    target: BinaryIO, array: Pixels, depth: int, metadata: Mapping[str, bytes], format: str, about: str = ""
+) -> None:
     """Write pixels as one of `FORMATS`. Raises DataError if the format cannot hold them as they are.
 
-    A UserWarning names the metadata that the format has no place for.
+    A UserWarning names the metadata that the format has no place for; it begins with `about`, because Python shows
+    warnings of equal words only once.
     """
     channels = array.shape[2] if array.ndim == 3 else 1
     pixels = (array[..., 0] if array.ndim == 3 and channels == 1 else array).astype(pixel_type(depth), copy=False)
     if format == "png":
-        target.write(write_png(pixels, depth, metadata))
+        target.write(write_png(pixels, depth, metadata, about))
     elif format == "tiff":
-        write_tiff(pixels, depth, metadata, target)
+        write_tiff(pixels, depth, metadata, target, about)
     elif format == "ppm":
         _expect(channels in (1, 3), "no alpha", "alpha", format)
-        warn_left_out(list(metadata), "PPM")
+        warn_left_out(list(metadata), f"{about}PPM")
         write_netpbm(pixels, depth, target)
     elif format == "npy":
         left_out = [f"depth of {depth} bits"] if depth != 8 * array.itemsize else []
-        warn_left_out([*metadata, *left_out], "npy")
+        warn_left_out([*metadata, *left_out], f"{about}npy")
         np.save(target, array)
     elif format == "webp":
         _expect(depth == 8, "8 bits", f"{depth} bits", format)
         _expect(channels >= 3, "colour", "grey, which WebP stores as colour", format)
-        _save_with_pillow(pixels, target, "WEBP", lossless=True, exact=True, **webp_options(metadata))
+        _save_with_pillow(pixels, target, "WEBP", lossless=True, exact=True, **webp_options(metadata, about))
     elif format == "bmp":
         _expect(depth == 8 or (depth == 1 and channels == 1), "8 bits, or 1 bit of grey", f"{depth} bits", format)
         _expect(channels in (1, 3), "no alpha", "alpha", format)
-        warn_left_out(list(metadata), "BMP")
+        warn_left_out(list(metadata), f"{about}BMP")
         _save_with_pillow(pixels > 0 if depth == 1 else pixels, target, "BMP")
     else:
         raise DataError(f"expected a format among {', '.join(FORMATS)}, got {format}")

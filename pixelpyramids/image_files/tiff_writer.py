@@ -24,7 +24,7 @@ _DEFLATE, _BLACK_IS_ZERO, _RGB, _ALPHA = 8, 1, 2, 2
 _MOST = 2**32 - 1  # bytes of a TIFF
 
 
-def write_tiff(pixels: Pixels, depth: int, metadata: Mapping[str, bytes], target: BinaryIO) -> None:
+def write_tiff(pixels: Pixels, depth: int, metadata: Mapping[str, bytes], target: BinaryIO, about: str = "") -> None:
     """Write pixels (H, W) or (H, W, C) as one deflated TIFF. Raises DataError if TIFF has no such depth."""
     height, width = pixels.shape[:2]
     channels = pixels.shape[2] if pixels.ndim == 3 else 1
@@ -41,7 +41,7 @@ def write_tiff(pixels: Pixels, depth: int, metadata: Mapping[str, bytes], target
     tags[Tag.PhotometricInterpretation] = _RGB if channels > 2 else _BLACK_IS_ZERO
     if channels in (2, 4):
         tags[Tag.ExtraSamples] = _ALPHA
-    warn_left_out(metadata_to_tags(metadata, tags), "TIFF")
+    warn_left_out(metadata_to_tags(metadata, tags), f"{about}TIFF")
     lines = max(_STRIP // -(-width * channels * depth // 8), 1)
     strips = [zlib.compress(_strip(pixels[top : top + lines], depth)) for top in range(0, height, lines)]
     sizes = [len(strip) for strip in strips]
