@@ -86,7 +86,7 @@ def bench(
     overwrite: options.Overwrite = False,
     json: options.Json = False,
 ) -> int:
-    """Compare size and speed with PNG, lossless WebP and, if cjxl is installed, JPEG XL on your own images.
+    """Compare size and speed with PNG, lossless WebP and JPEG XL (if imagecodecs is installed) on your own images.
 
     Status 1 if an image could not be read.
     """

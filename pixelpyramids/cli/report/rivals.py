@@ -3,18 +3,15 @@
 .ppyr            all processors
 PNG              Pillow, optimize; with a palette or one bit if that is smaller; 16-bit colour by libpng, level 6
 lossless WebP    Pillow, method 6, quality 100 (the most it does), exact; one thread; 8 bits only
-JXL (JPEG XL)    cjxl -d 0 -e 7 and -e 9, djxl, if installed: processes, from and to PAM files, all processors
+JXL (JPEG XL)    libjxl by imagecodecs (the `images` extra), lossless, efforts 7 and 9; all processors
 """
 
 import io
 import math
-import shutil
-import subprocess
-import tempfile
 import time
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
+from importlib.util import find_spec
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -22,6 +19,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from pixelpyramids.codec import fallback
+from pixelpyramids.codec.bundled import available_threads
 from pixelpyramids.codec.container import Content, FileHeader
 from pixelpyramids.codec.fallback import WEBP_SIDE
 from pixelpyramids.codec.image import decode, encode
@@ -34,7 +32,6 @@ IntegerArray = NDArray[np.integer[Any]]
 
 OURS = ".ppyr"
 UNLIMITED = 2**62  # pixels: what is decoded was encoded here
-_TUPLES = {1: "GRAYSCALE", 2: "GRAYSCALE_ALPHA", 3: "RGB", 4: "RGB_ALPHA"}
 
 
 class Codec(NamedTuple):
@@ -60,7 +57,7 @@ def codecs(effort: str) -> list[Codec]:
         PNG,
         WEBP,
     ]
-    if shutil.which("cjxl") and shutil.which("djxl"):
+    if find_spec("imagecodecs"):
         found += [Codec(f"JXL -e {e}", partial(_to_jpeg_xl, effort=e), _from_jpeg_xl) for e in (7, 9)]
     return found
 
@@ -139,43 +136,14 @@ def _from_webp(data: bytes, header: FileHeader) -> IntegerArray:
 
 
 def _to_jpeg_xl(pixels: IntegerArray, depth: int, effort: int) -> bytes:
-    with tempfile.TemporaryDirectory() as folder:
-        source, target = Path(folder, "a.pam"), Path(folder, "a.jxl")
-        source.write_bytes(_pam(pixels, depth))
-        _run("cjxl", source, target, "-d", "0", "-e", str(effort), "--quiet")
-        return target.read_bytes()
+    flat = pixels[..., 0] if pixels.shape[2] == 1 else pixels
+    options = {"bitspersample": depth, "numthreads": available_threads()}
+    return bytes(import_extra("imagecodecs", "images").jpegxl_encode(flat, lossless=True, effort=effort, **options))
 
 
 def _from_jpeg_xl(data: bytes, header: FileHeader) -> IntegerArray:
-    with tempfile.TemporaryDirectory() as folder:
-        source, target = Path(folder, "a.jxl"), Path(folder, "a.pam")
-        source.write_bytes(data)
-        _run("djxl", source, target, "--quiet")
-        return _of_pam(target.read_bytes())
-
-
-def _run(*command: str | Path) -> None:
-    """Run a command. Raises DataError if it fails."""
-    process = subprocess.run(command, capture_output=True, text=True, errors="replace")
-    if process.returncode:
-        raise DataError(f"{command[0]} failed: {process.stderr.strip()[-300:]}")
-
-
-def _pam(pixels: IntegerArray, depth: int) -> bytes:
-    height, width, channels = pixels.shape
-    head = (
-        f"P7\nWIDTH {width}\nHEIGHT {height}\nDEPTH {channels}\nMAXVAL {(1 << depth) - 1}\n"
-        f"TUPLTYPE {_TUPLES[channels]}\nENDHDR\n"
-    )
-    return head.encode() + pixels.astype(">u2" if depth > 8 else np.uint8).tobytes()
-
-
-def _of_pam(data: bytes) -> IntegerArray:
-    head, _, body = data.partition(b"ENDHDR\n")
-    fields: dict[str, Any] = dict(line.split(maxsplit=1) for line in head.decode().splitlines()[1:])
-    shape = int(fields["HEIGHT"]), int(fields["WIDTH"]), int(fields["DEPTH"])
-    values = np.frombuffer(body, dtype=">u2" if int(fields["MAXVAL"]) > 255 else np.uint8)
-    return values.reshape(shape).astype(np.uint16 if values.itemsize == 2 else np.uint8)
+    decoded: IntegerArray = import_extra("imagecodecs", "images").jpegxl_decode(data, numthreads=available_threads())
+    return decoded
 
 
 PNG, WEBP = Codec("PNG", _to_png, _from_png), Codec("WebP", _to_webp, _from_webp)
