@@ -18,7 +18,7 @@ SCALES = (2, 4, 8)
 
 
 def complete(
-    model: model_options.Model,
+    model: model_options.ModelPath,
     image: Annotated[Path, typer.Argument(metavar="IMAGE", help="The coarse image.")],
     out: model_options.Out,
     scale: Annotated[int, typer.Option(metavar="2|4|8", help="Multiply the height and width by this.")] = 4,

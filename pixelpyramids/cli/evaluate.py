@@ -26,7 +26,7 @@ class Split(StrEnum):
 
 
 def evaluate(
-    model: model_options.Model,
+    model: model_options.ModelPath,
     data: model_options.Data = None,
     split: Annotated[
         Split | None,
@@ -36,7 +36,7 @@ def evaluate(
         int | None, typer.Option(metavar="N", min=1, help="Normalize batches of N images, as the authors' code does.")
     ] = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Images to score at once.")] = 16,
-    tile: model_options.Tile = None,
+    tile: model_options.TileSide = None,
     params: model_options.ModelParameters = None,
     likelihood: model_options.LikelihoodOption = None,
     device: model_options.DeviceOption = None,

@@ -28,7 +28,7 @@ PARAMETERS = "A parameter file, or the name of a shipped one (celeba_256)."
 # Of either kind: typer takes no unions.
 # `load_parameters` also returns CompactParameters, but Typer takes no unions.
 LoadedParameters = Annotated[Parameters, typer.Argument(metavar="PARAMS", parser=load_parameters, help=PARAMETERS)]
-Model = Annotated[Path, typer.Argument(metavar="MODEL", help="A run directory, or the authors' .pt with --params.")]
+ModelPath = Annotated[Path, typer.Argument(metavar="MODEL", help="A run directory, or the authors' .pt with --params.")]
 Run = Annotated[Path, typer.Argument(metavar="RUN", help="A run directory.")]
 Out = Annotated[Path, typer.Option(metavar="DIR", help="Folder to write to.")]
 Seed = Annotated[int, typer.Option(min=0, help="Seed of all random numbers.")]
@@ -42,7 +42,7 @@ Data = Annotated[
 ]
 ModelParameters = Annotated[str | None, typer.Option(metavar="PARAMS", help="The parameter file of an authors' .pt.")]
 LikelihoodOption = Annotated[Likelihood | None, typer.Option(help="Override the likelihood of the parameters.")]
-Tile = Annotated[
+TileSide = Annotated[
     int | None, typer.Option(min=1, help="Split larger images into tiles of this height and width (default: 512).")
 ]
 DeviceOption = Annotated[Device | None, typer.Option(help="Default: a GPU if there is one.")]

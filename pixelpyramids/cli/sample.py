@@ -16,7 +16,7 @@ IN_GRID = 64
 
 
 def sample(
-    model: model_options.Model,
+    model: model_options.ModelPath,
     out: model_options.Out,
     n: Annotated[int, typer.Option("-n", min=1, help="Number of samples.")] = 16,
     seed: model_options.Seed = 0,

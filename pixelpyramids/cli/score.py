@@ -14,9 +14,9 @@ from pixelpyramids.errors import DataError
 
 
 def score(
-    model: model_options.Model,
+    model: model_options.ModelPath,
     paths: Annotated[list[Path], typer.Argument(metavar="PATH…", help="Images, or folders of images.")],
-    tile: model_options.Tile = None,
+    tile: model_options.TileSide = None,
     params: model_options.ModelParameters = None,
     likelihood: model_options.LikelihoodOption = None,
     device: model_options.DeviceOption = None,

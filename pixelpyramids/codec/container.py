@@ -11,7 +11,7 @@ from enum import IntEnum
 
 import numpy as np
 
-from pixelpyramids.codec.fields import ByteSource, FieldReader, MemorySource, encode_varint, pack
+from pixelpyramids.codec.fields import ByteSource, FieldReader, MemorySource, encode_varint, pack_bytes
 from pixelpyramids.codec.parts import Part, list_parts, part_count
 from pixelpyramids.errors import BitstreamError, DataError
 from pixelpyramids.pyramid.octaves import octave_sizes
@@ -147,12 +147,12 @@ def read_index(source: ByteSource, max_pixels: int, names: Mapping[bytes, object
     The limits are checked before anything is allocated. If `names` is given, other models are refused.
     """
     reader = FieldReader(source)
-    header = _read_header(reader, max_pixels, names)
+    header = _parse_header(reader, max_pixels, names)
     is_model = header.content == Content.MODEL
     count = part_count(header.height, header.width) * len(header.coded) if is_model else 1
     if reader.left < 5 * count:
         raise BitstreamError(f"expected an index of {count} parts, got {reader.left} bytes; the file is cut short")
-    entries = tuple(_read_entry(reader) for _ in range(count))
+    entries = tuple(_parse_entry(reader) for _ in range(count))
     expected = zlib.crc32(reader.taken_bytes())
     if int.from_bytes(reader.take(4), "little") != expected:
         raise BitstreamError("the header's checksum does not match; the file is damaged")
@@ -199,7 +199,7 @@ def _build_header(header: FileHeader) -> bytes:
         if header.bits > 8:
             out += bytes(gain for plane in header.gains for gain in plane)
     if metadata:
-        out += pack(_join_metadata(metadata))
+        out += pack_bytes(_join_metadata(metadata))
     return bytes(out)
 
 
@@ -215,7 +215,7 @@ def _metadata_to_write(header: FileHeader) -> Mapping[str, bytes]:
     return {**header.metadata, _SOURCE_FORMAT: header.source_format.encode()}
 
 
-def _read_header(reader: FieldReader, max_pixels: int, names: Mapping[bytes, object] | None) -> FileHeader:
+def _parse_header(reader: FieldReader, max_pixels: int, names: Mapping[bytes, object] | None) -> FileHeader:
     if reader.take(len(MAGIC)) != MAGIC:
         raise BitstreamError("expected a .ppyr file, got another kind of file; check the name")
     version, flags, depth, channels = reader.take(4)
@@ -257,7 +257,7 @@ def _read_header(reader: FieldReader, max_pixels: int, names: Mapping[bytes, obj
     return header
 
 
-def _read_entry(reader: FieldReader) -> Entry:
+def _parse_entry(reader: FieldReader) -> Entry:
     number = reader.read_varint(1 << 40)
     if number & 3 == 3:
         raise BitstreamError("a part has an unknown kind; the file is damaged")
@@ -268,7 +268,7 @@ def pack_values(values: Sequence[int], depth: int) -> bytes:
     """Pack the list of occurring values for the header: a bit for each value below 2**depth."""
     occurs = np.zeros(max(1 << depth, 8), dtype=bool)
     occurs[list(values)] = True
-    return pack(np.packbits(occurs, bitorder="little").tobytes())
+    return pack_bytes(np.packbits(occurs, bitorder="little").tobytes())
 
 
 def _parse_values(bitmap: bytes, depth: int) -> tuple[int, ...]:

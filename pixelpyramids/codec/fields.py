@@ -102,7 +102,7 @@ def encode_varint(number: int) -> bytes:
     return bytes(out)
 
 
-def pack(data: bytes) -> bytes:
+def pack_bytes(data: bytes) -> bytes:
     """Compress bytes by zlib, and put both lengths before them."""
     short = zlib.compress(data, 9)
     return encode_varint(len(short)) + encode_varint(len(data)) + short

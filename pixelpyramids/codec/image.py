@@ -43,7 +43,7 @@ def encode(
     case, so that `decompress` can restore it. Raises DataError if an argument is invalid.
     """
     check_effort(effort)
-    array, depth = planes.check_image(array, depth)
+    array, depth = planes.check_array(array, depth)
     threads = _thread_count(threads)
     compact = bundled.load_model(model, threads)
     header, pyramids = planes.to_planes(array, depth, compact.network.name, {} if metadata is None else metadata)

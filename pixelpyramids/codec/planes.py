@@ -40,7 +40,7 @@ class Window(NamedTuple):
         return rows and self.left // 2 < tile.right and tile.left <= (self.right - 1) // 2
 
 
-def check_image(array: Any, depth: int | None) -> tuple[ImageArray, int]:
+def check_array(array: Any, depth: int | None) -> tuple[ImageArray, int]:
     """Return the array and its depth in bits. Raises DataError if it is not an image that the codec supports."""
     array = plain_array(array)
     if array.dtype not in (np.uint8, np.uint16):

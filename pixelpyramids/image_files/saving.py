@@ -19,7 +19,7 @@ from PIL import Image
 from pixelpyramids.atomic import write_bytes
 from pixelpyramids.codec.container import check_metadata
 from pixelpyramids.codec.image import check_effort, encode
-from pixelpyramids.codec.planes import check_image
+from pixelpyramids.codec.planes import check_array
 from pixelpyramids.errors import DataError
 from pixelpyramids.image_files.bit_depth import Pixels, pixel_type
 from pixelpyramids.image_files.file_source import as_path
@@ -59,7 +59,7 @@ def save(
     with `overwrite`. Raises DataError if the array is no image, the format cannot hold its pixels as they are, or the
     file exists or cannot be written.
     """
-    array, depth = check_image(array, depth)
+    array, depth = check_array(array, depth)
     check_effort(effort)
     metadata = {} if metadata is None else metadata
     check_metadata(metadata)

@@ -13,14 +13,13 @@ odd. Works on integer NumPy arrays and torch tensors alike; values in quarters a
 """
 
 from collections.abc import Generator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from array_api_compat import array_namespace
 
 from pixelpyramids.errors import DataError
 from pixelpyramids.pyramid.levels import Slice
-
-Array = Any  # numpy.ndarray or torch.Tensor: the package's import graph keeps torch out of this module
+from pixelpyramids.pyramid.splitting import Array
 
 FEW_PIXELS = 8  # that no octave codes
 

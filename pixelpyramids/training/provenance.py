@@ -55,7 +55,7 @@ class _ValidationData(_TrainingData):
     reserve: float
 
 
-class _Session(_StrictModel):
+class _SessionFields(_StrictModel):
     """The keys of a session that are used; the others are only reported."""
 
     precision: str
@@ -80,7 +80,7 @@ def read_sessions(run: Path) -> list[Session]:
             )
         sessions = record["sessions"]
         for session in sessions:
-            _Session.model_validate(session)
+            _SessionFields.model_validate(session)
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise CheckpointError(f"{path}: damaged; remove it to continue without the history of the run") from error
     return list(sessions)
