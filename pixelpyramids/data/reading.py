@@ -64,7 +64,7 @@ def read_header(source: Source, channels: int = 3, n_bits: int = 8, *, name: Pat
 
     `source` is the path of a file, or its content, which errors call `name`. Raises DataError as `read_image` does.
     """
-    with _opened(source, name, channels, n_bits) as image:
+    with _open_image(source, name, channels, n_bits) as image:
         _check_image(image, n_bits)
         conversions = _conversions(image, channels, n_bits)
         return Header(image.height, image.width, image.format or "unknown", conversions)
@@ -98,7 +98,7 @@ def read_decoded(
     is for data sets in which every image counts: CMYK becomes RGB as Pillow does it, without a profile. Red is
     (255 - C)(255 - K) / 255, rounded; green and blue likewise.
     """
-    with _opened(source, name, channels, n_bits) as image:
+    with _open_image(source, name, channels, n_bits) as image:
         conversions, depth, format = _conversions(image, channels, n_bits), stored_bits(image), image.format
         if accept_cmyk and image.mode == "CMYK":
             image = image.convert("RGB")
@@ -126,18 +126,18 @@ def quantise(
             f"shape {pixels.shape} and n_bits {n_bits}"
         )
     conversions = (_describe_reduction(8, n_bits),) if n_bits < 8 else ()
-    with _named(name):
+    with _add_name(name):
         return _quantise(Decoded(pixels, format, conversions), 8, channels, n_bits, prepare)
 
 
 @contextmanager
-def _opened(source: Source, name: Path | None, channels: int, n_bits: int) -> Iterator[Image.Image]:
+def _open_image(source: Source, name: Path | None, channels: int, n_bits: int) -> Iterator[Image.Image]:
     """An opened image; what is raised within the block names the file."""
     _check_request(channels, n_bits)
     path = "" if isinstance(source, bytes) else str(Path(source))
     label = str(name or path or "the image")
     try:
-        with _named(label), io.BytesIO(source) if isinstance(source, bytes) else open_regular(Path(source)) as file:
+        with _add_name(label), io.BytesIO(source) if isinstance(source, bytes) else open_regular(Path(source)) as file:
             formats = sorted(set(readable_formats().values()))
             with open_with_pillow(file, formats, path) as image:
                 limit = Image.MAX_IMAGE_PIXELS
@@ -161,7 +161,7 @@ def _opened(source: Source, name: Path | None, channels: int, n_bits: int) -> It
 
 
 @contextmanager
-def _named(name: str | PathLike[str]) -> Iterator[None]:
+def _add_name(name: str | PathLike[str]) -> Iterator[None]:
     """Put the file's name before errors that lack it."""
     try:
         yield

@@ -86,15 +86,15 @@ def divide(names: Sequence[str], root: str | PathLike[str]) -> dict[str, list[in
         return {}
     if others := [top for top in tops if top and top not in parts.values()]:
         raise DataError(
-            f"{root}: expected only folders for splits beside {_listed(parts.values())}, got {_listed(others)}; rename "
-            f"them to {', '.join(NAMES)} if they are splits, or move them elsewhere"
+            f"{root}: expected only folders for splits beside {_list_names(parts.values())}, got "
+            f"{_list_names(others)}; rename them to {', '.join(NAMES)} if they are splits, or move them elsewhere"
         )
     if "train" in parts:
         for folder in tops[parts["train"]]:
             _refuse_hidden(folder[depth + 1 :], Path(root, parts["train"]))
     if loose := [index for folder in tops.get("", ()) for index in folders[folder]]:
         warnings.warn(
-            f"{root}: {len(loose)} images lie beside {_listed(parts.values())} and belong to no split, such as "
+            f"{root}: {len(loose)} images lie beside {_list_names(parts.values())} and belong to no split, such as "
             f"{names[loose[0]]}; move them into one, or elsewhere",
             stacklevel=4,
         )
@@ -191,7 +191,7 @@ def _refuse_resemblance(names: Sequence[str], folders: Iterable[tuple[str, ...]]
     if like:
         raise DataError(
             f"{root}: expected folders {', '.join(NAMES)} side by side, or no folders with similar names, got "
-            f"{_listed(like)}; {_RENAME}, or pass the folder that holds them"
+            f"{_list_names(like)}; {_RENAME}, or pass the folder that holds them"
         )
     said: dict[str, str] = {}
     forms: dict[str, dict[str, str]] = {}
@@ -201,27 +201,27 @@ def _refuse_resemblance(names: Sequence[str], folders: Iterable[tuple[str, ...]]
         if words is not None and (split := split_of(words[0])) is not None:
             said.setdefault(split, name)
         if "*" in (form := _without_split(stem)):
-            word = "".join(_ANYWHERE.findall(_joined(stem)))
+            word = "".join(_ANYWHERE.findall(_separate_words(stem)))
             forms.setdefault(re.sub("[0-9]+", "#", form), {}).setdefault(word, name)
     several = next((found for found in (said, *forms.values()) if len(found) > 1), None)
     if several is not None:
         raise DataError(
             f"{root}: expected folders for splits, got files that are named like splits, such as "
-            f"{_listed(several.values())}; move them into folders {', '.join(NAMES)}"
+            f"{_list_names(several.values())}; move them into folders {', '.join(NAMES)}"
         )
 
 
 def _without_split(name: str) -> str:
     """The name with * for each word that may be a split. celebatrain and celebatest become the same."""
-    return _ANYWHERE.sub("*", _joined(name))
+    return _ANYWHERE.sub("*", _separate_words(name))
 
 
-def _joined(name: str) -> str:
+def _separate_words(name: str) -> str:
     """The name in lower case, with - before each inner capital, so that imagesTr and images_tr both have a word tr."""
     return re.sub("(?<=[a-z])(?=[A-Z])", "-", name).lower()
 
 
-def _listed(names: Iterable[str]) -> str:
+def _list_names(names: Iterable[str]) -> str:
     shown = list(names)
     more = len(shown) - _NAMED_AT_MOST
     return ", ".join(shown[:_NAMED_AT_MOST]) + (f" and {more} more" if more > 0 else "")

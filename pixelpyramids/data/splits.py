@@ -114,19 +114,19 @@ def named_splits(
     The rules are those of `split_files`. Raises DataError as `divide` does.
     """
 
-    def ranked(indices: Iterable[int]) -> list[int]:
+    def sort_by_rank(indices: Iterable[int]) -> list[int]:
         def rank(index: int) -> bytes:
             return hashlib.sha256(f"{seed}\0{names[index]}".encode(errors="surrogateescape")).digest()
 
         return sorted(indices, key=rank)
 
-    def held_out(train: Sequence[int]) -> list[int]:
-        return ranked(train)[: _hold_out_count(len(train))]
+    def choose_held_out(train: Sequence[int]) -> list[int]:
+        return sort_by_rank(train)[: _hold_out_count(len(train))]
 
     parts = divide(names, root)
     if parts:
-        return published_splits(parts, held_out if hold_out else None)
-    order, share = ranked(range(len(names))), _share(len(names), TEST_SHARE, fewest=3)
+        return published_splits(parts, choose_held_out if hold_out else None)
+    order, share = sort_by_rank(range(len(names))), _share(len(names), TEST_SHARE, fewest=3)
     held = share if hold_out else 0
     return {
         "train": sorted(order[share + held :]),
