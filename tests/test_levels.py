@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pixelpyramids.pyramid.levels import Slice, coarsest_size, halving_size, walk
-from pixelpyramids.pyramid.splitting import merge, split
+from pixelpyramids.pyramid.levels import Slice, coarsest_size, decompose, halving_size, walk
+from pixelpyramids.pyramid.splitting import merge
 
 sides = st.integers(1, 40)
 squeezes = st.lists(st.integers(0, 3), max_size=12)
@@ -23,20 +23,18 @@ def imported_by(statement):
 
 @given(sides, sides, squeezes)
 def test_every_pixel_is_a_site_once(height, width, n_squeeze):
-    remaining = np.arange(height * width).reshape(height, width)
+    stages = walk(height, width, n_squeeze)
+    pairs = decompose(np.arange(height * width).reshape(height, width), stages)
+    assert list(pairs) == sorted(stage.index for stage in stages if stage.is_split)
     coded = []
-    for stage in reversed(walk(height, width, n_squeeze)):
-        if stage.axis is None:
-            array = remaining
-        elif stage.is_split:
-            array, remaining = split(remaining, stage.axis)
-        else:
-            continue
-        assert array.shape == (stage.height, stage.width)
-        for slice_ in stage.slices:
-            sites = array[slice_.sites]
-            assert sites.shape == slice_.shape(stage.height, stage.width)
-            coded.append(sites.ravel())
+    for stage in stages:
+        if stage.is_split:
+            array, coarse = pairs[stage.index]
+            assert array.shape == (stage.height, stage.width)
+            assert (coarse is None) == (stage.coarse is None) and (coarse is None or coarse.shape == stage.coarse)
+            for slice_ in stage.slices:
+                assert array[slice_.sites].shape == slice_.shape(stage.height, stage.width)
+                coded.append(array[slice_.sites].ravel())
     assert np.array_equal(np.sort(np.concatenate(coded)), np.arange(height * width))
 
 
@@ -44,45 +42,21 @@ def test_every_pixel_is_a_site_once(height, width, n_squeeze):
 def test_the_stages_run_from_the_coarsest_to_the_finest_and_their_sizes_chain(height, width, n_squeeze):
     coarsest, *levels = walk(height, width, n_squeeze)
     assert coarsest.index == len(n_squeeze) and coarsest.axis is None and coarsest.coarse is None
-    assert coarsest.is_split
     assert [level.index for level in levels] == list(reversed(range(len(n_squeeze))))
     known = (coarsest.height, coarsest.width)
+    assert known == coarsest_size(height, width, len(n_squeeze))
+    raster = [slice_.y * coarsest.width + slice_.x for slice_ in coarsest.slices]
+    assert raster == list(range(coarsest.height * coarsest.width))
     for level in levels:
-        assert level.axis == (-2 if level.index % 2 == 0 else -1)
-        assert level.coarse == known
+        factor = 2 ** n_squeeze[level.index]
+        assert level.axis == (-2 if level.index % 2 == 0 else -1) and level.coarse == known
         if level.is_split:
-            fine = np.zeros((level.height, level.width))
-            known = merge(fine, np.zeros(known), level.axis).shape
+            known = merge(np.zeros((level.height, level.width)), np.zeros(known), level.axis).shape
+            assert [(s.y, s.x) for s in level.slices] == [(y, x) for y in range(factor) for x in range(factor)]
+            assert all((s.step_y, s.step_x) == (factor, factor) for s in level.slices)
+        else:  # a side of 1 is not split
+            assert known[level.axis] == 1 and (level.height, level.width, level.slices) == (0, 0, ())
     assert known == (height, width)
-
-
-@given(sides, sides, squeezes)
-def test_a_side_of_one_is_not_split(height, width, n_squeeze):
-    known = (height, width)
-    for stage in reversed(walk(height, width, n_squeeze)[1:]):
-        if known[stage.axis] == 1:
-            assert not stage.is_split
-            assert (stage.height, stage.width, stage.slices) == (0, 0, ())
-        else:
-            assert stage.is_split
-        known = stage.coarse
-
-
-@given(sides, sides, squeezes)
-def test_a_level_has_its_slices_in_raster_order_of_their_offset(height, width, n_squeeze):
-    for stage in walk(height, width, n_squeeze)[1:]:
-        factor = 2 ** n_squeeze[stage.index]
-        offsets = [(slice_.y, slice_.x) for slice_ in stage.slices]
-        assert all((slice_.step_y, slice_.step_x) == (factor, factor) for slice_ in stage.slices)
-        assert offsets == ([(y, x) for y in range(factor) for x in range(factor)] if stage.is_split else [])
-
-
-@given(sides, sides, squeezes)
-def test_the_coarsest_image_is_coded_pixel_by_pixel_in_raster_order(height, width, n_squeeze):
-    coarsest = walk(height, width, n_squeeze)[0]
-    shape = (coarsest.height, coarsest.width)
-    raster = [int(np.arange(np.prod(shape)).reshape(shape)[slice_.sites].item()) for slice_ in coarsest.slices]
-    assert raster == list(range(len(raster)))
 
 
 @given(st.integers(0, 9), st.integers(0, 9), st.integers(0, 4), st.integers(0, 4), st.integers(1, 5), st.integers(1, 5))
@@ -112,17 +86,9 @@ def test_halving_size_comes_down_to_the_coarsest_size(n_levels, coarsest):
     assert (stage.height, stage.width) == (coarsest, coarsest)
 
 
-@given(sides, sides, st.integers(0, 12))
-def test_the_coarsest_size_is_that_of_the_walk(height, width, n_levels):
-    stage = walk(height, width, [0] * n_levels)[0]
-    assert coarsest_size(height, width, n_levels) == (stage.height, stage.width)
-
-
 def test_sizes_of_the_papers_levels():
-    assert halving_size(12) == (256, 256)
-    assert halving_size(16) == (1024, 1024)
-    assert halving_size(10) == (128, 128)
-    assert halving_size(1) == (8, 4)
+    sizes = {12: (256, 256), 16: (1024, 1024), 10: (128, 128), 1: (8, 4)}
+    assert {levels: halving_size(levels) for levels in sizes} == sizes
 
 
 def test_geometry_and_parameters_need_no_torch():
@@ -137,6 +103,5 @@ def test_importing_the_package_imports_nothing_slow():
 
 def test_names_of_the_package_resolve_on_first_use():
     names = "pp.pyramid.split, pp.walk.walk, pp.Parameters, pp.Rate, pp.load_parameters, pp.load, pp.Model"
-    statement = f"import pixelpyramids as pp; {names}"
-    assert "torch" not in imported_by(statement)
+    assert "torch" not in imported_by(f"import pixelpyramids as pp; {names}")
     assert "torch" in imported_by("import pixelpyramids as pp; pp.PixelPyramid")
