@@ -233,7 +233,7 @@ def test_help_needs_neither_torch_nor_the_codec():
 
 
 def test_an_import_replaces_only_a_run_directory(tmp_path, capsys):
-    from test_authors import checkpoint as authors_checkpoint
+    from test_release_checkpoint import checkpoint as authors_checkpoint
 
     stages, parameters = authors_checkpoint(8)
     torch.save(dict(enumerate(stages)), tmp_path / "a.pt")

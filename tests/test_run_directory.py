@@ -1,12 +1,13 @@
-"""A run directory gives back what was written into it, and says what is wrong where it cannot."""
+"""A run directory gives back what was written into it, and says what is wrong if it cannot."""
 
 import json
 import os
 
 import pytest
 import torch
+from command_line import KEYS
 from safetensors.torch import save_file
-from test_authors import checkpoint, saved
+from test_release_checkpoint import checkpoint, saved
 
 from pixelpyramids.errors import CheckpointError, ParameterError
 from pixelpyramids.model.parameters import Parameters, parse_parameters
@@ -16,28 +17,13 @@ from pixelpyramids.training import run_directory as runs
 
 
 def parameters(**changed):
-    small = {
-        "dataset_name": "small",
-        "batch_size": 2,
-        "L": 3,
-        "C": 8,
-        "n_bits": 4,
-        "n_classes": [20, 20, 20],
-        "n_squeeze": [1, 0],
-        "n_channels": 8,
-        "n_res_layers": 1,
-        "condition_channels": 8,
-        "lstm_channels": 8,
-        "residual": 0,
-        "residual_unit": "range",
-    }
-    return parse_parameters(small | changed, "test")
+    small = {"L": 3, "n_bits": 4, "n_squeeze": [1, 0], "n_classes": [20] * 3, "residual": 0, "residual_unit": "range"}
+    return parse_parameters(KEYS | small | changed, "test")
 
 
 @pytest.fixture
 def run(tmp_path):
-    model = PixelPyramid(parameters(), seed=5)
-    runs.save(model, tmp_path / "run")
+    runs.save(PixelPyramid(parameters(), seed=5), tmp_path / "run")
     return tmp_path / "run"
 
 
@@ -45,19 +31,30 @@ def files(folder):
     return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
 
 
+def assert_equal_weights(model, other):
+    for (key, ours), (same, theirs) in zip(model.state_dict().items(), other.state_dict().items(), strict=True):
+        assert key == same and torch.equal(ours, theirs)
+
+
+def random_images(*shape, n_values=16):
+    return torch.randint(0, n_values, shape, generator=torch.Generator().manual_seed(0))
+
+
 @pytest.mark.parametrize("norm", ["channel", "group", "batch"])
 def test_a_model_is_loaded_as_it_was_saved(norm, tmp_path):
-    model = PixelPyramid(parameters(norm=norm, residual="value"), seed=3)
-    images = torch.randint(0, 16, (4, 3, 9, 7), generator=torch.Generator().manual_seed(0))
+    model, images, run = (
+        PixelPyramid(parameters(norm=norm, residual="value"), seed=3),
+        random_images(4, 3, 9, 7),
+        tmp_path,
+    )
     model.train().rate(images)  # running statistics of their own
     model.eval()
-    runs.save(model, tmp_path / "new" / "run")
-    loaded = runs.load(tmp_path / "new" / "run")
+    runs.save(model, run / "new" / "run")
+    loaded = runs.load(run / "new" / "run")
     assert loaded.config == model.config and not loaded.training
-    for (key, ours), (other, theirs) in zip(loaded.state_dict().items(), model.state_dict().items(), strict=True):
-        assert key == other and torch.equal(ours, theirs)
+    assert_equal_weights(loaded, model)
     assert torch.equal(loaded.rate(images).nats, model.rate(images).nats)
-    assert torch.equal(runs.load(str(tmp_path / "new" / "run")).sample(2, 8, 8), model.sample(2, 8, 8))
+    assert torch.equal(runs.load(str(run / "new" / "run")).sample(2, 8, 8), model.sample(2, 8, 8))
 
 
 def test_a_run_directory_is_what_its_description_says(run):
@@ -69,28 +66,22 @@ def test_a_run_directory_is_what_its_description_says(run):
 def test_saving_again_replaces_the_weights(run):
     other = PixelPyramid(parameters(), seed=6)
     runs.save(other, run)
-    assert all(torch.equal(a, b) for a, b in zip(runs.load(run).parameters(), other.parameters(), strict=True))
+    assert_equal_weights(runs.load(run), other)
 
 
-def test_the_likelihood_can_be_chosen(run):
-    assert runs.load(run).config.likelihood == "exact"
-    other = runs.load(run, likelihood="authors")
-    assert other.config.likelihood == "authors" and other.stages[0].likelihood == "authors"
-    assert all(torch.equal(a, b) for a, b in zip(runs.load(run).parameters(), other.parameters(), strict=True))
-
-
-def test_a_likelihood_that_the_residual_excludes_is_a_parameter_error(tmp_path):
-    runs.save(PixelPyramid(parameters(residual="value")), tmp_path / "run")
+def test_the_likelihood_can_be_chosen(run, tmp_path):
+    exact, authors = runs.load(run), runs.load(run, likelihood="authors")
+    assert exact.config.likelihood == "exact"
+    assert authors.config.likelihood == "authors" and authors.stages[0].likelihood == "authors"
+    assert_equal_weights(exact, authors)
+    runs.save(PixelPyramid(parameters(residual="value")), tmp_path / "value")
     with pytest.raises(ParameterError, match='likelihood "authors" is defined for residuals'):
-        runs.load(tmp_path / "run", likelihood="authors")
-
-
-def test_another_likelihood_keeps_weights_and_statistics():
+        runs.load(tmp_path / "value", likelihood="authors")
     model = PixelPyramid(parameters(norm="batch", likelihood="authors", residual=0))
-    model.train().rate(torch.randint(0, 16, (4, 3, 8, 8)))
+    model.train().rate(random_images(4, 3, 8, 8))
     other = runs.with_likelihood(model.eval(), "exact")
     assert other.config.likelihood == "exact"
-    assert all(torch.equal(value, other.state_dict()[key]) for key, value in model.state_dict().items())
+    assert_equal_weights(other, model)
 
 
 @pytest.mark.parametrize("missing", [[0], [2], [0, 2], [0, 1, 2]])
@@ -98,10 +89,8 @@ def test_levels_without_weights_are_named(run, missing):
     for index in missing:
         runs.level_file(run, index).unlink()
     levels = ",".join(map(str, missing))
-    with pytest.raises(
-        CheckpointError,
-        match=f"level\\(s\\) {levels} \\(of 3\\) have no weights yet; train them with --levels {levels}",
-    ):
+    expected = rf"level\(s\) {levels} \(of 3\) have no weights yet; train them with --levels {levels}"
+    with pytest.raises(CheckpointError, match=expected):
         runs.load(run)
 
 
@@ -130,9 +119,8 @@ def test_lacking_and_surplus_weights_are_refused(run):
     first = next(iter(tensors))
     for changed in ({k: v for k, v in tensors.items() if k != first}, tensors | {"surprise": torch.zeros(2)}):
         runs.save_tensors(path, changed, {"level": 1})
-        with pytest.raises(CheckpointError, match="the weights are not those") as caught:
+        with pytest.raises(CheckpointError, match=f"the weights are not those.*({first}|surprise)") as caught:
             runs.load(run)
-        assert first in str(caught.value) or "surprise" in str(caught.value)
         assert "\n" not in str(caught.value)
 
 
@@ -148,25 +136,22 @@ def test_folders_and_files_that_are_no_run_are_named(run, tmp_path):
     with pytest.raises(CheckpointError, match=r"empty: expected a run directory, but it holds no parameters\.json"):
         runs.load(tmp_path / "empty")
     for path in (tmp_path / "nowhere", run / "parameters.json"):
-        with pytest.raises(
-            CheckpointError, match=r"expected a run directory or a \.pt file of the authors, found neither"
-        ):
+        expected = r"expected a run directory or a \.pt file of the authors, found neither"
+        with pytest.raises(CheckpointError, match=expected):
             runs.load(path)
 
 
 def test_the_authors_file_is_loaded_with_its_parameters(tmp_path):
     stages, config = checkpoint(8, "celeba_256")
-    path = saved(tmp_path / "a.pt", stages)
-    params = tmp_path / "p.json"
+    path, params = saved(tmp_path / "a.pt", stages), tmp_path / "p.json"
     params.write_text(json.dumps({"params": config.model_dump(mode="json", exclude_unset=True)}))
     with pytest.raises(CheckpointError, match=r"a\.pt: expected the parameter file it was trained with"):
         runs.load(path)
-    expected = convert(stages, config, "test").model
-    images = torch.randint(0, 256, (2, 3, 8, 8), generator=torch.Generator().manual_seed(0))
+    expected, images = convert(stages, config, "test").model, random_images(2, 3, 8, 8, n_values=256)
     theirs, exact = runs.load(path, params), runs.load(path, params, likelihood="exact")
     assert torch.equal(theirs.rate(images).nats, expected.rate(images).nats)
     assert (theirs.config.likelihood, exact.config.likelihood) == ("authors", "exact")
-    assert all(torch.equal(a, b) for a, b in zip(exact.parameters(), expected.parameters(), strict=True))
+    assert_equal_weights(exact, expected)
     runs.save(theirs, tmp_path / "run")
     again = runs.load(tmp_path / "run")
     assert again.config == expected.config
@@ -200,20 +185,16 @@ def test_tensors_hold_no_room_on_the_disk_once_they_are_read(tmp_path):
     assert torch.equal(tensors["a"], torch.arange(4096.0))
 
 
-def test_a_missing_file_of_tensors_is_named(tmp_path):
-    with pytest.raises(CheckpointError, match=r"none\.safetensors: expected a file that can be read, got: No such"):
-        runs.read_tensors(tmp_path / "none.safetensors")
-    with pytest.raises(CheckpointError):
-        runs.read_tensors(tmp_path)
-
-
-def test_a_failed_save_leaves_the_file_as_it_was(tmp_path):
+def test_a_failed_save_leaves_the_file_as_it_was_and_a_missing_file_is_named(tmp_path):
     path = tmp_path / "t.safetensors"
     runs.save_tensors(path, {"a": torch.ones(2)})
     with pytest.raises(TypeError):
         runs.save_tensors(path, {"a": torch.zeros(2)}, {"step": object()})
-    assert runs.read_tensors(path)[0]["a"].tolist() == [1, 1]
-    assert files(tmp_path) == ["t.safetensors"]
+    assert runs.read_tensors(path)[0]["a"].tolist() == [1, 1] and files(tmp_path) == ["t.safetensors"]
+    with pytest.raises(CheckpointError, match=r"none\.safetensors: expected a file that can be read, got: No such"):
+        runs.read_tensors(tmp_path / "none.safetensors")
+    with pytest.raises(CheckpointError):
+        runs.read_tensors(tmp_path)
 
 
 @pytest.mark.skipif(os.name != "posix", reason="permissions of POSIX")
@@ -223,22 +204,18 @@ def test_files_have_the_permissions_of_any_new_file(tmp_path):
     assert (tmp_path / "t.safetensors").stat().st_mode == (tmp_path / "plain").stat().st_mode
 
 
-@pytest.mark.parametrize("exists", [False, True])
-def test_a_new_or_empty_folder_can_be_claimed_and_claimed_again(exists, tmp_path):
+@pytest.mark.parametrize("before", ["nothing", "a folder", "what a killed process left"])
+def test_a_free_folder_can_be_claimed_and_claimed_again(before, tmp_path):
     run = tmp_path / "run"
-    if exists:
+    if before != "nothing":
         run.mkdir()
-    config = parameters()
+    if before == "what a killed process left":
+        (run / ".parameters.json.abc123.part").write_text("{")
+    config = parameters(data_root="here", epochs=3)
     runs.claim(run, config)
+    # Data and epochs may differ, and defaults may be given.
+    runs.claim(run, parameters(data_root="there", epochs=4, learning_rate=config.learning_rate, image_channels=3))
     assert runs.read_parameters(run) == config
-    runs.claim(run, config)
-    assert files(run) == ["parameters.json"]
-
-
-def test_data_and_epochs_may_differ_when_a_run_goes_on(tmp_path):
-    runs.claim(tmp_path / "run", parameters(data_root="here", epochs=3))
-    runs.claim(tmp_path / "run", parameters(data_root="there", epochs=4))
-    assert runs.read_parameters(tmp_path / "run").data_root == "here"
 
 
 @pytest.mark.parametrize(
@@ -251,17 +228,12 @@ def test_data_and_epochs_may_differ_when_a_run_goes_on(tmp_path):
         ({"residual": 3}, "residual"),
     ],
 )
-def test_other_parameters_cannot_go_on_with_a_run(changed, named, tmp_path):
+def test_a_run_is_not_resumed_with_other_parameters(changed, named, tmp_path):
     run = tmp_path / "run"
     runs.claim(run, parameters())
     with pytest.raises(CheckpointError, match=f"its parameters.json differs in {named}; use another run directory"):
         runs.claim(run, parameters(**changed))
     assert runs.read_parameters(run) == parameters()
-
-
-def test_a_default_that_is_spelled_out_is_no_difference(tmp_path):
-    runs.claim(tmp_path / "run", parameters())
-    runs.claim(tmp_path / "run", parameters(learning_rate=parameters().learning_rate, image_channels=3))
 
 
 def test_a_folder_of_other_things_and_a_file_cannot_be_claimed(tmp_path):
@@ -272,20 +244,14 @@ def test_a_folder_of_other_things_and_a_file_cannot_be_claimed(tmp_path):
     assert files(tmp_path) == ["holiday.jpg"]
 
 
-def test_a_run_that_was_killed_while_it_was_claimed_can_be_claimed_again(tmp_path):
-    (tmp_path / ".parameters.json.abc123.part").write_text("{")
-    runs.claim(tmp_path, parameters())
-    assert runs.read_parameters(tmp_path) == parameters()
-
-
 def test_of_two_that_claim_a_run_at_once_one_is_refused(tmp_path, monkeypatch):
     write = runs.write_parameters
 
-    def beaten(run, config, new=False):
+    def write_second(run, config, new=False):
         write(run, parameters(n_bits=5))
         write(run, config, new)
 
-    monkeypatch.setattr(runs, "write_parameters", beaten)
+    monkeypatch.setattr(runs, "write_parameters", write_second)
     with pytest.raises(CheckpointError, match="differs in n_bits"):
         runs.claim(tmp_path / "run", parameters())
     assert runs.read_parameters(tmp_path / "run") == parameters(n_bits=5)
