@@ -12,7 +12,7 @@ from pixelpyramids.errors import PixelPyramidsError
 
 
 @contextmanager
-def replacing(target: Path, new: bool = False, mode: int = 0o666) -> Iterator[Path]:
+def replace_file(target: Path, new: bool = False, mode: int = 0o666) -> Iterator[Path]:
     """Yield a temporary path in the folder of `target`, and rename it to `target` if the block succeeds.
 
     The folder is created if it is missing. After an exception, the temporary file is removed and `target` is unchanged.
@@ -47,13 +47,13 @@ def replacing(target: Path, new: bool = False, mode: int = 0o666) -> Iterator[Pa
 
 
 def write_bytes(target: Path, content: bytes, new: bool = False) -> None:
-    """Write `content` to `target`, completely or not at all; `new` is as for `replacing`."""
-    with replacing(target, new) as temporary:
+    """Write `content` to `target`, completely or not at all; `new` is as for `replace_file`."""
+    with replace_file(target, new) as temporary:
         temporary.write_bytes(content)
 
 
 def write_text(target: Path, content: str, new: bool = False) -> None:
-    """Write `content` to `target` as UTF-8, completely or not at all; `new` is as for `replacing`."""
+    """Write `content` to `target` as UTF-8, completely or not at all; `new` is as for `replace_file`."""
     write_bytes(target, content.encode(), new)
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from test_model import tiny
+from test_pixel_pyramid import tiny
 
 import pixelpyramids as pp
 import pixelpyramids.image_files.pillow_plugin

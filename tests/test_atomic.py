@@ -5,7 +5,7 @@ import stat
 
 import pytest
 
-from pixelpyramids.atomic import replacing, write_bytes
+from pixelpyramids.atomic import replace_file, write_bytes
 
 
 @pytest.fixture
@@ -32,7 +32,7 @@ def test_a_target_that_appears_meanwhile_is_named(tmp_path):
 @pytest.mark.parametrize("mode", [0o666, 0o644, 0o600, 0o444, 0o777, stat.S_IFREG | 0o640])
 def test_the_umask_takes_rights_away_and_is_never_set(mode, mask, umask, tmp_path, monkeypatch):
     umask(mask)
-    with monkeypatch.context() as patched, replacing(tmp_path / "a", mode=mode) as temporary:
+    with monkeypatch.context() as patched, replace_file(tmp_path / "a", mode=mode) as temporary:
         patched.setattr(os, "umask", None)
         assert rights(temporary) == (mode & 0o666 | 0o600) & ~mask
         temporary.write_bytes(b"x")
@@ -48,7 +48,7 @@ def test_what_replaces_a_file_has_rights_of_its_own(umask, tmp_path):
 
 @pytest.mark.parametrize("name", ["a", "x" * 255, "\N{SNOWMAN}" * 85, os.fsdecode(b"\xff")])
 def test_nothing_is_left_of_a_failure_whatever_the_name(name, tmp_path):
-    with pytest.raises(ZeroDivisionError), replacing(tmp_path / name) as temporary:
+    with pytest.raises(ZeroDivisionError), replace_file(tmp_path / name) as temporary:
         assert temporary.name.startswith(".") and temporary.suffix == ".part"
         raise ZeroDivisionError
     assert not list(tmp_path.iterdir())

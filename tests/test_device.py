@@ -6,7 +6,7 @@ from operator import attrgetter
 
 import pytest
 import torch
-from test_model import random_images, tiny
+from test_pixel_pyramid import random_images, tiny
 
 from pixelpyramids.model.device import full_float32
 

@@ -5,11 +5,12 @@ import math
 import numpy as np
 import pytest
 import torch
+from command_line import KEYS
 from PIL import Image
 
 from pixelpyramids.data.folder import open_folder
 from pixelpyramids.errors import DataError
-from pixelpyramids.model.parameters import Parameters
+from pixelpyramids.model.parameters import parse_parameters
 from pixelpyramids.model.pixel_pyramid import PixelPyramid
 from pixelpyramids.training.evaluation import evaluate, rate_in_tiles
 
@@ -18,11 +19,7 @@ SIZES = [(12, 9), (12, 9), (5, 20), (12, 9), (1, 1)]
 
 @pytest.fixture(scope="module")
 def model():
-    config = Parameters(
-        dataset_name="tiny", batch_size=4, L=4, C=8, n_bits=8, n_classes=(20,) * 4, n_squeeze=(1, 1, 0), n_channels=8,
-        n_res_layers=1, condition_channels=8, lstm_channels=8,
-    )  # fmt: skip
-    model = PixelPyramid(config)
+    model = PixelPyramid(parse_parameters(KEYS, "test"))
     with torch.no_grad(), torch.random.fork_rng():
         torch.manual_seed(0)
         for parameter in model.parameters():

@@ -19,7 +19,7 @@ from safetensors.torch import save_file
 from torch.utils.data import get_worker_info
 
 import main as authors_command
-from pixelpyramids.atomic import replacing
+from pixelpyramids.atomic import replace_file
 from pixelpyramids.cli import main
 from pixelpyramids.data import images as images_module
 from pixelpyramids.errors import CheckpointError
@@ -459,7 +459,7 @@ def test_a_run_that_lacks_a_level_is_not_published(missing, trained, tmp_path):
 def test_a_write_without_room_names_the_file(tmp_path):
     with (
         pytest.raises(OSError, match=r"No space left on device.*x\.png"),
-        replacing(tmp_path / "x.png"),
+        replace_file(tmp_path / "x.png"),
         open("/dev/full", "wb") as file,
     ):
         file.write(b"x")

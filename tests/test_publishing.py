@@ -2,9 +2,10 @@
 
 import pytest
 import torch
+from command_line import KEYS
 
 from pixelpyramids.errors import CheckpointError
-from pixelpyramids.model.parameters import Parameters
+from pixelpyramids.model.parameters import parse_parameters
 from pixelpyramids.model.pixel_pyramid import PixelPyramid
 from pixelpyramids.training import run_directory
 from pixelpyramids.training.publishing import PublishedRun
@@ -12,10 +13,7 @@ from pixelpyramids.training.publishing import PublishedRun
 
 @pytest.fixture
 def run(tmp_path):
-    config = Parameters(
-        dataset_name="tiny", batch_size=4, L=2, C=8, n_bits=8, n_classes=(20, 20), n_squeeze=(1,), n_channels=8,
-        n_res_layers=1, condition_channels=8, lstm_channels=8,
-    )  # fmt: skip
+    config = parse_parameters(KEYS | {"L": 2}, "test")
     run_directory.save(PixelPyramid(config, seed=5), tmp_path / "run")
     (tmp_path / "run" / "training").mkdir()
     (tmp_path / "run" / "training" / "level_00.safetensors").write_bytes(b"not for the hub")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pixelpyramids.atomic import replacing
+from pixelpyramids.atomic import replace_file
 from pixelpyramids.codec.container import MAX_SIDE, Content, read_index
 from pixelpyramids.codec.fields import ByteSource
 from pixelpyramids.codec.image import decode_source
@@ -66,7 +66,7 @@ def write_result(task: Task, data: bytes | memoryview, source: os.stat_result) -
     expect_unchanged(task, source)
     existing = task.existing
     try:
-        with replacing(task.target, new=existing is None, mode=source.st_mode) as temporary:
+        with replace_file(task.target, new=existing is None, mode=source.st_mode) as temporary:
             temporary.write_bytes(data)
             os.utime(temporary, ns=(source.st_atime_ns, source.st_mtime_ns))
             now = stat_existing(task.target)

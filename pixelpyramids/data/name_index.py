@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pixelpyramids.atomic import replacing
+from pixelpyramids.atomic import replace_file
 
 _PACKED_AT_ONCE = 2**16
 
@@ -76,7 +76,7 @@ def load_index(kind: str, files: Sequence[Path], make: Callable[[], NameIndex]) 
     except (OSError, ValueError):
         index = make()
     try:
-        with replacing(target) as temporary, open(temporary, "wb") as written:
+        with replace_file(target) as temporary, open(temporary, "wb") as written:
             # Write to the file, not to a map of it: a full disk is then an error and does not end the process.
             np.save(written, index.records, allow_pickle=False)
         return _map_index(target)

@@ -115,7 +115,7 @@ class CompactStage(nn.Module):
         return code(index, None, outputs, middle)
 
     def _octave(self, index: int, image: Tensor, height: int, width: int, code: Code) -> Tensor:
-        coarse = octaves.bordered(octaves.extended(image, -(-height // 2), -(-width // 2)))
+        coarse = octaves.add_border(octaves.extend_band(image, -(-height // 2), -(-width // 2)))
         features = self.network.trunk(_activations(octaves.trunk_inputs(coarse, self.n_bits, 0)))
         steps = octaves.follow(coarse, features, octaves.fine_shapes(height, width), 0)
         try:
@@ -126,7 +126,7 @@ class CompactStage(nn.Module):
                 values = code(index, octaves.SLICES[step.number], outputs, step.base / 4)
                 step = steps.send(values)
         except StopIteration as stop:
-            whole: Tensor = octaves.merged(octaves.Bands(image, *stop.value), height, width)
+            whole: Tensor = octaves.merge_bands(octaves.Bands(image, *stop.value), height, width)
             return whole
 
 

@@ -49,7 +49,7 @@ class Mixture(NamedTuple):
     ) -> Float[Tensor, "batch height width"]:
         """Log-probability, in nats, of the values in [0, n_values) of each position."""
         difference = (values - offset).to(self.means.dtype)
-        means = _conditioned(self.means, self.weights, difference)
+        means = _condition_means(self.means, self.weights, difference)
         inverse_scales = torch.exp(-self.log_scales)
         centred = (difference.unsqueeze(1) - means) * inverse_scales
         lowest, highest = (values == 0).unsqueeze(1), (values == n_values - 1).unsqueeze(1)
@@ -125,7 +125,7 @@ def clamped_log_prob(
     logits, means, log_scales, coefficients = unpack(outputs.float(), values.shape[1])
     units = values.float() / half - 1
     inverse_scales = torch.exp(-log_scales.clamp(min=-7.0))
-    centred = units.unsqueeze(1) - _conditioned(means, torch.tanh(coefficients), units)
+    centred = units.unsqueeze(1) - _condition_means(means, torch.tanh(coefficients), units)
     plus, minus = inverse_scales * (centred + 0.5 / half), inverse_scales * (centred - 0.5 / half)
     inner = torch.log((torch.sigmoid(plus) - torch.sigmoid(minus)).clamp(min=1e-12))
     terms = torch.where((values == n_values - 1).unsqueeze(1), -F.softplus(minus), inner)
@@ -201,7 +201,7 @@ def _mixture(outputs: Tensor, channels: int, n_values: int, unit: float) -> Mixt
     return Mixture(logits, means * unit, bounded, torch.tanh(coefficients))
 
 
-def _conditioned(means: Tensor, weights: Tensor, difference: Tensor) -> Tensor:
+def _condition_means(means: Tensor, weights: Tensor, difference: Tensor) -> Tensor:
     """Means (B, K, C, H, W) with the weighted differences (B, C, H, W) of the channels before added."""
     conditioned = [means[:, :, 0]]
     for channel in range(1, means.shape[2]):

@@ -1,15 +1,15 @@
 """An octave: a row level over a column level, coded in five slices, each given the coarse image and the slices before.
 
-A pixel of an octave's image is at an even (E) or odd (O) row and column. The coarse image holds the pixels OO; the grid
+A pixel of an octave's image is in an even (E) or odd (O) row and column. The coarse image holds the pixels OO. The grid
 of an H x W image has ceil(H / 2) x ceil(W / 2) sites (i, j), with the pixels EE (2i, 2j), EO (2i, 2j + 1), OE
-(2i + 1, 2j) and OO (2i + 1, 2j + 1), of which the last line may lack some. The slices, in order:
+(2i + 1, 2j) and OO (2i + 1, 2j + 1); the sites of the last lines may lack some of them. The slices, in order:
 
     0, 1   OE, at even and at odd j        between the OO to the left and to the right
     2, 3   EO, at even and at odd i        between the OO above and below
     4      EE                              between the EO left and right and the OE above and below
 
-What is between two or four known pixels is coded around their mean, the base. A side of 1 is not split: all of it is
-odd. Works on integer NumPy arrays and torch tensors alike; values in quarters are four times a value.
+A pixel between two or four known pixels is coded around their mean, the base. A side of 1 is not split: its pixels
+count as odd. Works on integer NumPy arrays and torch tensors. Values in quarters are four times a value.
 """
 
 from collections.abc import Generator
@@ -21,7 +21,7 @@ from pixelpyramids.errors import DataError
 from pixelpyramids.pyramid.levels import Slice
 from pixelpyramids.pyramid.splitting import Array
 
-FEW_PIXELS = 8  # that no octave codes
+FEW_PIXELS = 8  # an image of at most this many is not split into octaves
 
 
 class Bands(NamedTuple):
@@ -34,7 +34,7 @@ class Bands(NamedTuple):
 
 
 class BandSlice(NamedTuple):
-    """One slice of an octave: some sites of the grid, and the band that it codes there."""
+    """One slice of an octave: the sites of one band that it codes."""
 
     band: str
     lattice: Slice
@@ -51,7 +51,7 @@ SLICES = (
 
 
 def octave_sizes(height: int, width: int) -> list[tuple[int, int]]:
-    """Height and width of each octave's image, finest first, and last that of the coarsest image, of few pixels."""
+    """Height and width of each octave's image, finest first; the last one is the coarsest image, of few pixels."""
     sizes = [(height, width)]
     while sizes[-1][0] * sizes[-1][1] > FEW_PIXELS:
         sizes.append(coarse_size(*sizes[-1]))
@@ -72,7 +72,7 @@ def count_slices(height: int, width: int) -> int:
 def find_octave(coarse: tuple[int, int], height: int, width: int) -> int:
     """Which octave of a height x width image has the size `coarse`. Raises DataError if none has, or it is the image.
 
-    Octaves count on down to one pixel here, beyond the coarsest pixels that the codec stops at.
+    Octaves are counted down to one pixel here, beyond the coarsest pixels at which the codec stops.
     """
     sizes = [(height, width)]
     while sizes[-1] != (1, 1):
@@ -86,7 +86,7 @@ def find_octave(coarse: tuple[int, int], height: int, width: int) -> int:
 
 
 def find_coarse(image: Array, coarse: Array) -> Array:
-    """The pixels of an image (…, H, W) that its octave of the size of `coarse` has: a view."""
+    """The view of an image (…, H, W) that is its octave of the size of `coarse`."""
     for _ in range(find_octave((coarse.shape[-2], coarse.shape[-1]), image.shape[-2], image.shape[-1])):
         image = bands(image).oo
     return image
@@ -100,15 +100,15 @@ def fine_shapes(height: int, width: int) -> tuple[tuple[int, int], tuple[int, in
 
 
 def bands(image: Array) -> Bands:
-    """The bands of an image (…, H, W); those that a side of 1 lacks are empty."""
+    """The bands of an image (…, H, W). If a side is 1, some of them are empty."""
     even, odd = (image[..., 0::2, :], image[..., 1::2, :]) if image.shape[-2] > 1 else (image[..., :0, :], image)
     if image.shape[-1] > 1:
         return Bands(odd[..., 1::2], odd[..., 0::2], even[..., 1::2], even[..., 0::2])
     return Bands(odd, odd[..., :0], even, even[..., :0])
 
 
-def extended(band: Array, rows: int, columns: int) -> Array:
-    """A band that is not empty, with its last line repeated where it is short of the grid's rows or columns."""
+def extend_band(band: Array, rows: int, columns: int) -> Array:
+    """Repeat the last lines of a band, which is not empty, up to the grid's rows and columns."""
     xp = array_namespace(band)
     if band.shape[-2] < rows:
         band = xp.concat([band, band[..., -1:, :]], axis=-2)
@@ -117,15 +117,15 @@ def extended(band: Array, rows: int, columns: int) -> Array:
     return band
 
 
-def bordered(array: Array) -> Array:
-    """With the first row and the first column repeated."""
+def add_border(array: Array) -> Array:
+    """Repeat the first row and the first column."""
     xp = array_namespace(array)
     array = xp.concat([array[..., :1, :], array], axis=-2)
     return xp.concat([array[..., :1], array], axis=-1)
 
 
 def horizontal_base(coarse: Array) -> Array:
-    """The base of OE, in quarters, from coarse (…, rows + 1, columns + 1) with the lines above and left of the grid."""
+    """The base of OE in quarters, from coarse (…, rows + 1, columns + 1) with the lines above and left of the grid."""
     return 2 * (coarse[..., 1:, :-1] + coarse[..., 1:, 1:])
 
 
@@ -134,10 +134,10 @@ def vertical_base(coarse: Array) -> Array:
     return 2 * (coarse[..., :-1, 1:] + coarse[..., 1:, 1:])
 
 
-def companded(quarters: Array, gain: int) -> Array:
+def compand(quarters: Array, gain: int) -> Array:
     """Signed differences (…, C, h, w), in quarters of values / 2**gain, as 2C channels from 0 to 255: plus, then minus.
 
-    Exact to 24 values, coarser beyond: min(a, 72 + a // 4, 124 + a // 8, 255) of the magnitude a.
+    A magnitude a becomes min(a, 72 + a // 4, 124 + a // 8, 255), which is exact up to 24 values.
     """
     xp = array_namespace(quarters)
     magnitude = xp.where(quarters < 0, -quarters, quarters)
@@ -149,9 +149,9 @@ def companded(quarters: Array, gain: int) -> Array:
 
 
 def trunk_inputs(coarse: Array, n_bits: int, gain: int) -> Array:
-    """What the trunk sees (…, 6C, h, w), from coarse (…, C, h + 1, w + 1) with the lines above and left of the sites.
+    """The trunk's inputs (…, 6C, h, w), from coarse (…, C, h + 1, w + 1) with the lines above and left of the sites.
 
-    Each value's distance from the middle of the range, above and below; its differences to the left and above.
+    They are each value's distance above and below the middle of the range, and its differences to the left and above.
     """
     xp = array_namespace(coarse)
     here = coarse[..., 1:, 1:]
@@ -159,13 +159,13 @@ def trunk_inputs(coarse: Array, n_bits: int, gain: int) -> Array:
     zero = xp.zeros_like(signed)
     above, below = xp.maximum(signed, zero), xp.maximum(-signed, zero)
     left, up = 4 * (here - coarse[..., 1:, :-1]), 4 * (here - coarse[..., :-1, 1:])
-    return xp.concat([above, below, companded(left, gain), companded(up, gain)], axis=-3)
+    return xp.concat([above, below, compand(left, gain), compand(up, gain)], axis=-3)
 
 
 class Step(NamedTuple):
-    """What codes one slice: its number, what its head sees (…, inputs, h, w), and the base (…, C, rows, columns).
+    """The coding of one slice: its number, its head's inputs (…, inputs, h, w), and the base (…, C, rows, columns).
 
-    The base, in quarters, is that of the sites that there are, rows <= h and columns <= w.
+    The base is in quarters, and only of the existing sites: rows <= h and columns <= w.
     """
 
     number: int
@@ -176,11 +176,11 @@ class Step(NamedTuple):
 def follow(
     coarse: Array, features: Array, shapes: tuple[tuple[int, int], ...], gain: int
 ) -> Generator[Step, Array, tuple[Array, Array, Array]]:
-    """Go through the slices of an octave, or of a tile of it; takes each slice's values, returns OE, EO and EE.
+    """Go through the slices of an octave, or of a tile of it: receive each slice's values, and return OE, EO and EE.
 
-    `coarse` (…, C, rows + 1, columns + 1) holds OO extended to the grid, with the lines above and left of it (repeated
-    at the image's edge); `features` (…, F, rows, columns) what the trunk makes of it; `shapes` the height and width of
-    OE, EO and EE. Scoring sends the true values, sampling and decoding what was drawn or decoded.
+    `coarse` (…, C, rows + 1, columns + 1) holds OO on the whole grid, with the lines above and left of it (repeated at
+    the image's edge); `features` (…, F, rows, columns) are the trunk's outputs; `shapes` are the heights and widths of
+    OE, EO and EE. Scoring sends the true values; sampling and decoding send what they drew or decoded.
     """
     xp = array_namespace(coarse)
     *batch, channels, _, _ = coarse.shape
@@ -200,27 +200,27 @@ def follow(
         if 0 in lattice.shape(height, width):
             continue
         if index == 4:
-            around = _around(extended(values["oe"], rows, columns), extended(values["eo"], rows, columns))
+            around = _around(extend_band(values["oe"], rows, columns), extend_band(values["eo"], rows, columns))
             bases["ee"] = around[0] + around[1] + around[2] + around[3]
             cross = xp.astype(_differences(around, gain), features.dtype)
             inputs = xp.concat([features, known["oe"], known["eo"], cross], axis=-3)
         elif band == "oe":
-            seen = [_interleaved(features, -1), known["oe"][..., 0::2]]
+            seen = [_stack_lines(features, -1), known["oe"][..., 0::2]]
             inputs = xp.concat(seen[: 1 + index], axis=-3)
         else:
-            seen = [_interleaved(features, -2), _interleaved(known["oe"], -2), known["eo"][..., 0::2, :]]
+            seen = [_stack_lines(features, -2), _stack_lines(known["oe"], -2), known["eo"][..., 0::2, :]]
             inputs = xp.concat(seen[:index], axis=-3)
         at = (..., *lattice.sites)
         base = bases[band][..., :height, :width][at]
         chosen = xp.astype((yield Step(index, inputs, base)), coarse.dtype)
         values[band][at] = chosen
         if band != "ee":
-            known[band][..., :height, :width][at] = xp.astype(companded(4 * chosen - base, gain), features.dtype)
+            known[band][..., :height, :width][at] = xp.astype(compand(4 * chosen - base, gain), features.dtype)
     return values["oe"], values["eo"], values["ee"]
 
 
-def merged(bands_: Bands, height: int, width: int) -> Array:
-    """The image (…, height, width) of its bands: the inverse of `bands`."""
+def merge_bands(bands_: Bands, height: int, width: int) -> Array:
+    """The image (…, height, width) with these bands: the inverse of `bands`."""
     xp = array_namespace(bands_.oo)
     image = xp.zeros((*bands_.oo.shape[:-2], height, width), dtype=bands_.oo.dtype, device=bands_.oo.device)
     for part, whole in zip(bands_, bands(image), strict=True):
@@ -229,21 +229,21 @@ def merged(bands_: Bands, height: int, width: int) -> Array:
 
 
 def _around(oe: Array, eo: Array) -> tuple[Array, Array, Array, Array]:
-    """The pixels left, right, above and below of EE."""
-    return bordered(eo)[..., 1:, :-1], eo, bordered(oe)[..., :-1, 1:], oe
+    """The pixels left, right, above and below each EE."""
+    return add_border(eo)[..., 1:, :-1], eo, add_border(oe)[..., :-1, 1:], oe
 
 
 def _differences(around: tuple[Array, Array, Array, Array], gain: int) -> Array:
-    """What the last slice sees (…, 6C, h, w) of the four pixels around it."""
+    """The last slice's inputs (…, 6C, h, w) from the four pixels around each site."""
     xp = array_namespace(around[0])
     left, right, above, below = around
     horizontal, vertical = 4 * (right - left), 4 * (below - above)
     mixed = 2 * (left + right - above - below)
-    return xp.concat([companded(d, gain) for d in (horizontal, vertical, mixed)], axis=-3)
+    return xp.concat([compand(d, gain) for d in (horizontal, vertical, mixed)], axis=-3)
 
 
-def _interleaved(array: Array, axis: int) -> Array:
-    """Even and odd lines of (…, F, h, w) as 2F channels of half as many lines, the last odd one zero where it lacks."""
+def _stack_lines(array: Array, axis: int) -> Array:
+    """Even and odd lines of (…, F, h, w) as 2F channels of half as many lines; a missing last odd line is zero."""
     xp = array_namespace(array)
     even, odd = (array[..., 0::2, :], array[..., 1::2, :]) if axis == -2 else (array[..., 0::2], array[..., 1::2])
     if odd.shape[axis] < even.shape[axis]:

@@ -31,7 +31,7 @@ from pixelpyramids.training.patches import cut_patches
 from pixelpyramids.training.progress import Budget, Recent, Report
 from pixelpyramids.training.reading_ahead import make_loader, read_ahead
 from pixelpyramids.training.session import SessionRecord
-from pixelpyramids.training.trackers import Tracker, start_tracker, tracked_accelerator
+from pixelpyramids.training.trackers import Tracker, make_accelerator, start_tracker
 from pixelpyramids.training.validation import Validation, choose_validation, count_by_pixels, seconds_of_an_image
 
 
@@ -78,7 +78,7 @@ class Training:
             raise ParameterError(f"expected levels from 0 to {config.n_stages - 1}, got {levels}")
         if micro_batch is not None and micro_batch < 1:
             raise ParameterError(f"expected a micro-batch of at least 1 image, got {micro_batch}")
-        accelerator = tracked_accelerator(choose_device(device).type == "cpu", run, tracker)
+        accelerator = make_accelerator(choose_device(device).type == "cpu", run, tracker)
         if config.norm == "batch" and accelerator.num_processes > 1:
             raise ParameterError(
                 f'expected norm "channel" or "group" if {accelerator.num_processes} processes share each batch, got '

@@ -27,7 +27,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from pixelpyramids.atomic import is_free, replacing, write_text
+from pixelpyramids.atomic import is_free, replace_file, write_text
 from pixelpyramids.errors import CheckpointError, ParameterError
 from pixelpyramids.model.models import AnyModel, new_model
 from pixelpyramids.model.parameters import AnyParameters, load_parameters, parse_parameters, require_paper
@@ -273,7 +273,7 @@ def claim_seed(run: Path, seed: int) -> None:
 def save_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, Any] | None = None) -> None:
     """Write tensors, and metadata as JSON, whole or not at all."""
     plain = {key: value.detach().cpu().contiguous() for key, value in tensors.items()}
-    with replacing(path) as temporary:
+    with replace_file(path) as temporary:
         try:
             save_file(plain, temporary, {"pixelpyramids": json.dumps({"format": FORMAT, **(metadata or {})})})
         except SafetensorError as error:

@@ -25,7 +25,7 @@ PRIVATE = {"disable_git": True, "disable_code": True, "x_disable_meta": True, "x
 Tracker: TypeAlias = str | GeneralTracker
 
 
-def tracked_accelerator(cpu: bool, run: Path, tracker: Tracker | None) -> Accelerator:
+def make_accelerator(cpu: bool, run: Path, tracker: Tracker | None) -> Accelerator:
     """An Accelerator that logs with the tracker, if given: a name of TRACKERS, or any tracker of Accelerate.
 
     Raises ParameterError for another name, PixelPyramidsError if the tracker's package is not installed.

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from pixelpyramids.atomic import replacing
+from pixelpyramids.atomic import replace_file
 from pixelpyramids.cli.report.charts import BLUE, FAINT, INK, SPARE, VERMILION, chart_format, style_axes
 from pixelpyramids.errors import PixelPyramidsError
 from pixelpyramids.pyramid.rate import bits_per_dim
@@ -75,7 +75,7 @@ def save_curve(path: Path, series: Mapping[str, Series], title: str, marks: Mapp
     axes.grid(axis="y", color="#e6e6e6", linewidth=0.8)
     style_axes(axes)
     figure.legend(loc="outside right upper", frameon=False, fontsize=11, labelcolor=INK)
-    with replacing(path) as temporary:
+    with replace_file(path) as temporary:
         figure.savefig(temporary, format=format)
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from pixelpyramids.atomic import replacing
+from pixelpyramids.atomic import replace_file
 from pixelpyramids.image_files.bit_depth import Pixels
 from pixelpyramids.pyramid.levels import walk
 from pixelpyramids.pyramid.splitting import pad_coarse, split, to_residual
@@ -161,5 +161,5 @@ def _checked(values: Pixels, n_bits: int) -> NDArray[np.int64]:
 
 
 def _write(path: Path, picture: Image.Image) -> None:
-    with replacing(path) as temporary:
+    with replace_file(path) as temporary:
         picture.save(temporary, format="PNG")

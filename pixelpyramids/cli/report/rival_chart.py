@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from itertools import cycle
 from pathlib import Path
 
-from pixelpyramids.atomic import replacing
+from pixelpyramids.atomic import replace_file
 from pixelpyramids.cli.report.charts import BLUE, FAINT, INK, SPARE, VERMILION, chart_format, style_axes
 
 
@@ -41,5 +41,5 @@ def save_chart(path: Path, bits: Mapping[str, Sequence[float]], totals: Mapping[
     all_.set_title("all images", loc="left", fontsize=11, color=INK)
     for axes in (each, all_):
         style_axes(axes)
-    with replacing(path) as temporary:
+    with replace_file(path) as temporary:
         figure.savefig(temporary, format=format)

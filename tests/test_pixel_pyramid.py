@@ -7,18 +7,18 @@ import pickle
 import re
 from concurrent.futures import ProcessPoolExecutor
 from functools import cache
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import scipy.stats
 import torch
+from command_line import KEYS
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pixelpyramids.errors import DataError
 from pixelpyramids.model.networks.pixel_cnn import PixelCNN
-from pixelpyramids.model.parameters import parse_parameters
+from pixelpyramids.model.parameters import outputs_per_component, parse_parameters
 from pixelpyramids.model.pixel_pyramid import PixelPyramid
 from pixelpyramids.pyramid.levels import decompose, walk
 from pixelpyramids.pyramid.splitting import pad_coarse, split
@@ -30,21 +30,9 @@ SIZES = [(1, 1), (1, 5), (6, 1), (3, 4), (7, 5), (9, 13)]
 
 def tiny(dtype=torch.float64, **changed):
     """A small model with random weights everywhere, so that every dependency that the architecture has is there."""
-    small = {
-        "dataset_name": "tiny",
-        "batch_size": 1,
-        "L": 4,
-        "C": 8,
-        "n_bits": 3,
-        "n_squeeze": [1, 2, 1, 0],
-        "n_channels": 8,
-        "n_res_layers": 1,
-        "condition_channels": 8,
-        "lstm_channels": 8,
-    }
-    keys = small | changed
-    channels = keys.get("image_channels", 3)
-    keys.setdefault("n_classes", keys["L"] * [2 * (1 + 2 * channels + channels * (channels - 1) // 2)])
+    keys = KEYS | {"batch_size": 1, "n_bits": 3, "n_squeeze": [1, 2, 1, 0]} | changed
+    if "n_classes" not in changed:
+        keys["n_classes"] = keys["L"] * [2 * outputs_per_component(keys.get("image_channels", 3))]
     model = PixelPyramid(parse_parameters(keys, "tiny"))
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
@@ -213,25 +201,14 @@ def test_a_completed_image_holds_the_coarse_one_to_the_integer(residual, size):
     )
 
 
-def test_completing_in_parts_gives_the_same_images():
-    model = tiny()
-    coarse = random_images(model, 4, 4, 5)
-    whole = model.complete(coarse, 8, 5, seed=2)
-    assert torch.equal(torch.cat([model.complete(coarse[:3], 8, 5, 2), model.complete(coarse[3:], 8, 5, 2, 3)]), whole)
-
-
 @pytest.mark.parametrize("height, width", [(8, 8), (4, 4), (4, 8), (10, 9), (1, 1)])
 def test_a_coarse_image_that_no_level_has_is_refused(height, width):
     model = tiny()
     with pytest.raises(DataError, match=rf"the coarse image of a {height} x {width} image \(.*\), got 4 x 7"):
         model.complete(random_images(model, 1, 4, 7), height, width)
-
-
-def test_the_image_itself_is_no_coarse_image_and_is_not_named_as_one():
-    model = tiny()
+    # The image itself is not a coarse image, and rows that are not split have none.
     with pytest.raises(DataError, match=r"of a 8 x 8 image \(2 x 4, 4 x 4, 4 x 8\), got 8 x 8"):
         model.complete(random_images(model, 1, 8, 8), 8, 8)
-    # its rows are not split: 1 x 8 is no coarse image of it either
     with pytest.raises(DataError, match=r"of a 1 x 8 image \(1 x 4\), got 1 x 8"):
         model.complete(random_images(model, 1, 1, 8), 1, 8)
 
@@ -240,13 +217,7 @@ def test_the_image_itself_is_no_coarse_image_and_is_not_named_as_one():
 def test_what_is_not_an_image_of_the_model_is_refused(call):
     model = tiny()
     do = model.rate if call == "rate" else lambda images: model.complete(images, 8, 4)
-    for shape in [
-        (3, 4, 4),
-        (1, 1, 4, 4),
-        (1, 4, 4, 4),
-        (4, 4),
-        (1, 1, 3, 4, 4),
-    ]:
+    for shape in [(3, 4, 4), (1, 1, 4, 4), (1, 4, 4, 4), (4, 4), (1, 1, 3, 4, 4)]:
         with pytest.raises(DataError, match=r"shape \(batch, 3, height, width\), got \("):
             do(torch.zeros(shape, dtype=torch.long))
     for shape in [(0, 3, 4, 4), (1, 3, 0, 4), (1, 3, 4, 0)]:
@@ -263,19 +234,15 @@ def test_what_is_not_an_image_of_the_model_is_refused(call):
             do(images)
 
 
-@pytest.mark.parametrize("dtype", [torch.uint8, torch.int8, torch.int16, torch.uint16, torch.int32, torch.int64])
-def test_every_kind_of_integer_is_scored_alike(dtype):
+def test_every_kind_of_integer_is_scored_alike_and_arrays_give_arrays():
     model = tiny()
     images = random_images(model, 2, 5, 6)
-    assert torch.equal(model.rate(images.to(dtype)).nats, model.rate(images).nats)
-
-
-def test_arrays_give_arrays_and_tensors_tensors():
-    model = tiny()
-    images = random_images(model, 2, 5, 6)
-    tensors, arrays = model.rate(images), model.rate(images.numpy())
+    rate = model.rate(images)
+    for dtype in (torch.uint8, torch.int8, torch.int16, torch.uint16, torch.int32):
+        assert torch.equal(model.rate(images.to(dtype)).nats, rate.nats)
+    arrays = model.rate(images.numpy())
     assert isinstance(arrays.nats, np.ndarray) and isinstance(arrays.bits_per_dim, np.ndarray)
-    assert np.array_equal(arrays.nats, tensors.nats) and np.array_equal(arrays.dimensions, tensors.dimensions)
+    assert np.array_equal(arrays.nats, rate.nats) and np.array_equal(arrays.dimensions, rate.dimensions)
     completed = model.complete(images, 10, 6), model.complete(images.numpy(), 10, 6)
     assert isinstance(completed[1], np.ndarray) and np.array_equal(*completed)
 
@@ -325,14 +292,6 @@ def test_an_item_of_a_batch_has_no_gradient_to_another():
         assert not coarse.grad[1].any() and not fine.grad[1].any()
 
 
-@given(height=st.integers(1, 20), width=st.integers(1, 20), channels=st.integers(1, 4))
-@settings(max_examples=20, deadline=None)
-def test_every_subpixel_counts_once(height, width, channels):
-    model = SimpleNamespace(config=SimpleNamespace(image_channels=channels, n_values=8))
-    pairs = decompose(random_images(model, 1, height, width), walk(height, width, [2, 2, 1, 0, 1]))
-    assert sum(fine.numel() for fine, _ in pairs.values()) == height * width * channels
-
-
 @pytest.mark.parametrize("size", SIZES)
 def test_the_dimensions_of_a_rate_are_the_images_subpixels(size):
     model = tiny()
@@ -355,6 +314,11 @@ def test_chosen_levels_are_those_of_the_whole():
             chosen = index in levels
             assert torch.equal(part.nats[:, index], whole.nats[:, index] * chosen)
             assert torch.equal(part.dimensions[:, index], whole.dimensions[:, index] * chosen)
+    # Levels do not see finer ones.
+    other = images.clone()
+    other[..., 0::2, :] = 7 - other[..., 0::2, :]  # the finest level's fine half
+    assert torch.equal(model.rate(other).nats[:, 1:], whole.nats[:, 1:])
+    assert (model.rate(other).nats[:, 0] != whole.nats[:, 0]).all()
 
 
 @pytest.mark.parametrize("bits", [1, 4, 8, 12, 16])
@@ -401,15 +365,6 @@ def test_a_later_slice_never_changes_what_was_said_of_earlier_ones(residual):
                 )
 
 
-def test_levels_do_not_see_finer_ones():
-    model = tiny()
-    image = random_images(model, 1, 8, 8)
-    other = image.clone()
-    other[..., 0::2, :] = 7 - other[..., 0::2, :]  # the finest level's fine half
-    torch.testing.assert_close(model.rate(other).nats[:, 1:], model.rate(image).nats[:, 1:], rtol=0, atol=0)
-    assert model.rate(other).nats[0, 0] != model.rate(image).nats[0, 0]
-
-
 @pytest.mark.parametrize("norm", NORMS)
 @pytest.mark.parametrize("width", [1, 3, 8, 12, 20, 28, 44])
 def test_every_width_makes_a_model(width, norm):
@@ -417,14 +372,16 @@ def test_every_width_makes_a_model(width, norm):
     assert model.rate(random_images(model, 1, 4, 4)).nats.isfinite().all()
 
 
-def test_samples_are_keyed_by_seed_and_number():
+def test_samples_and_completions_are_keyed_by_seed_and_number():
     model = tiny()
-    four = model.sample(4, 6, 5, seed=3)
+    four, coarse = model.sample(4, 6, 5, seed=3), random_images(model, 4, 3, 5)
     assert torch.equal(model.sample(4, 6, 5, seed=3), four)
     assert torch.equal(model.sample(2, 6, 5, seed=3, first=2), four[2:])
     assert torch.equal(model.sample(1, 6, 5, seed=3, first=1), four[1:2])
     assert not torch.equal(model.sample(4, 6, 5, seed=4), four)
     assert len({tuple(image.flatten().tolist()) for image in four}) == 4
+    parts = [model.complete(coarse[:3], 6, 5, 2), model.complete(coarse[3:], 6, 5, 2, 3)]
+    assert torch.equal(torch.cat(parts), model.complete(coarse, 6, 5, seed=2))
 
 
 @pytest.mark.parametrize(
@@ -475,13 +432,6 @@ def _nats(model, images):
     return model.rate(images).nats
 
 
-def test_sampling_and_making_models_leave_the_global_generator_alone():
-    torch.manual_seed(11)
-    state = torch.get_rng_state()
-    tiny().sample(1, 4, 4, seed=3)
-    assert torch.equal(torch.get_rng_state(), state)
-
-
 @pytest.mark.parametrize("levels, size", [(1, (4, 4)), (2, (8, 4)), (3, (8, 8)), (4, (16, 8))])
 def test_by_default_samples_have_the_size_that_the_parameters_say(levels, size):
     model = tiny(L=levels, lstm_channels=8)
@@ -489,8 +439,9 @@ def test_by_default_samples_have_the_size_that_the_parameters_say(levels, size):
     assert model.sample(1, height=2).shape == (1, 3, 2, size[1])
 
 
-def test_weights_are_keyed_by_seed_and_stage():
-    config = tiny().config
+def test_weights_are_keyed_by_seed_and_stage_and_the_global_generator_is_left_alone():
+    config, state = tiny().config, torch.get_rng_state()
+    tiny().sample(1, 4, 4, seed=3)
     one, again, other = PixelPyramid(config, seed=1), PixelPyramid(config, seed=1), PixelPyramid(config, seed=2)
     for key, weight in one.state_dict().items():
         assert torch.equal(again.state_dict()[key], weight)
@@ -500,7 +451,7 @@ def test_weights_are_keyed_by_seed_and_stage():
     # a stage's start does not depend on how many there are
     fewer = PixelPyramid(tiny(L=3).config, seed=1)
     assert torch.equal(fewer.stages[0].network.unet.stem.conv1.weight, first[0])
-    assert not one.training
+    assert not one.training and torch.equal(torch.get_rng_state(), state)
 
 
 def test_batch_statistics_of_a_single_position_are_refused():
