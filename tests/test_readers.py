@@ -19,8 +19,8 @@ import zarr
 from command_line import KEYS, ROOT, another_user, status
 from PIL import Image, features
 from ppyr_files import WEIGHTS, decoder
-from test_authors import checkpoint, saved
 from test_containers import CONTAINERS, Container, images, read_all
+from test_release_checkpoint import checkpoint, saved
 
 import pixelpyramids as pp
 import pixelpyramids.image_files.pillow_plugin

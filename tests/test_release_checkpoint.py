@@ -262,24 +262,10 @@ def test_a_file_that_would_run_code_is_refused_and_not_run(tmp_path):
         assert not trap.exists()
 
 
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory):
-    stages, parameters = checkpoint(8)
-    return saved(tmp_path_factory.mktemp("whole") / "a.pt", stages).read_bytes(), parameters
-
-
 def picture():
     file = io.BytesIO()
     Image.new("RGB", (8, 8)).save(file, "png")
     return file.getvalue()
-
-
-@pytest.mark.parametrize("share", [0, 0.001, 0.3, 0.9, 0.999, 0.999999])
-def test_a_truncated_file_is_refused(share, whole, tmp_path):
-    content, parameters = whole
-    (tmp_path / "a.pt").write_bytes(content[: int(share * len(content))])
-    with pytest.raises(CheckpointError, match=r"a\.pt: expected a checkpoint written by torch\.save"):
-        read_checkpoint(tmp_path / "a.pt", parameters)
 
 
 @pytest.mark.parametrize(
@@ -287,26 +273,27 @@ def test_a_truncated_file_is_refused(share, whole, tmp_path):
     [b"hello world", b"\x80", b"\x80\x02", b"\x80\x02}", b"PK\x03\x04" + bytes(100), bytes(1000), picture()],
     ids=range(7),
 )
-def test_a_foreign_file_is_refused_and_not_said_to_run_code(content, whole, tmp_path):
+def test_a_foreign_file_is_refused_and_not_said_to_run_code(content, tmp_path):
     (tmp_path / "a.pt").write_bytes(content)
     with pytest.raises(CheckpointError, match=r"a\.pt: ") as caught:
-        read_checkpoint(tmp_path / "a.pt", whole[1])
+        read_checkpoint(tmp_path / "a.pt", checkpoint(8)[1])
     assert "run code" not in str(caught.value)
 
 
-def test_damage_anywhere_in_the_pickle_is_refused_or_harmless(whole, tmp_path):
-    content, parameters = whole
+def test_damage_anywhere_in_the_pickle_is_refused_or_harmless(tmp_path):
+    stages, parameters = checkpoint(8)
+    path = saved(tmp_path / "a.pt", stages)
+    content, rng = path.read_bytes(), np.random.default_rng(0)
     start = content.index(b"data.pkl")
-    rng = np.random.default_rng(0)
     for _ in range(60):
-        damaged = bytearray(content[: start + 20_000])
+        damaged = bytearray(content)
         for place in start + rng.integers(0, 20_000, 3):
             damaged[place] ^= rng.integers(1, 256)
-        (tmp_path / "a.pt").write_bytes(bytes(damaged) + content[start + 20_000 :])
+        path.write_bytes(bytes(damaged))
         try:
-            read_checkpoint(tmp_path / "a.pt", parameters)
+            read_checkpoint(path, parameters)
         except CheckpointError as error:
-            assert str(error).startswith(f"{tmp_path / 'a.pt'}: ")
+            assert str(error).startswith(f"{path}: ")
 
 
 def test_calibrated_statistics_are_the_means_of_those_of_the_batches():
@@ -329,10 +316,3 @@ def test_calibrated_statistics_are_the_means_of_those_of_the_batches():
     found = calibrated.stages[0].network.unet.stem.norm1
     torch.testing.assert_close(found.running_mean, torch.stack(means).mean(0), rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(found.running_var, torch.stack(variances).mean(0), rtol=1e-4, atol=1e-5)
-
-
-def test_a_missing_file_and_a_folder_are_named(whole, tmp_path):
-    with pytest.raises(CheckpointError, match=r"none\.pt: no such file"):
-        read_checkpoint(tmp_path / "none.pt", whole[1])
-    with pytest.raises(CheckpointError, match="cannot be read"):
-        read_checkpoint(tmp_path, whole[1])
