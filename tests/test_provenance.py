@@ -123,7 +123,7 @@ def test_resuming_with_other_data_precision_and_budget_says_each_once(folder, ot
     assert len(lines) == 3 and all(line.startswith(f"{run}: ") for line in lines)
     assert "images have changed" in lines[0] and str(folder) in lines[0] and str(other) in lines[0]
     assert "the precision has changed: before float32, now bfloat16" in lines[1]
-    assert "scheduled for 2 steps" in lines[2] and "for 3 steps" in lines[2]
+    assert "scheduled for 2 steps; with 3 steps" in lines[2]
 
 
 def test_changes_are_reported_for_each_level_by_its_own_history(folder, other, tmp_path):  # noqa: F811

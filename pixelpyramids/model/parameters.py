@@ -190,7 +190,7 @@ def load_parameters(path: str | Path) -> AnyParameters:
     if not isinstance(content, dict) or not isinstance(content.get("params"), dict):
         raise ParameterError(f'{path}: expected an object {{"params": {{…}}}} as in the files of params/')
     parameters = parse_parameters(content["params"], str(path))
-    for message in _surplus(parameters):
+    for message in _describe_surplus(parameters):
         warnings.warn(f"{path}: {message}", stacklevel=2)
     return parameters
 
@@ -203,7 +203,7 @@ def parse_parameters(keys: dict[str, Any], source: str) -> AnyParameters:
             return CompactParameters.model_validate(keys)
         return Parameters.model_validate(keys)
     except ValidationError as error:
-        faults = "; ".join(_fault(fault) for fault in error.errors())
+        faults = "; ".join(_describe_fault(fault) for fault in error.errors())
         raise ParameterError(f"{source}: {faults}") from error
 
 
@@ -270,7 +270,7 @@ def _update_old_keys(keys: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in updated.items() if key in known}
 
 
-def _surplus(parameters: AnyParameters) -> Iterator[str]:
+def _describe_surplus(parameters: AnyParameters) -> Iterator[str]:
     if not isinstance(parameters, Parameters):
         return
     levels = parameters.L - 1
@@ -281,7 +281,7 @@ def _surplus(parameters: AnyParameters) -> Iterator[str]:
             yield f"{name} has {len(entries)} entries and L = {parameters.L} uses {used}; the surplus is ignored{last}"
 
 
-def _fault(fault: Any) -> str:
+def _describe_fault(fault: Any) -> str:
     where = ".".join(str(part) for part in fault["loc"])
     message = fault["msg"].removeprefix("Value error, ")
     if fault["type"] == "missing":

@@ -1,7 +1,7 @@
 """`Rate`: how many nats each level of each image costs, and over how many dimensions.
 
-Inside the package likelihoods are sums of nats in float64; bits/dim exists only where a person reads it:
-bits/dim = nats / (ln 2 * dimensions). NumPy arrays and torch tensors alike.
+Inside the package likelihoods are sums of nats in float64; bits/dim exists only in what people read:
+bits/dim = nats / (ln 2 * dimensions). It holds NumPy arrays or torch tensors.
 """
 
 import math

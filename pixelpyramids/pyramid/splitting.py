@@ -73,7 +73,7 @@ def between(coarse: Array, axis: int) -> Array:
     are int64.
     """
     _check_axis(axis)
-    coarse = _wide(coarse)
+    coarse = _to_int64(coarse)
     xp = array_namespace(coarse)
     first, others = (coarse[..., :1, :], coarse[..., :-1, :]) if axis == -2 else (coarse[..., :1], coarse[..., :-1])
     return coarse + xp.concat([first, others], axis=axis)
@@ -81,15 +81,15 @@ def between(coarse: Array, axis: int) -> Array:
 
 def to_residual(fine: Array, coarse: Array, n_values: int, shift: int) -> Array:
     """(fine - coarse + shift) mod n_values, int64, for integers in [0, n_values)."""
-    return (_wide(fine) - _wide(coarse) + shift) % n_values
+    return (_to_int64(fine) - _to_int64(coarse) + shift) % n_values
 
 
 def from_residual(residual: Array, coarse: Array, n_values: int, shift: int) -> Array:
     """(residual - shift + coarse) mod n_values, int64: the inverse of `to_residual`."""
-    return (_wide(residual) - shift + _wide(coarse)) % n_values
+    return (_to_int64(residual) - shift + _to_int64(coarse)) % n_values
 
 
-def _wide(values: Array) -> Array:
+def _to_int64(values: Array) -> Array:
     """As int64, in which sums and differences of values cannot overflow."""
     xp = array_namespace(values)
     return xp.astype(values, xp.int64)

@@ -10,10 +10,9 @@ import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -28,22 +27,11 @@ from pixelpyramids.training import run_directory
 from pixelpyramids.training.evaluation import Evaluation
 from pixelpyramids.training.level import LevelTraining, Origin
 from pixelpyramids.training.patches import cut_patches
-from pixelpyramids.training.progress import Budget, Recent, Report
+from pixelpyramids.training.progress import Budget, Outcome, Recent, Report
 from pixelpyramids.training.reading_ahead import make_loader, read_ahead
 from pixelpyramids.training.session import SessionRecord
 from pixelpyramids.training.trackers import Tracker, make_accelerator, start_tracker
 from pixelpyramids.training.validation import Validation, choose_validation, count_by_pixels, seconds_of_an_image
-
-
-@dataclass
-class Outcome:
-    """The result of a training: `stopped` says why levels stopped early; `validation` is the last evaluation."""
-
-    steps: int = 0
-    seconds: float = 0.0
-    interrupted: bool = False
-    validation: Evaluation | None = None
-    stopped: dict[int, str] = field(default_factory=dict)
 
 
 class Training:
@@ -188,7 +176,7 @@ class Training:
                         indices = [level.index for level in levels]
                         seconds = min(level.seconds for level in levels)
                         report(recent.report(step + 1, indices, budget, seconds, elapsed, self.crops.batch_size))
-                    if (step + 1) % interval == 0 and self._is_due(budget):
+                    if (step + 1) % interval == 0 and self.validation and self.validation.is_due(budget, self.seconds):
                         validate(levels)
                     if time.monotonic() - saved_at > 60 * checkpoint_minutes:
                         self._save(outcome.stopped)
@@ -233,9 +221,9 @@ class Training:
                 described["sha256"],
                 self.levels[0].origin.seed,
                 count=self.validation_images,
-                most=count_by_pixels(self.held_out, self._pixels_of_a_crop(), crops),
+                most=count_by_pixels(self.held_out, self.config, self.crops.size, crops),
                 budget=budget,
-                before=before["validation_data"] if before and before["budget"] == budget.described else None,
+                before=before["validation_data"] if before and before["budget"] == budget.as_dict else None,
                 draws=draws,
                 measure=lambda images: self._largest(seconds_of_an_image(self.kept.eval(), images, record.indices)),
             )
@@ -254,19 +242,10 @@ class Training:
         self._write_record()
         return budget
 
-    def _pixels_of_a_crop(self) -> int:
-        """The pixels of all levels, or of patches of them, that one crop is trained on."""
-        patch_size = self.config.patch_size or max(self.crops.size)
-        halves = self.config.decompose(np.empty(self.crops.size)).values()
-        return sum(math.prod(min(side, patch_size) for side in fine.shape) for fine, _ in halves)
-
     def _write_record(self) -> None:
         """Write the progress of this session to the run's provenance."""
         if self._record is not None and self.accelerator.is_main_process:
             self._record.write(None if self.validation is None else self.validation.reserve)
-
-    def _is_due(self, budget: Budget) -> bool:
-        return self.validation is not None and self.validation.is_due(budget, self.seconds)
 
     def _spend(self, levels: Sequence[LevelTraining]) -> float:
         """Add the seconds since the last call to the time of the levels; return them."""

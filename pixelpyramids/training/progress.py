@@ -2,10 +2,11 @@
 
 import math
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from pixelpyramids.errors import ParameterError
 from pixelpyramids.pyramid.rate import bits_per_dim
+from pixelpyramids.training.evaluation import Evaluation
 
 
 @dataclass(frozen=True)
@@ -27,12 +28,12 @@ class Budget:
             )
 
     @property
-    def described(self) -> dict[str, float]:
+    def as_dict(self) -> dict[str, float]:
         """{"steps": …} or {"minutes": …}."""
         return {"steps": self.steps} if self.steps is not None else {"minutes": self.minutes or 0.0}
 
     def __str__(self) -> str:
-        return " ".join(f"{count:g} {unit}" for unit, count in self.described.items())
+        return " ".join(f"{count:g} {unit}" for unit, count in self.as_dict.items())
 
     def progress(self, step: int, seconds: float) -> float:
         """The share of the training that is done, from 0 to 1."""
@@ -57,6 +58,17 @@ class Report:
     bits_per_dim_of_levels: dict[int, float]
     images_per_second: float
     seconds_left: float
+
+
+@dataclass
+class Outcome:
+    """The result of a training: `stopped` says why levels stopped early; `validation` is the last evaluation."""
+
+    steps: int = 0
+    seconds: float = 0.0
+    interrupted: bool = False
+    validation: Evaluation | None = None
+    stopped: dict[int, str] = field(default_factory=dict)
 
 
 class Recent:

@@ -59,7 +59,7 @@ class SessionRecord:
             **settings,
             "seed": levels[0].origin.seed,
             "batch_size": crops.batch_size,
-            "budget": budget.described,
+            "budget": budget.as_dict,
             "training_data": describe_batches(crops),
             "validation_data": None if held_out is None else describe_images(held_out),
         }

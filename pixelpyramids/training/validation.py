@@ -5,6 +5,7 @@ between two validations. If the budget is in minutes, scoring takes at most a tw
 another twentieth. After a validation, the next one waits for at least four times its duration.
 """
 
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -16,6 +17,7 @@ from accelerate import Accelerator
 from pixelpyramids.data.images import Images
 from pixelpyramids.interrupts import Stopped, stoppable
 from pixelpyramids.model.models import AnyModel
+from pixelpyramids.model.parameters import AnyParameters
 from pixelpyramids.training.evaluation import Evaluation, default_tile, evaluate, rate_in_tiles
 from pixelpyramids.training.progress import Budget
 
@@ -115,9 +117,12 @@ def choose_validation(
     return chosen
 
 
-def count_by_pixels(images: Images, pixels_of_a_crop: int, crops: int) -> int:
-    """How many images have a quarter of the pixels that the levels are trained on with this many crops."""
-    return int(PIXEL_SHARE * crops * pixels_of_a_crop / images.sizes.prod(axis=1, dtype=np.int64).mean())
+def count_by_pixels(images: Images, config: AnyParameters, size: tuple[int, int], crops: int) -> int:
+    """How many images have a quarter of the pixels that the levels are trained on with this many crops of that size."""
+    longest = config.patch_size or max(size)
+    halves = config.decompose(np.empty(size)).values()
+    pixels = crops * sum(math.prod(min(side, longest) for side in fine.shape) for fine, _ in halves)
+    return int(PIXEL_SHARE * pixels / images.sizes.prod(axis=1, dtype=np.int64).mean())
 
 
 def seconds_of_an_image(model: AnyModel, images: Images, levels: Sequence[int]) -> float:

@@ -116,7 +116,7 @@ class PixelCNN(nn.Module):
     def _from_above(self, image: Tensor) -> Tensor:
         """Stream u."""
         n, (height, width) = self.n_res_layers, image.shape[-2:]
-        u = _moved_down(self.u_input(_with_ones(image)))
+        u = _shift_down(self.u_input(_with_ones(image)))
         maps = [u]
         for i in range(2 * n + 1):
             u = self.u_halve(u) if i == n else self.u_down[i - (i > n)](u)
@@ -129,7 +129,7 @@ class PixelCNN(nn.Module):
     def _from_left(self, image: Tensor, u: Tensor) -> Tensor:
         """Stream ul, given u, and the outputs."""
         x = _with_ones(image)
-        ul = _moved_down(self.ul_input_above(x)) + _moved_right(self.ul_input_left(x))
+        ul = _shift_down(self.ul_input_above(x)) + _shift_right(self.ul_input_left(x))
         ul = self.ul_last(u, torch.cat([u, ul], dim=1))
         outputs: Tensor = self.head(F.elu(ul))
         return outputs
@@ -152,9 +152,9 @@ def _with_ones(image: Tensor) -> Tensor:
     return torch.cat([image, torch.ones_like(image[:, :1])], dim=1)
 
 
-def _moved_down(x: Tensor) -> Tensor:
+def _shift_down(x: Tensor) -> Tensor:
     return F.pad(x[..., :-1, :], (0, 0, 1, 0))
 
 
-def _moved_right(x: Tensor) -> Tensor:
+def _shift_right(x: Tensor) -> Tensor:
     return F.pad(x[..., :-1], (1, 0, 0, 0))
