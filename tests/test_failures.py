@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-import test_authors
+import test_release_checkpoint
 import torch
 from command_line import KEYS, refusal, status
 from filelock import FileLock
@@ -152,7 +152,7 @@ def test_weights_without_their_training_are_not_overwritten(levels, images, para
 @pytest.fixture
 def importing(tmp_path):
     """The command that imports a checkpoint of three stages, and its run directory."""
-    stages, parameters = test_authors.checkpoint(8)
+    stages, parameters = test_release_checkpoint.checkpoint(8)
     torch.save(dict(enumerate(stages)), tmp_path / "a.pt")
     keys = parameters.model_dump(mode="json", exclude_unset=True)
     (tmp_path / "p.json").write_text(json.dumps({"params": keys}))
@@ -228,7 +228,7 @@ def test_an_import_of_broken_weights_touches_nothing(key, value, there, importin
     if there:
         assert status(*command) == 0
     before = contents(run)
-    stages, _ = test_authors.checkpoint(8)
+    stages, _ = test_release_checkpoint.checkpoint(8)
     stages[1][key].view(-1)[3] = value
     torch.save(dict(enumerate(stages)), command[1])
     message = refusal(capsys, *command, "--overwrite")
@@ -248,7 +248,7 @@ class Shell:
 
 def test_a_pickle_that_would_call_the_shell_is_refused_as_code(importing, tmp_path, capsys):
     command, run = importing
-    stages, _ = test_authors.checkpoint(8)
+    stages, _ = test_release_checkpoint.checkpoint(8)
     torch.save(dict(enumerate(stages)) | {"sched": Shell(f"touch {tmp_path / 'sprung'}")}, command[1])
     assert "would run code" in refusal(capsys, *command)
     assert not (tmp_path / "sprung").exists() and not run.exists()
@@ -261,13 +261,13 @@ def test_a_pickle_that_would_call_the_shell_is_refused_as_code(importing, tmp_pa
     ids=["meta", "int32", "int64", "bool", "complex"],
 )
 def test_weights_that_are_not_plain_floats_are_refused(change, averaged, tmp_path):
-    stages, parameters = test_authors.checkpoint(8)
-    kept = test_authors.optimiser(stages)
+    stages, parameters = test_release_checkpoint.checkpoint(8)
+    kept = test_release_checkpoint.optimiser(stages)
     if averaged:
         kept["state"][0]["ema"] = change(kept["state"][0]["ema"])
     else:
         stages[0]["inc.double_conv.0.weight"] = change(stages[0]["inc.double_conv.0.weight"])
-    path = test_authors.saved(tmp_path / "a.pt", stages, optim=kept)
+    path = test_release_checkpoint.saved(tmp_path / "a.pt", stages, optim=kept)
     with pytest.raises(CheckpointError, match=r"a\.pt: "):
         read_checkpoint(path, parameters, averaged)
 
