@@ -23,12 +23,12 @@ IMAGES = torch.zeros(1, 3, 4, 4, dtype=torch.uint8)
 
 @pytest.fixture(autouse=True)
 def without_checks_of_types(monkeypatch):
-    """The tests have the types of the research API checked, which users have not."""
+    """Switch off the type checks of the research API, which users do not have."""
     monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
 
 
 class Refuses:
-    """What NumPy cannot make an array of."""
+    """An object that NumPy cannot turn into an array."""
 
     def __array__(self, dtype=None, copy=None):
         raise RuntimeError("on another device")
@@ -144,7 +144,7 @@ def test_a_bad_option_of_pillows_save_gives_one_clear_error(tmp_path, options):
 @pytest.mark.parametrize(
     "number", [int, np.int32, np.uint8, np.int64, lambda n: np.array(n), torch.tensor], ids=["int", *"abcde"]
 )
-def test_whole_numbers_of_every_kind_are_taken(number):
+def test_whole_numbers_of_every_kind_are_accepted(number):
     data = pp.encode(GREY, depth=number(8), threads=number(1), effort="fast")
     assert data == FILE
     assert np.array_equal(pp.decode(data, scale=number(2), threads=number(2), max_pixels=number(12)), GREY[1::2, 1::2])
@@ -155,7 +155,7 @@ def test_whole_numbers_of_every_kind_are_taken(number):
     assert tiny().sample(number(1), number(3), number(2), seed=number(0)).shape == (1, 3, 3, 2)
 
 
-def test_numbers_of_either_byte_order_are_taken():
+def test_numbers_of_either_byte_order_are_accepted():
     wide = GREY.astype(np.uint16) * 257
     for order in "<>=":
         other = wide.astype(wide.dtype.newbyteorder(order))
@@ -170,7 +170,7 @@ def test_bytes_of_every_kind_are_decoded(kind):
     assert np.array_equal(pp.decode(kind(FILE)), GREY)
 
 
-def test_arrays_of_every_layout_are_taken():
+def test_arrays_of_every_layout_are_accepted():
     wide = np.arange(600, dtype=np.uint16).reshape(10, 20, 3)
     read_only = wide.copy()
     read_only.flags.writeable = False

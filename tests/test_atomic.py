@@ -1,4 +1,4 @@
-"""Files appear whole or not at all, with the rights that were asked for, and leave nothing else behind."""
+"""Files are written completely or not at all, with the requested permissions, and leave nothing else behind."""
 
 import os
 import stat
@@ -10,7 +10,7 @@ from pixelpyramids.atomic import replace_file, write_bytes
 
 @pytest.fixture
 def umask():
-    """Set the umask, for the test alone."""
+    """Set the umask for one test."""
     before = os.umask(0o022)
     yield os.umask
     os.umask(before)
@@ -20,7 +20,7 @@ def rights(path):
     return stat.S_IMODE(path.stat().st_mode)
 
 
-def test_a_target_that_appears_meanwhile_is_named(tmp_path):
+def test_a_target_that_appears_in_the_meantime_is_named(tmp_path):
     (tmp_path / "a").write_bytes(b"first")
     with pytest.raises(FileExistsError) as caught:
         write_bytes(tmp_path / "a", b"second", new=True)
@@ -39,7 +39,7 @@ def test_the_umask_takes_rights_away_and_is_never_set(mode, mask, umask, tmp_pat
     assert rights(tmp_path / "a") == mode & 0o666 & ~mask and (tmp_path / "a").read_bytes() == b"x"
 
 
-def test_what_replaces_a_file_has_rights_of_its_own(umask, tmp_path):
+def test_a_file_that_replaces_another_has_its_own_permissions(umask, tmp_path):
     write_bytes(tmp_path / "a", b"first")
     (tmp_path / "a").chmod(0o400)
     write_bytes(tmp_path / "a", b"second")
@@ -54,7 +54,7 @@ def test_nothing_is_left_of_a_failure_whatever_the_name(name, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_errors_name_the_file_that_is_wanted(tmp_path, monkeypatch):
+def test_errors_name_the_target_file(tmp_path, monkeypatch):
     def refuse(path, *_):
         raise PermissionError(13, "Permission denied", str(path))
 

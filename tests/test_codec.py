@@ -1,4 +1,4 @@
-"""The codec as a whole: what goes in comes out, for every shape, depth and content; what is damaged is refused."""
+"""The whole codec: images of every shape, depth and content come back unchanged; damaged files are refused."""
 
 import io
 
@@ -48,7 +48,7 @@ def test_a_side_longer_than_webp_takes_comes_back_by_default(shape):
 
 
 @pytest.mark.parametrize("shape", [(1, 20_000), (200_000, 60, 3), (60, 200_000), (1100, 1100, 3), (20_000, 2000)])
-def test_what_the_trial_looks_at_fits_webp(shape):
+def test_the_pixels_of_the_trial_fit_webp(shape):
     parts = fallback._trial_pixels(np.broadcast_to(np.uint8(0), shape))
     assert max(parts.shape) <= fallback.WEBP_SIDE and parts.size >= min(np.prod(shape), fallback.WEBP_SIDE)
 
@@ -97,12 +97,12 @@ def test_deep_values_in_the_upper_bits_cost_hardly_more():
     ],
     ids=str,
 )
-def test_what_is_no_image_is_refused(image, message):
+def test_other_arrays_are_refused(image, message):
     with pytest.raises(DataError, match=message):
         pp.encode(image)
 
 
-def test_values_above_the_depth_and_odd_depths_are_refused():
+def test_values_above_the_depth_and_impossible_depths_are_refused():
     with pytest.raises(DataError, match=r"below 2\*\*3, got 8"):
         pp.encode(np.full((2, 2), 8, np.uint8), depth=3)
     for depth in (0, 9):
@@ -113,7 +113,7 @@ def test_values_above_the_depth_and_odd_depths_are_refused():
 
 
 def test_flips_and_cuts_of_a_file_of_many_parts_are_refused_or_salvaged_as_smaller_images():
-    """Of random ones: what is salvaged is an octave of the image, never other pixels."""
+    """At random places. Salvaged pixels are an octave of the image, never other pixels."""
     image = np.concatenate([photograph(height=5)] * 3, axis=1)
     data, octaves = pp.encode(image, effort="fast"), octave_images(np.moveaxis(image, -1, 0))
     begin = read_index(MemorySource(data), 2**28).begin
@@ -135,7 +135,7 @@ def test_flips_and_cuts_of_a_file_of_many_parts_are_refused_or_salvaged_as_small
 
 
 def test_kernels_are_compiled_once_for_all_images():
-    """Compiling takes seconds, which are waited for."""
+    """Compiling takes seconds, during which the user waits."""
     coders = kernels.starts_and_frequencies, kernels.decode_sites
     counts = []
     for shape in [(16, 16, 3), (16, 16), (1, 64), (64, 1, 3), (65, 66, 4), (101, 130, 3)]:
@@ -145,8 +145,8 @@ def test_kernels_are_compiled_once_for_all_images():
     assert counts[0] == counts[-1]
 
 
-def test_functions_of_others_are_compiled_without_a_word(caplog):
-    """Also those of no module, as `exec` makes them."""
+def test_compiling_other_peoples_functions_logs_nothing(caplog):
+    """Not even for functions without a module, as `exec` makes them."""
     names = {}
     exec("def following(x): return x + 1", names)
     assert names["following"].__module__ is None
@@ -171,7 +171,7 @@ def size(image, kind, **options):
     ],
     ids=lambda image: f"{image.shape}-{image.max()}",
 )
-def test_the_largest_effort_is_never_above_the_libraries(image):
+def test_files_of_the_largest_effort_are_no_larger_than_those_of_libraries(image):
     pillow = Image.fromarray(image)
     rivals = [size(pillow, "PNG", optimize=True)]
     if image.dtype == np.uint8:
@@ -212,7 +212,7 @@ def test_the_default_effort_makes_small_images_as_small_as_the_largest(image):
     assert len(pp.encode(image)) <= size(Image.fromarray(image), "PNG", optimize=True) + 64
 
 
-def test_drawings_are_left_to_the_libraries():
+def test_drawings_are_stored_as_png_or_webp():
     drawing = np.zeros((200, 300, 3), np.uint8)
     drawing[40:90, 30:200] = (255, 200, 0)
     drawing[::7] = (0, 90, 255)
@@ -249,13 +249,13 @@ def test_regions_are_cut_out():
         pp.decode(data, scale=3)
 
 
-def test_a_limit_of_pixels_is_kept_before_anything_is_decoded():
+def test_the_limit_of_pixels_is_checked_before_anything_is_decoded():
     data = pp.encode(pixels("constant", (300, 300), 8))
     with pytest.raises(BitstreamError, match="300 x 300 pixels, more than the limit of 9999"):
         pp.decode(data, max_pixels=9999)
 
 
-def test_metadata_stays():
+def test_metadata_is_kept():
     blobs = {"ICC": bytes(range(256)), "text:Author": "Ä".encode()}
     data = pp.encode(photograph(height=30, width=30), metadata=blobs)
     assert dict(read_index(MemorySource(data), 2**28).header.metadata) == blobs

@@ -1,4 +1,4 @@
-"""The entropy coder: code lengths, constriction's coder with the same frequencies, and parts that are not whole."""
+"""The entropy coder: code lengths, constriction's coder with the same frequencies, and damaged parts."""
 
 import contextlib
 import os
@@ -24,7 +24,7 @@ CONSTANT = 48  # bits: the state, of which 32 are its start
 
 
 def sites(rng, height=9, width=14, bits=8, extreme=False):
-    """Outputs, bases and the drawn values of a slice's sites."""
+    """Draw outputs and bases of a slice's sites."""
     n = 2**bits
     if extreme:
         outputs = rng.choice([-(2**24), -1, 0, 2**24], (height, width, 100)).astype(np.int32)
@@ -35,7 +35,7 @@ def sites(rng, height=9, width=14, bits=8, extreme=False):
 
 
 def cumulative_of(outputs, base, bits, gain):
-    """F at every edge of a site's first channel."""
+    """Compute F at every edge of a site's first channel."""
     weights, mixture = np.zeros(10, np.int64), np.zeros((5, 10), np.int64)
     kernels.start_weights(outputs, 10, weights)
     kernels.place(outputs, 10, 3, 0, np.zeros(3, np.int64), (0, 0), bits, gain, mixture)
@@ -46,17 +46,17 @@ def learnt():
     return no_corrections(1, 100)[0]
 
 
-def drawn(rng, outputs, bases, bits, gain=0, coded=3):
+def draw_values(rng, outputs, bases, bits, gain=0, coded=3):
     return RandomReader(rng).values(outputs, bases, Coding(bits, gain, coded), learnt())
 
 
-def written(outputs, bases, values, bits, gain, coded):
+def encode_slice(outputs, bases, values, bits, gain, coded):
     symbols = Symbols(coded * values[0].size)
     symbols.add(outputs, bases, values, Coding(bits, gain, coded), learnt())
     return symbols, symbols.to_bytes()
 
 
-def read(data, outputs, bases, bits, gain, coded):
+def decode_slice(data, outputs, bases, bits, gain, coded):
     reader = PartReader(data)
     values = reader.values(outputs, bases, Coding(bits, gain, coded), learnt())
     reader.close()
@@ -121,11 +121,11 @@ def test_parts_are_read_as_written_and_others_refused(slice_, seed):
 
 @pytest.mark.parametrize("bits", [1, 8, 12, 16])
 def test_the_length_is_the_sum_of_the_frequencies_logarithms(bits):
-    """Within 0.2 % and the state: an ANS step over frequencies of 2**24 loses 2**-8 of a bit at most, of 2**32."""
+    """Within 0.2 % and the state: with frequencies of 2**24 and a state of 2**32, a step loses at most 2**-8 bits."""
     rng = np.random.default_rng(bits)
     outputs, bases = sites(rng, 60, 60, bits)
-    values = drawn(rng, outputs, bases, bits, max(bits - 8, 0))
-    symbols, part = written(outputs, bases, values, bits, max(bits - 8, 0), 3)
+    values = draw_values(rng, outputs, bases, bits, max(bits - 8, 0))
+    symbols, part = encode_slice(outputs, bases, values, bits, max(bits - 8, 0), 3)
     starts, frequencies = np.zeros(values.size, np.int64), np.zeros(values.size, np.int64)
     count = kernels.starts_and_frequencies(
         outputs, bases, values, bits, max(bits - 8, 0), 3, learnt(), starts, frequencies, 0
@@ -145,20 +145,20 @@ def test_improbable_and_probable_symbols_throughout(which, bits):
     for x in range(400):
         frequencies = np.diff(cumulative_of(outputs[0, x], bases[0, 0, x], bits, 0))
         values[0, 0, x] = frequencies.argmin() if which == "least" else frequencies.argmax()
-    symbols, part = written(outputs, bases, values, bits, 0, 1)
-    assert np.array_equal(read(part, outputs, bases, bits, 0, 1), values)
+    symbols, part = encode_slice(outputs, bases, values, bits, 0, 1)
+    assert np.array_equal(decode_slice(part, outputs, bases, bits, 0, 1), values)
     assert -1 <= 8 * len(part) - symbols.bits() <= 0.002 * symbols.bits() + CONSTANT
 
 
 def test_constriction_needs_as_many_bits_and_gives_the_same_symbols():
-    """The same frequencies in constriction's ANS coder, whose words are of 32 bits: within two of them.
+    """With the same frequencies, constriction's ANS coder, which has 32-bit words, differs by at most two words.
 
     Its models of given probabilities keep one count of 2**24 for each of n symbols and share out the rest, as ours do:
     probabilities (frequency - 1) give frequencies that differ by a count at most, of an expected thousand.
     """
     rng, bits = np.random.default_rng(0), 6
     outputs, bases = sites(rng, 1, 576, bits)  # one row, of which nothing is learnt
-    values = drawn(rng, outputs, bases, bits, coded=1)
+    values = draw_values(rng, outputs, bases, bits, coded=1)
     models = [
         constriction.stream.model.Categorical(
             np.diff(cumulative_of(outputs[0, x], bases[0, 0, x], bits, 0)).astype(np.float64) - 1, perfect=False
@@ -168,19 +168,19 @@ def test_constriction_needs_as_many_bits_and_gives_the_same_symbols():
     coder = constriction.stream.stack.AnsCoder()
     for value, model in reversed(list(zip(values.ravel().tolist(), models, strict=True))):
         coder.encode_reverse(value, model)
-    symbols, part = written(outputs, bases, values, bits, 0, 1)
+    symbols, part = encode_slice(outputs, bases, values, bits, 0, 1)
     assert abs(coder.num_valid_bits() - symbols.bits()) <= 32 + 0.001 * symbols.bits()
     assert abs(coder.num_valid_bits() - 8 * len(part)) <= 64 + 0.001 * symbols.bits()
     assert [coder.decode(model) for model in models] == values.ravel().tolist()
-    assert np.array_equal(read(part, outputs, bases, bits, 0, 1), values)
+    assert np.array_equal(decode_slice(part, outputs, bases, bits, 0, 1), values)
 
 
-def test_constriction_codes_our_distribution_as_a_model_of_its_own():
+def test_constriction_finds_the_same_symbols_with_our_distribution_as_a_custom_model():
     """A CustomModel over F without its floor: constriction finds the same symbols with the same code length."""
     rng, bits = np.random.default_rng(1), 8
     n = 2**bits
     outputs, bases = sites(rng, 1, 120, bits)
-    values = drawn(rng, outputs, bases, bits, coded=1)
+    values = draw_values(rng, outputs, bases, bits, coded=1)
     models = []
     for x in range(120):
         smooth = (cumulative_of(outputs[0, x], bases[0, 0, x], bits, 0) - np.arange(n + 1)) / (TOTAL - n)
@@ -195,7 +195,7 @@ def test_constriction_codes_our_distribution_as_a_model_of_its_own():
     coder = constriction.stream.stack.AnsCoder()
     for value, model in reversed(list(zip(values.ravel().tolist(), models, strict=True))):
         coder.encode_reverse(value, model)
-    symbols, _ = written(outputs, bases, values, bits, 0, 1)
+    symbols, _ = encode_slice(outputs, bases, values, bits, 0, 1)
     assert abs(coder.num_valid_bits() - symbols.bits()) <= 32 + 0.001 * symbols.bits()
     assert [coder.decode(model) for model in models] == values.ravel().tolist()
 
@@ -205,14 +205,14 @@ def test_parts_too_short_are_refused(length):
     outputs, bases = sites(np.random.default_rng(0), 2, 2)
     for fill in (b"\0", b"\xff", b"\1"):
         with pytest.raises(BitstreamError):
-            read(fill * length, outputs, bases, 8, 0, 3)
+            decode_slice(fill * length, outputs, bases, 8, 0, 3)
 
 
 @pytest.mark.parametrize(
     ("state", "head"), [(0, 5), (1, 5), (2**24, 5), (2**32 - 1, 5), (0, 6), (2**32 - 1, 6), (2**32, 6), (2**40 - 1, 6)]
 )
 def test_invalid_states_are_refused(state, head):
-    """An encoder's last state is from 2**32 on, and of 6 bytes only where 5 are too few."""
+    """An encoder's last state is at least 2**32, and takes 6 bytes only if 5 are too few."""
     with pytest.raises(BitstreamError, match="invalid state"):
         PartReader(state.to_bytes(head, "big"))
 
@@ -234,7 +234,7 @@ def test_kernels_stay_within_their_arrays(variable, tmp_path):
     run("-m", "pytest", "-q", "-x", __file__, "-k", "parts_are_read or ends_of_the_tables", **environment)
 
 
-def test_the_first_process_says_once_that_it_compiles_and_the_next_nothing(tmp_path):
+def test_only_the_first_process_logs_that_it_compiles(tmp_path):
     code = "from pixelpyramids.codec.image import compile_kernels; compile_kernels()"
     first, second = (run("-c", code, NUMBA_CACHE_DIR=str(tmp_path)) for _ in range(2))
     assert first.count("compiling the codec") == 1 and second == ""

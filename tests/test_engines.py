@@ -1,4 +1,4 @@
-"""The engines give the same integers: as plain sums do, of any size, thread count and instruction set; else refused."""
+"""The engines give the same integers as plain sums, for every size, number of threads and instruction set."""
 
 import copy
 import os
@@ -43,7 +43,7 @@ def inputs(channels, height, width, kind, seed=0):
 
 
 def by_hand(stack, activations):
-    """The formulas in int64, a sum for each pair of channels."""
+    """Compute the formulas in int64, with a sum for each pair of channels."""
 
     def sums(a, convolution):
         return np.stack(
@@ -153,7 +153,7 @@ def test_if_the_fast_engine_is_unusable_the_reference_writes_the_same_file(why, 
 
 @pytest.mark.parametrize("size", [(20, 20), (32, 33), (70, 21), (120, 150)])
 def test_windows_are_compared_wherever_they_lie(size):
-    """A window's sites that do not see beyond it are those of the whole, at every edge."""
+    """At every edge, a window equals the whole at the sites that do not depend on anything outside of the window."""
     fast = FastEngine(NETWORK, REFERENCE, 1)
     given = inputs(NETWORK.trunk.inputs, *size, "random")
     whole = REFERENCE.trunk(given)
@@ -175,10 +175,10 @@ data = pp.encode(image, effort="fast", threads=1)
 if os.fork():
     status = os.waitstatus_to_exitcode(os.wait()[1])
 else:
-    with warnings.catch_warnings(record=True) as told:
+    with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         same = np.array_equal(pp.decode(data, threads=1), image) and pp.encode(image, effort="fast", threads=2) == data
-    os._exit(0 if same and "forked process" in str(told[0].message) else 1)
+    os._exit(0 if same and "forked process" in str(caught[0].message) else 1)
 assert status == 0, status
 """
     subprocess.run([sys.executable, "-c", code], check=True, timeout=300)
@@ -194,7 +194,7 @@ def digest(command=(sys.executable,), script=DIGEST, **environment):
 
 @pytest.fixture(scope="module")
 def expected():
-    """The digest of what the reference alone makes."""
+    """The digest of the reference's file."""
     return digest(PIXELPYRAMIDS_ENGINE="reference")
 
 
@@ -204,7 +204,7 @@ def test_every_instruction_set_writes_the_same_file(isa, expected):
     assert digest(OV_CPU_MAX_ISA=isa, ONEDNN_MAX_CPU_ISA=isa) == expected
 
 
-@pytest.mark.skipif(not X86 or shutil.which("qemu-x86_64") is None, reason="wants x86 and Debian's qemu-user")
+@pytest.mark.skipif(not X86 or shutil.which("qemu-x86_64") is None, reason="requires x86 and Debian's qemu-user")
 def test_another_processor_writes_the_same_file(tmp_path):
     small = DIGEST.replace("150", "70").replace("170", "90")
     haswell = ("qemu-x86_64", "-cpu", "Haswell", sys.executable)
@@ -217,7 +217,7 @@ def test_any_number_of_threads_writes_the_same_file(threads, expected):
     assert digest(OMP_NUM_THREADS=threads, OPENBLAS_NUM_THREADS=threads) == expected
 
 
-def test_products_are_of_one_thread_while_the_codec_works_and_as_before_behind():
+def test_blas_has_one_thread_while_the_codec_works_and_as_many_as_before_afterwards():
     def threads():
         return [pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"]
 
@@ -247,7 +247,7 @@ def test_weights_of_another_network_are_refused(change, message, tmp_path):
         load_network(tmp_path / "w.safetensors")
 
 
-def test_the_bundled_model_is_copied_and_pickled_whole():
+def test_copies_and_pickles_of_the_bundled_model_are_equal():
     model = bundled.load_model("compact")
     image = np.random.default_rng(0).integers(0, 256, (1, 3, 24, 20))
     for twin in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):

@@ -89,7 +89,7 @@ def test_lists_of_values_and_gains_occur_and_agree():
     assert_decoded(file, np.full((3, 4, 1), 100 * 0b0101010101, np.uint16))
 
 
-def test_metadata_are_read():
+def test_metadata_is_read():
     metadata = {"ICC": bytes(range(256)), "text:Ä": b"", "": b"x"}
     data = pp.encode(pixels("smooth", (6, 6), 8), metadata=metadata)
     assert decoder.read_header(decoder.Fields(data), 2**28).metadata == metadata
@@ -127,7 +127,7 @@ def test_from_the_command_line(tmp_path):
     assert not (tmp_path / "b.npy").exists()
 
 
-def test_the_decoder_is_short_and_needs_nothing_of_ours():
+def test_the_decoder_is_short_and_imports_nothing_of_the_package():
     text = DECODER.read_text(encoding="utf-8")
     assert len(text.splitlines()) < 520
     names = set()
@@ -146,5 +146,5 @@ def test_the_decoders_tables_are_those_of_the_package():
     assert np.array_equal(kernels.SIGMOIDS, decoder.SIGMOIDS[:-1])  # the last one repeats, to be interpolated with
 
 
-def test_the_text_says_which_bytes_a_name_is():
+def test_the_name_of_the_weights_is_as_specified():
     assert decoder.Network(WEIGHT_BYTES).name == NAME

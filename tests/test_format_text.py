@@ -1,4 +1,4 @@
-"""What the format's text says of constants, tables and rounding is what the package has."""
+"""Constants, tables and rounding in the text of the format equal those of the package."""
 
 import ast
 import math
@@ -12,11 +12,11 @@ from pixelpyramids.codec import compact_model, container, image, integer_network
 from pixelpyramids.pyramid import octaves
 
 DOCS = Path(__file__).parent.parent / "docs"
-READERS = {"READ_AHEAD"}  # what the format says nothing of
+READERS = {"READ_AHEAD"}  # not part of the format
 
 
 def constants():
-    """The upper-case names that the format's modules define, and their values; of a table its length."""
+    """The upper-case names in the modules of the format, with their values; for a table, its length."""
     found = {}
     for module in (container, parts, octaves, integer_network, outputs, kernels, compact_model, image):
         for node in ast.parse(Path(module.__file__).read_text(encoding="utf-8")).body:

@@ -1,4 +1,4 @@
-"""The integer distributions against exact fractions, scipy's logistic, and what they must hold for every output."""
+"""The integer distributions: compared with exact fractions and scipy's logistic; properties for every output."""
 
 import math
 from fractions import Fraction
@@ -19,12 +19,12 @@ KINDS = ["ordinary", "network", "extreme", "int32"]
 
 
 def gains(bits):
-    """Those that a file of so many bits can have."""
+    """The gains that a file with this number of bits can have."""
     return range(bits - 8, 1) if bits <= 8 else range(bits - 7)
 
 
 def drawn_outputs(rng, kind, components=10):
-    """What a network gives a site: an ordinary mixture, or anything up to the extremes of its range."""
+    """Draw the outputs of a site: an ordinary mixture, or anything up to the extremes of the range."""
     size = components * (1 + 2 * CHANNELS + 3)
     if kind == "ordinary":
         centre = starting_outputs(components, CHANNELS)
@@ -36,7 +36,7 @@ def drawn_outputs(rng, kind, components=10):
 
 
 def mixture_of(outputs, channel, distances, bits, gain):
-    """Weights before any channel, and the places of a channel's components."""
+    """Compute the weights before any channel, and the places of a channel's components."""
     components = len(outputs) // (1 + 2 * CHANNELS + 3)
     weights, mixture = np.zeros(components, np.int64), np.zeros((5, components), np.int64)
     kernels.start_weights(outputs, components, weights)
@@ -60,7 +60,7 @@ def exact_power(units):
 
 
 def exact_cumulative(outputs, channel, distances, weights, bits, gain, base, x):
-    """F(x), by the formula, in fractions: places rounded down to 2**-9, z to 2**-16."""
+    """Compute F(x) by the formula in fractions, with places rounded down to 2**-9 and z to 2**-16."""
     components = len(outputs) // (1 + 2 * CHANNELS + 3)
     table = [int(output) for output in outputs]
     total = 0
@@ -79,7 +79,7 @@ def exact_cumulative(outputs, channel, distances, weights, bits, gain, base, x):
 
 
 def edges(rng, n, count=40):
-    """Values to look at: all where they are few, else the ends and some between, ascending."""
+    """Choose values to test, ascending: all if there are few, else the ends and some between."""
     return range(n + 1) if n <= count else sorted({0, 1, 2, n - 2, n - 1, n, *rng.integers(1, n, count - 6).tolist()})
 
 
@@ -90,8 +90,8 @@ def test_tables_are_their_formulas():
     assert (kernels.SIGMOIDS + kernels.SIGMOIDS[::-1] == TOTAL).all()
 
 
-def test_no_entry_of_the_tables_hangs_on_how_a_float_was_rounded():
-    """Another machine's exp gives the same integers: no exact value is near the middle between two of them."""
+def test_no_entry_of_the_tables_depends_on_the_rounding_of_floats():
+    """Any machine's exp gives the same integers: no exact value is close to the middle between two integers."""
     for i in range(1, 1025):  # the negative ones mirror these
         term, series = Fraction(1), Fraction(0)
         for order in range(1, 80):
@@ -121,7 +121,7 @@ def test_the_distribution_is_the_formula_in_fractions(kind, bits):
 
 @pytest.mark.parametrize("bits", [8, 16])
 def test_the_distribution_is_scipys_logistic_mixture(bits):
-    """Within what rounding makes.
+    """The difference is within the rounding errors.
 
     A table's steps of 1/64 interpolate within max|sigma''| / 8 / 64**2 = 3e-6; a scale's step of 1/512 octave moves
     z sigma'(z) <= 0.224 by 0.224 * ln 2 / 512 = 3.1e-4; a mean's step of 2**-9 at the smallest scale of 2**-6 moves
@@ -196,7 +196,7 @@ def test_find_inverts_cumulative(data):
 
 @pytest.mark.parametrize("bits", [1, 4, 8, 12, 16])
 def test_the_conditionals_multiply_to_the_joint_mixture(bits):
-    """prod_c q(x_c | x_<c) = sum_k w_k prod_c D_kc, D_kc = S_kc(x_c + 1) - S_kc(x_c), but for rounding.
+    """prod_c q(x_c | x_<c) = sum_k w_k prod_c D_kc, D_kc = S_kc(x_c + 1) - S_kc(x_c), up to rounding.
 
     q = (frequency - 1) / (2**24 - n) is the conditional without the floor of one count: rounded by less than 2 counts.
     After a channel, the K weights have lost less than one each of at least 2**14 (17 bits of 31 and more), and less
@@ -237,7 +237,7 @@ def test_the_conditionals_multiply_to_the_joint_mixture(bits):
     assert seen > 20
 
 
-def test_weights_stay_where_no_component_could_give_a_value():
+def test_weights_stay_if_no_component_could_give_a_value():
     outputs = np.zeros(100, np.int32)
     outputs[40:70] = -(2**24)
     weights, mixture = mixture_of(outputs, 0, np.zeros(3), 16, 0)

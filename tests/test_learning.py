@@ -1,4 +1,4 @@
-"""Corrections of outputs, learnt row by row: against autograd in floating point, and what they are good for."""
+"""The learnt corrections of outputs: compared with autograd in floating point, and their gain."""
 
 import math
 
@@ -18,7 +18,7 @@ LOGARITHMS[:COMPONENTS] = LOGARITHMS[4 * COMPONENTS : 7 * COMPONENTS] = True
 
 
 def slice_of(seed=0, height=40, width=40, bits=8, away=0.0):
-    """A slice's outputs, bases, and values drawn from a mixture whose means and scales are wrong by `away` units."""
+    """Draw a slice's outputs, bases, and values from a mixture whose means and scales are wrong by `away` units."""
     rng = np.random.default_rng(seed)
     outputs = starting_outputs(COMPONENTS, CHANNELS) + rng.normal(0, 1500, (height, width, SIZE))
     outputs[..., 4 * COMPONENTS : 7 * COMPONENTS] += 2 * UNIT  # so wide that no slope is cut
@@ -47,7 +47,7 @@ def length(outputs, bases, values, coding, learnt):
 
 
 def derivatives(units, correction, neighbours, values, bases, coding):
-    """Of a site's nats: by outputs and influences, of which these are the numbers; the nats; by shift and by width."""
+    """Return derivatives of a site's nats by outputs and influences; the nats; derivatives by shift and width."""
     corrected = torch.from_numpy(units + correction[:SIZE]).requires_grad_()
     influences = torch.from_numpy(correction[SIZE:].reshape(CHANNELS, 4).copy()).requires_grad_()
     logits, means, log_scales, weights = unpack(corrected[None, :, None, None], CHANNELS)
@@ -71,7 +71,7 @@ def derivatives(units, correction, neighbours, values, bases, coding):
 
 
 def learnt_in_floats(outputs, bases, values, coding):
-    """Nats and corrections as docs/format.md defines them, the derivatives by torch's autograd."""
+    """Compute nats and corrections as docs/format.md defines them, with derivatives by torch's autograd."""
     corrections, squares = np.zeros((8, SIZE + 12)), np.zeros((8, SIZE + 12))
     units, nats, above = outputs / UNIT, 0.0, np.zeros((outputs.shape[1], 2, CHANNELS))
     for y in range(len(outputs)):
@@ -96,7 +96,7 @@ def learnt_in_floats(outputs, bases, values, coding):
 
 @pytest.mark.parametrize("bits", [8, 12])
 def test_the_integers_learn_what_autograd_says(bits):
-    """Lengths within a thousandth, and corrections, which are some tenths of a unit, nearly."""
+    """Lengths agree within 1e-4; corrections, which are some tenths of a unit, agree closely."""
     outputs, bases, values, coding = slice_of(bits=bits, away=0.4)
     learnt = nothing()
     bits_needed = length(outputs, bases, values, coding, learnt)
@@ -118,7 +118,7 @@ def test_a_wrong_network_is_corrected_and_a_right_one_hardly_harmed():
 
 
 @pytest.mark.parametrize("coded", [1, 3])
-def test_decoding_learns_the_very_same(coded):
+def test_decoding_learns_exactly_the_same(coded):
     outputs, bases, values, coding = slice_of(away=0.3)
     coding = coding._replace(coded=coded)
     written, read = nothing(), nothing()
@@ -134,7 +134,7 @@ def test_decoding_learns_the_very_same(coded):
 
 
 def test_corrections_stay_within_two_units():
-    """However wrong the outputs are, and for however long."""
+    """For any error of the outputs and any number of rows."""
     rng = np.random.default_rng(0)
     outputs = rng.choice([-(2**24), 0, 2**24], (600, 9, SIZE)).astype(np.int32)
     bases, values = np.zeros((3, 600, 9), np.int32), np.full((3, 600, 9), 255, np.int32)
@@ -148,8 +148,8 @@ def test_growth_is_the_inverse_of_power():
         assert abs(kernels.growth(exponent) * kernels.power(exponent) / 2**31 - 1) < 4e-5
 
 
-def test_neighbours_that_are_wrong_alike_are_learnt_from():
-    """Errors that go on from site to site, which no correction of outputs tells: shorter by a fourteenth and more."""
+def test_errors_that_neighbours_share_are_learnt():
+    """Correlated errors, which no correction of outputs can predict, make the code at least 7 % shorter."""
     rng, height, width = np.random.default_rng(0), 100, 100
     outputs = np.broadcast_to(starting_outputs(COMPONENTS, CHANNELS), (height, width, SIZE)).astype(np.int32)
     errors = np.zeros((height + 1, width + 1))

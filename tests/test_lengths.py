@@ -1,4 +1,4 @@
-"""Files are as long as the model says: bytes against code lengths, overhead, scaled fronts, salvage."""
+"""Files are as long as the model's code length; scaled images, regions and salvage read only what they need."""
 
 import numpy as np
 import pytest
@@ -16,7 +16,7 @@ OVERHEAD = 40  # bytes, of a small file
 
 
 class Counted(MemorySource):
-    """Bytes that count what is read of them, and up to where."""
+    """A source that counts how many bytes are read, and records the end of the last read."""
 
     def __init__(self, data):
         super().__init__(data)
@@ -54,7 +54,7 @@ def test_a_small_file_has_little_overhead(large, corner):
     assert len(pp.encode(pixels)) < rate_in_bits(pixels) / 8 + OVERHEAD
 
 
-def test_a_scaled_image_reads_the_front_alone(large):
+def test_a_scaled_image_reads_only_the_front(large):
     pixels, data = large
     front = []
     for scale in (1, 2, 4, 8, 16):
@@ -67,7 +67,7 @@ def test_a_scaled_image_reads_the_front_alone(large):
         assert np.array_equal(pp.decode(data[:end], scale=scale), pixels[scale - 1 :: scale, scale - 1 :: scale])
 
 
-def test_a_region_reads_its_parts_alone():
+def test_a_region_reads_only_its_parts():
     with Image.open(photographs() / "train" / "astronaut.png") as image:
         pixels = np.tile(np.asarray(image.convert("RGB")), (2, 3, 1))
     data = pp.encode(pixels, effort="fast")
@@ -76,7 +76,7 @@ def test_a_region_reads_its_parts_alone():
     assert source.count < 0.5 * len(data)
 
 
-def test_what_is_left_of_a_cut_file_is_salvaged(large):
+def test_the_rest_of_a_cut_file_is_salvaged(large):
     pixels, data = large
     index = read_index(MemorySource(data), 2**28)
     offsets = index.offsets()

@@ -1,4 +1,4 @@
-"""The wheel brings what an installed package needs, and what an archive needs without it."""
+"""The wheel holds all files that the package needs, and those that decode an archive without the package."""
 
 import os
 import re
@@ -18,7 +18,7 @@ import pixelpyramids as pp
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory):
-    """A folder with what the wheel holds."""
+    """A folder with the contents of the wheel."""
     wheel = pytest.importorskip("hatchling.builders.wheel")
     folder = tmp_path_factory.mktemp("wheel")
     (path,) = wheel.WheelBuilder(str(ROOT)).build(directory=str(folder / "built"), versions=["standard"])
@@ -27,7 +27,7 @@ def installed(tmp_path_factory):
     return folder / "installed"
 
 
-def test_an_archive_is_decoded_by_what_the_wheel_brings(installed, tmp_path):
+def test_the_files_of_the_wheel_decode_an_archive(installed, tmp_path):
     text = (ROOT / "docs" / "compress.md").read_text()
     find, decode = (shlex.split(line)[1:] for line in re.findall(r"^python .+", text, re.M))
     environment = os.environ | {"PYTHONPATH": str(installed)}
@@ -42,7 +42,7 @@ def test_an_archive_is_decoded_by_what_the_wheel_brings(installed, tmp_path):
     assert np.array_equal(np.load(tmp_path / "a.npy"), array)
 
 
-def test_parameter_files_and_the_formats_text_come_with_it(installed):
+def test_the_wheel_holds_parameter_files_and_the_formats_text(installed):
     package = installed / "pixelpyramids"
     for path in (ROOT / "params").iterdir():
         assert (package / "params" / path.name).read_bytes() == path.read_bytes()
