@@ -26,19 +26,18 @@ from pixelpyramids.cli.report.figures import (
     ratio,
 )
 from pixelpyramids.cli.report.rival_chart import save_chart
-from pixelpyramids.cli.sources import IMAGES, list_images
+from pixelpyramids.cli.sources import IMAGES, SUFFIX, list_images
 from pixelpyramids.errors import DataError, PixelPyramidsError
 from pixelpyramids.terminal import explain
 
 if TYPE_CHECKING:
     from pixelpyramids.cli.report.rivals import Cost
 
-OURS = ".ppyr"  # as in report/rivals.py
 COLUMNS = (
     "file", "format", "is_lossy", "height", "width", "channels", "depth", "codec", "bytes", "bits_per_subpixel",
     "encode_seconds", "decode_seconds",
 )  # fmt: skip
-SHOWN = 100  # images that get a line each
+LISTED_AT_MOST = 100  # images that get a line each
 
 
 class Row(NamedTuple):
@@ -147,7 +146,7 @@ def total(rows: Sequence[Row], codec: str) -> Total:
     """The sums of a codec over the images that it supports."""
     had = [(row, figures) for row in rows if (figures := row.costs[codec]) is not None]
     size = sum(figures.bytes for _, figures in had)
-    ours = sum(figures.bytes for row, _ in had if (figures := row.costs[OURS]) is not None)
+    ours = sum(figures.bytes for row, _ in had if (figures := row.costs[SUFFIX]) is not None)
     megapixels = sum(row.height * row.width for row, _ in had) / 1e6
     return Total(
         codec,
@@ -176,14 +175,14 @@ def as_csv(rows: Sequence[Row]) -> str:
 
 def _print(rows: Sequence[Row], totals: Sequence[Total]) -> None:
     codecs = [t.codec for t in totals]
-    if len(rows) <= SHOWN:
+    if len(rows) <= LISTED_AT_MOST:
         table = new_table("file", "size", *codecs, title="bits/subpixel of each image")
         for row, name in zip(rows, names_in_common_folder([row.file for row in rows]), strict=True):
             bits = best_in_bold([row.bits(codec) for codec in codecs])
             table.add_row(name + Text(" *" * row.is_lossy), f"{row.width} x {row.height}", *bits)
         stdout.print(table)
     table = new_table(
-        "codec", "images", "bytes", "bits/subpixel", f"{OURS} / it", "encode", "decode",
+        "codec", "images", "bytes", "bits/subpixel", f"{SUFFIX} / it", "encode", "decode",
         title=f"all {len(rows)} images; encode and decode in MP/s",
     )  # fmt: skip
     for t in totals:

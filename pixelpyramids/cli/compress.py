@@ -1,7 +1,6 @@
 """`compress`: images to .ppyr files, one, many, or from standard input to standard output."""
 
 import io
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -11,7 +10,7 @@ import typer
 from pixelpyramids.cli import options
 from pixelpyramids.cli.outcomes import Outcomes
 from pixelpyramids.cli.sources import IMAGES, list_images
-from pixelpyramids.cli.standard import NAME, is_standard, read_standard_input, write_standard_output
+from pixelpyramids.cli.standard import STANDARD_INPUT, is_standard, read_standard_input, write_standard_output
 from pixelpyramids.errors import DataError
 
 
@@ -46,17 +45,14 @@ def compress(
         encode_picture,
         explain_lossy,
         is_skipped,
-        threads_per_job,
     )
     from pixelpyramids.image_files import opening
 
-    how = Compression(
-        effort, not no_verify, force, max_pixels, overwrite, delete_source, dry_run, threads=threads_per_job(1)
-    )
+    how = Compression(effort, not no_verify, force, max_pixels, overwrite, delete_source, dry_run)
     if is_standard(paths, out=out, json=json, **{"delete-source": delete_source, "dry-run": dry_run}):
         image = opening.open(io.BytesIO(read_standard_input()), max_pixels)
         if not force and image.is_lossy:
-            raise DataError(f"{NAME}: {explain_lossy(image.format)}")
+            raise DataError(f"{STANDARD_INPUT}: {explain_lossy(image.format)}")
         write_standard_output(encode_picture(image.load(), how))
         return 0
     listing = list_images(paths, out, exclude)
@@ -64,6 +60,4 @@ def compress(
     outcomes.take_listing(listing, IMAGES)
     # If a photograph and its JPEG have the same target, only the photograph is compressed.
     todo = outcomes.refuse_collisions(listing.tasks, lambda task: not force and is_skipped(task))
-    how = replace(how, threads=threads_per_job(min(jobs, len(todo))))
-    outcomes.take_all(partial(compress_file, how=how), todo, jobs, "compressing")
-    return outcomes.print_summary(json)
+    return outcomes.run(partial(compress_file, how=how), todo, jobs, "compressing", json)

@@ -31,7 +31,7 @@ from pixelpyramids.image_files.folder_walk import walk_files
 from pixelpyramids.model.parameters import AnyParameters
 from pixelpyramids.training.provenance import read_sessions, read_trained_on
 
-NAMED_AT_MOST = 3
+PAIRS_NAMED = 3
 _LISTS = {".txt", ".csv", ".tsv", ".json", ".jsonl", ".lst", ".mat", ".pkl", ".xml", ".yaml"}
 
 
@@ -70,7 +70,7 @@ def refuse_shared_images(
         return
     message = (
         f"{root}: expected no training image among the validation and test images, got {len(pairs)}, such as "
-        f"{', '.join(f'{one} and {other}' for one, other in pairs[:NAMED_AT_MOST])}; remove one of each pair"
+        f"{', '.join(f'{one} and {other}' for one, other in pairs[:PAIRS_NAMED])}; remove one of each pair"
     )
     if any(split_of(folder) for folder in pairs[0][1].relative_to(root).parts[:-1]):
         raise DataError(message)

@@ -11,7 +11,7 @@ from pixelpyramids.cli.console import stdout
 
 
 def curve(
-    run: model_options.Run,
+    run: model_options.RunPath,
     out: Annotated[Path | None, typer.Option(metavar="FILE", help="Picture to write (default: RUN/curve.png).")] = None,
     overwrite: options.Overwrite = False,
 ) -> None:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 OF_A_STREAM = 100  # training images of a stream that are read
 SHEET_MOST, SHEET_LEAST, SHEET_PIXELS = 36, 4, 2**24
-NAMED_AT_MOST = 10  # pairs of images that are in two splits
+PAIRS_LISTED = 10  # pairs of images that are in two splits
 
 
 @dataclass
@@ -115,14 +115,14 @@ def data_check(
         show_fault(f"{len(pairs)} image(s) in two splits{among}; remove one of each pair:")
     else:
         show(f"no image is in two splits{among}")
-    for pair in pairs[:NAMED_AT_MOST]:
+    for pair in pairs[:PAIRS_LISTED]:
         show_fault(f"  {pair[0]} and {pair[1]}")
     if out is not None:
         save_contact_sheet(out, shown, params)
         show(f"contact sheet: {out}")
     if json:
         splits = {name: asdict(split) for name, split in found.items()}
-        duplicates = {"in_two_splits": len(pairs), "pairs_in_two_splits": pairs[:NAMED_AT_MOST]}
+        duplicates = {"in_two_splits": len(pairs), "pairs_in_two_splits": pairs[:PAIRS_LISTED]}
         picture = None if out is None else str(out)
         print(dumps({"missing": missing, "picture": picture, "splits": splits} | duplicates))
     return 1 if failed or pairs or any(split.unreadable for split in found.values()) else 0

@@ -1,7 +1,6 @@
 """`decompress`: .ppyr files to images, one, many, or from standard input to standard output."""
 
 import io
-from dataclasses import replace
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
@@ -13,7 +12,7 @@ from pixelpyramids.cli import options
 from pixelpyramids.cli.console import stderr
 from pixelpyramids.cli.outcomes import Outcomes
 from pixelpyramids.cli.sources import A_PPYR_FILE, SUFFIX, decompressed_name
-from pixelpyramids.cli.standard import NAME, is_standard, read_standard_input, write_standard_output
+from pixelpyramids.cli.standard import STANDARD_INPUT, is_standard, read_standard_input, write_standard_output
 from pixelpyramids.errors import BitstreamError, ParameterError, PixelPyramidsError
 from pixelpyramids.image_files.listing import Task, list_tasks
 
@@ -67,26 +66,23 @@ def decompress(
         decode_picture,
         decompress_file,
         format_to_write,
-        threads_per_job,
     )
     from pixelpyramids.codec.fields import MemorySource
     from pixelpyramids.image_files.saving import FORMATS, write_image
 
     if scale < 1 or scale & (scale - 1):
         raise ParameterError(f"expected --scale 2|4|8|16, a power of two, got {scale}")
-    how = Decompression(
-        format, scale, parse_region(region), salvage, max_pixels, overwrite, dry_run, threads=threads_per_job(1)
-    )
+    how = Decompression(format, scale, parse_region(region), salvage, max_pixels, overwrite, dry_run)
     if is_standard(paths, out=out, json=json, **{"dry-run": dry_run}):
         try:
             picture, lost = decode_picture(MemorySource(read_standard_input()), how)
         except BitstreamError as error:
-            raise BitstreamError(f"{NAME}: {error}") from error
+            raise BitstreamError(f"{STANDARD_INPUT}: {error}") from error
         file = io.BytesIO()
         write_image(file, picture.array, picture.depth, picture.metadata, format_to_write(picture, how))
         write_standard_output(file.getvalue())
         if lost:
-            stderr.print(f"{NAME}: {lost}")
+            stderr.print(f"{STANDARD_INPUT}: {lost}")
         return 1 if lost else 0
     rename = partial(decompressed_name, suffix=FORMATS.get(format, FORMATS["png"])[0])
     listing = list_tasks(paths, out, rename, {SUFFIX}, A_PPYR_FILE, exclude or [])
@@ -94,9 +90,7 @@ def decompress(
     outcomes = Outcomes("decompressed", "every checksum right" if how.is_whole else "", quiet, dry_run)
     outcomes.take_listing(listing._replace(others=[]), "")
     todo = outcomes.refuse_collisions(tasks)
-    how = replace(how, threads=threads_per_job(min(jobs, len(todo))))
-    outcomes.take_all(partial(decompress_file, how=how), todo, jobs, "decompressing")
-    return outcomes.print_summary(json)
+    return outcomes.run(partial(decompress_file, how=how), todo, jobs, "decompressing", json)
 
 
 def parse_region(text: str | None) -> tuple[int, int, int, int] | None:

@@ -11,7 +11,7 @@ from pixelpyramids.cli.console import stdout
 
 
 def export(
-    run: model_options.Run,
+    run: model_options.RunPath,
     file: Annotated[Path, typer.Argument(metavar="FILE", help="The file of integer weights to write.")],
     overwrite: options.Overwrite = False,
 ) -> None:

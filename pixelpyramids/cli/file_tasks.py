@@ -9,7 +9,6 @@ import numpy as np
 
 from pixelpyramids.cli.outcomes import Done
 from pixelpyramids.cli.results import delete_source, expect_same, is_there, write_result
-from pixelpyramids.codec import bundled
 from pixelpyramids.codec.container import read_index
 from pixelpyramids.codec.fields import ByteSource, MemorySource
 from pixelpyramids.codec.image import MAX_PIXELS, decode_source, encode
@@ -35,7 +34,6 @@ class Compression:
     overwrite: bool
     delete_source: bool
     dry_run: bool
-    threads: int
 
 
 @dataclass(frozen=True)
@@ -49,7 +47,6 @@ class Decompression:
     max_pixels: int
     overwrite: bool
     dry_run: bool
-    threads: int
 
     @property
     def is_whole(self) -> bool:
@@ -77,12 +74,7 @@ def is_skipped(task: Task) -> bool:
         return False
 
 
-def threads_per_job(jobs: int) -> int:
-    """How many threads each of `jobs` parallel processes gets."""
-    return max(1, bundled.available_threads() // max(jobs, 1))
-
-
-def compress_file(task: Task, how: Compression) -> Done:
+def compress_file(task: Task, how: Compression, threads: int) -> Done:
     """Write the .ppyr file of an image, and delete the image if that is requested."""
     with open_regular(task.source) as file:
         source, image = os.fstat(file.fileno()), opening.open(file, how.max_pixels)
@@ -95,12 +87,12 @@ def compress_file(task: Task, how: Compression) -> Done:
             warnings.simplefilter("always", UserWarning)
             picture = image.load()
     if there:
-        expect_same(task, task.target, picture, how.threads)
+        expect_same(task, task.target, picture, threads)
         if how.dry_run or not how.delete_source:
             return Done(source.st_size, is_there=True)
     size = 0
     if not there:
-        data = encode_picture(picture, how)
+        data = encode_picture(picture, how, threads)
         size = len(data)
         write_result(task, data, source)
     height, width = picture.array.shape[:2]
@@ -114,7 +106,7 @@ def compress_file(task: Task, how: Compression) -> Done:
         return done._replace(lost=f"the source is not deleted because of {reason}")
     if how.delete_source:
         with open_source(task.target) as content:
-            if not _holds(content, picture, how.threads):
+            if not _holds(content, picture, threads):
                 raise DataError(
                     f"{task.source}: {task.target} holds another image, so the source is not deleted; compare them "
                     "with `pixelpyramids verify`"
@@ -123,16 +115,16 @@ def compress_file(task: Task, how: Compression) -> Done:
     return done
 
 
-def decompress_file(task: Task, how: Decompression) -> Done:
+def decompress_file(task: Task, how: Decompression, threads: int) -> Done:
     """Write the image of a .ppyr file."""
     with open_regular(task.source) as file:
         source = os.fstat(file.fileno())
         if is_there(task, source, how.overwrite, how.is_whole):
-            expect_same(task, task.source, opening.read_picture(task.target, how.max_pixels), how.threads)
+            expect_same(task, task.source, opening.read_picture(task.target, how.max_pixels), threads)
             return Done(source.st_size, is_there=True)
         if how.dry_run:
             return Done(source.st_size)
-        picture, lost = decode_picture(FileSource(file), how, is_found=not task.is_named)
+        picture, lost = decode_picture(FileSource(file), how, threads, is_found=not task.is_named)
     written = io.BytesIO()
     write_image(written, picture.array, picture.depth, picture.metadata, format_to_write(picture, how))
     data = written.getbuffer()
@@ -141,17 +133,17 @@ def decompress_file(task: Task, how: Decompression) -> Done:
     return Done(source.st_size, data.nbytes, height * width, lost=lost)
 
 
-def encode_picture(picture: Picture, how: Compression) -> bytes:
+def encode_picture(picture: Picture, how: Compression, threads: int | None = None) -> bytes:
     """A picture as a .ppyr file. Raises BitstreamError if the file does not decode to the same picture."""
     data = encode(
         picture.array,
         picture.depth,
         how.effort,
         picture.metadata,
-        threads=how.threads,
+        threads=threads,
         source_format=picture.format.lower(),
     )
-    if how.verify and not _holds(MemorySource(data), picture, how.threads):
+    if how.verify and not _holds(MemorySource(data), picture, threads):
         raise BitstreamError(
             "decoding the result did not give the same image, so nothing was written; this is a bug in pixelpyramids "
             "or a fault of this machine: please report it with the image"
@@ -159,7 +151,7 @@ def encode_picture(picture: Picture, how: Compression) -> bytes:
     return data
 
 
-def _holds(source: ByteSource, picture: Picture, threads: int) -> bool:
+def _holds(source: ByteSource, picture: Picture, threads: int | None) -> bool:
     """Whether a file decodes to a picture: its pixels, depth and metadata."""
     pixels = max(MAX_PIXELS, picture.array.size)
     header = read_index(source, pixels).header
@@ -168,7 +160,9 @@ def _holds(source: ByteSource, picture: Picture, threads: int) -> bool:
     return same and header.depth == picture.depth and dict(header.metadata) == picture.metadata
 
 
-def decode_picture(source: ByteSource, how: Decompression, is_found: bool = False) -> tuple[Picture, str]:
+def decode_picture(
+    source: ByteSource, how: Decompression, threads: int | None = None, is_found: bool = False
+) -> tuple[Picture, str]:
     """The requested picture, and a text that says what could not be salvaged, if anything.
 
     If an image was found in a folder (`is_found`) and is too small for the scale, its smallest octave is returned.
@@ -177,7 +171,7 @@ def decode_picture(source: ByteSource, how: Decompression, is_found: bool = Fals
     scale = min(how.scale, 1 << header.octaves) if is_found else how.scale
     if scale != how.scale:
         warnings.warn(f"too small for --scale {how.scale}, so it was written at --scale {scale}", stacklevel=2)
-    array = decode_source(source, scale, how.region, how.max_pixels, how.salvage, how.threads)
+    array = decode_source(source, scale, how.region, how.max_pixels, how.salvage, threads)
     requested = find_window(header, octave_of_scale(header, scale), how.region)
     size = (requested.bottom - requested.top, requested.right - requested.left)
     lost = ""

@@ -52,7 +52,6 @@ def info(files: options.CompressedFiles, max_pixels: options.MaxPixels = 2**28, 
 
 def _describe(index: "FileIndex", size: int) -> dict[str, Any]:
     """The contents of a file of `size` bytes, as the keys of the JSON."""
-    from pixelpyramids.cli.file_tasks import threads_per_job
     from pixelpyramids.codec import bundled
     from pixelpyramids.codec.container import VERSION, Content
 
@@ -97,7 +96,7 @@ def _describe(index: "FileIndex", size: int) -> dict[str, Any]:
         "parts": len(index.entries),
         "header_bytes": index.begin,
         "octaves": listed,
-        "decode_seconds": seconds / (threads_per_job(1) if header.content == Content.MODEL else 1),
+        "decode_seconds": seconds / (bundled.available_threads() if header.content == Content.MODEL else 1),
         "fault": fault,
     }
 

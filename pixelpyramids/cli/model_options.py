@@ -23,13 +23,12 @@ class Likelihood(StrEnum):
     AUTHORS = "authors"
 
 
-PARAMETERS = "A parameter file, or the name of a shipped one (celeba_256)."
+PARAMETERS_HELP = "A parameter file, or the name of a shipped one (celeba_256)."
 
-# Of either kind: typer takes no unions.
 # `load_parameters` also returns CompactParameters, but Typer takes no unions.
-LoadedParameters = Annotated[Parameters, typer.Argument(metavar="PARAMS", parser=load_parameters, help=PARAMETERS)]
+LoadedParameters = Annotated[Parameters, typer.Argument(metavar="PARAMS", parser=load_parameters, help=PARAMETERS_HELP)]
 ModelPath = Annotated[Path, typer.Argument(metavar="MODEL", help="A run directory, or the authors' .pt with --params.")]
-Run = Annotated[Path, typer.Argument(metavar="RUN", help="A run directory.")]
+RunPath = Annotated[Path, typer.Argument(metavar="RUN", help="A run directory.")]
 Out = Annotated[Path, typer.Option(metavar="DIR", help="Folder to write to.")]
 Seed = Annotated[int, typer.Option(min=0, help="Seed of all random numbers.")]
 Data = Annotated[

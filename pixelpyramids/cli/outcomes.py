@@ -13,7 +13,7 @@ from pixelpyramids.errors import PixelPyramidsError
 from pixelpyramids.image_files.listing import Listing, Task, count_kinds, describe_kinds, find_collisions, find_existing
 from pixelpyramids.terminal import explain
 
-SHOWN = 3  # names of files that are not recognised
+FILES_NAMED = 3  # names of files that are not recognised
 
 
 class Done(NamedTuple):
@@ -106,21 +106,26 @@ class Outcomes:
                 refused.add(task.source)
         return [task for task in todo if task.source not in refused]
 
-    def take_all(self, function: Callable[[Task], Done], todo: Sequence[Task], jobs: int, what: str) -> None:
-        """Call the function on all tasks, show the progress, and record the results."""
+    def run(self, function: Callable[..., Done], todo: Sequence[Task], jobs: int, what: str, as_json: bool) -> int:
+        """Call `function(task, threads=…)` for all tasks, show the progress, and print the summary.
+
+        The processes share the threads of this machine. Returns the exit status.
+        """
+        from pixelpyramids.codec.bundled import available_threads
         from pixelpyramids.codec.image import compile_kernels
 
-        done = 0
-        if min(jobs, len(todo)) > 1:
+        at_once = max(min(jobs, len(todo)), 1)
+        if at_once > 1:
             compile_kernels()
+        function = partial(_with_warnings, partial(function, threads=max(available_threads() // at_once, 1)))
         with progress_bar(what, self._quiet) as report:
             report(0, len(todo))
-            for task, result in run_tasks(partial(_with_warnings, function), todo, jobs):
-                done += 1
+            for done, (task, result) in enumerate(run_tasks(function, todo, jobs), 1):
                 report(done, len(todo))
                 self.take(task, result)
+        return self._print_summary(as_json)
 
-    def print_summary(self, as_json: bool) -> int:
+    def _print_summary(self, as_json: bool) -> int:
         """Print the summary. Returns the exit status: 1 if a file failed, or if a file that was named was skipped.
 
         An exception that is a bug is raised here, after all other files are done.
@@ -189,8 +194,8 @@ def take_unlisted(listing: Listing, fail: Callable[[str, str], None]) -> None:
 
 def describe_others(listing: Listing, what: str) -> str:
     """`not recognised as images: 300 .heic, 12 .xmp (a.heic, …)`, with the first of them by name."""
-    count, first = len(listing.others), ", ".join(map(str, listing.others[:SHOWN]))
-    return f"not recognised as {what}: {describe_kinds(listing.others)} ({first}{', …' if count > SHOWN else ''})"
+    count, first = len(listing.others), ", ".join(map(str, listing.others[:FILES_NAMED]))
+    return f"not recognised as {what}: {describe_kinds(listing.others)} ({first}{', …' if count > FILES_NAMED else ''})"
 
 
 def others_json(listing: Listing) -> dict[str, Any]:

@@ -21,7 +21,7 @@ UNKNOWN = "DIR"  # if no images were named
 
 
 def plan(
-    params: Annotated[str, typer.Argument(metavar="PARAMS", help=model_options.PARAMETERS)],
+    params: Annotated[str, typer.Argument(metavar="PARAMS", help=model_options.PARAMETERS_HELP)],
     devices: Annotated[int, typer.Option(min=1, help="Number of devices that share the levels.")] = 1,
     memory: Annotated[float | None, typer.Option(min=0, help="GiB of each device (default: of this one).")] = None,
     data: model_options.Data = None,

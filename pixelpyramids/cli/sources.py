@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from pixelpyramids.cli.standard import NAME, is_standard, read_standard_input
+from pixelpyramids.cli.standard import STANDARD_INPUT, is_standard, read_standard_input
 from pixelpyramids.codec.fields import ByteSource, MemorySource
 from pixelpyramids.image_files.file_source import open_source
 from pixelpyramids.image_files.listing import Listing, Task, list_tasks
@@ -41,7 +41,7 @@ def open_compressed(task: Task) -> Iterator[ByteSource]:
 
 def name_of(task: Task) -> str:
     """The path of a task's file, or words for standard input."""
-    return NAME if is_standard([task.source]) else str(task.source)
+    return STANDARD_INPUT if is_standard([task.source]) else str(task.source)
 
 
 def image_suffixes() -> set[str]:

@@ -7,7 +7,7 @@ from pathlib import Path
 from pixelpyramids.errors import DataError, ParameterError
 
 STANDARD = Path("-")
-NAME = "standard input"
+STANDARD_INPUT = "standard input"
 
 
 def is_standard(paths: Sequence[Path], **others: object) -> bool:

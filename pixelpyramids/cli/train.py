@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 SAMPLES_IN_GRID = 16
 
 
-class Tracker(StrEnum):
+class TrackerName(StrEnum):
     """A program that shows the log of a training."""
 
     TENSORBOARD = "tensorboard"
@@ -45,7 +45,7 @@ def train(
     float32: Annotated[bool, typer.Option("--float32", help="Do not use bfloat16, even if it is faster.")] = False,
     checkpoint_minutes: Annotated[float, typer.Option(min=0, help="Minutes between checkpoints.")] = 5.0,
     no_validation: Annotated[bool, typer.Option("--no-validation", help="Train on the validation images too.")] = False,
-    log_with: Annotated[Tracker | None, typer.Option(help="Also log to this tracker.")] = None,
+    log_with: Annotated[TrackerName | None, typer.Option(help="Also log to this tracker.")] = None,
     validation_images: Annotated[
         int | None, typer.Option(min=1, help="Images to validate on (default: few enough to leave time for training).")
     ] = None,

@@ -49,8 +49,6 @@ def verify(
     With --against, every image in that folder needs a .ppyr file that holds it. Status 1 if a file is damaged, differs
     or is missing.
     """
-    from pixelpyramids.cli.file_tasks import threads_per_job
-
     original = None
     if against:
         outcomes = Outcomes("whole", "decoded, and the same as the originals", quiet)
@@ -61,10 +59,8 @@ def verify(
         listing = list_compressed(paths, ignore or [])
         outcomes.take_listing(listing, ".ppyr files")
         todo = listing.tasks
-    check = _verify_pair if against else partial(_verify, original=original)
-    check = partial(check, max_pixels=max_pixels, threads=threads_per_job(min(jobs, len(todo))))
-    outcomes.take_all(check, todo, jobs, "verifying")
-    return outcomes.print_summary(json)
+    check = partial(_verify_pair if against else partial(_verify, original=original), max_pixels=max_pixels)
+    return outcomes.run(check, todo, jobs, "verifying", json)
 
 
 def _split_original(paths: Sequence[Path], max_pixels: int) -> "tuple[Sequence[Path], Picture | None]":
