@@ -28,6 +28,9 @@ def test_info_describes_a_file(small, capsys):
     assert result["shape"] == [20, 30, 3] and result["type"] == "uint8" and result["bytes"] == small.stat().st_size
     assert result["header_bytes"] + sum(octave["bytes"] for octave in result["octaves"]) == result["bytes"]
     assert sum(result["metadata"].values()) >= 15 and result["decode_seconds"] > 0
+    small.write_bytes(small.read_bytes()[:-9])
+    (cut,) = json_of(capsys, "info", small, expected=1)["files"]
+    assert "cut short" in cut["fault"] and cut["bits_per_subpixel"] == result["bits_per_subpixel"]
     small.write_bytes(pp.encode(np.zeros((2, 3), dtype=np.uint8)))
     assert status("info", small) == 0 and "1 channel of 8 bits" in capsys.readouterr().out
     small.write_bytes(small.read_bytes() + b"x")

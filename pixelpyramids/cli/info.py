@@ -74,8 +74,8 @@ def _describe(index: "FileIndex", size: int) -> dict[str, Any]:
     if size > index.size:
         fault = f"{size - index.size} bytes follow the file's last part; it is damaged"
     elif size < index.size:
-        whole = "no octave of it" if reached is None else f"what --salvage gives at 1/{1 << reached} of the size"
-        fault = f"cut short: {size} bytes of {index.size} are here; whole is {whole}"
+        left = "nothing of the image" if reached is None else f"what --salvage gives at 1/{1 << reached} of the size"
+        fault = f"cut short: {size} bytes of {index.size} are here, which hold {left}"
     model = bundled.model_names().get(header.model, "none that this pixelpyramids has")
     seconds = header.height * header.width / 1e6
     seconds *= MODEL_SECONDS * len(header.coded) if header.content == Content.MODEL else LIBRARY_SECONDS
@@ -88,7 +88,7 @@ def _describe(index: "FileIndex", size: int) -> dict[str, Any]:
         "shape": [header.height, header.width] + [header.channels] * header.has_axis,
         "type": "uint16" if header.is_wide else "uint8",
         "depth": header.depth,
-        "bits_per_subpixel": 8 * size / (header.height * header.width * header.channels),
+        "bits_per_subpixel": 8 * index.size / (header.height * header.width * header.channels),
         "content": header.content.name.lower(),
         "model": model if header.content == Content.MODEL else None,
         "model_id": header.model.hex() or None,
