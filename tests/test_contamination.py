@@ -217,3 +217,22 @@ def test_images_beside_a_single_test_folder_are_not_trained_on(params, tmp_path,
     assert "got none (train 0, validation 0, test 1, all 1)" in refusal(
         capsys, "train", params, "--data", folder, "--out", tmp_path / "run", "--steps", 1
     )
+
+
+@pytest.mark.parametrize("out", ["run", "a/run", ""])
+def test_a_run_directory_among_its_images_is_refused(params, tmp_path, capsys, out):
+    folder = write(tmp_path / "photos", *(f"a/{number}.png" for number in range(20)))
+    error = refusal(capsys, "train", params, "--data", folder, "--out", folder / out, "--steps", 1)
+    assert f"outside the folder of images {folder}" in error
+    assert not list(folder.rglob("parameters.json"))
+
+
+def test_a_folder_without_splits_that_are_known_is_said_to_be_divided_by_a_hash(params, tmp_path, capsys):
+    line = "a hash of the paths chooses one of all its images in ten for test"
+    pooled = write(tmp_path / "pooled", *(f"{name}/{i}.png" for name in ("entrenamiento", "prueba") for i in range(20)))
+    split = write(tmp_path / "split", *(f"{name}/{i}.png" for name in ("train", "test") for i in range(20)))
+    for folder, is_pooled in ((pooled, True), (split, False)):
+        train(params, folder, tmp_path / f"run_{folder.name}")
+        assert (line in capsys.readouterr().err) == is_pooled
+        assert status("data", "check", params, "--data", folder) == 0
+        assert (line in capsys.readouterr().err) == is_pooled

@@ -35,6 +35,16 @@ PAIRS_NAMED = 3
 _LISTS = {".txt", ".csv", ".tsv", ".json", ".jsonl", ".lst", ".mat", ".pkl", ".xml", ".yaml"}
 
 
+def refuse_run_among_images(config: AnyParameters, data: str | Path | None, run: Path) -> None:
+    """Raise DataError if the run directory is in the folder of images: the samples in it would be trained on."""
+    root = name_images(config, data)
+    if is_plain_folder(config, data) and run.resolve().is_relative_to(Path(root).resolve()):
+        raise DataError(
+            f"{run}: expected a run directory outside the folder of images {root}, because the samples in a run "
+            "directory are images too; choose or move it elsewhere"
+        )
+
+
 def refuse_shared_images(
     config: AnyParameters, data: str | Path | None, crops: Batches, run: Path, hold_out: bool
 ) -> None:
@@ -49,13 +59,13 @@ def refuse_shared_images(
     name = next((part for part in reversed(place.resolve().parts) if not has_magic(part)), "")
     if not root.startswith("hub:") and resembles_held_out("".join(re.findall("[a-z]+", Path(name).stem.lower()))):
         warnings.warn(f"{root}: training on data named {name}, like images for validation or test", stacklevel=2)
+    warn_of_names(config, data, crops)
     if not isinstance(crops, Crops) or not are_files(crops.folder) or len(crops.folder) > FILES_AT_MOST:
         stderr.print(
             "training images are not compared with validation and test images, because only folders of up to "
             f"{FILES_AT_MOST:,} files are; run `pixelpyramids data check` to compare them"
         )
         return
-    warn_of_names(config, data, crops)
     held_out: list[Path] = []
     for split in ("validation", "test"):
         try:
@@ -81,8 +91,15 @@ def warn_of_names(config: AnyParameters, data: str | Path | None, crops: Batches
     """Warn if files that are trained on are named like held-out images, or if there are lists of splits.
 
     The published splits of many data sets are lists, such as `test.txt`, which nothing here reads. They are looked for
-    in folders without split folders.
+    in folders without split folders. Of such a folder a line says how it is divided, because its folders may be splits
+    in words that are not known here.
     """
+    root = name_images(config, data)
+    if is_pooled := is_plain_folder(config, data) and not is_divided(root):
+        stderr.print(
+            f"{root}: no folders train, validation or test, so a hash of the paths chooses one of all its images in "
+            "ten for test, and one in ten for validation"
+        )
     if not isinstance(crops, Crops) or not are_files(crops.folder) or len(crops.folder) > FILES_AT_MOST:
         return
     if held_out := [file for file in crops.folder.files if resembles_held_out(file.stem)]:
@@ -91,8 +108,7 @@ def warn_of_names(config: AnyParameters, data: str | Path | None, crops: Batches
             f"{held_out[0]}; move them elsewhere if they are",
             stacklevel=3,
         )
-    root = name_images(config, data)
-    if not is_plain_folder(config, data) or is_divided(root):
+    if not is_pooled:
         return
     files = (Path(name) for name in walk_files(Path(root), lambda _: None) if Path(name).suffix.lower() in _LISTS)
     lists = [file for file in files if resembles_split(file.stem) or re.search("split|partition", file.stem, re.I)]
