@@ -1,8 +1,8 @@
-"""The table of docs/performance.md: training step, scoring, sampling, memory, and growth with the image's size.
+"""Tables of docs/performance.md: a training step, scoring, sampling, memory, and how cost grows with the image's size.
 
     python -m benchmarks [PARAMS] [--repeat 3] [--sizes 64 128 256 512]
 
-The plain baseline (benchmarks/plain.py) runs beside ours, in turn, in the same process and on the same threads.
+The plain baseline (benchmarks/plain.py) and ours take turns in one process, on the same threads.
 """
 
 import argparse
@@ -29,8 +29,8 @@ from pixelpyramids.training.loop import Training
 BENCH = Path(__file__).parent / "params_64.json"
 
 
-def in_turn(calls: dict[str, Callable[[], object]], repeat: int) -> dict[str, list[float]]:
-    """Seconds of each call, all of them once to warm up and then `repeat` times, one after the other."""
+def time_in_turn(calls: dict[str, Callable[[], object]], repeat: int) -> dict[str, list[float]]:
+    """Seconds of each call: all calls run once to warm up, and then `repeat` times in turn."""
     seconds: dict[str, list[float]] = {name: [] for name in calls}
     for round_ in range(repeat + 1):
         for name, call in calls.items():
@@ -77,7 +77,7 @@ def training_step(config: Parameters, repeat: int) -> None:
         calls["float32"] = ours(config, crops, Path(folder) / "a", bfloat16=False)
         if bfloat16_is_fast(torch.device("cpu")):
             calls["bfloat16"] = ours(config, crops, Path(folder) / "b", bfloat16=True)
-        seconds = in_turn(calls, repeat)
+        seconds = time_in_turn(calls, repeat)
     table(f"training step, batch {config.batch_size}", seconds, "plain")
 
 
@@ -90,7 +90,7 @@ def sampling(config: Parameters, repeat: int, n: int = 16) -> None:
     }
     table(
         f"sampling {n} images of {config.image_size[0]} x {config.image_size[1]}",
-        in_turn(calls, repeat),
+        time_in_turn(calls, repeat),
         next(iter(calls)),
     )
 
@@ -99,25 +99,25 @@ def growth(config: Parameters, sizes: list[int], repeat: int) -> None:
     print("\n| scoring one image | s | s/megapixel | peak memory, MiB | sequential steps to sample |")
     print("|---|---|---|---|---|")
     for size in sizes:
-        seconds, peak = in_a_process("--score", str(size), "--repeat", str(repeat))
-        grown = resized(config, size)
+        seconds, peak = run_in_process("--score", str(size), "--repeat", str(repeat))
+        grown = config_for_size(config, size)
         steps = sum(len(stage.slices) for stage in walk(size, size, grown.squeezes))
         print(f"| {size} x {size} | {seconds:.2f} | {seconds / size**2 * 1e6:.1f} | {peak:.0f} | {steps} |", flush=True)
 
 
-def in_a_process(*arguments: str) -> list[float]:
-    """The figures that this module prints with the arguments, in a process of its own."""
+def run_in_process(*arguments: str) -> list[float]:
+    """The figures that this module prints with the arguments, run in a new process."""
     command = [sys.executable, "-m", "benchmarks", *arguments]
     return [float(word) for word in subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()]
 
 
 def training_memory(params: str) -> None:
-    (peak,) = in_a_process(params, "--step")
+    (peak,) = run_in_process(params, "--step")
     print(f"\nPeak memory of a process that takes training steps in float32: {peak:.0f} MiB")
 
 
-def resized(config: Parameters, size: int) -> Parameters:
-    """The same widths with as many levels as bring size x size to 4 x 4."""
+def config_for_size(config: Parameters, size: int) -> Parameters:
+    """The same widths, with as many levels as reduce size x size to 4 x 4."""
     L = 2 * (size // 4).bit_length() - 1
     lengths = {
         "L": L,
@@ -128,8 +128,8 @@ def resized(config: Parameters, size: int) -> Parameters:
     return Parameters.model_validate(config.model_dump() | lengths)
 
 
-def one_step(config: Parameters) -> None:
-    """In a process of its own, for its peak memory: MiB."""
+def print_step_memory(config: Parameters) -> None:
+    """Print the peak memory of training steps, in MiB; runs in a new process."""
     crops = Crops(open_folder(photographs(), "train", hold_out=False), config.image_size, config.batch_size)
     with tempfile.TemporaryDirectory() as folder:
         step = ours(config, crops, Path(folder) / "run", bfloat16=False)
@@ -139,21 +139,21 @@ def one_step(config: Parameters) -> None:
 
 
 def score(config: Parameters, size: int, repeat: int) -> None:
-    """In a process of its own, for its peak memory: median seconds and MiB."""
-    model = PixelPyramid(resized(config, size))
+    """Print the median seconds and the peak memory of scoring an image, in MiB; runs in a new process."""
+    model = PixelPyramid(config_for_size(config, size))
     images = torch.randint(0, config.n_values, (1, 3, size, size))
-    seconds = in_turn({"rate": lambda: model.rate(images)}, repeat)["rate"]
+    seconds = time_in_turn({"rate": lambda: model.rate(images)}, repeat)["rate"]
     print(statistics.median(seconds), peak_memory())
 
 
 def peak_memory() -> float:
-    """MiB that this process had at most, by Linux's account (ru_maxrss would count the parent's too)."""
+    """Peak memory of this process in MiB, as Linux counts it (ru_maxrss would include the parent's)."""
     line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
     return int(line.split()[1]) / 1024
 
 
 def table(title: str, seconds: dict[str, list[float]], base: str) -> None:
-    print(f"\n| {title} | s (median) | min – max | of {base}, pairwise median |\n|---|---|---|---|")
+    print(f"\n| {title} | s (median) | min – max | ratio to {base}, median of pairs |\n|---|---|---|---|")
     for name, values in seconds.items():
         ratio = statistics.median(a / b for a, b in zip(values, seconds[base], strict=True))
         spread = f"{min(values):.3f} – {max(values):.3f}"
@@ -174,7 +174,7 @@ def main() -> None:
         score(config, arguments.score, arguments.repeat)
         return
     if arguments.step:
-        one_step(config)
+        print_step_memory(config)
         return
     print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, {Path(arguments.params).name}", flush=True)
     training_step(config, arguments.repeat)

@@ -1,9 +1,9 @@
-"""What the codec takes: seconds to the first byte, megapixels a second, memory of a large photograph.
+"""Speed and memory of the codec: seconds to the first byte, megapixels per second, memory of a large photograph.
 
     python -m benchmarks.codec
 
-Each figure is of a process of its own, the second one, so that nothing is compiled any more. The images are the bundled
-photographs, side by side and one above the other.
+Each figure is measured in a new process, the second one, so that nothing is compiled any more. The images are tiled
+with the bundled photographs.
 """
 
 import subprocess
@@ -20,7 +20,7 @@ from pixelpyramids.data.photographs import photographs
 
 
 def mosaic(height: int, width: int) -> np.ndarray:
-    """The photographs, cut to 300 x 451, in rows, to that size."""
+    """An image of that size, tiled with the photographs, each cut to 300 x 451."""
     files = sorted(photographs().rglob("*.[jp][pn]g"))
     pictures = [np.asarray(Image.open(file).convert("RGB"))[:300, :451] for file in files]
     columns, rows = -(-width // 451), -(-height // 300)
@@ -57,7 +57,7 @@ def memory(height: int, width: int) -> str:
 
 
 def peak() -> float:
-    """The most that this process held, in MiB (Linux)."""
+    """Peak memory of this process in MiB (Linux)."""
     line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
     return int(line.split()[1]) / 1024
 

@@ -1,4 +1,4 @@
-"""Normalisations and codings compared at equal steps, three seeds each, on the bundled photographs.
+"""Compare normalisations and codings after equal steps, with three seeds each, on the bundled photographs.
 
     python -m benchmarks.compare [--steps 300] [--seeds 3] [--variants 0 1 2 3 4 5]
 

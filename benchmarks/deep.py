@@ -1,9 +1,9 @@
-"""Deep images beside PNG: photographs made smaller by adding up pixels, which keeps the bits that averaging would drop.
+"""Compare with PNG on deep images: photographs reduced by adding up pixels, which keeps all bits.
 
     python -m benchmarks.deep IMAGE…
 
-The sums of 2 x 2 pixels have 10 bits, of 4 x 4 pixels 12; they are also told as the upper bits of 16. PNG is that of
-libpng, 16 bits, at its highest level, by imagecodecs, of the same values.
+The sums of 2 x 2 pixels have 10 bits, those of 4 x 4 pixels 12. They are also compressed as the upper bits of 16. PNG
+is libpng's, 16 bits, at its highest level, by imagecodecs.
 """
 
 import argparse
@@ -16,8 +16,8 @@ from PIL import Image
 import pixelpyramids as pp
 
 
-def summed(image: np.ndarray, side: int) -> np.ndarray:
-    """The sums of side x side pixels, uint16."""
+def sum_blocks(image: np.ndarray, side: int) -> np.ndarray:
+    """The sums of blocks of side x side pixels, uint16."""
     height, width = image.shape[0] // side, image.shape[1] // side
     parts = image[: height * side, : width * side].astype(np.uint16).reshape(height, side, width, side, -1)
     return parts.sum(axis=(1, 3), dtype=np.uint16)
@@ -31,7 +31,7 @@ def main() -> None:
         with Image.open(path) as image:
             pixels = np.asarray(image.convert("RGB"))
         for side, bits in ((2, 10), (4, 12)):
-            deep = summed(pixels, side)
+            deep = sum_blocks(pixels, side)
             upper = deep << np.uint16(16 - bits)
             ours, as_16 = pp.encode(deep, depth=bits), pp.encode(upper)
             assert np.array_equal(pp.decode(ours), deep) and np.array_equal(pp.decode(as_16), upper)

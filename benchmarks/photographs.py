@@ -1,17 +1,17 @@
-"""The photographs that the codec's weights are trained and chosen on, from packages that distribute them freely.
+"""Write the photographs that train, choose and test the codec's weights, from packages that distribute them freely.
 
     apt-get install budgie-backgrounds lomiri-wallpapers-16.04 lomiri-wallpapers-20.04
     python -m benchmarks.photographs DIR [--more FOLDER | --no-training]
 
-Writes DIR/train, from the wallpapers of the three Debian packages, and DIR/validation and DIR/test, from scikit-image
-and scikit-learn; DIR/packaged holds copies of these two's files, to be compressed. The wallpapers are JPEGs, so they
-are made smaller, by 2, 3 and 5, which leaves nothing of the JPEG's blocks; every fourth is there in grey too.
-Pictures that people store are often softer, and were JPEGs before: so each is there as a decoded JPEG as well, half
-of them the smallest made larger by 2. Authors and licences: pixelpyramids/assets/compact.md.
+DIR/train is made of the wallpapers of three Debian packages; DIR/validation (which chooses the weights) and DIR/test
+are photographs from scikit-image and scikit-learn. DIR/packaged has copies of the files of these two. The wallpapers
+are JPEGs, so they are reduced by 2, 3 and 5, which removes the JPEG's blocks; every fourth is also made grey. Pictures
+that people store are often softer and were JPEGs before, so each is also added as a decoded JPEG, half of these
+enlarged by 2 from the smallest size. Authors and licences: pixelpyramids/assets/compact.md.
 
-FOLDER holds further training photographs as WebP files, small already. Each is written as it is, at half its size, and
-as a decoded JPEG, and in one other version: grey, brighter, noisy, sharpened, after a YCbCr round trip, or smaller.
-Versions with a side below 128 pixels are left out, because the crops of the training do not fit into them.
+FOLDER has more training photographs, as small WebP files. Each is written unchanged, at half its size, as a decoded
+JPEG, and in one other version: grey, brighter, noisy, sharpened, after a YCbCr round trip, or smaller. Versions with a
+side below 128 pixels are left out, because training crops do not fit into them.
 """
 
 import argparse
@@ -69,7 +69,7 @@ def write_train(folder: Path, more: Path | None) -> None:
             if factor == 3 and index % 4 == 0:
                 small.convert("L").convert("RGB").save(train / f"{source.stem}_grey.png", compress_level=1)
             if factor == (3, 5)[index % 2]:
-                was_jpeg(small, soft=factor == 5, number=index // 2).save(
+                decode_numbered_jpeg(small, soft=factor == 5, number=index // 2).save(
                     train / f"{source.stem}_jpeg.png", compress_level=1
                 )
     for number, source in enumerate(sorted(more.glob("*.webp")) if more else []):
@@ -77,7 +77,7 @@ def write_train(folder: Path, more: Path | None) -> None:
 
 
 def write_more(source: Path, train: Path, number: int) -> None:
-    """Write the versions of one further photograph; its number seeds all that is random."""
+    """Write the versions of one more photograph; its number is the seed of everything random."""
     draw = np.random.default_rng([0, number])
     image = Image.open(source).convert("RGB")
     half = image.resize((image.width // 2, image.height // 2), Image.Resampling.BOX)
@@ -104,7 +104,7 @@ def write_more(source: Path, train: Path, number: int) -> None:
 
 
 def decode_jpeg(image: Image.Image, draw: np.random.Generator) -> Image.Image:
-    """The image as a JPEG of random quality and subsampling decodes to, enlarged before it in half of the cases."""
+    """The image after decoding it from a JPEG of random quality and subsampling; half of the time, enlarged before."""
     if draw.integers(2):
         factor = draw.uniform(1.2, 2)
         image = image.resize((round(factor * image.width), round(factor * image.height)), Image.Resampling.BICUBIC)
@@ -113,8 +113,8 @@ def decode_jpeg(image: Image.Image, draw: np.random.Generator) -> Image.Image:
     return Image.open(buffer).convert("RGB")
 
 
-def was_jpeg(image: Image.Image, *, soft: bool, number: int) -> Image.Image:
-    """The image as a JPEG decodes to, its quality and subsampling chosen by number; soft: twice as large before."""
+def decode_numbered_jpeg(image: Image.Image, *, soft: bool, number: int) -> Image.Image:
+    """The image decoded from a JPEG, whose quality and subsampling `number` chooses; `soft` first enlarges it by 2."""
     if soft:
         image = image.resize((2 * image.width, 2 * image.height), Image.Resampling.BICUBIC)
     buffer = io.BytesIO()
@@ -127,7 +127,7 @@ def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, metavar="DIR", help="a folder that does not exist yet")
-    parser.add_argument("--more", type=Path, metavar="FOLDER", help="further training photographs, as WebP files")
+    parser.add_argument("--more", type=Path, metavar="FOLDER", help="more training photographs, as WebP files")
     parser.add_argument("--no-training", action="store_true", help="leave out DIR/train, which needs the wallpapers")
     arguments = parser.parse_args()
     if arguments.folder.exists():

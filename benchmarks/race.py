@@ -1,10 +1,11 @@
-"""The same minutes on the same photographs: our model and the plain baseline at the same sizes, held-out bits/dim.
+"""Train our model and the plain baseline for the same minutes on the same photographs; print held-out bits/dim.
 
     python -m benchmarks.race [PARAMS] [--minutes 5]
 
 Both train one after the other on the same crops of the four bundled photographs, on the same threads; ours in float32
-and, where the processor has it, in bfloat16. Held out: the 64x64 tiles of china and flower. The baseline is scored with
-batch statistics (as its authors count), with running statistics, and with its averaged weights; its best is compared.
+and, if the processor has it, in bfloat16. Both are scored on the 64x64 tiles of china and flower. The
+baseline is scored with batch statistics (as its authors count), with running statistics, and with its averaged weights;
+the best of these counts.
 """
 
 import argparse
@@ -96,7 +97,7 @@ def main() -> None:
     crops = Crops(open_folder(photographs(), "train", hold_out=False), config.image_size, config.batch_size)
     tiles = held_out_tiles(config.image_size)
     best, steps = race_plain(config, crops, tiles, arguments.minutes, None)
-    print(f"| {arguments.minutes} minutes each | steps | held-out bits/dim | of plain |\n|---|---|---|---|")
+    print(f"| {arguments.minutes} minutes each | steps | held-out bits/dim | ratio to plain |\n|---|---|---|---|")
     print(f"| plain, its best | {steps} | {best:.3f} | 1 |", flush=True)
     minutes = Budget(minutes=arguments.minutes)
     entries = [("float32", minutes, False), (f"float32, {steps} steps as plain", Budget(steps=steps), False)]

@@ -1,8 +1,9 @@
-"""Milliseconds of a core to read an image, for each form of the six data sets, on fixtures made of bundled photographs.
+"""Milliseconds that one core takes to read an image of each data set, on files made of the bundled photographs.
 
     python -m benchmarks.reading [--images 64]
 
-Reading is all that a loader's worker does: find the entry, decode, crop, resize, quantise. One process, one thread.
+Reading is everything that a loader's worker does: find the entry, decode, crop, resize, quantise. It runs in one
+process and one thread.
 """
 
 import argparse
@@ -28,7 +29,7 @@ from pixelpyramids.data.photographs import photographs
 
 
 def pictures(count: int, width: int, height: int) -> Iterator[Image.Image]:
-    """Crops of the photographs, one after the other."""
+    """Crops of the photographs in turn."""
     sources = [Image.open(file).convert("RGB") for file in sorted(photographs().rglob("*.jpg"))]
     rng = np.random.default_rng(0)
     for i in range(count):

@@ -1,4 +1,4 @@
-"""Our recipe and the published one: the same small networks and photographs, the same processor time, three seeds each.
+"""Compare our recipe and the published one: the same small networks, photographs and time, three seeds each.
 
     python -m benchmarks.recipes [--minutes 2] [--seeds 3]
 
@@ -49,8 +49,8 @@ def start(parameters: Parameters, seed: int, run: Path) -> Training:
     return Training(parameters, run, crops, seed=seed, bfloat16=False)
 
 
-def seconds_of_a_step(training: Training) -> float:
-    """Median processor seconds of a step of all levels. The training cannot be used afterwards."""
+def measure_step(training: Training) -> float:
+    """Median processor seconds of a step of all levels. Do not use the training afterwards."""
     seconds = []
     for step in range(TIMED_STEPS):
         began = time.process_time()
@@ -90,7 +90,7 @@ def main() -> None:
     )
     for name, parameters in recipes().items():
         with tempfile.TemporaryDirectory() as folder:
-            steps = round(60 * arguments.minutes / seconds_of_a_step(start(parameters, 0, Path(folder) / "run")))
+            steps = round(60 * arguments.minutes / measure_step(start(parameters, 0, Path(folder) / "run")))
         found: dict[str, list[float]] = {}
         used = []
         for seed in range(arguments.seeds):

@@ -1,4 +1,4 @@
-"""What the six experiments take, on paper: the operations of every level, and the hours that they would take.
+"""What the paper's experiments cost: the operations of every level, and the hours calculated from them.
 
     python -m benchmarks.scale [PARAMS …] [--device-tflops 7] [--devices 4] [--dollars 2.5]
 
@@ -31,8 +31,8 @@ TRAINING_IMAGES = {
 
 @dataclass(frozen=True)
 class Costs:
-    training: list[LevelCost]  # seconds an image on the device
-    operations: list[int]  # of a training step, an image
+    training: list[LevelCost]  # seconds per image on the device
+    operations: list[int]  # of a training step, per image
     scoring: int  # operations of scoring a whole image
 
 
@@ -78,7 +78,7 @@ def main() -> None:
     configs = [imagenet_256() if name == "imagenet_256" else load_parameters(name) for name in arguments.params]
     found = [costs(config, arguments.device_tflops) for config in configs]
 
-    print("| experiment | parameters | TFLOP an image, training | finest level's share | TFLOP to score an image |")
+    print("| experiment | parameters | TFLOP per image, training | finest level's share | TFLOP per image, scoring |")
     print("|---|---|---|---|---|")
     for config, cost in zip(configs, found, strict=True):
         whole, parameters = sum(cost.operations), sum(level.parameters for level in cost.training)
@@ -88,8 +88,9 @@ def main() -> None:
             f"{cost.scoring / 1e12:.2f} |"
         )
     print(
-        f"\n| experiment | training images | hours an epoch, 1 device | by level on {arguments.devices} | batches "
-        f"shared by {arguments.devices} | dollars an epoch |\n|---|---|---|---|---|---|"
+        "\n| experiment | training images | hours per epoch, 1 device "
+        f"| {arguments.devices} devices, by level | {arguments.devices} devices, by batch | dollars per epoch |\n"
+        "|---|---|---|---|---|---|"
     )
     for config, cost in zip(configs, found, strict=True):
         images = TRAINING_IMAGES.get(config.dataset_name)
