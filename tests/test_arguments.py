@@ -99,6 +99,8 @@ BAD = {
     "rate of masked images": (lambda: compact().rate(MASKED[None, None]), DataError, "without a mask"),
     "rate of floats": (lambda: compact().rate(np.zeros((1, 3, 4, 4))), DataError, "expected integers"),
     "2.5 samples": (lambda: compact().sample(2.5, 4, 4), DataError, "expected n to be a whole number"),
+    "a first of text": (lambda: compact().sample(1, 4, 4, first="a"), DataError, "expected first to be a whole number"),
+    "another coarse size": (lambda: compact().complete(IMAGES, 11, 9), DataError, "the coarse image of a 11 x 9"),
     "a seed of text": (lambda: compact().sample(1, 4, 4, seed="a"), DataError, "expected seed to be a whole number"),
     "the paper's rate of a list": (lambda: tiny().rate([[1]]), DataError, "expected a tensor or an array"),
     "the paper's rate of a mask": (lambda: tiny().rate(MASKED[None, None]), DataError, "without a mask"),

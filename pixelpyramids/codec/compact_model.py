@@ -89,6 +89,7 @@ class CompactModel:
     def sample(self, n: int, height: int, width: int, seed: int = 0, first: int = 0) -> NDArray[np.uint8]:
         """Return n samples (n, 3, height, width), decoded from random bits. Sample i is keyed by (seed, first + i)."""
         n, height, width = whole_number("n", n, 1), whole_number("height", height, 1), whole_number("width", width, 1)
+        first = whole_number("first", first, 0)
         drawn = np.zeros((n, CHANNELS, height, width), dtype=np.uint16)
         for number, image in enumerate(drawn):
             self._draw(image, CHANNELS, len(octave_images(image)), seed, first + number)
@@ -103,6 +104,7 @@ class CompactModel:
         """
         images = _check_images(coarse)
         height, width = whole_number("height", height, 1), whole_number("width", width, 1)
+        first = whole_number("first", first, 0)
         octave = octaves.find_octave(images.shape[-2:], height, width)
         completed = np.zeros((*images.shape[:2], height, width), dtype=np.uint16)
         for number, (image, known) in enumerate(zip(completed, images, strict=True)):
@@ -118,8 +120,7 @@ class CompactModel:
 
         If the image is so small that its coarsest pixels are drawn, the `known` ones among them are kept.
         """
-        seed, number = whole_number("seed", seed, 0), whole_number("first", number, 0)
-        draws = RandomReader(np.random.default_rng([seed, number]))
+        draws = RandomReader(np.random.default_rng([whole_number("seed", seed, 0), number]))
 
         def fill(outputs: NDArray[np.int32], bases: Any, values: Any, how: Coding, learnt: Corrections) -> None:
             values[...] = draws.values(outputs, bases, how, learnt)

@@ -17,7 +17,7 @@ from pixelpyramids.pyramid.rate import Rate
 
 
 class CompactPyramid(nn.Module):
-    """One network for all octaves: `stages` has one stage. The rest is as of `PixelPyramid`."""
+    """One network for all octaves, as the only one of `stages`. It is used like a `PixelPyramid`."""
 
     def __init__(self, config: CompactParameters, seed: int = 0) -> None:
         super().__init__()
@@ -56,7 +56,7 @@ class CompactPyramid(nn.Module):
     def sample(
         self, n: int, height: int | None = None, width: int | None = None, seed: int = 0, first: int = 0
     ) -> Tensor:
-        """N exact samples, by default of the size of the training crops; seeds and batches as of `PixelPyramid`."""
+        """N exact samples, by default of the size of the training crops; seeds work as in `PixelPyramid`."""
         size = self.config.image_size
         height, width = size[0] if height is None else height, size[1] if width is None else width
         n, height, width = whole_number("n", n, 1), whole_number("height", height, 1), whole_number("width", width, 1)
