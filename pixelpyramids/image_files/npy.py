@@ -21,14 +21,11 @@ def inspect_npy(data: bytes, max_pixels: int) -> Inspected:
     version = np.lib.format.read_magic(file)
     read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
     shape, is_transposed, dtype = read(file)
-    if (
-        dtype not in (np.uint8, np.dtype("<u2"), np.dtype(">u2"))
-        or len(shape) not in (2, 3)
-        or 0 in shape
-        or max(shape[2:], default=1) > 4
-    ):
+    is_image = len(shape) in (2, 3) and 0 not in shape and (*shape, 1)[2] <= 4
+    if dtype not in (np.uint8, np.dtype("<u2"), np.dtype(">u2")) or not is_image:
         raise DataError(
-            f"expected an array (H, W) or (H, W, C), C from 1 to 4, of uint8 or uint16, got {dtype} of shape {shape}; make it one first"
+            f"expected an array (H, W) or (H, W, C), C from 1 to 4, of uint8 or uint16, got {dtype} of shape {shape}; "
+            "make it one first"
         )
     check_limit(shape[0], shape[1], max_pixels)
     count, begin, native = math.prod(shape), file.tell(), dtype.newbyteorder("=")
