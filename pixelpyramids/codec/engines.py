@@ -137,9 +137,9 @@ class FastEngine:
             found = self._run(stack, inputs)
             if self._is_trusted(stack, inputs, found):
                 return found
-        return self._expected(stack, inputs)
+        return self._run_reference(stack, inputs)
 
-    def _expected(self, stack: int, inputs: Activations) -> Any:
+    def _run_reference(self, stack: int, inputs: Activations) -> Any:
         """Run the reference."""
         return self._reference.trunk(inputs) if stack == 0 else self._reference.head(stack - 1, inputs)
 
@@ -168,7 +168,8 @@ class FastEngine:
             self._refuse(f"the fast engine cannot be loaded ({str(error).strip()})")
             return
         self._of_probes = [
-            self._expected(number, _probe(stack.inputs, PROBED, PROBED)) for number, stack in enumerate(self._stacks)
+            self._run_reference(number, _probe(stack.inputs, PROBED, PROBED))
+            for number, stack in enumerate(self._stacks)
         ]
 
     def _is_trusted(self, stack: int, inputs: Activations, found: Any) -> bool:
@@ -179,7 +180,7 @@ class FastEngine:
                 corner = slice(0, PROBED), slice(0, PROBED)
                 is_same = self._agree(stack, of_probe, corner, self._of_probes[stack])
                 window = _random_lines(inputs.shape[1]), _random_lines(inputs.shape[2])
-                if not is_same or not self._agree(stack, found, window, self._expected(stack, inputs[:, *window])):
+                if not is_same or not self._agree(stack, found, window, self._run_reference(stack, inputs[:, *window])):
                     self._refuse("the fast engine gives other numbers than the reference on this machine")
                 self._compared.add((stack, *inputs.shape))
             return not self._is_refused
