@@ -19,8 +19,8 @@ PHOTOGRAPHS = ROOT / "pixelpyramids" / "assets" / "photographs"
 @pytest.fixture
 def no_showcase(monkeypatch):
     """Leave out the first minute of the demo."""
-    monkeypatch.setattr("pixelpyramids.cli.demo.compress_photographs", lambda _: "")
-    monkeypatch.setattr("pixelpyramids.cli.demo.read_parts", lambda: np.zeros((1, 3, 4, 4), np.uint8))
+    monkeypatch.setattr("pixelpyramids.cli.showcase.compress_photographs", lambda _: "")
+    monkeypatch.setattr("pixelpyramids.cli.showcase.read_parts", lambda: np.zeros((1, 3, 4, 4), np.uint8))
 
 
 def files_of(folder):
