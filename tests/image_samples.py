@@ -1,4 +1,4 @@
-"""Image files to read: pixels of any depth, what libraries write of them, and files built chunk by chunk."""
+"""Image files for tests: pixels of any depth, files that libraries write, and files built chunk by chunk."""
 
 import io
 import struct
@@ -26,27 +26,27 @@ def read(data, **options):
 
 
 def assert_read(data, array, depth):
-    """See that a file is read as this array of this depth."""
+    """Check that a file is read as this array, with this depth."""
     picture = read(data)
     assert picture.array.dtype == array.dtype and np.array_equal(picture.array, array) and picture.depth == depth
 
 
 def saved(image, kind, **options):
-    """What Pillow writes of an image or an array."""
+    """The file that Pillow writes for an image or an array."""
     file = io.BytesIO()
     (image if isinstance(image, Image.Image) else Image.fromarray(image)).save(file, kind, **options)
     return file.getvalue()
 
 
 def written(array, depth, format, metadata=None):
-    """What this package writes."""
+    """The file that this package writes for an array."""
     file = io.BytesIO()
     write_image(file, array, depth, metadata or {}, format)
     return file.getvalue()
 
 
 def tiff(array, order="<", big=False, **options):
-    """What tifffile writes."""
+    """The TIFF that tifffile writes for an array."""
     file = io.BytesIO()
     with tifffile.TiffWriter(file, byteorder=order, bigtiff=big) as writer:
         writer.write(array, **({"metadata": None} | options))
@@ -65,19 +65,19 @@ def chunk(name, content):
 
 
 def png(width, height, depth, kind, rows, *chunks, interlaced=0):
-    """A PNG of that size, of rows of bytes as they are, complete or not, with chunks before them."""
+    """A PNG with the given size and rows of bytes, which may be incomplete, and chunks before them."""
     header = struct.pack(">IIBBBBB", width, height, depth, kind, 0, 0, interlaced)
     end = chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
     return SIGNATURE + chunk(b"IHDR", header) + b"".join(chunks) + end
 
 
 def insert_chunks(data, *chunks):
-    """A PNG with more chunks behind its header."""
+    """Add chunks after the header of a PNG."""
     return data[:33] + b"".join(chunks) + data[33:]
 
 
 def remove_imagecodecs(monkeypatch):
-    """Have imagecodecs missing, for tifffile too."""
+    """Make imagecodecs missing, also for tifffile."""
     for name in ("tifffile", "tifffile.tifffile"):
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "imagecodecs", None)

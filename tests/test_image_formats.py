@@ -1,4 +1,4 @@
-"""Image files of all formats are read at their own depth; what would lose a bit is refused by name."""
+"""Image files of all formats are read at their own depth. If a bit would be lost, the error names the reason."""
 
 import struct
 import tempfile
@@ -94,7 +94,7 @@ def replaced(data, place, value):
 def unreadable():
     """Files, and why they are refused."""
     yield from (
-        (b"P5 2 2 200 abcd", "power of two less one, got 200"),
+        (b"P5 2 2 200 abcd", "one less than a power of two, got 200"),
         (b"P5 2 2 255 abc", "cut short"),
         (b"P5 2 2 255 abcdefgh", "perhaps several"),
         (b"P4 8 1\n\xaaP4 8 1\n\xaa", "perhaps several"),
@@ -124,12 +124,12 @@ def unreadable():
         yield saved(frames[0], kind, save_all=True, append_images=frames[1:]), "expected one picture, got 2"
     yield imagecodecs.jpeg2k_encode(noise(12, 3, 40, 40)), "expected 8 bits, got 16"
     yield imagecodecs.avif_encode(noise(12, 3, 40, 40), bitspersample=12), "expected 8 bits, got 12"
-    yield jpeg_2000(noise(12, 1, 40, 40), bitspersample=12), "expected 8 bits, got 12 of JPEG2000"
+    yield jpeg_2000(noise(12, 1, 40, 40), bitspersample=12), "expected 8 bits, got 12 bits in the JPEG2000"
     for kind in (np.int8, np.int16):
         yield jpeg_2000(noise(7).astype(kind)), "unsigned channels of one depth in the JPEG 2000, got signed"
     data = saved(noise(8, 4), "JPEG2000")
     yield replaced(data, data.index(b"colr") + 10, 18), "got colour space 18"
-    yield replaced(data, data.index(b"cdef") + 9 + 3 * 6, 2), "got alpha multiplied into the colours"
+    yield replaced(data, data.index(b"cdef") + 9 + 3 * 6, 2), "got premultiplied alpha"
     for data in damaged_pcx():
         yield data, "expected a (complete )?PCX"
     data = saved(noise(8, 3), "PNG")
@@ -140,7 +140,7 @@ def unreadable():
 
 
 @pytest.mark.parametrize(("data", "message"), list(unreadable()), ids=lambda value: repr(value)[:30])
-def test_other_and_damaged_files_are_refused_by_name(data, message):
+def test_unsupported_and_damaged_files_are_refused_with_the_reason(data, message):
     with pytest.raises(DataError, match=message):
         read(data)
 
@@ -201,7 +201,7 @@ def test_without_the_extra_sixteen_bit_colour_is_read_or_refused_with_its_name(m
 
 
 @pytest.mark.parametrize("kind", ["png", "tiff", "ppm", "webp"])
-def test_shallow_pixels_in_a_wide_type_are_written_as_what_they_are(kind):
+def test_shallow_pixels_in_a_wide_type_are_written_at_their_depth(kind):
     array = noise(8, 3)
     assert_read(written(array.astype(np.uint16), 8, kind), array, 8)
 
@@ -220,7 +220,7 @@ def test_pixels_are_not_rotated(orientation, kind):
     assert_read(written(wide, 16, "tiff", {"EXIF": exif.tobytes()[6:]}), wide, 16)
 
 
-def test_the_limit_of_pixels_is_ours_and_not_pillow_s(monkeypatch):
+def test_our_limit_of_pixels_applies_and_not_pillows(monkeypatch):
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 9)  # it cannot be set for one call
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -234,7 +234,7 @@ def test_the_limit_of_pixels_is_ours_and_not_pillow_s(monkeypatch):
                     read(data, max_pixels=142)
 
 
-def test_the_fourth_byte_of_a_bmp_is_named_if_it_says_something():
+def test_the_fourth_byte_of_a_bmp_is_named_unless_it_is_zero():
     colours = noise(8, 4)
     for fourth, named in ((0, ()), (200, ("the fourth byte of the BMP's pixels",))):
         colours[..., 3] = fourth
@@ -245,17 +245,17 @@ def test_the_fourth_byte_of_a_bmp_is_named_if_it_says_something():
         assert np.array_equal(picture.array, colours[..., :3]) and picture.not_kept == named
 
 
-def test_files_are_read_if_no_folder_takes_temporary_files(tmp_path, monkeypatch):
+def test_files_are_read_if_no_temporary_file_can_be_created(tmp_path, monkeypatch):
     monkeypatch.setattr(tempfile, "TemporaryFile", lambda: open(tmp_path / "no" / "place"))  # noqa: SIM115
     array = RNG.integers(0, 256, (3, 4), dtype=np.uint8)
     assert_read(saved(array, "PNG"), array, 8)
 
 
-def test_a_tga_of_5_bits_a_colour_is_refused():
+def test_a_tga_of_5_bits_per_colour_is_refused():
     colours, colour = struct.pack("<HH", 0x7FFF, 0xFFFF), struct.pack("<HHBB", 2, 1, 16, 1)
     for data in (
         struct.pack("<BBBHHBHH", 0, 0, 2, 0, 0, 0, 0, 0) + colour + colours,
         struct.pack("<BBBHHBHHHHBB", 0, 1, 1, 0, 2, 16, 0, 0, 2, 1, 8, 0) + colours + b"\0\1",
     ):
-        with pytest.raises(DataError, match="8 bits of each colour in the TGA, got 5"):
+        with pytest.raises(DataError, match="8 bits per colour in the TGA, got 5"):
             read(data)

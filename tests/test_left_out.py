@@ -1,4 +1,4 @@
-"""What image files hold beside their pixels is kept, or named."""
+"""What image files hold besides their pixels is kept, or a warning names it."""
 
 import struct
 
@@ -26,17 +26,17 @@ def file_of(kind, **options):
 
 @pytest.mark.filterwarnings("ignore:not kept")
 @pytest.mark.parametrize("kind", KINDS)
-def test_what_follows_the_end_is_named(kind):
+def test_bytes_after_the_end_are_named(kind):
     data = file_of(kind)
     assert read(data).not_kept == ()
     if kind == "TGA":
-        data = data[:-26]  # without its mark
+        data = data[:-26]  # without the footer that marks its end
     (name,) = read(data + SURPLUS).not_kept
-    assert f"{len(SURPLUS)} bytes after" in name or "place of the QOI's end" in name
+    assert f"{len(SURPLUS)} bytes after" in name or "instead of the QOI's end marker" in name
 
 
 @pytest.mark.filterwarnings("ignore:not kept")
-def test_a_codestream_s_surplus_is_named():
+def test_bytes_after_a_bare_codestream_are_named():
     data = file_of("JPEG2000", no_jp2=True)
     assert read(data).not_kept == ()
     assert read(data + SURPLUS).not_kept == (f"{len(SURPLUS)} bytes after the JPEG 2000's end",)
@@ -60,7 +60,7 @@ def with_parts():
     jpeg = file_of("JPEG")
     yield put_in(jpeg, 2, segment(0xED, b"Photoshop 3.0\0")), "JPEG segment APP13"
     yield put_in(jpeg, 2, segment(0xE1, b"http://ns.adobe.com/xmp/extension/\0")), "JPEG segment APP1"
-    yield put_in(jpeg, 2, segment(0xFE, b"one") + segment(0xFE, b"two")), "JPEG comments but the last one"
+    yield put_in(jpeg, 2, segment(0xFE, b"one") + segment(0xFE, b"two")), "all JPEG comments except the last one"
     yield file_of("JPEG2000") + struct.pack(">I4s", 10, b"xml ") + b"ab", "JPEG 2000 box xml"
     boxes = file_of("JPEG2000")
     profile = struct.pack(">I4sBBB", 15, b"colr", 2, 0, 0) + b"icc!"
@@ -70,7 +70,7 @@ def with_parts():
         boxes[:place] + struct.pack(">I", end - place + len(profile)) + boxes[place + 4 : end] + profile + boxes[end:]
     )
     yield boxes, "JPEG 2000 box colr (a colour profile)"
-    yield file_of("TGA", id_section=b"mine"), "the TGA's identification"
+    yield file_of("TGA", id_section=b"mine"), "the TGA's image ID"
     tga = file_of("TGA")
     yield (
         tga[:-26] + SURPLUS + struct.pack("<II", len(tga) - 26, 0) + tga[-18:],
@@ -87,7 +87,7 @@ def test_parts_that_are_not_kept_are_named(data, name):
     assert name in read(data).not_kept
 
 
-def test_comments_are_kept_whatever_they_are_written_in():
+def test_comments_are_kept_in_any_encoding():
     for comment, kept in ((b"caf\xc3\xa9", "café"), (b"caf\xe9", "café")):
         for kind in ("GIF", "JPEG"):
             assert read(file_of(kind, comment=comment)).metadata["text:Comment"] == kept.encode()

@@ -101,7 +101,7 @@ def test_a_camera_file_of_several_pictures_is_skipped_as_a_jpeg(tmp_path, capsys
     assert status("compress", tmp_path / "a") == 0
     assert "skipped because it is lossy already (MPO)" in capsys.readouterr().err
     assert status("compress", tmp_path / "a", "--force") == 0
-    assert "not kept: the JPEG's further pictures (previews, gain maps)" in capsys.readouterr().err
+    assert "not kept: the JPEG's other pictures (previews, gain maps)" in capsys.readouterr().err
     assert status("verify", tmp_path / "a" / "a.ppyr", tmp_path / "a" / "a.jpg") == 0
     with Image.open(tmp_path / "a" / "a.jpg") as image:
         assert np.array_equal(pp.decode((tmp_path / "a" / "a.ppyr").read_bytes()), np.asarray(image))

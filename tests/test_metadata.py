@@ -1,4 +1,4 @@
-"""What belongs to a picture besides its pixels comes back: file, .ppyr, file."""
+"""Metadata survive the way from an image file to a .ppyr file and back."""
 
 import io
 import struct
@@ -77,10 +77,10 @@ def blobs_of(data):
 
 
 @pytest.mark.parametrize("depth", [5, 8, 16])
-def test_all_that_a_png_has_survives_to_ppyr_and_back(depth):
+def test_everything_in_a_png_survives_to_ppyr_and_back(depth):
     blobs = dict(EVERYTHING)
     if depth == 5:
-        del blobs["sBIT"]  # then it says the depth
+        del blobs["sBIT"]  # at 5 bits, sBIT holds the depth
     array = (PIXELS >> 8 - depth if depth < 8 else PIXELS).astype(np.uint8 if depth <= 8 else np.uint16)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -125,7 +125,7 @@ def test_what_pillow_writes_into_a_png_is_read():
     assert exif_fields(blobs["EXIF"]) == exif_fields(exif_blob())
 
 
-def test_packed_chunks_that_are_too_large_or_damaged_are_refused():
+def test_compressed_chunks_that_are_too_large_or_damaged_are_refused():
     data = written(PIXELS, 8, "png", {})
     for name in (b"iCCP", b"zTXt"):
         with pytest.raises(DataError, match=f"{name.decode()} cannot be unpacked"):
@@ -137,12 +137,12 @@ def test_packed_chunks_that_are_too_large_or_damaged_are_refused():
     with pytest.raises(DataError, match=r"of metadata, got .* the largest is text"):
         blobs_of(insert_chunks(data, *many))
     bombs = chunk(b"zTXt", b"key\0\0" + zlib.compress(bytes(2**23))) * 3
-    with pytest.raises(DataError, match=f"at most {MAX_METADATA} bytes of texts"):  # none is unpacked after that
+    with pytest.raises(DataError, match=f"at most {MAX_METADATA} bytes of texts"):  # nothing is unpacked after that
         blobs_of(insert_chunks(data, bombs, chunk(b"zTXt", b"key\0\0no zlib")))
 
 
 @pytest.mark.parametrize("depth", [8, 16])
-def test_profiles_and_texts_larger_than_libraries_take_are_kept(depth):
+def test_profiles_and_texts_larger_than_libraries_accept_are_kept(depth):
     noise = np.random.default_rng(0).integers(0, 256, 3_000_000, dtype=np.uint8).tobytes()
     blobs = {"ICC": noise, "XMP": noise[:10].hex().encode() * 200_000, "text:Long": b"x" * 9_000_000}
     pixels = PIXELS if depth == 8 else PIXELS * np.uint16(257)
@@ -158,7 +158,7 @@ def test_any_text_survives(texts):
     assert not left_out and read_chunks(png).metadata == blobs
 
 
-def test_text_that_is_no_utf_8_survives_as_its_bytes():
+def test_text_that_is_not_utf_8_keeps_its_bytes():
     data = written(PIXELS, 8, "png", {})
     odd = insert_chunks(data, chunk(b"iTXt", b"Title\0\0\0\0\0\xff\xfe"))
     assert blobs_of(odd) == {"text:Title": b"\xff\xfe"}
@@ -183,7 +183,7 @@ def test_tiff_holds_profile_exif_packet_and_resolution(depth):
 
 
 def test_webp_holds_profile_exif_and_packet():
-    with pytest.warns(UserWarning, match=r"WEBP has no place for the metadata resolution, gAMA, .*text:Title"):
+    with pytest.warns(UserWarning, match=r"WEBP cannot hold the metadata resolution, gAMA, .*text:Title"):
         data = written(PIXELS, 8, "webp", EVERYTHING)
     assert blobs_of(data) == {name: EVERYTHING[name] for name in ("ICC", "EXIF", "XMP")}
 
@@ -198,8 +198,8 @@ def test_what_jpeg_holds_is_read():
 @pytest.mark.parametrize(
     ("format", "names"), [("TIFF", "gAMA, cHRM"), *((f, "ICC, EXIF") for f in ("PPM", "BMP", "npy"))]
 )
-def test_what_a_format_has_no_place_for_is_named(format, names):
-    with pytest.warns(UserWarning, match=f"{format} has no place for the metadata {names}"):
+def test_metadata_that_a_format_cannot_hold_are_named(format, names):
+    with pytest.warns(UserWarning, match=f"{format} cannot hold the metadata {names}"):
         written(PIXELS, 8, format.lower(), EVERYTHING)
 
 
@@ -211,13 +211,13 @@ def test_texts_that_png_cannot_hold_are_named():
 
 
 def test_unknown_blobs_and_damaged_exif_are_named():
-    with pytest.warns(UserWarning, match="PNG has no place for the metadata other, left out"):
+    with pytest.warns(UserWarning, match="PNG cannot hold the metadata other; left out"):
         written(PIXELS, 8, "png", {"other": b"x"})
-    with pytest.warns(UserWarning, match="TIFF has no place for the metadata EXIF, left out"):
+    with pytest.warns(UserWarning, match="TIFF cannot hold the metadata EXIF; left out"):
         written(PIXELS, 8, "tiff", {"EXIF": b"no structure"})
 
 
-def test_resolutions():
+def test_resolutions_are_parsed_and_written():
     for blob in (b"300 300 inch", b"11811 2835 metre", b"1 2 ratio", b"601/2 118 centimetre"):
         assert parse_resolution(blob).blob() == blob
     for damaged in (b"", b"1 2", b"1/0 1 inch", b"1 1 mile", b"-1 1 inch", b"1 1 inch "):

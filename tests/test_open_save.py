@@ -1,4 +1,4 @@
-"""pp.open and pp.save: what is saved is opened the same, and scale and region are those of the .ppyr file."""
+"""pp.open and pp.save: saved files open unchanged, and scale and region give what the .ppyr file gives."""
 
 import io
 import os
@@ -24,7 +24,7 @@ from pixelpyramids.image_files import opening
 from pixelpyramids.image_files.bit_depth import widen
 from pixelpyramids.image_files.saving import FORMATS
 
-DEPTHS = {  # that each format holds, by the number of channels
+DEPTHS = {  # the depths that each format holds, by the number of channels
     "ppyr": dict.fromkeys((1, 2, 3, 4), range(1, 17)),
     "png": dict.fromkeys((1, 2, 3, 4), range(1, 17)),
     "tiff": {1: (1, 2, 4, 8, 12, 16), 2: (8, 16), 3: (8, 16), 4: (8, 16)},
@@ -33,7 +33,7 @@ DEPTHS = {  # that each format holds, by the number of channels
     "bmp": {1: (1, 8), 3: (8,)},
     "npy": dict.fromkeys((1, 2, 3, 4), (8, 16)),
 }
-OTHERS = {  # libraries that read the file too: 8 bits or more are expected of them
+OTHERS = {  # other libraries that read the file, as 8 bits or more
     "png": imagecodecs.png_decode,
     "tiff": lambda data: tifffile.imread(io.BytesIO(data)),
     "webp": imagecodecs.webp_decode,
@@ -43,7 +43,7 @@ OTHERS = {  # libraries that read the file too: 8 bits or more are expected of t
 
 @st.composite
 def images(draw, formats=tuple(DEPTHS), most=20):
-    """A format, and an array with its depth: one that the format holds or, sometimes, not."""
+    """A format, and an array with its depth, which the format may not be able to hold."""
     channels, depth = draw(st.integers(1, 4)), draw(st.sampled_from((1, 2, 3, 4, 5, 8, 8, 10, 12, 16, 16)))
     sides = st.integers(1, most)
     shape = (draw(sides), draw(sides)) + (channels,) * (channels > 1 or draw(st.booleans()))
@@ -64,7 +64,7 @@ def test_what_is_saved_is_opened_the_same_or_refused(image):
     format, array, depth = image
     channels = array.shape[2] if array.ndim == 3 else 1
     if format == "npy" and depth not in (8, 16):
-        with pytest.warns(UserWarning, match=f"npy has no place for the metadata depth of {depth} bits"):
+        with pytest.warns(UserWarning, match=rf"npy cannot hold the metadata depth \({depth} bits\)"):
             save(array, depth, format)
         return
     if depth not in DEPTHS[format].get(channels, ()):
@@ -78,7 +78,7 @@ def test_what_is_saved_is_opened_the_same_or_refused(image):
         again = opened.read()
         assert again.dtype == kept.dtype and np.array_equal(again, kept)
         assert facts[:3] == (kept.shape, kept.dtype, depth) and facts[3] == opened.metadata
-        assert facts[3] == {} or format == "bmp"  # which has a resolution always
+        assert facts[3] == {} or format == "bmp"  # which always has a resolution
         assert opened.format.lower() == format and not opened.is_lossy
     if format in OTHERS:
         shown = widen(kept, depth, 8 if depth <= 8 else 16) if format == "png" else kept
@@ -116,7 +116,7 @@ def test_metadata_are_saved_and_opened(tmp_path):
         pp.save(tmp_path / f"a.{suffix}", array, 12, blobs)
         with pp.open(str(tmp_path / f"a.{suffix}")) as opened:
             assert opened.depth == 12 and opened.metadata.keys() == blobs.keys()
-    with pytest.warns(UserWarning, match="PPM has no place for the metadata resolution, XMP"):
+    with pytest.warns(UserWarning, match="PPM cannot hold the metadata resolution, XMP"):
         pp.save(tmp_path / "a.ppm", array, 12, blobs)
 
 
@@ -126,18 +126,18 @@ def test_each_file_that_loses_something_is_named_in_a_warning(tmp_path):
         (tmp_path / f"{name}.png").write_bytes(texts + b"more")
     expected = []
     with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("default")  # which shows warnings of equal words once
+        warnings.simplefilter("default")  # which shows warnings with the same text only once
         for name in "ab":
             with pp.open(tmp_path / f"{name}.png") as opened:
                 array = opened.read()
             expected.append(f"{tmp_path / name}.png: not kept: 4 bytes after the PNG's end")
             for format, suffix in (("PNG", "2.png"), ("TIFF", "tif"), ("WEBP", "webp"), ("PPM", "ppm"), ("npy", "npy")):
                 pp.save(tmp_path / f"{name}.{suffix}", array, 8, {"other": b""})
-                expected.append(f"{tmp_path / name}.{suffix}: {format} has no place for the metadata other, left out")
+                expected.append(f"{tmp_path / name}.{suffix}: {format} cannot hold the metadata other; left out")
     assert [str(one.message) for one in caught if one.category is UserWarning] == expected
 
 
-def test_the_suffix_is_the_format_and_nothing_is_replaced(tmp_path):
+def test_the_suffix_decides_the_format_and_nothing_is_replaced(tmp_path):
     array = noise(8, 3)
     for format, suffixes in FORMATS.items():
         for suffix in suffixes:
@@ -183,7 +183,7 @@ def test_metadata_that_are_not_bytes_by_name_are_refused_by_each_format(format, 
         pp.save(io.BytesIO(), noise(8, 3), metadata=metadata, format=format)
 
 
-def test_places_that_cannot_be_written_are_named(tmp_path):
+def test_paths_that_cannot_be_written_are_named(tmp_path):
     (tmp_path / "a.png").write_bytes(b"here")
     for path, message in (
         (tmp_path / "a.png" / "b.png", r"a\.png: expected a folder, got a file; choose another folder"),
@@ -212,7 +212,7 @@ KINDS = [
 
 @pytest.mark.parametrize(("kind", "options", "is_lossy"), KINDS)
 def test_a_source_is_opened_and_read_once(kind, options, is_lossy, tmp_path, monkeypatch):
-    """Its facts, and whether it is lossy, are known without decoding pixels, and need no second reading."""
+    """Its facts, and whether it is lossy, are found without decoding pixels or reading the file again."""
     path = tmp_path / "a"
     path.write_bytes(saved(noise(8, 3, 40, 40), kind, **options))
     taken = []
@@ -235,7 +235,7 @@ def test_a_source_is_opened_and_read_once(kind, options, is_lossy, tmp_path, mon
 
 
 @pytest.mark.parametrize("format", DEPTHS)
-def test_arrays_belong_to_the_caller_and_facts_outlive_the_file(format, tmp_path):
+def test_arrays_are_new_and_facts_outlive_the_file(format, tmp_path):
     array = noise(8, 3)
     pp.save(tmp_path / "a", array, format=format)
     with pp.open(tmp_path / "a") as opened:
@@ -254,7 +254,7 @@ def test_a_closed_file_is_not_called_damaged(format, tmp_path):
         opened.read()
 
 
-def test_only_the_front_of_a_jpeg_and_of_a_ppyr_file_is_read_for_their_facts():
+def test_only_the_start_of_a_jpeg_or_ppyr_file_is_read_for_its_facts():
     array = noise(8, 3, 900, 900)
     for data in (saved(array, "JPEG"), pp.encode(array[:300, :300], effort="fast")):
         file = io.BytesIO(data)

@@ -54,7 +54,7 @@ def test_what_the_original_format_cannot_hold_is_reported(tmp_path):
     assert os.listdir(tmp_path) == ["a.ppyr"]
 
 
-def test_a_file_of_no_known_source_becomes_a_png(tmp_path):
+def test_a_file_without_a_source_format_becomes_a_png(tmp_path):
     (tmp_path / "a.ppyr").write_bytes(pp.encode(GREY))
     assert run("decompress", tmp_path / "a.ppyr", "--format", "Original").exit_code == 0
     assert np.array_equal(np.asarray(Image.open(tmp_path / "a.png")), GREY)

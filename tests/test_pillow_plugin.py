@@ -1,4 +1,4 @@
-"""Pillow opens and saves .ppyr files: lazily, smaller where asked, with metadata, refusing what it cannot hold."""
+"""Pillow opens and saves .ppyr files: lazily, at smaller scales, with metadata. It refuses what it cannot hold."""
 
 import copy
 import io
@@ -72,7 +72,7 @@ def test_images_are_copied_and_pickled_before_and_after_their_pixels_are_loaded(
             assert other.size == image.size and np.array_equal(np.asarray(other), np.asarray(image))
 
 
-def test_files_that_give_less_than_is_asked_for_are_read_on():
+def test_files_that_return_less_than_requested_are_read_completely():
     class Hesitant(io.BytesIO):
         def read(self, count=-1):
             return super().read(min(count, 100))
@@ -81,7 +81,7 @@ def test_files_that_give_less_than_is_asked_for_are_read_on():
     assert np.array_equal(np.asarray(Image.open(Hesitant(saved(image, "PPYR")))), np.asarray(image))
 
 
-def test_the_header_alone_is_read_until_pixels_are_wanted():
+def test_only_the_header_is_read_until_pixels_are_needed():
     data = pp.encode(noise(8, 3, 300, 300), effort="fast")
     file = io.BytesIO(data)
     with Image.open(file) as image:
@@ -91,7 +91,7 @@ def test_the_header_alone_is_read_until_pixels_are_wanted():
             assert np.array_equal(np.asarray(image), pp.decode(data))
 
 
-def test_draft_decodes_a_smaller_scale_of_the_file_s_front():
+def test_draft_decodes_a_smaller_scale_from_the_start_of_the_file():
     array = noise(8, 3, 300, 420)
     data = pp.encode(array, effort="fast")
     for size, scale in {(420, 300): 1, (211, 100): 1, (210, 150): 2, (105, 75): 4, (100, 75): 4, (3, 2): 128}.items():
@@ -112,7 +112,7 @@ def test_draft_decodes_a_smaller_scale_of_the_file_s_front():
         assert image.size == (64, 46)
 
 
-def test_depths_that_pillow_has_no_mode_for():
+def test_depths_that_pillow_has_no_mode_for_are_widened_or_refused():
     two = noise(2)
     with opened(pp.encode(two, depth=2)) as image:
         assert image.info["depth"] == 2 and np.array_equal(np.asarray(image), two * 85)
@@ -124,7 +124,7 @@ def test_depths_that_pillow_has_no_mode_for():
     with opened(pp.encode(wide, depth=8)) as image:
         assert np.array_equal(np.asarray(image), wide)
     for channels in (2, 3, 4):
-        with pytest.raises(OSError, match=r"at most 8 bits of colour or alpha.*got 16 bits; pixelpyramids\.decode"):
+        with pytest.raises(OSError, match=r"at most 8 bits of colour or alpha.*got 16 bits; use pixelpyramids\.decode"):
             opened(pp.encode(noise(16, channels)))
 
 
@@ -154,7 +154,7 @@ def test_metadata_is_in_info_and_is_saved():
         assert given.info["icc_profile"] == PROFILE and given.info["dpi"] == (72, 72)
 
 
-def test_png_s_colour_chunks_are_in_info_under_pillow_s_names():
+def test_the_colour_chunks_of_png_are_in_info_under_pillows_names():
     blobs = {
         "gAMA": (45455).to_bytes(4, "big"),
         "cHRM": b"".join(value.to_bytes(4, "big") for value in range(8)),
@@ -180,7 +180,7 @@ def test_verify_compares_every_checksum():
             image.load()
 
 
-def test_damaged_headers_are_refused_and_other_files_are_not_ours():
+def test_damaged_headers_are_refused_and_other_files_are_not_recognised():
     data = pp.encode(np.zeros((5, 5), np.uint8))
     with pytest.raises(OSError, match="checksum"):
         opened(data[:8] + bytes([data[8] ^ 2]) + data[9:])
@@ -201,7 +201,7 @@ def test_files_above_the_limits_are_refused_at_once(monkeypatch):
 def test_animations_and_other_modes_are_refused(tmp_path):
     first, second = image_of("RGB"), image_of("RGB")
     for options in ({"save_all": True, "append_images": [second]}, {"append_images": [second]}):
-        with pytest.raises(OSError, match="expected one picture, which is what a PPYR file holds, got 2"):
+        with pytest.raises(OSError, match="expected one picture, because a PPYR file holds no more, got 2"):
             first.save(tmp_path / "a.ppyr", **options)
         assert not (tmp_path / "a.ppyr").exists()
     first.save(tmp_path / "a.ppyr", save_all=True)
@@ -212,7 +212,7 @@ def test_animations_and_other_modes_are_refused(tmp_path):
         saved(first, "PPYR", effort="most")
 
 
-def test_pillow_knows_nothing_of_it_before_the_import():
+def test_the_format_is_not_registered_before_the_import():
     code = "import pixelpyramids as pp; from PIL import Image; Image.init(); assert 'PPYR' not in Image.OPEN"
     subprocess.run([sys.executable, "-c", code], check=True)
     assert plugin.FORMAT in Image.OPEN and Image.registered_extensions()[".ppyr"] == plugin.FORMAT

@@ -1,4 +1,4 @@
-"""PNGs are read whole or refused, what is not kept of them is named, and every one that is read can be written."""
+"""PNGs are read completely or refused. What is not kept is named, and every PNG that is read can be written."""
 
 import struct
 import subprocess
@@ -42,7 +42,7 @@ def test_fewer_rows_than_the_header_says_are_refused(mode, imagecodecs_or_not):
     assert read(data).array.shape[:2] == (7, 9)
     for height in (8, 64):
         header = data[16:20] + struct.pack(">I", height) + data[24:29]
-        with pytest.raises(DataError, match="bytes of rows in the PNG by its header, got"):
+        with pytest.raises(DataError, match="bytes of rows in the PNG, as its header says, got"):
             read(SIGNATURE + chunk(b"IHDR", header) + data[33:])
 
 
@@ -106,7 +106,7 @@ def colours(*chunks):
         ),
         (
             grey(*(chunk(b"gAMA", struct.pack(">I", gamma)) for gamma in (45455, 100000))),
-            ("PNG chunk gAMA but the first one",),
+            ("all PNG chunks gAMA except the first one",),
         ),
         (grey(chunk(b"sPLT", b"x\0"), chunk(b"prVt", b"x")), ("PNG chunk prVt", "PNG chunk sPLT")),
         (indexed(chunk(b"sBIT", b"\5\6\5"), PALETTE), ()),
@@ -133,7 +133,7 @@ def test_what_is_not_kept_is_named(data, names):
             "bytes of rows",
         ),
         *(
-            (data, "expected each of a PNG's chunks")
+            (data, "expected the PNG's chunks IHDR, PLTE and tRNS")
             for data in (
                 grey(header(8, 2, 8, 0, 0, 0, 0)),
                 grey(KEY, KEY),
@@ -146,7 +146,7 @@ def test_what_is_not_kept_is_named(data, names):
             )
         ),
         *(
-            (data, "whose methods are known")
+            (data, "with known methods")
             for data in (
                 *(
                     SIGNATURE + header(8, 4, 8, 0, *method) + grey()[33:]
@@ -164,13 +164,13 @@ def test_damaged_and_ambiguous_chunks_are_refused(data, message, imagecodecs_or_
         read(data)
 
 
-def test_significant_bits_are_written_for_the_channels_that_they_are_of():
+def test_significant_bits_are_written_only_for_the_same_number_of_channels():
     assert read(indexed(chunk(b"sBIT", b"\5\6\5"), PALETTE)).metadata["sBIT"] == b"\5\6\5"
-    with pytest.warns(UserWarning, match="PNG has no place for the metadata sBIT"):
+    with pytest.warns(UserWarning, match="PNG cannot hold the metadata sBIT"):
         written(np.zeros((2, 2), np.uint8), 8, "png", {"sBIT": b"\5\6\5"})
 
 
-def test_a_second_packet_comes_back():
+def test_a_second_xmp_packet_comes_back():
     packets = [chunk(b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + text) for text in (b"one", b"two")]
     picture = read(grey(*packets))
     assert picture.metadata == {"XMP": b"one", "text:XML:com.adobe.xmp": b"two"}
@@ -208,7 +208,7 @@ def test_files_that_two_readers_read_differently_are_refused(depth, monkeypatch)
         read(data)
 
 
-def test_every_kind_is_what_libpng_reads():
+def test_every_kind_is_read_as_libpng_reads_it():
     kinds = [(depth, 0, depth) for depth in (1, 2, 4, 8, 16)] + [(8, 4, 16), (16, 4, 32), (16, 2, 48), (8, 6, 32)]
     for depth, kind, size in kinds:
         for extra in ((), (chunk(b"tRNS", b"\0\1"),)) if kind == 0 else ((),):

@@ -1,4 +1,4 @@
-"""TIFFs of every layout that tifffile writes: the pixels are those that tifffile reads, or the file is refused."""
+"""TIFFs of every layout that tifffile writes are read as tifffile reads them, or refused."""
 
 import io
 import itertools
@@ -38,7 +38,7 @@ COMPRESSIONS = [None, "lzw", "zlib", "packbits", "zstd", "lzma", "png", "jpeg200
 
 
 def layouts(kind, depth):
-    """Every file of that kind and depth that tifffile writes, with the pixels that it is to give."""
+    """Every file of that kind and depth that tifffile writes, with the pixels that must be read from it."""
     photometric, channels, extra = kind
     for compression, (planes, tile, predictor, order, big) in itertools.product(COMPRESSIONS, LAYOUTS):
         if channels == 1 and planes == "separate":
@@ -54,7 +54,7 @@ def layouts(kind, depth):
         try:
             data = tiff(np.moveaxis(array, -1, 0) if planes == "separate" else array, order, big, **options)
             stored = tifffile.imread(io.BytesIO(data)).astype(array.dtype)
-        except (ValueError, NotImplementedError):  # there is no such file
+        except (ValueError, NotImplementedError):  # tifffile cannot write it
             continue
         stored = np.moveaxis(stored, 0, -1) if planes == "separate" else stored
         if photometric == "miniswhite":
@@ -97,7 +97,7 @@ def test_palettes_keep_the_bits_of_their_colours(depth):
 
 
 def raw_tiff(array, depth, strip, tags, colours=b""):
-    """A TIFF of one strip; what comes behind this strip has the tag's place -1."""
+    """A TIFF of one strip. The tag whose value is -1 points to what follows the strip."""
     height, width = array.shape
     tags = {256: width, 257: height, 258: depth, 259: 1, 273: 8, 278: height, 279: len(strip)} | tags
     place = 8 + len(strip)
@@ -128,7 +128,7 @@ def test_pixels_are_not_rotated(orientation, depth, channels):
     assert_read(tiff(array, compression="lzw", **tags), array, depth)
 
 
-def test_pixels_are_not_rotated_by_what_the_packet_says(monkeypatch):
+def test_pixels_are_not_rotated_by_the_xmp_packet(monkeypatch):
     monkeypatch.setattr(tiff_reader, "_by_tifffile", tiff_reader._by_pillow)
     array = noise(8, 3, 6, 9)
     packet = b'<rdf:Description tiff:Orientation="6"/>'
@@ -139,7 +139,7 @@ def test_pixels_are_not_rotated_by_what_the_packet_says(monkeypatch):
 @pytest.mark.parametrize(
     ("array", "options", "message"),
     [
-        (noise(8, 2), {"photometric": "minisblack", "extrasamples": ["assocalpha"]}, "alpha multiplied"),
+        (noise(8, 2), {"photometric": "minisblack", "extrasamples": ["assocalpha"]}, "premultiplied alpha"),
         (noise(8, 2), {"photometric": "miniswhite", "extrasamples": ["unassalpha"]}, "got it with other pixels"),
         (noise(8, 4), {"photometric": "rgb", "extrasamples": ["unspecified"]}, "other channels"),
         (noise(8, 5), {"photometric": "rgb", "extrasamples": ["unassalpha", "unspecified"]}, "other channels"),
@@ -153,18 +153,18 @@ def test_pixels_are_not_rotated_by_what_the_packet_says(monkeypatch):
         (np.stack([noise(8)] * 3), {"photometric": "minisblack"}, "got 3 pages"),
         (noise(16).astype(np.int16), {}, "got signed values"),
         (noise(16).astype(np.float16), {}, "got float values"),
-        (noise(16, 4), {"photometric": "rgb", "extrasamples": ["assocalpha"]}, "alpha multiplied into the colours"),
-        (noise(8, 4), {"photometric": "rgb", "extrasamples": ["assocalpha"]}, "alpha multiplied into the colours"),
+        (noise(16, 4), {"photometric": "rgb", "extrasamples": ["assocalpha"]}, "premultiplied alpha"),
+        (noise(8, 4), {"photometric": "rgb", "extrasamples": ["assocalpha"]}, "premultiplied alpha"),
         (noise(16, 3), {"photometric": "cielab"}, r"got L\*a\*b\* values"),
         (np.stack([noise(16, 3)] * 2), {"photometric": "rgb"}, "expected one picture, got 2"),
         (np.moveaxis(noise(8, 3, 32, 32), -1, 0), {"photometric": "rgb", "planarconfig": "separate",
          "compression": "jpeg"}, "JPEG inside the TIFF, got another"),
     ],
 )  # fmt: skip
-def test_other_pixels_are_refused_by_name(array, options, message):
+def test_unsupported_pixels_are_refused_by_name(array, options, message):
     with pytest.raises(DataError, match=message):
         read(tiff(array, **options))
-    is_jpeg = options.get("compression") == "jpeg"  # which is found all the same
+    is_jpeg = options.get("compression") == "jpeg"  # this is found even so
     assert pp.open(io.BytesIO(tiff(array, **options))).is_lossy == is_jpeg
 
 
@@ -186,7 +186,7 @@ def test_a_single_picture_with_the_description_of_a_stack_is_read():
         assert_read(tiff(array, photometric="minisblack", description=description), array, 8)
 
 
-def test_damage_that_deflate_s_checksum_shows_is_refused():
+def test_damage_found_by_the_checksum_of_deflate_is_refused():
     array = np.zeros((64, 64), np.uint8)
     data = bytearray(tiff(array, photometric="minisblack", compression="zlib"))
     place = data.index(b"\x78")
@@ -211,7 +211,7 @@ def test_a_tiff_without_size_or_offsets_is_refused(tag):
 
 
 def changed_strips(rows, offsets, sizes):
-    """A TIFF of 64 x 64 pixels in strips of so many rows, whose places and sizes are changed."""
+    """A TIFF of 64 x 64 pixels in strips of `rows` rows, with changed offsets and sizes of the strips."""
     file = io.BytesIO(tiff(np.zeros((64, 64), np.uint8), photometric="minisblack", rowsperstrip=rows))
     with tifffile.TiffFile(file, mode="r+b") as changed:
         for tag, change in ((273, offsets), (279, sizes)):
@@ -234,7 +234,7 @@ def test_missing_and_shared_strips_are_refused(data, message):
         read(data)
 
 
-def test_a_tiff_of_many_strips():
+def test_a_tiff_of_many_strips_is_read():
     for array, depth in ((noise(16, 3, 301, 299), 16), (noise(8, 1, 1000, 999), 8)):
         data = written(array, depth, "tiff")
         assert len(tiff_tags(data)[273].value) > 1
@@ -250,7 +250,7 @@ def test_files_that_two_readers_read_differently_are_refused(monkeypatch):
         read(data)
 
 
-def test_a_damaged_tiff_is_refused_with_its_librarys_message(capfd):
+def test_a_damaged_tiff_is_refused_with_the_librarys_message(capfd):
     data = bytearray(tiff(noise(8, 3, 64, 64), photometric="rgb", compression="lzw", rowsperstrip=64))
     place = tiff_tags(data)[273].value[0]
     data[place + 20 : place + 200] = b"\xff" * 180

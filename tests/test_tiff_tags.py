@@ -1,4 +1,4 @@
-"""What a TIFF says beside its pixels goes through a .ppyr file and back into a TIFF, or a warning names it."""
+"""The tags of a TIFF survive in a .ppyr file and come back in a TIFF, or a warning names them."""
 
 import io
 import struct
@@ -44,7 +44,7 @@ def values(data):
 
 
 def through_ppyr(data):
-    """A TIFF that was compressed and decompressed."""
+    """Compress a TIFF to a .ppyr file, and decompress it to a TIFF again."""
     picture = read(data)
     with pp.open(io.BytesIO(pp.encode(picture.array, metadata=picture.metadata, effort="fast"))) as image:
         return written(image.read(), image.depth, "tiff", image.metadata)
@@ -62,13 +62,13 @@ def test_every_tag_comes_back(order, big):
 
 
 @pytest.mark.parametrize("tag", [270, 285, 315])
-def test_text_that_is_no_ascii_comes_back(tag):
+def test_non_ascii_text_comes_back(tag):
     text = "Größe 5 µm, 山".encode()
     assert tiff_tags(through_ppyr(tagged({tag: (2, 0, text)})))[tag].value == text.decode()
 
 
 @pytest.mark.parametrize("order", ["<", ">"])
-def test_iptc_that_is_said_to_be_of_numbers_comes_back(order):
+def test_iptc_labelled_as_numbers_comes_back(order):
     numbers = struct.unpack(f"{order}3I", TAGS[33723][2])
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -76,7 +76,7 @@ def test_iptc_that_is_said_to_be_of_numbers_comes_back(order):
     assert tiff_tags(again)[33723].value == TAGS[33723][2]
 
 
-def test_a_packet_of_an_odd_type_comes_back():
+def test_an_xmp_packet_of_an_unusual_type_comes_back():
     for kind, count, value in ((2, 0, "<x>Ü</x>".encode()), (4, 2, (1, 2))):
         again = tiff_tags(through_ppyr(tagged({700: (kind, count, value)})))[700].value
         assert (again.encode() if isinstance(again, str) else again) == value
@@ -92,8 +92,8 @@ def test_a_resolution_of_floats_is_kept():
     assert read(file.getvalue()).metadata["resolution"] == b"601/2 72 inch"
 
 
-def test_what_another_format_has_no_place_for_is_named():
-    with pytest.warns(UserWarning, match="PNG has no place for the metadata .*TIFF:33550, .*TIFF:34735"):
+def test_tags_that_another_format_cannot_hold_are_named():
+    with pytest.warns(UserWarning, match="PNG cannot hold the metadata .*TIFF:33550, .*TIFF:34735"):
         written(PIXELS, 8, "png", read(tagged()).metadata)
 
 
@@ -107,11 +107,11 @@ def test_pictures_within_the_picture_are_named():
     assert np.array_equal(picture.array, PIXELS) and not any(name.startswith("TIFF:") for name in picture.metadata)
 
 
-def test_blobs_cannot_say_how_the_pixels_are_stored():
+def test_blobs_cannot_change_how_the_pixels_are_stored():
     tags = read(tagged()).metadata
     width = tags["TIFF:34735"].replace(struct.pack("<H", 34735), struct.pack("<H", 256))
     for name, blob in (("TIFF:256", width), ("TIFF:285", b"nothing"), ("TIFF:x", tags["TIFF:285"])):
-        with pytest.warns(UserWarning, match=f"TIFF has no place for the metadata {name}"):
+        with pytest.warns(UserWarning, match=f"TIFF cannot hold the metadata {name}"):
             data = written(PIXELS, 8, "tiff", {name: blob})
         assert np.array_equal(tifffile.imread(io.BytesIO(data)), PIXELS)
 

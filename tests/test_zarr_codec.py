@@ -86,7 +86,7 @@ def test_chunks_at_an_edge_and_chunks_that_are_missing(tmp_path):
     assert (again[:32] == 9).all() and np.array_equal(again[35:, 35:], array[35:, 35:])
 
 
-def test_numcodecs_alone():
+def test_numcodecs_without_zarr():
     array = noise((30, 20, 3))
     codec = numcodecs.get_codec({"id": "pixelpyramids", "effort": "fast"})
     data = codec.encode(array)
@@ -115,7 +115,7 @@ def test_shapes_of_chunks(shape, expected):
 
 
 @pytest.mark.parametrize("shape", [(5,), (2, 5, 6), (5, 6, 5), (2, 1, 5, 6), ()])
-def test_chunks_that_are_no_images_are_refused(shape, tmp_path):
+def test_chunks_that_are_not_images_are_refused(shape, tmp_path):
     with pytest.raises(DataError, match=r"choose other chunks"):
         image_shape(shape)
     if shape:
@@ -173,7 +173,7 @@ def test_shards_and_transposed_chunks_come_back(tmp_path):
     assert np.array_equal(zarr.open_array(tmp_path)[:], array)
 
 
-def test_what_numcodecs_decodes_is_an_array_to_work_with():
+def test_what_numcodecs_decodes_behaves_like_an_array():
     for array in (noise((30, 20, 3)), np.asfortranarray(noise((30, 20))), noise((1, 1))):
         codec = PyramidCompressor("fast")
         found = codec.decode(codec.encode(array))
@@ -194,7 +194,7 @@ def test_a_chunk_too_large_to_be_read_is_not_written():
 
 
 @pytest.mark.parametrize("package", ["numcodecs", "zarr"])
-def test_without_the_extra_the_line_that_installs_it_is_named(package):
+def test_without_the_extra_the_error_says_how_to_install_it(package):
     code = f"import sys; sys.modules[{package!r}] = None; import pixelpyramids.image_files.zarr_codec"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert f'{package} is not installed; this needs: pip install "pixelpyramids[zarr]"' in found.stderr

@@ -1,1 +1,1 @@
-"""Image files: reading and writing them, their metadata, and plugins for Pillow and zarr."""
+"""Read and write image files and their metadata; plugins for Pillow and zarr."""

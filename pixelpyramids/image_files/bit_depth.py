@@ -1,6 +1,7 @@
-"""Values of one depth as those of another: the bits repeated, as PNG's specification recommends.
+"""Convert values to another bit depth by repeating their bits, as PNG's specification recommends.
 
-v of d bits becomes b bits wide: v v v … from the top down, cut at b bits. The largest value stays the largest.
+A value v of d bits becomes v v v …, from the highest bit down, cut off after b bits. The largest value stays the
+largest.
 """
 
 from typing import Any
@@ -17,7 +18,7 @@ def pixel_type(depth: int) -> np.dtype[np.integer[Any]]:
 
 
 def widen(pixels: Pixels, depth: int, bits: int) -> Pixels:
-    """Values of `depth` bits as values of `bits` bits, which is at least as many."""
+    """Convert values of `depth` bits to `bits` bits; `bits` is at least `depth`."""
     if bits == depth:
         return pixels.astype(pixel_type(bits), copy=False)
     wide = pixels.astype(np.uint32)
@@ -28,12 +29,12 @@ def widen(pixels: Pixels, depth: int, bits: int) -> Pixels:
 
 
 def narrow(pixels: Pixels, bits: int, depth: int) -> Pixels | None:
-    """The values of `depth` bits that `widen` turns into these; None if there are none."""
+    """Undo `widen`: return the values of `depth` bits that it turns into `pixels`, or None if there are none."""
     flat = (pixels >> (bits - depth)).astype(pixel_type(depth))
     return flat if np.array_equal(widen(flat, depth, bits), pixels) else None
 
 
 def pack_bits(pixels: Pixels, depth: int) -> NDArray[np.uint8]:
-    """Lines of values of `depth` bits side by side, the highest bit first; each line begins on a byte."""
+    """Pack values of `depth` bits into bytes, the highest bit first. Each line starts at a new byte."""
     digits = pixels[..., None] >> np.arange(depth - 1, -1, -1) & 1
     return np.packbits(digits.reshape(len(pixels), -1).astype(np.uint8), axis=1)

@@ -1,4 +1,4 @@
-"""A file as a `ByteSource`, of which only the needed bytes are read. Special files are refused."""
+"""Read only the needed bytes of a file (a `ByteSource`). Special files are refused."""
 
 import io
 import os
@@ -29,11 +29,11 @@ DAMAGE = (
     tokenize.TokenError,
     zlib.error,
 )
-"""The exceptions that libraries raise on damaged and foreign image files."""
+"""The exceptions that libraries raise for damaged image files and for other files."""
 
 
 class FileSource:
-    """The bytes of an open file that can be sought in; `bytes_read` counts them. Threads may share it."""
+    """The bytes of an open, seekable file. `bytes_read` counts the bytes that were read. Threads may share it."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file, self._lock, self.bytes_read = file, Lock(), 0
@@ -52,7 +52,7 @@ class FileSource:
 
 
 def as_path(path_or_file: str | PathLike[str] | BinaryIO) -> Path | None:
-    """A path, None for an open binary file. Raises DataError for anything else."""
+    """Return a path as `Path`, or None for an open binary file. Raises DataError for anything else."""
     if isinstance(path_or_file, str | PathLike):
         return Path(path_or_file)
     if not hasattr(path_or_file, "read") or isinstance(path_or_file, io.TextIOBase):
@@ -63,15 +63,15 @@ def as_path(path_or_file: str | PathLike[str] | BinaryIO) -> Path | None:
 
 @contextmanager
 def open_source(path: Path) -> Iterator[FileSource]:
-    """The file at `path` as a source. Raises as `open_regular`."""
+    """Open the file at `path` as a source. Raises the errors of `open_regular`."""
     with open_regular(path) as file:
         yield FileSource(file)
 
 
 def open_regular(path: Path) -> BinaryIO:
-    """Open a file to read it. Raises DataError if it is a folder, a pipe or a device; OSError as `open`."""
+    """Open a file for reading. Raises DataError if it is a folder, a pipe or a device, and OSError as `open` does."""
     try:
-        # Without O_NONBLOCK, a pipe would be waited for.
+        # Without O_NONBLOCK, opening a pipe would wait for a writer.
         file = open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK))  # noqa: SIM115
         if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
             return file

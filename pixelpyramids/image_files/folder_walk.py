@@ -12,12 +12,12 @@ def walk_files(
     links: dict[str, str] | None = None,
     is_left_out: Callable[[str], bool] = lambda _: False,
 ) -> Iterator[str]:
-    """The POSIX paths below `root` of all files, in no order.
+    """The POSIX paths below `root` of all files, in no particular order.
 
-    A hidden folder is not entered; its own path, with "/" at its end, stands for its content. Folders whose POSIX path
-    `is_left_out` are not entered either. If a folder cannot be listed, `onerror` is called with the error, whose
-    `filename` is the folder. `links` receives each folder that was not entered because it had been already, and the
-    path at which it was. Links are followed last and in order, so real folders keep their own paths.
+    Hidden folders are not entered; each yields its own path, with "/" at its end. Folders for whose POSIX path
+    `is_left_out` returns True are not entered either. If a folder cannot be listed, `onerror` is called with the error,
+    whose `filename` is the folder. If a folder is reached a second time, it is not entered, and `links` receives its
+    second path and its first. Links are followed last and in order, so real folders keep their own paths.
     """
     seen: dict[tuple[int, int], str] = {}
     folders, linked = deque(["."]), deque[str]()
@@ -49,7 +49,7 @@ def walk_files(
 def _is_folder(entry: os.DirEntry[str]) -> bool:
     try:
         return entry.is_dir()
-    except OSError:  # a link that leads nowhere
+    except OSError:  # a broken link
         return False
 
 

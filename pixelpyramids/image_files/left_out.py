@@ -1,7 +1,6 @@
-"""The parts of image files that Pillow does not read: other chunks, boxes, segments, extensions, and bytes at the end.
+"""Find the parts of image files that Pillow does not read: other chunks, boxes, segments, extensions, trailing bytes.
 
-Each function returns the names of such parts in a file's content. Damaged files need no care, because Pillow has read
-the file already.
+Each function returns the names of these parts. None checks for damage, because Pillow has already read the file.
 Sources: GIF89a, CompuServe, 1990; ITU-T T.81 (JPEG), T.800 (JPEG 2000); RFC 9649 (WebP); Truevision TGA 2.0, 1991;
 BITMAPV5HEADER, Microsoft; the QOI specification, 2022.
 """
@@ -24,7 +23,7 @@ _TGA_MARK = b"TRUEVISION-XFILE.\0"
 
 
 def find_left_out(format: str, data: bytes) -> tuple[str, ...]:
-    """The names of the unread parts of a file; `format` is Pillow's name of it. Empty for unknown formats."""
+    """The names of the unread parts of a file; `format` is Pillow's name. Empty for unknown formats."""
     find = _FINDERS.get(format)
     if find is None:
         return ()
@@ -40,7 +39,7 @@ def _after(data: bytes, end: int, kind: str) -> Iterator[str]:
 
 
 def bytes_after(count: int, kind: str) -> str:
-    """The name of the bytes that follow the end of an image in its file."""
+    """Describe the bytes that follow the end of an image in its file."""
     return f"{count} bytes after the {kind}'s end"
 
 
@@ -78,7 +77,7 @@ def _in_jpeg_2000(data: bytes) -> Iterator[str]:
         return
     place = 2
     while data[place : place + 2] not in (b"\xff\xd9", b""):
-        at = 6 if data[place + 1] == 0x90 else 2  # of a tile-part, or of a segment
+        at = 6 if data[place + 1] == 0x90 else 2  # where the length of a tile-part or segment is
         length = struct.unpack_from(">I" if at == 6 else ">H", data, place + at)[0] + (2 if at == 2 else 0)
         place = place + length if length else len(data) - 2
     yield from _after(data, place + 2, "JPEG 2000")
@@ -99,7 +98,7 @@ def _in_jpeg(data: bytes) -> Iterator[str]:
                 return
             place = found.start()
     if comments > 1:
-        yield "JPEG comments but the last one"
+        yield "all JPEG comments except the last one"
     yield from _after(data, place + 2, "JPEG")
 
 
@@ -117,7 +116,7 @@ def _in_gif(data: bytes) -> Iterator[str]:
         else:
             flags = data[place + 9]
             place += 11 + (3 << (flags & 7) + 1 if flags & 128 else 0)
-        while data[place]:  # blocks, each behind its length
+        while data[place]:  # blocks, each after its length
             place += 1 + data[place]
         place += 1
     yield from _after(data, place + 1, "GIF")
@@ -141,7 +140,7 @@ def _in_bmp(data: bytes) -> Iterator[str]:
 def _in_tga(data: bytes) -> Iterator[str]:
     begin, has_map, kind, length, entry, width, height, bits = struct.unpack_from("<BBB2xHB4xHHB", data)
     if begin:
-        yield "the TGA's identification"
+        yield "the TGA's image ID"
     if data.endswith(_TGA_MARK):
         if any(struct.unpack_from("<II", data, len(data) - 26)):
             yield "the TGA's extension or developer area"
@@ -152,7 +151,7 @@ def _in_tga(data: bytes) -> Iterator[str]:
 
 def _in_qoi(data: bytes) -> Iterator[str]:
     if not data.endswith(_QOI_END):
-        yield "what stands in the place of the QOI's end"
+        yield "bytes instead of the QOI's end marker"
 
 
 _FINDERS: dict[str, Callable[[bytes], Iterator[str]]] = {

@@ -1,4 +1,4 @@
-"""Messages that C libraries print to standard error, caught so that they can be shown with the file's name."""
+"""Catch messages that C libraries print to standard error, so that they can be shown with the file's name."""
 
 import os
 import tempfile
@@ -9,7 +9,7 @@ from threading import Lock
 _STANDARD_ERROR = 2
 _ESCAPE = b"\x1b"
 _ANY_TIFF = "tempfile.tif: "  # the name that Pillow gives libtiff for every file
-_OF_THE_CALL = "Interlace handling should be turned on"  # libpng says so of imagecodecs, which reads all passes
+_HARMLESS = "Interlace handling should be turned on"  # libpng prints it, although imagecodecs reads all passes
 _one_at_a_time = Lock()
 
 
@@ -17,15 +17,15 @@ _one_at_a_time = Lock()
 def catch_messages() -> Iterator[list[str]]:
     """Yield a list that holds, after the block, the lines that libraries printed to standard error within it.
 
-    The file descriptor belongs to the whole process, so only one thread at a time can do this. A progress bar that was
-    drawn meanwhile is printed at the end.
+    The file descriptor belongs to the whole process, so only one thread at a time can do this. If a progress bar is
+    drawn in the meantime, it is printed at the end.
     """
     lines: list[str] = []
     with _one_at_a_time, ExitStack() as stack:
         try:
             file = stack.enter_context(tempfile.TemporaryFile())
             before = os.dup(_STANDARD_ERROR)
-        except OSError:  # it is closed, or no folder takes temporary files
+        except OSError:  # it is closed, or no temporary file can be created
             yield lines
             return
         os.dup2(file.fileno(), _STANDARD_ERROR)
@@ -40,4 +40,4 @@ def catch_messages() -> Iterator[list[str]]:
                 os.write(_STANDARD_ERROR, printed)
             else:
                 whole = (line.removeprefix(_ANY_TIFF) for line in printed.decode(errors="replace").splitlines())
-                lines += dict.fromkeys(line for line in whole if line.strip() and _OF_THE_CALL not in line)
+                lines += dict.fromkeys(line for line in whole if line.strip() and _HARMLESS not in line)

@@ -47,10 +47,10 @@ def list_tasks(
 
     The target of a file is named `rename(name)`. It lies beside the source, or below `out`: a folder's files keep their
     place below the folder, and if there are several folders, each has a subfolder of its own name. Files and folders
-    whose name or path below the folder matches a shell pattern in `exclude` are left out without a trace.
+    whose name or path below the folder matches a shell pattern in `exclude` are left out and not reported.
 
-    Raises DataError if a path does not exist, a folder cannot be listed or has no such file (`what` says which), or
-    `out` is not a folder.
+    Raises DataError if a path does not exist, if a folder cannot be listed or has no such file (`what` names them in
+    the error), or if `out` is not a folder.
     """
     if out is not None and out.exists() and not out.is_dir():
         raise DataError(f"{out}: expected a folder (--out), got a file; choose another name")
@@ -80,7 +80,7 @@ def list_tasks(
 
 
 def find_existing(tasks: Iterable[Task]) -> list[Task]:
-    """The tasks with what is at their targets."""
+    """The tasks, with what is at their targets as `existing`."""
     return [task._replace(existing=stat_existing(task.target)) for task in tasks]
 
 
@@ -134,7 +134,7 @@ def is_excluded(name: str, patterns: Sequence[str]) -> bool:
 def _split_files(
     root: Path, extensions: Container[str], exclude: Sequence[str]
 ) -> tuple[list[str], list[str], list[tuple[Path, OSError]]]:
-    """The names below a folder that have such an extension, the others, and what cannot be listed."""
+    """The names below a folder with one of the extensions, the other names, and the folders that cannot be listed."""
     errors: list[tuple[Path, OSError]] = []
 
     def note(error: OSError) -> None:

@@ -1,13 +1,13 @@
-r"""What belongs to an image besides its pixels, by the names that .ppyr files keep it under.
+r"""The metadata of an image, by the names under which .ppyr files store them.
 
     ICC, EXIF, XMP             the profile; the TIFF structure of EXIF without "Exif\0\0"; the packet
     resolution                 a text, see resolution.py
-    gAMA cHRM sRGB cICP mDCV cLLI sBIT tIME     the content of PNG's chunk of that name
-    text:KEYWORD               a text in UTF-8; text.2:KEYWORD the second of that keyword, and so on
-    language:KEYWORD, translated:KEYWORD        of that text, if PNG's iTXt has them
-    TIFF:NUMBER                any other tag of a TIFF, such as GeoTIFF's: a TIFF structure that holds this tag alone
+    gAMA cHRM sRGB cICP mDCV cLLI sBIT tIME     the content of the PNG chunk of that name
+    text:KEYWORD               a text in UTF-8; text.2:KEYWORD is the second text of that keyword, and so on
+    language:KEYWORD, translated:KEYWORD        its language and translated keyword, if PNG's iTXt has them
+    TIFF:NUMBER                any other tag of a TIFF, such as GeoTIFF's: a TIFF structure that holds only this tag
 
-Orientation is a field of EXIF, and nothing turns the pixels.
+The orientation is a field of EXIF; the pixels are never rotated.
 """
 
 import struct
@@ -25,16 +25,16 @@ from pixelpyramids.image_files.resolution import parse_resolution, resolution_bl
 from pixelpyramids.image_files.tiff_metadata import EXIF_MARK, tags_to_metadata
 
 PNG_CHUNKS = ("gAMA", "cHRM", "sRGB", "cICP", "mDCV", "cLLI", "sBIT", "tIME")
-"""Chunks of PNG that are kept as they are, under their own names."""
+"""PNG chunks that are stored unchanged, under their own names."""
 
-_SCALE = 100_000  # of PNG's gamma and chromaticities
+_SCALE = 100_000  # PNG stores gamma and chromaticities times this
 
 
 def read_metadata(image: Image.Image) -> dict[str, bytes]:
     """The metadata of an image that Pillow has opened."""
     if isinstance(image, TiffImageFile):
         return tags_to_metadata(image.tag_v2, lambda tag, _: image.getexif().get_ifd(tag))
-    # A text of a PNG may have any key in Pillow's info, also one of those that are read here.
+    # Pillow puts a PNG's texts into `info` too, and their keys may be those that are read here.
     info = {key: value for key, value in image.info.items() if not isinstance(value, str) or key == "xmp"}
     found: dict[str, Any] = {
         "ICC": info.get("icc_profile"),
@@ -63,7 +63,7 @@ def read_metadata(image: Image.Image) -> dict[str, bytes]:
 
 
 def to_pillow(metadata: Mapping[str, bytes]) -> tuple[dict[Any, Any], dict[str, str]]:
-    """The metadata as Pillow's own readers put them into `image.info`, and the texts by keyword."""
+    """The metadata as Pillow's own readers store them in `image.info`, and the texts by keyword."""
     info: dict[Any, Any] = {name: metadata[name] for name in ("cICP", "mDCV", "cLLI", "tIME") if name in metadata}
     info |= {key: metadata[name] for key, name in (("icc_profile", "ICC"), ("xmp", "XMP")) if name in metadata}
     if "EXIF" in metadata:
@@ -82,7 +82,7 @@ def to_pillow(metadata: Mapping[str, bytes]) -> tuple[dict[Any, Any], dict[str, 
 
 
 def webp_options(metadata: Mapping[str, bytes], about: str = "") -> dict[str, bytes]:
-    """The arguments of Pillow's writer of WebP; a UserWarning names what it has no place for."""
+    """The arguments for Pillow's WebP writer. A UserWarning names the metadata that WebP cannot hold."""
     keys = {"ICC": "icc_profile", "EXIF": "exif", "XMP": "xmp"}
     options = {key: metadata[name] for name, key in keys.items() if name in metadata}
     if "exif" in options:
@@ -92,9 +92,9 @@ def webp_options(metadata: Mapping[str, bytes], about: str = "") -> dict[str, by
 
 
 def warn_left_out(names: list[str], format: str) -> None:
-    """A UserWarning that names the metadata which a format has no place for."""
+    """Name the metadata that a format cannot hold in a UserWarning."""
     if names:
-        warnings.warn(f"{format} has no place for the metadata {', '.join(names)}, left out", stacklevel=3)
+        warnings.warn(f"{format} cannot hold the metadata {', '.join(names)}; left out", stacklevel=3)
 
 
 def check_size(metadata: Mapping[str, bytes]) -> None:
@@ -109,7 +109,7 @@ def check_size(metadata: Mapping[str, bytes]) -> None:
 
 
 def as_utf_8(text: bytes) -> bytes:
-    """A text in UTF-8; one that is not is taken as Latin-1."""
+    """Return a text in UTF-8. If it is not UTF-8, it is read as Latin-1."""
     try:
         text.decode()
     except UnicodeDecodeError:

@@ -1,6 +1,6 @@
-"""PBM, PGM and PPM at their own depth: Pillow scales values unless the largest one is 255 or 65535.
+"""Read and write PBM, PGM and PPM at their own depth. Pillow scales values unless the maximum is 255 or 65535.
 
-Source: the manual pages pbm(5), pgm(5), ppm(5) of Netpbm. A largest value 2**d - 1 means a depth of d bits.
+Source: the manual pages pbm(5), pgm(5), ppm(5) of Netpbm. A maximum of 2**d - 1 means a depth of d bits.
 """
 
 import math
@@ -20,12 +20,12 @@ _LARGEST = re.compile(_SPACE + rb"+(\d{1,5})")
 
 
 def is_netpbm(data: bytes) -> bool:
-    """Whether the data begin like one of them."""
+    """Whether the data begin like a PBM, PGM or PPM."""
     return re.match(rb"P[1-6][\s#]", data) is not None
 
 
 def inspect_netpbm(data: bytes, max_pixels: int) -> Inspected:
-    """What the header says; comments become a text. Raises DataError if the file is damaged or too large."""
+    """Read the header; comments become a text. Raises DataError if the file is damaged or too large."""
     header = _HEADER.match(data)
     if header is None:
         raise DataError("expected a PBM, PGM or PPM with its size, got something else; the file is damaged")
@@ -37,13 +37,13 @@ def inspect_netpbm(data: bytes, max_pixels: int) -> Inspected:
     if kind not in (1, 4):
         found = _LARGEST.match(data, place)
         if found is None or not 1 <= int(found[1]) <= 0xFFFF:
-            raise DataError("expected a largest value from 1 to 65535, got none; the file is damaged")
+            raise DataError("expected a maximum value from 1 to 65535, got none; the file is damaged")
         place, largest = found.end(), int(found[1])
     depth = largest.bit_length()
     if largest != (1 << depth) - 1:
         raise DataError(
-            f"expected a largest value that is a power of two less one, got {largest}; scale the file to 255 or 65535 "
-            "(pamdepth)"
+            f"expected a maximum value that is one less than a power of two, got {largest}; scale the file to 255 or "
+            "65535 (pamdepth)"
         )
     comments = b"\n".join(re.findall(rb"#[ \t]*([^\r\n]*)", data if kind < 4 else data[:place]))
     metadata = {"text:Comment": as_utf_8(comments)} if comments else {}
@@ -56,7 +56,9 @@ def inspect_netpbm(data: bytes, max_pixels: int) -> Inspected:
             else _unpack_raster(data[place + 1 :], kind, largest, width, height)
         )
         if pixels.size != math.prod(shape) or int(np.max(pixels, initial=0)) > largest:
-            raise DataError(f"expected {math.prod(shape)} values of at most {largest}, got others; the file is damaged")
+            raise DataError(
+                f"expected {math.prod(shape)} values of at most {largest}, got other values; the file is damaged"
+            )
         pixels = pixels.reshape(shape).astype(pixel_type(depth))
         return Picture(1 - pixels if kind in (1, 4) else pixels, depth, metadata, "PPM")
 
@@ -73,7 +75,7 @@ def write_netpbm(pixels: Pixels, depth: int, target: BinaryIO) -> None:
 
 def _parse_digits(data: bytes, kind: int) -> Pixels:
     text = re.sub(rb"#[^\n]*\n?", b" ", data)
-    if kind == 1:  # its digits need no space between them
+    if kind == 1:  # its digits may touch each other
         text = re.sub(rb"\s", b"", text)
         return np.frombuffer(text, dtype=np.uint8) - np.uint8(ord("0"))
     words = text.split()

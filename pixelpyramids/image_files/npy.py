@@ -1,4 +1,4 @@
-"""NumPy's files of one array, if it is an image of uint8 or uint16."""
+"""Read .npy files that hold an image of uint8 or uint16."""
 
 import io
 import math
@@ -13,9 +13,9 @@ NPY = b"\x93NUMPY"
 
 
 def inspect_npy(data: bytes, max_pixels: int) -> Inspected:
-    """What the header says. Raises DataError before anything is allocated if the file holds no image, or not all of it.
+    """Read the header. Raises DataError, before any memory is allocated, if the file holds no image or is incomplete.
 
-    NumPy itself would allocate what the header says, and unpickle objects.
+    NumPy itself would allocate as much as the header says, and unpickle objects.
     """
     file = io.BytesIO(data)
     version = np.lib.format.read_magic(file)
@@ -25,12 +25,12 @@ def inspect_npy(data: bytes, max_pixels: int) -> Inspected:
     if dtype not in (np.uint8, np.dtype("<u2"), np.dtype(">u2")) or not is_image:
         raise DataError(
             f"expected an array (H, W) or (H, W, C), C from 1 to 4, of uint8 or uint16, got {dtype} of shape {shape}; "
-            "make it one first"
+            "convert it"
         )
     check_limit(shape[0], shape[1], max_pixels)
     count, begin, native = math.prod(shape), file.tell(), dtype.newbyteorder("=")
     if len(data) - begin != count * dtype.itemsize:
-        raise DataError(f"expected {count * dtype.itemsize} bytes of pixels, got {len(data) - begin}; it is damaged")
+        raise DataError(f"expected {count * dtype.itemsize} bytes of pixels, got {len(data) - begin}; save it again")
     order: Any = "F" if is_transposed else "C"
     array = np.frombuffer(data, dtype, count, begin).reshape(shape, order=order)
     facts = Facts(shape, native, 8 * dtype.itemsize, {})

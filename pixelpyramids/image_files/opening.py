@@ -1,4 +1,4 @@
-"""Open an image file, of any format that is read: its facts at once, its pixels when they are needed.
+"""Open an image file of any supported format. Its pixels are decoded only when they are needed.
 
     with pixelpyramids.open("photograph.tif") as image:
         image.shape, image.dtype, image.depth, image.metadata, image.format, image.is_lossy
@@ -48,7 +48,7 @@ from pixelpyramids.image_files.stored_depth import stored_depth
 from pixelpyramids.terminal import explain
 
 READ = ("PNG", "JPEG", "TIFF", "WEBP", "BMP", "DIB", "GIF", "MPO", "JPEG2000", "AVIF", "QOI", "PCX", "TGA")
-"""The formats that are read, beside PPYR, PPM (also PBM and PGM) and npy, by the names of Pillow's plugins."""
+"""Pillow's names of the formats that can be read, besides PPYR, PPM (also PBM and PGM) and npy."""
 
 _JPEG = b"\xff\xd8"
 _MARKS = {MAGIC: "PPYR", NPY: "npy", SIGNATURE: "PNG"}
@@ -57,9 +57,9 @@ _MARKS = {MAGIC: "PPYR", NPY: "npy", SIGNATURE: "PNG"}
 class ImageFile:
     """An image file. Use it in a `with` block, or close it.
 
-    Attributes and methods raise DataError if the file is damaged, above the limit of pixels, animated, or of pixels
-    that would not come back exactly (float, signed, CMYK, …), BitstreamError for such a .ppyr file, and
-    PixelPyramidsError, which names the extra, if a package is needed to read it.
+    Attributes and methods raise DataError if the file is damaged or animated, has too many pixels, or has pixels that
+    cannot be read exactly (float, signed, CMYK, …). For such a .ppyr file, they raise BitstreamError. If a package is
+    missing, they raise PixelPyramidsError, which names the extra to install.
     """
 
     format: str
@@ -78,26 +78,26 @@ class ImageFile:
     @property
     def shape(self) -> tuple[int, ...]:
         """(H, W) or (H, W, C)."""
-        return self._known().shape
+        return self._read_facts().shape
 
     @property
     def dtype(self) -> np.dtype[Any]:
         """uint8 or uint16."""
-        return self._known().dtype
+        return self._read_facts().dtype
 
     @property
     def depth(self) -> int:
         """Bits of each value, 1 to 16."""
-        return self._known().depth
+        return self._read_facts().depth
 
     @property
     def metadata(self) -> dict[str, bytes]:
         """The ICC profile, EXIF, XMP, texts and more, by the names of image_files/metadata.py."""
-        return dict(self._known().metadata)
+        return dict(self._read_facts().metadata)
 
     @property
     def is_lossy(self) -> bool:
-        """Whether the pixels were compressed with loss (JPEG, some WebP, …). No pixels are decoded to find out.
+        """Whether the pixels were compressed with loss (JPEG, some WebP, …). This decodes no pixels.
 
         False for animations, which cannot be read.
         """
@@ -107,15 +107,15 @@ class ImageFile:
         return self._is_lossy
 
     def read(self, scale: int = 1, region: Region | None = None) -> Pixels:
-        """The pixels, an array of the caller's own.
+        """Return the pixels as a new array.
 
-        `scale` 2, 4, … gives every second, fourth, … pixel; `region` (x, y, width, height), in pixels of the whole
-        image, gives that part of it. Both are what `pixelpyramids.decode` gives of a .ppyr file of the same image, and
-        of a .ppyr file only what they need is read. UserWarnings name what else the file holds. Raises DataError if
-        scale or region do not fit the image.
+        `scale` 2, 4, … gives every second, fourth, … pixel. `region` (x, y, width, height) gives a part of the image;
+        it counts pixels of the whole image. The result is what `pixelpyramids.decode` returns for a .ppyr file of the
+        same image. Only the needed parts of a .ppyr file are read. UserWarnings name the parts of the file that are
+        not kept. Raises DataError if scale or region does not fit the image.
         """
         if self.format == "PPYR":
-            self._known()  # these stay known when the file is closed, as those of other formats do
+            self._read_facts()  # so that shape and depth stay available after the file is closed
             with self._report_errors():
                 return decode_source(FileSource(self._file), scale, region, self._max_pixels)
         picture = self._load(f"{self._name}: ")
@@ -129,9 +129,9 @@ class ImageFile:
         return restore_axes(image[at.top : at.bottom, at.left : at.right], header)
 
     def load(self) -> Picture:
-        """Everything at once: pixels, depth, metadata, and the names of what else the file holds.
+        """Read everything: pixels, depth, metadata, and the names of the parts that are not kept.
 
-        Its warnings do not name the file, which a command does.
+        The warnings do not name the file, because commands add its name.
         """
         return self._load("")
 
@@ -147,7 +147,7 @@ class ImageFile:
         self.close()
 
     def _load(self, about: str) -> Picture:
-        """As `load`; `about` begins the warnings. Python shows those of equal words only once."""
+        """As `load`, but warnings start with `about`: Python shows warnings with the same text only once."""
         with self._report_errors(about):
             picture = self._inspect().load()
             blobs.check_size(picture.metadata)
@@ -156,7 +156,7 @@ class ImageFile:
         self._facts, self._is_lossy = facts_of(picture), picture.is_lossy
         return picture
 
-    def _known(self) -> Facts:
+    def _read_facts(self) -> Facts:
         if self._facts is None:
             with self._report_errors(f"{self._name}: "):
                 inspected = self._inspect()
@@ -164,7 +164,7 @@ class ImageFile:
         return self._facts
 
     def _content(self) -> bytes:
-        """The whole file, which is read once."""
+        """The content of the whole file, which is read only once."""
         if not isinstance(self._file, io.BytesIO):
             self._file.seek(0)
             self._file = io.BytesIO(self._file.read())
@@ -183,7 +183,7 @@ class ImageFile:
             return image.format or "unknown"
 
     def _open_with_pillow(self) -> Image.Image:
-        """The image as Pillow opens it; only the front of a JPEG is read for that."""
+        """Open the image with Pillow. For a JPEG, this reads only the start of the file."""
         if read_head(self._file, 2) != _JPEG:
             self._content()
         try:
@@ -226,15 +226,17 @@ class ImageFile:
             check_limit(image.height, image.width, max_pixels)
             not_kept = find_gaps(image, data) + find_left_out(image.format or "", data)
             frames = getattr(image, "n_frames", 1)
-            if frames > 1 and image.format == "MPO":  # a camera's JPEG, of which the first is the picture
-                not_kept = ("the JPEG's further pictures (previews, gain maps)",)
+            if frames > 1 and image.format == "MPO":  # a JPEG from a camera, whose first frame is the picture
+                not_kept = ("the JPEG's other pictures (previews, gain maps)",)
             elif frames != 1:
-                raise DataError(f"expected one picture, got {frames} (an animation, or pages); take it apart first")
+                raise DataError(
+                    f"expected one picture, got {frames} (an animation, or pages); save one of them as a file"
+                )
             depth = stored_depth(image, data)
             if depth > 8 and (depth < 16 or image.mode not in SIXTEEN_BITS):
                 raise DataError(
-                    f"expected 8 bits, got {depth} of {image.format}, which are not read exactly; convert it to a "
-                    "16-bit PNG"
+                    f"expected 8 bits, got {depth} bits in the {image.format}, which cannot be read exactly; convert "
+                    "it to a 16-bit PNG"
                 )
             if depth < 8 and image.mode == "P":
                 raise DataError(
@@ -250,7 +252,7 @@ class ImageFile:
         def load() -> Picture:
             with self._open_with_pillow() as image:
                 pixels, bits = pixels_of(image)
-            if depth < 8:  # only JPEG 2000 has such; Pillow appends zeros
+            if depth < 8:  # only in JPEG 2000; Pillow appends zero bits
                 pixels, bits = pixels >> (8 - depth), depth
             lossy = is_lossy(self.format, self._content)
             return Picture(pixels, bits, metadata, self.format, lossy, not_kept)
@@ -261,7 +263,7 @@ class ImageFile:
     def _report_errors(self, about: str = "") -> Iterator[None]:
         """Put the file's name before errors, and turn what libraries print into warnings."""
         printed: list[str] = []
-        is_quiet = self.format in ("", "PPYR")  # nothing is decoded yet, or by no library
+        is_quiet = self.format in ("", "PPYR")  # nothing is decoded yet, or no library decodes it
         try:
             with nullcontext(printed) if is_quiet else catch_messages() as printed:
                 yield
@@ -283,9 +285,9 @@ class ImageFile:
 
 
 def open(path_or_file: str | PathLike[str] | BinaryIO, max_pixels: int = MAX_PIXELS) -> ImageFile:
-    """An image file: a .ppyr file or any of the formats that are read, by its path or as an open binary file.
+    """Open an image file of any supported format, by its path or as an open binary file.
 
-    Raises DataError if the file is missing, no regular file, or no image.
+    Raises DataError if the file is missing, is not a regular file, or is not an image.
     """
     whole_number("max_pixels", max_pixels, 0)
     path = as_path(path_or_file)
@@ -307,6 +309,6 @@ def open(path_or_file: str | PathLike[str] | BinaryIO, max_pixels: int = MAX_PIX
 
 
 def read_picture(path_or_file: str | PathLike[str] | BinaryIO, max_pixels: int = MAX_PIXELS) -> Picture:
-    """All that is read of an image file. Raises as `open` and `ImageFile`."""
+    """Open and `load` an image file. Raises the errors of `open` and `ImageFile`."""
     with open(path_or_file, max_pixels) as image:
         return image.load()

@@ -1,4 +1,4 @@
-"""A picture that was read from a file, and what a file says of its picture before the pixels are decoded."""
+"""A picture that was read from a file, and what is known of it before its pixels are decoded."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -12,9 +12,9 @@ from pixelpyramids.image_files.bit_depth import Pixels
 class Picture(NamedTuple):
     """Pixels (H, W) or (H, W, C), uint8 up to a depth of 8 bits, uint16 above; values are below 2**depth.
 
-    `metadata` are blobs by the names of metadata.py, `format` is that of the file ("PNG", …), and `is_lossy` says
-    whether it had been compressed with loss: a JPEG, for example, which is smaller than its pixels in any lossless
-    file. `not_kept` names what else the file holds.
+    `metadata` holds blobs by the names of metadata.py. `format` is the format of the file ("PNG", …). `is_lossy` says
+    whether the file was compressed with loss; a JPEG, for example, is smaller than any lossless file of its pixels.
+    `not_kept` names the parts of the file that are not kept.
     """
 
     array: Pixels
@@ -35,7 +35,7 @@ class Facts(NamedTuple):
 
 
 class Inspected(NamedTuple):
-    """A file of a known format. `facts` is None if they depend on the pixels; `load` decodes these."""
+    """A file whose header was read. `facts` is None if they depend on the pixels; `load` decodes the pixels."""
 
     facts: Facts | None
     load: Callable[[], Picture]
@@ -47,7 +47,7 @@ def facts_of(picture: Picture) -> Facts:
 
 
 def check_limit(height: int, width: int, max_pixels: int) -> None:
-    """Raise DataError if an image has more pixels than that."""
+    """Raise DataError if an image has more than `max_pixels` pixels."""
     if height * width > max_pixels:
         raise DataError(
             f"the image has {height} x {width} pixels, more than the limit of {max_pixels}; raise it (max_pixels, "

@@ -1,4 +1,4 @@
-"""What Pillow ignores silently: bytes of alpha in BMP, the missing end of a PCX, alpha in 16-bit TGA.
+"""Find what Pillow ignores silently: alpha bytes in BMP, the missing end of a PCX, alpha in 16-bit TGA.
 
 Sources: BITMAPINFOHEADER, Microsoft; Technical Reference Manual of PC Paintbrush, ZSoft, 1991.
 """
@@ -11,17 +11,17 @@ from PIL import Image, ImageFile
 from pixelpyramids.errors import DataError
 from pixelpyramids.image_files.left_out import bytes_after
 
-_TGA_COLOURS = (2, 10)  # the types of TGA that hold colours, not grey or numbers of a palette
+_TGA_COLOURS = (2, 10)  # the types of TGA that hold colours, not greys or palette indices
 _PALETTE = 769  # bytes at the end of a PCX: a mark and 256 colours
 _MARK = 12
 
 
 def find_gaps(image: Image.Image, data: bytes) -> tuple[str, ...]:
-    """The names of what Pillow ignores in an opened image. Raises DataError for missing rows and misread bits."""
+    """The names of what Pillow ignores in an opened image. Raises DataError if rows are missing or bits are misread."""
     if image.format == "PCX":
-        return _beside_pcx(data)
+        return _find_pcx_gaps(data)
     if image.format == "TGA" and (data[16] if data[2] in _TGA_COLOURS else data[1] and data[7]) in (15, 16):
-        raise DataError("expected 8 bits of each colour in the TGA, got 5, and one of alpha; convert it to PNG")
+        raise DataError("expected 8 bits per colour in the TGA, got 5 bits and one of alpha; convert it to PNG")
     if image.format == "BMP" and isinstance(image, ImageFile.ImageFile):
         tile = image.tile[0]
         if isinstance(tile.args, tuple) and tile.args[0] == "BGRX":
@@ -30,7 +30,7 @@ def find_gaps(image: Image.Image, data: bytes) -> tuple[str, ...]:
     return ()
 
 
-def _beside_pcx(data: bytes) -> tuple[str, ...]:
+def _find_pcx_gaps(data: bytes) -> tuple[str, ...]:
     top, bottom, planes, line = struct.unpack_from("<6xH2xH53xBH", data)
     end = len(data)
     if data[3] == 8 and planes == 1:

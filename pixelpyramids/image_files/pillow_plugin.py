@@ -1,4 +1,4 @@
-"""Pillow opens and saves .ppyr files after this module is imported, which registers the format and does nothing else.
+"""Register .ppyr files with Pillow, so that it can open and save them. Importing this module does nothing else.
 
     import pixelpyramids.image_files.pillow_plugin
     image = Image.open("a.ppyr")              only the header is read, until the pixels are needed
@@ -27,18 +27,18 @@ FORMAT = "PPYR"
 
 
 class PyramidImageFile(ImageFile.ImageFile):
-    """An opened .ppyr file. As with Pillow's own formats, damage and pixels that have no mode raise OSError."""
+    """An opened .ppyr file. As with Pillow's own formats, damage raises OSError, and so do pixels without a mode."""
 
     format = FORMAT
     format_description = "pixelpyramids lossless image"
 
-    _is_pending = False  # an image that is unpickled has its pixels
+    _is_pending = False  # an unpickled image already has its pixels
 
     def _open(self) -> None:
         self._scale = 1
         self._is_pending = True
         try:
-            self._index = read_index(FileSource(self._file()), _most_pixels())
+            self._index = read_index(FileSource(self._file()), _max_pixels())
         except PixelPyramidsError as error:
             raise OSError(str(error)) from error
         header = self._index.header
@@ -48,9 +48,9 @@ class PyramidImageFile(ImageFile.ImageFile):
         self.info |= info | {"depth": header.depth}
 
     def draft(self, mode: str | None, size: tuple[int, int] | None) -> tuple[str, tuple[int, int, float, float]] | None:
-        """Load the coarsest octave that is no smaller than `size`, at most the whole image; `mode` does not change.
+        """Choose the coarsest octave that is at least as large as `size`, or else the whole image; `mode` is ignored.
 
-        Returns, as for a JPEG, None if nothing changes, else the mode and the box of the whole image in the new size.
+        As for a JPEG, returns None if nothing changes, else the mode and the box of the whole image in the new size.
         """
         if size is None or not self._is_pending:
             return None
@@ -69,7 +69,7 @@ class PyramidImageFile(ImageFile.ImageFile):
         """Decode the pixels."""
         if self._is_pending:
             try:
-                pixels = decode_source(FileSource(self._file()), scale=self._scale, max_pixels=_most_pixels())
+                pixels = decode_source(FileSource(self._file()), scale=self._scale, max_pixels=_max_pixels())
             except PixelPyramidsError as error:
                 raise OSError(str(error)) from error
             self._is_pending = False
@@ -97,7 +97,7 @@ class PyramidImageFile(ImageFile.ImageFile):
 
 
 def _to_image(pixels: Pixels, depth: int) -> Image.Image:
-    """An image of the mode that `_mode` chooses: 1 bit, 8 bits, which fewer are widened to, or 16 bits."""
+    """An image of the mode that `_mode` chooses, of 1, 8 or 16 bits. Depths of 2 to 7 bits are widened to 8."""
     flat = pixels[..., 0] if pixels.ndim == 3 and pixels.shape[2] == 1 else pixels
     flat = flat.astype(pixel_type(depth), copy=False)
     if depth == 1 and flat.ndim == 2:
@@ -115,8 +115,8 @@ def _verify(source: FileSource, index: FileIndex) -> None:
         raise OSError(str(error)) from error
 
 
-def _most_pixels() -> int:
-    """Above the limit at which Pillow refuses the header; the most of the format if that limit is switched off."""
+def _max_pixels() -> int:
+    """A limit that is never below Pillow's own. If Pillow's is switched off, only the format limits the size."""
     return MAX_SIDE**2 if Image.MAX_IMAGE_PIXELS is None else max(MAX_PIXELS, 2 * Image.MAX_IMAGE_PIXELS)
 
 
@@ -125,8 +125,8 @@ def _mode(header: FileHeader) -> str:
         return "1" if header.depth == 1 and header.channels == 1 else MODES[header.channels]
     if header.channels > 1:
         raise OSError(
-            f"expected at most 8 bits of colour or alpha, which is what Pillow holds, got {header.depth} bits; "
-            "pixelpyramids.decode returns the array"
+            f"expected at most 8 bits of colour or alpha, because Pillow has no mode for more, got {header.depth} "
+            "bits; use pixelpyramids.decode, which returns an array"
         )
     return "I;16"
 
@@ -147,12 +147,14 @@ def _save(image: Image.Image, file: IO[bytes], filename: str | bytes) -> None:
 def _save_all(image: Image.Image, file: IO[bytes], filename: str | bytes) -> None:
     frames = getattr(image, "n_frames", 1) + len(image.encoderinfo.get("append_images", []))
     if frames != 1:
-        raise OSError(f"expected one picture, which is what a {FORMAT} file holds, got {frames}; save each on its own")
+        raise OSError(
+            f"expected one picture, because a {FORMAT} file holds no more, got {frames}; save each on its own"
+        )
     _save(image, file, filename)
 
 
 def _metadata(image: Image.Image) -> dict[str, bytes]:
-    """The metadata of the image, replaced by those that `save` gets under the names of Pillow's writers."""
+    """The metadata of the image. Arguments of `save` with the names that Pillow's writers use replace them."""
     given = Image.new("1", (1, 1))
     names = ("icc_profile", "exif", "xmp", "dpi")
     given.info = {name: image.encoderinfo[name] for name in names if image.encoderinfo.get(name) is not None}

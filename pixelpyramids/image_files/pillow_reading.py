@@ -1,7 +1,7 @@
-"""Image files that Pillow opens, and their pixels as they are stored; palettes become the colours they stand for.
+"""Open image files with Pillow and return their pixels as they are stored. Palette indices become colours.
 
-Two readers use it: `image_files.opening` returns the pixels exactly as they are stored or refuses them, and
-`data.reading` converts them to what a model takes.
+Two readers use this module: `image_files.opening` returns the pixels exactly as they are stored or refuses them, and
+`data.reading` converts them for a model.
 """
 
 import re
@@ -23,7 +23,7 @@ MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
 
 SIXTEEN_BITS = ("I;16", "I;16B", "I;16L", "I;16N")
 
-# Pillow knows these by name only: EPS starts another program, the others have no decoder of its own.
+# Pillow lists these without decoding them itself: EPS needs another program, the others have no decoder.
 _NOT_DECODED = frozenset({"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF"})
 _REFUSED = {
     "F": "floating-point values",
@@ -32,9 +32,9 @@ _REFUSED = {
     "YCbCr": "luma and chroma, which have no exact RGB counterpart",
     "LAB": "CIE L*a*b* values, which have no exact RGB counterpart",
     "HSV": "hue and saturation, which have no exact RGB counterpart",
-    "RGBX": "a fourth channel that means nothing",
-    "RGBa": "alpha multiplied into the colours",
-    "La": "alpha multiplied into the grey",
+    "RGBX": "an unused fourth channel",
+    "RGBa": "premultiplied alpha",
+    "La": "premultiplied alpha",
 }
 _CHANNELS = {"1": 1, "L": 1, "RGB": 3} | dict.fromkeys(SIXTEEN_BITS, 1)
 _HEAD = 16  # bytes that formats are recognised by
@@ -42,17 +42,17 @@ _HEAD = 16  # bytes that formats are recognised by
 
 @cache
 def readable_formats() -> dict[str, str]:
-    """File suffix (lower case, with its dot) to format, for what this Pillow decodes without another program."""
+    """A dictionary from file suffix (lower case, with its dot) to format: what this Pillow decodes by itself."""
     suffixes = Image.registered_extensions()
     return {e: f for e, f in suffixes.items() if f in Image.OPEN and f not in _NOT_DECODED}
 
 
 def open_with_pillow(file: BinaryIO, formats: Iterable[str], name: str = "") -> Image.Image:
-    """An image of one of these formats of Pillow's, opened without Pillow's own limit of pixels.
+    """Open an image of one of the formats, without Pillow's own limit of pixels.
 
-    That limit cannot be set for one call, so the caller checks the size. Only the named formats are tried, so a file in
-    disguise never reaches a decoder that starts another program. Raises UnidentifiedImageError, which says what the
-    file is instead.
+    That limit cannot be set for one call, so the caller must check the size. Only the given formats are tried, so a
+    disguised file never reaches a decoder that starts another program. Raises UnidentifiedImageError, which says what
+    the file is instead.
     """
     Image.init()
     head, reason = read_head(file, _HEAD), ""
@@ -85,8 +85,8 @@ def read_head(file: BinaryIO, count: int) -> bytes:
 
 
 def stored_bits(image: Image.Image) -> int:
-    """Bits per value in the file, before its pixels are read: Pillow opens deeper colour as 8-bit."""
-    arguments = [tile[3] for tile in getattr(image, "tile", [])]  # of the decoders: "RGB;16B", …
+    """Bits per value in the file; call this before reading the pixels. Pillow opens deeper colour as 8-bit."""
+    arguments = [tile[3] for tile in getattr(image, "tile", [])]  # for the decoders: "RGB;16B", …
     if image.mode in (*SIXTEEN_BITS, "I"):
         return 12 if "I;12" in str(arguments) else 16
     is_deep = image.format == "PPM" and max(_numbers(arguments), default=0) > 255  # PPM gives its largest value
@@ -98,13 +98,13 @@ def stored_bits(image: Image.Image) -> int:
         file.seek(0)
         data = file.read()
         file.seek(place)
-        with suppress(ValueError, DataError):  # it does not say, or says what the codec refuses
+        with suppress(ValueError, DataError):  # the file names no depth, or one that the codec refuses
             return stored_depth(image, data)
     return 1 if image.mode == "1" else 8
 
 
 def check_mode(image: Image.Image, accepted: Sequence[str] = ()) -> None:
-    """Raise DataError for a mode whose pixels would not come back exactly, unless it is among the `accepted`."""
+    """Raise DataError if pixels of this mode cannot be stored exactly, unless the mode is `accepted`."""
     mode = image.mode
     if mode in accepted:
         return
@@ -117,7 +117,7 @@ def check_mode(image: Image.Image, accepted: Sequence[str] = ()) -> None:
 
 
 def pixels_of(image: Image.Image) -> tuple[Pixels, int]:
-    """Pixels (H, W) or (H, W, C), and their depth. Raises DataError as `check_mode`.
+    """Pixels (H, W) or (H, W, C), and their depth. Raises DataError as `check_mode` does.
 
     A transparent colour (`info["transparency"]`) becomes a channel of alpha.
     """
@@ -130,14 +130,14 @@ def pixels_of(image: Image.Image) -> tuple[Pixels, int]:
     depth = {"1": 1}.get(mode, 8 * pixels.itemsize)
     key = image.info.get("transparency")
     if isinstance(key, int | tuple) and mode in _CHANNELS:
-        colour = key if isinstance(key, tuple) else (key / 255 if mode == "1" else key,)  # of mode 1, white is 255
+        colour = key if isinstance(key, tuple) else (key / 255 if mode == "1" else key,)  # in mode 1, white is 255
         if len(colour) == _CHANNELS[mode]:
             pixels = add_alpha(pixels, colour, depth)
     return pixels, depth
 
 
 def add_alpha(pixels: Pixels, colour: Sequence[float], depth: int) -> Pixels:
-    """The pixels with alpha: transparent if they are of that colour, else opaque."""
+    """Add alpha: pixels of that colour become transparent, others opaque."""
     colours = pixels.reshape(*pixels.shape[:2], -1)
     alpha = (colours != np.array(colour)).any(axis=-1, keepdims=True) * ((1 << depth) - 1)
     return np.concatenate([colours, alpha.astype(pixels.dtype)], axis=-1)

@@ -1,4 +1,4 @@
-"""PNGs at their own depth, and all their chunks: Pillow drops some, and does not tell how deep the pixels were.
+"""Read PNGs at their own depth, with all their chunks. Pillow drops some chunks and does not report the depth.
 
 Sources: Portable Network Graphics (PNG) Specification, third edition, W3C; its sections 11.2 and 11.3.
 """
@@ -27,21 +27,21 @@ SIGNATURE = b"\x89PNG\r\n\x1a\n"
 XMP_KEYWORD = "XML:com.adobe.xmp"
 _OF_THE_PIXELS = ("IHDR", "PLTE", "tRNS", "IDAT", "IEND")  # in their order
 _OF_ANIMATIONS = {"acTL", "fcTL", "fdAT"}
-_CHANNELS = {0: 1, 2: 3, 3: 3, 4: 2, 6: 4}  # by the type of colour; of a palette those of its colours
+_CHANNELS = {0: 1, 2: 3, 3: 3, 4: 2, 6: 4}  # by colour type; for a palette, the channels of its colours
 _PALETTE = 3
 _WHOLE = ((0, 0, 1, 1),)  # the first column and line of each pass, and the steps to the next
 _ADAM7 = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
-_PIECE = 2**20  # bytes that are unpacked at once
-_FED = 2**16  # bytes that zlib gets at once
+_PIECE = 2**20  # bytes that are unpacked at a time
+_FED = 2**16  # bytes that zlib gets at a time
 
 
 class Png(NamedTuple):
-    """What a PNG's chunks say of its pixels, and its metadata by the names that .ppyr files keep them under.
+    """What a PNG's chunks say about its pixels, and its metadata by the names of metadata.py.
 
-    `transparent` is the transparent colour, one value a channel, of images without alpha or palette; `significant` are
-    the significant bits of each channel, if the file gives them. `rows` are the pieces of the compressed rows, and
-    `plain` is the PNG with the chunks of its pixels only, because libraries refuse large texts and profiles. `not_kept`
-    names the parts of the file that a .ppyr file cannot hold.
+    `transparent` is the transparent colour of an image without alpha or palette, one value per channel. `significant`
+    has the number of significant bits of each channel, if the file gives it. `rows` are the pieces of the compressed
+    rows. `plain` is the PNG with only the chunks of its pixels, because libraries refuse large texts and profiles.
+    `not_kept` names the parts of the file that a .ppyr file cannot hold.
     """
 
     height: int
@@ -59,7 +59,7 @@ class Png(NamedTuple):
 
 
 def inspect_png(data: bytes, max_pixels: int) -> Inspected:
-    """What a PNG's chunks say. Raises DataError if they are damaged."""
+    """Read a PNG's chunks. Raises DataError if they are damaged."""
     png = read_chunks(data)
     check_limit(png.height, png.width, max_pixels)
     facts = None
@@ -71,16 +71,16 @@ def inspect_png(data: bytes, max_pixels: int) -> Inspected:
 
 
 def _read_pixels(png: Png) -> Picture:
-    """The picture of a PNG. Its depth is what sBIT says if nothing is lost by that."""
+    """Decode a PNG. Its depth is what sBIT says, if that loses nothing."""
     bits, metadata, not_kept = png.bit_depth, dict(png.metadata), list(png.not_kept)
     with PngImagePlugin.PngImageFile(io.BytesIO(png.plain)) as image:
         if image.n_frames != 1:
-            raise DataError(f"expected one picture, got {image.n_frames} (an animation); take it apart first")
+            raise DataError(f"expected one picture, got {image.n_frames} (an animation); save one of them as a file")
         if _has_surplus(png):
             not_kept.append("data after the PNG's last row")
         if bits == 16 and png.channels > 1:
             pixels = import_extra("imagecodecs", "images").png_decode(png.plain)
-            second = np.array(image)  # the upper byte of each value, grey as colour, no alpha for a transparent colour
+            second = np.array(image)  # upper bytes only, grey as colour, no alpha for a transparent colour
             second = second[..., [0, 3]] if png.channels == 2 else second
             is_same = np.array_equal(pixels[..., : second.shape[2]] >> 8, second)
         else:
@@ -110,7 +110,7 @@ def _read_pixels(png: Png) -> Picture:
 
 
 def _is_what_libpng_reads(pixels: Pixels, bits: int, data: bytes) -> bool:
-    """Whether libpng reads the same pixels in 8 or 16 bits; true if imagecodecs, which includes it, is missing."""
+    """Whether libpng reads the same pixels in 8 or 16 bits; True if imagecodecs, which contains libpng, is missing."""
     try:
         imagecodecs = import_extra("imagecodecs", "images")
     except PixelPyramidsError:
@@ -124,7 +124,7 @@ def _is_what_libpng_reads(pixels: Pixels, bits: int, data: bytes) -> bool:
 
 
 def read_chunks(data: bytes) -> Png:
-    """What the chunks say. Raises DataError if they are damaged."""
+    """Read the chunks. Raises DataError if they are damaged."""
     chunks = list(_chunks(data))
     by_name: dict[str, bytes] = {}
     for name, content, _ in chunks:
@@ -136,7 +136,7 @@ def read_chunks(data: bytes) -> Png:
     _check_order([name for name, *_ in chunks if name in _OF_THE_PIXELS], kind)
     key = by_name.get("tRNS") if kind in (0, 2) else None
     if key is not None and len(key) != 2 * _CHANNELS[kind]:
-        raise DataError(f"expected a transparent colour of {2 * _CHANNELS[kind]} bytes, got {len(key)}; damaged")
+        raise DataError(f"expected a transparent colour of {2 * _CHANNELS[kind]} bytes, got {len(key)}; save it again")
     transparent = None if key is None else struct.unpack(f">{len(key) // 2}H", key)
     colours, alphas = len(by_name.get("PLTE", b"")) // 3, len(by_name.get("tRNS", b"\0"))
     if (
@@ -145,8 +145,8 @@ def read_chunks(data: bytes) -> Png:
         or (kind == _PALETTE and not 1 <= alphas <= colours)
     ):
         raise DataError(
-            "expected a PNG whose methods are known and whose transparent colours are among its own, got another; "
-            "save it again"
+            "expected a PNG with known methods and valid transparent colours, got other methods or colours; save it "
+            "again"
         )
     metadata = {name: by_name[name] for name in PNG_CHUNKS if name in by_name and name != "sBIT"}
     if "iCCP" in by_name:
@@ -162,7 +162,7 @@ def read_chunks(data: bytes) -> Png:
     if resolution is None:
         lost |= {"pHYs"} & set(by_name)
     not_kept = [f"PNG chunk {name}" for name in sorted(lost)]
-    not_kept += [f"PNG chunk {name} but the first one" for name, count in counts.items() if count > 1]
+    not_kept += [f"all PNG chunks {name} except the first one" for name, count in counts.items() if count > 1]
     if surplus := len(data) - sum(len(whole) for *_, whole in chunks) - len(SIGNATURE):
         not_kept.append(bytes_after(surplus, "PNG"))
     width, height = struct.unpack_from(">II", header)
@@ -183,7 +183,7 @@ def read_chunks(data: bytes) -> Png:
 
 
 def _check_order(names: list[str], kind: int) -> None:
-    """Raise DataError unless each chunk of the pixels is there once, except IDAT, and before those that need it.
+    """Raise DataError unless the chunks of the pixels are in order, and each of them but IDAT occurs only once.
 
     Libraries read other PNGs differently, or without their palette or transparent colour.
     """
@@ -194,13 +194,13 @@ def _check_order(names: list[str], kind: int) -> None:
         or (kind == _PALETTE and "PLTE" not in names)
     ):
         raise DataError(
-            "expected each of a PNG's chunks IHDR, PLTE and tRNS once at most, all before IDAT, a palette's PLTE "
-            "among them, got others; save it again"
+            "expected the PNG's chunks IHDR, PLTE and tRNS before IDAT, each at most once, and PLTE if it has a "
+            "palette, got other chunks; save it again"
         )
 
 
 def _has_surplus(png: Png) -> bool:
-    """Whether a PNG's pixel data hold more than its rows. Raises DataError if rows are missing or damaged.
+    """Whether a PNG's pixel data continue after its last row. Raises DataError if rows are missing or damaged.
 
     Pillow would read missing rows as zeros.
     """
@@ -215,19 +215,19 @@ def _has_surplus(png: Png) -> bool:
         raise DataError(f"the PNG's pixels cannot be unpacked: {error}; replace or remove the file") from error
     if size < expected:
         raise DataError(
-            f"expected {expected} bytes of rows in the PNG by its header, got {size}; replace or remove the file"
+            f"expected {expected} bytes of rows in the PNG, as its header says, got {size}; replace or remove the file"
         )
     return size > expected
 
 
 def unpacked_size(pieces: Iterable[Any], enough: int) -> int:
-    """The size that a zlib stream unpacks to, counted to just above `enough` at most; 0 if its end is missing.
+    """The unpacked size of a zlib stream; 0 if its end is missing. Counting stops soon after `enough` bytes.
 
     Raises zlib.error if it is damaged.
     """
     unpacker, size = zlib.decompressobj(), 0
     for piece in pieces:
-        for begin in range(0, len(piece), _FED):  # zlib would copy a larger rest again and again
+        for begin in range(0, len(piece), _FED):  # zlib copies what is left each time
             part = piece[begin : begin + _FED]
             while part and size <= enough and not unpacker.eof:
                 size += len(unpacker.decompress(part, _PIECE))
@@ -236,7 +236,7 @@ def unpacked_size(pieces: Iterable[Any], enough: int) -> int:
 
 
 def _chunks(data: bytes) -> Iterator[tuple[str, Any, memoryview]]:
-    """The name, the content and the whole of each chunk up to the end; DataError if one is cut short or damaged."""
+    """Yield the name, the content and all bytes of each chunk. Raises DataError if one is cut short or damaged."""
     place = len(SIGNATURE)
     while place < len(data):
         head = data[place : place + 8]
@@ -256,7 +256,7 @@ def _chunks(data: bytes) -> Iterator[tuple[str, Any, memoryview]]:
 
 
 def _read_texts(chunks: Iterable[tuple[str, bytes]]) -> dict[str, bytes]:
-    """The texts in UTF-8: `text:KEYWORD`, the second of a keyword `text.2:KEYWORD`, and so on; languages likewise."""
+    """The texts in UTF-8 as `text:KEYWORD`, the second text of a keyword as `text.2:KEYWORD`; languages likewise."""
     texts: dict[str, bytes] = {}
     seen: Counter[str] = Counter()
     size = 0

@@ -1,4 +1,4 @@
-"""PNGs of every depth, with their metadata: Pillow writes no 16-bit colour, and drops some chunks.
+"""Write PNGs of every depth, with metadata. Pillow writes no 16-bit colour and drops some chunks.
 
 Sources: Portable Network Graphics (PNG) Specification, third edition, W3C; its sections 9, 11.2 and 11.3.
 """
@@ -18,20 +18,20 @@ from pixelpyramids.image_files.metadata import PNG_CHUNKS, warn_left_out
 from pixelpyramids.image_files.png_reader import SIGNATURE, XMP_KEYWORD
 from pixelpyramids.image_files.resolution import parse_resolution
 
-HEADER_END = 33  # signature and IHDR: all the chunks that are added come right behind
+HEADER_END = 33  # bytes of the signature and IHDR; added chunks come right after them
 _DEPTHS = {1: (1, 2, 4, 8, 16), 2: (8, 16), 3: (8, 16), 4: (8, 16)}
 _KIND = {1: 0, 2: 4, 3: 2, 4: 6}
 _OF_TEXT = re.compile("(language|translated)(?=[:.])")
 _LONG = 1024  # bytes: longer texts are compressed
-_PIECE = 2**20  # bytes, about, of lines that are filtered at once
+_PIECE = 2**20  # about as many bytes are filtered at a time
 
 
 def write_png(pixels: Pixels, depth: int, metadata: Mapping[str, bytes], about: str = "") -> bytes:
-    """A PNG. Depths that PNG lacks are widened to 8 or 16 bits, and sBIT says the depth."""
+    """Return the bytes of a PNG. Depths that PNG lacks are widened to 8 or 16 bits, and sBIT holds the depth."""
     channels = pixels.shape[2] if pixels.ndim == 3 else 1
     metadata = dict(metadata)
     left_out, bits = [], depth
-    if "sBIT" in metadata and len(metadata["sBIT"]) != channels:  # for other channels than are written
+    if "sBIT" in metadata and len(metadata["sBIT"]) != channels:  # it is for another number of channels
         left_out.append("sBIT")
         del metadata["sBIT"]
     if depth not in _DEPTHS[channels]:
@@ -49,7 +49,7 @@ def write_png(pixels: Pixels, depth: int, metadata: Mapping[str, bytes], about: 
 
 
 def add_metadata(png: bytes, metadata: Mapping[str, bytes]) -> tuple[bytes, list[str]]:
-    """A PNG with the metadata right behind its header, and the names of those that PNG has no place for."""
+    """Insert metadata after a PNG's header. Returns the PNG, and the names of the metadata that it cannot hold."""
     chunks, left_out = [], []
     for name, content in metadata.items():
         if name in PNG_CHUNKS:
@@ -70,7 +70,7 @@ def add_metadata(png: bytes, metadata: Mapping[str, bytes]) -> tuple[bytes, list
 
 
 def encode_pixels(pixels: Pixels, depth: int) -> bytes:
-    """A PNG of values (H, W) or (H, W, C) of 2, 4 or 16 bits, which Pillow does not write, or only as grey."""
+    """Encode values (H, W) or (H, W, C) of 2, 4 or 16 bits, which Pillow cannot write, or only as grey."""
     height, width = pixels.shape[:2]
     channels = pixels.shape[2] if pixels.ndim == 3 else 1
     lines = pack_bits(pixels, depth) if depth < 8 else _bytes_of(pixels)
@@ -91,9 +91,10 @@ def _bytes_of(pixels: Pixels) -> Any:
 
 
 def _paeth_filter(lines: Any, step: int) -> Any:
-    """Lines of bytes but the first, each less its Paeth predictor: the nearest to a + b - c of a, left, b, above, c.
+    """Subtract the Paeth predictor from all lines of bytes but the first, which is only a neighbour.
 
-    A 4, the number of that filter, begins each line.
+    The predictor is the nearest to a + b - c of a (left), b (above) and c (above left). Each line starts with 4, the
+    number of this filter.
     """
     wide = np.pad(lines.astype(np.int16), ((0, 0), (step, 0)))
     left, above, corner = wide[1:, :-step], wide[:-1, step:], wide[:-1, :-step]

@@ -3,7 +3,7 @@
     pixelpyramids.save("photograph.png", array)
     pixelpyramids.save("scan.ppyr", array, depth=12, metadata=image.metadata)
 
-What a format cannot hold of the pixels is refused; what it cannot hold of the metadata is named in a warning.
+If a format cannot hold the pixels exactly, that is an error. If it cannot hold some metadata, a warning names them.
 """
 
 import io
@@ -37,7 +37,7 @@ FORMATS = {
     "bmp": (".bmp",),
     "npy": (".npy",),
 }
-"""The formats that are written, beside ppyr, and the suffixes of their files."""
+"""The formats that can be written, besides ppyr, and the suffixes of their files."""
 
 _OWN = "ppyr"
 _BY_SUFFIX = {suffix: format for format, suffixes in FORMATS.items() for suffix in suffixes} | {".ppyr": _OWN}
@@ -54,10 +54,10 @@ def save(
 ) -> None:
     """Write an array (H, W) or (H, W, C), uint8 or uint16 with values below 2**depth, as an image file.
 
-    The format is that of the suffix (.ppyr, .png, .tif, .webp, .ppm, .pgm, .bmp, .npy), or `format`, which a file
-    without a name needs. `effort` is that of `pixelpyramids.encode`, for .ppyr files. An existing file is replaced only
-    with `overwrite`. Raises DataError if the array is no image, the format cannot hold its pixels as they are, or the
-    file exists or cannot be written.
+    The suffix decides the format (.ppyr, .png, .tif, .webp, .ppm, .pgm, .bmp, .npy), unless `format` is given; a file
+    without a name needs it. `effort` is that of `pixelpyramids.encode`, for .ppyr files. An existing file is replaced
+    only if `overwrite` is True. Raises DataError if the array is not an image, if the format cannot hold its pixels
+    exactly, or if the file exists or cannot be written.
     """
     array, depth = check_array(array, depth)
     check_effort(effort)
@@ -81,7 +81,7 @@ def save(
     try:
         write_bytes(path, content.getvalue(), new=not overwrite)
     except FileExistsError as error:
-        if error.filename != str(path):  # a file in the place of the folder
+        if error.filename != str(path):  # the folder is a file
             raise DataError(f"{error.filename}: expected a folder, got a file; choose another folder") from error
         raise DataError(f"{path}: exists already; choose another name, or pass overwrite=True") from error
     except OSError as error:
@@ -91,10 +91,10 @@ def save(
 def write_image(
     target: BinaryIO, array: Pixels, depth: int, metadata: Mapping[str, bytes], format: str, about: str = ""
 ) -> None:
-    """Write pixels as one of `FORMATS`. Raises DataError if the format cannot hold them as they are.
+    """Write pixels as one of `FORMATS`. Raises DataError if the format cannot hold them exactly.
 
-    A UserWarning names the metadata that the format has no place for; it begins with `about`, because Python shows
-    warnings of equal words only once.
+    A UserWarning names the metadata that the format cannot hold. It starts with `about`, because Python shows warnings
+    with the same text only once.
     """
     channels = array.shape[2] if array.ndim == 3 else 1
     pixels = (array[..., 0] if array.ndim == 3 and channels == 1 else array).astype(pixel_type(depth), copy=False)
@@ -107,7 +107,7 @@ def write_image(
         warn_left_out(list(metadata), f"{about}PPM")
         write_netpbm(pixels, depth, target)
     elif format == "npy":
-        left_out = [f"depth of {depth} bits"] if depth != 8 * array.itemsize else []
+        left_out = [f"depth ({depth} bits)"] if depth != 8 * array.itemsize else []
         warn_left_out([*metadata, *left_out], f"{about}npy")
         np.save(target, array)
     elif format == "webp":

@@ -1,4 +1,4 @@
-"""How deep the pixels of AVIF and JPEG 2000 are in their files: Pillow makes 8 bits of most."""
+"""The bit depth of the pixels in AVIF and JPEG 2000 files. Pillow converts most of them to 8 bits."""
 
 import struct
 
@@ -6,15 +6,15 @@ from PIL import Image
 
 from pixelpyramids.errors import DataError
 
-CODESTREAM = b"\xff\x4f\xff\x51"  # the markers that a JPEG 2000's pixels begin with
+CODESTREAM = b"\xff\x4f\xff\x51"  # the markers before a JPEG 2000's pixels
 _SRGB, _GREY, _MULTIPLIED = 16, 17, 2
 
 
 def stored_depth(image: Image.Image, data: bytes) -> int:
     """The bits per channel that an AVIF or JPEG 2000 file stores; 8 for other formats.
 
-    Raises ValueError if the file does not say, and DataError for JPEG 2000 that is not read exactly: Pillow shifts
-    channels that differ or are signed, and converts luma and chroma.
+    Raises ValueError if the file does not say. Raises DataError for a JPEG 2000 that Pillow does not read exactly: it
+    shifts channels that are signed or differ in depth, and converts luma and chroma.
     """
     if image.format == "AVIF":
         place = data.find(b"av1C")
@@ -35,11 +35,11 @@ def stored_depth(image: Image.Image, data: bytes) -> int:
 
 
 def _check_colours(boxes: bytes) -> None:
-    """Raise DataError if the boxes of a JPEG 2000 name other colours than sRGB and grey, or alpha multiplied in."""
+    """Raise DataError if the boxes of a JPEG 2000 name other colours than sRGB and grey, or premultiplied alpha."""
     place = boxes.find(b"colr\1")
     if place >= 0 and (space := int.from_bytes(boxes[place + 7 : place + 11], "big")) not in (_SRGB, _GREY):
         raise DataError(f"expected sRGB or grey in the JPEG 2000, got colour space {space}; convert it")
     place = boxes.find(b"cdef")
     count = int.from_bytes(boxes[place + 4 : place + 6], "big") if place >= 0 else 0
     if _MULTIPLIED in boxes[place + 9 : place + 6 + 6 * count : 6]:
-        raise DataError("expected plain alpha in the JPEG 2000, got alpha multiplied into the colours; convert it")
+        raise DataError("expected unassociated alpha in the JPEG 2000, got premultiplied alpha; convert it")

@@ -1,8 +1,8 @@
-"""A TIFF's tags as metadata, and back: see metadata.py for the names.
+"""Convert a TIFF's tags to metadata and back; metadata.py lists the names.
 
-Description, maker, model, orientation, software, date, artist and copyright, which TIFF writers put into the main
-directory, and the directories of EXIF and GPS become an EXIF structure of their own. Any other tag that does not say
-how the pixels are stored becomes a blob TIFF:NUMBER: a little-endian TIFF structure that holds this tag alone.
+The blob EXIF holds the directories of EXIF and GPS, and tags that TIFF writers put into the main directory:
+description, maker, model, orientation, software, date, artist and copyright. Any other tag that does not say how the
+pixels are stored becomes a blob TIFF:NUMBER, a little-endian TIFF structure that holds only this tag.
 """
 
 import io
@@ -26,7 +26,7 @@ _DIRECTORIES = (Tag.ExifOffset, Tag.GPSInfo)
 _INTEROPERABILITY = 40965  # a directory within that of EXIF
 _RESOLUTION = (Tag.XResolution, Tag.YResolution, Tag.ResolutionUnit)
 _YCBCR = 6
-_DENOMINATOR = 100_000  # the largest, of resolutions that are no fractions
+_DENOMINATOR = 100_000  # the largest denominator, if a resolution is a float
 _UNITS = {"ratio": 1, "inch": 2, "centimetre": 3}
 _OF_THE_PIXELS = {
     *range(254, 260), 262, 266, 273, *range(277, 280), 284, 288, 289, 292, 293, 317, 320, *range(322, 331),
@@ -37,13 +37,15 @@ _NO_BLOBS = {*_OF_THE_PIXELS, *_FIELDS, *_DIRECTORIES, *_RESOLUTION}
 
 
 def read_directory(data: bytes, place: int | None = None, group: int | None = None) -> ImageFileDirectory_v2:
-    """The first directory of a TIFF, or the one at a place."""
-    # Pillow mistakes a big-endian BigTIFF for a TIFF, but takes the order beside a little-endian head.
+    """The first directory of a TIFF, or the one at `place`."""
+    # Pillow mistakes the head of a big-endian BigTIFF for a TIFF's. It accepts a little-endian head beside the order.
     head = b"II+\0" + data[4:16] if is_big(data) else data[:8]
     tags, file = ImageFileDirectory_v2(head, data[:2], group), io.BytesIO(data)
     file.seek(tags.next if place is None else place)
     tags.load(file)
-    if tags.tagtype.get(Tag.IPTCNAA) == TiffTags.LONG:  # as Photoshop writes bytes; Pillow would keep every fourth
+    if (
+        tags.tagtype.get(Tag.IPTCNAA) == TiffTags.LONG
+    ):  # as Photoshop labels these bytes; Pillow would keep every fourth
         tags.tagtype[Tag.IPTCNAA] = TiffTags.UNDEFINED
     return tags
 
@@ -56,7 +58,7 @@ def is_big(data: bytes) -> bool:
 def tags_to_metadata(
     tags: ImageFileDirectory_v2, read_fields: Callable[[int, int], Mapping[int, Any]]
 ) -> dict[str, bytes]:
-    """The metadata in a TIFF's tags; `read_fields` returns the fields of the directory that a tag names, at a place."""
+    """The metadata in a TIFF's tags. `read_fields(tag, place)` returns the fields of the directory at `place`."""
     exif = Image.Exif()
     for tag in _FIELDS:
         if tag in tags:
@@ -87,7 +89,7 @@ def tags_to_metadata(
 
 
 def metadata_to_tags(metadata: Mapping[str, bytes], tags: ImageFileDirectory_v2) -> list[str]:
-    """Add metadata to the tags of a TIFF. Returns the names of those that TIFF has no place for."""
+    """Add metadata to the tags of a TIFF. Returns the names of the metadata that it cannot hold."""
     left_out = []
     for name, blob in metadata.items():
         if name == "ICC":
@@ -126,7 +128,7 @@ def _add_exif(blob: bytes, tags: ImageFileDirectory_v2) -> list[str]:
 
 
 def _add_tag(name: str, blob: bytes, tags: ImageFileDirectory_v2) -> bool:
-    """Add the tag in a blob; false if there is none, or one that must not be set this way."""
+    """Add the tag of a blob. Returns False if the blob has none, or one that must not be set this way."""
     try:
         kept, tag = read_directory(blob), int(name.removeprefix("TIFF:"))
         value = _exact_text(kept[tag])
@@ -147,14 +149,14 @@ def _tag_alone(tags: ImageFileDirectory_v2, tag: int) -> bytes:
 
 
 def _exact_text(value: Any) -> Any:
-    """A tag's value for Pillow's writers: they replace non-ASCII text by "?", which its readers decode as Latin-1."""
+    """A tag's value for Pillow's writers. They replace non-ASCII text by "?", but readers decode text as Latin-1."""
     if isinstance(value, tuple):
         return tuple(_exact_text(one) for one in value)
     return value.encode("latin-1") if isinstance(value, str) and not value.isascii() else value
 
 
 def _fraction(value: Any) -> Fraction:
-    """A number of a TIFF; 0 if it is none, or its denominator is 0."""
+    """A number of a TIFF as a fraction; 0 if it is not a number, or if its denominator is 0."""
     if isinstance(value, float) and math.isfinite(value):
         return Fraction(value).limit_denominator(_DENOMINATOR)
     if not isinstance(value, Rational) or not value.denominator:

@@ -1,7 +1,7 @@
-"""TIFF: what its tags say, and its pixels.
+"""Read the tags and the pixels of a TIFF.
 
-Pillow reads most TIFFs, but reads 16-bit colour and palettes as 8 bits and loses the alpha of some. tifffile reads
-these, and checks the others. Layouts that libraries read differently are refused.
+Pillow reads most TIFFs. tifffile checks these, and reads those of which Pillow would lose alpha or keep only 8 of 16
+bits. Layouts that libraries read differently are refused.
 Source: TIFF Revision 6.0, Adobe, 1992; its BigTIFF extension.
 """
 
@@ -23,13 +23,13 @@ from pixelpyramids.image_files.png_reader import unpacked_size
 from pixelpyramids.image_files.tiff_metadata import is_big, read_directory, tags_to_metadata
 
 _OLD_JPEG = 6
-_JPEG = (_OLD_JPEG, 7, 34892)  # of the last, lossy DNG
+_JPEG = (_OLD_JPEG, 7, 34892)  # 34892 is lossy DNG
 _DEFLATED = (8, 32946)
-_WITH_PREDICTOR = (5, *_DEFLATED, 34925, 50000)  # LZW, Deflate, LZMA, Zstandard: what libtiff predicts for
+_WITH_PREDICTOR = (5, *_DEFLATED, 34925, 50000)  # LZW, Deflate, LZMA, Zstandard: libtiff supports predictors
 _KNOWN_TO_LIBTIFF = (1, 2, 3, 4, 32773, *_WITH_PREDICTOR, *_JPEG)
 _WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _INDEXED, _YCBCR = 0, 1, 2, 3, 6
 _REVERSED_BITS = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))  # the bits of each byte, the last one first
-_ALPHA = 2  # not multiplied into the colours
+_ALPHA = 2  # not premultiplied
 _METAMORPH_PLANES = 33629
 
 
@@ -41,8 +41,8 @@ def is_tiff(data: bytes) -> bool:
 class Tiff(NamedTuple):
     """How the pixels of a TIFF's first picture are stored.
 
-    `depth` is that of the stored values; `palette` (3, 2**depth) has the 16-bit colour of each index. `is_plain` says
-    whether Pillow reads the values exactly.
+    `depth` is the depth of the stored values. `palette` (3, 2**depth) has the 16-bit colour of each index. `is_plain`
+    says whether Pillow reads the values exactly.
     """
 
     height: int
@@ -62,17 +62,17 @@ class Tiff(NamedTuple):
 
 
 def inspect_tiff(data: bytes, max_pixels: int) -> Inspected:
-    """What a TIFF's tags say. Raises DataError if its pixels are of a kind that is not read."""
+    """Read a TIFF's tags. Raises DataError if its kind of pixels cannot be read."""
     tags = read_directory(data)
     tiff = _layout(tags, data)
     check_limit(tiff.height, tiff.width, max_pixels)
     metadata = tags_to_metadata(tags, lambda tag, place: read_directory(data, place, tag))
-    not_kept = tuple(_not_kept(tags, data))
+    not_kept = tuple(_find_tags_not_kept(tags, data))
 
     def load() -> Picture:
         planes = len(_several(tags.get(_METAMORPH_PLANES, 1)))
         if planes > 1 and planes * sum(_several(tags.get(Tag.StripByteCounts, 0))) <= len(data):
-            raise DataError(f"expected one picture, got {planes} pages; take them apart first")
+            raise DataError(f"expected one picture, got {planes} pages; save one of them as a file")
         _check_pieces(tags, tiff, data)
         pixels, depth = _read_pixels(data, tiff), tiff.depth
         if tiff.photometric == _WHITE_IS_ZERO:
@@ -119,7 +119,7 @@ def _read_pixels(data: bytes, tiff: Tiff) -> Pixels:
 
 
 def _layout(tags: ImageFileDirectory_v2, data: bytes) -> Tiff:
-    """The facts that the tags give about the pixels. Raises DataError if these cannot be read exactly."""
+    """What the tags say about the pixels. Raises DataError if these cannot be read exactly."""
     has_pixels = Tag.StripOffsets in tags or Tag.TileOffsets in tags
     if (
         not has_pixels
@@ -159,8 +159,8 @@ def _layout(tags: ImageFileDirectory_v2, data: bytes) -> Tiff:
     colours = 3 if photometric in (_RGB, _YCBCR) else 1
     if extra not in ((), (_ALPHA,)) or channels != colours + len(extra):
         raise DataError(
-            "expected colours and plain alpha at most, got other channels, or alpha multiplied into the colours; "
-            "convert the file"
+            "expected colours and at most one channel of unassociated alpha, got other channels, or premultiplied "
+            "alpha; convert the file"
         )
     if extra and photometric in (_WHITE_IS_ZERO, _INDEXED):
         raise DataError("expected alpha with grey (0 is black) or RGB only, got it with other pixels; convert the file")
@@ -193,7 +193,7 @@ def _layout(tags: ImageFileDirectory_v2, data: bytes) -> Tiff:
 
 
 def _check_pieces(tags: ImageFileDirectory_v2, tiff: Tiff, data: bytes) -> None:
-    """Raise DataError unless every strip or tile is in the file, and complete as far as its compression tells.
+    """Raise DataError unless every strip or tile is in the file, and is complete as far as its compression shows it.
 
     Libraries read missing ones as zeros, and libtiff ignores the checksums of Deflate.
     """
@@ -206,7 +206,7 @@ def _check_pieces(tags: ImageFileDirectory_v2, tiff: Tiff, data: bytes) -> None:
     columns = tags[Tag.TileWidth] if is_tiled else tiff.width
     if is_tiled and (lines % 16 or columns % 16):
         raise DataError(
-            f"expected tiles in the TIFF with sides of multiples of 16, got {columns} x {lines}; save it again"
+            f"expected tiles in the TIFF whose sides are multiples of 16, got {columns} x {lines}; save it again"
         )
     channels = tags.get(Tag.SamplesPerPixel, 1)
     planes, samples = (channels, 1) if tiff.is_planar else (1, channels)
@@ -217,8 +217,8 @@ def _check_pieces(tags: ImageFileDirectory_v2, tiff: Tiff, data: bytes) -> None:
     is_whole = len(starts) == len(lengths) == count
     pieces = list(zip(starts, lengths, strict=is_whole))
     is_whole = is_whole and all(length > 0 and start + length <= len(data) for start, length in pieces)
-    if is_whole and sum(lengths) > 2 * len(data):  # to unpack each would take long
-        raise DataError("expected strips or tiles that share no bytes of the TIFF, got others; write the file anew")
+    if is_whole and sum(lengths) > 2 * len(data):  # unpacking them could take very long
+        raise DataError("expected strips or tiles that share no bytes of the TIFF, got others; save the file again")
     for number, (start, length) in enumerate(pieces if is_whole else ()):
         expected = line_bytes * (lines if is_tiled else min(lines, tiff.height - number % down * lines))
         has = length
@@ -232,8 +232,8 @@ def _check_pieces(tags: ImageFileDirectory_v2, tiff: Tiff, data: bytes) -> None:
         raise DataError("expected a complete TIFF, got one without some of its pixels; replace or remove the file")
 
 
-def _not_kept(tags: ImageFileDirectory_v2, data: bytes) -> list[str]:
-    """The tags that are not kept: pictures within the picture, and those of types that Pillow does not know."""
+def _find_tags_not_kept(tags: ImageFileDirectory_v2, data: bytes) -> list[str]:
+    """Name the tags that are not kept: pictures within the picture, and tags of types that Pillow does not know."""
     order = ">" if data[:2] == b"MM" else "<"
     place = tags.offset or 0
     begin, step, (count,) = (
@@ -250,30 +250,30 @@ def _by_pillow(data: bytes, tiff: Tiff) -> Pixels:
     """The stored values, as Pillow reads them."""
     with TiffImageFile(io.BytesIO(data), "") as image:
         if image.n_frames != 1:
-            raise DataError(f"expected one picture, got {image.n_frames} pages; take them apart first")
-        image.info.pop("xmp", None)  # else Pillow would rotate the pixels by it too
+            raise DataError(f"expected one picture, got {image.n_frames} pages; save one of them as a file")
+        image.info.pop("xmp", None)  # Pillow would also rotate the pixels by it
         pixels: Any = np.array(_undo_rotation(image, tiff.orientation))
     if tiff.photometric == _WHITE_IS_ZERO:  # Pillow inverts these
         pixels = ~pixels
     pixels = pixels.astype(pixel_type(tiff.depth), copy=False)
-    is_deepened = tiff.depth in (2, 4) and tiff.palette is None
-    stored: Pixels = pixels >> (8 - tiff.depth) if is_deepened else pixels
+    is_widened = tiff.depth in (2, 4) and tiff.palette is None
+    stored: Pixels = pixels >> (8 - tiff.depth) if is_widened else pixels
     return stored
 
 
 def _by_tifffile(data: bytes, tiff: Tiff) -> Pixels:
-    """The stored values, as tifffile reads them. Raises PixelPyramidsError if it needs the extra, which is missing."""
-    import tifffile  # which is slow, and of no use to other formats
+    """The stored values, as tifffile reads them. Raises PixelPyramidsError if a needed extra is missing."""
+    import tifffile  # slow to import, and no other format needs it
 
     try:
         with tifffile.TiffFile(io.BytesIO(data)) as file:
             page, count = file.pages[0], len(file.pages)
-            # A stack can lie behind one directory. A single picture may have kept the description of one.
+            # One directory can describe a stack. A single picture may still have the description of a stack.
             stacked = math.prod(file.series[0].shape) // math.prod(page.shape)
             if count == 1 and stacked * page.nbytes <= len(data):
                 count = stacked
             if count != 1:
-                raise DataError(f"expected one picture, got {count} pages; take them apart first")
+                raise DataError(f"expected one picture, got {count} pages; save one of them as a file")
             pixels: Any = page.asarray()
     except tifffile.TiffFileError as error:
         raise DataError(f"the TIFF cannot be read: {error}; replace or remove the file") from error
@@ -295,7 +295,7 @@ def _channels_last(pixels: Any, tiff: Tiff) -> Pixels:
 
 
 def _look_up_palette(numbers: Pixels, palette: Pixels) -> tuple[Pixels, int]:
-    """Colours, or greys if all are grey, of 16 bits, or 8 if the palette has no more: v * 257, or v * 256."""
+    """Colours, or greys if all are grey. They have 8 bits if the palette has only v * 257, or only v * 256; else 16."""
     colours = palette.T
     eight = colours >> 8 if not (colours & 255).any() else narrow(colours, 16, 8)
     table = colours if eight is None else eight.astype(np.uint8)

@@ -1,4 +1,4 @@
-"""TIFFs of all their depths, with metadata: Pillow writes no 16-bit colour, and tifffile no EXIF directories.
+"""Write TIFFs of all depths, with metadata. Pillow writes no 16-bit colour, and tifffile no EXIF directories.
 
 Source: TIFF Revision 6.0, Adobe, 1992.
 """
@@ -17,15 +17,15 @@ from pixelpyramids.image_files.bit_depth import Pixels, pack_bits
 from pixelpyramids.image_files.metadata import warn_left_out
 from pixelpyramids.image_files.tiff_metadata import metadata_to_tags
 
-_STRIP = 2**18  # bytes, about
+_STRIP = 2**18  # bytes before compression, about
 _DEPTHS = {1: (1, 2, 4, 8, 12, 16)}
 _COLOUR_DEPTHS = (8, 16)
 _DEFLATE, _BLACK_IS_ZERO, _RGB, _ALPHA = 8, 1, 2, 2
-_MOST = 2**32 - 1  # bytes of a TIFF
+_MOST = 2**32 - 1  # bytes that a TIFF can have
 
 
 def write_tiff(pixels: Pixels, depth: int, metadata: Mapping[str, bytes], target: BinaryIO, about: str = "") -> None:
-    """Write pixels (H, W) or (H, W, C) as one deflated TIFF. Raises DataError if TIFF has no such depth."""
+    """Write pixels (H, W) or (H, W, C) as a TIFF with Deflate. Raises DataError if TIFF lacks the depth."""
     height, width = pixels.shape[:2]
     channels = pixels.shape[2] if pixels.ndim == 3 else 1
     depths = _DEPTHS.get(channels, _COLOUR_DEPTHS)

@@ -1,10 +1,10 @@
-"""Chunks of zarr arrays as .ppyr files: importing this module makes the codec known to zarr and to numcodecs.
+"""Store the chunks of zarr arrays as .ppyr files. Importing this module registers the codec with zarr and numcodecs.
 
     zarr.create_array(..., serializer=PyramidSerializer(effort="max"), compressors=None)       zarr format 3
     zarr.create_array(..., zarr_format=2, compressors=PyramidCompressor())                     zarr format 2
 
 A chunk is an image (H, W) or (H, W, C), C from 1 to 4, uint8 or uint16, with any number of axes of length 1 before it.
-A chunk in the store that holds another shape or type than the array's is refused.
+A stored chunk whose shape or type is not the array's is refused.
 """
 
 import asyncio
@@ -33,7 +33,7 @@ except ModuleNotFoundError as error:
     raise PixelPyramidsError(f'{missing} is not installed; this needs: pip install "pixelpyramids[zarr]"') from error
 
 NAME = "pixelpyramids"
-_THREADS = 1  # a chunk: zarr works on several at once
+_THREADS = 1  # for each chunk, because zarr works on several at once
 _ORDER = "order"  # the metadata that record "F", the memory order of the encoded array
 
 
@@ -49,19 +49,19 @@ class PyramidSerializer(ArrayBytesCodec):
 
     @classmethod
     def from_dict(cls, data: Any) -> Self:
-        """The codec that an array's metadata describe."""
+        """Make the codec that an array's metadata describe."""
         return cls(**data.get("configuration", {}))
 
     def to_dict(self) -> Any:
-        """As an array's metadata describe it."""
+        """The codec, as an array's metadata describe it."""
         return {"name": NAME, "configuration": {"effort": self.effort}}
 
     def compute_encoded_size(self, input_byte_length: int, chunk_spec: ArraySpec) -> int:
-        """Not known before a chunk is encoded."""
+        """Not implemented: the size is not known before a chunk is encoded."""
         raise NotImplementedError
 
     def validate(self, *, shape: tuple[int, ...], dtype: Any, chunk_grid: Any) -> None:
-        """Raise DataError if an array has a type that the codec does not take, or its chunks are no images."""
+        """Raise DataError if the codec does not support the array's type, or if its chunks are not images."""
         native = dtype.to_native_dtype()
         _check_type(native)
         if (chunk := getattr(chunk_grid, "chunk_shape", None)) is not None:
@@ -132,7 +132,7 @@ class _Chunk(np.ndarray[Any, Any]):
         self._order = ("F" if self.flags.fnc else "C") if self.ndim > 1 else getattr(source, "_order", "C")
 
     def __array_wrap__(self, array: Any, context: Any = None, return_scalar: bool = False) -> Any:
-        """What is computed from the image is no chunk."""
+        """Results that are computed from the image are ordinary arrays."""
         return array[()] if return_scalar else np.asarray(array)
 
     def view(self, *what: Any, **named: Any) -> Any:
@@ -162,7 +162,7 @@ def image_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
         image = image[1:]
     if len(image) not in (2, 3) or (len(image) == 3 and not 1 <= image[2] <= 4):
         raise DataError(
-            "expected chunks (H, W) or (H, W, C), C from 1 to 4, with axes of length 1 at most before them, got "
+            "expected chunks (H, W) or (H, W, C), C from 1 to 4, with only axes of length 1 before these, got "
             f"{tuple(shape)}; choose other chunks"
         )
     return image
