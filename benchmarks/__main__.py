@@ -2,7 +2,7 @@
 
     python -m benchmarks [PARAMS] [--repeat 3] [--sizes 64 128 256 512]
 
-The plain baseline (benchmarks/plain.py) and ours take turns in one process, on the same threads.
+The plain baseline (benchmarks/plain.py) and our model take turns in one process, on the same threads.
 """
 
 import argparse
@@ -41,7 +41,7 @@ def time_in_turn(calls: dict[str, Callable[[], object]], repeat: int) -> dict[st
     return seconds
 
 
-def ours(config: Parameters, crops: Crops, run: Path, bfloat16: bool) -> Callable[[], object]:
+def make_our_step(config: Parameters, crops: Crops, run: Path, bfloat16: bool) -> Callable[[], object]:
     training = Training(config, run, crops, bfloat16=bfloat16)
     images = torch.from_numpy(crops.batch(0)).long()
 
@@ -67,35 +67,35 @@ def plain_model(config: Parameters) -> PlainPyramid:
     )
 
 
-def training_step(config: Parameters, repeat: int) -> None:
+def compare_training_steps(config: Parameters, repeat: int) -> None:
     crops = Crops(open_folder(photographs(), "train", hold_out=False), config.image_size, config.batch_size)
     images = torch.from_numpy(crops.batch(0))
     plain = plain_model(config)
     optimiser = PlainAdam(plain.parameters())
     calls: dict[str, Callable[[], object]] = {"plain": lambda: train_step(plain, optimiser, images)}
     with tempfile.TemporaryDirectory() as folder:
-        calls["float32"] = ours(config, crops, Path(folder) / "a", bfloat16=False)
+        calls["float32"] = make_our_step(config, crops, Path(folder) / "a", bfloat16=False)
         if bfloat16_is_fast(torch.device("cpu")):
-            calls["bfloat16"] = ours(config, crops, Path(folder) / "b", bfloat16=True)
+            calls["bfloat16"] = make_our_step(config, crops, Path(folder) / "b", bfloat16=True)
         seconds = time_in_turn(calls, repeat)
-    table(f"training step, batch {config.batch_size}", seconds, "plain")
+    print_table(f"training step, batch {config.batch_size}", seconds, "plain")
 
 
-def sampling(config: Parameters, repeat: int, n: int = 16) -> None:
+def compare_sampling(config: Parameters, repeat: int, n: int = 16) -> None:
     plain, model = plain_model(config).eval(), PixelPyramid(config)
     calls: dict[str, Callable[[], object]] = {
         "plain, networks and draws": lambda: plain.sample(n),
         "plain, with clean-up": lambda: plain.sample(n, clean=True),
         "float32": lambda: model.sample(n),
     }
-    table(
+    print_table(
         f"sampling {n} images of {config.image_size[0]} x {config.image_size[1]}",
         time_in_turn(calls, repeat),
         next(iter(calls)),
     )
 
 
-def growth(config: Parameters, sizes: list[int], repeat: int) -> None:
+def print_growth(config: Parameters, sizes: list[int], repeat: int) -> None:
     print("\n| scoring one image | s | s/megapixel | peak memory, MiB | sequential steps to sample |")
     print("|---|---|---|---|---|")
     for size in sizes:
@@ -132,7 +132,7 @@ def print_step_memory(config: Parameters) -> None:
     """Print the peak memory of training steps, in MiB; runs in a new process."""
     crops = Crops(open_folder(photographs(), "train", hold_out=False), config.image_size, config.batch_size)
     with tempfile.TemporaryDirectory() as folder:
-        step = ours(config, crops, Path(folder) / "run", bfloat16=False)
+        step = make_our_step(config, crops, Path(folder) / "run", bfloat16=False)
         step()
         step()
     print(peak_memory())
@@ -152,7 +152,7 @@ def peak_memory() -> float:
     return int(line.split()[1]) / 1024
 
 
-def table(title: str, seconds: dict[str, list[float]], base: str) -> None:
+def print_table(title: str, seconds: dict[str, list[float]], base: str) -> None:
     print(f"\n| {title} | s (median) | min – max | ratio to {base}, median of pairs |\n|---|---|---|---|")
     for name, values in seconds.items():
         ratio = statistics.median(a / b for a, b in zip(values, seconds[base], strict=True))
@@ -177,10 +177,10 @@ def main() -> None:
         print_step_memory(config)
         return
     print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, {Path(arguments.params).name}", flush=True)
-    training_step(config, arguments.repeat)
+    compare_training_steps(config, arguments.repeat)
     training_memory(arguments.params)
-    sampling(config, arguments.repeat)
-    growth(config, arguments.sizes, arguments.repeat)
+    compare_sampling(config, arguments.repeat)
+    print_growth(config, arguments.sizes, arguments.repeat)
 
 
 if __name__ == "__main__":

@@ -2,8 +2,8 @@
 
     python -m benchmarks.codec
 
-Each figure is measured in a new process, the second one, so that nothing is compiled any more. The images are tiled
-with the bundled photographs.
+Each figure is of the second of two new processes, so that compilation does not count. The images are tiled with the
+bundled photographs.
 """
 
 import subprocess
@@ -35,7 +35,7 @@ def first_byte(began: float) -> str:
 
 def speed(side: int) -> str:
     image = mosaic(side, side)
-    pp.encode(image[:600, :600], effort="fast")  # everything is loaded
+    pp.encode(image[:600, :600], effort="fast")  # load everything first
     times = [time.perf_counter()]
     data = pp.encode(image)
     times.append(time.perf_counter())

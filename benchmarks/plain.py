@@ -1,4 +1,4 @@
-"""PixelPyramids written plainly: the yardstick that the package's speed is measured against.
+"""PixelPyramids in plain PyTorch: the baseline for the package's speed.
 
 An ordinary PyTorch implementation of the system of Mahajan & Roth, "PixelPyramids: Exact Inference Models from
 Lossless Image Pyramids", ICCV 2021, from facts about the release visinf/pixelpyramids. It computes what the release
@@ -9,7 +9,7 @@ parameters. The keys of `stages[i].state_dict()` are the release's.
 For n = 2**n_bits, a square image is split into rows, any other into columns: coarse = odd lines, and
 fine = (even - odd + shift) mod n. Networks see 2 v / (n - 1) - 1.
 
-This file uses nothing of the package, and the package nothing of it.
+This file does not use the package, and the package does not use this file.
 """
 
 import math
@@ -146,7 +146,7 @@ def depth_to_space(sub: list[Tensor], factor: int) -> Tensor:
 class Level(nn.Module):
     """The network of one level: a U-Net on the coarse half, then a ConvLSTM over the sub-images of the fine half.
 
-    Where `n_squeeze` is 0, the U-Net's output is the level's, and the ConvLSTM never runs.
+    If `n_squeeze` is 0, the U-Net's output is the level's, and the ConvLSTM never runs.
     """
 
     def __init__(
@@ -405,10 +405,10 @@ def draw(outputs: Tensor, channels: int, generator: torch.Generator | None = Non
 
 
 def clean_up(image: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """Images (B, C, H, W) whose outliers give way to the median of their 3x3 neighbourhood.
+    """Images (B, C, H, W) whose outliers are replaced by the median of their 3x3 neighbourhood.
 
-    An outlier is further from that median than three standard deviations of this distance over its channel. It stands
-    for the release's repair of its samples in kind, not in detail.
+    An outlier is further from that median than three standard deviations of this distance over its channel. It is
+    similar to the release's repair of its samples, but not equal to it.
     """
     padded = np.pad(image, ((0, 0), (0, 0), (1, 1), (1, 1)), mode="edge")
     windows = np.lib.stride_tricks.sliding_window_view(padded, (3, 3), axis=(-2, -1))
@@ -492,7 +492,7 @@ class PlainPyramid(nn.Module):
         return unit
 
     def from_unit(self, x: Tensor) -> Tensor:
-        """The integer below, as the release truncates."""
+        """The integer below: the release truncates."""
         values: Tensor = ((x + 1) * (self.n - 1) / 2).long().clamp(0, self.n - 1)
         return values
 
@@ -516,7 +516,7 @@ class PlainPyramid(nn.Module):
 
     @torch.no_grad()
     def sample(self, n: int, clean: bool = False, generator: torch.Generator | None = None) -> Tensor:
-        """Square uint8 images (n, C, H, W) in [0, 2**n_bits), drawn as the release draws them: no sample of the model.
+        """Square uint8 images (n, C, H, W) in [0, 2**n_bits), drawn as the release draws them, which is not exact.
 
         With `clean`, each level's image is repaired by `clean_up`, and `clean_up_seconds` is the time that took.
         """
@@ -552,7 +552,7 @@ class PlainAdam(torch.optim.Optimizer):
     """Adam as the release uses it: the learning rate shrinks each step, and an average of the weights is kept.
 
     `ema`, in a parameter's state, starts at zero: divide by 1 - polyak**step. Parameters without a gradient are
-    averaged all the same.
+    averaged too.
     """
 
     def __init__(

@@ -4,7 +4,7 @@
 
 Both train one after the other on the same crops of the four bundled photographs, on the same threads; ours in float32
 and, if the processor has it, in bfloat16. Both are scored on the 64x64 tiles of china and flower. The
-baseline is scored with batch statistics (as its authors count), with running statistics, and with its averaged weights;
+baseline is scored with batch statistics (as its authors do), with running statistics, and with its averaged weights;
 the best of these counts.
 """
 
@@ -53,7 +53,7 @@ def plain_bits(model: PlainPyramid, tiles: Tensor) -> float:
     return nats / math.log(2) / tiles.numel()
 
 
-def averaged(model: PlainPyramid, optimiser: PlainAdam, steps: int) -> PlainPyramid:
+def average_weights(model: PlainPyramid, optimiser: PlainAdam, steps: int) -> PlainPyramid:
     other = copy.deepcopy(model)
     with torch.no_grad():
         for parameter, source in zip(other.parameters(), model.parameters(), strict=True):
@@ -72,7 +72,7 @@ def race_plain(config: Parameters, crops: Crops, tiles: Tensor, minutes: float, 
     candidates = {
         "batch statistics": plain_bits(copy.deepcopy(model).train(), tiles),
         "running statistics": plain_bits(copy.deepcopy(model).eval(), tiles),
-        "averaged, batch statistics": plain_bits(averaged(model, optimiser, step).train(), tiles),
+        "averaged, batch statistics": plain_bits(average_weights(model, optimiser, step).train(), tiles),
     }
     print("plain:", ", ".join(f"{bits:.3f} {name}" for name, bits in candidates.items()), f"({step} steps)", flush=True)
     return min(candidates.values()), step

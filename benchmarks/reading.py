@@ -40,7 +40,7 @@ def pictures(count: int, width: int, height: int) -> Iterator[Image.Image]:
         yield source.crop((int(left), int(top), int(left) + width, int(top) + height))
 
 
-def encoded(image: Image.Image, kind: str) -> bytes:
+def encode(image: Image.Image, kind: str) -> bytes:
     content = io.BytesIO()
     image.save(content, kind, quality=75 if kind == "JPEG" else 80)
     return content.getvalue()
@@ -49,7 +49,7 @@ def encoded(image: Image.Image, kind: str) -> bytes:
 def celeba_zip(root: Path, count: int, size: int) -> Images:
     with zipfile.ZipFile(root / "celeba.zip", "w") as archive:
         for i, image in enumerate(pictures(count, size, size)):
-            archive.writestr(f"{i:05d}.png", encoded(image, "PNG"))
+            archive.writestr(f"{i:05d}.png", encode(image, "PNG"))
     return open_celeba_hq(root, "all", size, n_bits=8)
 
 
@@ -63,14 +63,14 @@ def lsun(root: Path, count: int, kind: str) -> Images:
     environment = lmdb.open(str(root / "tower_val_lmdb"), map_size=2**28)
     with environment, environment.begin(write=True) as transaction:
         for i, image in enumerate(pictures(count, 341, 256)):
-            transaction.put(f"{i:040x}".encode(), encoded(image, kind))
+            transaction.put(f"{i:040x}".encode(), encode(image, kind))
     return open_lsun(root, "tower", "test", 128, n_bits=5)
 
 
 def imagenet(root: Path, count: int) -> Images:
     with tarfile.open(root / "ILSVRC2012_img_val.tar", "w") as archive:
         for i, image in enumerate(pictures(count, 500, 375)):
-            content = encoded(image, "JPEG")
+            content = encode(image, "JPEG")
             member = tarfile.TarInfo(f"ILSVRC2012_val_{i + 1:08d}.JPEG")
             member.size = len(content)
             archive.addfile(member, io.BytesIO(content))

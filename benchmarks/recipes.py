@@ -2,10 +2,10 @@
 
     python -m benchmarks.recipes [--minutes 2] [--seeds 3]
 
-The recipes are the settings of celeba_256 and of celeba_256_authors. Time is the processor time of this process, so
-that other programs disturb it little: a few steps are timed, and each recipe trains for as many steps as fit. They
+The recipes are the settings of celeba_256 and of celeba_256_authors. Time is the processor time of this process, which
+other programs hardly disturb: a few steps are timed, and each recipe trains for as many steps as fit. They
 train on 32x32 crops of astronaut, chelsea, coffee and rocket, and are scored on the 32x32 tiles of china and flower.
-The published recipe is also scored as its authors count (batch statistics), with its average, and with the exact
+The published recipe is also scored as its authors do (batch statistics), with its average, and with the exact
 likelihood.
 """
 

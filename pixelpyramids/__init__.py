@@ -1,4 +1,4 @@
-"""Exact likelihoods of images with PixelPyramids (Mahajan & Roth, ICCV 2021), and a lossless codec made of one.
+"""Exact likelihoods of images with PixelPyramids (Mahajan & Roth, ICCV 2021), and a lossless codec built on them.
 
 Names resolve on first use: importing the package imports neither torch nor anything else that is slow.
 """

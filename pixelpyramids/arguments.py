@@ -1,6 +1,6 @@
-"""Checks and conversions of the arguments of public functions. A wrong one raises a DataError.
+"""Check and convert the arguments of public functions. A wrong argument raises a DataError.
 
-A whole number is anything that Python takes as an index: `2`, `np.int32(2)`, but not `2.0` or `"2"`.
+A whole number is anything that Python accepts as an index: `2`, `np.int32(2)`, but not `2.0` or `"2"`.
 """
 
 import operator
@@ -26,9 +26,9 @@ def whole_number(name: str, value: Any, least: int, most: int | None = None) -> 
 
 
 def plain_array(value: Any) -> NDArray[Any]:
-    """`value`, which may be a tensor, as an array in this machine's byte order.
+    """`value`, an array or a tensor, as an array in this machine's byte order.
 
-    Raises DataError for a masked array, whose mask would be lost, and for values that NumPy cannot make an array of.
+    Raises DataError for a masked array, whose mask would be lost, and for values that NumPy cannot convert to an array.
     """
     if is_torch_array(value):
         value = value.detach().cpu()
@@ -45,6 +45,6 @@ def plain_array(value: Any) -> NDArray[Any]:
     return array.astype(array.dtype.newbyteorder("="), copy=False)
 
 
-def of_kind(given: Any, result: NDArray[Any]) -> Any:
-    """`result` as a tensor on the device of `given` if that is one, else as it is."""
+def convert_like(given: Any, result: NDArray[Any]) -> Any:
+    """`result` as a tensor on the device of `given`, if `given` is a tensor; otherwise unchanged."""
     return array_namespace(given).asarray(result, device=given.device) if is_torch_array(given) else result

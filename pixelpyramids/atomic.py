@@ -17,10 +17,10 @@ def replace_file(target: Path, new: bool = False, mode: int = 0o666) -> Iterator
 
     The folder is created if it is missing. After an exception, the temporary file is removed and `target` is unchanged.
     With `new`, raise FileExistsError if `target` exists, even if it appeared in the meantime (this is certain only on
-    file systems with hard links). `mode` are the permissions, which the umask reduces.
+    file systems with hard links). `mode` is the permissions before the umask.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
-    start = target.name[:40]  # the name may have the greatest length already
+    start = target.name[:40]  # the name may already be as long as the system allows
     temporary = target.with_name(f".{start}.{secrets.token_hex(8)}.part")
     # Reading the umask would set it for all threads, so the system applies it here. The owner must be able to write.
     try:
@@ -28,7 +28,7 @@ def replace_file(target: Path, new: bool = False, mode: int = 0o666) -> Iterator
     except OSError as error:
         error.filename = str(target)
         raise
-    rights = stat.S_IMODE(os.fstat(descriptor).st_mode) & mode  # also if a writer replaces the file
+    rights = stat.S_IMODE(os.fstat(descriptor).st_mode) & mode  # kept even if a writer replaces the file
     os.close(descriptor)
     try:
         yield temporary
@@ -38,7 +38,7 @@ def replace_file(target: Path, new: bool = False, mode: int = 0o666) -> Iterator
         if not new or not _link_new(temporary, target):
             os.replace(temporary, target)
     except OSError as error:
-        # A write to a full disk names no file, and people do not know the temporary one.
+        # The error of a full disk names no file, and the temporary name means nothing to people.
         if error.errno is not None and error.filename in (None, str(temporary)):
             error.filename = str(target)
         raise
@@ -72,10 +72,10 @@ def is_free(target: Path) -> bool:
 
 
 def _link_new(temporary: Path, target: Path) -> bool:
-    """Link `temporary` to `target`; return whether hard links exist here. Raises FileExistsError if `target` exists."""
+    """Hard-link `temporary` as `target`; return False if that is impossible. Raises FileExistsError if it exists."""
     try:
         os.link(temporary, target)
-    except FileExistsError as error:  # which names the temporary file
+    except FileExistsError as error:  # it names the temporary file
         raise FileExistsError(error.errno, error.strerror, str(target)) from None
     except OSError:  # a file system without hard links
         if target.exists():

@@ -2,7 +2,7 @@
 
 
 class PixelPyramidsError(Exception):
-    """Says what was expected, what came, and what to do. The command line prints it and exits with status 2."""
+    """Says what was expected, what was found, and what to do. The command line prints it and exits with status 2."""
 
 
 class ParameterError(PixelPyramidsError):
@@ -14,7 +14,7 @@ class DataError(PixelPyramidsError):
 
 
 class EmptySplitError(DataError):
-    """A split that does not exist, although the images are sound."""
+    """A requested split that does not exist, in data that are otherwise sound."""
 
 
 class CheckpointError(PixelPyramidsError):

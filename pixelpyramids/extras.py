@@ -1,4 +1,4 @@
-"""Packages that an extra installs: imported when they are used, with an error that says how to install them."""
+"""Import optional packages when they are used. If one is missing, the error says how to install it."""
 
 from importlib import import_module
 from types import ModuleType
@@ -7,7 +7,7 @@ from pixelpyramids.errors import PixelPyramidsError
 
 
 def import_extra(module: str, extra: str = "train,plots") -> ModuleType:
-    """The module of that name. Raises PixelPyramidsError, naming `extra`, if a package is not installed."""
+    """Import a module. Raises PixelPyramidsError, naming `extra`, if a package is not installed."""
     try:
         return import_module(module)
     except ModuleNotFoundError as error:

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: both interrupt a command, or set a flag so that a training can finish and save its step."""
+"""Ctrl-C and SIGTERM: both interrupt a command, or set a flag so that a training can finish its step and save."""
 
 import signal
 import threading
@@ -18,11 +18,11 @@ class Stopped(Exception):
 
 
 @contextmanager
-def interrupting() -> Iterator[Callable[[], bool]]:
+def interrupt_on_signals() -> Iterator[Callable[[], bool]]:
     """Turn the first Ctrl-C or SIGTERM into a KeyboardInterrupt, and yield a function that says whether there was one.
 
-    A second one kills the process. Signals that the parent process set to be ignored (`nohup`, background jobs of a
-    shell) stay ignored.
+    A second one kills the process. Signals that the parent process ignores (`nohup`, background jobs of a shell)
+    stay ignored.
     """
     received: list[int] = []
 
@@ -34,8 +34,8 @@ def interrupting() -> Iterator[Callable[[], bool]]:
 
     before = {}
     if threading.current_thread() is threading.main_thread():
-        heeded = [number for number in BOTH if signal.getsignal(number) != signal.SIG_IGN]
-        before = {number: signal.signal(number, interrupt) for number in heeded}
+        handled = [number for number in BOTH if signal.getsignal(number) != signal.SIG_IGN]
+        before = {number: signal.signal(number, interrupt) for number in handled}
     try:
         yield lambda: bool(received)
     finally:
@@ -45,8 +45,8 @@ def interrupting() -> Iterator[Callable[[], bool]]:
 
 
 @contextmanager
-def interruptible(notify: Callable[[str], None]) -> Iterator[Callable[[], bool]]:
-    """Turn Ctrl-C and SIGTERM into a flag that is read between steps; a second signal interrupts at once."""
+def defer_interrupts(notify: Callable[[str], None]) -> Iterator[Callable[[], bool]]:
+    """Turn Ctrl-C and SIGTERM into a flag that can be read between steps; a second signal interrupts at once."""
     if threading.current_thread() is not threading.main_thread():
         yield lambda: False
         return
@@ -72,7 +72,7 @@ def interruptible(notify: Callable[[str], None]) -> Iterator[Callable[[], bool]]
 
 
 @contextmanager
-def stoppable(network: "Module", stop: Callable[[], bool]) -> Iterator[None]:
+def stop_between_layers(network: "Module", stop: Callable[[], bool]) -> Iterator[None]:
     """Call `stop` before each layer of the network, and raise Stopped if it returns True."""
 
     def check(*_: object) -> None:
@@ -88,5 +88,5 @@ def stoppable(network: "Module", stop: Callable[[], bool]) -> Iterator[None]:
 
 
 def leave_interrupts_to_the_parent(_: int) -> None:
-    """Ignore Ctrl-C in a loader's worker, which ends when its parent does."""
+    """Ignore Ctrl-C in a loader's worker, because it ends when its parent does."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)

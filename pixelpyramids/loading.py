@@ -1,4 +1,4 @@
-"""`load` gives any model by its name or place, and `Model` says what all of them can do."""
+"""`load` returns a model by its name or path. `Model` is the interface that all models share."""
 
 from pathlib import Path
 from typing import Any, Protocol, TypeVar, runtime_checkable
@@ -34,8 +34,8 @@ class Model(Protocol):
 def load(path: str | Path, params: str | Path | None = None, likelihood: str | None = None) -> Model:
     """A model: "compact", a run directory, or a `.pt` file of the authors with its parameter file `params`.
 
-    "compact" is the bundled model of the codec, and needs no torch. `likelihood`, "exact" or "authors", overrides that
-    of the parameters. Raises CheckpointError if there is no such model, or if it is damaged.
+    "compact" is the bundled model of the codec, and needs no torch. `likelihood`, "exact" or "authors", overrides the
+    likelihood of the parameters. Raises CheckpointError if there is no such model, or if it is damaged.
     """
     if isinstance(path, str) and path in MODELS and params is None and likelihood is None and not Path(path).exists():
         return load_model(path)

@@ -8,7 +8,7 @@ import errno
 
 from pixelpyramids.errors import PixelPyramidsError
 
-_WAYS_OUT = {
+_ADVICE = {
     errno.ENOENT: "check the name",
     errno.EACCES: "check its permissions",
     errno.EPERM: "check its permissions",
@@ -20,7 +20,7 @@ _WAYS_OUT = {
     errno.ENAMETOOLONG: "shorten the name",
     errno.EMFILE: "raise the limit of open files (ulimit -n)",
 }
-_WAY_OUT = "check the disk or its network connection"
+_OTHER_ADVICE = "check the disk or its network connection"
 
 
 def printable(text: str) -> str:
@@ -32,7 +32,7 @@ def explain(error: BaseException, name: str = "") -> str:
     """An error as `FILE: what happened; what to do`. FILE is the file that the error names, or else `name`."""
     if isinstance(error, OSError) and error.strerror:
         file = error.filename if isinstance(error.filename, str) else name
-        text = f"{error.strerror}; {_WAYS_OUT.get(error.errno or 0, _WAY_OUT)}"
+        text = f"{error.strerror}; {_ADVICE.get(error.errno or 0, _OTHER_ADVICE)}"
         text = f"{file}: {text}" if file else text
     elif isinstance(error, MemoryError):
         text = "out of memory; use smaller batches (--batch-size, --micro-batch) or tiles (--tile), or fewer --jobs"

@@ -30,7 +30,7 @@ def test_a_target_that_appears_in_the_meantime_is_named(tmp_path):
 
 @pytest.mark.parametrize("mask", [0o000, 0o022, 0o027, 0o077])
 @pytest.mark.parametrize("mode", [0o666, 0o644, 0o600, 0o444, 0o777, stat.S_IFREG | 0o640])
-def test_the_umask_takes_rights_away_and_is_never_set(mode, mask, umask, tmp_path, monkeypatch):
+def test_the_umask_is_applied_but_never_set(mode, mask, umask, tmp_path, monkeypatch):
     umask(mask)
     with monkeypatch.context() as patched, replace_file(tmp_path / "a", mode=mode) as temporary:
         patched.setattr(os, "umask", None)
@@ -39,7 +39,7 @@ def test_the_umask_takes_rights_away_and_is_never_set(mode, mask, umask, tmp_pat
     assert rights(tmp_path / "a") == mode & 0o666 & ~mask and (tmp_path / "a").read_bytes() == b"x"
 
 
-def test_a_file_that_replaces_another_has_its_own_permissions(umask, tmp_path):
+def test_a_replaced_file_gets_new_permissions(umask, tmp_path):
     write_bytes(tmp_path / "a", b"first")
     (tmp_path / "a").chmod(0o400)
     write_bytes(tmp_path / "a", b"second")
@@ -47,7 +47,7 @@ def test_a_file_that_replaces_another_has_its_own_permissions(umask, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["a", "x" * 255, "\N{SNOWMAN}" * 85, os.fsdecode(b"\xff")])
-def test_nothing_is_left_of_a_failure_whatever_the_name(name, tmp_path):
+def test_a_failure_leaves_nothing_behind(name, tmp_path):
     with pytest.raises(ZeroDivisionError), replace_file(tmp_path / name) as temporary:
         assert temporary.name.startswith(".") and temporary.suffix == ".part"
         raise ZeroDivisionError

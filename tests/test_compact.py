@@ -54,7 +54,7 @@ def images(batch, height, width, seed=0):
     return torch.from_numpy(np.clip(smooth + 128, 0, 255).astype(np.int64))
 
 
-def walked(model, truth, visit):
+def walk_slices(model, truth, visit):
     """Go through the slices with the true values; `visit` receives each slice's values, outputs and offset."""
     pyramid = octave_images(truth)
 
@@ -74,7 +74,7 @@ def test_the_slices_of_an_image_hold_each_pixel_once_in_the_order_of_the_codec(s
     numbers = np.arange(size[0] * size[1]).reshape(1, *size)
     slices, coded = [], []
     whole = torch.from_numpy(np.broadcast_to(numbers, (1, 3, *size)).copy())
-    assert torch.equal(walked(model, whole, lambda values, _o, _b: slices.append(values[0, 0].flatten())), whole)
+    assert torch.equal(walk_slices(model, whole, lambda values, _o, _b: slices.append(values[0, 0].flatten())), whole)
     in_torch = torch.cat(slices).numpy()
     assert sorted(in_torch) == list(range(numbers.size)) and len(slices) == model.config.count_steps(*size)
     codec = codec_of(model, tmp_path)
@@ -86,7 +86,7 @@ def test_the_slices_of_an_image_hold_each_pixel_once_in_the_order_of_the_codec(s
 
 @settings(max_examples=50, deadline=None)
 @given(st.integers(1, 40), st.integers(1, 40))
-def test_bands_are_merged_again(height, width):
+def test_merged_bands_give_the_image(height, width):
     image = np.random.default_rng(0).integers(0, 256, (3, height, width)).astype(np.uint16)
     bands = octaves.bands(image)
     assert [band.shape[-2:] for band in bands[1:]] == list(octaves.fine_shapes(height, width))
@@ -111,7 +111,7 @@ def test_the_stepwise_form_equals_the_parallel_one(size, model):
     def score(values, outputs, offset):
         nats.append(-model.stage._mixture(outputs.double()).log_prob(values, offset, 256).sum(dim=(1, 2)))
 
-    assert torch.equal(walked(model, truth, score), truth)
+    assert torch.equal(walk_slices(model, truth, score), truth)
     torch.testing.assert_close(torch.stack(nats).sum(0), model.rate(truth).nats[:, 0], rtol=1e-12, atol=1e-12)
 
 
@@ -125,7 +125,7 @@ def test_an_images_likelihood_does_not_depend_on_its_batch(model):
 def test_torch_gives_the_integers_of_the_codec(size, model, tmp_path):
     image, codec = images(1, *size), codec_of(model, tmp_path)
     of_torch, of_codec = [], []
-    walked(model, image, lambda _, o, b: of_torch.append((o[0].permute(1, 2, 0).numpy(), 4 * b[0].numpy())))
+    walk_slices(model, image, lambda _, o, b: of_torch.append((o[0].permute(1, 2, 0).numpy(), 4 * b[0].numpy())))
     pyramid = octave_images(image[0].numpy().astype(np.uint16))
     for part in list_parts(*size):
         codec._follow(part, pyramid, format_of(size), lambda o, b, _v, _h, _l: of_codec.append((o, b)))

@@ -34,7 +34,7 @@ def train(params, folder, run, *more):
     return run
 
 
-def scored(capsys, run, folder, *more):
+def evaluate_folder(capsys, run, folder, *more):
     """The count of scored images, their split, and the line that names them."""
     capsys.readouterr()
     result = json_of(capsys, "evaluate", run, "--data", folder, "--device", "cpu", *more)
@@ -43,8 +43,8 @@ def scored(capsys, run, folder, *more):
 
 def test_all_images_of_a_folder_without_splits_are_scored(run, tmp_path, capsys):
     other = write(tmp_path / "other", *(f"a/{number}.png" for number in range(25)), seed=1)
-    assert scored(capsys, run, other) == (25, "all", "")
-    count, split, which = scored(capsys, run, other, "--split", "test")
+    assert evaluate_folder(capsys, run, other) == (25, "all", "")
+    count, split, which = evaluate_folder(capsys, run, other, "--split", "test")
     assert (count, split) == (2, "test")
     assert which == "2 of 25 images: the test split by a hash of their paths; --split all scores all"
     assert status("evaluate", run, "--data", other, "--device", "cpu") == 0
@@ -55,24 +55,24 @@ def test_all_images_of_a_folder_without_splits_are_scored(run, tmp_path, capsys)
 def test_the_test_split_of_the_training_folder_is_scored_and_named(params, run, flat, tmp_path, capsys, more):
     run = train(params, flat, tmp_path / "run", *more) if more else run
     which = "4 of 40 images: the test split of the training folder; --split all scores all"
-    assert scored(capsys, run, flat) == (4, "test", which)
-    assert scored(capsys, run, flat, "--split", "all") == (40, "all", "")
+    assert evaluate_folder(capsys, run, flat) == (4, "test", which)
+    assert evaluate_folder(capsys, run, flat, "--split", "all") == (40, "all", "")
     moved = shutil.copytree(flat, tmp_path / "elsewhere" / "copy")
-    assert scored(capsys, run, moved) == (4, "test", which)
+    assert evaluate_folder(capsys, run, moved) == (4, "test", which)
     assert status("evaluate", run, "--data", flat, "--device", "cpu") == 0
     assert which in capsys.readouterr().out
     if more:
         assert "it held none out" in refusal(capsys, "evaluate", run, "--data", flat, "--split", "validation")
     else:
-        assert scored(capsys, run, flat, "--split", "validation")[:2] == (4, "validation")
+        assert evaluate_folder(capsys, run, flat, "--split", "validation")[:2] == (4, "validation")
 
 
 def test_a_missing_record_of_the_training_images_is_reported(run, flat, tmp_path, capsys):
     run = shutil.copytree(run, tmp_path / "run")
     (run / "provenance.json").unlink()
-    count, split, which = scored(capsys, run, flat)
+    count, split, which = evaluate_folder(capsys, run, flat)
     assert (count, split) == (40, "all") and "the model's training images are not recorded" in which
-    assert scored(capsys, run, flat, "--split", "test")[0] == 4
+    assert evaluate_folder(capsys, run, flat, "--split", "test")[0] == 4
 
 
 def test_a_training_folder_that_changed_is_refused(params, run, flat, tmp_path, capsys):
@@ -80,13 +80,13 @@ def test_a_training_folder_that_changed_is_refused(params, run, flat, tmp_path, 
     run = shutil.copytree(run, tmp_path / "run")
     record = run / "provenance.json"
     record.write_text(record.read_text().replace(str(flat), str(folder)))
-    assert scored(capsys, run, folder)[:2] == (4, "test")
+    assert evaluate_folder(capsys, run, folder)[:2] == (4, "test")
     above = write(folder.parent, "more/a.png")
     below = write(folder / "later", *(f"{number}.png" for number in range(9)), seed=1)
     for asked in (folder, above, below):
         assert "any image here may have been trained on" in refusal(capsys, "evaluate", run, "--data", asked)
     assert "any image here" in refusal(capsys, "evaluate", run, "--data", folder, "--split", "test")
-    assert scored(capsys, run, folder, "--split", "all")[:2] == (49, "all")
+    assert evaluate_folder(capsys, run, folder, "--split", "all")[:2] == (49, "all")
     shutil.rmtree(below)
     for number in range(9):
         (folder / f"{number}.png").unlink()
@@ -95,7 +95,7 @@ def test_a_training_folder_that_changed_is_refused(params, run, flat, tmp_path, 
     assert "any image here may have been trained on" in refusal(capsys, "evaluate", run, "--data", folder)
 
 
-def test_images_that_were_trained_on_are_counted_wherever_they_are(run, flat, tmp_path, capsys):
+def test_training_images_are_counted_in_any_folder(run, flat, tmp_path, capsys):
     def counted(folder, *more):
         return json_of(capsys, "evaluate", run, "--data", folder, "--device", "cpu", *more)["trained_on"]
 
@@ -139,14 +139,14 @@ def test_resuming_warns_if_training_images_are_test_images_now(params, run, flat
 
 def test_folders_of_splits_are_scored_by_their_names(run, tmp_path, capsys):
     folder = write(tmp_path, *(f"Train/{n}.png" for n in range(5)), *(f"Test/{n}.png" for n in range(3)), seed=2)
-    assert scored(capsys, run, folder) == (3, "test", "")
+    assert evaluate_folder(capsys, run, folder) == (3, "test", "")
 
 
 def test_a_validation_folder_can_be_scored(params, tmp_path, capsys):
     parts = ("train", 9), ("val", 3), ("test", 2)
     folder = write(tmp_path / "images", *(f"{part}/{number}.png" for part, count in parts for number in range(count)))
     run = train(params, folder, tmp_path / "run", "--no-validation")
-    assert scored(capsys, run, folder, "--split", "validation") == (3, "validation", "")
+    assert evaluate_folder(capsys, run, folder, "--split", "validation") == (3, "validation", "")
 
 
 @pytest.mark.parametrize("held_out", ["test", "val"])
@@ -227,7 +227,7 @@ def test_a_run_directory_among_its_images_is_refused(params, tmp_path, capsys, o
     assert not list(folder.rglob("parameters.json"))
 
 
-def test_a_folder_without_splits_that_are_known_is_said_to_be_divided_by_a_hash(params, tmp_path, capsys):
+def test_a_folder_without_known_splits_is_reported_as_divided_by_a_hash(params, tmp_path, capsys):
     line = "a hash of the paths chooses one of all its images in ten for test"
     pooled = write(tmp_path / "pooled", *(f"{name}/{i}.png" for name in ("entrenamiento", "prueba") for i in range(20)))
     split = write(tmp_path / "split", *(f"{name}/{i}.png" for name in ("train", "test") for i in range(20)))

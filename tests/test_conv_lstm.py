@@ -1,4 +1,4 @@
-"""The recurrence with its gradient written out is the one that autograd sees step by step; slices are causal."""
+"""The recurrence's own gradient equals that of autograd step by step, and slices are causal."""
 
 import pytest
 import torch
@@ -45,13 +45,13 @@ def test_outputs_and_gradients_equal_those_of_the_steps(steps, batch, height, wi
 
 
 @pytest.mark.parametrize("steps", [2, 4])
-def test_gradients_are_those_of_finite_differences(steps):
+def test_gradients_equal_finite_differences(steps):
     gates = torch.randn(steps, 2, 12, 3, 2, dtype=torch.float64, requires_grad=True)
     weight = (0.5 * torch.randn(12, 3, 3, 3, dtype=torch.float64)).requires_grad_()
     assert gradcheck(lambda g, w: Recurrence.apply(g.clone(), w), (gates, weight))
 
 
-def test_a_gradient_that_reaches_only_one_step():
+def test_gradients_of_a_single_step_are_causal():
     layer = ConvLSTMLayer(4).double()
     inputs = torch.randn(4, 1, 4, 3, 3, dtype=torch.float64, requires_grad=True)
     for t in range(4):
@@ -71,7 +71,7 @@ def test_saturated_gates_keep_finite_gradients():
 
 
 @pytest.mark.parametrize("n_squeeze", [1, 2])
-def test_the_inputs_of_a_call_are_left_as_they_are(n_squeeze):
+def test_a_call_does_not_change_its_inputs(n_squeeze):
     network = conv_lstm(n_squeeze)
     conditioning, fine = torch.randn(2, 5, 8, 8).double(), torch.randn(2, 3, 8, 8).double()
     before = conditioning.clone(), fine.clone()
@@ -100,7 +100,7 @@ def test_all_slices_at_once_equal_one_after_the_other(n_squeeze, size):
 
 
 @pytest.mark.parametrize("n_squeeze", [1, 2])
-def test_a_slice_does_not_see_itself_or_those_after_it(n_squeeze):
+def test_a_slice_sees_only_earlier_slices(n_squeeze):
     network, factor = conv_lstm(n_squeeze), 2**n_squeeze
     conditioning = torch.randn(1, 5, 8, 8, dtype=torch.float64)
     fine = torch.randn(1, 3, 8, 8, dtype=torch.float64, requires_grad=True)
@@ -113,7 +113,7 @@ def test_a_slice_does_not_see_itself_or_those_after_it(n_squeeze):
             assert grad[..., y::factor, x::factor].any() == (other < t)
 
 
-def test_sub_images_are_in_raster_order_of_their_offset_channel_by_channel():
+def test_sub_images_are_in_raster_order_of_their_offset():
     network = conv_lstm(1)
     image = torch.arange(32.0).reshape(1, 2, 4, 4)
     slices = network.sub_images(image)

@@ -1,4 +1,4 @@
-"""The float32 guard: exact figures whatever torch's settings are, and the settings as before afterwards."""
+"""The float32 guard gives exact figures with any settings of torch, and restores the settings afterwards."""
 
 import threading
 import time
@@ -88,7 +88,7 @@ def test_the_settings_are_put_back_after_an_error(settings):
     assert precisions() == before
 
 
-def test_a_thread_that_is_done_does_not_undo_the_guard_of_another(settings):
+def test_the_guard_of_one_thread_is_not_undone_by_another(settings):
     torch.backends.cudnn.allow_tf32 = True
     before, entered, leave, inside = precisions(), threading.Event(), threading.Event(), {}
 

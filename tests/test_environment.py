@@ -22,7 +22,7 @@ CPU_INDEX = "https://download.pytorch.org/whl/cpu"
 ENVIRONMENT = {key: value for key, value in os.environ.items() if not re.match("MAKE|MFLAGS|TORCH_INDEX", key)}
 
 
-def locked():
+def read_lock():
     lines = (ROOT / "requirements-lock.txt").read_text().splitlines()
     pins = [Requirement(line) for line in lines if not line.startswith("#")]
     return {pin.name: next(iter(pin.specifier)) for pin in pins}
@@ -30,7 +30,7 @@ def locked():
 
 def test_the_lock_satisfies_the_ranges_of_the_project():
     needed = PROJECT["dependencies"] + [line for extra in EXTRAS for line in PROJECT["optional-dependencies"][extra]]
-    pins = locked()
+    pins = read_lock()
     for requirement in map(Requirement, needed):
         name = canonicalize_name(requirement.name)
         if name != "torch":
@@ -38,8 +38,8 @@ def test_the_lock_satisfies_the_ranges_of_the_project():
             assert requirement.specifier.contains(pins[name].version), f"{requirement}; run `make lock`"
 
 
-def test_the_lock_holds_exact_versions_and_neither_torch_nor_what_only_torch_brings():
-    pins = locked()
+def test_the_lock_has_exact_versions_without_torch_and_its_own_dependencies():
+    pins = read_lock()
     assert {pin.operator for pin in pins.values()} == {"=="}
     assert not [name for name in pins if re.match("torch|nvidia|cuda|triton|sympy|mpmath|jinja2|setuptools", name)]
 
@@ -48,7 +48,7 @@ def test_the_lock_is_made_with_the_oldest_python():
     assert PROJECT["requires-python"] == ">=" + re.search("LOCK_PYTHON .*python(.*)", MAKEFILE)[1]
 
 
-def test_pins_leave_out_what_only_torch_needs():
+def test_pins_leave_out_dependencies_of_torch_alone():
     needs = {
         "App": ["torch>=2", "Shared", "Own.Part[fast]; extra == 'train'", "other; extra == 'plots'"],
         "torch": ["shared", "only-torch"],
@@ -113,7 +113,7 @@ class TestInstalling:
     def test_takes_the_newest_versions_without_the_lock(self, tmp_path):
         assert "--constraint" not in self.install(tmp_path, "LOCK=", gpu=True)[1]
 
-    def test_test_latest_has_an_environment_of_its_own_and_no_lock(self):
+    def test_make_test_latest_uses_its_own_environment_without_the_lock(self):
         command = ["make", "-n", "-C", ROOT, "test-latest"]
         printed = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, check=True).stdout
         assert "VENV=.venv-latest LOCK=" in printed

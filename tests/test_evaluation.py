@@ -63,7 +63,7 @@ def test_the_result_does_not_depend_on_the_batch_size(model, folder):
         np.testing.assert_allclose(result.nats, results[0].nats, rtol=1e-6)
 
 
-def test_tiles_are_images_of_their_own_and_every_pixel_counts(model):
+def test_tiles_are_scored_as_separate_images_and_every_pixel_counts(model):
     image = torch.randint(0, 256, (2, 3, 11, 7), generator=torch.Generator().manual_seed(0))
     tiled = rate_in_tiles(model, image, 4)
     parts = [model.rate(image[..., y : y + 4, x : x + 4]) for y in (0, 4, 8) for x in (0, 4)]
@@ -75,7 +75,7 @@ def test_tiles_are_images_of_their_own_and_every_pixel_counts(model):
         rate_in_tiles(model, image, 0)
 
 
-def test_some_levels_alone(model, folder):
+def test_only_the_chosen_levels_are_scored(model, folder):
     images = open_folder(folder, "all")
     whole, some = evaluate(model, images), evaluate(model, images, levels=[1])
     np.testing.assert_allclose(some.nats[:, 1], whole.nats[:, 1], rtol=1e-9)
@@ -86,12 +86,12 @@ def test_damaged_pixels_are_named_and_skipped(model, folder):
     whole = (folder / "1.png").read_bytes()
     (folder / "1.png").write_bytes(whole[: len(whole) // 2])
     images = open_folder(folder, "all")
-    with pytest.warns(UserWarning, match=r"1\.png: expected an image that Pillow can read, got .*; .*; left out"):
+    with pytest.warns(UserWarning, match=r"1\.png: expected an image that Pillow can read, got .*; .*; skipped"):
         result = evaluate(model, images)
     assert [file.name for file in result.skipped] == ["1.png"]
     assert len(result.files) == len(result.sizes) == len(result.nats) == 4
     images = open_folder(folder, "all")
     for file in folder.iterdir():
         file.write_bytes(file.read_bytes()[:42])
-    with pytest.raises(DataError, match="none of the 5 images"), pytest.warns(UserWarning, match="left out"):
+    with pytest.raises(DataError, match="none of the 5 images"), pytest.warns(UserWarning, match="skipped"):
         evaluate(model, images)

@@ -267,7 +267,7 @@ def test_weights_that_are_not_plain_floats_are_refused(change, averaged, tmp_pat
         kept["state"][0]["ema"] = change(kept["state"][0]["ema"])
     else:
         stages[0]["inc.double_conv.0.weight"] = change(stages[0]["inc.double_conv.0.weight"])
-    path = test_release_checkpoint.saved(tmp_path / "a.pt", stages, optim=kept)
+    path = test_release_checkpoint.save_checkpoint(tmp_path / "a.pt", stages, optim=kept)
     with pytest.raises(CheckpointError, match=r"a\.pt: "):
         read_checkpoint(path, parameters, averaged)
 
@@ -298,7 +298,7 @@ def test_a_training_with_nan_is_not_resumed(kind, images, params, trained, capsy
 def test_weights_that_have_diverged_are_named(images, trained, tmp_path, capsys):
     scale_weights(trained, 1e36)
     capsys.readouterr()
-    assert "level 0: the network's outputs are not finite, for its weights have diverged" in refusal(
+    assert "level 0: the network's outputs are not finite, because its weights have diverged" in refusal(
         capsys, "sample", trained, "-n", 1, "--out", tmp_path / "drawn"
     )
     command = ("complete", trained, images / "00.png", "--scale", 2, "--out", tmp_path / "drawn")

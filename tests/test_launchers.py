@@ -191,7 +191,7 @@ def test_two_nodes_that_meet_on_loopback_equal_one_process(alone, training, run)
 
 
 def run_script(name, training, srun, **environment):
-    """Run a SLURM script, with replacements of `srun` and `scontrol` for one machine."""
+    """Run a SLURM script with stubs for `srun` and `scontrol`."""
     _, params, _, images, _, run, *options = training
     folder = Path(run).parent
     for program, text in (("srun", srun), ("scontrol", "echo 127.0.0.1")):

@@ -95,7 +95,7 @@ def learnt_in_floats(outputs, bases, values, coding):
 
 
 @pytest.mark.parametrize("bits", [8, 12])
-def test_the_integers_learn_what_autograd_says(bits):
+def test_learnt_corrections_agree_with_autograd(bits):
     """Lengths agree within 1e-4; corrections, which are some tenths of a unit, agree closely."""
     outputs, bases, values, coding = slice_of(bits=bits, away=0.4)
     learnt = nothing()
@@ -107,7 +107,7 @@ def test_the_integers_learn_what_autograd_says(bits):
     assert np.abs(found - corrections).max() < 0.03 and np.abs(found - corrections).mean() < 0.003
 
 
-def test_a_wrong_network_is_corrected_and_a_right_one_hardly_harmed():
+def test_corrections_improve_a_wrong_network_and_hardly_harm_a_right_one():
     for away, least, most in ((0.0, 0.99, 1.01), (0.5, 0.5, 0.99)):
         outputs, bases, values, coding = slice_of(height=128, width=128, away=away)
         alone = sum(
@@ -118,7 +118,7 @@ def test_a_wrong_network_is_corrected_and_a_right_one_hardly_harmed():
 
 
 @pytest.mark.parametrize("coded", [1, 3])
-def test_decoding_learns_exactly_the_same(coded):
+def test_decoding_learns_the_same_corrections(coded):
     outputs, bases, values, coding = slice_of(away=0.3)
     coding = coding._replace(coded=coded)
     written, read = nothing(), nothing()

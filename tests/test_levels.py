@@ -1,4 +1,4 @@
-"""The walk is geometry: every pixel once, coarse to fine, for every size, and nothing of it needs torch."""
+"""The walk visits every pixel once, coarse to fine, for every size, and does not need torch."""
 
 import subprocess
 import sys
@@ -15,14 +15,14 @@ sides = st.integers(1, 40)
 squeezes = st.lists(st.integers(0, 3), max_size=12)
 
 
-def imported_by(statement):
-    """The top-level modules that a fresh interpreter holds after the statement."""
+def modules_after(statement):
+    """The top-level modules that a new interpreter has loaded after the statement."""
     code = f"{statement}; import sys; print(*{{name.partition('.')[0] for name in sys.modules}})"
     return set(subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.split())
 
 
 @given(sides, sides, squeezes)
-def test_every_pixel_is_a_site_once(height, width, n_squeeze):
+def test_every_pixel_is_visited_once(height, width, n_squeeze):
     stages = walk(height, width, n_squeeze)
     pairs = decompose(np.arange(height * width).reshape(height, width), stages)
     assert list(pairs) == sorted(stage.index for stage in stages if stage.is_split)
@@ -81,7 +81,7 @@ def test_an_image_has_at_least_one_pixel(size):
 
 
 @given(st.integers(0, 16), st.integers(1, 6))
-def test_halving_size_comes_down_to_the_coarsest_size(n_levels, coarsest):
+def test_halving_size_is_reduced_to_the_coarsest_size(n_levels, coarsest):
     stage = walk(*halving_size(n_levels, coarsest), [0] * n_levels)[0]
     assert (stage.height, stage.width) == (coarsest, coarsest)
 
@@ -94,14 +94,14 @@ def test_sizes_of_the_papers_levels():
 def test_geometry_and_parameters_need_no_torch():
     modules = ("pyramid.levels", "pyramid.octaves", "pyramid.rate", "model.parameters", "loading")
     statement = "import " + ", ".join(f"pixelpyramids.{module}" for module in modules)
-    assert "torch" not in imported_by(statement)
+    assert "torch" not in modules_after(statement)
 
 
 def test_importing_the_package_imports_nothing_slow():
-    assert not imported_by("import pixelpyramids") & {"torch", "numba", "openvino", "accelerate", "pydantic", "PIL"}
+    assert not modules_after("import pixelpyramids") & {"torch", "numba", "openvino", "accelerate", "pydantic", "PIL"}
 
 
 def test_names_of_the_package_resolve_on_first_use():
     names = "pp.pyramid.split, pp.walk.walk, pp.Parameters, pp.Rate, pp.load_parameters, pp.load, pp.Model"
-    assert "torch" not in imported_by(f"import pixelpyramids as pp; {names}")
-    assert "torch" in imported_by("import pixelpyramids as pp; pp.PixelPyramid")
+    assert "torch" not in modules_after(f"import pixelpyramids as pp; {names}")
+    assert "torch" in modules_after("import pixelpyramids as pp; pp.PixelPyramid")

@@ -30,7 +30,7 @@ def every_value(n_values, channels):
 
 
 def probabilities(outputs, n_values, channels, offset=None, unit=None):
-    """Those of all values of each position: (positions, n_values**channels); offset (channels, positions)."""
+    """Probabilities (positions, n_values**channels) of all values; the offset is (channels, positions)."""
     values = every_value(n_values, channels)
     count, found = values.shape[-1], []
     for position in range(outputs.shape[-1]):
@@ -92,7 +92,7 @@ def test_one_component_is_the_logistic_integrated_over_the_cell(bits, with_offse
         np.testing.assert_allclose(found[position], expected, rtol=1e-9, atol=1e-14)
 
 
-def test_far_tails_are_exact_where_differences_of_sigmoids_vanish():
+def test_far_tails_are_exact_even_if_differences_of_sigmoids_vanish():
     outputs = torch.tensor([0.0, 0.0, -20.0], dtype=torch.float64).reshape(1, 3, 1, 1).expand(-1, -1, -1, 256)
     found = log_prob(outputs, every_value(256, 1), 256).flatten().numpy()
     # scale 0.1: the cell at distance d has sigma(10 (d + 1/2)) - sigma(10 (d - 1/2)), whose logarithm is, far out,
@@ -148,7 +148,7 @@ def test_mixtures_of_several_channels_by_hand(channels, components, with_offset,
 
 
 @pytest.mark.parametrize("channels", [2, 3, 4])
-def test_each_channel_is_conditional_on_those_before_it_and_on_no_other(channels):
+def test_each_channel_depends_on_earlier_channels_only(channels):
     outputs = random_outputs(1, channels, 1)
     joint = probabilities(outputs, 4, channels).reshape([4] * channels).numpy()
     for channel in range(1, channels):
@@ -163,7 +163,7 @@ def test_each_channel_is_conditional_on_those_before_it_and_on_no_other(channels
     np.testing.assert_allclose(joint, np.einsum(*[x for c, m in enumerate(marginals) for x in (m, [c])]), atol=1e-12)
 
 
-def test_the_first_channels_do_not_depend_on_what_comes_after():
+def test_the_first_channel_does_not_depend_on_later_ones():
     outputs, offset = random_outputs(1, 3, 1), torch.tensor([[3], [0], [7]])
     first = probabilities(outputs, 8, 3, offset).reshape(8, 64).sum(1)
     alone = probabilities(outputs[:, [0, 1, 4]], 8, 1, offset[:1])
@@ -203,7 +203,7 @@ def test_gradients_are_those_of_finite_differences(with_offset):
 
 
 @pytest.mark.parametrize("outputs, channels", [(9, 3), (11, 3), (0, 1), (4, 1), (5, 2)])
-def test_outputs_that_make_no_components_are_refused(outputs, channels):
+def test_outputs_of_a_wrong_number_are_refused(outputs, channels):
     with pytest.raises(ValueError, match=rf"a multiple of \d+ outputs for {channels} channels, got {outputs}"):
         log_prob(torch.zeros(1, outputs, 1, 1), torch.zeros(1, channels, 1, 1, dtype=torch.long), 8)
     assert [outputs_per_component(count) for count in (1, 2, 3, 4)] == [3, 6, 10, 15]
@@ -231,7 +231,7 @@ def test_samples_follow_the_probabilities(bits, channels, components, with_offse
         drawn = samples(outputs, 2**bits, channels, draws, seed, offset, unit)
         counts = np.bincount(drawn, minlength=2 ** (bits * channels))
         expected = draws * probabilities(outputs, 2**bits, channels, offset, unit)[0].numpy()
-        # the rarest values count together, as far as it takes for five expected draws
+        # the rarest values are pooled until five draws are expected
         order = np.argsort(expected)
         pooled = np.searchsorted(np.cumsum(expected[order]), 5) + 1
         observed = np.append(counts[order[pooled:]], counts[order[:pooled]].sum())
@@ -358,7 +358,7 @@ def test_the_clamped_likelihood_by_hand(bits, scale, channels):
     assert difference.max() < 0.3 * channels
 
 
-def test_the_clamped_likelihood_has_a_floor_where_the_exact_one_has_none():
+def test_the_clamped_likelihood_has_a_floor_and_the_exact_one_has_none():
     outputs = torch.tensor([0.0, -1.0, -9.0]).reshape(1, 3, 1, 1)
     far = torch.tensor(200).reshape(1, 1, 1, 1)
     assert clamped_log_prob(outputs, far, 256).item() == pytest.approx(math.log(1e-12))

@@ -1,4 +1,4 @@
-"""The published recipe: Adam, the decay of its rate and its average, held to torch's and to the formulas by hand."""
+"""The published recipe (Adam, its learning rate, its average) is compared with torch's and with formulas by hand."""
 
 import copy
 import json
@@ -20,7 +20,7 @@ STEPS = 8
 
 
 @pytest.mark.parametrize("name", DATA_SETS)
-def test_each_published_recipe_differs_from_ours_in_its_settings_alone(name):
+def test_published_recipes_differ_from_ours_only_in_settings(name):
     ours = json.loads(find_parameters(name).read_text())["params"]
     theirs = json.loads(find_parameters(f"{name}_authors").read_text())["params"]
     assert ours.items() <= theirs.items()
@@ -29,7 +29,7 @@ def test_each_published_recipe_differs_from_ours_in_its_settings_alone(name):
     assert loaded.betas == (0.95, 0.9995) and loaded.learning_rate == 5e-4
 
 
-def test_steps_of_the_published_recipe_are_those_of_torch_and_the_formulas(folder, tmp_path):  # noqa: F811
+def test_steps_of_the_published_recipe_equal_those_of_torch_and_the_formulas(folder, tmp_path):  # noqa: F811
     run = training(folder, tmp_path / "run", config(**PUBLISHED))
     hand = copy.deepcopy(run.levels[0].stage).train()
     adam = torch.optim.Adam(hand.parameters(), lr=5e-4, betas=(0.95, 0.9995))
@@ -50,19 +50,19 @@ def test_steps_of_the_published_recipe_are_those_of_torch_and_the_formulas(folde
         average = [0.9995 * old + 0.0005 * new.detach() for old, new in zip(average, hand.parameters(), strict=True)]
     run.fit(Budget(steps=STEPS))
     level = run.levels[0]
-    # Batch norm takes the biases before it out: their gradient is noise, which Adam makes as large as any other.
+    # Batch norm cancels the biases before it. Their gradient is noise, which Adam scales up like any other.
     names = [name for name, _ in hand.named_parameters()]
     chosen = [i for i, name in enumerate(names) if not name.endswith(("conv1.bias", "conv2.bias"))]
 
-    def joined(weights):
+    def join_weights(weights):
         weights = list(weights)
         return torch.cat([weights[i].detach().flatten() for i in chosen])
 
-    start = joined(first)
-    moved = (joined(hand.parameters()) - start).norm()
-    assert float((joined(level.stage.parameters()) - joined(hand.parameters())).norm() / moved) < 1.5e-3
-    expected = joined(average) / (1 - 0.9995**STEPS)
-    assert float((joined(level.average.parameters()) - expected).norm() / (expected - start).norm()) < 1.5e-3
+    start = join_weights(first)
+    moved = (join_weights(hand.parameters()) - start).norm()
+    assert float((join_weights(level.stage.parameters()) - join_weights(hand.parameters())).norm() / moved) < 1.5e-3
+    expected = join_weights(average) / (1 - 0.9995**STEPS)
+    assert float((join_weights(level.average.parameters()) - expected).norm() / (expected - start).norm()) < 1.5e-3
     assert rates == pytest.approx([learning_rate(level.config, step, step / STEPS) for step in range(STEPS)])
     assert rates == pytest.approx([5e-4 * 0.999995**step for step in range(STEPS)])
     kept = run_directory.read_tensors(run_directory.level_file(tmp_path / "run", 0))[0]
@@ -71,7 +71,7 @@ def test_steps_of_the_published_recipe_are_those_of_torch_and_the_formulas(folde
 
 def test_the_unbiased_average_is_a_weighted_mean_of_all_weights():
     keys, values = config(average="unbiased", average_decay=0.9), [5.0, -1.0, 4.0, 2.0, 8.0]
-    average = 100.0  # what it starts at has no part in it
+    average = 100.0  # the starting value does not matter
     for step, value in enumerate(values, 1):
         average += newest_share(keys, step) * (value - average)
     shares = [0.9 ** (len(values) - 1 - i) for i in range(len(values))]
@@ -85,7 +85,7 @@ def test_the_default_rate_warms_up_and_follows_a_cosine():
     assert learning_rate(keys, 200, 1.0) == pytest.approx(0.02)
 
 
-def test_the_gradient_of_the_clamped_loss_is_the_plain_ones():
+def test_the_gradient_of_the_clamped_loss_equals_the_baselines():
     generator = torch.Generator().manual_seed(0)
     outputs = (3 * torch.randn(2, 30, 4, 5, generator=generator)).requires_grad_()
     values = torch.randint(0, 256, (2, 3, 4, 5), generator=generator)
@@ -96,7 +96,7 @@ def test_the_gradient_of_the_clamped_loss_is_the_plain_ones():
     torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-3)
 
 
-def test_layers_start_as_torchs_if_the_recipe_says_so():
+def test_layers_have_torchs_initial_weights_if_the_recipe_says_so():
     model = PixelPyramid(config(initialisation="torch"))
     bound = 1 / math.sqrt(model.stages[0].network.head.weight[0].numel())
     for tensor in (model.stages[0].network.head.weight, model.stages[0].network.head.bias):

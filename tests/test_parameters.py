@@ -1,4 +1,4 @@
-"""Parameter files: the authors' load as they are, and whatever does not describe a model is refused by name."""
+"""Parameter files: the authors' files load unchanged, and each fault is named in the error."""
 
 import json
 from pathlib import Path
@@ -73,7 +73,7 @@ def keys(**changed):
     return {key: value for key, value in merged.items() if value is not None and (key in changed or key not in ours)}
 
 
-def written(path, params, **others):
+def write_params(path, params, **others):
     path.write_text(json.dumps({"params": params, **others}), encoding="utf-8")
     return path
 
@@ -97,11 +97,11 @@ def test_every_shipped_file_loads_by_path_and_by_name(path, monkeypatch, tmp_pat
         assert by_path.image_size == (SIDES[name], SIDES[name])
 
 
-@pytest.mark.filterwarnings("ignore:.*surplus:UserWarning")
+@pytest.mark.filterwarnings("ignore:.*the rest is ignored:UserWarning")
 @pytest.mark.parametrize("name", AUTHORS)
 def test_the_authors_files_work_unchanged(name, tmp_path):
     theirs = AUTHORS[name] | {"dataset_name": name, "data_root": "./data", "eval_interval": 1}
-    loaded = load_parameters(written(tmp_path / "theirs.json", theirs))
+    loaded = load_parameters(write_params(tmp_path / "theirs.json", theirs))
     for key, value in theirs.items():
         assert getattr(loaded, key) == (tuple(value) if isinstance(value, list) else value)
     for shipped in load_parameters(name), load_parameters(f"{name}_authors"):
@@ -118,15 +118,17 @@ def test_depths_follow_the_formula_of_the_release(name):
 
 
 def test_surplus_entries_are_ignored_with_a_warning(tmp_path):
-    path = written(tmp_path / "p.json", keys(n_squeeze=[1, 0, 4, 4], n_classes=[30, 20, 7, 10], n_layers=[1, 2, 3]))
+    path = write_params(
+        tmp_path / "p.json", keys(n_squeeze=[1, 0, 4, 4], n_classes=[30, 20, 7, 10], n_layers=[1, 2, 3])
+    )
     with pytest.warns(UserWarning) as caught:
         loaded = load_parameters(path)
     messages = sorted(str(warning.message) for warning in caught)
     assert messages == [
-        f"{path}: n_classes has 4 entries and L = 3 uses 3; the surplus is ignored "
-        "(of n_classes the last serves the coarsest stage)",
-        f"{path}: n_layers has 3 entries and L = 3 uses 2; the surplus is ignored",
-        f"{path}: n_squeeze has 4 entries and L = 3 uses 2; the surplus is ignored",
+        f"{path}: n_classes has 4 entries, but L = 3 uses 3; the rest is ignored "
+        "(the last entry is for the coarsest stage)",
+        f"{path}: n_layers has 3 entries, but L = 3 uses 2; the rest is ignored",
+        f"{path}: n_squeeze has 4 entries, but L = 3 uses 2; the rest is ignored",
     ]
     assert loaded.squeezes == (1, 0)
     assert [loaded.outputs(stage) for stage in range(3)] == [30, 20, 10]
@@ -178,10 +180,10 @@ FAULTS = [
 
 
 @pytest.mark.parametrize("params, message", FAULTS, ids=[message for _, message in FAULTS])
-def test_what_does_not_describe_a_model_is_refused_and_named(params, message, tmp_path):
+def test_faulty_parameters_are_refused_and_named(params, message, tmp_path):
     with pytest.raises(ParameterError, match=f"^keys: .*{message}"):
         parse_parameters(params, "keys")
-    path = written(tmp_path / "p.json", params)
+    path = write_params(tmp_path / "p.json", params)
     with pytest.raises(ParameterError, match=message) as caught:
         load_parameters(path)
     assert str(caught.value).startswith(f"{path}: ") and "\n" not in str(caught.value)
@@ -206,7 +208,7 @@ def test_every_fault_is_named_at_once():
         (b'{"params": {}}', "dataset_name is missing; batch_size is missing"),
     ],
 )
-def test_a_file_that_holds_no_parameters_is_refused(content, message, tmp_path):
+def test_a_file_without_parameters_is_refused(content, message, tmp_path):
     path = tmp_path / "p.json"
     path.write_bytes(content)
     with pytest.raises(ParameterError, match=message) as caught:
@@ -217,7 +219,7 @@ def test_a_file_that_holds_no_parameters_is_refused(content, message, tmp_path):
 @pytest.mark.parametrize(
     "path", ["no_such_set", "no_such_set.json", "elsewhere/celeba_256.json", "/nowhere/celeba_256"]
 )
-def test_a_missing_file_names_what_is_shipped(path, monkeypatch, tmp_path):
+def test_the_error_for_a_missing_file_lists_the_shipped_files(path, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(
         ParameterError, match=f"^{path}: no such parameter file.*: {', '.join(p.stem for p in SHIPPED)}$"
@@ -225,11 +227,11 @@ def test_a_missing_file_names_what_is_shipped(path, monkeypatch, tmp_path):
         load_parameters(path)
 
 
-def test_a_file_in_place_wins_over_a_shipped_name_and_a_folder_does_not(monkeypatch, tmp_path):
+def test_an_existing_file_is_preferred_to_a_shipped_name_but_a_folder_is_not(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "celeba_256").mkdir()
     assert find_parameters("celeba_256").is_absolute()
-    own = written(tmp_path / "celeba_256.json", keys())
+    own = write_params(tmp_path / "celeba_256.json", keys())
     assert find_parameters("celeba_256.json").resolve() == own
 
 

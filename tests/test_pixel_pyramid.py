@@ -1,4 +1,4 @@
-"""One walk: what is scored in parallel is what is sampled slice by slice, and together it is a distribution."""
+"""Scoring in parallel equals scoring slice by slice, samples follow the scores, and probabilities sum to one."""
 
 import copy
 import itertools
@@ -29,7 +29,7 @@ SIZES = [(1, 1), (1, 5), (6, 1), (3, 4), (7, 5), (9, 13)]
 
 
 def tiny(dtype=torch.float64, **changed):
-    """A small model with random weights everywhere, so that every dependency that the architecture has is there."""
+    """A small model with random weights everywhere, so that every dependency of the architecture shows."""
     keys = KEYS | {"batch_size": 1, "n_bits": 3, "n_squeeze": [1, 2, 1, 0]} | changed
     if "n_classes" not in changed:
         keys["n_classes"] = keys["L"] * [2 * outputs_per_component(keys.get("image_channels", 3))]
@@ -67,8 +67,8 @@ def stepwise(model, images):
     return model.follow(stages, None, len(images), choose), nats
 
 
-def collected(model, n, height, width, seed):
-    """Samples, and their nats as collected while they were drawn."""
+def sample_with_nats(model, n, height, width, seed):
+    """Draw samples; return them, and their nats as computed while drawing."""
     nats = torch.zeros(n, model.config.L, dtype=torch.float64)
     sampler = model.sampler(n, seed)
 
@@ -112,7 +112,7 @@ def test_scoring_all_at_once_equals_scoring_slice_by_slice(variant, dtype, toler
 
 @given(height=st.integers(1, 12), width=st.integers(1, 12), seed=st.integers(0, 999))
 @settings(max_examples=15, deadline=None)
-def test_any_size_is_scored_alike_both_ways(height, width, seed):
+def test_images_of_any_size_are_scored_equally_both_ways(height, width, seed):
     model = any_size_model()
     images = random_images(model, 1, height, width, seed)
     again, nats = stepwise(model, images)
@@ -126,10 +126,10 @@ def any_size_model():
 
 
 @pytest.mark.parametrize("variant", VARIANTS, ids=str)
-def test_what_is_collected_while_sampling_is_the_rate_of_the_sample(variant):
+def test_nats_computed_while_sampling_equal_the_rate_of_the_sample(variant):
     model = tiny(**variant)
     for height, width in [(1, 1), (3, 5), (8, 6)]:
-        samples, nats = collected(model, 2, height, width, seed=4)
+        samples, nats = sample_with_nats(model, 2, height, width, seed=4)
         assert torch.equal(samples, model.sample(2, height, width, seed=4))
         loose = 1e-3 if model.config.likelihood == "authors" else 1e-10
         torch.testing.assert_close(nats, model.rate(samples).nats, rtol=loose, atol=loose)
@@ -169,7 +169,7 @@ def test_samples_are_as_frequent_as_their_probabilities_say():
 
 
 def coarse_images(image):
-    """Every image on the way down to one pixel, finest first, the image itself not among them."""
+    """The levels and coarse images down to one pixel, finest first, without the image itself."""
     rest, level = image, 0
     while True:
         axis = -2 if level % 2 == 0 else -1
@@ -183,7 +183,7 @@ def coarse_images(image):
 
 @pytest.mark.parametrize("size", [(8, 8), (7, 9), (1, 6), (5, 1), (2, 1)])
 @pytest.mark.parametrize("residual", RESIDUALS)
-def test_a_completed_image_holds_the_coarse_one_to_the_integer(residual, size):
+def test_a_completed_image_contains_the_coarse_image_exactly(residual, size):
     model = tiny(L=5, n_squeeze=[1, 2, 0, 1], residual=residual)
     image = random_images(model, 2, *size)
     depths = [(level, coarse) for level, coarse in coarse_images(image) if level < 4]
@@ -214,7 +214,7 @@ def test_a_coarse_image_that_no_level_has_is_refused(height, width):
 
 
 @pytest.mark.parametrize("call", ["rate", "complete"])
-def test_what_is_not_an_image_of_the_model_is_refused(call):
+def test_images_that_do_not_fit_the_model_are_refused(call):
     model = tiny()
     do = model.rate if call == "rate" else lambda images: model.complete(images, 8, 4)
     for shape in [(3, 4, 4), (1, 1, 4, 4), (1, 4, 4, 4), (4, 4), (1, 1, 3, 4, 4)]:
@@ -234,7 +234,7 @@ def test_what_is_not_an_image_of_the_model_is_refused(call):
             do(images)
 
 
-def test_every_kind_of_integer_is_scored_alike_and_arrays_give_arrays():
+def test_all_integer_types_give_the_same_rate_and_arrays_give_arrays():
     model = tiny()
     images = random_images(model, 2, 5, 6)
     rate = model.rate(images)
@@ -248,7 +248,7 @@ def test_every_kind_of_integer_is_scored_alike_and_arrays_give_arrays():
 
 
 @pytest.mark.parametrize("n, height, width", [(0, 4, 4), (1, 0, 4), (1, 4, 0), (-1, 4, 4), (1, -3, 4)])
-def test_no_sample_and_no_pixel_are_refused(n, height, width):
+def test_zero_samples_or_pixels_are_refused(n, height, width):
     with pytest.raises(DataError, match=f"whole number of at least 1, got {min(n, height, width)}"):
         tiny().sample(n, height, width)
 
@@ -256,7 +256,7 @@ def test_no_sample_and_no_pixel_are_refused(n, height, width):
 @pytest.mark.parametrize("norm", ["channel", "batch"])
 @pytest.mark.parametrize("size", [(3, 4), (5, 7), (1, 1), (4, 6)])
 @pytest.mark.parametrize("n_squeeze", [1, 2])
-def test_coarse_is_continued_by_its_last_lines_up_to_the_lattice(n_squeeze, size, norm):
+def test_coarse_is_padded_to_the_lattice_by_its_last_lines(n_squeeze, size, norm):
     network = tiny(n_squeeze=3 * [n_squeeze], norm=norm).stages[0].network
     generator = torch.Generator().manual_seed(0)
     fine, coarse = torch.randn(2, 1, 3, *size, dtype=torch.float64, generator=generator)
@@ -268,7 +268,7 @@ def test_coarse_is_continued_by_its_last_lines_up_to_the_lattice(n_squeeze, size
 
 @pytest.mark.parametrize("training", [False, True])
 @pytest.mark.parametrize("norm", NORMS)
-def test_an_images_likelihood_does_not_depend_on_its_batch_but_by_batch_statistics_in_training(norm, training):
+def test_a_likelihood_depends_on_the_batch_only_by_batch_statistics_in_training(norm, training):
     model = tiny(norm=norm).train(training)
     images = random_images(model, 3, 9, 6)
     images[1] //= 4
@@ -304,7 +304,7 @@ def test_the_dimensions_of_a_rate_are_the_images_subpixels(size):
     np.testing.assert_allclose(rate.bits_per_dim, expected, rtol=1e-6)
 
 
-def test_chosen_levels_are_those_of_the_whole():
+def test_chosen_levels_are_scored_as_in_the_whole():
     model = tiny()
     images = random_images(model, 2, 8, 7)
     whole = model.rate(images)
@@ -322,7 +322,7 @@ def test_chosen_levels_are_those_of_the_whole():
 
 
 @pytest.mark.parametrize("bits", [1, 4, 8, 12, 16])
-def test_a_new_models_first_bits_are_near_those_of_its_depth(bits):
+def test_a_new_model_needs_about_as_many_bits_as_the_depth(bits):
     for residual, unit in itertools.product(RESIDUALS, ("fine", "range")):
         keys = {"n_bits": bits, "residual": residual, "residual_unit": unit, "n_classes": 4 * [50]}
         model = PixelPyramid(parse_parameters(tiny().config.model_dump() | keys, "test"))
@@ -334,7 +334,7 @@ def test_a_new_models_first_bits_are_near_those_of_its_depth(bits):
 
 @pytest.mark.parametrize("size", [(4, 4), (5, 3), (1, 4), (4, 1), (1, 1), (6, 7)])
 @pytest.mark.parametrize("n_res_layers", [1, 2])
-def test_a_pixel_sees_all_pixels_before_it_and_no_other(n_res_layers, size):
+def test_a_pixel_sees_exactly_the_pixels_before_it(n_res_layers, size):
     torch.manual_seed(0)
     network = PixelCNN(image_channels=2, width=6, n_res_layers=n_res_layers, outputs=4).double()
     image = torch.randn(1, 2, *size, dtype=torch.float64, requires_grad=True)
@@ -349,7 +349,7 @@ def test_a_pixel_sees_all_pixels_before_it_and_no_other(n_res_layers, size):
 
 
 @pytest.mark.parametrize("residual", RESIDUALS)
-def test_a_later_slice_never_changes_what_was_said_of_earlier_ones(residual):
+def test_a_later_slice_does_not_change_the_scores_of_earlier_ones(residual):
     model = tiny(residual=residual)
     images = random_images(model, 1, 9, 7)
     for index, stage in ((s.index, s) for s in walk(9, 7, model.config.squeezes)):
@@ -367,7 +367,7 @@ def test_a_later_slice_never_changes_what_was_said_of_earlier_ones(residual):
 
 @pytest.mark.parametrize("norm", NORMS)
 @pytest.mark.parametrize("width", [1, 3, 8, 12, 20, 28, 44])
-def test_every_width_makes_a_model(width, norm):
+def test_a_model_can_have_any_width(width, norm):
     model = tiny(C=width, norm=norm, L=2, n_layers=[2])
     assert model.rate(random_images(model, 1, 4, 4)).nats.isfinite().all()
 
@@ -388,7 +388,7 @@ def test_samples_and_completions_are_keyed_by_seed_and_number():
     "variant", [{}, {"likelihood": "authors", "norm": "batch", "residual": 0, "residual_unit": "range"}]
 )
 def test_samples_do_not_depend_on_how_many_are_drawn_at_once(variant, monkeypatch):
-    """As if a batch rounded otherwise than its images one by one, which is what torch's convolutions do."""
+    """The patch makes rounding depend on the batch size, as torch's convolutions do."""
     model = tiny(torch.float32, n_bits=8, **variant)
     convolve = torch.nn.Conv2d.forward
     monkeypatch.setattr(torch.nn.Conv2d, "forward", lambda layer, x: convolve(layer, x) + 0.01 * (len(x) - 1))
@@ -420,7 +420,7 @@ def test_a_model_is_copied_and_pickled_whole(norm):
     assert pickle.loads(pickle.dumps(model.train())).training
 
 
-def test_a_model_goes_to_a_spawned_process():
+def test_a_model_can_be_sent_to_a_spawned_process():
     model = tiny(torch.float32)
     images = random_images(model, 2, 5, 6)
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
@@ -433,13 +433,13 @@ def _nats(model, images):
 
 
 @pytest.mark.parametrize("levels, size", [(1, (4, 4)), (2, (8, 4)), (3, (8, 8)), (4, (16, 8))])
-def test_by_default_samples_have_the_size_that_the_parameters_say(levels, size):
+def test_the_default_size_of_samples_is_that_of_the_parameters(levels, size):
     model = tiny(L=levels, lstm_channels=8)
     assert model.sample(1).shape == (1, 3, *size)
     assert model.sample(1, height=2).shape == (1, 3, 2, size[1])
 
 
-def test_weights_are_keyed_by_seed_and_stage_and_the_global_generator_is_left_alone():
+def test_weights_are_keyed_by_seed_and_stage_and_the_global_generator_is_unchanged():
     config, state = tiny().config, torch.get_rng_state()
     tiny().sample(1, 4, 4, seed=3)
     one, again, other = PixelPyramid(config, seed=1), PixelPyramid(config, seed=1), PixelPyramid(config, seed=2)

@@ -1,4 +1,4 @@
-"""Levels are measured, and shared among devices close to the best way; the printed commands run."""
+"""Levels are measured, and shared among devices almost optimally; the printed commands run."""
 
 import itertools
 import json
@@ -39,7 +39,7 @@ def test_shares_hold_each_level_once_and_are_close_to_the_best(seconds, devices)
 
 
 @given(st.integers(1, 100), st.integers(0, 400))
-def test_as_many_images_at_once_as_fit(batch_size, room):
+def test_as_many_images_as_fit_are_processed_at_once(batch_size, room):
     some = costs([1, 2])
     memory = peak_bytes(some, 1) + room
     images = images_that_fit(some, batch_size, memory)
@@ -47,7 +47,7 @@ def test_as_many_images_at_once_as_fit(batch_size, room):
     assert images == batch_size or peak_bytes(some, 2 * images) > memory
 
 
-def test_what_does_not_fit_is_refused():
+def test_a_level_that_does_not_fit_is_refused():
     with pytest.raises(ParameterError, match=r"need .* GiB for one image at a time"):
         images_that_fit(costs([1]), 4, memory=17)
     with pytest.raises(ParameterError, match=r"at least 1 device"):
@@ -61,7 +61,7 @@ def test_levels_are_measured_on_patches_if_the_parameters_say_so():
     assert make_pair(config, 16, 2)[0].shape == (2, 3, 4, 4) and make_pair(config, 16, 2)[1] is None
 
 
-def measured(monkeypatch, peak, seconds=0.1, memory=100, batch_size=12):
+def measure_fake_level(monkeypatch, peak, seconds=0.1, memory=100, batch_size=12):
     """The cost of a level whose steps have this peak (None: the process is killed), and the counts that were tried."""
     tried = []
 
@@ -91,14 +91,14 @@ def measured(monkeypatch, peak, seconds=0.1, memory=100, batch_size=12):
 
 
 def test_batches_double_until_they_do_not_fit_or_take_long(monkeypatch):
-    assert measured(monkeypatch, lambda images: images)[1] == [1, 2, 4, 8, 12]
-    cost, tried = measured(monkeypatch, lambda images: 20 + 10 * images)
+    assert measure_fake_level(monkeypatch, lambda images: images)[1] == [1, 2, 4, 8, 12]
+    cost, tried = measure_fake_level(monkeypatch, lambda images: 20 + 10 * images)
     assert tried == [1, 2, 4, 8] and cost.peaks == {1: 30, 2: 40, 4: 60, 8: 100} and cost.peak(12) == 140
-    assert measured(monkeypatch, lambda images: images, seconds=planning.LONGEST_STEP + 1)[1] == [1]
-    cost, tried = measured(monkeypatch, lambda images: images if images < 4 else None)
+    assert measure_fake_level(monkeypatch, lambda images: images, seconds=planning.LONGEST_STEP + 1)[1] == [1]
+    cost, tried = measure_fake_level(monkeypatch, lambda images: images if images < 4 else None)
     assert tried == [1, 2, 4] and cost.peaks == {1: 1, 2: 2}
     with pytest.raises(ParameterError, match="level 0 does not fit into memory with one image"):
-        measured(monkeypatch, lambda images: None)
+        measure_fake_level(monkeypatch, lambda images: None)
 
 
 def test_plan_prints_a_command_for_each_device_that_runs_as_printed(tmp_path, capsys):

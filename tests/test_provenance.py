@@ -1,4 +1,4 @@
-"""A run directory says what it was made with, on what and for how long, and what changes when it is resumed."""
+"""A run directory records its software, data and duration, and resuming reports changes."""
 
 import json
 import math
@@ -35,14 +35,14 @@ def other(tmp_path):
 
 
 def warnings_of(call):
-    """The lines that a call warns of."""
+    """The messages of the warnings that a call gives."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         call()
     return [str(warning.message) for warning in caught if issubclass(warning.category, UserWarning)]
 
 
-def test_a_session_says_what_the_run_was_made_with(folder, tmp_path):  # noqa: F811
+def test_a_session_records_software_data_and_settings(folder, tmp_path):  # noqa: F811
     run = tmp_path / "run"
     training(folder, run, validate=True, seed=3).fit(Budget(steps=4))
     (session,) = read_sessions(run)
@@ -109,12 +109,12 @@ def test_damaged_provenance_is_named(content, tmp_path):
         read_sessions(tmp_path)
 
 
-def test_resuming_with_the_same_says_nothing(folder, tmp_path):  # noqa: F811
+def test_resuming_without_changes_gives_no_warning(folder, tmp_path):  # noqa: F811
     training(folder, tmp_path / "run", validate=True).fit(Budget(steps=2))
     assert not warnings_of(lambda: training(folder, tmp_path / "run", validate=True).fit(Budget(steps=2)))
 
 
-def test_resuming_with_other_data_precision_and_budget_says_each_once(folder, other, tmp_path):  # noqa: F811
+def test_resuming_with_other_data_precision_and_budget_warns_of_each_once(folder, other, tmp_path):  # noqa: F811
     run = tmp_path / "run"
     training(folder, run).fit(Budget(steps=2))
     resumed = training(other, run)
@@ -154,8 +154,8 @@ def test_the_best_weights_are_chosen_again_on_another_validation_set(folder, oth
         assert level.best == pytest.approx(nats[level.index] / dimensions[level.index] / math.log(2), rel=1e-4)
 
 
-def test_a_best_of_an_older_version_is_no_reference(folder, tmp_path):  # noqa: F811
-    """It is a sum of nats, of images that were not recorded."""
+def test_the_best_score_of_an_older_version_is_ignored(folder, tmp_path):  # noqa: F811
+    """It is a sum of nats over images that were not recorded."""
     run = tmp_path / "run"
     training(folder, run, validate=True).fit(Budget(steps=2))
     for index in range(KEYS["L"]):
@@ -168,7 +168,7 @@ def test_a_best_of_an_older_version_is_no_reference(folder, tmp_path):  # noqa: 
     assert all(1e-3 < level.best < math.inf for level in resumed.levels)
 
 
-def test_published_runs_name_no_folder_of_this_machine(folder, tmp_path):  # noqa: F811
+def test_published_runs_contain_no_local_paths(folder, tmp_path):  # noqa: F811
     run = tmp_path / "run"
     training(folder, run, config(data_root=str(folder)), validate=True).fit(Budget(steps=1))
     PublishedRun(run).save_pretrained(tmp_path / "hub")
@@ -179,7 +179,7 @@ def test_published_runs_name_no_folder_of_this_machine(folder, tmp_path):  # noq
             assert str(path).encode() not in content, name
 
 
-def test_a_sum_of_some_levels_is_no_bits_per_dim():
+def test_bits_per_dim_need_all_levels_at_one_step():
     recent, budget = Recent(3), Budget(steps=10)
     for level in range(3):
         recent.add(level, 2.0, 4)
@@ -193,7 +193,7 @@ def test_a_sum_of_some_levels_is_no_bits_per_dim():
     assert alone.report(1, [2], budget, 1.0, 0.1, 4).bits_per_dim is None
 
 
-def test_minutes_count_validation_and_samples(folder, tmp_path, monkeypatch):  # noqa: F811
+def test_minutes_include_validation_and_samples(folder, tmp_path, monkeypatch):  # noqa: F811
     seconds, slept = 6.0, []
 
     def slow(_model):
@@ -220,7 +220,7 @@ def test_minutes_count_validation_and_samples(folder, tmp_path, monkeypatch):  #
     assert again.step == steps  # the budget is spent
 
 
-def test_validation_images_are_bounded_by_what_is_trained_on(other, tmp_path):
+def test_the_number_of_validation_images_depends_on_the_training_pixels(other, tmp_path):
     """Three are held out; they have more than a quarter of the pixels of one step's crops."""
     run = training(other, tmp_path / "run", validate=True)
     run.fit(Budget(steps=1))
@@ -243,7 +243,7 @@ def test_samples_can_be_interrupted_between_layers(folder, tmp_path):  # noqa: F
     assert outcome.interrupted and not layers
 
 
-def test_samples_that_take_too_long_are_given_up(folder, tmp_path, monkeypatch):  # noqa: F811
+def test_samples_that_take_too_long_are_stopped(folder, tmp_path, monkeypatch):  # noqa: F811
     monkeypatch.setattr("pixelpyramids.training.validation.DRAWING_LEAST", 0.0)
     notes, drawn = [], []
 

@@ -20,7 +20,7 @@ from command_line import KEYS, ROOT, another_user, status
 from PIL import Image, features
 from ppyr_files import WEIGHTS, decoder
 from test_containers import CONTAINERS, Container, images, read_all
-from test_release_checkpoint import checkpoint, saved
+from test_release_checkpoint import checkpoint, save_checkpoint
 
 import pixelpyramids as pp
 import pixelpyramids.image_files.pillow_plugin
@@ -113,7 +113,7 @@ def make_weights(root: Path) -> Path:
 
 
 def make_checkpoint(root: Path) -> Path:
-    return saved(root / "a.pt", checkpoint(8)[0])
+    return save_checkpoint(root / "a.pt", checkpoint(8)[0])
 
 
 def in_container(container: Container) -> Reader:

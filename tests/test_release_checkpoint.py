@@ -1,4 +1,4 @@
-"""The authors' `.pt` files: read whole, averages restored, the unused reported, what is not theirs refused unrun."""
+"""The authors' `.pt` files are read with their averages, and other files are refused without running their code."""
 
 import io
 import json
@@ -23,11 +23,11 @@ def checkpoint(bits=5, dataset_name="lsun_bedroom"):
     config = json.loads(str(np.load(VECTORS / f"vectors_{bits}bit.npz")["config"]))
     keys, seed = config.pop("keys"), config.pop("seed")
     parameters = parse_parameters(config | {"dataset_name": dataset_name, "batch_size": 4}, "test")
-    return [seeded_weights(narrowed(stage), seed + i) for i, stage in enumerate(keys)], parameters
+    return [seeded_weights(narrow(stage), seed + i) for i, stage in enumerate(keys)], parameters
 
 
-def narrowed(keys):
-    """The same keys with a ConvLSTM of width 8 in place of 128: its width comes from the shapes, and small is fast."""
+def narrow(keys):
+    """The same keys with a ConvLSTM of width 8 instead of 128, which is faster."""
     sizes = {512: 32, 128: 8}
     inner = "conv_lstm_enc.prior_lstm."
     small = {}
@@ -41,26 +41,26 @@ def is_buffer(key):
 
 
 def optimiser(averages, dead=()):
-    """What the release's optimiser keeps: averages that start at zero, numbered over the parameters of all stages."""
+    """The state of the release's optimiser: averages that start at zero, numbered over the parameters of all stages."""
     entries, count = {}, 0
     for index, stage in enumerate(averages):
         for key, value in stage.items():
             if is_buffer(key):
                 continue
-            entries[count] = {"ema": torch.zeros_like(value)} if (index, key) in dead else averaged(value)
+            entries[count] = {"ema": torch.zeros_like(value)} if (index, key) in dead else average_entry(value)
             count += 1
     return {"state": entries, "param_groups": [{"lr": 5e-4, "params": list(range(count))}]}
 
 
-def averaged(value):
+def average_entry(value):
     return {"step": STEP, "ema": (1 - 0.9995**STEP) * value, "exp_avg": torch.zeros_like(value)}
 
 
 def dead_keys(stages, parameters):
-    """Of layers that reach no output.
+    """The keys of layers that reach no output.
 
-    A block `conv` in every `downs`, the ConvLSTM where the U-Net gives the output, and stream ul of the coarsest stage
-    but for its input and its last layer.
+    They are the block `conv` in every `downs`, the ConvLSTM if the U-Net gives the output, and stream ul of the
+    coarsest stage except its input and its last layer.
     """
     found = set()
     for index, stage in enumerate(stages[:-1]):
@@ -75,7 +75,7 @@ def dead_keys(stages, parameters):
     return found
 
 
-def saved(path, stages, prefix="", **others):
+def save_checkpoint(path, stages, prefix="", **others):
     content = {index: {prefix + key: value for key, value in stage.items()} for index, stage in enumerate(stages)}
     torch.save(content | {"optim": {"state": {}}, "sched": {"last_epoch": 3}} | others, path)
     return path
@@ -90,9 +90,9 @@ def assert_same_weights(model, other):
 
 @pytest.mark.parametrize("prefix", ["", "module."])
 @pytest.mark.parametrize("bits", [5, 8])
-def test_a_file_gives_the_model_of_its_state_dicts(bits, prefix, tmp_path):
+def test_a_file_is_read_as_the_model_of_its_state_dicts(bits, prefix, tmp_path):
     stages, parameters = checkpoint(bits)
-    imported = read_checkpoint(saved(tmp_path / "a.pt", stages, prefix), parameters)
+    imported = read_checkpoint(save_checkpoint(tmp_path / "a.pt", stages, prefix), parameters)
     expected = convert(stages, parameters, "test")
     assert imported.unused == expected.unused and imported.model.config == expected.model.config
     for ours, theirs in zip(imported.model.parameters(), expected.model.parameters(), strict=True):
@@ -133,7 +133,7 @@ def test_every_key_is_used_or_reported():
 
 @pytest.mark.parametrize("prefix", ["", "module."])
 @pytest.mark.parametrize("bits", [5, 8])
-def test_averaged_weights_are_those_of_the_optimiser_counted_over_all_stages(bits, prefix, tmp_path):
+def test_averaged_weights_come_from_the_optimiser(bits, prefix, tmp_path):
     stages, parameters = checkpoint(bits)
     generator = torch.Generator().manual_seed(1)
     averages = [
@@ -144,7 +144,7 @@ def test_averaged_weights_are_those_of_the_optimiser_counted_over_all_stages(bit
         for stage in stages
     ]
     kept = optimiser(averages, dead_keys(stages, parameters))
-    path = saved(tmp_path / "a.pt", stages, prefix, optim=kept)
+    path = save_checkpoint(tmp_path / "a.pt", stages, prefix, optim=kept)
     assert_same_weights(
         read_checkpoint(path, parameters, averaged=True).model, convert(averages, parameters, "t").model
     )
@@ -156,7 +156,7 @@ def test_averaged_weights_are_those_of_the_optimiser_counted_over_all_stages(bit
 )
 def test_a_file_without_averages_says_so(kept, tmp_path):
     stages, parameters = checkpoint(8)
-    path = saved(tmp_path / "a.pt", stages, optim=kept)
+    path = save_checkpoint(tmp_path / "a.pt", stages, optim=kept)
     with pytest.raises(CheckpointError, match=r"a\.pt: expected averaged weights in optim\['state'\]"):
         read_checkpoint(path, parameters, averaged=True)
 
@@ -165,7 +165,7 @@ def test_averages_of_another_shape_are_refused(tmp_path):
     stages, parameters = checkpoint(8)
     kept = optimiser(stages)
     kept["state"][1]["ema"] = torch.zeros(5)
-    path = saved(tmp_path / "a.pt", stages, optim=kept)
+    path = save_checkpoint(tmp_path / "a.pt", stages, optim=kept)
     with pytest.raises(
         CheckpointError, match=r"average of inc\.double_conv\.0\.bias has shape \(5,\), expected \(8,\)"
     ):
@@ -177,8 +177,8 @@ def grow(state, key):
 
 
 @pytest.mark.parametrize("change", [lambda state, key: state.pop(key), grow], ids=["missing", "of another shape"])
-def test_a_changed_weight_is_an_error_whichever_it_is(change):
-    """Of each kind of key that is used, one is changed alone."""
+def test_each_weight_that_is_missing_or_of_another_shape_is_an_error(change):
+    """One key of each kind is changed at a time."""
     stages, parameters = checkpoint(8)
     dead = dead_keys(stages, parameters)
     living = ((index, key) for index, stage in enumerate(stages) for key in stage if (index, key) not in dead)
@@ -189,7 +189,7 @@ def test_a_changed_weight_is_an_error_whichever_it_is(change):
             convert(other, parameters, "a.pt")
 
 
-def test_a_bias_of_one_value_is_not_spread_over_all():
+def test_a_bias_of_one_value_is_not_broadcast():
     stages, parameters = checkpoint(8)
     stages[0]["conv_lstm_enc.prior_lstm.lstm.bias_hh_l0"] = torch.zeros(1)
     with pytest.raises(CheckpointError):
@@ -199,14 +199,14 @@ def test_a_bias_of_one_value_is_not_spread_over_all():
 @pytest.mark.parametrize("levels", [2, 4, 6])
 def test_another_number_of_stages_is_refused(levels, tmp_path):
     stages, parameters = checkpoint(5)
-    path = saved(tmp_path / "a.pt", stages)
+    path = save_checkpoint(tmp_path / "a.pt", stages)
     entries = {"n_squeeze": [1] * 6, "n_classes": [50] * 7, "n_layers": [1] * 6}
     other = parse_parameters(parameters.model_dump() | entries | {"L": levels}, "test")
     with pytest.raises(CheckpointError, match=rf"stages 0 to {levels - 1} \(L = {levels}\), got 5 stages"):
         read_checkpoint(path, other)
 
 
-def test_parameters_that_want_a_conv_lstm_where_there_is_none_are_refused(tmp_path):
+def test_parameters_that_need_a_missing_conv_lstm_are_refused(tmp_path):
     stages, parameters = checkpoint(5)
     parameters = parameters.model_copy(update={"n_squeeze": (2, 1, 1, 1)})
     lacking = [
@@ -214,7 +214,7 @@ def test_parameters_that_want_a_conv_lstm_where_there_is_none_are_refused(tmp_pa
         for i, stage in enumerate(stages)
     ]
     with pytest.raises(CheckpointError, match=r"conv_out1\.bias"):
-        read_checkpoint(saved(tmp_path / "a.pt", lacking), parameters)
+        read_checkpoint(save_checkpoint(tmp_path / "a.pt", lacking), parameters)
 
 
 @pytest.mark.parametrize(
@@ -233,7 +233,7 @@ def test_parameters_that_want_a_conv_lstm_where_there_is_none_are_refused(tmp_pa
     ],
     ids=str,
 )
-def test_what_torch_saved_but_is_no_checkpoint_is_refused(content, tmp_path):
+def test_torch_files_of_other_content_are_refused(content, tmp_path):
     _, parameters = checkpoint(8)
     torch.save(content, tmp_path / "a.pt")
     with pytest.raises(CheckpointError, match=r"a\.pt: "):
@@ -254,7 +254,7 @@ def test_a_file_that_would_run_code_is_refused_and_not_run(tmp_path):
     stages, parameters = checkpoint(8)
     trap = tmp_path / "sprung"
     for place in ({"sched": Trap(trap)}, {0: {"inc.double_conv.0.weight": Trap(trap)}}):
-        path = saved(tmp_path / "a.pt", stages, **{k: v for k, v in place.items() if isinstance(k, str)})
+        path = save_checkpoint(tmp_path / "a.pt", stages, **{k: v for k, v in place.items() if isinstance(k, str)})
         if 0 in place:
             torch.save(dict(enumerate(stages)) | place, path)
         with pytest.raises(CheckpointError, match=r"refused, because it holds more than tensors .* would run code"):
@@ -273,7 +273,7 @@ def picture():
     [b"hello world", b"\x80", b"\x80\x02", b"\x80\x02}", b"PK\x03\x04" + bytes(100), bytes(1000), picture()],
     ids=range(7),
 )
-def test_a_foreign_file_is_refused_and_not_said_to_run_code(content, tmp_path):
+def test_the_error_for_a_foreign_file_does_not_mention_code(content, tmp_path):
     (tmp_path / "a.pt").write_bytes(content)
     with pytest.raises(CheckpointError, match=r"a\.pt: ") as caught:
         read_checkpoint(tmp_path / "a.pt", checkpoint(8)[1])
@@ -282,7 +282,7 @@ def test_a_foreign_file_is_refused_and_not_said_to_run_code(content, tmp_path):
 
 def test_damage_anywhere_in_the_pickle_is_refused_or_harmless(tmp_path):
     stages, parameters = checkpoint(8)
-    path = saved(tmp_path / "a.pt", stages)
+    path = save_checkpoint(tmp_path / "a.pt", stages)
     content, rng = path.read_bytes(), np.random.default_rng(0)
     start = content.index(b"data.pkl")
     for _ in range(60):
@@ -296,7 +296,7 @@ def test_damage_anywhere_in_the_pickle_is_refused_or_harmless(tmp_path):
             assert str(error).startswith(f"{path}: ")
 
 
-def test_calibrated_statistics_are_the_means_of_those_of_the_batches():
+def test_calibrated_statistics_are_means_over_the_batches():
     stages, parameters = checkpoint(8)
     model = convert(stages, parameters, "test").model
     generator = torch.Generator().manual_seed(0)

@@ -1,4 +1,4 @@
-"""A run directory gives back what was written into it, and says what is wrong if it cannot."""
+"""A run directory returns what was written into it, or a clear error."""
 
 import json
 import os
@@ -7,7 +7,7 @@ import pytest
 import torch
 from command_line import KEYS
 from safetensors.torch import save_file
-from test_release_checkpoint import checkpoint, saved
+from test_release_checkpoint import checkpoint, save_checkpoint
 
 from pixelpyramids.errors import CheckpointError, ParameterError
 from pixelpyramids.model.parameters import Parameters, parse_parameters
@@ -57,7 +57,7 @@ def test_a_model_is_loaded_as_it_was_saved(norm, tmp_path):
     assert torch.equal(runs.load(str(run / "new" / "run")).sample(2, 8, 8), model.sample(2, 8, 8))
 
 
-def test_a_run_directory_is_what_its_description_says(run):
+def test_a_run_directory_has_the_documented_files(run):
     assert files(run) == ["level_00.safetensors", "level_01.safetensors", "level_02.safetensors", "parameters.json"]
     content = json.loads((run / "parameters.json").read_text())
     assert content["params"]["n_squeeze"] == [1, 0] and set(content["params"]) == set(Parameters.model_fields)
@@ -113,7 +113,7 @@ def test_weights_of_another_stage_or_model_are_refused(run, tmp_path):
         runs.load(run)
 
 
-def test_lacking_and_surplus_weights_are_refused(run):
+def test_missing_and_extra_weights_are_refused(run):
     path = runs.level_file(run, 1)
     tensors, _ = runs.read_tensors(path)
     first = next(iter(tensors))
@@ -131,7 +131,7 @@ def test_damaged_parameters_of_a_run_are_a_checkpoint_error(run, content):
         runs.load(run)
 
 
-def test_folders_and_files_that_are_no_run_are_named(run, tmp_path):
+def test_folders_and_files_that_are_no_run_are_refused(run, tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(CheckpointError, match=r"empty: expected a run directory, but it holds no parameters\.json"):
         runs.load(tmp_path / "empty")
@@ -143,7 +143,7 @@ def test_folders_and_files_that_are_no_run_are_named(run, tmp_path):
 
 def test_the_authors_file_is_loaded_with_its_parameters(tmp_path):
     stages, config = checkpoint(8, "celeba_256")
-    path, params = saved(tmp_path / "a.pt", stages), tmp_path / "p.json"
+    path, params = save_checkpoint(tmp_path / "a.pt", stages), tmp_path / "p.json"
     params.write_text(json.dumps({"params": config.model_dump(mode="json", exclude_unset=True)}))
     with pytest.raises(CheckpointError, match=r"a\.pt: expected the parameter file it was trained with"):
         runs.load(path)
@@ -175,11 +175,11 @@ def test_tensors_and_metadata_come_back(tmp_path):
         assert found[key].dtype == value.dtype and torch.equal(found[key], value)
 
 
-def test_tensors_hold_no_room_on_the_disk_once_they_are_read(tmp_path):
+def test_tensors_do_not_depend_on_the_file_after_reading(tmp_path):
     path = tmp_path / "x.safetensors"
     runs.save_tensors(path, {"a": torch.arange(4096.0)})
     tensors, _ = runs.read_tensors(path)
-    with open(path, "rb+") as file:  # what is mapped would follow
+    with open(path, "rb+") as file:  # a memory map would change
         file.seek(-8192, os.SEEK_END)
         file.write(bytes(8192))
     assert torch.equal(tensors["a"], torch.arange(4096.0))
@@ -213,7 +213,7 @@ def test_a_free_folder_can_be_claimed_and_claimed_again(before, tmp_path):
         (run / ".parameters.json.abc123.part").write_text("{")
     config = parameters(data_root="here", epochs=3)
     runs.claim(run, config)
-    # Data and epochs may differ, and defaults may be given.
+    # Data and epochs may differ, and defaults may be written out.
     runs.claim(run, parameters(data_root="there", epochs=4, learning_rate=config.learning_rate, image_channels=3))
     assert runs.read_parameters(run) == config
 
@@ -236,7 +236,7 @@ def test_a_run_is_not_resumed_with_other_parameters(changed, named, tmp_path):
     assert runs.read_parameters(run) == parameters()
 
 
-def test_a_folder_of_other_things_and_a_file_cannot_be_claimed(tmp_path):
+def test_a_file_and_a_folder_of_other_files_cannot_be_claimed(tmp_path):
     (tmp_path / "holiday.jpg").touch()
     for place in (tmp_path, tmp_path / "holiday.jpg"):
         with pytest.raises(CheckpointError, match="expected a new or empty folder, or a run directory to resume"):
@@ -244,7 +244,7 @@ def test_a_folder_of_other_things_and_a_file_cannot_be_claimed(tmp_path):
     assert files(tmp_path) == ["holiday.jpg"]
 
 
-def test_of_two_that_claim_a_run_at_once_one_is_refused(tmp_path, monkeypatch):
+def test_of_two_processes_that_claim_a_run_at_once_one_is_refused(tmp_path, monkeypatch):
     write = runs.write_parameters
 
     def write_second(run, config, new=False):
@@ -257,7 +257,7 @@ def test_of_two_that_claim_a_run_at_once_one_is_refused(tmp_path, monkeypatch):
     assert runs.read_parameters(tmp_path / "run") == parameters(n_bits=5)
 
 
-def test_a_log_is_read_up_to_the_line_that_a_killed_process_left(tmp_path):
+def test_the_cut_line_of_a_killed_process_is_skipped_in_the_log(tmp_path):
     path = runs.log_file(tmp_path, 3)
     path.parent.mkdir()
     path.write_text('{"step": 10, "nats": 1.5}\n{"step": 20, "nats": 1.25}\n{"step": 30, "na')

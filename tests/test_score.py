@@ -1,4 +1,4 @@
-"""Beside a score: the paper's figure, and a warning if the score is impossibly bad."""
+"""Scores come with the paper's figure, and with a warning if they are impossibly bad."""
 
 import json
 
@@ -14,8 +14,8 @@ from pixelpyramids.model.pixel_pyramid import PixelPyramid
 from pixelpyramids.training import run_directory
 
 
-def saved(run, **keys):
-    """A run of an untrained model."""
+def save_run(run, **keys):
+    """Save an untrained model as a run."""
     run_directory.save(PixelPyramid(parse_parameters(KEYS | keys, "test")), run)
     return run
 
@@ -32,7 +32,7 @@ def spoil(run):
 
 
 def test_more_bits_per_dim_than_bits_of_a_value_give_a_warning(images, tmp_path, capsys):
-    run, dark = saved(tmp_path / "run"), tmp_path / "dark.png"
+    run, dark = save_run(tmp_path / "run"), tmp_path / "dark.png"
     Image.fromarray(np.zeros((1, 1, 3), np.uint8)).save(dark)
     picture = images / "00.png"
     assert status("score", run, picture, dark, "--json") == 0
@@ -58,7 +58,7 @@ def test_evaluate_prints_the_papers_figure_beside_ours(tmp_path, capsys):
     celeba_folders(tmp_path / "data", 16)
     keys = {"dataset_name": "celeba_256", "L": 5, "n_classes": [20] * 5, "n_squeeze": [1, 1, 0, 0]}
     for bits in (5, 8):
-        run = saved(tmp_path / str(bits), n_bits=bits, **keys)
+        run = save_run(tmp_path / str(bits), n_bits=bits, **keys)
         capsys.readouterr()
         assert status("evaluate", run, "--data", tmp_path / "data") == 0
         printed = capsys.readouterr().out
@@ -80,6 +80,6 @@ def test_the_papers_figures_say_if_they_are_unverified():
     assert find_paper_figure(smaller).note.startswith("not comparable: this model codes 128 x 128 pixels")
 
 
-def test_other_data_has_no_figure_of_the_paper(images, tmp_path, capsys):
-    run = saved(tmp_path / "run")
+def test_the_papers_figure_is_not_printed_for_other_data(images, tmp_path, capsys):
+    run = save_run(tmp_path / "run")
     assert json_of(capsys, "evaluate", run, "--data", images, "--split", "all")["paper"] is None

@@ -1,6 +1,6 @@
-"""`main.py` trains, evaluates and samples with each of the six parameter files, on fixtures of the real formats.
+"""`main.py` trains, evaluates and samples with each of the six parameter files, on small data sets in the real formats.
 
-The images have their real sizes and forms. The networks are narrow, except in the long tests.
+The images have real sizes and formats. The networks are narrow, except in the long tests.
 """
 
 import json
@@ -62,7 +62,7 @@ FIXTURES = {
 
 
 def run_all(name, params, root, folder):
-    """Train a step, evaluate and sample as the README's lines do; the picture drawn."""
+    """Train a step, evaluate, and sample a picture, with `main.py`."""
 
     def main(*arguments):
         command = [sys.executable, str(ROOT / "main.py"), "--params_file", str(params), "--data_root", str(root)]
@@ -111,7 +111,7 @@ def test_each_published_recipe_takes_a_step(name, tmp_path):
 
 @pytest.mark.long
 @pytest.mark.parametrize("name", DATA_SETS)
-def test_each_of_the_six_at_its_full_width(name, tmp_path):
+def test_each_of_the_six_trains_at_full_width(name, tmp_path):
     root = tmp_path / "data"
     root.mkdir()
     FIXTURES[name](root)

@@ -57,7 +57,7 @@ def test_merge_inverts_split_and_the_halves_are_views(drawn, axis, kind):
 
 
 @given(st.integers(1, 9), st.integers(1, 9))
-def test_splitting_down_to_one_pixel_and_merging_again(height, width):
+def test_an_image_split_down_to_one_pixel_can_be_merged_again(height, width):
     image = np.arange(height * width).reshape(1, height, width)
     rest, halves = image, []
     while rest.shape[-2:] != (1, 1):

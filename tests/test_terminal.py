@@ -38,7 +38,7 @@ def test_an_error_names_the_file_what_happened_and_what_to_do(error, line):
     assert explain(error, "a") == line
 
 
-def test_every_way_to_print_escapes(capsys):
+def test_printing_always_escapes(capsys):
     def refuse():
         warnings.warn(EVIL, UserWarning, stacklevel=1)
         raise DataError(EVIL)
@@ -52,7 +52,7 @@ def test_every_way_to_print_escapes(capsys):
 
 @pytest.mark.parametrize("error", [SystemExit(130), KeyboardInterrupt(), RuntimeError("a consequence")])
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupted_command_says_so_in_one_line(number, error, capsys):
+def test_an_interrupted_command_prints_one_line(number, error, capsys):
     def command():
         try:
             signal.raise_signal(number)

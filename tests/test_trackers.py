@@ -1,4 +1,4 @@
-"""Trackers receive what the log receives; a missing one is named with the line that installs it."""
+"""Trackers receive what the log receives; the error for a missing one says how to install it."""
 
 import importlib.util
 import math
@@ -73,7 +73,7 @@ def test_an_unknown_tracker_is_refused(folder, tmp_path):  # noqa: F811
 
 
 @pytest.mark.parametrize("name", ["tensorboard", "wandb"])
-def test_a_tracker_that_is_not_installed_is_named_with_its_line(name, folder, tmp_path, monkeypatch):  # noqa: F811
+def test_the_error_for_a_missing_tracker_says_how_to_install_it(name, folder, tmp_path, monkeypatch):  # noqa: F811
     monkeypatch.setitem(sys.modules, name, None)
     with pytest.raises(PixelPyramidsError, match=rf"{name} is not installed.*pixelpyramids\[train,{name}\]"):
         training(folder, tmp_path / "run", tracker=name)
@@ -88,7 +88,7 @@ def test_tensorboard_writes_its_files_into_the_run(folder, tmp_path):  # noqa: F
 
 
 @pytest.mark.skipif(importlib.util.find_spec("wandb") is None, reason="Weights & Biases is not installed")
-def test_weights_and_biases_without_a_login_is_one_line(folder, tmp_path, monkeypatch):  # noqa: F811
+def test_weights_and_biases_without_a_login_gives_one_error_line(folder, tmp_path, monkeypatch):  # noqa: F811
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.delenv("WANDB_API_KEY", raising=False)
     monkeypatch.delenv("WANDB_MODE", raising=False)

@@ -1,4 +1,4 @@
-"""Training: interrupted equals uninterrupted, one by one equals together, and what goes wrong is said."""
+"""Interrupted and uninterrupted trainings are equal, levels train independently, and errors are clear."""
 
 import math
 import os
@@ -25,7 +25,7 @@ from pixelpyramids.training.progress import Budget
 
 KEYS = TINY | {"warmup_steps": 2, "eval_interval": 2}
 
-# What the published method does in other ways than our defaults
+# The settings of the published method that differ from our defaults
 PUBLISHED = {
     key: value
     for key, value in load_parameters("celeba_256_authors").model_dump(exclude_unset=True).items()
@@ -71,7 +71,7 @@ def assert_equal_runs(a, b):
         assert torch.equal(value, second[key]), key
 
 
-def logged(run, index):
+def read_untimed_log(run, index):
     """The entries of a level's log, without their times."""
     return [{k: v for k, v in entry.items() if k != "seconds"} for entry in run_directory.read_log(run, index)]
 
@@ -97,7 +97,7 @@ def test_a_training_in_two_parts_equals_one_that_was_not_interrupted(folder, tmp
     assert not again.fit(Budget(steps=11)).interrupted
     assert_equal_runs(tmp_path / "whole", tmp_path / "parts")
     for index in range(parameters.L):
-        assert logged(tmp_path / "whole", index) == logged(tmp_path / "parts", index)
+        assert read_untimed_log(tmp_path / "whole", index) == read_untimed_log(tmp_path / "parts", index)
 
 
 def test_levels_trained_one_by_one_equal_levels_trained_together(folder, tmp_path):
@@ -108,7 +108,7 @@ def test_levels_trained_one_by_one_equal_levels_trained_together(folder, tmp_pat
     assert run_directory.load(tmp_path / "apart").sample(1).shape == (1, 3, *config().image_size)
 
 
-def test_a_killed_process_goes_on_and_ends_with_the_same_weights(folder, tmp_path):
+def test_a_killed_training_resumes_and_ends_with_the_same_weights(folder, tmp_path):
     script = (
         "import sys; sys.path.insert(0, sys.argv[1])\n"
         "from test_training import *\n"
@@ -158,7 +158,7 @@ def test_two_processes_never_train_one_level_of_a_run(folder, tmp_path, monkeypa
     training(folder, run)
 
 
-def test_a_loaders_worker_explains_without_a_traceback(folder, tmp_path, monkeypatch):
+def test_the_error_of_a_loaders_worker_has_no_traceback(folder, tmp_path, monkeypatch):
     monkeypatch.setattr("pixelpyramids.data.images.CACHE_BYTES", 0)
     work = training(folder, tmp_path / "run")
 
@@ -171,8 +171,8 @@ def test_a_loaders_worker_explains_without_a_traceback(folder, tmp_path, monkeyp
         work.fit(Budget(steps=1))
 
 
-def test_levels_have_minutes_of_their_own(folder, tmp_path):
-    """A level that has had its time waits for no one, and one that has not is trained."""
+def test_each_level_has_its_own_minutes(folder, tmp_path):
+    """A level whose minutes are used up is not trained further; other levels are."""
     first = training(folder, tmp_path / "run", levels=[0])
     first.fit(Budget(minutes=0.02))
     both = training(folder, tmp_path / "run", levels=[0, 1])
@@ -182,7 +182,7 @@ def test_levels_have_minutes_of_their_own(folder, tmp_path):
     assert both.levels[0].step == steps and both.levels[1].step > 0
 
 
-def test_an_interrupted_validation_is_made_up_for(folder, tmp_path):
+def test_an_interrupted_validation_is_repeated(folder, tmp_path):
     training(folder, tmp_path / "whole", validate=True).fit(Budget(steps=4))
     part = training(folder, tmp_path / "parts", validate=True)
     notes = []
@@ -198,11 +198,11 @@ def test_an_interrupted_validation_is_made_up_for(folder, tmp_path):
     assert len(notes) == 1 and "saving" in notes[0]
     training(folder, tmp_path / "parts", validate=True).fit(Budget(steps=4))
     assert_equal_runs(tmp_path / "whole", tmp_path / "parts")
-    assert logged(tmp_path / "whole", 0) == logged(tmp_path / "parts", 0)
+    assert read_untimed_log(tmp_path / "whole", 0) == read_untimed_log(tmp_path / "parts", 0)
 
 
-def test_the_best_weights_outlive_a_kill_after_their_validation(folder, tmp_path):
-    """Validation saves what it found: a process killed before its next checkpoint still knows its best."""
+def test_the_best_score_survives_a_kill_after_its_validation(folder, tmp_path):
+    """Validation saves the best score, so a process that is killed before its next checkpoint still has it."""
     run = training(folder, tmp_path / "run", validate=True)
     run.fit(Budget(steps=2))
     run.levels[0].validate(10 * math.log(2), 10, tmp_path / "run")
@@ -210,7 +210,7 @@ def test_the_best_weights_outlive_a_kill_after_their_validation(folder, tmp_path
     assert again.levels[0].best == 1.0
 
 
-def test_a_validation_that_fails_costs_no_steps(folder, tmp_path):
+def test_a_failed_validation_loses_no_steps(folder, tmp_path):
     run = training(folder, tmp_path / "run", validate=True)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(run.held_out, "read", lambda _index: (_ for _ in ()).throw(DataError("damaged")))
@@ -232,7 +232,7 @@ def test_checkpoints_of_another_level_and_damaged_ones_are_named(folder, tmp_pat
 
 
 def test_a_checkpoint_without_tensors_resumes_from_the_kept_weights(folder, tmp_path):
-    """So that a training can go on from a small directory, with new moments of Adam."""
+    """A training can be resumed from a small directory, with new moments of Adam."""
     training(folder, tmp_path / "run").fit(Budget(steps=3))
     for index in range(KEYS["L"]):
         path = run_directory.training_file(tmp_path / "run", index)
@@ -255,7 +255,7 @@ def test_micro_batches_add_up_to_the_batch(folder, tmp_path):
             assert torch.allclose(value, second[key], rtol=1e-3, atol=1e-3 * float(value.abs().max()) + 1e-12), key
 
 
-def test_a_loss_that_is_not_finite_stops_its_level_alone(folder, tmp_path):
+def test_a_loss_that_is_not_finite_stops_only_its_level(folder, tmp_path):
     run = training(folder, tmp_path / "run")
     with torch.no_grad():
         run.levels[1].stage.network.head.bias[0] = float("nan")
@@ -298,7 +298,7 @@ def test_a_run_of_other_parameters_or_another_seed_is_refused(folder, tmp_path):
         training(folder, tmp_path / "other")
 
 
-def test_arguments_that_make_no_sense_are_refused(folder, tmp_path):
+def test_invalid_arguments_are_refused(folder, tmp_path):
     for options, message in (({"levels": [4]}, "levels from 0 to 3"), ({"micro_batch": 0}, "micro-batch")):
         with pytest.raises(ParameterError, match=message):
             training(folder, tmp_path / "run", **options)

@@ -13,7 +13,7 @@ from typing import Any
 
 from pixelpyramids.errors import PixelPyramidsError
 from pixelpyramids.extras import describe_missing, is_own
-from pixelpyramids.interrupts import interrupting
+from pixelpyramids.interrupts import interrupt_on_signals
 from pixelpyramids.terminal import explain, printable
 
 # RuntimeErrors of torch's backends if a process that they wait for has ended
@@ -28,7 +28,7 @@ def run(command: Callable[[], object]) -> int:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # file names may hold bytes that are not text
     warnings.showwarning = _show_warning  # type: ignore[assignment]  # takes the rest as it comes
-    with interrupting() as interrupted:
+    with interrupt_on_signals() as interrupted:
         try:
             command()
         except BaseException as error:

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from pixelpyramids.arguments import of_kind, plain_array, whole_number
+from pixelpyramids.arguments import convert_like, plain_array, whole_number
 from pixelpyramids.codec.blas import one_blas_thread
 from pixelpyramids.codec.coder import Coding, Corrections, PartReader, RandomReader, Symbols, no_corrections
 from pixelpyramids.codec.engines import Engine
@@ -84,7 +84,7 @@ class CompactModel:
                     of_image[level] += symbols.bits(first, coded * sites) * math.log(2)
                     counted[level] += coded * sites
                     first += coded * sites
-        return Rate(of_kind(given, nats), of_kind(given, dimensions))
+        return Rate(convert_like(given, nats), convert_like(given, dimensions))
 
     def sample(self, n: int, height: int, width: int, seed: int = 0, first: int = 0) -> NDArray[np.uint8]:
         """Return n samples (n, 3, height, width), decoded from random bits. Sample i is keyed by (seed, first + i)."""
@@ -110,7 +110,7 @@ class CompactModel:
         for number, (image, known) in enumerate(zip(completed, images, strict=True)):
             octaves.find_coarse(image, known)[...] = known
             self._draw(_three_channels(image), len(image), octave, seed, first + number, known)
-        result: ArrayOrTensor = of_kind(coarse, completed.astype(np.uint8))
+        result: ArrayOrTensor = convert_like(coarse, completed.astype(np.uint8))
         return result
 
     def _draw(

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from pixelpyramids.arguments import whole_number
 from pixelpyramids.model.compact_stage import CompactStage
 from pixelpyramids.model.device import full_float32
-from pixelpyramids.model.image_tensors import Uniforms, check_images, check_levels, draw_images, like
+from pixelpyramids.model.image_tensors import Uniforms, check_images, check_levels, convert_like, draw_images
 from pixelpyramids.model.parameters import CompactParameters
 from pixelpyramids.model.pixel_pyramid import ArrayOrTensor, stage_seed
 from pixelpyramids.pyramid import octaves
@@ -17,7 +17,7 @@ from pixelpyramids.pyramid.rate import Rate
 
 
 class CompactPyramid(nn.Module):
-    """One network for all octaves, as the only one of `stages`. It is used like a `PixelPyramid`."""
+    """One network for all octaves: the only entry of `stages`. Use it like a `PixelPyramid`."""
 
     def __init__(self, config: CompactParameters, seed: int = 0) -> None:
         super().__init__()
@@ -51,7 +51,7 @@ class CompactPyramid(nn.Module):
         if scored:
             nats[:, 0] = self.stage(tensor, None, torch.float64).sum(dim=(1, 2)).cpu()
         dimensions = torch.full((len(tensor), 1), tensor[0].numel() * scored)
-        return like(images, Rate(nats, dimensions))  # type: ignore[no-any-return]
+        return convert_like(images, Rate(nats, dimensions))  # type: ignore[no-any-return]
 
     def sample(
         self, n: int, height: int | None = None, width: int | None = None, seed: int = 0, first: int = 0
@@ -70,7 +70,7 @@ class CompactPyramid(nn.Module):
         tensor = check_images(coarse, self.config, self.device)
         height, width = whole_number("height", height, 1), whole_number("width", width, 1)
         octaves.find_octave((tensor.shape[-2], tensor.shape[-1]), height, width)
-        completed: ArrayOrTensor = like(coarse, self._draw(tensor, len(tensor), height, width, seed, first))
+        completed: ArrayOrTensor = convert_like(coarse, self._draw(tensor, len(tensor), height, width, seed, first))
         return completed
 
     @torch.no_grad()

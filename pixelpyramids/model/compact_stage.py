@@ -80,7 +80,7 @@ class CompactStage(nn.Module):
     def follow(self, batch: int, height: int, width: int, code: Code, coarse: Tensor | None = None) -> Tensor:
         """Go through the slices of the octaves in order; `code` gives the values of each. Return the images.
 
-        If `coarse` (batch, channels, h, w) is given, the octaves that it determines are left out.
+        If `coarse` (batch, channels, h, w) is given, the octaves that it determines are skipped.
         """
         sizes = octaves.octave_sizes(height, width)
         if coarse is not None and (coarse.shape[-2], coarse.shape[-1]) in sizes[1:]:

@@ -1,4 +1,4 @@
-"""Devices: which one to use, how exactly it computes, and its memory."""
+"""Choose a device, control how exactly it computes, and find its memory."""
 
 import ctypes
 import os
@@ -33,9 +33,9 @@ def choose_device(name: str | None) -> torch.device:
 def full_float32() -> Iterator[None]:
     """Compute float32 in float32, on CPUs and GPUs, and restore the caller's settings at the end.
 
-    TensorFloat-32 keeps 10 bits and bfloat16 keeps 7: too few for exact likelihoods. This turns off both, autocast, and
-    another default dtype, which differences of integers and numbers would have. The settings belong to the process, so
-    one thread at a time can do this, and others wait.
+    TensorFloat-32 keeps 10 bits and bfloat16 keeps 7: too few for exact likelihoods. This turns off both, and
+    autocast. It also sets the default dtype, which integers take when a float is subtracted from them. The settings
+    belong to the process, so one thread at a time can do this, and others wait.
     """
     with _one_at_a_time, ExitStack() as settings:
         if hasattr(torch.backends, "fp32_precision"):

@@ -1,4 +1,4 @@
-"""Images in and out of the models in torch: tensors or NumPy arrays of integers (B, C, H, W), and random numbers."""
+"""Check and convert the images (B, C, H, W) of the models in torch, and draw their random numbers."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -44,8 +44,8 @@ def check_images(images: Any, config: AnyParameters, device: torch.device) -> Te
     return wide
 
 
-def like(given: Any, result: Any) -> Any:
-    """A tensor or a rate as NumPy arrays if NumPy arrays were `given`, else as it is."""
+def convert_like(given: Any, result: Any) -> Any:
+    """A tensor or a rate, converted to NumPy arrays if `given` is a NumPy array."""
     if isinstance(given, Tensor):
         return result
     if isinstance(result, Rate):
@@ -83,8 +83,8 @@ class Uniforms:
         """
         if not outputs.isfinite().all():
             raise PixelPyramidsError(
-                f"level {level}: the network's outputs are not finite, for its weights have diverged; train it again "
-                "with a lower learning_rate"
+                f"level {level}: the network's outputs are not finite, because its weights have diverged; train it "
+                "again with a lower learning_rate"
             )
         shape = (1 + self.channels, *outputs.shape[-2:])
         uniforms = np.stack([generator.random(shape) for generator in self.generators])

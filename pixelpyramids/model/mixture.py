@@ -32,8 +32,8 @@ LARGEST_SCALE = 20.0  # in ranges of n values
 class Mixture(NamedTuple):
     """K components at each position, over differences from an offset; means and scales are in values.
 
-    Log-scales are bounded, so that every log-probability is finite. `weights` are those of the channels before, pair by
-    pair: (0, 1), (0, 2), (1, 2), …
+    Log-scales are bounded, so that every log-probability is finite. `weights` multiply the differences of
+    earlier channels, pair by pair: (0, 1), (0, 2), (1, 2), …
     """
 
     logits: Float[Tensor, "batch components height width"]

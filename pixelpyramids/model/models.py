@@ -1,4 +1,4 @@
-"""The models of both kinds of parameters."""
+"""Create a model, or one stage of it, for either kind of parameters."""
 
 import torch
 from torch import nn
@@ -19,7 +19,7 @@ def new_model(config: AnyParameters, seed: int = 0) -> AnyModel:
 
 
 def new_stage(config: AnyParameters, index: int) -> AnyStage:
-    """An untrained stage alone."""
+    """An untrained stage, without the rest of the model."""
     stage = CompactStage(config) if isinstance(config, CompactParameters) else PaperStage(config, index)
     return stage.to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]  # torch's stubs
 

@@ -1,4 +1,4 @@
-"""The probability of one stage of the paper's model: a network, and what its mixture is over."""
+"""The probability of one stage of the paper's model: a network, and a mixture over values or residuals."""
 
 from collections.abc import Callable
 
@@ -109,7 +109,7 @@ class PaperStage(nn.Module):
         return self.decode(values, coarse)
 
     def code(self, fine: Tensor, coarse: Tensor | None) -> Tensor:
-        """The integers that the mixture is over, for fine given coarse."""
+        """Values or residuals of fine, given coarse: the integers that the mixture gives probabilities."""
         if coarse is None or self.shift is None:
             return fine
         residual: Tensor = to_residual(fine, coarse, self.n_values, self.shift)

@@ -121,7 +121,7 @@ class Parameters(TrainingParameters):
         return decompose(images, self.walk(images.shape[-2], images.shape[-1]))
 
     def count_steps(self, height: int, width: int) -> int:
-        """How many steps, one after the other, draw an image of that size."""
+        """The number of sequential steps that draw an image of that size."""
         return sum(len(stage.slices) for stage in self.walk(height, width))
 
     def outputs(self, stage: int) -> int:
@@ -165,7 +165,7 @@ class CompactParameters(TrainingParameters):
         return {0: (images, None)}
 
     def count_steps(self, height: int, width: int) -> int:
-        """How many steps, one after the other, draw an image of that size."""
+        """The number of sequential steps that draw an image of that size."""
         return count_slices(height, width)
 
 
@@ -232,7 +232,7 @@ def find_parameters(path: str | Path) -> Path:
 
 
 class PaperFigure(NamedTuple):
-    """Bits/dim that the paper reports on a data set's test images, and what is known of how it was counted."""
+    """Bits/dim that the paper reports on a data set's test images, and what is known of how it was measured."""
 
     bits_per_dim: float
     note: str
@@ -258,14 +258,14 @@ def _shipped_folder() -> Path:
 
 
 def _update_old_keys(keys: dict[str, Any]) -> dict[str, Any]:
-    """The keys of today for those of versions that had one kind of file, with the key `network`."""
+    """Convert the keys of earlier versions, which had one kind of file and the key `network`."""
     if "network" not in keys:
         return keys
     if keys["network"] != "compact":
         return {key: value for key, value in keys.items() if key not in ("network", "head_layers", "crop_size")}
     known = CompactParameters.model_fields
     updated = {OLD_COMPACT_KEYS.get(key, key): value for key, value in keys.items()} | {"kind": "compact"}
-    with suppress(TypeError, LookupError):  # keys that are missing or of another type are named by the validation
+    with suppress(TypeError, LookupError):  # the validation names keys that are missing or of another type
         updated["components"] = keys["n_classes"][-1] // outputs_per_component(keys.get("image_channels", 3))
     return {key: value for key, value in updated.items() if key in known}
 
@@ -277,8 +277,8 @@ def _describe_surplus(parameters: AnyParameters) -> Iterator[str]:
     for name, used in (("n_squeeze", levels), ("n_classes", levels + 1), ("n_layers", levels)):
         entries = getattr(parameters, name)
         if entries is not None and len(entries) > used:
-            last = " (of n_classes the last serves the coarsest stage)" if name == "n_classes" else ""
-            yield f"{name} has {len(entries)} entries and L = {parameters.L} uses {used}; the surplus is ignored{last}"
+            last = " (the last entry is for the coarsest stage)" if name == "n_classes" else ""
+            yield f"{name} has {len(entries)} entries, but L = {parameters.L} uses {used}; the rest is ignored{last}"
 
 
 def _describe_fault(fault: Any) -> str:

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from pixelpyramids.arguments import whole_number
 from pixelpyramids.errors import DataError
 from pixelpyramids.model.device import full_float32
-from pixelpyramids.model.image_tensors import Uniforms, check_images, check_levels, draw_images, like
+from pixelpyramids.model.image_tensors import Uniforms, check_images, check_levels, convert_like, draw_images
 from pixelpyramids.model.paper_stage import Choose, PaperStage
 from pixelpyramids.model.parameters import Parameters
 from pixelpyramids.pyramid.levels import Slice, Stage, coarsest_size
@@ -72,7 +72,7 @@ class PixelPyramid(nn.Module):
                 continue
             nats[:, index] = self.stages[index](fine, coarse, torch.float64).double().sum(dim=(1, 2)).cpu()
             dimensions[:, index] = fine[0].numel()
-        return like(images, Rate(nats, dimensions))  # type: ignore[no-any-return]
+        return convert_like(images, Rate(nats, dimensions))  # type: ignore[no-any-return]
 
     def sample(
         self, n: int, height: int | None = None, width: int | None = None, seed: int = 0, first: int = 0
@@ -112,7 +112,7 @@ class PixelPyramid(nn.Module):
             raise DataError(
                 f"expected the coarse image of a {height} x {width} image ({sizes}), got {given[0]} x {given[1]}"
             )
-        completed: ArrayOrTensor = like(coarse, self._draw(missing[above:], tensor, len(tensor), seed, first))
+        completed: ArrayOrTensor = convert_like(coarse, self._draw(missing[above:], tensor, len(tensor), seed, first))
         return completed
 
     def _draw(self, stages: Sequence[Stage], coarse: Tensor | None, n: int, seed: int, first: int) -> Tensor:

@@ -1,4 +1,4 @@
-"""Reads checkpoints of the authors' release (visinf/pixelpyramids).
+"""Read checkpoints of the authors' release (visinf/pixelpyramids).
 
 Such a file is a pickled dictionary with a state dict for each stage under the integers 0 … L-1, and `optim` and
 `sched`. It becomes an ordinary model whose parameters describe the differences: normalisation by batch statistics
@@ -232,7 +232,7 @@ def _reorder_gates(gates: Tensor) -> Tensor:
 
 
 def _join_biases(translated: dict[str, Tensor], layer: str, where: str) -> None:
-    """Replace the two biases of a ConvLSTM layer by their sum; a layer with one of them has none."""
+    """Replace the two biases of a ConvLSTM layer by their sum; if one is missing, the layer gets none."""
     ours, theirs = translated.pop(f"{layer}.input.bias", None), translated.pop(f"{layer}.hidden.bias", None)
     if ours is None or theirs is None:
         return

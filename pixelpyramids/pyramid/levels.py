@@ -18,7 +18,7 @@ from pixelpyramids.pyramid.splitting import Array, split
 
 @dataclass(frozen=True)
 class Slice:
-    """Sites [y::step_y, x::step_x] of a stage's array, which are coded at once, given all slices before."""
+    """Sites [y::step_y, x::step_x] of a stage's array, which are coded at once, given all earlier slices."""
 
     y: int
     x: int
@@ -31,7 +31,7 @@ class Slice:
         return slice(self.y, None, self.step_y), slice(self.x, None, self.step_x)
 
     def shape(self, height: int, width: int) -> tuple[int, int]:
-        """How many sites there are along each side of a stage of that height and width; 0 if there are none."""
+        """The number of sites along each side of a stage of that height and width; 0 if there are none."""
         return max(-(-(height - self.y) // self.step_y), 0), max(-(-(width - self.x) // self.step_x), 0)
 
 
@@ -92,7 +92,7 @@ def decompose(images: Array, stages: Sequence[Stage]) -> dict[int, tuple[Array, 
 
 
 def coarsest_size(height: int, width: int, n_levels: int) -> tuple[int, int]:
-    """Height and width of the coarsest image of a height x width one."""
+    """Height and width of the coarsest image of a height x width image."""
     for index in range(n_levels):
         height, width = (max(height // 2, 1), width) if index % 2 == 0 else (height, max(width // 2, 1))
     return height, width

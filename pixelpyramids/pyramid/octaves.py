@@ -1,15 +1,16 @@
-"""An octave: a row level over a column level, coded in five slices, each given the coarse image and the slices before.
+"""An octave is a row level and a column level together, coded in five slices.
 
+Each slice is coded given the coarse image and the earlier slices.
 A pixel of an octave's image is in an even (E) or odd (O) row and column. The coarse image holds the pixels OO. The grid
 of an H x W image has ceil(H / 2) x ceil(W / 2) sites (i, j), with the pixels EE (2i, 2j), EO (2i, 2j + 1), OE
-(2i + 1, 2j) and OO (2i + 1, 2j + 1); the sites of the last lines may lack some of them. The slices, in order:
+(2i + 1, 2j) and OO (2i + 1, 2j + 1); sites in the last row or column may lack some of them. The slices, in order:
 
     0, 1   OE, at even and at odd j        between the OO to the left and to the right
     2, 3   EO, at even and at odd i        between the OO above and below
     4      EE                              between the EO left and right and the OE above and below
 
 A pixel between two or four known pixels is coded around their mean, the base. A side of 1 is not split: its pixels
-count as odd. Works on integer NumPy arrays and torch tensors. Values in quarters are four times a value.
+count as odd. Works on integer NumPy arrays and torch tensors. "In quarters" means multiplied by four.
 """
 
 from collections.abc import Generator
@@ -21,7 +22,7 @@ from pixelpyramids.errors import DataError
 from pixelpyramids.pyramid.levels import Slice
 from pixelpyramids.pyramid.splitting import Array
 
-FEW_PIXELS = 8  # an image of at most this many is not split into octaves
+FEW_PIXELS = 8  # an image of at most this many pixels is not split into octaves
 
 
 class Bands(NamedTuple):
@@ -64,15 +65,15 @@ def coarse_size(height: int, width: int) -> tuple[int, int]:
 
 
 def count_slices(height: int, width: int) -> int:
-    """How many slices an image of that size has; the coarsest pixels are one."""
+    """The number of slices of an image of that size; the coarsest pixels count as one slice."""
     shapes = [dict(zip(FINE, fine_shapes(*size), strict=True)) for size in octave_sizes(height, width)[:-1]]
     return 1 + sum(0 not in lattice.shape(*bands_[band]) for bands_ in shapes for band, lattice in SLICES)
 
 
 def find_octave(coarse: tuple[int, int], height: int, width: int) -> int:
-    """Which octave of a height x width image has the size `coarse`. Raises DataError if none has, or it is the image.
+    """The index of the octave of size `coarse` in a height x width image. Raises DataError if there is none.
 
-    Octaves are counted down to one pixel here, beyond the coarsest pixels at which the codec stops.
+    The image itself does not count. Octaves go down to one pixel here, further than the codec goes.
     """
     sizes = [(height, width)]
     while sizes[-1] != (1, 1):
@@ -86,7 +87,7 @@ def find_octave(coarse: tuple[int, int], height: int, width: int) -> int:
 
 
 def find_coarse(image: Array, coarse: Array) -> Array:
-    """The view of an image (…, H, W) that is its octave of the size of `coarse`."""
+    """A view of an image (…, H, W): its octave of the size of `coarse`."""
     for _ in range(find_octave((coarse.shape[-2], coarse.shape[-1]), image.shape[-2], image.shape[-1])):
         image = bands(image).oo
     return image
@@ -108,7 +109,7 @@ def bands(image: Array) -> Bands:
 
 
 def extend_band(band: Array, rows: int, columns: int) -> Array:
-    """Repeat the last lines of a band, which is not empty, up to the grid's rows and columns."""
+    """Repeat the last row and column of a band, if the grid has one more. The band must not be empty."""
     xp = array_namespace(band)
     if band.shape[-2] < rows:
         band = xp.concat([band, band[..., -1:, :]], axis=-2)

@@ -1,6 +1,6 @@
 """`Rate`: how many nats each level of each image costs, and over how many dimensions.
 
-Inside the package likelihoods are sums of nats in float64; bits/dim exists only in what people read:
+Inside the package likelihoods are sums of nats in float64; bits/dim appears only in what people read:
 bits/dim = nats / (ln 2 * dimensions). It holds NumPy arrays or torch tensors.
 """
 
@@ -44,7 +44,7 @@ class Rate:
 
 
 def cat(rates: Sequence[Rate]) -> Rate:
-    """Join the images of several rates with the same levels. Raises ValueError for none."""
+    """Join the images of several rates with the same levels. Raises ValueError if there are none."""
     if not rates:
         raise ValueError("expected at least one rate to join, got none")
     return _concatenate(rates, axis=0)

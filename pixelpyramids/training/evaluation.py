@@ -1,4 +1,4 @@
-"""Bits/dim of a model on images of any sizes, with the standard error and the share of each level."""
+"""Bits/dim of a model on images of any size, with the standard error and the share of each level."""
 
 import math
 import time
@@ -85,8 +85,8 @@ def evaluate(
 
     By default, a tile has 512 pixels a side, or as many as the training images, if they have more. Consecutive images
     of one size share a batch. `levels` and `chosen` (indices of images) limit what is scored. `report` receives the
-    number of images done and of all. If there are several `processes`, each scores every N-th image, and all return the
-    whole evaluation. Raises DataError if no image can be read.
+    number of images done, and of all images. If there are several `processes`, each scores every N-th image, and all
+    return the whole evaluation. Raises DataError if no image can be read.
     """
     tile = default_tile(model) if tile is None else tile
     index, count = (0, 1) if processes is None else (processes.process_index, processes.num_processes)
@@ -168,7 +168,7 @@ def same_size_batches(
     for index, (image, source) in zip(order, read, strict=True):
         if image is None:
             skipped.append(index)
-            warnings.warn(f"{source}; left out", stacklevel=2)
+            warnings.warn(f"{source}; skipped", stacklevel=2)
             continue
         if arrays and (len(arrays) == batch_size or arrays[0].shape != image.shape):
             yield indices, torch.stack(arrays), sources

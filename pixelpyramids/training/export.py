@@ -1,4 +1,4 @@
-"""A trained compact model as the integers of the codec."""
+"""Export a trained compact model as the integers of the codec."""
 
 from pathlib import Path
 
@@ -14,17 +14,17 @@ from pixelpyramids.model.networks.compact import IntegerConv
 
 
 def export_integers(model: AnyModel, path: Path) -> IntegerNetwork:
-    """Prove the bounds of a compact model, write its integers to `path`, and return the network that files will name.
+    """Check the bounds of a compact model, write its integers to `path`, and return the network.
 
-    Raises CheckpointError if the model is a paper's, is not for three channels, or has a filter whose sums could leave
-    the range in which they are exact.
+    Files compressed with it hold the name of this network. Raises CheckpointError if the model is a paper model, is not
+    for three channels, or has a filter whose sums could leave the range in which they are exact.
     """
     if not isinstance(model, CompactPyramid):
-        raise CheckpointError("expected a compact model, got one of the paper; only a compact one can be a codec")
+        raise CheckpointError("expected a compact model, got a paper model; only compact models can be exported")
     stage = model.stage
     if stage.channels != CHANNELS:
         raise CheckpointError(
-            f"expected a model of image_channels {CHANNELS}, got {stage.channels}; grey is coded by it too"
+            f"expected a model of image_channels {CHANNELS}, got {stage.channels}; it also codes grey images"
         )
     tensors = {}
     for name, module in stage.network.named_modules():

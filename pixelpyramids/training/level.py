@@ -188,7 +188,7 @@ class LevelTraining:
             self.validation_set = place.get("validation_set")
         except (KeyError, RuntimeError, ValueError, TypeError) as error:
             raise CheckpointError(
-                f"{path}: not of this run's parameters; remove it to train the level again"
+                f"{path}: does not match this run's parameters; remove it to train the level again"
             ) from error
         log = run_directory.read_log(run, self.index)
         validations = [int(entry["step"]) for entry in log if "validation_nats" in entry]
@@ -204,7 +204,7 @@ class LevelTraining:
     def choose_on(self, validation_set: str) -> bool:
         """Choose the best weights on this set from now on. On a new set, the best so far is forgotten.
 
-        Return whether weights were chosen on another set before, or on one that was not recorded.
+        Return whether weights were chosen before, on another set or on one that was not recorded.
         """
         if self.validation_set == validation_set:
             return False

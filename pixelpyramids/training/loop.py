@@ -1,4 +1,4 @@
-"""Training: one loop for all levels or some of them. Each level is trained independently.
+"""Train all levels or some of them in one loop. Each level is trained independently.
 
 Images and crops are keyed by (seed, step, item) and initial weights by (seed, level), and levels share nothing.
 Therefore, levels trained one by one, anywhere, equal levels trained together, and a run that was killed and resumed
@@ -19,7 +19,7 @@ from torch import Tensor
 from pixelpyramids.data.batches import Batches
 from pixelpyramids.data.images import Images
 from pixelpyramids.errors import ParameterError, PixelPyramidsError
-from pixelpyramids.interrupts import Stopped, interruptible
+from pixelpyramids.interrupts import Stopped, defer_interrupts
 from pixelpyramids.model.device import bfloat16_is_fast, choose_device
 from pixelpyramids.model.models import AnyModel, new_model, stage_of
 from pixelpyramids.model.parameters import AnyParameters
@@ -41,7 +41,7 @@ class Training:
     latest weights if `kept_weights` says so. With `validation` images, the weights of the best validation are kept,
     else the last ones. `validation_images` is how many of them are scored; `validation.py` has the default.
     `micro_batch` splits a batch to save memory. `bfloat16` None means to use it if the device is fast at it. `tracker`
-    receives the values of the run's log: "tensorboard", "wandb", or a tracker of Accelerate.
+    ("tensorboard", "wandb", or a tracker of Accelerate) receives the values of the run's log.
     Raises ParameterError or CheckpointError if the run directory has other parameters or another seed, or if another
     process trains one of the levels.
     """
@@ -70,7 +70,7 @@ class Training:
         if config.norm == "batch" and accelerator.num_processes > 1:
             raise ParameterError(
                 f'expected norm "channel" or "group" if {accelerator.num_processes} processes share each batch, got '
-                '"batch", whose statistics would be of a part of the batch; use one process for each level (--levels)'
+                '"batch", whose statistics would cover only part of it; use one process for each level (--levels)'
             )
         self.crops = crops.share(accelerator.process_index, accelerator.num_processes)
         self._locks: list[object] = []
@@ -80,7 +80,7 @@ class Training:
             self._locks = [run_directory.lock_level(run, index) for index in indices]
             start_tracker(accelerator, run, config, seed)
         accelerator.wait_for_everyone()
-        # 1x1 convolutions cause this warning: their weights have several names for one layout.
+        # 1x1 convolutions cause this warning, because several strides describe the same layout.
         warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")
         self.config, self.run, self.accelerator = config, run, accelerator
         self.held_out, self.validation_images = validation, validation_images
@@ -130,7 +130,7 @@ class Training:
         recent = Recent(self.config.n_stages)
         interval = self.config.eval_interval * self.crops.steps_per_epoch
         self._mark = saved_at = time.monotonic()
-        with interruptible(notify) as interrupted:
+        with defer_interrupts(notify) as interrupted:
             asked = False
 
             def validate(levels: Sequence[LevelTraining]) -> None:
@@ -285,7 +285,7 @@ class Training:
             )
             progress = budget.progress(step, level.seconds)
             dimensions = pairs[level.index][0][0].numel()
-            # Of whole images, which patches stand for, so that the levels have their shares of all dimensions.
+            # Scale patches up to whole images, so that each level counts by its share of all dimensions.
             nats = level.update(fine, coarse, progress, self.micro_batch, self.bfloat16) * dimensions / fine[0].numel()
             if math.isfinite(nats):
                 level.latest |= {"nats": nats, "dimensions": dimensions}

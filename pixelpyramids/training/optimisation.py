@@ -1,6 +1,6 @@
 """The optimisation of a level: Adam, the learning rate of each step, and the average of the weights.
 
-With s updates done before:
+After s updates:
 
     learning rate = base * warm * schedule
     warm          = min(1, max((s + 1) / (warmup_steps + 1), progress / 0.05))

@@ -39,7 +39,7 @@ class LevelCost:
     peaks: dict[int, int]
 
     def peak(self, images: int) -> int:
-        """Bytes for this many images at once: measured, or on the line through the two largest counts measured."""
+        """Bytes for this many images at once: measured, or extrapolated from the two largest counts measured."""
         if images in self.peaks:
             return self.peaks[images]
         *_, last = sorted(self.peaks)
@@ -73,9 +73,9 @@ def measure_levels(
 
 
 def measure_level(config: AnyParameters, index: int, device: torch.device, memory: int) -> LevelCost:
-    """Take training steps of a level on 1, 2, 4, … images, up to the batch, until memory runs out or a step is long.
+    """Measure training steps on 1, 2, 4, … images, up to the batch, until memory runs out or a step takes too long.
 
-    `memory` is the limit in bytes of what the process may hold: its peak resident size on a CPU, torch's peak on a GPU.
+    `memory` limits the bytes that the process may hold: its peak resident size on a CPU, torch's peak on a GPU.
     Raises ParameterError if a single image does not fit.
     """
     methods = multiprocessing.get_all_start_methods()
@@ -131,7 +131,7 @@ def images_that_fit(costs: Sequence[LevelCost], batch_size: int, memory: int) ->
 
 
 def peak_bytes(costs: Sequence[LevelCost], images: int) -> int:
-    """The peak of a process that trains these levels in turn: the largest one's, and the weights of the others."""
+    """The peak of a process that trains these levels in turn: the largest peak, and the weights of the other levels."""
     kept = [BYTES_A_PARAMETER * cost.parameters for cost in costs]
     return sum(kept) + max(cost.peak(images) - own for cost, own in zip(costs, kept, strict=True))
 

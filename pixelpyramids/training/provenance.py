@@ -68,7 +68,7 @@ class _SessionFields(_StrictModel):
 
 
 def read_sessions(run: Path) -> list[Session]:
-    """The sessions of a run, oldest first. Raises CheckpointError if the file is damaged or has another format."""
+    """The sessions of a run, oldest first. Raises CheckpointError if the file is damaged or of another format."""
     path = run / PROVENANCE
     if not path.exists():
         return []
@@ -135,7 +135,7 @@ def last_session(sessions: Iterable[Session], levels: Iterable[int]) -> Session 
 
 
 def last_sessions(sessions: Iterable[Session], levels: Iterable[int]) -> dict[int, Session]:
-    """The last session that trained each of the levels, of those that were trained."""
+    """The last session that trained each level; levels that were never trained are missing."""
     ordered = list(sessions)
     found = {level: last_session(ordered, [level]) for level in levels}
     return {level: session for level, session in found.items() if session is not None}
@@ -166,7 +166,7 @@ def _describe(images: Mapping[str, Any]) -> str:
 
 
 def describe_schedule(config: AnyParameters, places: Iterable[tuple[int, float, Budget]], now: Budget) -> list[str]:
-    """A line if a longer budget raises the learning rate by a twentieth.
+    """A line if a longer budget raises the learning rate by more than a twentieth.
 
     `places` are steps and seconds of levels, and the budget that each had before.
     """

@@ -1,4 +1,4 @@
-"""Run directories on the Hugging Face hub: push one, pull one.
+"""Push run directories to the Hugging Face hub, and pull them.
 
     PublishedRun("RUN").push_to_hub("name/model")          PublishedRun.from_pretrained("name/model").model()
     PublishedRun("RUN").save_pretrained("FOLDER")          PublishedRun.from_pretrained("FOLDER").model()

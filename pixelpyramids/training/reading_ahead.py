@@ -1,4 +1,4 @@
-"""Images are read ahead by worker processes, which end on Ctrl-C only when their parent does."""
+"""Read images ahead in worker processes. On Ctrl-C, a worker ends only when its parent does."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any

@@ -35,17 +35,17 @@ from pixelpyramids.model.release_checkpoint import read_checkpoint
 from pixelpyramids.training.provenance import PROVENANCE, TRAINED_ON
 
 PARAMETERS = "parameters.json"
-OF_A_RUN = (
+RUN_FILES = (
     "level_*.safetensors",
     "training/level_*.safetensors",
     "training/seed",
     "log/level_*.jsonl",
     PROVENANCE,
     TRAINED_ON,
-)  # beside its parameters
-FORMAT = 1  # of the files of weights and of trainings: their names, shapes and what is in their metadata
+)  # and its parameters
+FORMAT = 1  # of weights and checkpoints: the names, the shapes and the metadata
 LOCK_SECONDS = 10.0
-NOT_OF_THE_RUN = {"data_root", "epochs", "crop_size"}  # keys that may differ when a run is resumed
+MAY_DIFFER = {"data_root", "epochs", "crop_size"}  # when a run is resumed
 
 
 def load(
@@ -55,7 +55,7 @@ def load(
 ) -> AnyModel:
     """The model of a run directory, or of the authors' `.pt` with the parameter file `params`; in evaluation mode.
 
-    `likelihood`, "exact" or "authors", overrides that of the parameters. Raises CheckpointError if something is
+    `likelihood`, "exact" or "authors", overrides the parameters. Raises CheckpointError if something is
     missing, damaged or of another model, ParameterError if the parameters are wrong.
     """
     path = Path(path)
@@ -97,10 +97,10 @@ def with_likelihood(model: AnyModel, likelihood: str) -> AnyModel:
 
 
 def save(model: AnyModel, run: Path) -> None:
-    """Write a model as a run directory. If there is a run already, its weights, trainings and logs are replaced.
+    """Write a model as a run directory. An existing run's weights, checkpoints and logs are replaced.
 
-    They are removed after the new files are on the disk; other files stay. Raises CheckpointError if another process
-    trains the run.
+    The old files are removed after the new ones are on the disk; other files stay. Raises CheckpointError if another
+    process trains the run.
     """
     run.mkdir(parents=True, exist_ok=True)
     locks = _lock_all(run, model.config.n_stages) if (run / "training").is_dir() else []
@@ -112,7 +112,7 @@ def save(model: AnyModel, run: Path) -> None:
             save_stage(new, index, stage)
         write_parameters(new, model.config)
         (run / PARAMETERS).unlink(missing_ok=True)
-        for pattern in OF_A_RUN:
+        for pattern in RUN_FILES:
             for old in run.glob(pattern):
                 old.unlink()
         for index in range(model.config.n_stages):
@@ -125,7 +125,7 @@ def save(model: AnyModel, run: Path) -> None:
 
 
 def _lock_all(run: Path, n_stages: int) -> list[BaseFileLock]:
-    """Lock this many stages, and the further stages of the run that is there."""
+    """Lock the first `n_stages` stages, and any others that an existing run has."""
     there = {int(path.stem[-2:]) for path in (run / "training").glob("level_[0-9][0-9].lock")}
     return [lock_level(run, index) for index in sorted(there | set(range(n_stages)))]
 
@@ -160,7 +160,7 @@ def training_file(run: Path, index: int) -> Path:
 def lock_level(run: Path, index: int) -> BaseFileLock:
     """Keep other processes from training stage `index` while the returned lock lives.
 
-    Raises CheckpointError if another process holds the lock for some seconds, in which a killed training would end.
+    Raises CheckpointError if another process holds the lock for longer than a killed training takes to end.
     """
     path = run / "training" / f"level_{index:02d}.lock"
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -194,11 +194,11 @@ def read_log(run: Path, index: int) -> list[dict[str, int | float]]:
 
 
 def claim(run: Path, config: AnyParameters) -> None:
-    """Begin a run with these parameters. Raises CheckpointError if there is one with others."""
+    """Start a run with these parameters, or check that an existing run has them. Raises CheckpointError if not."""
     if not (run / PARAMETERS).exists():
         if not is_free(run) and not (run / PARAMETERS).exists():
             raise CheckpointError(f"{run}: expected a new or empty folder, or a run directory to resume")
-        with suppress(FileExistsError):  # another process may begin it at this moment
+        with suppress(FileExistsError):  # another process may start it at this moment
             write_parameters(run, config, new=True)
     require_parameters(run, config)
 
@@ -207,7 +207,7 @@ def require_parameters(run: Path, config: AnyParameters) -> None:
     """Raise CheckpointError if the run has other parameters, or if there is no run."""
     there, given = read_parameters(run).model_dump(), config.model_dump()
     differing = sorted(
-        key for key in there.keys() | given.keys() if key not in NOT_OF_THE_RUN and there.get(key) != given.get(key)
+        key for key in there.keys() | given.keys() if key not in MAY_DIFFER and there.get(key) != given.get(key)
     )
     if differing:
         raise CheckpointError(
@@ -256,10 +256,10 @@ def require_finite(tensors: dict[str, Tensor], path: Path) -> None:
 
 
 def claim_seed(run: Path, seed: int) -> None:
-    """Give the run its seed. Raises CheckpointError if it has another."""
+    """Record the seed of a new run, or check that of an existing one. Raises CheckpointError if they differ."""
     path = run / "training" / "seed"
     if not path.exists():
-        with suppress(FileExistsError):  # a training of other levels may begin at this moment
+        with suppress(FileExistsError):  # a training of other levels may start at this moment
             write_text(path, f"{seed}\n", new=True)
     there = path.read_text(errors="replace").strip()
     if not there.isdecimal():
@@ -281,7 +281,7 @@ def save_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, Any
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Tensors and metadata of a file. Raises CheckpointError if it is missing, damaged or foreign."""
+    """Tensors and metadata of a file. Raises CheckpointError if it is missing, damaged or not ours."""
     if os.path.exists(path) and not os.path.isfile(path):
         raise CheckpointError(f"{path}: expected a file of weights, got a folder, a pipe or a device")
     try:

@@ -52,10 +52,10 @@ def start_tracker(accelerator: Accelerator, run: Path, config: AnyParameters, se
     try:
         accelerator.init_trackers(PROJECT, plain, options)
     except refusal as error:
-        way_out = (
+        advice = (
             "run `wandb login`, or set WANDB_MODE=offline" if wandb else "check the permissions of the run directory"
         )
-        raise PixelPyramidsError(f"the tracker did not start: {error}; {way_out}") from error
+        raise PixelPyramidsError(f"the tracker did not start: {error}; {advice}") from error
 
 
 def finish_tracker(accelerator: Accelerator) -> None:

@@ -15,7 +15,7 @@ import torch
 from accelerate import Accelerator
 
 from pixelpyramids.data.images import Images
-from pixelpyramids.interrupts import Stopped, stoppable
+from pixelpyramids.interrupts import Stopped, stop_between_layers
 from pixelpyramids.model.models import AnyModel
 from pixelpyramids.model.parameters import AnyParameters
 from pixelpyramids.training.evaluation import Evaluation, default_tile, evaluate, rate_in_tiles
@@ -28,7 +28,7 @@ DRAWING_LEAST = 30.0  # seconds that samples may always take if the budget is in
 
 
 class Validation:
-    """Scores the `chosen` images of a split: `count` of them, at least one. Smaller sets are parts of larger ones.
+    """Scores the `chosen` images of a split: `count` of them, at least one. Smaller sets are subsets of larger ones.
 
     `reserve` is the longest time in seconds that a validation took or is expected to take. `name` identifies the set of
     images by `count` and the hash `sha256` of the split.
@@ -51,7 +51,7 @@ class Validation:
         interrupted: Callable[[], bool],
     ) -> Evaluation:
         """Score the levels. Raises Stopped if interrupted, which is possible only with a single process."""
-        with stoppable(model, lambda: processes.num_processes == 1 and interrupted()):
+        with stop_between_layers(model, lambda: processes.num_processes == 1 and interrupted()):
             return evaluate(
                 model, self.images, levels=levels, chosen=self.chosen, batch_size=batch_size, processes=processes
             )
@@ -71,7 +71,7 @@ class Validation:
             return False
         stopped = False
         try:
-            with stoppable(model, lambda: interrupted() or time.monotonic() > began + left):
+            with stop_between_layers(model, lambda: interrupted() or time.monotonic() > began + left):
                 draw(model)
         except Stopped:
             stopped = not interrupted()

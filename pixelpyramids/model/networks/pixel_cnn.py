@@ -8,7 +8,7 @@ pixels to the left in the row:
                  └─ ul_input ───────────────────────────────────────────────────── one gated ───┴─ ELU ─ 1x1 ─ outputs
 
 In the release, stream ul has as many layers as u, but on the way up each of them continues from u and drops the
-previous ul. Only its input and its last layer reach the outputs, so only these are here. Any height and width are
+previous ul. Only its input and its last layer reach the outputs, so only these exist here. Any height and width are
 possible: halving rounds up, and doubling is cropped.
 """
 
