@@ -1,4 +1,4 @@
-"""Small fixtures of the real data sets in every layout that they come in, and the pixels that must be read."""
+"""Small fixtures of the data sets, in every layout in which they are distributed, and the pixels to be read."""
 
 import io
 import tarfile
@@ -51,7 +51,7 @@ def write_files(root: Path, contents: dict[str, bytes]) -> Path:
 
 
 def write_tar(path: Path, contents: dict[str, bytes], format: int = tarfile.GNU_FORMAT) -> Path:
-    """Not in the order of the names: the reader must sort them."""
+    """Write a tar whose members are not in the order of their names, because the reader must sort them."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with tarfile.open(path, "w", format=format) as archive:
         for name, content in reversed(contents.items()):
@@ -125,7 +125,7 @@ class Layout:
             return self.open(root, split, n_bits=n_bits, **options)
 
     def numbers(self, images: Any, n_bits: int = 8) -> list[int]:
-        """Which images these are, all of their pixels compared."""
+        """The numbers of the images, found by comparing all pixels."""
         known = {(self.expected(n) >> (8 - n_bits)).tobytes(): n for n in range(self.count)}
         return [known[images.read(index).tobytes()] for index in range(len(images))]
 

@@ -1,4 +1,4 @@
-"""Containers of images: they give what was stored, and refuse by name what is damaged, foreign or missing."""
+"""Containers of images return what was stored. If a file is damaged, missing or of another kind, an error names it."""
 
 import os
 import pickle
@@ -112,7 +112,7 @@ def read_all(entries):
 
 
 @EACH
-def test_a_container_gives_what_was_stored(tmp_path, container):
+def test_a_container_returns_what_was_stored(tmp_path, container):
     container.write(tmp_path / container.path)
     entries = container.open(tmp_path / container.path)
     names = [entries.name(index) for index in range(COUNT)]
@@ -127,7 +127,7 @@ def test_a_container_gives_what_was_stored(tmp_path, container):
 
 
 @EACH
-def test_a_file_that_shrinks_or_goes_while_in_use_is_named(tmp_path, container):
+def test_a_file_that_shrinks_or_disappears_while_in_use_is_named(tmp_path, container):
     container.write(tmp_path / container.path)
     path, entries = tmp_path / container.path / container.data, container.open(tmp_path / container.path)
     if container.path == "x.npz":
@@ -171,7 +171,7 @@ def test_a_damaged_image_in_a_container_is_named_when_it_is_read(tmp_path, kind)
 
 
 @pytest.mark.parametrize("write", [write_zip, write_tar])
-def test_archives_give_the_contents_of_their_images_alone(tmp_path, write):
+def test_archives_return_only_the_contents_of_their_images(tmp_path, write):
     contents = {"/etc/1.PNG": b"one", "a.jpg": b"two" * 1000, "b/é.webp": b"", "c/日本.png": os.urandom(999)}
     others = dict.fromkeys(["notes.txt", ".hidden.png", "x/.git/a.png", "__MACOSX/._a.jpg", "._b.tar"], b"")
     path = write(tmp_path / "x", contents | others)
@@ -224,7 +224,7 @@ def test_a_zip_is_read_by_several_processes_at_once(tmp_path):
 # Tar
 
 
-def test_long_and_foreign_names_are_read(tmp_path):
+def test_long_and_non_ascii_names_are_read(tmp_path):
     contents = {f"{'x' * 90}/{'y' * 90}.png": b"1", "ä\udcff.png": b"2", "z.png": b""}
     for format in (tarfile.GNU_FORMAT, tarfile.PAX_FORMAT):
         path = write_tar(tmp_path / f"{format}.tar", contents, format)
@@ -232,7 +232,7 @@ def test_long_and_foreign_names_are_read(tmp_path):
         assert {str(entries.name(i).relative_to(path)): entries.read(i) for i in range(3)} == contents
 
 
-def test_folders_and_links_in_a_tar_are_no_images(tmp_path):
+def test_folders_and_links_in_a_tar_are_not_images(tmp_path):
     path = write_tar(tmp_path / "a.tar", {"a.JPEG": b"1"})
     with tarfile.open(path, "a") as archive:
         for name, type_, target in (("folder.png", tarfile.DIRTYPE, ""), ("link.png", tarfile.SYMTYPE, "a.JPEG")):
@@ -341,7 +341,7 @@ def test_records_of_other_features_are_refused(tmp_path, features):
         TfRecordEntries(tmp_path / "x.tfrecords").read(0)
 
 
-def test_records_that_are_no_examples_are_refused(tmp_path):
+def test_records_that_are_not_examples_are_refused(tmp_path):
     checksum = tfrecord.TFRecordWriter.masked_crc
     length, payload = struct.pack("<Q", 3), b"\xff\xff\xff"
     (tmp_path / "x.tfrecords").write_bytes(length + checksum(length) + payload + checksum(payload))
@@ -421,7 +421,7 @@ def test_an_environment_cut_anywhere_is_refused_by_name_and_kills_no_process(tmp
         entries.read(0)
 
 
-def test_what_is_no_environment_of_images_is_named(tmp_path):
+def test_environments_without_images_are_refused(tmp_path):
     for values, message in (({}, "got an empty one"), ({b"1\0": b"x"}, "expected keys that are text")):
         with pytest.raises(DataError, match=f"x.*{message}"):
             LmdbEntries(write_lmdb(tmp_path / "x", values))
@@ -514,7 +514,7 @@ def test_a_damaged_cache_is_made_again(tmp_path, cache, damage):
 
 
 @pytest.mark.parametrize("home", ["file", "relative"])
-def test_a_cache_that_cannot_be_written_only_takes_time(tmp_path, home, monkeypatch):
+def test_a_cache_that_cannot_be_written_only_costs_time(tmp_path, home, monkeypatch):
     (tmp_path / "occupied").write_text("")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "occupied") if home == "file" else "occupied")
     assert (cache_folder() is None) == (home == "relative")

@@ -1,4 +1,4 @@
-"""Folders of images, their splits and crops: what the data side promises to training and evaluation."""
+"""Folders of images, their splits, and training crops."""
 
 import json
 import os
@@ -23,7 +23,7 @@ from pixelpyramids.errors import DataError
 
 PHOTOGRAPHS = photographs()
 HALF = encode(noise(0, 40))[:2000]
-"""An image whose header is whole and whose pixels are not."""
+"""An image with a whole header and incomplete pixels."""
 
 
 def touch(root, *names):
@@ -287,7 +287,7 @@ def test_only_damaged_files_are_an_error(tmp_path):
         crops.batch(0)
 
 
-def test_images_crops_and_batches_of_other_sizes(numbered):
+def test_sizes_of_crops_and_batches_are_checked(numbered):
     with pytest.raises(DataError, match=r"1\.png: expected an image of at least 9x8 pixels .*got 8x24"):
         Crops(numbered, (9, 8), 1)
     with pytest.raises(ValueError, match="at least 1"):

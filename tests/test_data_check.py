@@ -131,8 +131,8 @@ def test_unreadable_images_are_named_with_status_one(folder, params, capsys):
     expected = [pixels(i, height=9 + i % 2).transpose(2, 0, 1) // 8 for i in (200, 202)]
     assert result["splits"]["test"]["sha256"] == sha256(expected)
     assert status(params, "--data", folder) == 1
-    told = capsys.readouterr()
-    assert "test: 3 images" in told.out and "201.png" in told.err
+    printed = capsys.readouterr()
+    assert "test: 3 images" in printed.out and "201.png" in printed.err
 
 
 def test_a_contact_sheet_shows_the_first_of_each_split(folder, params, tmp_path, capsys):

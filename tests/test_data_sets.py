@@ -61,7 +61,7 @@ def test_splits_are_exact_disjoint_and_complete(built, layout):
     assert len(found["validation"]) == 1 and sorted(found["train"] + found["validation"]) == train
     without = layout.numbers(layout.read(root, "train", hold_out=False))
     assert sorted(without) == train
-    with pytest.raises(DataError, match=r"nothing is held out of train here|hold out, or ask"):
+    with pytest.raises(DataError, match=r"nothing is held out of train here|hold images out, or choose"):
         layout.read(root, "validation", hold_out=False)
     with pytest.raises(DataError, match="expected a split among train, validation, test, all, got 'val'"):
         layout.read(root, "val")
@@ -81,7 +81,7 @@ def test_every_form_of_the_original_images_holds_out_the_same(built, data_set):
 
 
 @EACH
-def test_values_names_sizes_and_formats(built, layout):
+def test_values_names_sizes_and_formats_are_correct(built, layout):
     root, images = built(layout), layout.read(built(layout), "test", n_bits=5)
     count = layout.count - layout.train
     assert sorted(layout.numbers(images, n_bits=5)) == list(range(layout.train, layout.count))
@@ -118,7 +118,7 @@ class Items:
 
 
 @pytest.mark.parametrize("name", SOME)
-def test_only_other_counts_are_warned_of(built, name, monkeypatch):
+def test_only_unexpected_counts_give_a_warning(built, name, monkeypatch):
     layout, train, test = LAYOUTS[name], LAYOUTS[name].train, LAYOUTS[name].count - LAYOUTS[name].train
     message = {
         "celeba": f"expected 27000 images for training and validation and 3000 for test, .*got {train} and {test}",
@@ -145,7 +145,7 @@ def test_only_other_counts_are_warned_of(built, name, monkeypatch):
     ("module", "name"),
     [("h5py", "celeba hdf5 of parts"), ("tfrecord", "celeba records of glow"), ("lmdb", "lsun environments")],
 )
-def test_a_missing_package_is_named_with_the_line_that_installs_it(built, module, name, monkeypatch):
+def test_the_error_for_a_missing_package_says_how_to_install_it(built, module, name, monkeypatch):
     root = built(LAYOUTS[name])
     monkeypatch.setitem(sys.modules, module, None)
     with pytest.raises(PixelPyramidsError, match=rf'{module} is not installed.*pip install "pixelpyramids\[data\]"'):
@@ -169,13 +169,13 @@ def test_folders_and_a_zip_of_them_split_as_any_folder_does(tmp_path, split):
     assert below == [file.relative_to(root) for file in files]
 
 
-def test_numbers_in_names_count_by_value(tmp_path):
+def test_numbers_in_names_are_sorted_by_value(tmp_path):
     write_files(tmp_path / "a", forms.face_files())
     write_files(tmp_path / "b", forms.face_files("{:05d}.png"))
     assert read_faces(tmp_path / "a", "test") == read_faces(tmp_path / "b", "test") == [27, 28, 29]
 
 
-def test_masks_beside_the_images_do_not_count(tmp_path):
+def test_masks_beside_the_images_are_ignored(tmp_path):
     contents = forms.face_files("CelebAMask-HQ/CelebA-HQ-img/{}.jpg.png")
     contents |= {f"CelebAMask-HQ/CelebAMask-HQ-mask-anno/{n}_hair.png": encode(noise(100 + n)) for n in range(9)}
     root = write_files(tmp_path / "x", contents)
@@ -183,7 +183,7 @@ def test_masks_beside_the_images_do_not_count(tmp_path):
         assert sorted(read_faces(path, "all")) == list(range(30)) and read_faces(path, "test") == [27, 28, 29]
 
 
-def test_every_count_divides(tmp_path):
+def test_every_count_is_divided_into_splits(tmp_path):
     with pytest.raises(DataError, match="train 0, validation 0, test 1"):
         FACES.read(write_hdf5(tmp_path / "1.h5", data8x8=faces(range(1))), "train", hold_out=False)
     for count in range(2, 22):
@@ -263,12 +263,12 @@ def test_unclear_datasets_are_listed(tmp_path, names, message):
 
 
 @pytest.mark.parametrize("array", [faces(range(3)).astype(np.float32), faces(range(3))[0]])
-def test_datasets_that_are_no_images_are_listed(tmp_path, array):
+def test_datasets_that_are_not_images_are_listed(tmp_path, array):
     with pytest.raises(DataError, match=r"expected one dataset of uint8 images .*got a"):
         FACES.read(write_hdf5(tmp_path / "x.h5", a=array), "all")
 
 
-def test_a_link_in_an_hdf5_file_that_leads_nowhere_is_no_dataset(tmp_path):
+def test_a_broken_link_in_an_hdf5_file_is_ignored(tmp_path):
     path = write_hdf5(tmp_path / "x.h5", data8x8=faces(range(10)))
     with h5py.File(path, "a") as file:
         file["elsewhere"] = h5py.ExternalLink("missing.h5", "/data8x8")
@@ -389,14 +389,14 @@ def test_center_crop_has_torchvisions_offsets(height, width, side):
     assert cropped[0, 0].tolist()[:2] == [round((height - side) / 2.0), round((width - side) / 2.0)]
 
 
-def test_an_image_neither_of_the_size_nor_large_enough_is_named(tmp_path):
+def test_an_image_that_is_too_small_to_crop_is_named(tmp_path):
     forms.write_lmdb(tmp_path / "tower_val_lmdb", {b"small": encode(noise(0, 255, 300), "JPEG")})
     message = r"tower_val_lmdb.small: expected an image of at least 256x256 .* got 255x300"
     with pytest.warns(UserWarning), pytest.raises(DataError, match=message):
         open_lsun(tmp_path, "tower", "test", 128, n_bits=5)
 
 
-def test_a_damaged_first_image_does_not_close_the_split(tmp_path):
+def test_a_damaged_first_image_does_not_stop_the_split_from_opening(tmp_path):
     write_files(tmp_path / "val", {"a.png": encode(noise(0, 128))[:80], "b.png": encode(noise(1, 128))})
     with pytest.warns(UserWarning, match="expected 300 images"):
         images = open_lsun(tmp_path, "tower", "test", 128, n_bits=8)

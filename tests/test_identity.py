@@ -1,4 +1,4 @@
-"""What tells data sets apart, and finds a file in two places, without reading all of them."""
+"""Identities distinguish data sets, and copies of a file are found, without reading all bytes."""
 
 import shutil
 from pathlib import Path
@@ -32,7 +32,7 @@ def images(path: Path) -> Images:
 
 
 @pytest.mark.parametrize("number", [0, 150, 299])
-def test_any_other_file_gives_another_identity(tmp_path: Path, number: int) -> None:
+def test_a_change_of_any_file_changes_the_identity(tmp_path: Path, number: int) -> None:
     before = data_identity(images(folder(tmp_path / "a")))
     assert before.images == before.covered == 300
     save(tmp_path / "a" / f"{number:03d}.bmp", 1000)
@@ -45,7 +45,7 @@ def test_a_copy_elsewhere_has_the_same_identity(tmp_path: Path) -> None:
     assert data_identity(images(tmp_path / "a")) == data_identity(images(tmp_path / "b"))
 
 
-def test_more_images_or_another_order_give_another_identity(tmp_path: Path) -> None:
+def test_more_images_or_another_order_change_the_identity(tmp_path: Path) -> None:
     folder(tmp_path / "a", 5)
     found = {data_identity(images(tmp_path / "a")).sha256}
     (tmp_path / "a" / "000.bmp").rename(tmp_path / "a" / "999.bmp")
@@ -55,7 +55,7 @@ def test_more_images_or_another_order_give_another_identity(tmp_path: Path) -> N
     assert len(found) == 3
 
 
-def test_a_container_is_known_by_some_of_its_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_identity_of_a_container_covers_some_of_its_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "ENTRIES_AT_MOST", 16)
     folder(tmp_path / "a", 40)
     before = data_identity(images(zipped(tmp_path / "a", tmp_path / "a.zip")))

@@ -1,4 +1,4 @@
-"""Image files to integers in [0, 2**n_bits): every value is exact, and what cannot be exact is refused by name."""
+"""Image files are read as exact integers in [0, 2**n_bits), or an error names the file and the reason."""
 
 import warnings
 
@@ -100,7 +100,7 @@ def test_modes_without_exact_integers_are_refused_by_name(tmp_path, mode, suffix
         (5, 8, "got 5"),
     ],
 )
-def test_depths_and_channels_that_no_file_has_are_refused(tmp_path, channels, n_bits, message):
+def test_unsupported_depths_and_channels_are_refused(tmp_path, channels, n_bits, message):
     (tmp_path / "a.png").write_bytes(encode(greys(4, 4, most=255)))
     for read in (read_image, read_header):
         with pytest.raises(DataError, match=message):

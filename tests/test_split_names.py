@@ -1,4 +1,4 @@
-"""No image of a test folder is ever trained on: what names say, and what is refused because they say too little."""
+"""No test image is ever trained on: names decide the splits, and unclear names are refused."""
 
 import itertools
 import warnings
@@ -33,7 +33,7 @@ def some(folder: str, count: int = 30) -> list[str]:
 @pytest.mark.parametrize("validation", [None, *NAMES["validation"]])
 @pytest.mark.parametrize("case", CASES)
 @pytest.mark.parametrize("above", ["", "data/"])
-def test_every_usual_name_in_any_case_divides(tmp_path, train, test, validation, case, above):
+def test_every_usual_name_is_understood_in_upper_and_lower_case(tmp_path, train, test, validation, case, above):
     names = [f"{above}{case(name)}" for name in (train, test, validation) if name is not None]
     write_files(tmp_path, {file: b"" for name in names for file in some(f"{name}/a", 3)})
     found = {split: split_files(tmp_path, split, hold_out=False) for split in ("train", "test")}
@@ -47,7 +47,7 @@ def test_every_usual_name_in_any_case_divides(tmp_path, train, test, validation,
 @pytest.mark.parametrize("train", NAMES["train"])
 @pytest.mark.parametrize("test", [*NAMES["test"], *NAMES["validation"]])
 @pytest.mark.parametrize("form", ["folder", "zip"])
-def test_celeba_in_any_case(tmp_path, case, train, test, form):
+def test_celeba_is_divided_by_names_in_upper_and_lower_case(tmp_path, case, train, test, form):
     names = [*some(case(train), 27), *some(case(test), 3)]
     contents = {f"celeba/{name}": encode(noise(number)) for number, name in enumerate(names)}
     root = write_zip(tmp_path / "x.zip", contents) if form == "zip" else write_files(tmp_path, contents)
@@ -89,7 +89,7 @@ def test_celeba_in_any_case(tmp_path, case, train, test, form):
     ],
 )
 @pytest.mark.parametrize("reader", ["folder", "celeba"])
-def test_what_is_not_understood_is_refused_and_named(tmp_path, folders, named, reader):
+def test_unclear_folders_are_refused_and_named(tmp_path, folders, named, reader):
     write(tmp_path, *itertools.chain.from_iterable(some(folder, 3) for folder in folders))
     for split in ("train", "validation", "test"):
         with pytest.raises(DataError, match=named):
@@ -118,7 +118,7 @@ def test_files_that_are_named_after_splits_are_refused(tmp_path, train, test):
         split_files(tmp_path, "train")
 
 
-def test_photographs_of_trains_and_tests_are_no_splits(tmp_path):
+def test_photographs_of_trains_and_tests_are_not_splits(tmp_path):
     names = ("a train at the station", "a crash test", "steam_train", "latest_1", "greatest_1", "0001_latest", "val 3")
     assert split_files(write(tmp_path, *(f"{name}.png" for name in names)), "train")
 
@@ -134,7 +134,7 @@ def test_held_out_images_below_those_of_lsun_or_imagenet_are_refused(tmp_path, t
             open_imagenet(tmp_path, "train", 128, n_bits=8)
 
 
-def test_classes_are_no_splits(tmp_path):
+def test_classes_are_not_splits(tmp_path):
     write(tmp_path, *some("contest", 9), *some("latest", 9), *some("rain", 9), *some("valley", 9))
     assert 0 < len(split_files(tmp_path, "train", hold_out=False)) < 36
     for name in ("contest", "latest", "valley", "evaluator", "device", "training_shoe", "n01440764", "images"):
@@ -144,14 +144,14 @@ def test_classes_are_no_splits(tmp_path):
             assert split_of(name) == split and resembles_split(name) and resembles_held_out(name) == (split != "train")
 
 
-def test_test_alone_is_not_trained_on(tmp_path):
+def test_a_test_folder_alone_is_not_trained_on(tmp_path):
     write(tmp_path, *some("TEST", 5))
     assert len(split_files(tmp_path, "test")) == 5
     with pytest.raises(DataError, match="train split"):
         split_files(tmp_path, "train")
 
 
-def test_images_beside_the_splits_are_in_none_and_a_warning(tmp_path):
+def test_images_beside_the_splits_belong_to_none_and_give_a_warning(tmp_path):
     write(tmp_path, *some("train", 5), *some("test", 2), "a.png", "b.png")
     with pytest.warns(UserWarning, match=r"2 images lie beside test, train and belong to no split, such as a\.png"):
         found = [name for split in ("train", "test") for name in split_files(tmp_path, split, hold_out=False)]
@@ -184,7 +184,7 @@ def test_two_links_to_one_folder_elsewhere_are_refused_in_different_splits(tmp_p
 
 @pytest.mark.parametrize(("train", "val"), [("Train", "Val"), ("TRAINING", "validation"), ("train", "valid")])
 @pytest.mark.parametrize("suffix", ["", "_8x8"])
-def test_imagenet_trees_in_any_case(tmp_path, train, val, suffix):
+def test_imagenet_trees_are_divided_in_upper_and_lower_case(tmp_path, train, val, suffix):
     write(tmp_path, *some(train + suffix, 4), *some(val + suffix, 2))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -193,7 +193,7 @@ def test_imagenet_trees_in_any_case(tmp_path, train, val, suffix):
             assert {file.parent.name for file in found.files} == {name + suffix} and len(found) == count
 
 
-def test_imagenet_trees_that_hold_test_images_for_training_are_refused(tmp_path):
+def test_imagenet_trees_with_test_images_among_the_training_images_are_refused(tmp_path):
     write(tmp_path / "a", *some("train/val", 4), *some("val", 2))
     with pytest.raises(DataError, match="train/val"):
         open_imagenet(tmp_path / "a", "train", 8, n_bits=8)
@@ -215,7 +215,7 @@ def test_imagenet_trees_that_hold_test_images_for_training_are_refused(tmp_path)
         (("train2017-00000-of-00001.tar", "dev.tar"), {"train": 1, "validation": 1}),
     ],
 )
-def test_shards_in_any_case(tmp_path, names, splits):
+def test_shards_are_divided_in_upper_and_lower_case(tmp_path, names, splits):
     found = split_shards(f"{tmp_path}/**", [tmp_path / name for name in names])
     assert {split: len(files) for split, files in found.items()} == splits
 
@@ -241,12 +241,12 @@ def test_shards_of_a_glob_are_divided_by_their_folders(tmp_path):
         (("imagesTr/0.tar", "imagesTs/0.tar"), "imagesTr, imagesTs"),
     ],
 )
-def test_shards_whose_split_is_not_understood_are_refused(tmp_path, names, named):
+def test_shards_with_unclear_splits_are_refused(tmp_path, names, named):
     with pytest.raises(DataError, match=named):
         split_shards(str(tmp_path), [tmp_path / name for name in names])
 
 
-def test_what_the_library_takes_for_training_is_not_named_otherwise():
+def test_training_files_of_the_hub_must_not_be_named_like_other_splits():
     at = "hf://datasets/owner/test-set@0123abcd/"
     refuse_held_out_files(
         "hub:owner/test-set", {"train": [f"{at}data/train-0.parquet"], "test": [f"{at}data/Test-0.parquet"]}

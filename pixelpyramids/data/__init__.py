@@ -1,4 +1,4 @@
-"""Images as the networks see them: files to integers in [0, 2**n_bits), splits, and training crops.
+"""Read images as the networks see them, as integers in [0, 2**n_bits); split data sets; cut training crops.
 
-Everything here is NumPy: a loader of torch's may wrap it, and nothing needs one.
+Everything here uses NumPy. A torch DataLoader can wrap it, but is not needed.
 """

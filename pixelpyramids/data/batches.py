@@ -1,6 +1,6 @@
-"""Batches of training crops by their step, divided among processes.
+"""Batches of training crops, by step. Several processes can share each batch.
 
-Sample b of step s is number g = s * batch_size + b; what it sees depends on (seed, g) and the files alone.
+Sample b of step s has the number g = s * batch_size + b. Its crop depends only on (seed, g) and the files.
 """
 
 import copy
@@ -14,7 +14,7 @@ import numpy as np
 from pixelpyramids.errors import DataError
 from pixelpyramids.image_files.bit_depth import Pixels, pixel_type
 
-_OFFSET = 1  # key of the random stream, beside those of the orders
+_OFFSET = 1  # key of this random stream; the orders have other keys
 
 
 class Batches(ABC):
@@ -86,7 +86,7 @@ class Batches(ABC):
 
     @abstractmethod
     def _image(self, sample: int) -> tuple[Path, Pixels]:
-        """The image (channels, H, W) that a sample sees a crop of, and its name."""
+        """The name and the pixels (channels, H, W) of the image that a sample is cropped from."""
 
     def _samples(self, step: int) -> range:
         if step < 0:
@@ -94,7 +94,7 @@ class Batches(ABC):
         return range(step * self.batch_size, (step + 1) * self.batch_size)
 
     def _random_crop(self, image: Pixels, sample: int) -> Pixels:
-        """The crop (channels, h, w) of `image` that a sample sees, mirrored or not: a view of it."""
+        """A sample's crop (channels, h, w) of `image`, mirrored or not, as a view."""
         (height, width), draw = self.size, np.random.default_rng([_OFFSET, self.seed, sample])
         top = int(draw.integers(image.shape[1] - height + 1))
         left = int(draw.integers(image.shape[2] - width + 1))
@@ -102,11 +102,11 @@ class Batches(ABC):
         return crop[:, :, ::-1] if self.flip and draw.integers(2) else crop
 
 
-def check_crop(name: Path, came: Sequence[int], size: Sequence[int]) -> None:
+def check_crop(name: Path, got: Sequence[int], size: Sequence[int]) -> None:
     """Raise DataError if an image is smaller than the crop."""
-    (h, w), (height, width) = came, size
+    (h, w), (height, width) = got, size
     if h < height or w < width:
         raise DataError(
-            f"{name}: expected an image of at least {height}x{width} pixels (height x width), as the crop has, got "
-            f"{h}x{w}; use smaller crops, or remove the image"
+            f"{name}: expected an image of at least {height}x{width} pixels (height x width), the size of the crops, "
+            f"got {h}x{w}; use smaller crops, or remove the image"
         )

@@ -1,8 +1,8 @@
-"""CelebA-HQ (Karras et al. 2018) in the forms that people have it: folders, a zip, HDF5, TFRecords.
+"""CelebA-HQ (Karras et al. 2018) in the forms in which people have it: folders, a zip, HDF5, TFRecords.
 
-30,000 images, 27,000 for training and 3,000 for test. Only names decide which form it is. If a form comes divided, its
-own division counts; an undivided form is divided in the order of its images, nine tenths and one. Nothing is cropped or
-resized. Copies differ in their pixels: `formats` says how an image is stored.
+It has 30,000 images, 27,000 for training and 3,000 for test. Only the names of files decide which form it is. If a copy
+is divided into splits, these are used. If not, the first nine tenths of the images are for training and the rest for
+test. Nothing is cropped or resized. Copies differ in their pixels; `formats` says how an image is stored.
 """
 
 import re
@@ -20,7 +20,7 @@ from pixelpyramids.data.containers.tfrecord import TfRecordEntries
 from pixelpyramids.data.containers.zip_archive import ZipEntries
 from pixelpyramids.data.images import Entries, Images
 from pixelpyramids.data.split_names import NAMES, divide, refuse_linked_splits, resembles_split, split_of
-from pixelpyramids.data.splits import check_split, choose, list_images, named_splits, published_splits
+from pixelpyramids.data.splits import check_split, list_images, named_splits, published_splits, select_split
 from pixelpyramids.data.splits import hold_out as hold_out_indices
 from pixelpyramids.errors import DataError
 
@@ -28,9 +28,9 @@ TRAIN_COUNT, TEST_COUNT = 27_000, 3_000
 
 _ACCEPTED = """one of
   folders train/ and validation/ (or val/, or test/) of images, each with any folders below
-  a folder of images, with any folders below, without such names
+  a folder of images, with any folders below, but none with these names
   one zip archive of either
-  one HDF5 file (.h5, .hdf5) with a dataset of the size, or datasets train and validation (or val, or test)
+  one HDF5 file (.h5, .hdf5) with a dataset of the requested size, or datasets train and validation (or val, or test)
   TFRecords: NAME-r08.tfrecords for 256x256, NAME-r10.tfrecords for 1024x1024, or shards in train/ and validation/"""
 
 # CelebAMask-HQ, the source of most copies of 1024x1024, has masks beside the folder of this name.
@@ -45,11 +45,11 @@ _Splits = Mapping[str, Sequence[int]]
 def open_celeba_hq(
     root: str | PathLike[str], split: str, size: int, *, n_bits: int, hold_out: bool = True, seed: int = 0
 ) -> Images:
-    """One split of the CelebA-HQ at `root`, a folder or a file: RGB images of size x size pixels.
+    """Open one split of the CelebA-HQ at `root`, a folder or a file, as RGB images of size x size pixels.
 
-    `split` is "train", "validation", "test" (the published 3,000), or "all". If there is no part for validation, it is
-    held out of train, one image in a hundred and at most 1,000, or not at all if `hold_out` is False. Warns if the
-    counts are not 27,000 and 3,000.
+    `split` is "train", "validation", "test" (the published 3,000), or "all". If the copy
+    has no validation part, one training image in a hundred (at most 1,000) is held out for validation, unless
+    `hold_out` is False. Warns if the counts are not 27,000 and 3,000.
 
     Raises DataError if `root` has none of the accepted forms or more than one, if the split is empty, if an image has
     another size (the first is checked when the split is opened, others when they are read), or if the data is damaged.
@@ -57,7 +57,7 @@ def open_celeba_hq(
     check_split(split)
     root = Path(root)
     entries, splits = _open_form(root, size, seed, hold_out)
-    chosen = choose(split, splits, root, hold_out)
+    chosen = select_split(split, splits, root, hold_out)
     train, test = len(splits["train"]) + len(splits["validation"]), len(splits["test"])
     if (train, test) != (TRAIN_COUNT, TEST_COUNT):
         warnings.warn(
@@ -69,7 +69,7 @@ def open_celeba_hq(
 
 
 def _open_form(root: Path, size: int, seed: int, hold_out: bool) -> tuple[Entries, _Splits]:
-    """The stored images, in whatever form, and the indices of each split."""
+    """Open the images in any form. Returns them and the indices of each split."""
 
     def choose_held_out(train: Sequence[int]) -> list[int]:
         return [train[index] for index in hold_out_indices(len(train), seed)[1]]
@@ -86,12 +86,12 @@ def _open_form(root: Path, size: int, seed: int, hold_out: bool) -> tuple[Entrie
         if divide(names, root):
             splits = named_splits(names, root, seed, hold_out)
             return entries, {split: [indices[i] for i in members] for split, members in splits.items()}
-        parts = _nine_tenths([indices[i] for i in sorted(range(len(names)), key=lambda i: _natural(names[i]))])
+        parts = _divide_in_order([indices[i] for i in sorted(range(len(names)), key=lambda i: _natural_key(names[i]))])
     return entries, published_splits(parts, choose_held_out if hold_out else None)
 
 
 def _find_form(root: Path) -> tuple[str, list[Path]]:
-    """What kind of files hold the images, and these files: one zip archive or HDF5 file, or several of the others."""
+    """Find the kind of files that hold the images, and the files: one zip or HDF5 file, or any number of others."""
     images: list[Path] = []
     beside, below = [root] if root.is_file() else [], []
     if root.is_dir():
@@ -109,21 +109,21 @@ def _find_form(root: Path) -> tuple[str, list[Path]]:
     }
     kinds = [kind for kind, members in found.items() if members]
     if len(kinds) != 1 or (kinds[0] in ("zip archive", "HDF5 file") and len(found[kinds[0]]) > 1):
-        came = ", ".join(f"{len(found[kind])} {kind}(s), such as {found[kind][0].name}" for kind in kinds)
+        got = ", ".join(f"{len(found[kind])} {kind}(s), such as {found[kind][0].name}" for kind in kinds)
         if not kinds:
-            came = "a folder without them" if root.is_dir() else "another file" if root.exists() else "nothing there"
-        raise DataError(f"{root}: expected CelebA-HQ as {_ACCEPTED}\ngot {came}; name the folder or file of one form")
+            got = "a folder without them" if root.is_dir() else "another file" if root.exists() else "nothing there"
+        raise DataError(f"{root}: expected CelebA-HQ as {_ACCEPTED}\ngot {got}; pass the folder or file of one form")
     return kinds[0], found[kinds[0]]
 
 
 def _select_files(paths: Sequence[Path], pattern: str) -> list[Path]:
-    """The visible files with such names. Names are checked first, because there may be many files."""
+    """The visible files whose names match. Names are checked first, because there may be many files."""
     named = (path for path in paths if re.search(pattern, path.name, re.IGNORECASE) and not path.name.startswith("."))
     return [path for path in named if path.is_file()]
 
 
 def _images_below(paths: Sequence[Path]) -> tuple[list[int], list[str]]:
-    """Indices of the images among `paths`, and their POSIX paths below the folder that holds them all."""
+    """The indices of the images among `paths`, and their POSIX paths below the folder that holds them all."""
     indices = [i for i, path in enumerate(paths) if _IMAGES_OF_CELEBAMASK in path.parts] or list(range(len(paths)))
     parts = [paths[index].parts for index in indices]
     first, last, common = min(parts), max(parts), 0
@@ -132,19 +132,19 @@ def _images_below(paths: Sequence[Path]) -> tuple[list[int], list[str]]:
     return indices, ["/".join(path[common:]) for path in parts]
 
 
-def _natural(name: str) -> tuple[list[str | int], str]:
+def _natural_key(name: str) -> tuple[list[str | int], str]:
     """A key that sorts numbers in names by value: 10.jpg sorts like 00010.jpg."""
     pieces = re.split("([0-9]+)", name)
     return [int(piece) if i % 2 else piece for i, piece in enumerate(pieces)], name
 
 
-def _nine_tenths(indices: Sequence[int]) -> _Splits:
+def _divide_in_order(indices: Sequence[int]) -> _Splits:
     count = len(indices) * TRAIN_COUNT // (TRAIN_COUNT + TEST_COUNT)
     return {"train": indices[:count], "test": indices[count:]}
 
 
 def _open_hdf5(path: Path, size: int) -> tuple[Entries, _Splits]:
-    """The images of an HDF5 file, and its parts."""
+    """Open the images of an HDF5 file. Returns them and the indices of each part."""
     datasets = list_datasets(path)
     of_part: dict[str, list[str]] = {}
     for name, (shape, dtype) in datasets.items():
@@ -152,7 +152,7 @@ def _open_hdf5(path: Path, size: int) -> tuple[Entries, _Splits]:
             of_part.setdefault(next(filter(None, map(split_of, name.split("/"))), ""), []).append(name)
     if unclear := [name for name in of_part.get("", ()) if any(map(resembles_split, name.split("/")))]:
         raise DataError(
-            f"{path}: expected datasets named {', '.join(NAMES)}, or one with a name unlike these, got "
+            f"{path}: expected datasets named {', '.join(NAMES)}, or one with an unrelated name, got "
             f"{', '.join(unclear)} with images of the same size; rename or remove them"
         )
     if len(of_part) > 1:
@@ -166,7 +166,7 @@ def _open_hdf5(path: Path, size: int) -> tuple[Entries, _Splits]:
 
 
 def _open_records(root: Path, files: Sequence[Path], size: int) -> tuple[Entries, _Splits]:
-    """The images of TFRecord files, of the given size if the names say sizes, and their parts."""
+    """Open TFRecord files, of the given size if the names say sizes. Returns images, and the indices of each part."""
     top = root if root.is_dir() else root.parent
     names = [file.relative_to(top).as_posix() for file in files]
     if len({"/" in name for name in names}) > 1:
@@ -187,9 +187,9 @@ def _select_shards(files: Sequence[Path], size: int) -> list[Path]:
     if not files:
         raise DataError(
             f"{folder}: expected TFRecord files with -r{exponent} in their names, for {size}x{size} pixels, got those "
-            f"of -r{', -r'.join(sorted(set(sizes.values())))}; get the files of that size, or use parameters of these"
+            f"of -r{', -r'.join(sorted(set(sizes.values())))}; get the files of that size, or parameters for another"
         )
-    files = sorted(files, key=lambda file: _natural(file.name))
+    files = sorted(files, key=lambda file: _natural_key(file.name))
     kinds = sorted({re.sub("[0-9]+", "N", file.name) for file in files})
     if len(kinds) > 1:
         raise DataError(f"{folder}: expected the TFRecord files of one data set, got {', '.join(kinds)}; keep one")
@@ -204,9 +204,9 @@ def _select_shards(files: Sequence[Path], size: int) -> list[Path]:
 
 
 def _concatenate(of_part: Mapping[str, Sequence[Entries]]) -> tuple[Entries, _Splits]:
-    """The entries of all parts, and the indices of each part; an undivided set is divided in its order."""
+    """Join the entries of all parts. Returns them and each part's indices; an undivided set is divided in order."""
     entries = ConcatenatedEntries([entries for members in of_part.values() for entries in members])
     if "" in of_part:
-        return entries, _nine_tenths(range(len(entries)))
+        return entries, _divide_in_order(range(len(entries)))
     stops = np.cumsum([sum(map(len, members)) for members in of_part.values()]).tolist()
     return entries, {part: range(start, stop) for part, start, stop in zip(of_part, [0, *stops], stops, strict=False)}

@@ -1,4 +1,4 @@
-"""The crop to the middle of an image that ImageNet and LSUN are prepared by."""
+"""The centre crop by which images of ImageNet and LSUN are prepared."""
 
 from PIL import Image
 
@@ -6,7 +6,7 @@ from pixelpyramids.errors import DataError
 
 
 def center_crop(image: Image.Image, side: int) -> Image.Image:
-    """The middle side x side pixels of a Pillow image, offsets rounded half to even, as torchvision's CenterCrop.
+    """Crop a Pillow image to its middle side x side pixels. As in torchvision, offsets are rounded half to even.
 
     Raises DataError if a side of the image is shorter.
     """

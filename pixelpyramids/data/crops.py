@@ -1,9 +1,9 @@
-"""An endless, deterministic stream of training crops: what step s sees depends on (seed, s) and the files alone.
+"""An endless, deterministic stream of training crops: step s depends only on (seed, s) and the files.
 
 An image of H x W has floor(H / h) * floor(W / w) slots, the crops of h x w that fit in it side by side. An epoch is one
-pass over the N slots of all images in an order of its own, so large images are seen in proportion to their pixels:
+pass over the N slots of all images in a new order, so large images are seen in proportion to their pixels:
 
-    sample g = step * batch_size + b     epoch e = g // N     image = that of slot permutation(seed, e)[g % N]
+    sample g = step * batch_size + b     epoch e = g // N     image = the one of slot permutation(seed, e)[g % N]
     offset of the crop, flip ~ generator(seed, g), uniform over all valid offsets
 """
 
@@ -19,7 +19,7 @@ from pixelpyramids.data.images import Images
 from pixelpyramids.errors import DataError
 from pixelpyramids.image_files.bit_depth import Pixels
 
-_ORDER = 0  # key of the random stream, beside that of offsets
+_ORDER = 0  # key of this random stream; the offsets have another key
 
 
 class Crops(Batches):
@@ -45,7 +45,7 @@ class Crops(Batches):
         self._damaged: set[int] = set()
 
     def share(self, index: int, count: int) -> Self:
-        """As of `Batches`."""
+        """See `Batches.share`."""
         shared = super().share(index, count)
         shared._damaged = set()
         return shared
@@ -64,7 +64,7 @@ class Crops(Batches):
                 warnings.warn(f"{error}; the next image takes its place", stacklevel=4)
         raise DataError(
             f"expected at least one readable image among {len(self.folder)}, the first of them {self.folder.files[0]}, "
-            "got none; all of their pixels are damaged"
+            "got none; replace the damaged images"
         )
 
     def _permutation(self, epoch: int) -> NDArray[np.int64]:

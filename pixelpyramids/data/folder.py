@@ -16,7 +16,7 @@ def open_folder(
     seed: int = 0,
     hold_out: bool = True,
 ) -> Images:
-    """The images of one split of a folder; `split`, `seed` and `hold_out` are those of `split_files`.
+    """Open the images of one split of a folder; `split`, `seed` and `hold_out` are those of `split_files`.
 
     The headers are read once, when the folder is opened. Files that cannot be read are named in one UserWarning and
     skipped. Raises DataError if the split is empty, if nothing in it is readable, or if `size` (H, W) is given and an

@@ -1,13 +1,13 @@
-"""Images of the Hugging Face hub, and shards of the forms it uses, read by the library `datasets`.
+"""Data sets of the Hugging Face hub, and shards in the formats it uses, read with the library `datasets`.
 
     hub:owner/name[:config]       a data set of the hub, downloaded once and mapped into memory
-    stream:owner/name[:config]    the same, read from the hub during training; nothing is kept
-    FOLDER, or a glob, or a file  of *.parquet: written again as a table that is mapped into memory (in datasets'
+    stream:owner/name[:config]    the same, read from the hub during training; nothing is stored
+    FOLDER, or a glob, or a file  of *.parquet: converted to a table that is mapped into memory (in datasets'
                                   cache, HF_DATASETS_CACHE); of WebDataset's *.tar: streamed
     stream:FOLDER, …              of *.parquet or *.tar: streamed
 
-Splits are the data set's own; for local shards see `shard_names`. A published evaluation split is the test split if it
-is the only one. Validation is then held out of the training images; of a stream these are the first ones.
+The splits are those of the data set; for local shards, see `shard_names`. If only one evaluation split is published, it
+is the test split. Validation images are then held out of the training images; in a stream, they are the first ones.
 """
 
 import glob
@@ -25,7 +25,7 @@ from pixelpyramids.data.containers.spool import SpooledEntries
 from pixelpyramids.data.images import Images
 from pixelpyramids.data.shard_names import find_shards, refuse_held_out_files, split_shards, warn_of_missing
 from pixelpyramids.data.shards import FAILURES, Shards, count_images
-from pixelpyramids.data.split_names import one_of_each, resembles_split, split_of
+from pixelpyramids.data.split_names import name_of_each_split, resembles_split, split_of
 from pixelpyramids.data.splits import HOLD_OUT_MOST, HOLD_OUT_SHARE, check_split
 from pixelpyramids.data.splits import hold_out as hold_out_indices
 from pixelpyramids.errors import DataError, EmptySplitError
@@ -38,7 +38,7 @@ _DIVIDING = ("split", "splits", "set", "subset", "fold", "partition")  # columns
 
 
 def is_hub(root: str) -> bool:
-    """Whether this module opens `root`: it has a prefix, or shards are there.
+    """Whether this module opens `root`: it has one of the prefixes, or it holds shards.
 
     A folder with other folders or images beside the shards is a folder of images.
     """
@@ -56,7 +56,7 @@ def is_hub(root: str) -> bool:
 
 
 def is_stream(root: str) -> bool:
-    """Whether the training images of `root` come as a stream."""
+    """Whether the training images of `root` are streamed."""
     return root.startswith("stream:") or (is_hub(root) and any(file.suffix == ".tar" for file in find_shards(root)))
 
 
@@ -70,12 +70,12 @@ def open_hub(
     hold_out: bool = True,
     seed: int = 0,
 ) -> Images:
-    """One split of `root`; if `size` (H, W) is given, every image must have it.
+    """Open one split of `root`. If `size` (H, W) is given, every image must have it.
 
-    The validation split of a stream is the first images of its own split, at most 1,000, or those held out of train;
-    test is all of its split. They are read at once, into a temporary file. Raises DataError if there is no such split,
-    if there is no image column or several, if something is damaged, or if the training images are a stream (use
-    `open_shards`).
+    In a stream, validation is the first images of the validation split (at most 1,000), or those held out of train;
+    test is the whole test split. They are read at once, into a temporary file. Raises DataError if there is no such
+    split, if there is no image column or more than one, if something is damaged, or for the training images of a
+    stream (use `open_shards`).
     """
     source = _open_source(root)
     parts = _choose_parts(source, split, hold_out)
@@ -89,14 +89,17 @@ def open_hub(
             return Images.of_one_size(entries, size, chosen, channels=channels, n_bits=n_bits)
         return Images.of_any_size(entries, chosen, channels=channels, n_bits=n_bits)
     if split == "train":
-        raise DataError(f"{root}: expected another split than train, because a stream is only for training")
+        raise DataError(
+            f"{root}: expected another split than train, because training images of a stream are only for training; "
+            "choose another split"
+        )
     streams = [_open_shards(source, part, hold_out=is_held_out, only_held_out=is_held_out) for part in parts]
     items = chain.from_iterable(stream.read_all() for stream in streams)
     return spool(items, HOLD_OUT_MOST if split == "validation" else None, channels=channels, n_bits=n_bits, size=size)
 
 
 def open_shards(root: str, *, hold_out: bool = True) -> Shards:
-    """The training images of a stream, without those that are held out for validation.
+    """Open the training images of a stream, without those that are held out for validation.
 
     The first images of the first shard are held out, 1 % of all (at least 1, at most 1,000; 1,000 if the number of
     images is not known). Raises DataError as `open_hub` does.
@@ -107,13 +110,13 @@ def open_shards(root: str, *, hold_out: bool = True) -> Shards:
 
 
 def spool(items: Iterable[tuple[Path, bytes]], count: int | None, **options: Any) -> Images:
-    """The first `count` images of a stream, or all; `options` are those of `Images.of_any_size`."""
+    """Store the first `count` images of a stream, or all; `options` are those of `Images.of_any_size`."""
     return Images.of_any_size(SpooledEntries(islice(items, count)), **options)
 
 
 @dataclass
 class _Source:
-    """A data set: its name, its builder, and the shards of each split (paths, or places on the hub)."""
+    """A data set: its name, its builder, and the shards of each split (paths, or URLs on the hub)."""
 
     root: str
     builder: Any
@@ -146,7 +149,7 @@ def _open_source(root: str) -> _Source:
     if match is None or _is_path(match[1]):
         raise DataError(
             f"{root}: expected hub:owner/name, stream:owner/name, or a folder or glob of *.parquet or *.tar, "
-            "got neither such a name nor such shards there"
+            "got neither; check the name or the path"
         )
     way_out = "check the name, the configuration after the second colon, and the connection to the hub"
     with _explain(root, "open", way_out):
@@ -166,17 +169,17 @@ def _choose_parts(source: _Source, split: str, hold_out: bool) -> list[str]:
     if split == "all":
         return list(source.files)
     known = ((meaning, name) for name in source.files if (meaning := split_of(name)) is not None)
-    own = one_of_each(known, source.root)
+    own = name_of_each_split(known, source.root)
     published = own.get("validation")
     test = own.get("test", published)
     part = {"train": own.get("train"), "test": test, "validation": published if published != test else None}[split]
     if split == "validation" and part is None and hold_out:
         part = own.get("train")
     if part is None:
-        way_out = "hold out, or ask" if split == "validation" else "ask"
+        way_out = "hold images out, or choose" if split == "validation" else "choose"
         raise EmptySplitError(
             f"{source.root}: expected a {split} split, got {', '.join(source.files)}; "
-            f"{way_out} for another, such as all"
+            f"{way_out} another split, such as all"
         )
     return [part]
 
@@ -184,7 +187,7 @@ def _choose_parts(source: _Source, split: str, hold_out: bool) -> list[str]:
 def _open_table(source: _Source, parts: list[str]) -> Any:
     """The images of these splits as a table that is mapped into memory."""
     if not source.root.startswith("hub:"):
-        count_images(list(chain.from_iterable(source.files.values())))  # names a file that was cut off
+        count_images(list(chain.from_iterable(source.files.values())))  # so that an error names a file that was cut off
     with _explain(source.root, "prepare"):
         source.builder.download_and_prepare()
         tables = [source.builder.as_dataset(split=part) for part in parts]
@@ -197,7 +200,7 @@ def _open_shards(source: _Source, part: str, hold_out: bool, only_held_out: bool
     with _explain(source.root, "stream"):
         stream = _select_images(source.root, source.builder.as_streaming_dataset(split=part))
         count = stream.num_shards
-    if count != len(files):  # such as archives of many images, which are the shards themselves
+    if count != len(files):  # for example if archives of images are the shards
         counts, files = None, [f"{source.root}/{part}/{shard}" for shard in range(count)]
     published = (source.builder.info.splits or {}).get(part)
     total = sum(counts) if counts is not None else published.num_examples if published is not None else None
@@ -206,14 +209,14 @@ def _open_shards(source: _Source, part: str, hold_out: bool, only_held_out: bool
 
 
 def _select_images(root: str, table: Any) -> Any:
-    """The one column of images, not decoded, as the column `image`."""
+    """Keep only the column of images, not decoded, and call it `image`."""
     datasets, features = import_extra("datasets", "data"), table.features or {}
     found: list[str] = [name for name, feature in features.items() if isinstance(feature, datasets.Image)]
     if len(found) != 1:
         columns = ", ".join(f"{name} ({type(feature).__name__})" for name, feature in features.items())
         raise DataError(
             f"{root}: expected one column of images (datasets.Image), got {len(found)} among {columns or 'none'}; "
-            "write the data again with one, by datasets' cast_column and select_columns"
+            "write the data again with one, with datasets' cast_column and select_columns"
         )
     others = (name for name in features if name != found[0])
     if splits := [name for name in others if name.lower() in _DIVIDING or resembles_split(name)]:

@@ -4,10 +4,11 @@
     fingerprint of an entry   SHA-256(shape, values) of an image inside a container
     identity                  SHA-256(count, the fingerprints in order)
 
-Up to 100,000 files, every file counts. Of more files, and of containers, evenly spaced images count, because reading
-all would take as long as an epoch. Names and places do not matter, so a copy elsewhere has the same identity.
+The identity covers all files, if there are at most 100,000. If there are more, and in containers, it covers evenly
+spaced images, because reading all would take as long as an epoch. Names and folders do not matter, so a copy elsewhere
+has the same identity.
 
-A run records the first 8 bytes of the fingerprints of what it was trained on, as numbers, for comparison.
+A run records the first 8 bytes of the fingerprints of its training images, as numbers, for comparison.
 """
 
 import hashlib
@@ -52,7 +53,7 @@ def image_numbers(images: Images) -> NDArray[np.uint64]:
 
 
 def as_numbers(fingerprints: Iterable[bytes]) -> NDArray[np.uint64]:
-    """The first 8 bytes of each fingerprint."""
+    """The first 8 bytes of each fingerprint, as a number."""
     return np.frombuffer(b"".join(fingerprint[:8] for fingerprint in fingerprints), "<u8").astype(np.uint64)
 
 
@@ -68,7 +69,7 @@ def are_files(images: Images) -> bool:
 
 
 def file_fingerprint(file: Path) -> bytes:
-    """32 bytes that equal files share, and other files hardly ever; zeros if the file cannot be read."""
+    """32 bytes that are equal for equal files, and almost never for others; zeros if the file cannot be read."""
     try:
         with open(file, "rb") as content:
             size = os.fstat(content.fileno()).st_size
@@ -82,7 +83,7 @@ def file_fingerprint(file: Path) -> bytes:
 def same_files(first: Sequence[Path], second: Sequence[Path]) -> list[tuple[Path, Path]]:
     """Pairs of a file of `first` and one of `second` with the same content. Each of `second` occurs at most once.
 
-    Only files with the fingerprint of one of the others are read whole.
+    Only files with equal fingerprints are read completely.
     """
     of_second = [(file_fingerprint(file), file) for file in second]
     wanted = {fingerprint for fingerprint, _ in of_second}
@@ -94,7 +95,7 @@ def same_files(first: Sequence[Path], second: Sequence[Path]) -> list[tuple[Path
 
 
 def _content_hash(file: Path) -> bytes | Path:
-    """SHA-256 of a file's content; of a file that cannot be read its path, which equals no other."""
+    """SHA-256 of a file's content. If the file cannot be read, its path, which equals no other value."""
     try:
         with open(file, "rb") as content:
             return hashlib.file_digest(content, "sha256").digest()

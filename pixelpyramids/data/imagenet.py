@@ -1,13 +1,13 @@
-"""ImageNet of ILSVRC 2012 (Russakovsky et al. 2015), the original images or downsampled ones.
+"""ImageNet of ILSVRC 2012 (Russakovsky et al. 2015): the original images, or downsampled ones.
 
 The authors' release has no loader for it, and their paper does not say how its images were brought to 128x128. Ours:
 
     decode, RGB, centre crop to the shorter side, resize by Pillow's box filter
 
-Each pixel of the result is the mean of those of the source whose centres lie in it. So each pixel of the source counts
-once, no overlap makes neighbours alike, and no ringing adds detail that the bits/dim would measure. An image that is
-smaller than the result repeats its pixels. The downsampled ImageNet of Chrabaszcz et al. (2017) has the same filter,
-but squeezes the whole image into a square instead of cropping it.
+Each pixel of the result is the mean of the source pixels whose centres lie in it. So each source pixel counts once, no
+overlap makes neighbours similar, and no ringing adds detail that the bits/dim would measure. If an image is smaller
+than the result, its pixels are repeated. The downsampled ImageNet of Chrabaszcz et al. (2017) uses the same filter, but
+squeezes the whole image into a square instead of cropping it.
 """
 
 from functools import partial
@@ -34,13 +34,13 @@ _TREES = ("", "ILSVRC/Data/CLS-LOC", "Data/CLS-LOC")
 def open_imagenet(
     root: str | PathLike[str], split: str, size: int, *, n_bits: int, hold_out: bool = True, seed: int = 0
 ) -> Images:
-    """One split of the ImageNet at `root`: RGB images of size x size pixels.
+    """Open one split of the ImageNet at `root`, as RGB images of size x size pixels.
 
-    `split` is "train", "validation" (held out of train, 1,000 images of the whole set), "test" (ImageNet's val), or
-    "all". If `hold_out` is False, nothing is held out. The original images, some of which are CMYK, are prepared as
-    above; downsampled ones must have the size. Warns if the counts are not ILSVRC's.
+    `split` is "train", "validation" (held out of train: 1,000 images if the set is complete), "test" (ImageNet's val),
+    or "all". If `hold_out` is False, nothing is held out. The original images, some of which are CMYK, are prepared as
+    above; downsampled ones must already have the size. Warns if the counts are not ILSVRC's.
 
-    Raises DataError if `root` has nothing of the split, or has both original and downsampled images, if a downsampled
+    Raises DataError if `root` has no images of the split, or has both original and downsampled images, if a downsampled
     image has another size (the first is checked when the split is opened, others when they are read), or if the data
     is damaged.
     """
@@ -74,7 +74,7 @@ def _describe_part(root: Path, size: int, part: str) -> str:
 
 
 def _find_downsampled(root: Path, part: str, size: int) -> list[Path]:
-    """The folder of images of that size, or the .npz files, of a part."""
+    """Find the folder of images of that size, or the .npz files, of a part."""
     if folder := split_folders(root, f"_{size}x{size}").get(PARTS[part]):
         return [folder]
     files = [file for file in sorted(root.glob("*.npz")) if set(map(split_of, splits_in(file.stem))) == {PARTS[part]}]
@@ -96,14 +96,14 @@ def _open_downsampled(root: Path, size: int, part: str) -> Entries | None:
 
 
 def _find_originals(root: Path, part: str) -> list[Path]:
-    """The folders of images, then the archive, of a part."""
+    """Find the folders of images, and then the archive, of a part."""
     folders = [split_folders(root / tree).get(PARTS[part]) for tree in _TREES]
     archive = root / f"ILSVRC2012_img_{part}.tar"
     return [folder for folder in folders if folder is not None] + [archive] * archive.is_file()
 
 
 def _open_originals(root: Path, part: str) -> Entries | None:
-    """The first of `_find_originals` that is not empty."""
+    """Open the first of `_find_originals` that is not empty."""
     for path in _find_originals(root, part):
         if path.is_file():
             return TarEntries([path])

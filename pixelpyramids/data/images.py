@@ -1,4 +1,4 @@
-"""The images of one split, `Images`, and what every container of stored images offers, `Entries`.
+"""`Images`, the images of one split, and `Entries`, the protocol of every container of stored images.
 
 A container holds entries as they are stored: files, contents of files, or plain pixels. Decoding, cropping, resizing
 and quantising are the same for all of them.
@@ -23,7 +23,7 @@ CACHE_BYTES = 512 * 2**20
 
 # What an image's size must agree with, and what to do if it does not.
 _PARAMETERS = ("as the parameters say", "resize the images, or use parameters of their size")
-_OPENED = ("as when the folder was opened", "leave the folder as it is while it is in use")
+_OPENED = ("as when the folder was opened", "do not change the folder while it is in use")
 
 _NAMED_AT_MOST = 10
 _TRIED_AT_MOST = 10  # images, when a split of one size is opened
@@ -32,8 +32,8 @@ _TRIED_AT_MOST = 10  # images, when a split of one size is opened
 class Entries(Protocol):
     """Stored images by index: a file (its path), the content of an image file (bytes), or pixels (H, W, C) uint8.
 
-    `format` is that of plain pixels ("HDF5", …), and "" for files. Instances can be pickled. Each worker opens what it
-    needs at its first read.
+    `format` names the container of plain pixels ("HDF5", …); it is "" for files. Instances can be pickled. Each worker
+    opens what it needs at its first read.
     """
 
     @property
@@ -42,7 +42,7 @@ class Entries(Protocol):
     def __len__(self) -> int: ...
 
     def name(self, index: int) -> Path:
-        """The path of a file, or the path of a container with the entry's name below it."""
+        """The path of a file, or the path of a container followed by the entry's name."""
         ...
 
     def read(self, index: int) -> Path | bytes | Pixels:
@@ -54,10 +54,10 @@ class Images:
     """The images of one split: `read(i)` gives (channels, H, W), integers in [0, 2**n_bits), uint8 up to 8 bits.
 
     `files` names each image as its container does. For each image, `sizes` (count, 2) has H and W, `formats` says how
-    it is stored ("JPEG", …), and `conversions` what reading it converts ("alpha dropped"). If the images were opened by
-    `of_one_size`, the last two are "" and () until an image is read. `skipped` are the files that could not be read
-    when the split was opened. `in_memory` says whether decoded images are kept. Instances can be pickled, without
-    the decoded images, and read in workers.
+    it is stored ("JPEG", …), and `conversions` what is converted when it is read ("alpha dropped"). If the images were
+    opened by `of_one_size`, the last two are "" and () until an image is read. `skipped` are the files that could not
+    be read when the split was opened. `in_memory` says whether decoded images are cached. Instances can be pickled,
+    without the decoded images, and read in workers.
     """
 
     def __init__(
@@ -210,10 +210,10 @@ class _WrongSizeError(DataError):
     """An image is readable, but not of the size that all images of its split must have."""
 
 
-def check_size(name: Path, came: Sequence[int], size: Sequence[int], because: tuple[str, str] = _PARAMETERS) -> None:
-    """Raise DataError if an image has another size (H, W) than it must have."""
-    if tuple(came) != tuple(size):
-        (height, width), (h, w), (reason, way_out) = size, came, because
+def check_size(name: Path, got: Sequence[int], size: Sequence[int], because: tuple[str, str] = _PARAMETERS) -> None:
+    """Raise DataError if an image does not have the required size (H, W)."""
+    if tuple(got) != tuple(size):
+        (height, width), (h, w), (reason, way_out) = size, got, because
         raise _WrongSizeError(
             f"{name}: expected {height}x{width} pixels (height x width), {reason}, got {h}x{w}; {way_out}"
         )

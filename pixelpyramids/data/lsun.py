@@ -1,6 +1,6 @@
-"""LSUN (Yu et al. 2015), the categories of the paper: its LMDB environments, or folders of files exported from them.
+"""LSUN (Yu et al. 2015), the paper's categories, from its LMDB environments or from folders of exported files.
 
-The authors prepare images as torchvision's CenterCrop(256) and Resize(128) do with a Pillow image:
+The authors prepare images with torchvision's CenterCrop(256) and Resize(128), which do this to a Pillow image:
 
     decode, RGB, centre crop 256x256, resize by Pillow's bilinear filter, which averages when it shrinks
 """
@@ -36,19 +36,19 @@ def open_lsun(
     hold_out: bool = True,
     seed: int = 0,
 ) -> Images:
-    """One split of a category of LSUN at `root`: RGB images of size x size pixels.
+    """Open one split of a category of the LSUN at `root`, as RGB images of size x size pixels.
 
-    `category` is one of TRAIN_COUNTS. `split` is "train", "validation" (held out of train, 1,000 images of the whole
-    set), "test" (LSUN's val), or "all". If `hold_out` is False, nothing is held out. Images of the size are taken as
-    they are, others are prepared as above. Warns if the counts are not LSUN's.
+    `category` is one of TRAIN_COUNTS. `split` is "train", "validation" (held out of train: 1,000 images if the
+    set is complete), "test" (LSUN's val), or "all". If `hold_out` is False, nothing is held out. Images that already
+    have the size are used as they are; others are prepared as above. Warns if the counts are not LSUN's.
 
-    Raises DataError if `root` has nothing of the split, if an image is neither of the size nor at least 256x256 (the
-    first is checked when the split is opened, others when they are read), or if the data is damaged.
+    Raises DataError if `root` has no images of the split, if an image neither has the size nor at least 256x256 pixels
+    (the first is checked when the split is opened, others when they are read), or if the data is damaged.
     """
     if category not in TRAIN_COUNTS:
         raise DataError(f"expected a category among {', '.join(TRAIN_COUNTS)}, got {category!r}")
     if not 1 <= size <= CROP:
-        raise DataError(f"expected LSUN at a size of 1 to {CROP} pixels, to which its images are cropped, got {size}")
+        raise DataError(f"expected a size of 1 to {CROP} pixels, because LSUN is cropped to {CROP}, got {size}")
     root = Path(root)
     entries, chosen = open_split(
         split,

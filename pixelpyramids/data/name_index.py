@@ -1,8 +1,8 @@
 """The names and places of a container's entries, in one NumPy array, because there may be millions.
 
 An index that takes long to make is cached in the folder `pixelpyramids` in $XDG_CACHE_HOME or ~/.cache. It is mapped
-into memory from there, so that workers share it. A cached index belongs to the path, size and time of change of each
-file that it was made from. If the cache cannot be written, the index is made again each time.
+into memory from there, so that workers share it. A cached index is used as long as the path, size and modification
+time of its files stay the same. If the cache cannot be written, the index is made again each time.
 """
 
 import hashlib
@@ -38,12 +38,12 @@ class NameIndex:
         return NameIndex, (self.records,)
 
     def name(self, index: int) -> str:
-        """The name of entry `index`, below its container: a name that starts at the root does not leave it."""
+        """The name of entry `index`, without a leading /, so that its path stays below the container."""
         return os.fsdecode(bytes(self.records["name"][index])).lstrip("/")
 
 
 def pack(names: Iterable[bytes]) -> NDArray[np.bytes_]:
-    """Names in an array as wide as the longest. NumPy drops zero bytes at the end of a name."""
+    """Pack names into an array as wide as the longest name. NumPy drops zero bytes at the end of a name."""
     remaining: Iterator[bytes] = iter(names)
     packed = [np.empty(0, dtype="S1")]
     while some := list(islice(remaining, _PACKED_AT_ONCE)):
@@ -52,7 +52,7 @@ def pack(names: Iterable[bytes]) -> NDArray[np.bytes_]:
 
 
 def make_index(names: NDArray[np.bytes_], **columns: NDArray[Any]) -> NameIndex:
-    """An index, sorted by name, with further columns."""
+    """Make an index, sorted by name, with further columns."""
     fields: dict[str, NDArray[Any]] = {"name": names, **columns}
     records = np.empty(len(names), dtype=[(field, values.dtype) for field, values in fields.items()])
     for field, values in fields.items():
@@ -61,7 +61,7 @@ def make_index(names: NDArray[np.bytes_], **columns: NDArray[Any]) -> NameIndex:
 
 
 def load_index(kind: str, files: Sequence[Path], make: Callable[[], NameIndex]) -> NameIndex:
-    """The index of `files` from the cache, else from `make`; `kind` names the container."""
+    """Load the index of `files` from the cache, or make it with `make`; `kind` names the container."""
     cache = cache_folder()
     if cache is None:
         return make()
@@ -91,7 +91,7 @@ def cache_folder() -> Path | None:
 
 
 def _map_index(file: str | Path) -> NameIndex:
-    """Raises OSError or ValueError if the file is missing or damaged; nothing in it can be executed."""
+    """Map an index file. Raises OSError or ValueError if it is missing or damaged. Nothing in it can be executed."""
     records: NDArray[Any] = np.lib.format.open_memmap(os.fspath(file), mode="r")
     if records.ndim != 1 or records.dtype.names is None or records.dtype["name"].kind != "S":
         raise ValueError(f"{file} holds no index")

@@ -14,7 +14,7 @@ from pixelpyramids.data.splits import check_split, hold_out
 from pixelpyramids.errors import EmptySplitError
 
 PARTS = {"train": "train", "val": "validation"}
-"""The two parts, and the split that the names of their folders say."""
+"""The two parts, and the splits that the names of their folders stand for."""
 
 _PARTS_OF = {"train": ("train",), "validation": ("train",), "test": ("val",), "all": ("train", "val")}
 
@@ -28,7 +28,7 @@ def open_split(
     holds_out: bool = True,
     seed: int = 0,
 ) -> tuple[Entries, Indices]:
-    """The container of a split ("train", "validation", "test", "all"), and which of its entries belong to it.
+    """Open the container of a split ("train", "validation", "test", "all"). Returns it and the indices of the split.
 
     `open_part` opens "train" or "val" and returns None if it is missing; `describe_part` says what is expected.
     `counts` are the published numbers of images of the parts; a UserWarning names other numbers. If `holds_out` is
@@ -39,7 +39,8 @@ def open_split(
     check_split(split)
     if split == "validation" and not holds_out:
         raise EmptySplitError(
-            "expected no validation split, because nothing is held out of train here; hold out, or use another split"
+            "expected another split than validation, because nothing is held out of train here; hold images out, or "
+            "use another split"
         )
     parts = {part: entries for part in _PARTS_OF[split] if (entries := open_part(part)) is not None}
     if not parts:

@@ -1,8 +1,8 @@
-"""One image file to integers: value = floor(stored / 2**(stored bits - n_bits)), in [0, 2**n_bits).
+"""Read an image file as integers: value = floor(stored / 2**(stored bits - n_bits)), in [0, 2**n_bits).
 
 Quantising happens here and nowhere else. Pixels come as they are stored, through `image_files.pillow_reading`: no
-colour management, no turning by EXIF, the first frame of an animation. Conversions on the way are reported in words
-with the pixels, because figures of converted images are not figures of the files.
+colour management, no rotation by EXIF, the first frame of an animation. Conversions are reported in words with the
+pixels, because the bits/dim of converted images are not those of the files.
 """
 
 import io
@@ -29,7 +29,7 @@ from pixelpyramids.image_files.pillow_reading import (
 )
 
 Prepare = Callable[[Image.Image], Image.Image]
-"""What is done to a decoded 8-bit image: a crop, a resize."""
+"""A function that prepares a decoded 8-bit image, for example crops or resizes it."""
 
 Source = str | PathLike[str] | bytes
 """The path of an image file, or its content."""
@@ -43,7 +43,7 @@ _BOMB = (Image.DecompressionBombError, Image.DecompressionBombWarning)
 
 
 class Header(NamedTuple):
-    """What a file says of itself before its pixels are read, and what `read_image` converts."""
+    """What is known about a file before its pixels are read, and what `read_image` converts."""
 
     height: int
     width: int
@@ -60,9 +60,10 @@ class Decoded(NamedTuple):
 
 
 def read_header(source: Source, channels: int = 3, n_bits: int = 8, *, name: Path | None = None) -> Header:
-    """Height, width and format of an image that `read_image` with the same arguments accepts, as its header says.
+    """Read the header of an image for `read_image` with the same arguments: size, format, conversions.
 
-    `source` is the path of a file, or its content, which errors call `name`. Raises DataError as `read_image` does.
+    `source` is the path of a file, or its content, which errors call `name`. Raises DataError as `read_image` does, but
+    does not notice damaged pixels.
     """
     with _open_image(source, name, channels, n_bits) as image:
         _check_image(image, n_bits)
@@ -71,14 +72,14 @@ def read_header(source: Source, channels: int = 3, n_bits: int = 8, *, name: Pat
 
 
 def read_image(source: Source, channels: int = 3, n_bits: int = 8) -> Pixels:
-    """The pixels of a file, (channels, H, W), integers in [0, 2**n_bits): uint8 up to 8 bits, uint16 above.
+    """Read the pixels of a file: a new array (channels, H, W) in [0, 2**n_bits), uint8 up to 8 bits, uint16 above.
 
     `channels` 1, 2, 3, 4 mean grey, grey and alpha, RGB, RGBA. Pillow converts: colour to grey is ITU-R 601 luma, alpha
     is dropped or added as opaque. 16-bit grey can be read with every n_bits; more than 8 bits need 16-bit grey and one
-    channel. Pillow opens 16-bit colour as 8-bit. The array is the caller's own.
+    channel. Pillow opens 16-bit colour as 8-bit.
 
-    Raises DataError, naming the file, if it is missing, damaged, not an image, larger than Pillow's limit for
-    untrusted files, of floating-point, CMYK or L*a*b* pixels, or not deep enough.
+    Raises DataError, naming the file, if the file is missing, damaged, not an image, or larger than Pillow's limit for
+    untrusted files, or if its pixels are floating-point, CMYK or L*a*b*, or have too few bits.
     """
     return read_decoded(source, channels, n_bits).pixels
 
@@ -132,7 +133,7 @@ def quantise(
 
 @contextmanager
 def _open_image(source: Source, name: Path | None, channels: int, n_bits: int) -> Iterator[Image.Image]:
-    """An opened image; what is raised within the block names the file."""
+    """Open an image. Errors raised within the block name the file."""
     _check_request(channels, n_bits)
     path = "" if isinstance(source, bytes) else str(Path(source))
     label = str(name or path or "the image")
@@ -162,7 +163,7 @@ def _open_image(source: Source, name: Path | None, channels: int, n_bits: int) -
 
 @contextmanager
 def _add_name(name: str | PathLike[str]) -> Iterator[None]:
-    """Put the file's name before errors that lack it."""
+    """Add the file's name to errors that lack it."""
     try:
         yield
     except DataError as error:
@@ -171,7 +172,7 @@ def _add_name(name: str | PathLike[str]) -> Iterator[None]:
 
 
 def _quantise(stored: Decoded, depth: int, channels: int, n_bits: int, prepare: Prepare | None) -> Decoded:
-    """Stored pixels, (H, W) or (H, W, channels), prepared and quantised."""
+    """Prepare and quantise stored pixels, (H, W) or (H, W, channels)."""
     pixels, format, conversions = stored
     if prepare is not None:
         eight = (pixels >> (depth - 8)).astype(np.uint8)
@@ -231,7 +232,7 @@ def _convert(image: Image.Image, channels: int, depth: int) -> tuple[Pixels, int
     """Stored values, (H, W) or (H, W, channels), and their bits: `depth` for grey above 8 bits, else 8."""
     if image.mode in _MULTIPLIED:
         image = image.convert(_MULTIPLIED[image.mode])
-    elif image.mode == "I":  # 32 bits: Pillow opens some 16-bit formats so
+    elif image.mode == "I":  # 32 bits: Pillow opens some 16-bit formats this way
         image = _narrow(image, depth)
     elif image.mode in _CONVERTED:
         image = image.convert(MODES[channels])
@@ -247,7 +248,7 @@ def _convert(image: Image.Image, channels: int, depth: int) -> tuple[Pixels, int
 
 
 def _narrow(image: Image.Image, depth: int) -> Image.Image:
-    """An image of 32-bit integers as one of 16 bits. Raises DataError for values of more than `depth` bits."""
+    """Convert an image of 32-bit integers to 16 bits. Raises DataError for values of more than `depth` bits."""
     grey = np.asarray(image)
     least, most = int(grey.min()), int(grey.max())
     if least < 0 or most >= 1 << depth:

@@ -1,4 +1,4 @@
-"""Shards in a folder: which files they are, and which split each belongs to, by its name or its folder's."""
+"""Find the shards in a folder, and the split of each shard, by its name or the name of its folder."""
 
 import glob
 import re
@@ -11,7 +11,7 @@ from pathlib import Path
 from pixelpyramids.data.split_names import (
     NAMES,
     divide,
-    one_of_each,
+    name_of_each_split,
     resembles_held_out,
     resembles_split,
     split_of,
@@ -25,7 +25,7 @@ _NUMBERED = re.compile(r"(\d+)-of-(\d+)\b")
 
 
 def find_shards(root: str) -> list[Path]:
-    """The shards here, in a folder or the folders in it, sorted; none if `root` names the hub, or has none."""
+    """The shards of a file, a glob, or a folder and the folders in it, sorted; none if `root` names the hub."""
     name = root.removeprefix("stream:")
     if not name or name.startswith("hub:"):
         return []
@@ -55,7 +55,7 @@ def warn_of_missing(shards: tuple[Path, ...]) -> None:
 
 
 def split_shards(root: str, shards: Sequence[Path]) -> dict[str, list[str]]:
-    """The shards of each split, by the word for it in the file's name, else in the name of a folder below `root`.
+    """The shards of each split, by the split's word in the file's name, or else in the name of a folder below `root`.
 
     If no shard has a word, all are for training. Raises DataError if a name has words for several splits, or only
     resembles one; if only some shards have a word; if one split has several words; and as `divide` does if no shard has
@@ -73,7 +73,7 @@ def split_shards(root: str, shards: Sequence[Path]) -> dict[str, list[str]]:
             f"{root}: expected a word for the split ({', '.join(NAMES)}) in the name of each shard or its folder, got "
             f"{silent[0].name} beside others that have one; rename it, or select the others with a glob"
         )
-    one_of_each(((str(split_of(word)), word) for word in words.values()), root)
+    name_of_each_split(((str(split_of(word)), word) for word in words.values()), root)
     files: dict[str, list[str]] = {}
     for file, word in words.items():
         files.setdefault(str(split_of(word)), []).append(str(file))
@@ -81,7 +81,7 @@ def split_shards(root: str, shards: Sequence[Path]) -> dict[str, list[str]]:
 
 
 def refuse_held_out_files(root: str, files: Mapping[str, Sequence[str]]) -> None:
-    """Raise DataError if `datasets`, which knows fewer names, takes files with names of other splits for training."""
+    """Raise DataError if `datasets`, which knows fewer names, would train on files that are named like other splits."""
     for split, part in files.items():
         for file in part if split_of(split) == "train" else ():
             below = file.rpartition("@")[2].partition("/")[2].split("/")  # hf://datasets/OWNER/NAME@REVISION/…
@@ -94,7 +94,7 @@ def refuse_held_out_files(root: str, files: Mapping[str, Sequence[str]]) -> None
 
 
 def _split_word(root: str, file: Path) -> str:
-    """The word for a split in a shard's name, else in the name of its nearest folder; "" if nothing resembles one."""
+    """The split's word in a shard's name, or else in the name of its nearest folder; "" if nothing resembles one."""
     for part in reversed(file.parts):
         found = dict.fromkeys(splits_in(part))
         if len(found) == 1:

@@ -27,7 +27,7 @@ class Shards:
 
     `stream` is an IterableDataset of `datasets` with a column `image` that is not decoded. `counts` are the images of
     each shard, and `total` those of all; they are None if they are not known without reading. The first `held_out`
-    images of the first shard are left out; with `only_held_out` they are the only ones.
+    images of the first shard are left out; with `only_held_out`, only these are read.
     """
 
     def __init__(
@@ -84,7 +84,7 @@ class Shards:
 
 
 def count_images(files: Sequence[str], train: bool = False) -> list[int] | None:
-    """The images in each of some shards; None for tars on the hub, whose headers would have to be downloaded.
+    """The number of images in each shard; None for tars on the hub, whose headers would have to be downloaded.
 
     Raises DataError as `count_rows` and `count_examples` do.
     """
@@ -96,7 +96,7 @@ def count_images(files: Sequence[str], train: bool = False) -> list[int] | None:
 
 
 def count_rows(file: str) -> int:
-    """The rows of a Parquet file, here or on the hub, as its end says. Raises DataError if it is damaged."""
+    """The number of rows in a Parquet file, local or on the hub, by its footer. Raises DataError if it is damaged."""
     fsspec, parquet = import_extra("fsspec", "data"), import_extra("pyarrow.parquet", "data")
     try:
         with fsspec.open(file) as content:
@@ -106,13 +106,13 @@ def count_rows(file: str) -> int:
 
 
 def count_examples(file: str, train: bool = False) -> int:
-    """The examples of a WebDataset tar, by its headers: runs of members with one key.
+    """The number of examples in a WebDataset tar, by its headers: runs of members with the same key.
 
     Raises DataError if the tar is damaged or cut off. If it is for training (`train`), also raises DataError if members
     are in folders for other splits, and as `divide` does.
     """
     examples, last = 0, None
-    forms: dict[str, str] = {}  # one member of each name, without its numbers
+    forms: dict[str, str] = {}  # one member for each name without its numbers
     try:
         with open(file, "rb") as content:
             size = content.seek(0, 2)

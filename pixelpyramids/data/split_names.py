@@ -1,4 +1,4 @@
-"""The names of splits: one list for folders, datasets, shards and files, in any case.
+"""The names of splits: one list for folders, datasets, shards and files, in upper or lower case.
 
 A name in the list is a split. A name that only resembles one (`Train_set`, `test2`, `held-out`, `trainval`) is refused,
 because its images would otherwise silently be trained on or left out.
@@ -36,7 +36,7 @@ _NAMED_AT_MOST = 5
 
 
 def split_of(name: str) -> str | None:
-    """The split that a name stands for, in any case: "train", "validation" or "test"; None for other names."""
+    """The split that a name stands for: "train", "validation" or "test"; None for other names. Case is ignored."""
     return _SPLITS.get(name.lower())
 
 
@@ -46,17 +46,17 @@ def splits_in(name: str) -> list[str]:
 
 
 def resembles_split(name: str) -> bool:
-    """Whether a word in the name is or resembles one for a split: `train`, `TestSet`, `val2017`, `held-out`."""
+    """Whether a word in the name is, or resembles, the name of a split: `train`, `TestSet`, `val2017`, `held-out`."""
     return resembles_held_out(name) or any(_LIKE_TRAIN.fullmatch(word) for word in _words(name))
 
 
 def resembles_held_out(name: str) -> bool:
-    """Whether a word in the name is or resembles one for images that must not be trained on."""
+    """Whether a word in the name is, or resembles, a name for images that must not be trained on."""
     return any(_LIKE_HELD_OUT.fullmatch(word) for word in _words(name))
 
 
 def _words(name: str) -> Iterator[str]:
-    """The words of a name in lower case, split at capitals and not, and each pair of neighbours joined."""
+    """The words of a name in lower case, both split at capitals and not, and each pair of neighbours joined."""
     for words in (re.findall("[A-Z]+(?![a-z])|[A-Z]?[a-z]+", name), re.findall("[a-z]+", name.lower())):
         lower = [word.lower() for word in words]
         yield from lower
@@ -69,9 +69,9 @@ def divide(names: Sequence[str], root: str | PathLike[str]) -> dict[str, list[in
     Split folders lie side by side, in `root` or in the one folder that holds all images. Images directly beside them
     belong to no split, and a warning counts them.
 
-    Raises DataError, naming the folders, if two folders are for one split; if a folder beside split folders is not for
-    a split; if the training folder contains one that resembles held-out images; or if there are no split folders, but
-    the name of some folder, or the names of the files, resemble splits.
+    Raises DataError, naming the folders, if two folders are for the same split; if a folder beside split folders is not
+    for a split; if a folder inside the training folder resembles held-out images; or if there are no split folders, but
+    the name of a folder, or the names of the files, resemble splits.
     """
     folders: dict[tuple[str, ...], list[int]] = {}
     for index, name in enumerate(names):
@@ -80,9 +80,9 @@ def divide(names: Sequence[str], root: str | PathLike[str]) -> dict[str, list[in
     tops: dict[str, list[tuple[str, ...]]] = {}
     for folder in folders:
         tops.setdefault("/".join(folder[: depth + 1]) if len(folder) > depth else "", []).append(folder)
-    parts = _parts((top for top in tops if top), root)
+    parts = _find_split_folders((top for top in tops if top), root)
     if not parts:
-        _refuse_resemblance(names, folders, root)
+        _refuse_similar_names(names, folders, root)
         return {}
     if others := [top for top in tops if top and top not in parts.values()]:
         raise DataError(
@@ -91,11 +91,11 @@ def divide(names: Sequence[str], root: str | PathLike[str]) -> dict[str, list[in
         )
     if "train" in parts:
         for folder in tops[parts["train"]]:
-            _refuse_hidden(folder[depth + 1 :], Path(root, parts["train"]))
+            _refuse_held_out_folder(folder[depth + 1 :], Path(root, parts["train"]))
     if loose := [index for folder in tops.get("", ()) for index in folders[folder]]:
         warnings.warn(
             f"{root}: {len(loose)} images lie beside {_list_names(parts.values())} and belong to no split, such as "
-            f"{names[loose[0]]}; move them into one, or elsewhere",
+            f"{names[loose[0]]}; move them into a split, or elsewhere",
             stacklevel=4,
         )
     return {split: sorted(index for folder in tops[top] for index in folders[folder]) for split, top in parts.items()}
@@ -113,13 +113,13 @@ def refuse_linked_splits(links: Mapping[str, str], root: str | PathLike[str]) ->
 
 
 def split_folders(folder: Path, suffix: str = "") -> dict[str, Path]:
-    """The folders in `folder` that say splits, with that suffix in lower case, by split; none if it is no folder.
+    """The folders in `folder` that are named SPLIT + `suffix` (lower case), by split; empty if it is not a folder.
 
-    Raises DataError if two say the same or are the same.
+    Raises DataError if two are for the same split, or are the same folder.
     """
     names = [name for name in _folders(folder) if name.lower().endswith(suffix)]
     said = ((split_of(name[: len(name) - len(suffix)]), name) for name in names)
-    parts = one_of_each(((split, name) for split, name in said if split is not None), folder)
+    parts = name_of_each_split(((split, name) for split, name in said if split is not None), folder)
     places: dict[str, str] = {}
     for name in parts.values():
         refuse_linked_splits({name: places.setdefault(os.path.realpath(folder / name), name)}, folder)
@@ -139,20 +139,20 @@ def refuse_held_out(names: Iterable[str], train: Path) -> Iterator[str]:
     for name in names:
         if (folder := name.rpartition("/")[0]) not in seen:
             seen.add(folder)
-            _refuse_hidden(folder.split("/"), train)
+            _refuse_held_out_folder(folder.split("/"), train)
         yield name
 
 
-def _refuse_hidden(folder: Sequence[str], train: Path) -> None:
-    if hidden := next((number for number, part in enumerate(folder, 1) if resembles_held_out(part)), None):
+def _refuse_held_out_folder(folder: Sequence[str], train: Path) -> None:
+    if depth := next((number for number, part in enumerate(folder, 1) if resembles_held_out(part)), None):
         raise DataError(
             f"{train.parent}: expected only training images in {train.name}, got "
-            f"{'/'.join([train.name, *folder[:hidden]])}, which is named like validation or test images; move it "
+            f"{'/'.join([train.name, *folder[:depth]])}, which is named like validation or test images; move it "
             f"out of {train.name}, or rename it"
         )
 
 
-def one_of_each(found: Iterable[tuple[str, str]], root: str | PathLike[str]) -> dict[str, str]:
+def name_of_each_split(found: Iterable[tuple[str, str]], root: str | PathLike[str]) -> dict[str, str]:
     """(split, name) pairs as a dictionary. Raises DataError if one split has two different names."""
     parts: dict[str, str] = {}
     for split, name in found:
@@ -163,12 +163,12 @@ def one_of_each(found: Iterable[tuple[str, str]], root: str | PathLike[str]) -> 
     return parts
 
 
-_RENAME = f"rename them to {', '.join(NAMES)} if they are splits, or to names unlike these"
+_RENAME = f"rename them to {', '.join(NAMES)} if they are splits, or to unrelated names"
 
 
-def _parts(paths: Iterable[str], root: str | PathLike[str]) -> dict[str, str]:
+def _find_split_folders(paths: Iterable[str], root: str | PathLike[str]) -> dict[str, str]:
     found = ((split_of(path.rpartition("/")[2]), path) for path in paths)
-    return one_of_each(((split, path) for split, path in found if split is not None), root)
+    return name_of_each_split(((split, path) for split, path in found if split is not None), root)
 
 
 def _shared_depth(folders: Iterable[tuple[str, ...]]) -> int:
@@ -180,7 +180,7 @@ def _shared_depth(folders: Iterable[tuple[str, ...]]) -> int:
     return depth
 
 
-def _refuse_resemblance(names: Sequence[str], folders: Iterable[tuple[str, ...]], root: str | PathLike[str]) -> None:
+def _refuse_similar_names(names: Sequence[str], folders: Iterable[tuple[str, ...]], root: str | PathLike[str]) -> None:
     paths = {folder[: i + 1] for folder in folders for i in range(len(folder))}
     alike = Counter((path[:-1], _without_split(path[-1])) for path in paths)
     like = sorted(

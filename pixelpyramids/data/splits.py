@@ -1,8 +1,8 @@
-"""Which images of a folder are for training, validation and test: fixed by names and a seed, never by order on disk.
+"""Which images of a folder are for training, validation and test. Names and a seed decide, never the order on disk.
 
-If the folder has sub-folders with the names of `split_names`, they decide. A published evaluation split without another
-is the test split, and validation is then a hold-out of the training images, so that choosing the best weights never
-looks at test images. Without such sub-folders, files rank by SHA-256(seed, relative path).
+If the folder has sub-folders with the names of `split_names`, they decide. If there is only one evaluation split, it is
+the test split, and validation images are held out of the training images, so that test images never help to choose the
+weights. Without such sub-folders, files are ranked by SHA-256(seed, relative path).
 """
 
 import hashlib
@@ -21,7 +21,7 @@ from pixelpyramids.image_files.pillow_reading import readable_formats
 
 SPLITS = ("train", "validation", "test", "all")
 
-TEST_SHARE = 10  # one in ten, and as many for validation, if no sub-folders decide
+TEST_SHARE = 10  # one image in ten, and as many for validation, if no sub-folders decide
 HOLD_OUT_SHARE = 100  # one training image in a hundred
 HOLD_OUT_MOST = 1000
 
@@ -29,14 +29,14 @@ HOLD_OUT_MOST = 1000
 def find_images(root: str | PathLike[str], links: dict[str, str] | None = None) -> list[Path]:
     """All image files below `root`, sorted by relative POSIX path; hidden files and folders are skipped.
 
-    A file counts as an image by its extension, any that Pillow decodes; nothing is opened. Links to folders are
-    followed, each folder once; `links` is as for `image_names`. Raises DataError if `root` is not a folder, holds no
+    A file is an image if it has an extension of a format that Pillow decodes; no file is opened. Links to folders are
+    followed, each folder once; `links` is that of `image_names`. Raises DataError if `root` is not a folder, holds no
     image, or cannot be listed.
     """
     root = Path(root)
     if not root.is_dir():
-        came = "a file" if root.exists() else "nothing there"
-        raise DataError(f"{root}: expected a folder of images, got {came}; give the folder that holds the images")
+        got = "a file" if root.exists() else "nothing there"
+        raise DataError(f"{root}: expected a folder of images, got {got}; pass the folder that holds the images")
     found = list_images(root, links)
     if not found:
         raise DataError(
@@ -55,9 +55,9 @@ def split_files(root: str | PathLike[str], split: str, seed: int = 0, hold_out: 
     - If there are none: by rank of SHA-256(seed, relative path), one image in ten is for test (at least 1 of 3 or
       more), as many again for validation, and the rest for training.
 
-    With `hold_out` False, the images that would be held out for validation stay in train. The three splits share no
-    file. Raises DataError if the split is unknown, or it or the folder is empty. For splits other than "all" it is also
-    raised as by `divide`, and if a link puts one folder into two splits.
+    If `hold_out` is False, the images that would be held out for validation stay in train. The three splits share no
+    file. Raises DataError if the split is unknown, or if it or the folder is empty. For splits other than "all", it
+    also raises the errors of `divide`, and DataError if a link puts one folder into two splits.
     """
     check_split(split)
     links: dict[str, str] = {}
@@ -66,7 +66,7 @@ def split_files(root: str | PathLike[str], split: str, seed: int = 0, hold_out: 
         return files
     refuse_linked_splits(links, root)
     names = [file.relative_to(root).as_posix() for file in files]
-    return [files[index] for index in choose(split, named_splits(names, root, seed, hold_out), root, hold_out)]
+    return [files[index] for index in select_split(split, named_splits(names, root, seed, hold_out), root, hold_out)]
 
 
 def is_divided(root: str | PathLike[str]) -> bool:
@@ -80,7 +80,7 @@ def check_split(split: str) -> None:
         raise DataError(f"expected a split among {', '.join(SPLITS)}, got {split!r}")
 
 
-def choose(
+def select_split(
     split: str, splits: Mapping[str, Sequence[int]], root: str | PathLike[str], hold_out: bool = True
 ) -> Sequence[int]:
     """The indices of one split, or of all for "all", ascending. Raises EmptySplitError if there are none."""
@@ -99,7 +99,7 @@ def choose(
 def hold_out(count: int, seed: int = 0) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Indices of `count` training images that stay in train, and of those held out for validation, ascending.
 
-    One in a hundred, at least 1 of 2 or more, at most 1,000, is held out, at random by the seed.
+    The seed chooses one image in a hundred at random: at least 1 (of 2 or more), at most 1,000.
     """
     held = _hold_out_count(count)
     order = np.random.default_rng([seed, count]).permutation(count)
@@ -109,7 +109,7 @@ def hold_out(count: int, seed: int = 0) -> tuple[NDArray[np.int64], NDArray[np.i
 def named_splits(
     names: Sequence[str], root: str | PathLike[str], seed: int = 0, hold_out: bool = True
 ) -> dict[str, list[int]]:
-    """Indices of train, validation and test, ascending, of images with such POSIX paths below `root`.
+    """The indices of train, validation and test, ascending, of images whose POSIX paths below `root` are `names`.
 
     The rules are those of `split_files`. Raises DataError as `divide` does.
     """
@@ -138,10 +138,10 @@ def named_splits(
 def published_splits(
     parts: Mapping[str, Sequence[int]], held_out: Callable[[Sequence[int]], Iterable[int]] | None
 ) -> dict[str, list[int]]:
-    """Indices of train, validation and test of a data set that comes divided into some of these `parts`.
+    """The indices of train, validation and test of a data set that is already divided into `parts`.
 
-    If there is no validation part beside test, `held_out` picks the images of train that become validation; with None
-    there is no validation then.
+    Unless there are both a validation and a test part, `held_out` chooses the training images that become validation.
+    If it is None, validation is then empty.
     """
     train, published = list(parts.get("train", [])), list(parts.get("validation", []))
     if "test" in parts:
@@ -165,21 +165,21 @@ def _share(count: int, one_in: int, fewest: int) -> int:
 
 def _way_out(split: str, hold_out: bool) -> str:
     if split == "validation" and not hold_out:
-        return "nothing is held out of train here: hold out, or give the folder sub-folders validation and test"
+        return "nothing is held out of train here: hold images out, or make sub-folders validation and test"
     if split == "train":
-        return "put the training images into a sub-folder train, or ask for the split that has images"
-    return f"add images, put some into a sub-folder {split}, or ask for another split, such as all"
+        return "put the training images into a sub-folder train, or choose the split that has images"
+    return f"add images, put some into a sub-folder {split}, or choose another split, such as all"
 
 
 def list_images(root: Path, links: dict[str, str] | None = None) -> list[Path]:
-    """As `find_images`, of a folder that may hold none."""
+    """Like `find_images`, but the folder may hold no images."""
     return [Path(root, name) for name in sorted(image_names(root, links))]
 
 
 def image_names(root: Path, links: dict[str, str] | None = None) -> Iterator[str]:
-    """The POSIX paths below `root` of what `find_images` finds, in no order.
+    """The POSIX paths below `root` of what `find_images` finds, in no particular order.
 
-    `links` receives each folder that was not entered because it had been already, and the path at which it was.
+    If a folder is reached a second time, it is not entered, and `links` receives its second path and its first.
     """
 
     def refuse(error: OSError) -> None:

@@ -1,16 +1,16 @@
 """An endless, deterministic stream of training crops from shards that are only read from beginning to end.
 
 The shards are read in V = X Y lanes. Sample b of step s comes from lane (b mod X, s mod Y). So processes that share
-batches and workers that share steps read little else than they need, and together see what one process alone would see.
-`datasets` deals and mixes the images of a lane in an epoch e:
+batches and workers that share steps read little more than they need, and together see what a single process would see.
+`datasets` selects and shuffles the images of a lane in epoch e:
 
     split_dataset_by_node(images.shuffle(seed, buffer_size=4096 / V, max_buffer_input_shards=1), lane, V), set_epoch(e)
 
-    sample g = s * batch_size + b sees a crop, mirrored or not, by generator(seed, g), as in `crops`
+    sample g = s * batch_size + b is a crop, mirrored or not, by generator(seed, g), as in `crops`
 
 An epoch of a lane ends with its shards. So in the long run every image is seen equally often, but not exactly once in
-each batch_size * steps_per_epoch samples. Resuming at step s reads, without decoding, what the lanes had read since
-their epoch began; if the number of images in each shard is not known, all since step 0.
+each batch_size * steps_per_epoch samples. Resuming at step s reads again, without decoding, what the lanes had read
+since their epoch began, or since step 0 if the number of images in each shard is not known.
 """
 
 import os
@@ -31,7 +31,7 @@ from pixelpyramids.extras import import_extra
 from pixelpyramids.image_files.bit_depth import Pixels
 
 BUFFER = 4096
-"""How many images, as they are stored, the buffers of all lanes hold together."""
+"""The number of undecoded images that the buffers of all lanes hold together."""
 
 _EMPTY_EPOCHS, _DAMAGED_IN_A_ROW = 50, 100
 _STEPS_IF_UNKNOWN = 1000
@@ -42,10 +42,10 @@ _Item = tuple[Path, bytes]
 class Stream(Batches):
     """Crops of the images of `shards`, one of each image.
 
-    Ask for steps in ascending order: going back means reading once more. With `image_size` (H, W), images of another
-    size are refused. `buffer` images are held as they are stored. If the number of images is not known,
-    `steps_per_epoch` is 1,000. Raises EmptySplitError if there is no image. `batch` raises DataError if a hundred in a
-    row cannot be read, if an image does not have `image_size`, or if a shard is damaged.
+    Ask for steps in ascending order: going back means reading again. If `image_size` (H, W) is given, images of another
+    size are refused. `buffer` undecoded images are held in memory. If the number of images is not known,
+    `steps_per_epoch` is 1,000. Raises EmptySplitError if there are no images. `batch` raises DataError if a hundred
+    images in a row cannot be read, if an image does not have `image_size`, or if a shard is damaged.
     """
 
     in_memory = False
@@ -84,8 +84,8 @@ class Stream(Batches):
         return {**self.__dict__, "_reading": {}, "_damaged": set()}
 
     def files_of(self, step: int) -> list[Path]:
-        """As of `Batches`. The images are read once more; if that could mean all since step 0, the names of the
-        shards come instead.
+        """See `Batches.files_of`. The images are read again. If that could mean all images since step 0, the names
+        of the shards are returned instead.
         """
         if self.shards.counts is None:
             return [Path(name) for name in self.shards.names]
@@ -126,7 +126,7 @@ class Stream(Batches):
         return image
 
     def _start_lane(self, lane: int, position: int) -> tuple[int, Iterator[_Item]]:
-        """The first position of the epoch in which `position` is, and the lane's items from there on.
+        """Start reading at the epoch that contains `position`. Returns the epoch's first position, and its items.
 
         If the shards are counted, earlier epochs are not read.
         """
@@ -149,11 +149,11 @@ class Stream(Batches):
             if epoch - last >= _EMPTY_EPOCHS:
                 raise DataError(
                     f"expected images to train on in {self.shards.names[0]} and the other shards, got none; all of "
-                    "them may be held out for validation: train without a validation, or add images"
+                    "them may be held out for validation: train without validation, or add images"
                 )
 
     def _mix(self, read: Callable[[int], Iterable[Any]]) -> Any:
-        """What `read` gives of each shard, by its number, as an IterableDataset that shuffles them."""
+        """An IterableDataset that shuffles what `read` gives for each shard number."""
         # split_dataset_by_node divides by shards only if each lane gets as many; None stands for an empty one.
         numbers = [*range(len(self.shards)), *[None] * (-len(self.shards) % self._lanes)]
         dataset = import_extra("datasets", "data").IterableDataset.from_generator(

@@ -1,4 +1,4 @@
-"""Rows of a table of `datasets`, which is mapped into memory."""
+"""Image files in a table of `datasets`, which is mapped into memory."""
 
 import os
 from pathlib import Path
@@ -11,7 +11,7 @@ from pixelpyramids.extras import import_extra
 class ArrowEntries:
     """The contents of the image files in the column `image` of a `datasets.Dataset`; row i is called `source`/i.
 
-    Pickled, the table is the path of its file, which every process maps.
+    A pickled table holds only the path of its file, which every process maps.
     """
 
     format = ""

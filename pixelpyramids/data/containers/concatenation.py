@@ -21,12 +21,12 @@ class ConcatenatedEntries:
         return int(self._ends[-1])
 
     def name(self, index: int) -> Path:
-        """As of the part that holds entry `index`."""
+        """The name that its part gives entry `index`."""
         part, inside = self._find(index)
         return part.name(inside)
 
     def read(self, index: int) -> Path | bytes | Pixels:
-        """As of the part that holds entry `index`."""
+        """Read entry `index` from its part."""
         part, inside = self._find(index)
         return part.read(inside)
 

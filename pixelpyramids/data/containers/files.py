@@ -21,7 +21,7 @@ class FileEntries:
         return len(self._files)
 
     def name(self, index: int) -> Path:
-        """As of `Entries`."""
+        """The path of the file."""
         return self._files[index]
 
     read = name
@@ -46,7 +46,7 @@ class FolderEntries:
         return len(self._index)
 
     def name(self, index: int) -> Path:
-        """As of `Entries`."""
+        """The path of the file."""
         return self._folder / self._index.name(index)
 
     read = name

@@ -1,6 +1,6 @@
 """Plain pixels in one dataset of an HDF5 file, read by h5py.
 
-The file is opened for each read, which takes 0.2 ms. HDF5 keeps open files in state of the whole process, down to the
+The file is opened for each read, which takes 0.2 ms. HDF5 keeps the state of open files for the whole process, even the
 offset in the file, which a forked worker would share with its parent.
 """
 
@@ -17,7 +17,7 @@ from pixelpyramids.extras import import_extra
 from pixelpyramids.image_files.bit_depth import Pixels
 from pixelpyramids.image_files.file_source import check_regular
 
-# What h5py raises for damaged and foreign files; it maps the library's errors to these.
+# What h5py raises for damaged files and other files; it maps the library's errors to these.
 _DAMAGE = (OSError, RuntimeError, ValueError, TypeError, LookupError, OverflowError, MemoryError)
 
 _COLOURS_AT_MOST = 4
@@ -50,7 +50,7 @@ class Hdf5Entries:
         self._check_written()
 
     def _check_written(self) -> None:
-        """HDF5 gives zeros, that is black images, for what was never written or for a missing virtual source."""
+        """Refuse images that were never written or are virtual. HDF5 would return zeros, that is, black images."""
         try:
             with _h5py().File(self.path, "r") as file:
                 array = file[self.dataset]
@@ -89,7 +89,7 @@ class Hdf5Entries:
 
 
 def list_datasets(path: Path) -> dict[str, tuple[tuple[int, ...], np.dtype[Any]]]:
-    """The shape and type of every array in a file, by its path there, without a leading /. Raises DataError."""
+    """The shape and type of every array in a file, by its path there, without a leading /."""
     h5py = _h5py()
     found: dict[str, tuple[tuple[int, ...], np.dtype[Any]]] = {}
 
@@ -114,7 +114,7 @@ def image_size(shape: tuple[int, ...]) -> tuple[int, int] | None:
 
 
 def describe_datasets(datasets: dict[str, tuple[tuple[int, ...], np.dtype[Any]]]) -> str:
-    """What a file holds, in words."""
+    """Describe the datasets of a file in words."""
     return ", ".join(f"{name} ({dtype} {shape})" for name, (shape, dtype) in datasets.items()) or "no dataset"
 
 

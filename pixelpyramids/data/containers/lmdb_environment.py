@@ -19,7 +19,7 @@ from pixelpyramids.extras import import_extra
 class LmdbEntries:
     """The values of the environment in the folder `path`, in the order of their keys.
 
-    The environment is opened read-only and without a lock: do not write to it meanwhile, and do not read it from
+    The environment is opened read-only and without a lock: do not write to it in the meantime, and do not read it from
     several threads at once.
 
     Raises DataError if there is no environment, or if it is empty, damaged, or shorter than it says. Raises
@@ -32,9 +32,9 @@ class LmdbEntries:
     def __init__(self, path: str | PathLike[str]) -> None:
         self.path = Path(path)
         if not (self.path / "data.mdb").is_file():
-            came = "a folder without it" if self.path.is_dir() else "none"
+            got = "a folder without it" if self.path.is_dir() else "none"
             raise DataError(
-                f"{self.path}: expected an LMDB environment, a folder with data.mdb, got {came}; unpack the downloaded "
+                f"{self.path}: expected an LMDB environment, a folder with data.mdb, got {got}; unpack the downloaded "
                 "archive there"
             )
         with _open(self.path):
@@ -56,7 +56,7 @@ class LmdbEntries:
             value: bytes | None = transaction.get(bytes(self._index.records["name"][index]))
         if value is None:
             raise DataError(
-                f"{self.name(index)}: expected an image of that key, got none; leave the environment as it is while "
+                f"{self.name(index)}: expected an image of that key, got none; do not change the environment while "
                 "it is in use"
             )
         return value

@@ -1,4 +1,4 @@
-"""Plain pixels in the array `data` of an .npz file (a zip of .npy files), as the downsampled ImageNet comes.
+"""Plain pixels in the array `data` of an .npz file (a zip of .npy files), the form of the downsampled ImageNet.
 
 (N, 3 H W): all of the first channel in raster order, then the second and the third, square images; or (N, H, W, 3).
 
@@ -21,7 +21,7 @@ from pixelpyramids.errors import DataError
 from pixelpyramids.image_files.bit_depth import Pixels
 from pixelpyramids.image_files.file_source import check_regular
 
-# What zipfile and NumPy raise for damaged and foreign files.
+# What zipfile and NumPy raise for damaged files and other files.
 _DAMAGE = (
     zipfile.BadZipFile, OSError, ValueError, LookupError, EOFError, RuntimeError, OverflowError,
     MemoryError, struct.error, zlib.error,
@@ -58,13 +58,13 @@ class NpzEntries:
         return self.path / f"{index:06d}"
 
     def read(self, index: int) -> Pixels:
-        """Image `index`. Raises DataError if another process, which opens the file again, finds another one."""
+        """Image `index`. Raises DataError if the file has changed; each process opens it again."""
         if self._array is None:
             self._array = _load_array(self.path)
         if len(self._array) != self._count:
             raise DataError(
-                f"{self.path}: expected {self._count} images, as when it was opened, got {len(self._array)}; leave "
-                "the file as it is while it is in use"
+                f"{self.path}: expected {self._count} images, as when it was opened, got {len(self._array)}; do "
+                "not change the file while it is in use"
             )
         image = np.asarray(self._array[index])
         if image.ndim == 3:

@@ -1,4 +1,4 @@
-"""Images of a stream in a temporary file, so that they can be read in any order."""
+"""Images of a stream, stored in a temporary file so that they can be read in any order."""
 
 import os
 import tempfile
@@ -33,7 +33,7 @@ class SpooledEntries:
         except OSError as error:
             raise DataError(
                 f"{self._path}: expected room for the images of a stream in the temporary folder, got {error}; "
-                "set the environment variable TMPDIR to a folder with more"
+                "set the environment variable TMPDIR to a folder with more space"
             ) from error
         self._ends = np.array(ends, dtype=np.int64)
 
@@ -41,7 +41,7 @@ class SpooledEntries:
         return len(self._names)
 
     def name(self, index: int) -> Path:
-        """The name that came with the content."""
+        """The name of item `index`."""
         return self._names[index]
 
     def read(self, index: int) -> bytes:

@@ -18,7 +18,7 @@ from pixelpyramids.data.name_index import NameIndex, load_index, make_index, pac
 from pixelpyramids.data.splits import is_image_name
 from pixelpyramids.errors import DataError
 
-# What tarfile raises for damaged and foreign archives.
+# What tarfile raises for damaged archives and other files.
 _DAMAGE = (tarfile.TarError, OSError, ValueError, EOFError, OverflowError)
 
 _BLOCK = 512
@@ -64,7 +64,7 @@ class TarEntries:
             raise DataError(f"{self.name(index)}: expected a file that can be read, got {error.strerror}") from error
         if len(content) != size:
             raise DataError(
-                f"{self.name(index)}: expected {size} bytes, got {len(content)}; leave the archive as it is while it "
+                f"{self.name(index)}: expected {size} bytes, got {len(content)}; do not change the archive while it "
                 "is in use"
             )
         return content
@@ -88,7 +88,7 @@ class TarEntries:
 
 
 def walk_tar(file: BinaryIO, start: int, end: int) -> Iterator[tarfile.TarInfo]:
-    """The members of the uncompressed archive in file[start:end]. Raises TarError or an error of the system.
+    """The members of the uncompressed archive in file[start:end]. Raises TarError or OSError.
 
     An archive ends with two blocks of zeros. tarfile also ends at a damaged header and at the end of the file, so this
     looks for the blocks.
@@ -98,11 +98,11 @@ def walk_tar(file: BinaryIO, start: int, end: int) -> Iterator[tarfile.TarInfo]:
         while (member := archive.next()) is not None:
             archive.members = []  # type: ignore[attr-defined]  # it would keep them all
             if member.issparse() or not 0 <= member.size <= end - member.offset_data:
-                raise tarfile.ReadError(f"a member {member.name} of {member.size} bytes, which are not in it")
+                raise tarfile.ReadError(f"member {member.name} of {member.size} bytes does not fit in it")
             yield member
         file.seek(archive.offset)
         if archive.offset + _BLOCK > end or any(file.read(_BLOCK)):
-            raise tarfile.ReadError(f"no further member and no end of the archive at byte {archive.offset}")
+            raise tarfile.ReadError(f"neither a member nor the end of the archive at byte {archive.offset}")
 
 
 def _find_images(file: BinaryIO, name: Path, start: int, end: int) -> Iterator[tuple[str, int, int]]:

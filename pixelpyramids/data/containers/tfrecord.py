@@ -30,9 +30,9 @@ _COLOURS_AT_MOST = 4
 class TfRecordEntries:
     """Images (H, W, C) uint8 of a TFRecord file.
 
-    Opening reads the length of every record and its checksum; reading checks the payload's.
+    Opening checks the length of every record; reading an image checks its payload.
 
-    Raises DataError if the file is damaged, compressed, no TFRecord file, or empty. Raises PixelPyramidsError if the
+    Raises DataError if the file is damaged, compressed, empty, or not a TFRecord file. Raises PixelPyramidsError if the
     library is missing.
     """
 
@@ -51,7 +51,7 @@ class TfRecordEntries:
         return self.path / f"{index:05d}"
 
     def read(self, index: int) -> Pixels:
-        """Image `index`. Raises DataError if it is damaged or no such image."""
+        """Image `index`. Raises DataError if it is damaged or not an image."""
         name = self.name(index)
         try:
             with open(self.path, "rb") as file:
@@ -91,7 +91,7 @@ def _find_records(path: Path) -> NDArray[np.int64]:
 def _parse_length(front: bytes) -> int:
     """The length of a record's payload. Raises ValueError if its checksum differs."""
     if len(front) != _FRONT or front[8:] != _masked_checksum(front[:8]):
-        raise ValueError("no length of a record with its checksum")
+        raise ValueError("no valid length of a record")
     return int(struct.unpack("<Q", front[:8])[0])
 
 

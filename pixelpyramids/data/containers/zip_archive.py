@@ -11,7 +11,7 @@ from pixelpyramids.data.splits import is_image_name
 from pixelpyramids.errors import DataError
 from pixelpyramids.image_files.file_source import check_regular
 
-# What zipfile raises for damaged and foreign archives.
+# What zipfile raises for damaged archives and other files.
 _DAMAGE = (
     zipfile.BadZipFile, zlib.error, OSError, EOFError, NotImplementedError, RuntimeError, ValueError, LookupError,
     OverflowError,
@@ -21,8 +21,8 @@ _DAMAGE = (
 class ZipEntries:
     """The contents of the image files of the archive at `path`, sorted by name; hidden files and folders are skipped.
 
-    A file is an image if its suffix says so. Every process opens the archive for itself at its first read, because
-    forked workers share the offset in a file that is open already.
+    A file is an image if its suffix says so. Every process opens the archive again at its first read, because
+    forked workers would share the offset in a file that is already open.
 
     Raises DataError if the archive is damaged or contains no image.
     """
@@ -44,7 +44,7 @@ class ZipEntries:
         return len(self._members)
 
     def name(self, index: int) -> Path:
-        """The path of the archive and of the member in it: a name that starts at the root does not leave it."""
+        """The path of the archive and of the member in it, without a leading /, so that it stays below the archive."""
         return self.path / self._members[index].lstrip("/")
 
     def read(self, index: int) -> bytes:

@@ -34,7 +34,7 @@ PARAMETERS = Parameters.model_validate(TINY)
 
 @pytest.fixture(scope="module", autouse=True)
 def offline(tmp_path_factory):
-    """No network, no cache but here, no bars."""
+    """No network, a cache of its own, and no progress bars."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path_factory.mktemp("cache"))
         patch.setattr(datasets.config, "HF_HUB_OFFLINE", True)
@@ -44,7 +44,7 @@ def offline(tmp_path_factory):
 
 
 def pixels(number, height=8, width=7):
-    """Picture `number`, which is all of its red."""
+    """Picture `number`, which is also the value of its red channel."""
     values = noise(number, height, width)
     values[..., 0] = number
     return values
@@ -64,7 +64,7 @@ WRITE = {"parquet": write_parquet, "tar": write_webdataset}
 
 
 def shards(root, kind, train=(5, 4, 6, 3, 7), test=(4, 2)):
-    """Train pictures 0, 1, … in shards of those counts, test pictures 100, 101, …"""
+    """Write training pictures 0, 1, … and test pictures 100, 101, … to shards with these counts."""
     for split, counts, number in (("train", train, 0), ("test", test, 100)):
         for index, count in enumerate(counts):
             path = root / f"{split}-{index:05d}-of-{len(counts):05d}.{kind}"
@@ -114,8 +114,8 @@ def test_published_validation_is_the_test_split_unless_there_is_one(tmp_path):
     equal_to_sources(open_hub(str(tmp_path), "train"), range(4))
 
 
-def test_a_data_set_of_the_hub_is_its_builder(parquet, monkeypatch):
-    """What stands in for the hub: a builder such as the library makes for a name, with splits and files."""
+def test_a_data_set_of_the_hub_is_opened_by_its_builder(parquet, monkeypatch):
+    """A builder like those that the library makes for a name, with splits and files, replaces the hub."""
     named = []
 
     def builder(name, config=None):
@@ -130,7 +130,7 @@ def test_a_data_set_of_the_hub_is_its_builder(parquet, monkeypatch):
     assert sorted(numbers_of(spool(open_shards("stream:owner/name").read_all(), 100))) == list(range(1, 25))
 
 
-def test_images_of_any_size_are_cropped_and_of_another_refused(tmp_path):
+def test_images_of_any_size_are_cropped_and_a_wrong_size_is_refused(tmp_path):
     sizes = [(8, 7), (20, 9), (6, 5)]
     write_parquet(tmp_path / "0.parquet", [content(i, height=h, width=w) for i, (h, w) in enumerate(sizes)])
     images = open_hub(str(tmp_path), "train", hold_out=False)
@@ -162,7 +162,7 @@ def test_images_that_lie_beside_a_table_are_read(tmp_path):
 # What is named
 
 
-def test_names_that_are_no_data_are_refused(tmp_path, parquet, monkeypatch):
+def test_names_without_data_are_refused(tmp_path, parquet, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "owner" / "here").mkdir(parents=True)
     for name in (f"stream:{tmp_path}", "hub:a/b/c", "hub:owner/here", f"stream:{tmp_path}/*.tar", "stream:./none"):
@@ -178,7 +178,7 @@ def test_names_that_are_no_data_are_refused(tmp_path, parquet, monkeypatch):
 
 
 @pytest.mark.parametrize("prefix", ["", "stream:"])
-def test_signs_of_globs_in_names_are_letters(tmp_path, prefix):
+def test_glob_characters_in_names_of_folders_are_literal(tmp_path, prefix):
     write_parquet(tmp_path / "a[1]*" / "test-0.parquet", [content(0), content(1)])
     assert len(open_hub(f"{prefix}{tmp_path / 'a[1]*'}", "test")) == 2
 
@@ -229,7 +229,7 @@ def test_evaluation_splits_of_a_stream_are_images(streamed):
     assert sorted(numbers_of(open_hub(streamed, "all"))) == [*range(25), *range(100, 106)]
     with pytest.raises(DataError, match="only for training"):
         open_hub(streamed, "train")
-    with pytest.raises(DataError, match="hold out"):
+    with pytest.raises(DataError, match="hold images out, or choose another split"):
         open_hub(streamed, "validation", hold_out=False)
 
 
@@ -257,7 +257,7 @@ def test_a_crop_is_a_window_of_its_image(streamed):
 def test_batches_depend_on_the_seed_and_the_step_alone(streamed):
     one = stream(streamed)
     expected = [one[step] for step in range(30)]
-    for step in (0, 1, 2, 17, 5, 29):  # onwards, ahead, and back
+    for step in (0, 1, 2, 17, 5, 29):  # one by one, ahead, and back
         assert (one[step] == expected[step]).all()
     for workers, crops in ((1, stream(streamed)), (3, one)):  # the second was read from in this process
         loader = DataLoader(crops, batch_size=None, sampler=range(3, 30), num_workers=workers)
@@ -346,7 +346,7 @@ def test_damaged_images_are_named_once_and_replaced(tmp_path):
             assert all((part[step] == batches[step][index::2]).all() for step in (0, 1, 7, 11))
 
 
-def test_images_that_do_not_fit_end_a_stream(tmp_path):
+def test_images_of_a_wrong_size_stop_a_stream(tmp_path):
     write_webdataset(tmp_path / "0.tar", [content(i, height=5) for i in range(4)])
     with pytest.raises(DataError, match=r"0\.tar/0000\d\.png: expected an image of at least 6x5 pixels"):
         stream(str(tmp_path))[0]
@@ -354,7 +354,7 @@ def test_images_that_do_not_fit_end_a_stream(tmp_path):
         stream(str(tmp_path), image_size=(6, 7))[0]
 
 
-def test_a_stream_without_images_ends(tmp_path):
+def test_a_stream_without_images_is_an_error(tmp_path):
     write_webdataset(tmp_path / "0.tar", [content(0)])
     with pytest.raises(DataError, match=r"expected images to train on in .*0\.tar"):
         stream(str(tmp_path))
@@ -370,7 +370,7 @@ def test_a_stream_without_images_ends(tmp_path):
 def test_shards_that_were_cut_off_are_named(tmp_path, kind):
     root = shards(tmp_path, kind, train=(6, 6), test=(6,))
     whole, damaged = (root / f"train-0000{number}-of-00002.{kind}" for number in range(2))
-    size = damaged.stat().st_size if kind == "parquet" else 6 * 2048  # what follows in a tar is its end
+    size = damaged.stat().st_size if kind == "parquet" else 6 * 2048  # the rest of a tar is its end mark
     assert (count_rows if kind == "parquet" else count_examples)(str(whole)) == 6
     intact = damaged.read_bytes()
     for damage in (b"no shard", *(intact[: int(size * share)] for share in (0.0, 0.1, 0.5, 0.9))):
@@ -455,7 +455,7 @@ def test_the_commands_train_and_evaluate_on_a_stream(streamed, tmp_path, capsys)
     assert status("evaluate", run, "--data", streamed, "--json") == 0
     assert len(json.loads(capsys.readouterr().out)["per_image"]) == 6
     assert status("train", params, "--data", f"{streamed}/none", "--out", run, "--steps", 1) == 2
-    assert "got neither such a name nor such shards there" in capsys.readouterr().err
+    assert "got neither; check the name or the path" in capsys.readouterr().err
 
 
 def test_a_stream_of_unknown_length_needs_a_budget(streamed, tmp_path, monkeypatch, capsys):
