@@ -117,7 +117,7 @@ def test_complete_keeps_the_coarse_image(trained, images, tmp_path, capsys):
         capsys, "complete", trained, images / "03.png", "--scale", 3, "--out", tmp_path / "x"
     )
     message = refusal(capsys, "complete", trained, images / "03.png", "--scale", 8, "--out", tmp_path / "x")
-    assert "--scale 8 needs 6 levels, this model has 3" in message and not (tmp_path / "x").exists()
+    assert "--scale 8 needs 6 levels, but this model has 3" in message and not (tmp_path / "x").exists()
 
 
 @pytest.mark.parametrize(

@@ -198,7 +198,7 @@ def test_a_cut_file_can_be_salvaged(large, tmp_path, capsys):
     array, path = large
     cut = tmp_path / "cut.ppyr"
     cut.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-    assert status("info", cut) == 1 and "--salvage gives at 1/2" in capsys.readouterr().out
+    assert status("info", cut) == 1 and "--salvage recovers the image at 1/2" in capsys.readouterr().out
     assert status("decompress", cut) == 1 and status("verify", cut) == 1 and not cut.with_suffix(".png").exists()
     assert status("decompress", cut, "--salvage") == 1
     said = capsys.readouterr()

@@ -200,16 +200,16 @@ def test_lists_of_splits_and_training_images_named_like_test_images_give_warning
     listed = write(tmp_path / "listed", *(f"images/{number}.png" for number in range(6)))
     (listed / "train_test_split.txt").write_text("1 0\n")
     train(params, listed, tmp_path / "run")
-    assert "train_test_split.txt is named like a list of a split, which is not read" in capsys.readouterr().err
+    assert "train_test_split.txt is named like a list of test images, but lists are not read" in capsys.readouterr().err
     assert status("data", "check", params, "--data", listed, "--json") == 0
     assert "train_test_split.txt is named like a list" in capsys.readouterr().err
     named_files = (f"train/a/{name}.png" for name in ("1", "2", "3", "ILSVRC2012_val_1", "contest"))
     named = write(tmp_path / "named", *named_files, "test/1.jpg", seed=1)
     (named / "test.txt").write_text("1\n")
     train(params, named, tmp_path / "run-named", "--no-validation")
-    told = capsys.readouterr().err
-    assert "1 of the training images are named like validation or test images" in told
-    assert "list of a split" not in told
+    printed = capsys.readouterr().err
+    assert "1 of the training images are named like validation or test images" in printed
+    assert "list of test images" not in printed
 
 
 def test_images_beside_a_single_test_folder_are_not_trained_on(params, tmp_path, capsys):
@@ -228,7 +228,7 @@ def test_a_run_directory_among_its_images_is_refused(params, tmp_path, capsys, o
 
 
 def test_a_folder_without_known_splits_is_reported_as_divided_by_a_hash(params, tmp_path, capsys):
-    line = "a hash of the paths chooses one of all its images in ten for test"
+    line = "a hash of the paths assigns about a tenth of the images to test"
     pooled = write(tmp_path / "pooled", *(f"{name}/{i}.png" for name in ("entrenamiento", "prueba") for i in range(20)))
     split = write(tmp_path / "split", *(f"{name}/{i}.png" for name in ("train", "test") for i in range(20)))
     for folder, is_pooled in ((pooled, True), (split, False)):

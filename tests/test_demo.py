@@ -37,7 +37,7 @@ def test_other_files_and_runs_are_left_alone(tmp_path, capsys):
     run_directory.claim(tmp_path / "other" / "run", parse_parameters(KEYS, "test"))
     before = files_of(tmp_path)
     assert "positive" in refusal(capsys, "demo", "--out", tmp_path / "new", "--minutes", -1)
-    assert "holds something else" in refusal(capsys, "demo", "--out", tmp_path / "mine", "--minutes", 1)
+    assert "contains other files" in refusal(capsys, "demo", "--out", tmp_path / "mine", "--minutes", 1)
     assert "differs in" in refusal(capsys, "demo", "--out", tmp_path / "other", "--minutes", 1)
     assert files_of(tmp_path) == before and not (tmp_path / "new").exists()
 
@@ -83,8 +83,8 @@ def test_it_trains_scores_and_draws_and_resumes(no_showcase, tmp_path, capsys):
         raise KeyboardInterrupt
 
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr("pixelpyramids.training.evaluation.evaluate", stop)  # its result is known by now
-        # A busy machine may have spent more than the minutes that it was given on the first step.
+        patched.setattr("pixelpyramids.training.evaluation.evaluate", stop)  # the first run has checked its result
+        # On a busy machine, the first step may have taken longer than all the minutes allowed.
         spent = max(level["minutes"] for level in read_sessions(demo / "run")[-1]["levels"].values())
         assert status("demo", "--out", demo, "--minutes", spent + 0.02) == 130
     assert f"resuming from step {min(steps)}" in capsys.readouterr().err

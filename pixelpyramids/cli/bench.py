@@ -1,4 +1,4 @@
-"""`bench`: bytes and speed of this codec beside PNG, lossless WebP and JPEG XL, on the user's images."""
+"""`bench`: compare the size and speed of .ppyr with PNG, lossless WebP and JPEG XL, on the user's images."""
 
 import io
 import math
@@ -37,7 +37,7 @@ COLUMNS = (
     "file", "format", "is_lossy", "height", "width", "channels", "depth", "codec", "bytes", "bits_per_subpixel",
     "encode_seconds", "decode_seconds",
 )  # fmt: skip
-LISTED_AT_MOST = 100  # images that get a line each
+MAX_LISTED = 100  # with more images, only the totals are printed
 
 
 class Row(NamedTuple):
@@ -64,7 +64,7 @@ class Row(NamedTuple):
 
 
 class Total(NamedTuple):
-    """A codec over the images that it supports; `ratio` is our bytes over its bytes on these."""
+    """A codec's totals over the images that it supports; `ratio` is our bytes divided by its bytes for these images."""
 
     codec: str
     images: int
@@ -130,52 +130,52 @@ def bench(
         raise DataError(f"expected images that can be read, got none among {len(todo)} files")
     totals = [total(rows, codec.name) for codec in found]
     if csv is not None:
-        write_text(csv, as_csv(rows))
+        write_text(csv, to_csv(rows))
     if plot is not None:
         bits = {t.codec: [row.bits(t.codec) for row in rows] for t in totals}
         save_chart(plot, bits, {t.codec: (t.encode_megapixels_per_second, t.bits_per_subpixel) for t in totals})
     if json:
-        print(dumps({"images": [_plain(row) for row in rows], "totals": [_finite(t) for t in totals],
+        print(dumps({"images": [_row_json(row) for row in rows], "totals": [_total_json(t) for t in totals],
                           "failed": failed, "not_taken": others_json(listing)}))  # fmt: skip
     else:
-        _print(rows, totals)
+        _print_tables(rows, totals)
     return 1 if failed else 0
 
 
 def total(rows: Sequence[Row], codec: str) -> Total:
-    """The sums of a codec over the images that it supports."""
-    had = [(row, figures) for row in rows if (figures := row.costs[codec]) is not None]
-    size = sum(figures.bytes for _, figures in had)
-    ours = sum(figures.bytes for row, _ in had if (figures := row.costs[SUFFIX]) is not None)
-    megapixels = sum(row.height * row.width for row, _ in had) / 1e6
+    """The totals of a codec over the images that it supports."""
+    supported = [(row, figures) for row in rows if (figures := row.costs[codec]) is not None]
+    size = sum(figures.bytes for _, figures in supported)
+    ours = sum(figures.bytes for row, _ in supported if (figures := row.costs[SUFFIX]) is not None)
+    megapixels = sum(row.height * row.width for row, _ in supported) / 1e6
     return Total(
         codec,
-        len(had),
+        len(supported),
         size,
-        ratio(8 * size, sum(row.subpixels for row, _ in had)),
+        ratio(8 * size, sum(row.subpixels for row, _ in supported)),
         ratio(ours, size),
-        ratio(megapixels, sum(figures.encode_seconds for _, figures in had)),
-        ratio(megapixels, sum(figures.decode_seconds for _, figures in had)),
+        ratio(megapixels, sum(figures.encode_seconds for _, figures in supported)),
+        ratio(megapixels, sum(figures.decode_seconds for _, figures in supported)),
     )
 
 
-def as_csv(rows: Sequence[Row]) -> str:
-    """A line for each image and codec that supports it."""
+def to_csv(rows: Sequence[Row]) -> str:
+    """The figures as CSV: a line for each image and each codec that supports it."""
     file = io.StringIO()
     lines = writer(file, lineterminator="\n")
     lines.writerow(COLUMNS)
     for row in rows:
         for codec, figures in row.costs.items():
             if figures is not None:
-                name = row.file.encode(errors="backslashreplace").decode()  # which may hold bytes that are not text
+                name = row.file.encode(errors="backslashreplace").decode()  # names may hold bytes that are not text
                 bits, seconds = f"{row.bits(codec):.5f}", (f"{s:.4f}" for s in figures[1:])
                 lines.writerow([name, row.format, int(row.is_lossy), *row[3:7], codec, figures.bytes, bits, *seconds])
     return file.getvalue()
 
 
-def _print(rows: Sequence[Row], totals: Sequence[Total]) -> None:
+def _print_tables(rows: Sequence[Row], totals: Sequence[Total]) -> None:
     codecs = [t.codec for t in totals]
-    if len(rows) <= LISTED_AT_MOST:
+    if len(rows) <= MAX_LISTED:
         table = new_table("file", "size", *codecs, title="bits/subpixel of each image")
         for row, name in zip(rows, names_in_common_folder([row.file for row in rows]), strict=True):
             bits = best_in_bold([row.bits(codec) for codec in codecs])
@@ -193,18 +193,18 @@ def _print(rows: Sequence[Row], totals: Sequence[Total]) -> None:
     notes = ["Pixels only, without metadata; every codec's pixels were decoded and compared."]
     if any(row.is_lossy for row in rows):
         notes.append(
-            "* from a lossy file, which left traces in the pixels: do not judge the compression of photographs by it."
+            "* from a lossy file, which left traces in the pixels: says little about how well photographs compress."
         )
     if any(t.images < len(rows) for t in totals):
-        notes.append(f"{NOTHING}: the codec does not support such images; its ratio is over the others.")
+        notes.append(f"{NOTHING}: the codec does not support this image; its totals are over the others.")
     for note in notes:
         stdout.print(note)
 
 
-def _plain(row: Row) -> dict[str, Any]:
+def _row_json(row: Row) -> dict[str, Any]:
     costs = {codec: figures and figures._asdict() for codec, figures in row.costs.items()}
     return row._asdict() | {"costs": costs}
 
 
-def _finite(total: Total) -> dict[str, Any]:
+def _total_json(total: Total) -> dict[str, Any]:
     return {k: finite_or_none(v) if isinstance(v, float) else v for k, v in total._asdict().items()}

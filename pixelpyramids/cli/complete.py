@@ -1,4 +1,4 @@
-"""`complete`: larger images drawn above a coarse one."""
+"""`complete`: draw larger images that contain a given small one."""
 
 import math
 from pathlib import Path
@@ -19,7 +19,7 @@ SCALES = (2, 4, 8)
 
 def complete(
     model: model_options.ModelPath,
-    image: Annotated[Path, typer.Argument(metavar="IMAGE", help="The coarse image.")],
+    image: Annotated[Path, typer.Argument(metavar="IMAGE", help="The small image.")],
     out: model_options.Out,
     scale: Annotated[int, typer.Option(metavar="2|4|8", help="Multiply the height and width by this.")] = 4,
     n: Annotated[int, typer.Option("-n", min=1, help="Number of results.")] = 4,
@@ -28,9 +28,9 @@ def complete(
     device: model_options.DeviceOption = None,
     overwrite: options.Overwrite = False,
 ) -> None:
-    """Enlarge a coarse image: draw the missing fine levels above it.
+    """Enlarge a small image: draw the missing detail.
 
-    Each result holds the given image exactly, as every second, fourth or eighth of its pixels.
+    Each result contains the given image exactly: every second, fourth or eighth pixel of its rows and columns.
     """
     import torch
 
@@ -45,7 +45,7 @@ def complete(
     levels = 2 * int(math.log2(scale))
     if isinstance(loaded.config, Parameters) and levels > loaded.config.L - 1:
         raise DataError(
-            f"--scale {scale} needs {levels} levels, this model has {loaded.config.L - 1} (L = {loaded.config.L}); "
+            f"--scale {scale} needs {levels} levels, but this model has {loaded.config.L - 1} (L = {loaded.config.L}); "
             "choose a smaller scale, or another model"
         )
     coarse, _, conversions = read_decoded(image, loaded.config.image_channels, loaded.config.n_bits)

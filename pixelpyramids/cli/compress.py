@@ -1,4 +1,4 @@
-"""`compress`: images to .ppyr files, one, many, or from standard input to standard output."""
+"""`compress`: convert images to .ppyr files, one or many, or from standard input to standard output."""
 
 import io
 from functools import partial
@@ -27,7 +27,7 @@ def compress(
     max_pixels: options.MaxPixels = 2**28,
     overwrite: options.Overwrite = False,
     delete_source: Annotated[
-        bool, typer.Option("--delete-source", help="Delete each image after its .ppyr file was read and compared.")
+        bool, typer.Option("--delete-source", help="Delete each image after its .ppyr file was read back and compared.")
     ] = False,
     exclude: options.Exclude = None,
     dry_run: options.DryRun = False,
@@ -48,16 +48,16 @@ def compress(
     )
     from pixelpyramids.image_files import opening
 
-    how = Compression(effort, not no_verify, force, max_pixels, overwrite, delete_source, dry_run)
+    settings = Compression(effort, not no_verify, force, max_pixels, overwrite, delete_source, dry_run)
     if is_standard(paths, out=out, json=json, **{"delete-source": delete_source, "dry-run": dry_run}):
         image = opening.open(io.BytesIO(read_standard_input()), max_pixels)
         if not force and image.is_lossy:
             raise DataError(f"{STANDARD_INPUT}: {explain_lossy(image.format)}")
-        write_standard_output(encode_picture(image.load(), how))
+        write_standard_output(encode_picture(image.load(), settings))
         return 0
     listing = list_images(paths, out, exclude)
     outcomes = Outcomes("compressed", "not verified" if no_verify else "decoded and compared", quiet, dry_run)
     outcomes.take_listing(listing, IMAGES)
-    # If a photograph and its JPEG have the same target, only the photograph is compressed.
+    # If a lossless image and its JPEG have the same target, only the lossless one is compressed.
     todo = outcomes.refuse_collisions(listing.tasks, lambda task: not force and is_skipped(task))
-    return outcomes.run(partial(compress_file, how=how), todo, jobs, "compressing", json)
+    return outcomes.run(partial(compress_file, settings=settings), todo, jobs, "compressing", json)

@@ -14,9 +14,9 @@ from rich.text import Text
 
 from pixelpyramids.terminal import printable
 
-LINE_EVERY = 20.0  # seconds, if standard error is not a terminal
+LINE_EVERY = 20.0  # seconds between lines if standard error is not a terminal
 
-# Of the processes that a launcher such as torchrun starts, only the first one prints.
+# If a launcher such as torchrun starts several processes, only the first one prints.
 _QUIET = os.environ.get("RANK", "0") != "0"
 
 
@@ -39,19 +39,19 @@ stderr = LineConsole(stderr=True, highlight=False, markup=False, emoji=False, qu
 
 @contextmanager
 def live_line() -> Iterator[Callable[[str], None]]:
-    """Show one line that is replaced on a terminal, or else a line every 20 seconds."""
+    """Show a status line: on a terminal it is replaced in place, elsewhere a new line appears every 20 seconds."""
     last = [-LINE_EVERY]
     if stderr.is_terminal:
         with Live(console=stderr, refresh_per_second=4, transient=False) as live:
             yield lambda line: live.update(Text(printable(line), no_wrap=False))
         return
 
-    def sparse(line: str) -> None:
+    def print_sometimes(line: str) -> None:
         if time.monotonic() - last[0] >= LINE_EVERY:
             last[0] = time.monotonic()
             stderr.print(line)
 
-    yield sparse
+    yield print_sometimes
 
 
 @contextmanager
@@ -65,7 +65,7 @@ def progress_bar(what: str, quiet: bool = False) -> Iterator[Callable[[int, int]
 
 @contextmanager
 def collect_warnings() -> Iterator[list[str]]:
-    """Collect the UserWarnings of a block, each once. Python itself would show equal ones of many files only once."""
+    """Collect the UserWarnings of a block, each once. Python itself shows a repeated one only for the first file."""
     texts: list[str] = []
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)
@@ -74,7 +74,7 @@ def collect_warnings() -> Iterator[list[str]]:
 
 
 def print_warnings(name: str, texts: Iterable[str]) -> None:
-    """Print warnings, behind the name of the file that they are about."""
+    """Print warnings, each after the name of the file that it is about."""
     for text in texts:
         stderr.print(f"warning: {name}: {text}")
 
@@ -84,8 +84,8 @@ def describe_conversions(counts: Mapping[str, int]) -> str:
     return ", ".join(f"{what} ({count} image{'s'[: count > 1]})" for what, count in counts.items())
 
 
-def duration(seconds: float) -> str:
-    """Hours, minutes and seconds: 1:02:03, 2:03."""
+def format_duration(seconds: float) -> str:
+    """Seconds as hours, minutes and seconds: 1:02:03, or 2:03."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

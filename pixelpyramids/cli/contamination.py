@@ -36,7 +36,7 @@ _LISTS = {".txt", ".csv", ".tsv", ".json", ".jsonl", ".lst", ".mat", ".pkl", ".x
 
 
 def refuse_run_among_images(config: AnyParameters, data: str | Path | None, run: Path) -> None:
-    """Raise DataError if the run directory is in the folder of images: the samples in it would be trained on."""
+    """Raise DataError if the run directory is inside the folder of images: its samples would be used for training."""
     root = name_images(config, data)
     if is_plain_folder(config, data) and run.resolve().is_relative_to(Path(root).resolve()):
         raise DataError(
@@ -58,7 +58,9 @@ def refuse_shared_images(
     place = Path(root.removeprefix("stream:"))
     name = next((part for part in reversed(place.resolve().parts) if not has_magic(part)), "")
     if not root.startswith("hub:") and resembles_held_out("".join(re.findall("[a-z]+", Path(name).stem.lower()))):
-        warnings.warn(f"{root}: training on data named {name}, like images for validation or test", stacklevel=2)
+        warnings.warn(
+            f"{root}: training on data named {name}, which suggests images for validation or test", stacklevel=2
+        )
     warn_of_names(config, data, crops)
     if not isinstance(crops, Crops) or not are_files(crops.folder) or len(crops.folder) > FILES_AT_MOST:
         stderr.print(
@@ -90,22 +92,22 @@ def refuse_shared_images(
 def warn_of_names(config: AnyParameters, data: str | Path | None, crops: Batches) -> None:
     """Warn if files that are trained on are named like held-out images, or if there are lists of splits.
 
-    The published splits of many data sets are lists, such as `test.txt`, which nothing here reads. They are looked for
-    in folders without split folders. Of such a folder a line says how it is divided, because its folders may be splits
-    in words that are not known here.
+    Many data sets publish their splits as lists, such as `test.txt`, which this package does not read. This function
+    looks for them in folders without split folders. It also prints how such a folder is divided, because its folders
+    may be splits with names that this package does not know.
     """
     root = name_images(config, data)
     if is_pooled := is_plain_folder(config, data) and not is_divided(root):
         stderr.print(
-            f"{root}: no folders train, validation or test, so a hash of the paths chooses one of all its images in "
-            "ten for test, and one in ten for validation"
+            f"{root}: no folders named train, validation or test, so a hash of the paths assigns about a tenth of the "
+            "images to test, and a tenth to validation"
         )
     if not isinstance(crops, Crops) or not are_files(crops.folder) or len(crops.folder) > FILES_AT_MOST:
         return
     if held_out := [file for file in crops.folder.files if resembles_held_out(file.stem)]:
         warnings.warn(
             f"{len(held_out)} of the training images are named like validation or test images, such as "
-            f"{held_out[0]}; move them elsewhere if they are",
+            f"{held_out[0]}; if they are, move them elsewhere",
             stacklevel=3,
         )
     if not is_pooled:
@@ -114,8 +116,8 @@ def warn_of_names(config: AnyParameters, data: str | Path | None, crops: Batches
     lists = [file for file in files if resembles_split(file.stem) or re.search("split|partition", file.stem, re.I)]
     if lists:
         warnings.warn(
-            f"{root}: {min(lists)} is named like a list of a split, which is not read: a hash of the paths chooses the "
-            "test images; move the images into folders train and test if it lists test images",
+            f"{root}: {min(lists)} is named like a list of test images, but lists are not read: a hash of the paths "
+            "chooses the test images; if it is one, move the images into folders named train and test",
             stacklevel=3,
         )
 
@@ -131,7 +133,7 @@ def warn_of_trained(run: Path, held_out: Sequence[Path]) -> None:
 
 
 def find_trained(run: Path, files: Sequence[Path]) -> list[Path]:
-    """The files among these that the run was trained on; none if that is not recorded, or if it was a container."""
+    """The files that the run was trained on; none if that is not recorded, or if the run was trained on a container."""
     known = read_trained_on(run)
     if not len(known):
         return []
@@ -152,22 +154,22 @@ def count_trained(run: Path, images: Images) -> int | None:
 def choose_images(
     config: AnyParameters, data: str | Path | None, split: str | None, sessions: Sequence[Mapping[str, Any]]
 ) -> tuple[str, Images, str]:
-    """The split to score, its images, and a line that says which images these are ("" if split folders say so).
+    """The split to score, its images, and a line that says which images they are ("" if split folders say it).
 
     The default split is "test". A folder without split folders has a test split only for a model that was trained on
     the rest of the folder; for other models the default is "all". `sessions` are the training sessions of the run.
     Without sessions, the line says that some of the images may have been trained on.
 
-    Raises DataError as `open_images` does, and if the run was trained on this folder, or on one above or below it, when
-    it held other images: then any split may hold images that were trained on.
+    Raises DataError as `open_images` does. Also raises it if the run was trained on this folder, or on one above or
+    below it, and the images have changed since: then any split may contain images that were trained on.
     """
     root, trained = name_images(config, data), [session["training_data"] for session in sessions]
     if split == "validation" and trained:
         whole, rest = (_identity(config, root, hold_out) for hold_out in (False, True))
         if whole != rest and whole in (images["sha256"] for images in trained):
             raise DataError(
-                f"{root}: expected validation images that the run was not trained on, but it held none out "
-                "(--no-validation); pass --split test"
+                f"{root}: expected validation images that the run was not trained on, but it was trained with "
+                "--no-validation, so it held none out; pass --split test"
             )
     if not is_plain_folder(config, data) or split in ("train", "all") or is_divided(root):
         split = split or "test"

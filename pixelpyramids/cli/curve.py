@@ -1,4 +1,4 @@
-"""`curve`: the training curve of a run, as a picture."""
+"""`curve`: draw the training curve of a run."""
 
 from pathlib import Path
 from typing import Annotated

@@ -1,4 +1,4 @@
-"""`data check`: what the splits hold, their hashes, and images that are in two splits."""
+"""`data check`: count and hash the images of each split, and find images that are in two splits."""
 
 import hashlib
 from collections import Counter
@@ -26,9 +26,9 @@ from pixelpyramids.model.parameters import AnyParameters
 if TYPE_CHECKING:
     from pixelpyramids.data.batches import Batches
 
-OF_A_STREAM = 100  # training images of a stream that are read
-SHEET_MOST, SHEET_LEAST, SHEET_PIXELS = 36, 4, 2**24
-PAIRS_LISTED = 10  # pairs of images that are in two splits
+STREAM_IMAGES = 100  # of a stream, only the first training images are read
+MAX_IN_SHEET, MIN_IN_SHEET, SHEET_PIXELS = 36, 4, 2**24
+PAIRS_LISTED = 10  # further pairs of equal images are only counted
 
 
 @dataclass
@@ -36,7 +36,7 @@ class SplitSummary:
     """What a split holds: `count` images (None: not known), `sizes` "HxW" and how many have them.
 
     `formats`, `conversions`, `sha256` and `unreadable` describe the first `hashed` images, which were read;
-    `unreadable` also has all files that were left out at opening. `identity` is the hash that a run records of its
+    `unreadable` also lists the files that could not be opened. `identity` is the hash that a run records of its
     training images (None for a stream).
     """
 
@@ -101,7 +101,7 @@ def data_check(
         split, known = found[name], len(found[name].unreadable)
         shown.append([])
         for image, file, digest in _read_split(name, images, split):
-            if len(shown[-1]) < SHEET_MOST:
+            if len(shown[-1]) < MAX_IN_SHEET:
                 shown[-1].append(image)
             other, before = first_of_pixels.setdefault(digest, (name, file))
             if other != name:
@@ -129,9 +129,9 @@ def data_check(
 
 
 def save_contact_sheet(path: Path, splits: Sequence[list[Pixels]], config: AnyParameters) -> None:
-    """The first images of each split, in turn, their middle cropped to the parameters' size or padded with black."""
+    """Write a picture of the first images of each split, each cropped or padded with black to the parameters' size."""
     height, width = config.image_size
-    most = min(max(SHEET_PIXELS // (height * width), SHEET_LEAST), SHEET_MOST)
+    most = min(max(SHEET_PIXELS // (height * width), MIN_IN_SHEET), MAX_IN_SHEET)
     chosen = [image for images in splits for image in images[: max(most // len(splits), 1)]]
     if not chosen:
         raise DataError("expected at least one readable image for a contact sheet, got none")
@@ -139,7 +139,7 @@ def save_contact_sheet(path: Path, splits: Sequence[list[Pixels]], config: AnyPa
 
 
 def fit_middle(image: Pixels, height: int, width: int) -> Pixels:
-    """The middle of an image (C, H, W) at a size: cropped if the image is larger, with black around it if smaller."""
+    """An image (C, H, W) at another size: its middle if it is larger, padded with black if it is smaller."""
     missing = [max(side - own, 0) for own, side in zip(image.shape, (0, height, width), strict=True)]
     image = np.pad(image, [(each // 2, each - each // 2) for each in missing])
     top, left = (image.shape[1] - height) // 2, (image.shape[2] - width) // 2
@@ -155,11 +155,11 @@ def _images_of(batches: "Batches") -> Images:
 
     assert isinstance(batches, Stream)
     channels, n_bits, size = batches.channels, batches.n_bits, batches.image_size
-    return spool(batches.shards.read_all(), OF_A_STREAM, channels=channels, n_bits=n_bits, size=size)
+    return spool(batches.shards.read_all(), STREAM_IMAGES, channels=channels, n_bits=n_bits, size=size)
 
 
 def _count_split(images: Images, count: int | None, first: int | None) -> SplitSummary:
-    """What is known of a split before its pixels are read."""
+    """What is known about a split before its pixels are read."""
     of_one_size = zip(*np.unique(images.sizes, axis=0, return_counts=True), strict=True)
     sizes = {f"{height}x{width}": int(number) for (height, width), number in of_one_size}
     hashed = len(images) if first is None else min(first, len(images))
@@ -167,10 +167,10 @@ def _count_split(images: Images, count: int | None, first: int | None) -> SplitS
 
 
 def _read_split(name: str, images: Images, split: SplitSummary) -> Iterator[tuple[Pixels, str, bytes]]:
-    r"""Read the first images of a split, and fill in `split`. Gives each with its file and the hash of its pixels.
+    r"""Read the first images of a split, and fill in `split`. Yields each image, its file and the hash of its pixels.
 
-    The split's hash is SHA-256 over, for each image that can be read, its shape as the text "C H W\n" and its values,
-    channel by channel, row by row, a byte each, or two of them, the lower first, above 8 bits.
+    The split's hash is SHA-256 over all images that can be read: for each, its shape as the text "C H W\n", then its
+    values, channel by channel and row by row. A value is one byte, or two bytes (little-endian) above 8 bits.
     """
     digest = hashlib.sha256()
     with progress_bar(f"reading {name} images") as report:

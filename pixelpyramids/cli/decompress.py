@@ -1,4 +1,4 @@
-"""`decompress`: .ppyr files to images, one, many, or from standard input to standard output."""
+"""`decompress`: convert .ppyr files to images, one or many, or from standard input to standard output."""
 
 import io
 from enum import StrEnum
@@ -18,7 +18,7 @@ from pixelpyramids.image_files.listing import Task, list_tasks
 
 
 class Format(StrEnum):
-    """The formats to write; the original one is that of the file that was compressed."""
+    """The format to write; "original" is the format of the file that was compressed."""
 
     PNG = "png"
     TIFF = "tiff"
@@ -39,16 +39,20 @@ def decompress(
     out: options.OutBeside = None,
     jobs: options.Jobs = 1,
     format: Annotated[
-        Format, typer.Option(case_sensitive=False, help="Format to write; original is that of the compressed file.")
+        Format,
+        typer.Option(
+            case_sensitive=False, help="Format to write; original means that of the file that was compressed."
+        ),
     ] = Format.PNG,
     scale: Annotated[
-        int, typer.Option(metavar="2|4|8|16", help="Write every second, fourth, … pixel, and read no more than needed.")
+        int, typer.Option(metavar="2|4|8|16", help="Write every 2nd, 4th, … pixel, and read only what that needs.")
     ] = 1,
     region: Annotated[
         str | None, typer.Option(metavar="x,y,w,h", help="Write only this part, in pixels of the whole image.")
     ] = None,
     salvage: Annotated[
-        bool, typer.Option("--salvage", help="From a damaged or cut file, write the largest image that is intact.")
+        bool,
+        typer.Option("--salvage", help="If a file is damaged or cut short, write the largest image that is intact."),
     ] = False,
     max_pixels: options.MaxPixels = 2**28,
     overwrite: options.Overwrite = False,
@@ -72,14 +76,14 @@ def decompress(
 
     if scale < 1 or scale & (scale - 1):
         raise ParameterError(f"expected --scale 2|4|8|16, a power of two, got {scale}")
-    how = Decompression(format, scale, parse_region(region), salvage, max_pixels, overwrite, dry_run)
+    settings = Decompression(format, scale, parse_region(region), salvage, max_pixels, overwrite, dry_run)
     if is_standard(paths, out=out, json=json, **{"dry-run": dry_run}):
         try:
-            picture, lost = decode_picture(MemorySource(read_standard_input()), how)
+            picture, lost = decode_picture(MemorySource(read_standard_input()), settings)
         except BitstreamError as error:
             raise BitstreamError(f"{STANDARD_INPUT}: {error}") from error
         file = io.BytesIO()
-        write_image(file, picture.array, picture.depth, picture.metadata, format_to_write(picture, how))
+        write_image(file, picture.array, picture.depth, picture.metadata, format_to_write(picture, settings))
         write_standard_output(file.getvalue())
         if lost:
             stderr.print(f"{STANDARD_INPUT}: {lost}")
@@ -87,10 +91,10 @@ def decompress(
     rename = partial(decompressed_name, suffix=FORMATS.get(format, FORMATS["png"])[0])
     listing = list_tasks(paths, out, rename, {SUFFIX}, A_PPYR_FILE, exclude or [])
     tasks = [_with_original_suffix(task) for task in listing.tasks] if format == Format.ORIGINAL else listing.tasks
-    outcomes = Outcomes("decompressed", "every checksum right" if how.is_whole else "", quiet, dry_run)
+    outcomes = Outcomes("decompressed", "every checksum right" if settings.is_whole else "", quiet, dry_run)
     outcomes.take_listing(listing._replace(others=[]), "")
     todo = outcomes.refuse_collisions(tasks)
-    return outcomes.run(partial(decompress_file, how=how), todo, jobs, "decompressing", json)
+    return outcomes.run(partial(decompress_file, settings=settings), todo, jobs, "decompressing", json)
 
 
 def parse_region(text: str | None) -> tuple[int, int, int, int] | None:
@@ -99,7 +103,7 @@ def parse_region(text: str | None) -> tuple[int, int, int, int] | None:
         return None
     numbers = text.split(",")
     if len(numbers) != 4 or not all(n.isascii() and n.isdigit() and len(n) < 12 for n in numbers):
-        raise ParameterError(f"expected --region x,y,w,h, four numbers of pixels such as 0,0,640,480, got {text[:80]}")
+        raise ParameterError(f"expected --region x,y,w,h, four numbers such as 0,0,640,480, got {text[:80]}")
     x, y, width, height = map(int, numbers)
     return x, y, width, height
 
@@ -113,6 +117,6 @@ def _with_original_suffix(task: Task) -> Task:
     try:
         with open_source(task.source) as content:
             suffixes = FORMATS.get(read_index(content, MAX_SIDE**2).header.source_format)
-    except (PixelPyramidsError, OSError):  # decompressing the file reports it
+    except (PixelPyramidsError, OSError):  # reported when the file is decompressed
         return task
     return task._replace(target=task.target.with_suffix(suffixes[0])) if suffixes else task

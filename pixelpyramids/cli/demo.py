@@ -1,4 +1,4 @@
-"""`demo`: the whole package on the bundled photographs, in minutes."""
+"""`demo`: show what the package does on the bundled photographs, in minutes."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -37,7 +37,7 @@ def demo(
     """Compress the bundled photographs, complete small ones, then train a small model and draw samples.
 
     The first minute shows the network that comes with the package. Then a model is trained on four of the photographs,
-    and scored on the other two, beside PNG and WebP. Run the same command again to resume the training.
+    and compared with PNG and WebP on the other two. Run the same command again to resume the training.
     """
     from pixelpyramids.cli.report.curves import read_curve, save_curve
     from pixelpyramids.cli.report.rivals import PNG, WEBP, bits_per_dim
@@ -50,7 +50,7 @@ def demo(
     Budget(minutes=minutes)  # raises ParameterError unless it is positive
     import_extra("matplotlib")  # if it is missing, say so now rather than after the training
     if not is_free(out) and not _is_begun(out):
-        raise PixelPyramidsError(f"{out}: holds something else already; choose another --out")
+        raise PixelPyramidsError(f"{out}: contains other files; choose another --out")
     config = require_paper(load_parameters("photographs"), "photographs")
     claim(out / "run", config)
     training, held_out = open_folder(photographs(), "train", hold_out=False), open_folder(photographs(), "test")
@@ -123,7 +123,9 @@ def _is_begun(folder: Path) -> bool:
 
 def _nats_table(model: "Model", samples: Pixels, crops: Pixels) -> Table:
     """Nats of the model's own samples and of held-out crops: similar if the model has learned the photographs."""
-    table = Table("level", "nats of a sample", "nats of a held-out crop", title="Own samples beside photographs")
+    table = Table(
+        "level", "nats of a sample", "nats of a held-out crop", title="The model's own samples and photographs"
+    )
     own, held_out = model.rate(samples).nats.mean(0), model.rate(crops).nats.mean(0)
     for level, (a, b) in enumerate(zip(own.tolist(), held_out.tolist(), strict=True)):
         table.add_row(str(level), f"{a:.0f}", f"{b:.0f}")

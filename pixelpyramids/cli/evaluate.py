@@ -33,7 +33,8 @@ def evaluate(
         typer.Option(help="Default: test; or all, if the folder has no splits and the model was not trained on it."),
     ] = None,
     batch_statistics: Annotated[
-        int | None, typer.Option(metavar="N", min=1, help="Normalize batches of N images, as the authors' code does.")
+        int | None,
+        typer.Option(metavar="N", min=1, help="Normalise over batches of N images, as the authors' code does."),
     ] = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Images to score at once.")] = 16,
     tile: model_options.TileSide = None,

@@ -16,18 +16,18 @@ from pixelpyramids.extras import describe_missing, is_own
 from pixelpyramids.interrupts import interrupt_on_signals
 from pixelpyramids.terminal import explain, printable
 
-# RuntimeErrors of torch's backends if a process that they wait for has ended
+# matches the RuntimeErrors of torch's backends if a process that they wait for has ended
 _LOST = re.compile(r"gloo|nccl|connection (closed|reset|refused)|timed out", re.IGNORECASE)
-# torch's RuntimeError if a process that reads images has died: killed for memory, or inside a library
+# matches torch's RuntimeError if a process that reads images has died: out of memory, or inside a library
 _READER_DIED = re.compile(r"DataLoader worker \(pid.*", re.DOTALL)
 
 
 def run(command: Callable[[], object]) -> int:
-    """Call `command`. Errors that a user can cause become a line on standard error and an exit status."""
+    """Call `command`; return the exit status. An error that a user can cause becomes a line on standard error."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # file names may hold bytes that are not text
-    warnings.showwarning = _show_warning  # type: ignore[assignment]  # takes the rest as it comes
+    warnings.showwarning = _show_warning  # type: ignore[assignment]  # it ignores the other arguments
     with interrupt_on_signals() as interrupted:
         try:
             command()

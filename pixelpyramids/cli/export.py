@@ -1,4 +1,4 @@
-"""`export`: a trained compact model as the integers that the codec runs."""
+"""`export`: convert a trained compact model to the integers that the codec runs."""
 
 from pathlib import Path
 from typing import Annotated

@@ -25,7 +25,7 @@ ORIGINAL = "original"  # the format of the file that was compressed
 
 @dataclass(frozen=True)
 class Compression:
-    """How `compress` works on each file."""
+    """The settings of `compress` for every file."""
 
     effort: str
     verify: bool
@@ -38,7 +38,7 @@ class Compression:
 
 @dataclass(frozen=True)
 class Decompression:
-    """How `decompress` works on each file."""
+    """The settings of `decompress` for every file."""
 
     format: str
     scale: int
@@ -50,61 +50,59 @@ class Decompression:
 
     @property
     def is_whole(self) -> bool:
-        """Whether the whole image is requested. Only then may an existing result be this one."""
+        """Whether the whole image is requested. Only such a result is recognised when the command runs again."""
         return self.scale == 1 and self.region is None and not self.salvage
 
 
-def format_to_write(picture: Picture, how: Decompression) -> str:
+def format_to_write(picture: Picture, settings: Decompression) -> str:
     """The format to write. Raises DataError if the original format is requested and cannot be written."""
-    format = picture.format if how.format == ORIGINAL else how.format
+    format = picture.format if settings.format == ORIGINAL else settings.format
     if format not in FORMATS:
         raise DataError(
-            f"expected an original format that can be written without loss, got {format[:20]!r}; choose --format "
-            f"{'|'.join(FORMATS)}"
+            f"expected an original format that this package can write without loss, got {format[:20]!r}; choose "
+            f"--format {'|'.join(FORMATS)}"
         )
     return format
 
 
 def is_skipped(task: Task) -> bool:
-    """Whether `compress` leaves an image out because it is lossy already."""
+    """Whether `compress` skips an image because it is lossy already."""
     try:
         with opening.open(task.source) as image:
             return image.is_lossy
-    except PixelPyramidsError:  # compressing the file reports it
+    except PixelPyramidsError:  # reported when the file is compressed
         return False
 
 
-def compress_file(task: Task, how: Compression, threads: int) -> Done:
+def compress_file(task: Task, settings: Compression, threads: int) -> Done:
     """Write the .ppyr file of an image, and delete the image if that is requested."""
     with open_regular(task.source) as file:
-        source, image = os.fstat(file.fileno()), opening.open(file, how.max_pixels)
-        if not how.force and image.is_lossy:
+        source, image = os.fstat(file.fileno()), opening.open(file, settings.max_pixels)
+        if not settings.force and image.is_lossy:
             return Done(skipped=explain_lossy(image.format))
-        there = is_there(task, source, how.overwrite)
-        if how.dry_run and not there:
+        there = is_there(task, source, settings.overwrite)
+        if settings.dry_run and not there:
             return Done(source.st_size)
-        with warnings.catch_warnings(record=True) as lacking:
+        with warnings.catch_warnings(record=True) as lost:
             warnings.simplefilter("always", UserWarning)
             picture = image.load()
     if there:
         expect_same(task, task.target, picture, threads)
-        if how.dry_run or not how.delete_source:
+        if settings.dry_run or not settings.delete_source:
             return Done(source.st_size, is_there=True)
     size = 0
     if not there:
-        data = encode_picture(picture, how, threads)
+        data = encode_picture(picture, settings, threads)
         size = len(data)
         write_result(task, data, source)
     height, width = picture.array.shape[:2]
     done = Done(source.st_size, size, height * width, is_there=there)
-    for warning in lacking:
+    for warning in lost:
         warnings.warn(warning.message, warning.category, stacklevel=1)
-    if how.delete_source and (lacking or picture.is_lossy):
-        reason = (
-            "the warnings above" if lacking else "the .ppyr file, which holds its pixels, not its lossy compression"
-        )
-        return done._replace(lost=f"the source is not deleted because of {reason}")
-    if how.delete_source:
+    if settings.delete_source and (lost or picture.is_lossy):
+        reason = "of the warnings above" if lost else "the .ppyr file holds its pixels, not its lossy compression"
+        return done._replace(lost=f"the source is not deleted, because {reason}")
+    if settings.delete_source:
         with open_source(task.target) as content:
             if not _holds(content, picture, threads):
                 raise DataError(
@@ -115,38 +113,38 @@ def compress_file(task: Task, how: Compression, threads: int) -> Done:
     return done
 
 
-def decompress_file(task: Task, how: Decompression, threads: int) -> Done:
+def decompress_file(task: Task, settings: Decompression, threads: int) -> Done:
     """Write the image of a .ppyr file."""
     with open_regular(task.source) as file:
         source = os.fstat(file.fileno())
-        if is_there(task, source, how.overwrite, how.is_whole):
-            expect_same(task, task.source, opening.read_picture(task.target, how.max_pixels), threads)
+        if is_there(task, source, settings.overwrite, settings.is_whole):
+            expect_same(task, task.source, opening.read_picture(task.target, settings.max_pixels), threads)
             return Done(source.st_size, is_there=True)
-        if how.dry_run:
+        if settings.dry_run:
             return Done(source.st_size)
-        picture, lost = decode_picture(FileSource(file), how, threads, is_found=not task.is_named)
+        picture, lost = decode_picture(FileSource(file), settings, threads, is_found=not task.is_named)
     written = io.BytesIO()
-    write_image(written, picture.array, picture.depth, picture.metadata, format_to_write(picture, how))
+    write_image(written, picture.array, picture.depth, picture.metadata, format_to_write(picture, settings))
     data = written.getbuffer()
     write_result(task, data, source)
     height, width = picture.array.shape[:2]
     return Done(source.st_size, data.nbytes, height * width, lost=lost)
 
 
-def encode_picture(picture: Picture, how: Compression, threads: int | None = None) -> bytes:
+def encode_picture(picture: Picture, settings: Compression, threads: int | None = None) -> bytes:
     """A picture as a .ppyr file. Raises BitstreamError if the file does not decode to the same picture."""
     data = encode(
         picture.array,
         picture.depth,
-        how.effort,
+        settings.effort,
         picture.metadata,
         threads=threads,
         source_format=picture.format.lower(),
     )
-    if how.verify and not _holds(MemorySource(data), picture, threads):
+    if settings.verify and not _holds(MemorySource(data), picture, threads):
         raise BitstreamError(
             "decoding the result did not give the same image, so nothing was written; this is a bug in pixelpyramids "
-            "or a fault of this machine: please report it with the image"
+            "or a fault of this machine; please report it with the image"
         )
     return data
 
@@ -161,18 +159,18 @@ def _holds(source: ByteSource, picture: Picture, threads: int | None) -> bool:
 
 
 def decode_picture(
-    source: ByteSource, how: Decompression, threads: int | None = None, is_found: bool = False
+    source: ByteSource, settings: Decompression, threads: int | None = None, is_found: bool = False
 ) -> tuple[Picture, str]:
-    """The requested picture, and a text that says what could not be salvaged, if anything.
+    """The requested picture, and a message if only a part of it could be salvaged, else "".
 
     If an image was found in a folder (`is_found`) and is too small for the scale, its smallest octave is returned.
     """
-    header = read_index(source, how.max_pixels).header
-    scale = min(how.scale, 1 << header.octaves) if is_found else how.scale
-    if scale != how.scale:
-        warnings.warn(f"too small for --scale {how.scale}, so it was written at --scale {scale}", stacklevel=2)
-    array = decode_source(source, scale, how.region, how.max_pixels, how.salvage, threads)
-    requested = find_window(header, octave_of_scale(header, scale), how.region)
+    header = read_index(source, settings.max_pixels).header
+    scale = min(settings.scale, 1 << header.octaves) if is_found else settings.scale
+    if scale != settings.scale:
+        warnings.warn(f"too small for --scale {settings.scale}, so it was written at --scale {scale}", stacklevel=2)
+    array = decode_source(source, scale, settings.region, settings.max_pixels, settings.salvage, threads)
+    requested = find_window(header, octave_of_scale(header, scale), settings.region)
     size = (requested.bottom - requested.top, requested.right - requested.left)
     lost = ""
     if array.shape[:2] != size:

@@ -1,4 +1,4 @@
-"""`import-checkpoint`: the authors' `.pt` as a run directory."""
+"""`import-checkpoint`: convert the authors' `.pt` to a run directory."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -47,7 +47,7 @@ def import_checkpoint(
     refuse_existing(out, overwrite)
     if not is_replaceable(out):
         raise CheckpointError(
-            f"{out}: holds something other than a run directory, which is left alone; choose another --out"
+            f"{out}: contains files other than a run directory, so it is left alone; choose another --out"
         )
     converted = read_checkpoint(file, params, averaged)
     model = converted.model
@@ -69,7 +69,7 @@ def import_checkpoint(
 
 
 def _batches(images: "Images", batch_size: int, skipped: list[int]) -> "Iterator[Tensor]":
-    """Batches of images of one size; the indices of images that cannot be read are added to `skipped`."""
+    """Yield batches of images of equal size; add the indices of images that cannot be read to `skipped`."""
     from pixelpyramids.training.evaluation import same_size_batches
 
     with progress_bar("calibration images") as report:

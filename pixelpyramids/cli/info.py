@@ -1,4 +1,4 @@
-"""`info`: the contents of .ppyr files."""
+"""`info`: show what .ppyr files contain."""
 
 from json import dumps
 from typing import TYPE_CHECKING, Any
@@ -13,9 +13,9 @@ from pixelpyramids.terminal import explain
 if TYPE_CHECKING:
     from pixelpyramids.codec.container import FileIndex
 
-# The most that decoding takes of one processor: 3.0 s were measured for noisy colours and 2.5 s for noisy grey of 16
-# bits on one with AVX-512; those without it take longer.
-MODEL_SECONDS, LIBRARY_SECONDS = 6.0, 0.1  # a megapixel of a plane
+# An upper bound on the seconds that one processor takes to decode a megapixel of a coded channel. With AVX-512, we
+# measured 3.0 s for noisy colours and 2.5 s for noisy 16-bit grey; processors without it are slower.
+MODEL_SECONDS, LIBRARY_SECONDS = 6.0, 0.1
 
 
 def info(files: options.CompressedFiles, max_pixels: options.MaxPixels = 2**28, json: options.Json = False) -> int:
@@ -43,7 +43,7 @@ def info(files: options.CompressedFiles, max_pixels: options.MaxPixels = 2**28, 
         if facts["fault"]:
             failed.append({"file": name, "reason": f"{name}: {facts['fault']}"})
         if not json:
-            for line in _lines(facts):
+            for line in _format_lines(facts):
                 stdout.print(line)
     if json:
         print(dumps({"files": described, "failed": failed}))
@@ -51,7 +51,7 @@ def info(files: options.CompressedFiles, max_pixels: options.MaxPixels = 2**28, 
 
 
 def _describe(index: "FileIndex", size: int) -> dict[str, Any]:
-    """The contents of a file of `size` bytes, as the keys of the JSON."""
+    """What a file of `size` bytes contains, with the keys of the JSON output."""
     from pixelpyramids.codec import bundled
     from pixelpyramids.codec.container import VERSION, Content
 
@@ -74,9 +74,9 @@ def _describe(index: "FileIndex", size: int) -> dict[str, Any]:
     if size > index.size:
         fault = f"{size - index.size} bytes follow the file's last part; it is damaged"
     elif size < index.size:
-        left = "nothing of the image" if reached is None else f"what --salvage gives at 1/{1 << reached} of the size"
-        fault = f"cut short: {size} bytes of {index.size} are here, which hold {left}"
-    model = bundled.model_names().get(header.model, "none that this pixelpyramids has")
+        left = "nothing" if reached is None else f"the image at 1/{1 << reached} of its size"
+        fault = f"cut short: only {size} of {index.size} bytes are left; --salvage recovers {left}"
+    model = bundled.model_names().get(header.model, "unknown to this version")
     seconds = header.height * header.width / 1e6
     seconds *= MODEL_SECONDS * len(header.coded) if header.content == Content.MODEL else LIBRARY_SECONDS
     return {
@@ -101,8 +101,8 @@ def _describe(index: "FileIndex", size: int) -> dict[str, Any]:
     }
 
 
-def _lines(facts: dict[str, Any]) -> list[str]:
-    """The same as text."""
+def _format_lines(facts: dict[str, Any]) -> list[str]:
+    """Lines of text with the same facts."""
     codes = {"webp": "a lossless WebP inside", "png": "a PNG inside"}
     coded = codes.get(facts["content"], f"the model {facts['model']} ({facts['model_id']})")
     metadata = ", ".join(f"{name} ({count:,} bytes)" for name, count in facts["metadata"].items()) or "none"

@@ -1,7 +1,7 @@
-"""Work on many files, in several processes if requested.
+"""Process many files, in several processes if requested.
 
-If a file fails, its error is a result like any other. If a process dies, for lack of memory or within a library, only
-the file that it worked on fails.
+If a file fails, its error is a result like any other. If a process dies (out of memory, or a crash inside a library),
+only the file that it worked on fails.
 """
 
 import multiprocessing
@@ -26,22 +26,22 @@ def run_tasks(
 ) -> Iterator[tuple[Task, Result | Exception]]:
     """Yield each task with the result of `function`, or with the error that it raised, as soon as it is done.
 
-    Several jobs run in a process each, and `function` must be picklable. If the caller stops early (Ctrl-C), the
+    Each job is a process, so `function` must be picklable if there are several. If the caller stops early (Ctrl-C), the
     processes are ended.
     """
     if jobs > 1 and len(todo) > 1:
-        yield from _in_processes(function, todo, min(jobs, len(todo)))
+        yield from _run_in_processes(function, todo, min(jobs, len(todo)))
         return
     for task in todo:
         result: Result | Exception
         try:
             result = function(task)
-        except Exception as error:  # the caller reports it, after the other files if it is a bug
+        except Exception as error:  # the caller reports it; a bug is raised after the other files
             result = error
         yield task, result
 
 
-def _in_processes(
+def _run_in_processes(
     function: Callable[[Task], Result], todo: Iterable[Task], jobs: int
 ) -> Iterator[tuple[Task, Result | Exception]]:
     waiting, lost = deque(todo), list[Task]()
@@ -53,7 +53,7 @@ def _in_processes(
                     task = waiting.popleft()
                     try:
                         under_way[_submit(pool, function, task)] = task
-                    except BrokenProcessPool:  # raised here before the lost tasks report it
+                    except BrokenProcessPool:  # raised here before the futures of the lost tasks are done
                         lost.append(task)
                 for future in wait(under_way, return_when=FIRST_COMPLETED).done:
                     task, error = under_way.pop(future), future.exception()
@@ -64,12 +64,10 @@ def _in_processes(
                     else:
                         raise error
         if lost and jobs == 1:
-            yield (
-                lost.pop(),
-                DataError("the process that worked on it died; check that there is enough memory, or use fewer --jobs"),
-            )
+            reason = "the process that worked on it died; check that there is enough memory, or use fewer --jobs"
+            yield lost.pop(), DataError(reason)
         for task in lost:  # one of them broke the pool; running each alone shows which
-            yield from _in_processes(function, [task], 1)
+            yield from _run_in_processes(function, [task], 1)
         lost.clear()
 
 
@@ -77,7 +75,7 @@ def _in_processes(
 def _pool(jobs: int) -> Iterator[ProcessPoolExecutor]:
     before = set(multiprocessing.active_children())
     context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(jobs, context, initializer=_begin)
+    pool = ProcessPoolExecutor(jobs, context, initializer=_end_with_parent)
     try:
         yield pool
     except BaseException:
@@ -97,13 +95,13 @@ def _submit(pool: ProcessPoolExecutor, function: Callable[[Task], Result], task:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _begin() -> None:
+def _end_with_parent() -> None:
     """Make a process of the pool end when its parent ends, even if the parent is killed."""
     parent = multiprocessing.parent_process()
     assert parent is not None
 
-    def follow() -> None:
+    def exit_with_parent() -> None:
         parent.join()
         os._exit(1)
 
-    Thread(target=follow, daemon=True).start()
+    Thread(target=exit_with_parent, daemon=True).start()

@@ -1,4 +1,4 @@
-"""What is said about bits/dim: what they are of, and whether a model can be right about them."""
+"""What the commands print about bits/dim: the kind of likelihood, and a warning if the figure is impossible."""
 
 from collections.abc import Iterable
 
@@ -15,8 +15,8 @@ def warn_above(bits: Iterable[float], n_bits: int) -> str | None:
         return None
     warning = (
         f"{len(above)} of the images need more than {n_bits} bits/dim (up to {max(above):.2f}), which is more than "
-        "their uncompressed pixels; check that n_bits and dataset_name are those of the checkpoint, and that it was "
-        "trained on such images"
+        "their uncompressed pixels; check that n_bits and dataset_name match the checkpoint, and that it was trained "
+        "on such images"
     )
     stderr.print(f"warning: {warning}", style="bold red")
     return warning

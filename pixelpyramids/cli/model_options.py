@@ -35,12 +35,12 @@ Data = Annotated[
     str | None,
     typer.Option(
         metavar="DIR",
-        help="Folder of images, or of Parquet or tar shards, hub:OWNER/NAME or stream:… (default: the parameters' "
-        "data_root).",
+        help="Folder of images, or of Parquet or tar shards; or hub:OWNER/NAME, or stream:… (default: data_root in "
+        "the parameter file).",
     ),
 ]
-ModelParameters = Annotated[str | None, typer.Option(metavar="PARAMS", help="The parameter file of an authors' .pt.")]
-LikelihoodOption = Annotated[Likelihood | None, typer.Option(help="Override the likelihood of the parameters.")]
+ModelParameters = Annotated[str | None, typer.Option(metavar="PARAMS", help="Parameter file for the authors' .pt.")]
+LikelihoodOption = Annotated[Likelihood | None, typer.Option(help="Override the parameter file's likelihood.")]
 TileSide = Annotated[
     int | None, typer.Option(min=1, help="Split larger images into tiles of this height and width (default: 512).")
 ]

@@ -25,8 +25,9 @@ LSUN_CATEGORIES = {"lsun_bedroom": "bedroom", "lsun_church": "church_outdoor", "
 def open_images(config: AnyParameters, root: str | Path | None, split: str, hold_out: bool = True) -> Images:
     """One split of the images at `root`, or at the parameters' data_root.
 
-    They are one of the six data sets, a folder, or what `data.huggingface` opens. Images of the six data sets are
-    prepared to the size that L requires. Raises DataError if that is impossible, or if no images were named.
+    The images are one of the six data sets, a folder, or anything that `data.huggingface` opens. Images of the six
+    data sets are prepared to the size that L requires. Raises DataError if that is impossible, or if no
+    images were named.
     """
     root, name, n_bits = name_images(config, root), config.dataset_name, config.n_bits
     known = name in DATA_SETS and not _in_shards(config, root)
@@ -48,7 +49,7 @@ def open_images(config: AnyParameters, root: str | Path | None, split: str, hold
 def open_training(
     config: AnyParameters, root: str | Path | None, seed: int = 0, hold_out: bool = True, flip: bool = True
 ) -> Batches:
-    """Training batches of the parameters' size from the train split of what `open_images` opens, or from a stream."""
+    """Training batches of the parameters' size, from the train split of the images at `root` or from a stream."""
     root = name_images(config, root)
     if _in_shards(config, root) and is_stream(root):
         return Stream(
@@ -73,7 +74,7 @@ def name_images(config: AnyParameters, root: str | Path | None) -> str:
         )
     if "://" in name:
         raise DataError(
-            f"{name}: expected a folder or file here, hub:OWNER/NAME or stream:OWNER/NAME, got an address; download "
+            f"{name}: expected a local folder or file, hub:OWNER/NAME or stream:OWNER/NAME, got an address; download "
             "the images, or name a data set of the Hugging Face hub"
         )
     return name
@@ -85,7 +86,7 @@ def is_plain_folder(config: AnyParameters, root: str | Path | None) -> bool:
 
 
 def _in_shards(config: AnyParameters, root: str) -> bool:
-    """Whether `data.huggingface` opens the images at `root`. The tars of the six data sets are no WebDataset shards."""
+    """Whether `data.huggingface` opens the images at `root`. Tars of the six data sets are not WebDataset shards."""
     if root.startswith(("hub:", "stream:")):
         return True
     return is_hub(root) and not (config.dataset_name in DATA_SETS and is_stream(root))

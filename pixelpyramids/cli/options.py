@@ -17,16 +17,19 @@ class Effort(StrEnum):
 
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace existing files.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Print what would be done, and write nothing.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Print what would be done, but write nothing.")]
 Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Print only failures and warnings.")]
 EffortOption = Annotated[
-    Effort, typer.Option(help="max tries PNG and lossless WebP for every image, default if they may win, fast never.")
+    Effort, typer.Option(help="Also try PNG and lossless WebP: max always, default if they may be smaller, fast never.")
 ]
 OutBeside = Annotated[
     Path | None,
-    typer.Option(metavar="DIR", help="Folder to write to, one subfolder for each source folder (default: in place)."),
+    typer.Option(
+        metavar="DIR",
+        help="Folder to write to; several source folders get a subfolder each (default: beside the sources).",
+    ),
 ]
-Jobs = Annotated[int, typer.Option(min=1, help="Files to process at once. A single file uses all processors too.")]
+Jobs = Annotated[int, typer.Option(min=1, help="Files to process at once. Even a single file uses all processors.")]
 MaxPixels = Annotated[
     int, typer.Option(min=1, show_default=False, help="Refuse images with more pixels than this (default: 2**28).")
 ]

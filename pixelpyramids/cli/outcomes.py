@@ -13,14 +13,14 @@ from pixelpyramids.errors import PixelPyramidsError
 from pixelpyramids.image_files.listing import Listing, Task, count_kinds, describe_kinds, find_collisions, find_existing
 from pixelpyramids.terminal import explain
 
-FILES_NAMED = 3  # names of files that are not recognised
+FILES_NAMED = 3  # of the files that are not recognised
 
 
 class Done(NamedTuple):
     """The result of a file: its bytes before and after (0 if nothing was written), and its pixels.
 
     `skipped` says why the file was skipped, `is_there` whether its result existed already, and `lost` what could not be
-    recovered or done. `warnings` are further lines to print.
+    done or recovered. `warnings` are further lines to print.
     """
 
     before: int = 0
@@ -70,7 +70,7 @@ class Outcomes:
     def take_listing(self, listing: Listing, what: str, way_out: str = "") -> None:
         """Record folders that could not be listed, as failures, and files that are not recognised as `what`.
 
-        If there is a `way_out`, which says what to do about them, those files are failures too.
+        If `way_out` says what to do about unrecognised files, they are failures too.
         """
         take_unlisted(listing, self.fail)
         if listing.others:
@@ -89,9 +89,9 @@ class Outcomes:
     def refuse_collisions(
         self, tasks: Sequence[Task], is_skipped: Callable[[Task], bool] = lambda task: False
     ) -> list[Task]:
-        """The tasks without those that share a target with another one, which are recorded as failed.
+        """Record tasks that share a target with another one as failed, and return the others.
 
-        A task that `is_skipped` does not count.
+        Tasks that `is_skipped` are ignored.
         """
         todo, refused = find_existing(tasks), set[Path]()
         for group in find_collisions(todo):
@@ -117,7 +117,7 @@ class Outcomes:
         at_once = max(min(jobs, len(todo)), 1)
         if at_once > 1:
             compile_kernels()
-        function = partial(_with_warnings, partial(function, threads=max(available_threads() // at_once, 1)))
+        function = partial(_run_with_warnings, partial(function, threads=max(available_threads() // at_once, 1)))
         with progress_bar(what, self._quiet) as report:
             report(0, len(todo))
             for done, (task, result) in enumerate(run_tasks(function, todo, jobs), 1):
@@ -128,7 +128,7 @@ class Outcomes:
     def _print_summary(self, as_json: bool) -> int:
         """Print the summary. Returns the exit status: 1 if a file failed, or if a file that was named was skipped.
 
-        An exception that is a bug is raised here, after all other files are done.
+        An exception that is a bug is raised here, after all other files were processed.
         """
         if as_json:
             print(json.dumps(self._json()))
@@ -142,12 +142,12 @@ class Outcomes:
 
     def _json(self) -> dict[str, Any]:
         before, after, megapixels, seconds = self._totals()
-        files = [_places(task) | done._asdict() for task, done in self._done]
+        files = [_task_json(task) | done._asdict() for task, done in self._done]
         for file in files:
             del file["skipped"], file["is_there"]
         return {
             "files": files,
-            "already_there": [_places(task) for task in self._there],
+            "already_there": [_task_json(task) for task in self._there],
             "skipped": [{"source": str(task.source), "reason": text} for task, text in self._skipped],
             "failed": [{"source": source, "reason": text} for source, text in self._failed],
             "not_taken": self._others,
@@ -170,7 +170,7 @@ class Outcomes:
         verb = f"would be {self._verb}" if self._dry_run else self._verb
         check = f" ({self._check})" if self._check and self._done and not self._dry_run else ""
         return (
-            f"{_files(len(self._done))} {verb}{check}: {before:,} bytes"
+            f"{_count_files(len(self._done))} {verb}{check}: {before:,} bytes"
             + (f" to {after:,} ({100 * after / before:.1f} %)" if before and after else "")
             + (f", {megapixels:.3g} MP, {megapixels / seconds:.2g} MP/s" if megapixels else "")
             + "".join(f"; {count} {what}" for what, count in counts.items() if count)
@@ -203,16 +203,16 @@ def others_json(listing: Listing) -> dict[str, Any]:
     return {"kinds": dict(count_kinds(listing.others)), "files": [str(path) for path in listing.others]}
 
 
-def _with_warnings(function: Callable[[Task], Done], task: Task) -> Done:
+def _run_with_warnings(function: Callable[[Task], Done], task: Task) -> Done:
     """The result of `function` with the warnings of this file."""
     with collect_warnings() as texts:
         done = function(task)
     return done._replace(warnings=tuple(texts))
 
 
-def _places(task: Task) -> dict[str, Any]:
+def _task_json(task: Task) -> dict[str, Any]:
     return {"source": str(task.source), "target": str(task.target)}
 
 
-def _files(count: int) -> str:
+def _count_files(count: int) -> str:
     return "1 file" if count == 1 else f"{count} files"

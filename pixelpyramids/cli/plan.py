@@ -1,4 +1,4 @@
-"""`plan`: what each level of a training costs here, and the commands that share it among devices."""
+"""`plan`: measure what each level of a training costs, and print commands that share the levels among devices."""
 
 import shlex
 from dataclasses import asdict
@@ -17,13 +17,15 @@ if TYPE_CHECKING:
     from pixelpyramids.training.planning import Share
 
 GIB = 2**30
-UNKNOWN = "DIR"  # if no images were named
+UNKNOWN = "DIR"  # in the commands, if no folder of images was given
 
 
 def plan(
     params: Annotated[str, typer.Argument(metavar="PARAMS", help=model_options.PARAMETERS_HELP)],
     devices: Annotated[int, typer.Option(min=1, help="Number of devices that share the levels.")] = 1,
-    memory: Annotated[float | None, typer.Option(min=0, help="GiB of each device (default: of this one).")] = None,
+    memory: Annotated[
+        float | None, typer.Option(min=0, help="GiB of memory of each device (default: as here).")
+    ] = None,
     data: model_options.Data = None,
     out: Annotated[Path, typer.Option(metavar="RUN", help="Run directory to put into the commands.")] = Path("RUN"),
     device: model_options.DeviceOption = None,
@@ -53,7 +55,7 @@ def plan(
     command = ["pixelpyramids", "train", params, "--data", folder, "--out", str(out)]
     command += [] if device is None else ["--device", device]
     shares = [
-        asdict(share) | {"command": shlex.join([*command, *_options(share)])}
+        asdict(share) | {"command": shlex.join([*command, *_share_options(share)])}
         for share in share_levels(costs, devices, batch_size, limit)
     ]
     if json:
@@ -84,9 +86,9 @@ def plan(
         stdout.print(share["command"])
     if folder == UNKNOWN:
         stdout.print()
-        stdout.print(f"replace {UNKNOWN} by the folder of your images, or pass --data to `plan`")
+        stdout.print(f"replace {UNKNOWN} with the folder of your images, or pass --data to `plan`")
 
 
-def _options(share: "Share") -> list[str]:
+def _share_options(share: "Share") -> list[str]:
     micro_batch = [] if share.micro_batch is None else ["--micro-batch", str(share.micro_batch)]
     return ["--levels", ",".join(map(str, share.levels)), *micro_batch]

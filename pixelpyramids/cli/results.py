@@ -1,7 +1,7 @@
-"""Results on the disk: which exist already, which may be written, and when a source may be deleted.
+"""Results on disk: find existing ones, write new ones safely, and delete sources safely.
 
-A result gets the modification time of its source, so that a later run recognises it. Two sources never write to one
-file, even if their names are the same to the file system: a run replaces only files that existed when it began.
+A result gets the modification time of its source, so that a later run recognises it. Two sources are never written
+to one file, even if the file system treats their names as equal: a run replaces only files that existed when it began.
 """
 
 import os
@@ -21,7 +21,7 @@ from pixelpyramids.image_files.listing import Task, stat_existing
 from pixelpyramids.image_files.picture import Picture
 
 SAME_TIME = 2_000_000_000  # nanoseconds to which some file systems round times
-COMPARED_WHOLE = 2**16  # pixels: of larger images that the model codes, every fourth line and column is compared
+COMPARED_WHOLE = 2**16  # pixels; of larger images that the model codes, only every fourth row and column is compared
 
 
 def is_there(task: Task, source: os.stat_result, overwrite: bool, is_whole: bool = True) -> bool:
@@ -42,9 +42,9 @@ def is_there(task: Task, source: os.stat_result, overwrite: bool, is_whole: bool
 
 
 def expect_same(task: Task, packed: Path, picture: Picture, threads: int) -> None:
-    """Raise DataError unless `packed`, which is the task's source or its target, holds the picture in the other one.
+    """Raise DataError unless `packed`, the task's source or target, holds the picture that was read from the other one.
 
-    Equal times alone are no proof: files that were unpacked or made together have the same time.
+    Equal times alone prove nothing: files that were unpacked or created together have the same time.
     """
     try:
         with open_source(packed) as content:
@@ -53,13 +53,13 @@ def expect_same(task: Task, packed: Path, picture: Picture, threads: int) -> Non
         raise DataError(f"{packed}: {error}") from error
     if not same:
         raise DataError(
-            f"{task.source}: {task.target} has the time of its result, but holds another image; pass --overwrite to "
-            "replace it, or write to another folder (--out)"
+            f"{task.source}: {task.target} has the same modification time, but holds another image; pass --overwrite "
+            "to replace it, or write to another folder (--out)"
         )
 
 
 def write_result(task: Task, data: bytes | memoryview, source: os.stat_result) -> None:
-    """Write a result, whole or not at all, with the time and permissions that its source had before it was read.
+    """Write a result completely or not at all, with the time and permissions that its source had when it was opened.
 
     Raises DataError if the source has changed since then, or if the target has changed since the command began.
     """
@@ -77,7 +77,7 @@ def write_result(task: Task, data: bytes | memoryview, source: os.stat_result) -
             raise
         raise DataError(
             f"{task.source}: {task.target} was written after the command began, by another program or from a source "
-            "whose name is the same to this file system; rename one of them, or write to another folder (--out)"
+            "with a name that this file system treats as equal; rename one of them, or write to another folder (--out)"
         ) from error
 
 
@@ -104,7 +104,7 @@ def _resembles(source: ByteSource, picture: Picture, with_metadata: bool, thread
     index = read_index(source, MAX_SIDE**2)
     header, pixels = index.header, picture.array.reshape(*picture.array.shape[:2], -1)
     if not with_metadata and header.channels in (2, 4) and pixels.shape[2] == header.channels - 1:
-        # WebP leaves out an opaque alpha
+        # WebP drops an opaque alpha channel
         opaque = np.full_like(pixels[..., :1], (1 << picture.depth) - 1)
         pixels = np.concatenate([pixels, opaque], axis=2)
     if (header.height, header.width, header.channels) != pixels.shape or index.size != source.size:

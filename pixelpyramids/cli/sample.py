@@ -1,4 +1,4 @@
-"""`sample`: pictures drawn from a model."""
+"""`sample`: draw images from a model."""
 
 import time
 from pathlib import Path
@@ -22,7 +22,9 @@ def sample(
     seed: model_options.Seed = 0,
     height: Annotated[int | None, typer.Option(min=1, help="Default: that of the training images.")] = None,
     width: Annotated[int | None, typer.Option(min=1, help="Default: that of the training images.")] = None,
-    first: Annotated[int, typer.Option(min=0, help="Number of the first sample, to add to a folder of them.")] = 0,
+    first: Annotated[
+        int, typer.Option(min=0, help="Number of the first sample; use it to add samples to a folder.")
+    ] = 0,
     batch_size: Annotated[int, typer.Option(min=1, help="Samples to draw at once on a GPU; a CPU draws one.")] = 16,
     no_grid: Annotated[bool, typer.Option("--no-grid", help="Do not write grid.png.")] = False,
     params: model_options.ModelParameters = None,
@@ -56,7 +58,7 @@ def sample(
     if first == 0:
         remove_numbered(out, n)
         if no_grid:
-            (out / "grid.png").unlink(missing_ok=True)  # of an earlier set
+            (out / "grid.png").unlink(missing_ok=True)  # from an earlier set
         else:
             save_grid(out / "grid.png", np.stack(drawn), loaded.config.n_bits)
     steps = loaded.config.count_steps(*size)
@@ -74,7 +76,7 @@ def picture_path(folder: Path, number: int) -> Path:
 
 
 def remove_numbered(folder: Path, first: int) -> None:
-    """Remove the pictures of an earlier, larger set, numbered without a gap from `first` on: a folder holds one set."""
+    """Remove the pictures of an earlier, larger set: those numbered from `first` on, without a gap."""
     while (picture := picture_path(folder, first)).is_file():
         picture.unlink()
         first += 1

@@ -1,4 +1,4 @@
-"""`score`: bits/dim of single images."""
+"""`score`: print bits/dim of single images."""
 
 import math
 from json import dumps

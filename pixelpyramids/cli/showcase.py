@@ -1,6 +1,6 @@
 """The first minute of `demo`: what the network that comes with the package does on the bundled photographs.
 
-It compresses them beside PNG and lossless WebP, and completes small versions of two of them to the original size.
+It compares their size with PNG and lossless WebP, and completes small versions of two of them to the original size.
 """
 
 import warnings
@@ -29,7 +29,7 @@ DRAWN = 3
 
 
 def compress_photographs(folder: Path) -> Table:
-    """Write each photograph to `folder` as NAME.ppyr, and return a table of its bytes, also as PNG and as WebP."""
+    """Write each photograph to `folder` as NAME.ppyr; return a table of its bytes as .ppyr, PNG and WebP."""
     table = Table(title="The bundled photographs without loss, in bytes", title_justify="left", box=box.SIMPLE_HEAD)
     for heading in ("photograph", "size", OURS, PNG.name, WEBP.name):
         table.add_column(heading, justify="left" if heading == "photograph" else "right")
@@ -46,11 +46,9 @@ def compress_photographs(folder: Path) -> Table:
                 table.add_row(file.stem + mark, shape, *(f"{size:,}" for size in row))
                 report(table.row_count, len(NEW) + len(CHOSE))
             total = sizes.sum(axis=0)
-            table.add_row(
-                f"all{mark}: {OURS} beside it", "", *(f"{total[0] / size:.2f}" for size in total), style="bold"
-            )
+            table.add_row(f"all{mark}: {OURS} / it", "", *(f"{total[0] / size:.2f}" for size in total), style="bold")
             table.add_section()
-    table.caption = "* had a part in choosing the network, so these say less about new photographs"
+    table.caption = "* used to choose the network, so these say less about new photographs"
     table.caption_justify = "left"
     return table
 
@@ -74,6 +72,9 @@ def save_completions(path: Path, model: Model, crops: Pixels, seed: int, zoom: i
 
 def read_photograph(name: str, region: tuple[int, int, int, int] | None = None) -> Pixels:
     """A bundled photograph (H, W, 3), or its part `region` (x, y, width, height)."""
-    with warnings.catch_warnings(action="ignore"), pp.open(photographs() / name) as image:  # of lost JPEG segments
+    with (
+        warnings.catch_warnings(action="ignore"),
+        pp.open(photographs() / name) as image,
+    ):  # about JPEG segments that are not kept
         pixels: Pixels = image.read(region=region)
     return pixels

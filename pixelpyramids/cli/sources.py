@@ -1,4 +1,4 @@
-"""Which files the commands on images work on, and the names of their results."""
+"""Find the files that commands on images work on, and name their results."""
 
 import os
 from collections.abc import Iterator, Sequence

@@ -1,4 +1,4 @@
-"""`-`: one file from standard input, its result on standard output."""
+"""`-`: read one file from standard input, and write its result to standard output."""
 
 import sys
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ STANDARD_INPUT = "standard input"
 
 
 def is_standard(paths: Sequence[Path], **others: object) -> bool:
-    """Whether the paths are `-`. Raises ParameterError if there are other paths too, or options that - excludes."""
+    """Whether the path is `-`. Raises ParameterError if there are other paths too, or if one of `others` is set."""
     if STANDARD not in paths:
         return False
     if len(paths) > 1:

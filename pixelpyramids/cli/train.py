@@ -1,4 +1,4 @@
-"""`train`: fill a run directory."""
+"""`train`: train a model in a run directory."""
 
 import math
 import re
@@ -11,7 +11,7 @@ import numpy as np
 import typer
 
 from pixelpyramids.cli import model_options
-from pixelpyramids.cli.console import duration, live_line, stderr
+from pixelpyramids.cli.console import format_duration, live_line, stderr
 from pixelpyramids.errors import ParameterError
 from pixelpyramids.pyramid.rate import bits_per_dim
 
@@ -38,7 +38,7 @@ def train(
     levels: Annotated[str | None, typer.Option(metavar="0-3,7", help="Train only these levels.")] = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="Epochs to train (default: the parameters').")] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="Steps to train.")] = None,
-    minutes: Annotated[float | None, typer.Option(help="Minutes to train, with validation and samples.")] = None,
+    minutes: Annotated[float | None, typer.Option(help="Minutes to train, including validation and samples.")] = None,
     seed: model_options.Seed = 0,
     device: model_options.DeviceOption = None,
     micro_batch: Annotated[int | None, typer.Option(min=1, help="Images to process at once, to save memory.")] = None,
@@ -106,14 +106,16 @@ def train(
     )
     if training.step:
         stderr.print(
-            f"resuming from step {training.step}, after {duration(min(level.seconds for level in training.levels))}"
+            f"resuming from step {training.step}, "
+            f"after {format_duration(min(level.seconds for level in training.levels))}"
         )
 
     def print_validation(evaluation: "Evaluation") -> None:
         count = len(evaluation.files)
         of = f" of {len(validation)}" if validation and len(validation) > count else ""
         stderr.print(
-            f"{_steps(training)}: {_bits(evaluation)} on {count}{of} validation image{'s'[: count > 1 or bool(of)]}"
+            f"{_describe_steps(training)}: {_describe_bits(evaluation)} on {count}{of} validation "
+            f"image{'s'[: count > 1 or bool(of)]}"
         )
 
     def draw_samples(model: "AnyModel") -> None:
@@ -132,7 +134,7 @@ def train(
         outcome = training.fit(
             budget,
             checkpoint_minutes=checkpoint_minutes,
-            report=lambda report: line(_progress(report)),
+            report=lambda report: line(_describe_progress(report)),
             notify=stderr.print,
             validated=print_validation,
             draw=None if no_samples else draw_samples,
@@ -145,7 +147,7 @@ def train(
         return 130
     if outcome.stopped:
         return 1
-    stderr.print(f"trained {outcome.steps} steps in {duration(outcome.seconds)}; the model is in {out}")
+    stderr.print(f"trained {outcome.steps} steps in {format_duration(outcome.seconds)}; the model is in {out}")
     return 0
 
 
@@ -162,36 +164,37 @@ def parse_levels(text: str, n_stages: int) -> list[int]:
         first, last = int(form[1]), int(form[2] or form[1])
         if not first <= last < n_stages:
             raise ParameterError(
-                f"expected --levels from 0 to {n_stages - 1} (L = {n_stages}), in each range the first not above the "
-                f"last, got {text}"
+                f"expected --levels from 0 to {n_stages - 1} (L = {n_stages}), and ranges in ascending order, got "
+                f"{text}"
             )
         levels |= set(range(first, last + 1))
     return sorted(levels)
 
 
-def _steps(training: "Training") -> str:
-    """The step of the levels, or the steps that they are between."""
+def _describe_steps(training: "Training") -> str:
+    """The step that all levels have reached, or the lowest and the highest."""
     steps = sorted({level.step for level in training.levels})
     return f"step {steps[0]}" if len(steps) == 1 else f"steps {steps[0]} to {steps[-1]}"
 
 
-def _bits(evaluation: "Evaluation") -> str:
-    """Bits/dim of the images if all levels were scored, else those of each level."""
+def _describe_bits(evaluation: "Evaluation") -> str:
+    """Bits/dim of the images if all levels were scored, else of each level."""
     nats, dimensions = evaluation.nats.sum(axis=0), evaluation.dimensions.sum(axis=0)
     if dimensions.all():
         error = f" ± {evaluation.standard_error:.3f}" if len(evaluation.files) > 1 else ""
         return f"{evaluation.bits_per_dim:.4f}{error} bits/dim"
     scored = [level for level, count in enumerate(dimensions) if count]
-    return f"bits/dim of {_levels({level: float(bits_per_dim(nats[level], dimensions[level])) for level in scored})}"
+    bits = {level: float(bits_per_dim(nats[level], dimensions[level])) for level in scored}
+    return f"bits/dim of {_describe_levels(bits)}"
 
 
-def _levels(bits: Mapping[int, float]) -> str:
+def _describe_levels(bits: Mapping[int, float]) -> str:
     return "levels [" + " ".join(f"{level}:{value:.2f}" for level, value in bits.items()) + "]"
 
 
-def _progress(report: "Report") -> str:
+def _describe_progress(report: "Report") -> str:
     total = "bits/dim of" if report.bits_per_dim is None else f"{report.bits_per_dim:.3f} bits/dim,"
     return (
-        f"step {report.step} ({report.progress:.0%})  {total} {_levels(report.bits_per_dim_of_levels)}  "
-        f"{report.images_per_second:.1f} images/s  {duration(report.seconds_left)} left"
+        f"step {report.step} ({report.progress:.0%})  {total} {_describe_levels(report.bits_per_dim_of_levels)}  "
+        f"{report.images_per_second:.1f} images/s  {format_duration(report.seconds_left)} left"
     )

@@ -1,4 +1,4 @@
-"""`verify`: whether .ppyr files are intact, and whether they hold their originals."""
+"""`verify`: check that .ppyr files are intact, and that they hold their originals."""
 
 import warnings
 from collections.abc import Sequence
@@ -34,7 +34,7 @@ def verify(
     files: options.CompressedFiles,
     against: Annotated[
         list[Path] | None,
-        typer.Option(metavar="DIR", help="Compare with the originals in this folder, which must all be there."),
+        typer.Option(metavar="DIR", help="Compare with the originals in this folder; each needs a .ppyr file."),
     ] = None,
     ignore: Annotated[
         list[str] | None, typer.Option(metavar="PATTERN", help="Skip files whose name or path matches; repeatable.")
@@ -64,7 +64,7 @@ def verify(
 
 
 def _split_original(paths: Sequence[Path], max_pixels: int) -> "tuple[Sequence[Path], Picture | None]":
-    """The files to verify, and the original behind them, if there is one."""
+    """The .ppyr files to verify, and the original if the last path is one."""
     *files, last = paths
     if not files or last.suffix.lower() == SUFFIX or last.is_dir():
         return paths, None
@@ -82,7 +82,7 @@ def _split_original(paths: Sequence[Path], max_pixels: int) -> "tuple[Sequence[P
 def _pair_folders(
     paths: Sequence[Path], against: Sequence[Path], ignore: Sequence[str], outcomes: Outcomes
 ) -> list[Task]:
-    """The .ppyr files of the folders, each with its original as the target. The rest is recorded as failed."""
+    """The .ppyr files of the folders, each with its original as the target. Files without one fail."""
     for path in (*paths, *against):
         if not path.is_dir():
             raise ParameterError(
@@ -99,11 +99,13 @@ def _pair_folders(
         IMAGES,
         "no .ppyr file holds them; keep them, or pass --ignore PATTERN to leave them out",
     )
-    return _compared(files.tasks, images.tasks, against, outcomes)
+    return _match_originals(files.tasks, images.tasks, against, outcomes)
 
 
-def _compared(files: Sequence[Task], images: Sequence[Task], against: Sequence[Path], outcomes: Outcomes) -> list[Task]:
-    """The files, each with its original as the target. A file or an original without the other is a failure."""
+def _match_originals(
+    files: Sequence[Task], images: Sequence[Task], against: Sequence[Path], outcomes: Outcomes
+) -> list[Task]:
+    """The .ppyr files, each with its original as the target. Files and originals without a match fail."""
     from pixelpyramids.cli.file_tasks import is_skipped
 
     files_at, images_at = group_by_target(files), group_by_target(images)
@@ -113,7 +115,7 @@ def _compared(files: Sequence[Task], images: Sequence[Task], against: Sequence[P
         if len(sources) > 1 or not packed:
             lossy = [source for source in sources if is_skipped(source)]
             for source in lossy:
-                # Other files with this suffix may be lossless.
+                # Only suggest ignoring the suffix if all such files are lossy.
                 is_jpeg = source.source.suffix.lower() in (".jpg", ".jpeg")
                 pattern = f"*{source.source.suffix}" if is_jpeg else source.source.name
                 outcomes.take(
@@ -173,7 +175,7 @@ def _verify(task: Task, original: "Picture | None", max_pixels: int, threads: in
 
 
 def _difference(array: Any, depth: int, metadata: Any, original: "Picture") -> str:
-    """What differs from the original first, in words; empty if nothing differs."""
+    """The first difference from the original, in words; "" if there is none."""
     if array.shape != original.array.shape:
         return f"expected pixels of shape {original.array.shape}, got {array.shape}"
     if depth != original.depth or array.dtype != original.array.dtype:

@@ -11,11 +11,11 @@ def lag1_correlation(images: NDArray[np.integer[Any]]) -> float:
     """Pearson's correlation of the pairs of neighbouring values of images (N, C, H, W).
 
     The pairs are (x[n, c, i, j], x[n, c, i, j + 1]) and (x[n, c, i, j], x[n, c, i + 1, j]), of all images, channels and
-    places in one pool, so that with (a, b) a pair and all means over the pool
+    places together. With (a, b) a pair and all means over all pairs,
 
         r = (mean(a b) - mean(a) mean(b)) / (sd(a) sd(b))    in [-1, 1].
 
-    NaN if r is undefined, because there are no pairs or no variation. Raises ValueError if `images` lacks four axes.
+    NaN if there are no pairs or no variation. Raises ValueError if `images` does not have four axes.
     """
     if images.ndim != 4:
         raise ValueError(f"expected images (N, C, H, W), got shape {tuple(images.shape)}")

@@ -1,4 +1,4 @@
-"""Training curves: bits/dim over steps, in total and for each level, beside other codecs."""
+"""Training curves: bits/dim over steps, in total and for each level, with lines for other codecs."""
 
 import math
 from collections.abc import Iterable, Mapping
@@ -30,7 +30,10 @@ def read_curve(run: Path, levels: int, window: int = 5) -> dict[str, Series]:
     """
     logs = [read_log(run, level) if log_file(run, level).exists() else [] for level in range(levels)]
     trained, validated = [_by_step(log, "nats") for log in logs], [_by_step(log, "validation_nats") for log in logs]
-    series = {TRAINING: _bits_per_dim(_sum(trained), window), VALIDATION: _bits_per_dim(_sum(validated), 1)}
+    series = {
+        TRAINING: _bits_per_dim(_sum_levels(trained), window),
+        VALIDATION: _bits_per_dim(_sum_levels(validated), 1),
+    }
     series |= {f"{LEVEL} {level}": _bits_per_dim(costs, window) for level, costs in enumerate(trained)}
     return {name: (steps, bits) for name, (steps, bits) in series.items() if len(steps)}
 
@@ -39,8 +42,9 @@ def save_curve(path: Path, series: Mapping[str, Series], title: str, marks: Mapp
     """Draw bits/dim over steps, in the format that the path's suffix names (.png, .svg, .pdf).
 
     Series named "level …" are thin lines, all others thick. `marks` (such as {"PNG": 4.1}) are dashed horizontal
-    lines. The legend gives the last value of each. Values above those after the first twentieth of the steps are cut
-    off. Raises PixelPyramidsError if there is nothing to draw, the format is unknown, or matplotlib is missing.
+    lines. The legend gives the last value of each. The axis is scaled to the values after the first twentieth of the
+    steps; higher ones are cut off. Raises PixelPyramidsError if there is nothing to draw, the format is unknown, or
+    matplotlib is missing.
     """
     format = chart_format(path)
     from matplotlib import colormaps
@@ -67,7 +71,7 @@ def save_curve(path: Path, series: Mapping[str, Series], title: str, marks: Mapp
         )  # fmt: skip
     last = max(int(steps[-1]) for steps, _ in series.values())
     axes.set_xlim(0, max(last, 1))
-    axes.set_ylim(*_range(series.values(), marks.values(), last))
+    axes.set_ylim(*_value_range(series.values(), marks.values(), last))
     axes.set_title(title, loc="left", fontsize=14, color=INK)
     axes.set_xlabel("step", fontsize=12, color=INK)
     axes.set_ylabel("bits / dim", fontsize=12, color=INK)
@@ -84,7 +88,7 @@ def _by_step(log: list[dict[str, float]], key: str) -> dict[int, tuple[float, fl
     return {int(entry["step"]): (entry[key], entry["dimensions"]) for entry in log if key in entry}
 
 
-def _sum(levels: list[dict[int, tuple[float, float]]]) -> dict[int, tuple[float, float]]:
+def _sum_levels(levels: list[dict[int, tuple[float, float]]]) -> dict[int, tuple[float, float]]:
     shared = set.intersection(*(set(level) for level in levels)) if levels else set()
     return {s: (sum(level[s][0] for level in levels), sum(level[s][1] for level in levels)) for s in shared}
 
@@ -98,7 +102,7 @@ def _bits_per_dim(costs: dict[int, tuple[float, float]], window: int) -> Series:
     return np.array(steps, np.int64), bits_per_dim(nats, dimensions)
 
 
-def _range(series: Iterable[Series], marks: Iterable[float], last: int) -> tuple[float, float]:
+def _value_range(series: Iterable[Series], marks: Iterable[float], last: int) -> tuple[float, float]:
     lines = list(series)
     values = np.concatenate([bits[(steps >= last / 20) | (steps == steps[-1])] for steps, bits in lines])
     values = np.concatenate([values, np.fromiter(marks, float)])

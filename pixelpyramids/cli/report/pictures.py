@@ -19,7 +19,7 @@ from pixelpyramids.pyramid.splitting import pad_coarse, split, to_residual
 
 Bytes = NDArray[np.uint8]
 
-MARGIN = 2  # of a contact sheet, in pixels
+MARGIN = 2  # pixels around each image of a contact sheet
 
 # The picture of a pyramid, in pixels.
 WIDTH, BORDER, GAP, FONT_SIZE, MOST_HEIGHT = 1600, 24, 18, 20, 480
@@ -34,7 +34,7 @@ def to_uint8(values: Pixels, n_bits: int) -> Bytes:
     With n = 2**n_bits: floor(v * 255 / (n - 1) + 1/2) below 8 bits, v itself at 8, v >> (n_bits - 8) above.
     Raises ValueError for other values.
     """
-    values = _checked(values, n_bits)
+    values = _check_values(values, n_bits)
     if n_bits > 8:
         values = values >> (n_bits - 8)
     elif n_bits < 8:
@@ -51,7 +51,7 @@ def save_png(path: Path, values: Pixels, n_bits: int) -> None:
     are written, because Pillow has no 16-bit colour.
     """
     if n_bits > 8 and len(values) == 1:
-        pixels: NDArray[Any] = (_checked(values, n_bits)[0] << (16 - n_bits)).astype(np.uint16)
+        pixels: NDArray[Any] = (_check_values(values, n_bits)[0] << (16 - n_bits)).astype(np.uint16)
     else:
         pixels = to_uint8(values, n_bits)
     _write(path, Image.fromarray(pixels))
@@ -66,7 +66,7 @@ def save_grid(path: Path, images: Pixels, n_bits: int, columns: int | None = Non
     if images.ndim != 4 or images.size == 0:
         raise ValueError(f"expected images (N, C, H, W), at least one, got shape {tuple(images.shape)}")
     count, channels, height, width = images.shape
-    columns = _columns(count, height / width) if columns is None else min(columns, count)
+    columns = _choose_columns(count, height / width) if columns is None else min(columns, count)
     if columns < 1 or scale < 1:
         raise ValueError(f"expected at least 1 column and scale 1, got {columns} and {scale}")
     height, width = height * scale + MARGIN, width * scale + MARGIN
@@ -92,10 +92,10 @@ def pyramid_picture(image: Pixels, n_levels: int, n_bits: int) -> Bytes:
                         residual        residual    …      residual
 
     Each coarse image stands over the residual of its level, (fine - coarse + n/2) mod n, which is grey if the
-    halves agree. All show the whole photograph, ever smaller: the lines that remain after a split are widened. Sizes in
-    the captions are height x width. Levels that split nothing, and alpha, are left out.
+    halves agree. Each shows the whole photograph, smaller from left to right: lines that remain after a split are
+    widened. Sizes in the captions are height x width. Levels that split nothing, and alpha, are left out.
     """
-    image = _checked(image, n_bits)
+    image = _check_values(image, n_bits)
     height, width = image.shape[1:]
     columns: list[tuple[str, Pixels, Pixels | None]] = [("photograph", image, None)]
     half_way = 2 ** (n_bits - 1)
@@ -106,7 +106,7 @@ def pyramid_picture(image: Pixels, n_levels: int, n_bits: int) -> Bytes:
         residual = to_residual(fine, pad_coarse(coarse, (stage.height, stage.width)), 2 * half_way, half_way)
         columns.append((f"level {stage.index}", coarse, residual))
 
-    sizes = _tapered(height, width, len(columns))
+    sizes = _shrinking_sizes(height, width, len(columns))
     pitches = [max(w, COLUMN) for _, w in sizes]
     line = FONT_SIZE * 13 // 10
     above, below = BORDER + sizes[0][0], BORDER + sizes[0][0] + 3 * line
@@ -117,12 +117,12 @@ def pyramid_picture(image: Pixels, n_levels: int, n_bits: int) -> Bytes:
     x = BORDER
     for (name, coarse, residual_), (h, w), pitch in zip(columns, sizes, pitches, strict=True):
         left, middle = x + (pitch - w) // 2, x + pitch / 2
-        sheet.paste(_shown(coarse, n_bits, h, w), (left, above - h))
+        sheet.paste(_resize_picture(coarse, n_bits, h, w), (left, above - h))
         draw.text((middle, above + line // 3), name, BLACK, font, anchor="ma")
         size = f"{coarse.shape[1]} x {coarse.shape[2]}"
         draw.text((middle, above + line // 3 + line), size, GREY, font, anchor="ma")
         if residual_ is not None:
-            sheet.paste(_shown(residual_, n_bits, h, w), (left, below))
+            sheet.paste(_resize_picture(residual_, n_bits, h, w), (left, below))
         x += pitch + GAP
     if len(columns) > 1:
         legend = f"residuals on the right:\n(fine - coarse + {half_way})\nmod {2 * half_way}, grey if\nthe halves agree"
@@ -130,7 +130,7 @@ def pyramid_picture(image: Pixels, n_levels: int, n_bits: int) -> Bytes:
     return np.asarray(sheet)
 
 
-def _tapered(height: int, width: int, count: int) -> list[tuple[int, int]]:
+def _shrinking_sizes(height: int, width: int, count: int) -> list[tuple[int, int]]:
     """Heights and widths of count pictures of height x width that shrink evenly and fill a row."""
     shares = TAPER ** (np.arange(count) / max(count - 1, 1))
     room = WIDTH - 2 * BORDER - GAP * (count - 1)
@@ -138,20 +138,20 @@ def _tapered(height: int, width: int, count: int) -> list[tuple[int, int]]:
     return [(max(round(first * s * height / width), 1), max(round(first * s), 1)) for s in shares]
 
 
-def _shown(values: Pixels, n_bits: int, height: int, width: int) -> Image.Image:
-    """The picture at a size: pixels are averaged along a side that shrinks, repeated along one that grows."""
+def _resize_picture(values: Pixels, n_bits: int, height: int, width: int) -> Image.Image:
+    """The picture at a size: pixels are averaged along a side that shrinks, and repeated along one that grows."""
     colours = values[: len(values) - 1] if len(values) in (2, 4) else values
     picture = Image.fromarray(to_uint8(colours, n_bits)).convert("RGB")
     least = min(width, picture.width), min(height, picture.height)
     return picture.resize(least, Image.Resampling.BOX).resize((width, height), Image.Resampling.NEAREST)
 
 
-def _columns(count: int, aspect: float) -> int:
+def _choose_columns(count: int, aspect: float) -> int:
     square = min(max(math.ceil(math.sqrt(count * aspect)), 1), count)
     return next((c for c in range(square, square + 3) if count % c == 0), square)
 
 
-def _checked(values: Pixels, n_bits: int) -> NDArray[np.int64]:
+def _check_values(values: Pixels, n_bits: int) -> NDArray[np.int64]:
     if values.ndim != 3 or not 1 <= len(values) <= 4 or values.size == 0:
         raise ValueError(f"expected an image (C, H, W) of 1 to 4 channels, got shape {tuple(values.shape)}")
     low, high = np.min(values).item(), np.max(values).item()

@@ -1,4 +1,4 @@
-"""A picture of how codecs compare: bits/subpixel of each image beside ours, and of all images over speed."""
+"""A chart that compares codecs: bits/subpixel of each image against ours, and of all images against speed."""
 
 from collections.abc import Mapping, Sequence
 from itertools import cycle

@@ -1,4 +1,4 @@
-"""Lossless codecs beside ours on the same pixels, without metadata: bytes, and seconds of encoding and decoding.
+"""Compare lossless codecs with ours on the same pixels, without metadata: bytes, encoding and decoding time.
 
 .ppyr            all processors
 PNG              Pillow, optimize; with a palette or one bit if that is smaller; 16-bit colour by libpng, level 6
@@ -31,7 +31,7 @@ from pixelpyramids.image_files.pillow_reading import MODES
 IntegerArray = NDArray[np.integer[Any]]
 
 OURS = ".ppyr"
-UNLIMITED = 2**62  # pixels: what is decoded was encoded here
+UNLIMITED = 2**62  # pixels; no limit is needed for files that were encoded here
 
 
 class Codec(NamedTuple):
@@ -87,7 +87,7 @@ def cost(codec: Codec, array: IntegerArray, depth: int) -> Cost | None:
     if np.array_equal(decoded.reshape(*decoded.shape[:2], -1), pixels):
         return Cost(len(data), middle - begin, end - middle)
     if codec.name == OURS:
-        raise BitstreamError("other pixels were decoded than had been encoded; please report it with the image")
+        raise BitstreamError("decoding gave other pixels than those encoded; please report this with the image")
     return None
 
 
@@ -132,7 +132,7 @@ def _from_webp(data: bytes, header: FileHeader) -> IntegerArray:
         with Image.open(io.BytesIO(data)) as image:
             return np.asarray(image.convert(MODES[header.channels]))
     except Image.DecompressionBombError as error:
-        raise DataError(f"Pillow decodes no WebP as large as this: {error}") from error
+        raise DataError(f"Pillow does not decode a WebP as large as this: {error}") from error
 
 
 def _to_jpeg_xl(pixels: IntegerArray, depth: int, effort: int) -> bytes:

@@ -31,13 +31,13 @@ def levels_table(evaluation: Evaluation, parameter_counts: Sequence[int]) -> Tab
     nats, dimensions = evaluation.nats.mean(axis=0), evaluation.dimensions.mean(axis=0)
     milliseconds = 1000 * evaluation.seconds / images
     table = new_table("level", "size", "dims", "nats", "bits/dim", "%", "params", "ms")
-    for level, (size, count) in enumerate(zip(_sizes(evaluation), parameter_counts, strict=True)):
+    for level, (size, count) in enumerate(zip(_level_sizes(evaluation), parameter_counts, strict=True)):
         name = "coarsest" if level == levels - 1 else str(level)
         share = format_figure(100 * ratio(nats[level], nats.sum()), 1)
-        row = _costs(nats[level], dimensions[level])
+        row = _format_costs(nats[level], dimensions[level])
         table.add_row(name, size, *row, share, str(count), format_figure(milliseconds[level], 1))
     table.add_section()
-    row, parameters = _costs(nats.sum(), dimensions.sum()), str(sum(parameter_counts))
+    row, parameters = _format_costs(nats.sum(), dimensions.sum()), str(sum(parameter_counts))
     whole = format_figure(100 * ratio(nats.sum(), nats.sum()), 1)
     table.add_row("total", "", *row, whole, parameters, format_figure(milliseconds.sum(), 1), style="bold")
     return table
@@ -48,8 +48,8 @@ def images_table(
 ) -> Table:
     """Bits/dim of each image, with the model and with other codecs: name -> bits/dim of each image, in order.
 
-    NaN means that a codec has no such image. The best of each row is bold. The last row is bits over all dimensions
-    of all images, as `Evaluation.bits_per_dim` is, for codecs that have them all.
+    NaN means that a codec does not support the image. The best of each row is bold. The last row is bits over all
+    dimensions of all images, as `Evaluation.bits_per_dim` is, for codecs that have them all.
     """
     columns = {model_name: list(evaluation.bits_per_dim_of_images), **{k: list(v) for k, v in (others or {}).items()}}
     dimensions = evaluation.dimensions.sum(axis=1)
@@ -66,7 +66,7 @@ def images_table(
 def evaluation_json(evaluation: Evaluation, model_name: str) -> dict[str, Any]:
     """The evaluation as what `json` can write; figures that are not finite are None.
 
-    `levels` holds sums over images and the seconds taken in all, finest level first; `per_image` each image's.
+    `levels` holds sums over all images and the total seconds, finest level first; `per_image` those of each image.
     """
     nats, dimensions = evaluation.nats.sum(axis=0), evaluation.dimensions.sum(axis=0)
     return {
@@ -103,7 +103,7 @@ def evaluation_json(evaluation: Evaluation, model_name: str) -> dict[str, Any]:
     }
 
 
-def _sizes(evaluation: Evaluation) -> list[str]:
+def _level_sizes(evaluation: Evaluation) -> list[str]:
     levels = evaluation.nats.shape[1]
     if len(set(evaluation.sizes)) != 1:
         return [NOTHING] * levels
@@ -111,7 +111,7 @@ def _sizes(evaluation: Evaluation) -> list[str]:
     return [f"{s.height}x{s.width}" if s.axis is None or s.is_split else NOTHING for s in reversed(stages)]
 
 
-def _costs(nats: float, dimensions: float) -> tuple[str, str, str]:
+def _format_costs(nats: float, dimensions: float) -> tuple[str, str, str]:
     return f"{dimensions:.0f}", format_figure(nats, 1), format_figure(_bits(nats, dimensions), 4)
 
 
