@@ -4,10 +4,34 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from pixelpyramids.codec.bundled import MODELS, load_model
+from pixelpyramids.errors import CheckpointError
 from pixelpyramids.extras import import_extra
 from pixelpyramids.pyramid.rate import Rate
 
 ArrayOrTensor = TypeVar("ArrayOrTensor")
+
+
+class ModelConfig(Protocol):
+    """What images a model is for."""
+
+    @property
+    def accepted_channels(self) -> tuple[int, ...]:
+        """How many channels images can have: 1 grey, 2 grey and alpha, 3 RGB, 4 RGBA."""
+
+    @property
+    def n_bits(self) -> int:
+        """The bits of a value."""
+
+    @property
+    def likelihood(self) -> str:
+        """How it computes: "exact", or "authors", which is not a distribution."""
+
+    @property
+    def image_size(self) -> tuple[int, int] | None:
+        """Height and width of the images that it was trained on; None if no size is its own."""
+
+    def count_steps(self, height: int, width: int) -> int:
+        """How many steps, one after the other, draw an image of that size."""
 
 
 @runtime_checkable
@@ -17,6 +41,14 @@ class Model(Protocol):
     Images are NumPy arrays or torch tensors, and results are of the same kind. Random numbers of image i are keyed by
     (seed, first + i), so many images can be drawn in parts. Each method raises DataError if an argument is wrong.
     """
+
+    @property
+    def config(self) -> ModelConfig:
+        """What images the model is for."""
+
+    @property
+    def device(self) -> Any:
+        """Where the model computes: "cpu", or a device of torch."""
 
     def rate(self, images: Any) -> Rate:
         """The code length of each image: `rate.nats` (B, levels), finest level first, and `rate.bits_per_dim` (B,)."""
@@ -37,7 +69,16 @@ def load(path: str | Path, params: str | Path | None = None, likelihood: str | N
     "compact" is the bundled model of the codec, and needs no torch. `likelihood`, "exact" or "authors", overrides the
     likelihood of the parameters. Raises CheckpointError if there is no such model, or if it is damaged.
     """
-    if isinstance(path, str) and path in MODELS and params is None and likelihood is None and not Path(path).exists():
+    if isinstance(path, str) and is_bundled(path):
+        if params is not None or likelihood is not None:
+            raise CheckpointError(
+                f"{path}: the bundled network has no parameter file and one likelihood; leave out params and likelihood"
+            )
         return load_model(path)
     model: Model = import_extra("pixelpyramids.training.run_directory", "train").load(path, params, likelihood)
     return model
+
+
+def is_bundled(name: str) -> bool:
+    """Whether a model of that name comes with the package, and no run directory of that name exists."""
+    return name in MODELS and not Path(name).exists()

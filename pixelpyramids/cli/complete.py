@@ -18,7 +18,7 @@ SCALES = (2, 4, 8)
 
 
 def complete(
-    model: model_options.ModelPath,
+    model: model_options.ModelName,
     image: Annotated[Path, typer.Argument(metavar="IMAGE", help="The small image.")],
     out: model_options.Out,
     scale: Annotated[int, typer.Option(metavar="2|4|8", help="Multiply the height and width by this.")] = 4,
@@ -32,10 +32,7 @@ def complete(
 
     Each result contains the given image exactly: every second, fourth or eighth pixel of its rows and columns.
     """
-    import torch
-
-    from pixelpyramids.cli.opening import open_model
-    from pixelpyramids.data.reading import read_decoded
+    from pixelpyramids.cli.model_opening import open_model, read_for
     from pixelpyramids.model.parameters import Parameters
 
     if scale not in SCALES:
@@ -48,13 +45,12 @@ def complete(
             f"--scale {scale} needs {levels} levels, but this model has {loaded.config.L - 1} (L = {loaded.config.L}); "
             "choose a smaller scale, or another model"
         )
-    coarse, _, conversions = read_decoded(image, loaded.config.image_channels, loaded.config.n_bits)
+    coarse, _, conversions = read_for(loaded.config, image)
     height, width = scale * coarse.shape[1], scale * coarse.shape[2]
-    given = torch.from_numpy(coarse.astype(np.int64))[None]
     drawn = []
     with progress_bar("completions") as report:
         for i in range(n):
-            picture = loaded.complete(given, height, width, seed=seed, first=i)[0].cpu().numpy()
+            picture = loaded.complete(coarse[None], height, width, seed=seed, first=i)[0]
             save_png(picture_path(out, i), picture, loaded.config.n_bits)
             drawn += [picture] if i < IN_GRID else []
             report(i + 1, n)

@@ -5,6 +5,7 @@ from collections import Counter
 from enum import StrEnum
 from itertools import chain
 from json import dumps
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -12,7 +13,7 @@ import typer
 from pixelpyramids.cli import model_options, options
 from pixelpyramids.cli.console import describe_conversions, progress_bar, stderr, stdout
 from pixelpyramids.cli.likelihoods import LIKELIHOODS, warn_above
-from pixelpyramids.errors import DataError
+from pixelpyramids.errors import DataError, ParameterError
 from pixelpyramids.model.parameters import find_paper_figure
 
 
@@ -26,7 +27,7 @@ class Split(StrEnum):
 
 
 def evaluate(
-    model: model_options.ModelPath,
+    model: model_options.ModelName,
     data: model_options.Data = None,
     split: Annotated[
         Split | None,
@@ -47,18 +48,26 @@ def evaluate(
 
     Status 1 if an image could not be read, or the result is not finite.
     """
+    from pixelpyramids.loading import is_bundled
+
+    if is_bundled(model):
+        raise ParameterError(
+            f"{model}: evaluate is for run directories and the authors' files; use "
+            f"`pixelpyramids score {model} {data or 'DIR'}`"
+        )
     from accelerate import PartialState
 
     from pixelpyramids.cli.contamination import choose_images, count_trained
-    from pixelpyramids.cli.opening import open_model
+    from pixelpyramids.cli.opening import load_to_device
     from pixelpyramids.cli.report.tables import evaluation_json, levels_table
     from pixelpyramids.training.evaluation import default_tile
     from pixelpyramids.training.evaluation import evaluate as score_images
     from pixelpyramids.training.provenance import read_sessions
 
-    loaded = open_model(model, params, likelihood, device)
+    run = Path(model)
+    loaded = load_to_device(run, params, likelihood, device)
     processes = PartialState()
-    config, sessions = loaded.config, read_sessions(model)
+    config, sessions = loaded.config, read_sessions(run)
     chosen, images, which = choose_images(config, data, split, sessions)
     if batch_statistics is not None:
         if processes.num_processes > 1:
@@ -89,9 +98,9 @@ def evaluate(
         stderr.print("the code length is not finite, because the model's weights have diverged", style="bold red")
     warning = warn_above(evaluation.bits_per_dim_of_images, config.n_bits)
     paper = find_paper_figure(config) if chosen == "test" else None
-    trained = count_trained(model, images)
+    trained = count_trained(run, images)
     if json:
-        result = evaluation_json(evaluation, str(model))
+        result = evaluation_json(evaluation, str(run))
         for level, count in zip(result["levels"], counts, strict=True):
             level["parameters"] = count
         result |= {

@@ -8,15 +8,18 @@ LIKELIHOODS = {"exact": "exact", "authors": "the authors' clamped likelihood, no
 """The words for each likelihood."""
 
 
-def warn_above(bits: Iterable[float], n_bits: int) -> str | None:
+OF_CHECKPOINT = "check that n_bits and dataset_name match the checkpoint, and that it was trained on such images"
+OF_BUNDLED = "the network predicts nothing in them, as in noise"
+
+
+def warn_above(bits: Iterable[float], n_bits: int, explanation: str = OF_CHECKPOINT) -> str | None:
     """Print and return a warning if images need more bits/dim than a value has bits: the model does not fit them."""
     above = [needed for needed in bits if needed > n_bits]
     if not above:
         return None
     warning = (
         f"{len(above)} of the images need more than {n_bits} bits/dim (up to {max(above):.2f}), which is more than "
-        "their uncompressed pixels; check that n_bits and dataset_name match the checkpoint, and that it was trained "
-        "on such images"
+        f"their uncompressed pixels; {explanation}"
     )
     stderr.print(f"warning: {warning}", style="bold red")
     return warning

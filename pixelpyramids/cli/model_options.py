@@ -27,7 +27,12 @@ PARAMETERS_HELP = "A parameter file, or the name of a shipped one (celeba_256)."
 
 # `load_parameters` also returns CompactParameters, but Typer takes no unions.
 LoadedParameters = Annotated[Parameters, typer.Argument(metavar="PARAMS", parser=load_parameters, help=PARAMETERS_HELP)]
-ModelPath = Annotated[Path, typer.Argument(metavar="MODEL", help="A run directory, or the authors' .pt with --params.")]
+ModelName = Annotated[
+    str,
+    typer.Argument(
+        metavar="MODEL", help="A run directory, the authors' .pt with --params, or compact, the bundled network."
+    ),
+]
 RunPath = Annotated[Path, typer.Argument(metavar="RUN", help="A run directory.")]
 Out = Annotated[Path, typer.Option(metavar="DIR", help="Folder to write to.")]
 Seed = Annotated[int, typer.Option(min=0, help="Seed of all random numbers.")]

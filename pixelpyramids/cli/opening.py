@@ -96,7 +96,7 @@ def _size(config: AnyParameters) -> tuple[int, int] | None:
     return config.image_size if config.dataset_name in DATA_SETS else None
 
 
-def open_model(
+def load_to_device(
     path: Path, params: str | None = None, likelihood: str | None = None, device: str | None = None
 ) -> AnyModel:
     """Load a run directory or an authors' file to the device of that name (by default a GPU if there is one).

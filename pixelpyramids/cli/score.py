@@ -1,20 +1,26 @@
 """`score`: print bits/dim of single images."""
 
 import math
+from collections.abc import Callable
 from json import dumps
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from pixelpyramids.cli import model_options, options
 from pixelpyramids.cli.console import stderr, stdout
-from pixelpyramids.cli.likelihoods import LIKELIHOODS, warn_above
+from pixelpyramids.cli.likelihoods import LIKELIHOODS, OF_BUNDLED, OF_CHECKPOINT, warn_above
 from pixelpyramids.errors import DataError
+from pixelpyramids.image_files.bit_depth import Pixels
+
+if TYPE_CHECKING:
+    from pixelpyramids.loading import Model
+    from pixelpyramids.pyramid.rate import Rate
 
 
 def score(
-    model: model_options.ModelPath,
+    model: model_options.ModelName,
     paths: Annotated[list[Path], typer.Argument(metavar="PATH…", help="Images, or folders of images.")],
     tile: model_options.TileSide = None,
     params: model_options.ModelParameters = None,
@@ -26,17 +32,14 @@ def score(
 
     Status 1 if an image could not be read.
     """
-    import torch
-
-    from pixelpyramids.cli.contamination import find_trained
-    from pixelpyramids.cli.opening import open_model
-    from pixelpyramids.data.reading import read_decoded
+    from pixelpyramids.cli.model_opening import open_model, read_for
     from pixelpyramids.data.splits import find_images
-    from pixelpyramids.training.evaluation import default_tile, rate_in_tiles
+    from pixelpyramids.loading import is_bundled
 
-    loaded = open_model(model, params, likelihood, device)
+    bundled = is_bundled(model)
+    loaded = open_model(model, params, likelihood, device, tile)
     config = loaded.config
-    tile = default_tile(loaded) if tile is None else tile
+    rate_image = _rate_whole(loaded) if bundled else _rate_in_tiles(loaded, tile)
     files: list[Path] = []
     scored: list[dict[str, Any]] = []
     failed: list[str] = []
@@ -48,12 +51,12 @@ def score(
             stderr.print(str(error))
     for file in files:
         try:
-            image, _, conversions = read_decoded(file, config.image_channels, config.n_bits)
+            image, _, conversions = read_for(config, file)
         except DataError as error:
             failed.append(str(error))
             stderr.print(str(error))
             continue
-        rate = rate_in_tiles(loaded, torch.from_numpy(image.astype("int64"))[None], tile)
+        rate = rate_image(image)
         bits, nats = float(rate.bits_per_dim[0]), float(rate.total_nats[0])
         if not math.isfinite(nats):
             failed.append(f"{file}: its code length is not finite, because the model's weights have diverged")
@@ -63,8 +66,9 @@ def score(
         if not json:
             converted = f"  (converted: {', '.join(conversions)})" if conversions else ""
             stdout.print(f"{bits:.4f} bits/dim  {file}{converted}")
-    warning = warn_above([image["bits_per_dim"] for image in scored], config.n_bits)
-    trained = find_trained(model, [Path(image["file"]) for image in scored])
+    explanation = OF_BUNDLED if bundled else OF_CHECKPOINT
+    warning = warn_above([image["bits_per_dim"] for image in scored], config.n_bits, explanation)
+    trained = [] if bundled else _find_trained(model, [Path(image["file"]) for image in scored])
     if trained:
         stderr.print(f"{len(trained)} of the images were trained on, such as {trained[0]}")
     if json:
@@ -73,3 +77,24 @@ def score(
     elif scored and config.likelihood != "exact":
         stdout.print(f"these figures are of {LIKELIHOODS[config.likelihood]}")
     return 1 if failed else 0
+
+
+def _rate_whole(model: "Model") -> "Callable[[Pixels], Rate]":
+    return lambda image: model.rate(image[None])
+
+
+def _rate_in_tiles(model: "Model", tile: int | None) -> "Callable[[Pixels], Rate]":
+    import torch
+
+    from pixelpyramids.model.models import AnyModel
+    from pixelpyramids.training.evaluation import default_tile, rate_in_tiles
+
+    assert isinstance(model, AnyModel)
+    side = default_tile(model) if tile is None else tile
+    return lambda image: rate_in_tiles(model, torch.from_numpy(image.astype("int64"))[None], side)
+
+
+def _find_trained(run: str, files: list[Path]) -> list[Path]:
+    from pixelpyramids.cli.contamination import find_trained
+
+    return find_trained(Path(run), files)

@@ -43,8 +43,25 @@ class PlaneFormat:
     gains: tuple[int, ...]
 
 
+@dataclass(frozen=True)
+class CompactConfig:
+    """What images the model rates, draws and completes: grey and RGB of 8 bits, of any size."""
+
+    accepted_channels: tuple[int, ...] = (1, CHANNELS)
+    n_bits: int = 8
+    likelihood: str = "exact"
+    image_size: None = None
+
+    def count_steps(self, height: int, width: int) -> int:
+        """How many steps, one after the other, draw an image of that size."""
+        return octaves.count_slices(height, width)
+
+
 class CompactModel:
     """The model that .ppyr files use: an integer network and the engine that runs it."""
+
+    config = CompactConfig()
+    device = "cpu"
 
     def __init__(self, network: IntegerNetwork, engine: Engine) -> None:
         self.network, self.engine = network, engine

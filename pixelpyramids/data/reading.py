@@ -6,7 +6,7 @@ pixels, because the bits/dim of converted images are not those of the files.
 """
 
 import io
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from os import PathLike
 from pathlib import Path
@@ -69,6 +69,18 @@ def read_header(source: Source, channels: int = 3, n_bits: int = 8, *, name: Pat
         _check_image(image, n_bits)
         conversions = _conversions(image, channels, n_bits)
         return Header(image.height, image.width, image.format or "unknown", conversions)
+
+
+def choose_channels(source: Source, accepted: Sequence[int]) -> int:
+    """The number of channels, among those `accepted`, that keeps a grey image grey and a colour image in colour.
+
+    If there is none, it is the last. Raises DataError if the image cannot be opened.
+    """
+    if len(accepted) == 1:
+        return accepted[0]
+    with _open_image(source, None, accepted[-1], 8) as image:
+        is_grey = image.mode in _GREY
+        return next((channels for channels in accepted if (channels < 3) == is_grey), accepted[-1])
 
 
 def read_image(source: Source, channels: int = 3, n_bits: int = 8) -> Pixels:

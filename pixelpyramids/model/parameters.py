@@ -55,6 +55,11 @@ class TrainingParameters(BaseModel):
         """2**n_bits, the number of values of a subpixel."""
         return 1 << self.n_bits
 
+    @property
+    def accepted_channels(self) -> tuple[int, ...]:
+        """How many channels images can have."""
+        return (self.image_channels,)
+
 
 class Parameters(TrainingParameters):
     """The paper's model. L counts the stages: L-1 levels (0 = finest) and the coarsest image."""
