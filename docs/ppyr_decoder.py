@@ -222,7 +222,7 @@ def compand(quarters: Any, gain: int) -> Any:
     return np.concatenate([np.where(quarters > 0, level, 0), np.where(quarters < 0, level, 0)])
 
 
-def at(image: Any, rows: tuple[int, int], columns: tuple[int, int]) -> Any:
+def window(image: Any, rows: tuple[int, int], columns: tuple[int, int]) -> Any:
     """Return rows and columns [begin, end) of an image (C, height, width); outside, the nearest line repeats."""
     i, j = (np.clip(np.arange(*span), 0, side - 1) for span, side in zip((rows, columns), image.shape[1:], strict=True))
     return image[:, i][:, :, j]
@@ -346,10 +346,10 @@ class Coder:
 
 def trunk_features(network: Network, coarse: Any, rows: int, columns: int, bits: int, gain: int) -> Any:
     """Run the trunk on the coarser image, on the whole grid of the octave."""
-    here = at(coarse, (0, rows), (0, columns))
+    here = window(coarse, (0, rows), (0, columns))
     signed = 2 * ((here << 8) >> bits) - 255
-    left = 4 * (here - at(coarse, (0, rows), (-1, columns - 1)))
-    above = 4 * (here - at(coarse, (-1, rows - 1), (0, columns)))
+    left = 4 * (here - window(coarse, (0, rows), (-1, columns - 1)))
+    above = 4 * (here - window(coarse, (-1, rows - 1), (0, columns)))
     inputs = [np.maximum(signed, 0), np.maximum(-signed, 0), compand(left, gain), compand(above, gain)]
     return network.body("trunk", np.concatenate(inputs))
 
@@ -360,9 +360,9 @@ def decode_tile(coder: Coder, network: Network, features: Any, images: list[Any]
     coarse, (oe, eo, ee) = images[octave + 1], fine_bands(images[octave], tile)
     features = features[:, top:bottom, left:right]
     rows, columns = features.shape[1:]
-    here = at(coarse, (top, bottom), (left, right))
-    oe_base = 2 * (at(coarse, (top, bottom), (left - 1, right - 1)) + here)
-    eo_base = 2 * (at(coarse, (top - 1, bottom - 1), (left, right)) + here)
+    here = window(coarse, (top, bottom), (left, right))
+    oe_base = 2 * (window(coarse, (top, bottom), (left - 1, right - 1)) + here)
+    eo_base = 2 * (window(coarse, (top - 1, bottom - 1), (left, right)) + here)
     oe_known, eo_known = np.zeros((6, rows, columns), np.int64), np.zeros((6, rows, columns), np.int64)
 
     def decode_slice(number: int, inputs: list[Any], band: Any, base: Any, known: Any = None) -> None:
@@ -384,8 +384,8 @@ def decode_tile(coder: Coder, network: Network, features: Any, images: list[Any]
     decode_slice(2, inputs, eo[even], eo_base[even], eo_known[even])
     decode_slice(3, [*inputs, eo_known[even]], eo[odd], eo_base[odd], eo_known[odd])
     if ee.size:
-        west, east = at(eo, (0, rows), (-1, columns - 1)), at(eo, (0, rows), (0, columns))
-        north, south = at(oe, (-1, rows - 1), (0, columns)), at(oe, (0, rows), (0, columns))
+        west, east = window(eo, (0, rows), (-1, columns - 1)), window(eo, (0, rows), (0, columns))
+        north, south = window(oe, (-1, rows - 1), (0, columns)), window(oe, (0, rows), (0, columns))
         cross = [4 * (east - west), 4 * (south - north), 2 * (west + east - north - south)]
         inputs = [features, oe_known, eo_known] + [compand(difference, gain) for difference in cross]
         decode_slice(4, inputs, ee, west + east + north + south)
@@ -398,7 +398,7 @@ def coarsest_outputs(bits: int, count: int, shape: tuple[int, int]) -> Any:
     return np.broadcast_to(np.array(outputs)[:, None, None], (10 * count, *shape))
 
 
-def plain_values(kind: int, data: bytes, fields: list[Any], bits: int, coded: int) -> None:
+def fill_uncoded(kind: int, data: bytes, fields: list[Any], bits: int, coded: int) -> None:
     """Fill in the fields (3, height, width) of a part that is constant or stored."""
     count = coded * sum(pixels[0].size for pixels in fields)
     expected = 2 * coded if kind == CONSTANT else (count * bits + 7) // 8
@@ -431,7 +431,7 @@ def decode_planes(header: SimpleNamespace, fields: Fields, network: Network) -> 
             kind, data = next(parts)
             if kind != CODED:
                 finest = images[tiles[-1][0]] if tiles else images[-1]
-                plain_values(kind, data, [finest] if is_base else fine_bands(finest, tiles[0]), bits, coded)
+                fill_uncoded(kind, data, [finest] if is_base else fine_bands(finest, tiles[0]), bits, coded)
                 continue
             coder = Coder(data, bits, coded, len(network.tensors["heads.0.last.bias"]))
             if is_base:

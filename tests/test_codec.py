@@ -42,7 +42,7 @@ def test_every_image_comes_back(kind, is_wide, depth):
 
 
 @pytest.mark.parametrize("shape", [(1, 17000), (17000, 1, 3)])
-def test_a_side_longer_than_webp_takes_comes_back_by_default(shape):
+def test_an_image_too_long_for_webp_comes_back_by_default(shape):
     image = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
     assert_same(pp.decode(pp.encode(image)), image)
 
@@ -82,7 +82,9 @@ def test_grey_costs_less_than_the_same_as_colour():
 def test_deep_values_in_the_upper_bits_cost_hardly_more():
     deep = photograph().astype(np.uint16)[: 300 // 4 * 4, :448].reshape(75, 4, 112, 4, 3).sum((1, 3), dtype=np.uint16)
     assert len(pp.encode(deep << np.uint16(4))) < 1.02 * len(pp.encode(deep, depth=12))
-    noise = np.random.default_rng(0).integers(0, 1 << 16, (64, 64)).astype(np.uint16)  # values lack for want of pixels
+    noise = (
+        np.random.default_rng(0).integers(0, 1 << 16, (64, 64)).astype(np.uint16)
+    )  # values are missing only because there are few pixels
     assert len(pp.encode(noise)) < noise.nbytes + 64
 
 
@@ -113,7 +115,7 @@ def test_values_above_the_depth_and_impossible_depths_are_refused():
 
 
 def test_flips_and_cuts_of_a_file_of_many_parts_are_refused_or_salvaged_as_smaller_images():
-    """At random places. Salvaged pixels are an octave of the image, never other pixels."""
+    """Damage is at random places. What is salvaged is always a coarser octave of the image, never wrong pixels."""
     image = np.concatenate([photograph(height=5)] * 3, axis=1)
     data, octaves = pp.encode(image, effort="fast"), octave_images(np.moveaxis(image, -1, 0))
     begin = read_index(MemorySource(data), 2**28).begin

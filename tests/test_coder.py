@@ -38,7 +38,7 @@ def cumulative_of(outputs, base, bits, gain):
     """Compute F at every edge of a site's first channel."""
     weights, mixture = np.zeros(10, np.int64), np.zeros((5, 10), np.int64)
     kernels.start_weights(outputs, 10, weights)
-    kernels.place(outputs, 10, 3, 0, np.zeros(3, np.int64), (0, 0), bits, gain, mixture)
+    kernels.place_components(outputs, 10, 3, 0, np.zeros(3, np.int64), (0, 0), bits, gain, mixture)
     return np.array([kernels.cumulative(weights, mixture, 10, int(base), x, 2**bits) for x in range(2**bits + 1)])
 
 
@@ -110,13 +110,13 @@ def test_parts_are_read_as_written_and_others_refused(slice_, seed):
 
     part = encode(values)
     assert np.array_equal(decode(part), values[: coding.coded])
-    # every symbol is at least 2**-24 likely, so none takes more than 24 bits and what rounding a state loses
+    # no symbol is less likely than 2**-24, so none takes more than 24 bits and the loss from rounding a state
     assert 8 * len(part) <= 24.001 * count + CONSTANT
     place = int(rng.integers(len(part)))
     flipped = part[:place] + bytes([part[place] ^ 1 << int(rng.integers(8))]) + part[place + 1 :]
     for wrong in (flipped, part[: 5 if len(part) % 2 else 6], part[:-2], rng.bytes(len(part)), part + b"ab", part[:4]):
         with contextlib.suppress(BitstreamError):
-            assert encode(decode(wrong)) == wrong  # an accepted part is exactly what its values are encoded as
+            assert encode(decode(wrong)) == wrong  # if a part is accepted, encoding its values gives the same part
 
 
 @pytest.mark.parametrize("bits", [1, 8, 12, 16])

@@ -136,7 +136,7 @@ def test_torch_gives_the_integers_of_the_codec(size, model, tmp_path):
 
 @pytest.mark.parametrize("size", [(33, 20), (64, 64)])
 def test_the_coders_length_is_that_of_the_float_model(size, model, tmp_path):
-    """Where nothing is learnt: each row coded by itself."""
+    """Each row is coded by itself, so that nothing is learnt."""
     image, bits = images(1, *size), []
 
     def add(outputs, bases, values, how, learnt):

@@ -104,9 +104,9 @@ def test_lossy_sources_are_skipped_with_the_reason(tmp_path, capsys):
     assert status("compress", tmp_path / "in") == 0
     captured = capsys.readouterr()
     assert "lossy already (JPEG)" in captured.err and "--force" in captured.err and "1 skipped" in captured.out
-    assert status("compress", photograph) == 1  # so that what deletes sources after it does not
+    assert status("compress", photograph) == 1  # so that a script that deletes sources afterwards stops
     assert files(tmp_path) == ["in/a.jpg"]
-    photograph.write_bytes(photograph.read_bytes()[:-50])  # which is found where pixels are decoded
+    photograph.write_bytes(photograph.read_bytes()[:-50])  # damage that is found only when pixels are decoded
     assert status("compress", tmp_path / "in") == 0 and status("compress", tmp_path / "in", "--force") == 1
     save(photograph, format="JPEG")
     assert status("compress", photograph, "--force") == 0

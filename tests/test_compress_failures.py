@@ -21,7 +21,7 @@ from pixelpyramids.cli import file_tasks, jobs
 from pixelpyramids.image_files import listing
 
 
-def spawned(*arguments, **options):
+def spawn(*arguments, **options):
     """A process of the command line."""
     return subprocess.Popen(
         [*COMMAND, *map(str, arguments)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=ENVIRONMENT, **options
@@ -99,7 +99,7 @@ def test_a_full_disk_leaves_nothing_behind(small, tmp_path):
     def limit():
         resource.setrlimit(resource.RLIMIT_FSIZE, (300, 300))
 
-    process = spawned("compress", small.with_suffix(".png"), "--out", tmp_path / "out", preexec_fn=limit)
+    process = spawn("compress", small.with_suffix(".png"), "--out", tmp_path / "out", preexec_fn=limit)
     _, err = process.communicate()
     assert process.returncode == 1 and b"File too large" in err and b"small" in err and b"Traceback" not in err
     assert files(tmp_path / "out") == []
@@ -112,11 +112,11 @@ def test_a_stopped_process_leaves_only_whole_files(number, jobs, tmp_path):
         save(tmp_path / "in" / f"{i}.png", i)
     out = tmp_path / "out"
 
-    def heeding():
-        signal.signal(signal.SIGINT, signal.SIG_DFL)  # which a shell's background job would be deaf to
+    def heed_interrupts():
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # a shell's background jobs ignore it
 
     arguments = "compress", tmp_path / "in", "--out", out, "--jobs", jobs
-    process = spawned(*arguments, start_new_session=True, preexec_fn=heeding)
+    process = spawn(*arguments, start_new_session=True, preexec_fn=heed_interrupts)
     while not (out.exists() and any(out.glob("*.ppyr"))) and process.poll() is None:
         time.sleep(0.01)
     killed = number == signal.SIGKILL
@@ -127,7 +127,7 @@ def test_a_stopped_process_leaves_only_whole_files(number, jobs, tmp_path):
     _, err = process.communicate(timeout=60)
     assert process.returncode == (-signal.SIGKILL if killed else 130), err
     lines = [line for line in err.decode().splitlines() if not line.startswith("compiling")]
-    if not killed:  # then the system's own tracker of semaphores may speak
+    if not killed:  # if killed, Python's resource tracker may also print
         assert lines == ["interrupted; run the same command again to finish"]
     for _ in range(200):  # processes of the pool end with their parent
         try:

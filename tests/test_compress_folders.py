@@ -76,14 +76,6 @@ def test_a_folder_is_verified_only_if_every_file_is_accounted_for(mixed, tmp_pat
     assert "1 .ppyr" in capsys.readouterr().err
 
 
-def test_camera_files_of_several_pictures_are_found(tmp_path, capsys):
-    (tmp_path / "in").mkdir()
-    first, second = (Image.fromarray(pixels(seed)) for seed in (0, 1))
-    first.save(tmp_path / "in" / "a.mpo", "MPO", save_all=True, append_images=[second])
-    assert status("compress", tmp_path / "in") == 0
-    assert "a.mpo: skipped because it is lossy already" in capsys.readouterr().err
-
-
 @JOBS
 def test_a_subfolder_that_cannot_be_read_counts_as_one_failure(jobs, tmp_path, monkeypatch, capsys):
     for name in ("a.png", "sub/b.png", "closed/c.png"):

@@ -109,7 +109,7 @@ def test_a_source_is_deleted_after_its_file_was_read_back(jobs, tmp_path):
     assert status(*command, "--exclude", "1.png") == 0
     assert files(tmp_path / "in") == ["1.png", "2.jpg"]
     assert status("compress", tmp_path / "in", "--out", tmp_path / "out") == 0
-    assert status(*command) == 0  # what was written before is read back too
+    assert status(*command) == 0  # a result of an earlier run is read back too
     assert files(tmp_path / "in") == ["2.jpg"]
     assert all(np.array_equal(pp.decode((tmp_path / "out" / f"{n}.ppyr").read_bytes()), pixels(n)) for n in (0, 1))
 

@@ -53,13 +53,13 @@ def by_hand(stack, activations):
             ]
         )
 
-    def rescaled(total):
+    def rescale(total):
         quotient, rest = np.divmod(total, 128)
         return np.clip(quotient + (rest > 64) + ((rest == 64) & (quotient % 2 == 1)), 0, 255)
 
-    a = rescaled(sums(activations.astype(np.int64), stack.first))
+    a = rescale(sums(activations.astype(np.int64), stack.first))
     for first, second in stack.blocks:
-        a = rescaled(sums(rescaled(sums(a, first)), second) + 128 * a)
+        a = rescale(sums(rescale(sums(a, first)), second) + 128 * a)
     return a if stack.last is None else sums(a, stack.last)
 
 
@@ -91,7 +91,7 @@ def test_the_fast_engine_gives_what_the_reference_gives(size, threads):
     fast = FastEngine(NETWORK, REFERENCE, threads)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        fast.trunk(inputs(NETWORK.trunk.inputs, 40, 40, "full"))  # from now on it is loaded
+        fast.trunk(inputs(NETWORK.trunk.inputs, 40, 40, "full"))  # loads it
         for kind in ("random", "full"):
             given = inputs(NETWORK.trunk.inputs, *size, kind)
             assert np.array_equal(fast.trunk(given), REFERENCE.trunk(given))
@@ -129,8 +129,8 @@ def differ_on_the_image(self, stack, given):
 
 RUN = FastEngine._run
 UNUSABLE = {
-    "it differs in one head": ("_run", differ_in_one_head, "gives other numbers than the reference"),
-    "it differs on the image": ("_run", differ_on_the_image, "gives other numbers than the reference"),
+    "it differs in one head": ("_run", differ_in_one_head, "differs from the reference"),
+    "it differs on the image": ("_run", differ_on_the_image, "differs from the reference"),
     "it is not installed": (None, None, "cannot be loaded"),
     "it does not work here": ("_openvino", Broken, r"cannot be loaded \(no such device\)"),
 }

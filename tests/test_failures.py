@@ -325,7 +325,7 @@ def test_samples_that_would_take_too_long_are_refused_at_once(size, trained, tmp
     assert not (tmp_path / "x").exists()
 
 
-def test_a_folder_of_samples_holds_one_set_and_what_is_mine(trained, images, tmp_path):
+def test_a_folder_of_samples_holds_one_set_and_other_files_stay(trained, images, tmp_path):
     drawn = tmp_path / "drawn"
     for command in (("sample", trained), ("complete", trained, images / "00.png", "--scale", 2)):
         assert status(*command, "-n", 3, "--out", drawn, "--overwrite") == 0

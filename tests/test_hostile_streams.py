@@ -60,8 +60,8 @@ def pillow_converts():
 
 
 CANVAS = b"VP8X" + struct.pack("<IB3x", 10, 2) + (16382).to_bytes(3, "little") * 2
-NO_PNG = "no plain PNG of the image"
-NO_WEBP = "no lossless WebP of the image"
+NO_PNG = "not a plain PNG of the image"
+NO_WEBP = "not a lossless WebP of the image"
 WRONG = {
     **{f"a {kind} as PNG": (PNG, save(IMAGE, kind), NO_PNG) for kind in ("WEBP", "GIF", "BMP")},
     **{f"a {kind} as WebP": (WEBP, save(IMAGE, kind), NO_WEBP) for kind in ("PNG", "JPEG")},
@@ -161,7 +161,7 @@ def test_a_png_with_any_other_chunk_is_refused():
             wrong = png_of([*chunks[:at], (name, data), *chunks[at:]])
             assert_refused(stream_file(IMAGE, PNG, wrong), "PNG|cannot be decoded")
     for without in range(len(chunks)):
-        assert_refused(stream_file(IMAGE, PNG, png_of(chunks[:without] + chunks[without + 1 :])), "no plain PNG")
+        assert_refused(stream_file(IMAGE, PNG, png_of(chunks[:without] + chunks[without + 1 :])), "not a plain PNG")
 
 
 @pytest.mark.parametrize("channels", [1, 2, 3, 4])
@@ -174,7 +174,7 @@ def test_a_stream_of_other_channels_is_refused(channels, kind):
     # WebP only has colours, with alpha or without; those of a grey image are equal.
     others = {1, 2, 3, 4} - {channels} if kind == "PNG" else {1: (), 2: (1, 3), 3: (1, 2), 4: (1, 2, 3)}[channels]
     for other in others:
-        assert_refused(replace(file, channels=other), "no plain PNG" if kind == "PNG" else "cannot be decoded")
+        assert_refused(replace(file, channels=other), "not a plain PNG" if kind == "PNG" else "cannot be decoded")
     assert_refused(replace(file, flags=file.flags | WIDE, depth=16), "of the image that the header describes")
 
 
@@ -194,8 +194,8 @@ def test_the_values_of_a_stream_are_below_the_headers_depth():
     one = stream_file(bilevel, PNG, save(bilevel))
     assert_decoded(one, bilevel.astype(np.uint8))
     for channels in (2, 3, 4):
-        assert_refused(replace(file, channels=channels), "no plain PNG")
-        assert_refused(replace(one, channels=channels), "no plain PNG")
+        assert_refused(replace(file, channels=channels), "not a plain PNG")
+        assert_refused(replace(one, channels=channels), "not a plain PNG")
 
 
 @pytest.mark.parametrize("channels", [1, 2, 3, 4])

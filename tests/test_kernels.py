@@ -23,7 +23,7 @@ def gains(bits):
     return range(bits - 8, 1) if bits <= 8 else range(bits - 7)
 
 
-def drawn_outputs(rng, kind, components=10):
+def draw_outputs(rng, kind, components=10):
     """Draw the outputs of a site: an ordinary mixture, or anything up to the extremes of the range."""
     size = components * (1 + 2 * CHANNELS + 3)
     if kind == "ordinary":
@@ -40,7 +40,9 @@ def mixture_of(outputs, channel, distances, bits, gain):
     components = len(outputs) // (1 + 2 * CHANNELS + 3)
     weights, mixture = np.zeros(components, np.int64), np.zeros((5, components), np.int64)
     kernels.start_weights(outputs, components, weights)
-    kernels.place(outputs, components, CHANNELS, channel, np.asarray(distances, np.int64), (0, 0), bits, gain, mixture)
+    kernels.place_components(
+        outputs, components, CHANNELS, channel, np.asarray(distances, np.int64), (0, 0), bits, gain, mixture
+    )
     return weights, mixture
 
 
@@ -110,7 +112,7 @@ def test_the_distribution_is_the_formula_in_fractions(kind, bits):
     rng = np.random.default_rng(bits)
     for gain in (gains(bits)[0], gains(bits)[-1]):
         for channel in range(CHANNELS):
-            outputs = drawn_outputs(rng, kind, components=3)
+            outputs = draw_outputs(rng, kind, components=3)
             base = int(rng.integers(0, 4 * 2**bits - 3))
             distances = rng.integers(-4 * 2**bits + 4, 4 * 2**bits - 3, CHANNELS)
             weights, mixture = mixture_of(outputs, channel, distances, bits, gain)
@@ -130,7 +132,7 @@ def test_the_distribution_is_scipys_logistic_mixture(bits):
     rng = np.random.default_rng(0)
     n, gain = 2**bits, gains(bits)[-1]
     for _ in range(20):
-        outputs = drawn_outputs(rng, "ordinary")
+        outputs = draw_outputs(rng, "ordinary")
         base = int(rng.integers(0, 4 * n - 3))
         weights, mixture = mixture_of(outputs, 0, np.zeros(3), bits, gain)
         units = outputs.astype(np.float64) / UNIT
@@ -149,7 +151,7 @@ def test_every_value_is_possible_and_none_overlap(kind, bits):
     """For every depth and gain: F(0) = 0, F(n) = 2**24, and F rises by one at least from value to value."""
     rng, n = np.random.default_rng(bits), 2**bits
     for gain in range(-7, 9):
-        outputs = drawn_outputs(rng, kind)
+        outputs = draw_outputs(rng, kind)
         channel = int(rng.integers(CHANNELS))
         base, distances = int(rng.integers(0, 4 * n - 3)), rng.integers(-4 * n + 4, 4 * n - 3, CHANNELS)
         weights, mixture = mixture_of(outputs, channel, distances, bits, gain)
@@ -181,17 +183,17 @@ def test_find_inverts_cumulative(data):
     bits = data.draw(st.integers(1, 16))
     gain = data.draw(st.integers(-7, 8))
     rng = np.random.default_rng(data.draw(st.integers(0, 2**32)))
-    outputs = drawn_outputs(rng, data.draw(st.sampled_from(KINDS)))
+    outputs = draw_outputs(rng, data.draw(st.sampled_from(KINDS)))
     n = 2**bits
     base = data.draw(st.integers(0, 4 * n - 4))
     slot = data.draw(st.integers(0, TOTAL - 1))
     weights, mixture = mixture_of(outputs, 0, np.zeros(3), bits, gain)
-    x, low, high = kernels.find(weights, mixture, 10, base, slot, n)
+    x, low, high = kernels.find_symbol(weights, mixture, 10, base, slot, n)
     assert 0 <= x < n and low <= slot < high
     assert low == kernels.cumulative(weights, mixture, 10, base, x, n)
     assert high == kernels.cumulative(weights, mixture, 10, base, x + 1, n)
     for inside in (low, high - 1):
-        assert kernels.find(weights, mixture, 10, base, inside, n) == (x, low, high)
+        assert kernels.find_symbol(weights, mixture, 10, base, inside, n) == (x, low, high)
 
 
 @pytest.mark.parametrize("bits", [1, 4, 8, 12, 16])
@@ -206,7 +208,7 @@ def test_the_conditionals_multiply_to_the_joint_mixture(bits):
     rng, n, components, seen = np.random.default_rng(bits), 2**bits, 10, 0
     wrong = 2 * components * (2.0**-14 + 2.0**-23)
     for _ in range(60):
-        outputs = drawn_outputs(rng, "ordinary")
+        outputs = draw_outputs(rng, "ordinary")
         gain = gains(bits)[-1]
         bases = rng.integers(n, 3 * n, CHANNELS)
         values = np.clip(bases // 4 + rng.integers(-2, 3, CHANNELS) * 2**gain, 0, n - 1)
@@ -221,12 +223,12 @@ def test_the_conditionals_multiply_to_the_joint_mixture(bits):
             conditionals.append((high - low - 1) / (TOTAL - n))
             edge = 512 * value - 256 - 128 * base
             of_components = [
-                (TOTAL if value == n - 1 else kernels.component(mixture, k, edge + 512))
-                - (0 if value == 0 else kernels.component(mixture, k, edge))
+                (TOTAL if value == n - 1 else kernels.share_below(mixture, k, edge + 512))
+                - (0 if value == 0 else kernels.share_below(mixture, k, edge))
                 for k in range(components)
             ]
             parts.append(np.array(of_components) / TOTAL)
-            kernels.bounds(mixture, components, base, value, n)
+            kernels.write_bounds(mixture, components, base, value, n)
             kernels.reweight(weights, mixture, components)
             assert weights.sum() == TOTAL and weights.min() >= 1
         joint, product = float((priors * np.prod(parts, axis=0)).sum()), math.prod(conditionals)
@@ -242,7 +244,7 @@ def test_weights_stay_if_no_component_could_give_a_value():
     outputs[40:70] = -(2**24)
     weights, mixture = mixture_of(outputs, 0, np.zeros(3), 16, 0)
     before = weights.copy()
-    kernels.bounds(mixture, 10, 0, 60000, 2**16)
+    kernels.write_bounds(mixture, 10, 0, 60000, 2**16)
     kernels.reweight(weights, mixture, 10)
     assert np.array_equal(weights, before)
 

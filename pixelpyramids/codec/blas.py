@@ -1,6 +1,6 @@
-"""Run NumPy's matrix products in one thread while the codec uses them, because it runs tiles in threads of its own.
+"""Limit NumPy's matrix products to one thread while the codec uses them: it already runs tiles in several threads.
 
-On a busy machine, products of this size take many times longer in several threads, which wait for each other.
+On a busy machine, such small products take many times longer in several threads, which wait for each other.
 """
 
 import threading

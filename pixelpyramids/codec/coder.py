@@ -51,10 +51,10 @@ class Symbols:
         self._frequencies = np.empty(capacity, dtype=np.int64)
         self._count = 0
 
-    def add(self, outputs: NDArray[np.int32], bases: Any, values: Any, how: Coding, learnt: Corrections) -> None:
-        """Add a slice's sites: outputs (h, w, O), bases in quarters, values (C, h, w); `how.coded` channels count."""
+    def add(self, outputs: NDArray[np.int32], bases: Any, values: Any, coding: Coding, learnt: Corrections) -> None:
+        """Add a slice: outputs (h, w, O), bases in quarters, values (C, h, w); `coding.coded` channels are coded."""
         arrays = _int32_array(outputs), _int32_array(bases), _int32_array(values)
-        self._count = starts_and_frequencies(*arrays, *how, learnt, self._starts, self._frequencies, self._count)
+        self._count = starts_and_frequencies(*arrays, *coding, learnt, self._starts, self._frequencies, self._count)
 
     def __len__(self) -> int:
         return self._count
@@ -84,9 +84,9 @@ class PartReader:
         self._words = np.frombuffer(data, dtype="<u2", offset=head)
         self._place = np.array([state, 0], dtype=np.int64)
 
-    def values(self, outputs: NDArray[np.int32], bases: Any, how: Coding, learnt: Corrections) -> Any:
+    def values(self, outputs: NDArray[np.int32], bases: Any, coding: Coding, learnt: Corrections) -> Any:
         """Decode the values (coded, h, w) of a slice's sites."""
-        values = _decode_values(outputs, bases, how, learnt, self._words, self._place)
+        values = _decode_values(outputs, bases, coding, learnt, self._words, self._place)
         if self._place[1] > len(self._words):
             raise BitstreamError("a part ends before its last symbol; the file is damaged")
         return values
@@ -98,29 +98,29 @@ class PartReader:
 
 
 class RandomReader:
-    """Decodes random bits, which gives values that follow the model's distribution."""
+    """Decodes random bits instead of a part, which draws values from the model's distribution."""
 
     def __init__(self, generator: np.random.Generator) -> None:
         self._generator = generator
         self._place = np.array([generator.integers(START, START << WORD), 0], dtype=np.int64)
 
-    def values(self, outputs: NDArray[np.int32], bases: Any, how: Coding, learnt: Corrections) -> Any:
+    def values(self, outputs: NDArray[np.int32], bases: Any, coding: Coding, learnt: Corrections) -> Any:
         """See `PartReader`."""
-        words = self._generator.integers(0, 1 << WORD, 2 * how.coded * math.prod(outputs.shape[:2]), dtype=np.uint16)
+        words = self._generator.integers(0, 1 << WORD, 2 * coding.coded * math.prod(outputs.shape[:2]), dtype=np.uint16)
         words.flags.writeable = False
         self._place[1] = 0
-        return _decode_values(outputs, bases, how, learnt, words, self._place)
+        return _decode_values(outputs, bases, coding, learnt, words, self._place)
 
 
 def _decode_values(
-    outputs: Any, bases: Any, how: Coding, learnt: Corrections, words: Any, place: NDArray[np.int64]
+    outputs: Any, bases: Any, coding: Coding, learnt: Corrections, words: Any, place: NDArray[np.int64]
 ) -> Any:
     """Decode the values (coded, h, w) of a slice's sites, and advance `place`."""
-    values = np.empty((how.coded, *outputs.shape[:2]), dtype=np.int32)
-    decode_sites(_int32_array(outputs), _int32_array(bases), *how, learnt, words, place, values)
+    values = np.empty((coding.coded, *outputs.shape[:2]), dtype=np.int32)
+    decode_sites(_int32_array(outputs), _int32_array(bases), *coding, learnt, words, place, values)
     return values
 
 
 def _int32_array(array: Any) -> NDArray[np.int32]:
-    """Return a C-contiguous int32 array: the kernels are compiled for this layout, and others take seconds to add."""
+    """Return a C-contiguous int32 array: the kernels are compiled for this layout; others take seconds to compile."""
     return np.require(array, np.int32, ["C", "W"])

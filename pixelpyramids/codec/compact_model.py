@@ -77,8 +77,8 @@ class CompactModel:
         """Fill in the pixels of a part; the coarser octaves must be there. Raises BitstreamError if it is damaged."""
         reader = PartReader(data)
 
-        def fill(outputs: NDArray[np.int32], bases: Any, values: Any, how: Coding, learnt: Corrections) -> None:
-            values[...] = reader.values(outputs, bases, how, learnt)
+        def fill(outputs: NDArray[np.int32], bases: Any, values: Any, coding: Coding, learnt: Corrections) -> None:
+            values[...] = reader.values(outputs, bases, coding, learnt)
 
         self._follow(part, pyramid, plane_format, fill)
         reader.close()
@@ -115,7 +115,7 @@ class CompactModel:
     def complete(self, coarse: ArrayOrTensor, height: int, width: int, seed: int = 0, first: int = 0) -> ArrayOrTensor:
         """Images (B, C, height, width) that hold `coarse` (B, C, h, w), C 1 or 3, exactly; finer octaves are drawn.
 
-        `coarse` is what `decode` gives of such an image at scale 2, 4, 8, …: each side is halved that many times, and
+        `coarse` is such an image at scale 2, 4, 8, …, as `decode` returns it: each side is halved once, twice, … and
         rounded down. Seeds are as for `sample`. A tensor is completed to a tensor. Raises DataError if no octave of
         such an image has the size of `coarse`.
         """
@@ -139,8 +139,8 @@ class CompactModel:
         """
         draws = RandomReader(np.random.default_rng([whole_number("seed", seed, 0), number]))
 
-        def fill(outputs: NDArray[np.int32], bases: Any, values: Any, how: Coding, learnt: Corrections) -> None:
-            values[...] = draws.values(outputs, bases, how, learnt)
+        def fill(outputs: NDArray[np.int32], bases: Any, values: Any, coding: Coding, learnt: Corrections) -> None:
+            values[...] = draws.values(outputs, bases, coding, learnt)
             if known is not None:
                 octaves.find_coarse(image, known)[...] = known
 

@@ -18,13 +18,13 @@ class _Notice(event.Listener):  # type: ignore[misc]
     """Logs once per process that functions of this package are being compiled."""
 
     def __init__(self) -> None:
-        self._is_said = False
+        self._is_logged = False
 
     def on_start(self, event: Any) -> None:
         module = event.data["dispatcher"].py_func.__module__ or ""  # None for functions defined by `exec`
         is_ours = module.startswith(f"{__package__}.")
-        if is_ours and not self._is_said:
-            self._is_said = True
+        if is_ours and not self._is_logged:
+            self._is_logged = True
             logging.getLogger(__name__).warning("compiling the codec for this machine, which takes some seconds")
 
     def on_end(self, event: Any) -> None:

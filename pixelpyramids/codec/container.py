@@ -17,14 +17,14 @@ from pixelpyramids.errors import BitstreamError, DataError
 from pixelpyramids.pyramid.octaves import octave_sizes
 
 MAGIC = b"\x8fPPY"
-VERSION = 0  # may still change
+VERSION = 0  # the format may still change
 NAME_BYTES = 8
 MAX_METADATA = 2**24  # bytes, uncompressed
 MAX_BLOBS = 2**12
 MAX_NAME = 255  # bytes
 MAX_SIDE = 2**30
 _SOURCE_FORMAT = "source_format"  # the metadata entry that holds it
-_DEFAULT_FORMAT = "png"  # not written, so that small files stay small
+_DEFAULT_FORMAT = "png"  # not written, to keep small files small
 
 
 class Content(IntEnum):

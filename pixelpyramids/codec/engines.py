@@ -20,7 +20,7 @@ from pixelpyramids.codec.integer_network import LARGEST_ACTIVATION, SHIFT, Convo
 Activations = NDArray[np.uint8]  # (channels, height, width)
 
 STRIP = 2**14  # sites that the reference multiplies at once
-PROBED = 20  # sites a side of the artificial inputs on which the engines are compared
+PROBED = 20  # sites a side of the compared part of the artificial inputs
 WINDOW = 32  # sites a side of the image's own inputs on which they are compared
 FEW_SITES = 2**10  # up to this many, the reference finishes before the fast engine has loaded
 
@@ -99,10 +99,10 @@ def _rescale(sums: NDArray[np.float32]) -> NDArray[np.float32]:
 class FastEngine:
     """The network in OpenVINO, with 8-bit instructions, for `threads` concurrent calls.
 
-    OpenVINO is loaded at the first call with many sites; narrow inputs always use the reference. For each new size the
-    engine is compared with the reference on parts of inputs of that size. If it differs or cannot be loaded, a
-    UserWarning says so, and the reference is used from then on. The same happens in a process that was forked after
-    OpenVINO was loaded, because it lacks OpenVINO's threads.
+    OpenVINO is loaded at the first call with many sites; inputs with a short side always use the reference. For each
+    new size the engine is compared with the reference on parts of inputs of that size. If it differs or cannot be
+    loaded, a UserWarning says so, and the reference is used from then on. The same happens in a process that was forked
+    after OpenVINO was loaded, because it lacks OpenVINO's threads.
     """
 
     _loaded_in: ClassVar[int | None] = None  # the process that loaded OpenVINO
@@ -111,7 +111,7 @@ class FastEngine:
         self._network, self._reference, self._threads = network, reference, threads
         self._stacks = network.trunk, *network.heads
         self._lock = threading.RLock()
-        self._requests: list[list[Any]] = [[] for _ in self._stacks]  # idle ones
+        self._requests: list[list[Any]] = [[] for _ in self._stacks]  # of each stack, those that are idle
         self._compiled: list[Any] | None = None
         self._compared: set[tuple[int, int, int]] = set()
         self._is_refused = False
@@ -181,7 +181,7 @@ class FastEngine:
                 is_same = self._agree(stack, of_probe, corner, self._of_probes[stack])
                 window = _random_lines(inputs.shape[1]), _random_lines(inputs.shape[2])
                 if not is_same or not self._agree(stack, found, window, self._run_reference(stack, inputs[:, *window])):
-                    self._refuse("the fast engine gives other numbers than the reference on this machine")
+                    self._refuse("the fast engine differs from the reference on this machine")
                 self._compared.add((stack, *inputs.shape))
             return not self._is_refused
 

@@ -1,6 +1,6 @@
 """Store the whole image as a lossless PNG or WebP stream if that is smaller than what the model gives.
 
-These libraries are better at drawings, screenshots and repeated patterns. A quick trial decides whether to run them,
+These formats are better at drawings, screenshots and repeated patterns. A quick trial decides whether to run them,
 except for small files, for which a trial is unreliable and saves little time.
 """
 
@@ -59,11 +59,11 @@ def decode_stream(stream: bytes, header: FileHeader) -> ImageArray:
     is_webp = header.content == Content.WEBP
     if not (_is_webp if is_webp else _is_png)(stream, header):
         kind = "lossless WebP" if is_webp else "plain PNG"
-        raise BitstreamError(f"the stream is no {kind} of the image that the header describes; the file is damaged")
+        raise BitstreamError(f"the stream is not a {kind} of the image that the header describes; the file is damaged")
     plugin = WebPImagePlugin.WebPImageFile if is_webp else PngImagePlugin.PngImageFile
     try:
         with plugin(io.BytesIO(stream)) as image:
-            pixels = _pixels(image, header)
+            pixels = _read_pixels(image, header)
     except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
         raise BitstreamError(f"the stream within the file cannot be decoded: {error}") from error
     if int(np.max(pixels, initial=0)) >> header.depth:
@@ -102,20 +102,20 @@ def _is_png(stream: bytes, header: FileHeader) -> bool:
     size = struct.pack(">II", header.width, header.height)
     chunks = _CHUNKS_WITH_ALPHA if header.channels == 4 else _CHUNKS
     types = _PNG_TYPES.get((header.is_wide, header.channels), set())
-    is_such = stream[16:24] == size and tuple(stream[24:26]) in types
-    return place == len(stream) and is_such and bool(chunks.fullmatch(names))
+    is_described = stream[16:24] == size and tuple(stream[24:26]) in types
+    return place == len(stream) and is_described and bool(chunks.fullmatch(names))
 
 
 def _is_worth_trying(pixels: Any, header: FileHeader, size: int) -> bool:
-    """Whether a library at its fastest comes near our size, on the image or on four squares of a large image."""
+    """Whether a library's fastest setting comes near our size, on the image or on four squares of a large one."""
     if header.is_wide and header.channels > 1:
         return False
-    if _few_colours(pixels) is not None:
+    if _find_palette(pixels) is not None:
         return True
     some = _trial_pixels(pixels)
     options: dict[str, Any] = {"lossless": True, "quality": 0, "method": 0, "exact": True}
     kind = "PNG" if header.is_wide else "WEBP"
-    near = len(_save(_image(some), kind, **({"compress_level": 1} if header.is_wide else options)))
+    near = len(_save(_to_pillow(some), kind, **({"compress_level": 1} if header.is_wide else options)))
     return bool(near * (pixels.size / some.size) < NEAR * size)
 
 
@@ -140,7 +140,9 @@ def _library_streams(pixels: Any, header: FileHeader) -> list[tuple[Content, byt
         return []
     streams = [(Content.PNG, to_png(pixels, header))]
     if _fits_webp(header):
-        streams.append((Content.WEBP, _save(_image(pixels), "WEBP", lossless=True, quality=80, method=4, exact=True)))
+        streams.append(
+            (Content.WEBP, _save(_to_pillow(pixels), "WEBP", lossless=True, quality=80, method=4, exact=True))
+        )
     return streams
 
 
@@ -148,8 +150,8 @@ def to_png(pixels: Any, header: FileHeader) -> bytes:
     """Return the smallest PNG: with a palette if there are few colours, with 1 bit if the image is bilevel."""
     if header.channels == 1 and header.depth == 1 and not header.is_wide:
         return _save(Image.fromarray(pixels[..., 0] > 0), "PNG", optimize=True)
-    streams = [_save(_image(pixels), "PNG", optimize=True)]
-    few = _few_colours(pixels)
+    streams = [_save(_to_pillow(pixels), "PNG", optimize=True)]
+    few = _find_palette(pixels)
     if few is not None:
         colours, numbers = few
         image = Image.fromarray(numbers)
@@ -159,7 +161,7 @@ def to_png(pixels: Any, header: FileHeader) -> bytes:
     return min(streams, key=len)
 
 
-def _few_colours(pixels: Any) -> tuple[NDArray[np.uint8], NDArray[np.uint8]] | None:
+def _find_palette(pixels: Any) -> tuple[NDArray[np.uint8], NDArray[np.uint8]] | None:
     """Return the colours (count, C) and each pixel's index; None if the image is grey or has more than 256 colours."""
     if pixels.shape[2] < 3 or pixels.dtype != np.uint8:
         return None
@@ -171,11 +173,11 @@ def _few_colours(pixels: Any) -> tuple[NDArray[np.uint8], NDArray[np.uint8]] | N
     return colours, numbers.reshape(pixels.shape[:2]).astype(np.uint8)
 
 
-def _image(pixels: Any) -> Image.Image:
+def _to_pillow(pixels: Any) -> Image.Image:
     return Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else np.ascontiguousarray(pixels))
 
 
-def _pixels(image: Image.Image, header: FileHeader) -> ImageArray:
+def _read_pixels(image: Image.Image, header: FileHeader) -> ImageArray:
     """Return an image's pixels in the header's channels and type. Raises ValueError if the image has others."""
     if header.content == Content.WEBP and header.channels in (1, 3) and image.mode != "RGB":
         raise ValueError(f"expected RGB, got {image.mode}")

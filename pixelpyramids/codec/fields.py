@@ -86,7 +86,9 @@ class FieldReader:
         try:
             data = packer.decompress(self.take(length), unpacked + 1)
         except zlib.error as error:
-            raise BitstreamError(f"packed bytes in the header cannot be unpacked: {error}; damaged") from error
+            raise BitstreamError(
+                f"packed bytes in the header cannot be unpacked: {error}; the file is damaged"
+            ) from error
         if len(data) != unpacked or not packer.eof or packer.unused_data:
             raise BitstreamError("packed bytes in the header have the wrong length; the file is damaged")
         return data

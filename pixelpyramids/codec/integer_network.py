@@ -114,9 +114,9 @@ def _check_shapes(trunk: Stack, heads: tuple[Stack, ...]) -> None:
     for stack, expected in zip((trunk, *heads), (6 * CHANNELS, *of_heads), strict=True):
         convolutions = [stack.first, *(convolution for block in stack.blocks for convolution in block)]
         shapes = [convolution.weight.shape for convolution in convolutions]
-        wanted = [(width, expected, 3, 3), *[(width, width, 3, 3)] * (len(shapes) - 1)]
-        if shapes != wanted:
-            raise ValueError(f"expected filters of {wanted}, got {shapes}")
+        expected_shapes = [(width, expected, 3, 3), *[(width, width, 3, 3)] * (len(shapes) - 1)]
+        if shapes != expected_shapes:
+            raise ValueError(f"expected filters of {expected_shapes}, got {shapes}")
     lasts = {head.last.weight.shape for head in heads if head.last is not None}
     if len(lasts) != 1 or min(lasts)[1:] != (width, 1, 1) or min(lasts)[0] % PER_COMPONENT or not min(lasts)[0]:
         raise ValueError(f"expected equal last filters (a multiple of {PER_COMPONENT}, {width}, 1, 1), got {lasts}")

@@ -12,7 +12,7 @@ the joint mixture. Fixed point: means have 9 fractional bits, z has 16, weights 
 2**-24; every division rounds down. `codec.outputs` defines the outputs. The formulas are those of PixelCNN++ (Salimans
 et al. 2017); the tables below are part of the file format (docs/format.md). `codec.coder` describes the coder.
 
-Outputs are corrected by what was coded before. All sites of one context (given by the log-scale of their likeliest
+Outputs are corrected by what was learnt before. All sites of one context (given by the log-scale of their likeliest
 component) share the corrections d of all outputs. After each row, every output takes a step of Newton's method:
 
     d <- d - G / 2 / (H + 16),  G = sum of g over the row, H = sum of g**2 over all rows, decaying by an eighth per row
@@ -61,7 +61,7 @@ CAUTION = 16 << 2 * SLOPE_BITS  # added to H
 FORGETTING = 3  # H decays by 2**-3 per row
 INFLUENCES = 4  # per channel: the left and the upper neighbour's influence on the shift, then on the width
 LARGEST_SCORE = 4 << SLOPE_BITS
-MEMORY = 2  # a running score by width moves by 2**-2 of the way to the last one
+MEMORY = 2  # a running score by width moves 2**-2 of the way to the latest one
 
 POWERS: Integers = np.array([round(2.0 ** (16 - i / 256)) for i in range(257)], dtype=np.int64)
 """2**16 * 2**(-i / 256)."""
@@ -130,7 +130,7 @@ def normalise(weights: Any, components: Integer) -> None:
 
 
 @compile_function
-def place(
+def place_components(
     outputs: Any,
     components: Integer,
     channels: Integer,
@@ -171,13 +171,13 @@ def edge_of(x: Integer, base: Integer) -> Integer:
 
 
 @compile_function
-def component(mixture: Any, k: Integer, edge: Integer) -> Integer:
-    """S_k at an edge, which counts from the base and has 9 fractional bits."""
+def share_below(mixture: Any, k: Integer, edge: Integer) -> Integer:
+    """S_k at an edge, which is counted from the base and has 9 fractional bits."""
     return sigmoid((edge - mixture[0, k]) * mixture[1, k] >> mixture[2, k])
 
 
 @compile_function
-def below(weights: Any, shares: Any, components: Integer, x: Integer, n: Integer) -> Integer:
+def cumulative_from_shares(weights: Any, shares: Any, components: Integer, x: Integer, n: Integer) -> Integer:
     """F(x) for x from 0 to n = 2**bits, given S_k(x)."""
     if x <= 0:
         return 0
@@ -194,12 +194,12 @@ def cumulative(weights: Any, mixture: Any, components: Integer, base: Integer, x
     """F(x) for x from 0 to n = 2**bits; `base` is in quarters."""
     if 0 < x < n:
         for k in range(components):
-            mixture[3, k] = component(mixture, k, edge_of(x, base))
-    return below(weights, mixture[3], components, x, n)
+            mixture[3, k] = share_below(mixture, k, edge_of(x, base))
+    return cumulative_from_shares(weights, mixture[3], components, x, n)
 
 
 @compile_function
-def find(
+def find_symbol(
     weights: Any, mixture: Any, components: Integer, base: Integer, slot: Integer, n: Integer
 ) -> tuple[Integer, Integer, Integer]:
     """Find the symbol x with F(x) <= slot < F(x + 1), and both bounds, from the mean outwards in doubling steps."""
@@ -221,17 +221,17 @@ def find(
 
 
 @compile_function
-def bounds(mixture: Any, components: Integer, base: Integer, x: Integer, n: Integer) -> None:
+def write_bounds(mixture: Any, components: Integer, base: Integer, x: Integer, n: Integer) -> None:
     """Write S_k(x) and S_k(x + 1) to rows 3 and 4 of mixture."""
     edge = edge_of(x, base)
     for k in range(components):
-        mixture[3, k] = np.int64(0) if x == 0 else component(mixture, k, edge)
-        mixture[4, k] = np.int64(TOTAL) if x == n - 1 else component(mixture, k, edge + (1 << MEAN_BITS))
+        mixture[3, k] = np.int64(0) if x == 0 else share_below(mixture, k, edge)
+        mixture[4, k] = np.int64(TOTAL) if x == n - 1 else share_below(mixture, k, edge + (1 << MEAN_BITS))
 
 
 @compile_function
 def reweight(weights: Any, mixture: Any, components: Integer) -> None:
-    """Make the weights conditional on the channel's value, given its `bounds`."""
+    """Make the weights conditional on the channel's value, given what `write_bounds` wrote."""
     total: Integer = np.int64(0)
     for k in range(components):
         mixture[3, k] = weights[k] * (mixture[4, k] - mixture[3, k])
@@ -245,7 +245,7 @@ def reweight(weights: Any, mixture: Any, components: Integer) -> None:
 
 
 @compile_function
-def correct(outputs: Any, learnt: Any, components: Integer, channels: Integer, corrected: Any) -> Integer:
+def correct_outputs(outputs: Any, learnt: Any, components: Integer, channels: Integer, corrected: Any) -> Integer:
     """Add the corrections of a site's context to its outputs; return the context."""
     likeliest = 0
     for k in range(1, components):
@@ -260,7 +260,7 @@ def correct(outputs: Any, learnt: Any, components: Integer, channels: Integer, c
 
 @compile_function
 def differentiate(mixture: Any, components: Integer, base: Integer, x: Integer, slopes: Any) -> None:
-    """Write the derivatives of -ln(S_k(x + 1) - S_k(x)), given the `bounds`, to rows of slopes.
+    """Write the derivatives of -ln(S_k(x + 1) - S_k(x)), given what `write_bounds` wrote, to rows of slopes.
 
     Row 0 is the derivative by the mean in values, row 1 by the scale's logarithm, row 2 by the mean in scales.
 
@@ -280,7 +280,7 @@ def differentiate(mixture: Any, components: Integer, base: Integer, x: Integer, 
 
 
 @compile_function
-def note(learnt: Any, context: Integer, i: Integer, share: Integer, slope: Integer) -> None:
+def add_slope(learnt: Any, context: Integer, i: Integer, share: Integer, slope: Integer) -> None:
     """Add a component's share of a derivative to the sums of an output."""
     slope = share * min(max(slope, -LARGEST_SLOPE), LARGEST_SLOPE) >> TOTAL_BITS
     learnt[1, context, i] += slope
@@ -289,7 +289,7 @@ def note(learnt: Any, context: Integer, i: Integer, share: Integer, slope: Integ
 
 @compile_function
 def influence_of(learnt: Any, context: Integer, c: Integer, left: Any, above: Any) -> tuple[Integer, Integer]:
-    """By how much the neighbours' scores (2, channels) shift and widen a channel."""
+    """Return how far the neighbours' scores (2, channels) shift and widen a channel."""
     numbers = learnt[0, context]
     first = len(numbers) - INFLUENCES * (left.shape[1] - c)
     offset = numbers[first] * left[0, c] + numbers[first + 1] * above[0, c]
@@ -317,15 +317,15 @@ def learn(
     components, channels = len(weights), len(slopes)
     pairs, coarser = channels * (channels - 1) // 2, FINE_SLOPE_BITS - SLOPE_BITS
     for k in range(components):
-        note(learnt, context, k, TOTAL, (priors[k] - weights[k]) >> (TOTAL_BITS - SLOPE_BITS))
+        add_slope(learnt, context, k, TOTAL, (priors[k] - weights[k]) >> (TOTAL_BITS - SLOPE_BITS))
         for c in range(coded):
             mean = slopes[c, 0, k] << (UNIT_BITS - MEAN_BITS)
             mean = mean << gain if gain >= 0 else mean >> -gain
-            note(learnt, context, components + k * channels + c, weights[k], mean >> coarser)
-            note(learnt, context, components * (1 + channels) + k * channels + c, weights[k], slopes[c, 1, k])
+            add_slope(learnt, context, components + k * channels + c, weights[k], mean >> coarser)
+            add_slope(learnt, context, components * (1 + channels) + k * channels + c, weights[k], slopes[c, 1, k])
             for before in range(c):
                 pair = components * (1 + 2 * channels) + k * pairs + c * (c - 1) // 2 + before
-                note(learnt, context, pair, weights[k], slopes[c, 0, k] * distances[before] >> (2 + coarser))
+                add_slope(learnt, context, pair, weights[k], slopes[c, 0, k] * distances[before] >> (2 + coarser))
     for c in range(coded):
         shift: Integer = np.int64(0)
         width: Integer = np.int64(0)
@@ -335,17 +335,17 @@ def learn(
         shift >>= TOTAL_BITS
         width = min(max(width >> TOTAL_BITS, -LARGEST_SCORE), LARGEST_SCORE)
         first = learnt.shape[2] - INFLUENCES * (channels - c)
-        note(learnt, context, first, TOTAL, shift * left[0, c] >> SLOPE_BITS)
-        note(learnt, context, first + 1, TOTAL, shift * above[0, c] >> SLOPE_BITS)
-        note(learnt, context, first + 2, TOTAL, width * left[1, c] >> SLOPE_BITS)
-        note(learnt, context, first + 3, TOTAL, width * above[1, c] >> SLOPE_BITS)
+        add_slope(learnt, context, first, TOTAL, shift * left[0, c] >> SLOPE_BITS)
+        add_slope(learnt, context, first + 1, TOTAL, shift * above[0, c] >> SLOPE_BITS)
+        add_slope(learnt, context, first + 2, TOTAL, width * left[1, c] >> SLOPE_BITS)
+        add_slope(learnt, context, first + 3, TOTAL, width * above[1, c] >> SLOPE_BITS)
         left[0, c], above[0, c] = shift, shift
         left[1, c] += (width - left[1, c]) >> MEMORY
         above[1, c] += (width - above[1, c]) >> MEMORY
 
 
 @compile_function
-def step(learnt: Any) -> None:
+def update_corrections(learnt: Any) -> None:
     """Update the corrections at the end of a row."""
     for context in range(CONTEXTS):
         for i in range(learnt.shape[2]):
@@ -359,7 +359,7 @@ def step(learnt: Any) -> None:
 
 
 @compile_function
-def of_a_site(size: Integer, components: Integer, channels: Integer) -> tuple[Any, Any, Any, Any, Any, Any]:
+def allocate_site(size: Integer, components: Integer, channels: Integer) -> tuple[Any, Any, Any, Any, Any, Any]:
     """Allocate a site's corrected outputs, weights after and before its channels, mixture, slopes and distances."""
     return (
         np.empty(size, dtype=np.int64),
@@ -388,28 +388,28 @@ def starts_and_frequencies(
     height, width, size = outputs.shape
     channels, n = bases.shape[0], 1 << bits
     components = size // (1 + 2 * channels + channels * (channels - 1) // 2)
-    at, weights, priors, mixture, slopes, distances = of_a_site(size, components, channels)
+    corrected, weights, priors, mixture, slopes, distances = allocate_site(size, components, channels)
     left, above = np.zeros((2, channels), dtype=np.int64), np.zeros((width, 2, channels), dtype=np.int64)
     for y in range(height):
         left[:] = 0
         for x in range(width):
-            context = correct(outputs[y, x], learnt, components, channels, at)
-            start_weights(at, components, weights)
+            context = correct_outputs(outputs[y, x], learnt, components, channels, corrected)
+            start_weights(corrected, components, weights)
             priors[:] = weights
             for c in range(coded):
                 base, value = np.int64(bases[c, y, x]), np.int64(values[c, y, x])
                 influence = influence_of(learnt, context, c, left, above[x])
-                place(at, components, channels, c, distances, influence, bits, gain, mixture)
-                bounds(mixture, components, base, value, n)
-                low = below(weights, mixture[3], components, value, n)
-                high = below(weights, mixture[4], components, value + 1, n)
+                place_components(corrected, components, channels, c, distances, influence, bits, gain, mixture)
+                write_bounds(mixture, components, base, value, n)
+                low = cumulative_from_shares(weights, mixture[3], components, value, n)
+                high = cumulative_from_shares(weights, mixture[4], components, value + 1, n)
                 starts[count], frequencies[count] = low, high - low
                 count += 1
                 distances[c] = 4 * value - base
                 differentiate(mixture, components, base, value, slopes[c])
                 reweight(weights, mixture, components)
             learn(learnt, context, priors, weights, slopes, distances, coded, gain, left, above[x])
-        step(learnt)
+        update_corrections(learnt)
     return count
 
 
@@ -436,40 +436,43 @@ def decode_sites(
     coded: Integer,
     learnt: Any,
     words: Any,
-    where: Any,
+    position: Any,
     values: Any,
 ) -> None:
-    """Fill in the values of sites. `where` holds the state and the count of words taken: too large if they run out."""
+    """Fill in the values of sites. `position` holds the state and the count of words taken.
+
+    If the words run out, this count is larger than their number.
+    """
     height, width, size = outputs.shape
     channels, n = bases.shape[0], 1 << bits
     components = size // (1 + 2 * channels + channels * (channels - 1) // 2)
-    at, weights, priors, mixture, slopes, distances = of_a_site(size, components, channels)
+    corrected, weights, priors, mixture, slopes, distances = allocate_site(size, components, channels)
     left, above = np.zeros((2, channels), dtype=np.int64), np.zeros((width, 2, channels), dtype=np.int64)
-    state, taken = where[0], where[1]
+    state, taken = position[0], position[1]
     for y in range(height):
         left[:] = 0
         for x in range(width):
-            context = correct(outputs[y, x], learnt, components, channels, at)
-            start_weights(at, components, weights)
+            context = correct_outputs(outputs[y, x], learnt, components, channels, corrected)
+            start_weights(corrected, components, weights)
             priors[:] = weights
             for c in range(coded):
                 base = np.int64(bases[c, y, x])
                 influence = influence_of(learnt, context, c, left, above[x])
-                place(at, components, channels, c, distances, influence, bits, gain, mixture)
+                place_components(corrected, components, channels, c, distances, influence, bits, gain, mixture)
                 slot = state & ((1 << TOTAL_BITS) - 1)
-                value, low, high = find(weights, mixture, components, base, slot, n)
+                value, low, high = find_symbol(weights, mixture, components, base, slot, n)
                 state = (high - low) * (state >> TOTAL_BITS) + slot - low
                 while state < START:
                     if taken >= len(words):
-                        where[1] = taken + 1
+                        position[1] = taken + 1
                         return
                     state = state << WORD | np.int64(words[taken])
                     taken += 1
                 values[c, y, x] = value
                 distances[c] = 4 * value - base
-                bounds(mixture, components, base, value, n)
+                write_bounds(mixture, components, base, value, n)
                 differentiate(mixture, components, base, value, slopes[c])
                 reweight(weights, mixture, components)
             learn(learnt, context, priors, weights, slopes, distances, coded, gain, left, above[x])
-        step(learnt)
-    where[0], where[1] = state, taken
+        update_corrections(learnt)
+    position[0], position[1] = state, taken

@@ -20,7 +20,9 @@ from pixelpyramids.codec.parts import Tile, list_tiles
 from pixelpyramids.errors import BitstreamError, DataError
 from pixelpyramids.pyramid import octaves
 
-TYPICAL = 4  # the mean difference of neighbours in deep images after scaling, as in 8-bit training photographs
+TYPICAL_DIFFERENCE = (
+    4  # the mean difference of neighbours in the 8-bit training photographs; deep images are scaled to it
+)
 
 ImageArray = NDArray[np.uint8] | NDArray[np.uint16]
 Region = tuple[int, int, int, int]
@@ -109,7 +111,7 @@ def _gain(image: Plane, bits: int) -> int:
     lines = bands.oo.astype(np.int64)
     differences = [np.abs(np.diff(lines, axis=axis)) for axis in (-2, -1)]
     mean = max((float(d.mean()) for d in differences if d.size), default=0.0)
-    return min(max(round(math.log2(max(mean / TYPICAL, 1.0))), 0), bits - 8)
+    return min(max(round(math.log2(max(mean / TYPICAL_DIFFERENCE, 1.0))), 0), bits - 8)
 
 
 def plane_gains(header: FileHeader, plane: int) -> tuple[int, ...]:
