@@ -13,10 +13,9 @@ This file does not use the package, and the package does not use this file.
 """
 
 import math
-import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, overload
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -380,12 +379,12 @@ def log_prob(outputs: Tensor, values: Tensor, n: int) -> Tensor:
     return torch.logsumexp(terms.sum(2) + F.log_softmax(logits, 1), 1)
 
 
-def draw(outputs: Tensor, channels: int, generator: torch.Generator | None = None) -> Tensor:
+def draw(outputs: Tensor, channels: int) -> Tensor:
     """Values (B, C, H, W) in [-1, 1] as the release draws them: logistic noise times 0.1, and no rounding."""
     logits, means, log_scales, coefficients = mixture(outputs, channels)
 
     def uniform(like: Tensor) -> Tensor:
-        u = torch.rand(like.shape, generator=generator, device=like.device, dtype=like.dtype)
+        u = torch.rand_like(like)
         return u.clamp(1e-5, 1 - 1e-5)
 
     index = (logits - torch.log(-torch.log(uniform(logits)))).argmax(1, keepdim=True)[:, :, None]
@@ -448,7 +447,6 @@ class PlainPyramid(nn.Module):
         super().__init__()
         self.L, self.n_bits, self.image_channels, self.shift = L, n_bits, image_channels, shift
         self.n = 2**n_bits
-        self.clean_up_seconds = 0.0
         if n_layers is None:
             n_layers = [min(max(L - i // 2 - 6 if L == 11 else L - i - 7, 1), 4) for i in range(L - 1)]
         levels = [
@@ -515,36 +513,31 @@ class PlainPyramid(nn.Module):
         )
 
     @torch.no_grad()
-    def sample(self, n: int, clean: bool = False, generator: torch.Generator | None = None) -> Tensor:
+    def sample(self, n: int, clean: bool = False) -> Tensor:
         """Square uint8 images (n, C, H, W) in [0, 2**n_bits), drawn as the release draws them, which is not exact.
 
-        With `clean`, each level's image is repaired by `clean_up`, and `clean_up_seconds` is the time that took.
+        With `clean`, each level's image is repaired by `clean_up`.
         """
         if self.L % 2 == 0:
             raise ValueError(f"sampling starts from a 4x4 image and needs an odd L; L is {self.L}")
-        self.clean_up_seconds = 0.0
         channels, device = self.image_channels, next(self.parameters()).device
         unit = torch.zeros(n, channels, 4, 4, device=device)
         for y in range(4):
             for x in range(4):
                 outputs = self.coarsest(unit)[:, :, y : y + 1, x : x + 1]
-                unit[:, :, y : y + 1, x : x + 1] = draw(outputs, channels, generator)
+                unit[:, :, y : y + 1, x : x + 1] = draw(outputs, channels)
         image = self.from_unit(unit)
         for level in reversed(self.levels):
             sub: list[Tensor] = []
 
             def values(_: int, outputs: Tensor, sub: list[Tensor] = sub) -> Tensor:
-                sub.append(draw(outputs, channels, generator))
+                sub.append(draw(outputs, channels))
                 return sub[-1]
 
             level.walk(self.to_unit(image), values)
             image = self.merge(self.from_unit(depth_to_space(sub, level.factor)), image)
             if clean:
-                array = image.cpu().numpy()
-                start = time.perf_counter()
-                array = clean_up(array)
-                self.clean_up_seconds += time.perf_counter() - start
-                image = torch.from_numpy(array).to(device)
+                image = torch.from_numpy(clean_up(image.cpu().numpy())).to(device)
         return image.to(torch.uint8)
 
 
@@ -566,17 +559,9 @@ class PlainAdam(torch.optim.Optimizer):
     ) -> None:
         super().__init__(params, dict(lr=lr, betas=betas, eps=eps, polyak=polyak, lr_decay=lr_decay))
 
-    @overload
-    def step(self, closure: None = None) -> None: ...
-    @overload
-    def step(self, closure: Callable[[], float]) -> float: ...
     @torch.no_grad()
-    def step(self, closure: Callable[[], float] | None = None) -> float | None:
+    def step(self) -> None:  # type: ignore[override]
         """One step, one parameter after the other."""
-        loss = None
-        if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
         for group in self.param_groups:
             (beta1, beta2), polyak = group["betas"], group["polyak"]
             for p in group["params"]:
@@ -596,7 +581,6 @@ class PlainAdam(torch.optim.Optimizer):
                     p.addcdiv_(state["exp_avg"], denominator, value=-group["lr"] / (1 - beta1 ** state["step"]))
                 state["ema"].mul_(polyak).add_(p, alpha=1 - polyak)
             group["lr"] *= group["lr_decay"]
-        return loss
 
 
 def train_step(model: PlainPyramid, optimiser: PlainAdam, images: Tensor) -> Tensor:

@@ -113,34 +113,21 @@ def test_the_guard_of_one_thread_is_not_undone_by_another(settings):
     assert set(inside.values()) <= {"ieee", "highest", False} and precisions() == before
 
 
-def test_autocast_changes_no_figure():
+@pytest.mark.parametrize("setting", ["autocast", "default dtype", "convolutions"])
+def test_bfloat16_settings_change_no_figure(setting, settings):
+    """Only a processor with fast bfloat16 could tell the difference for convolutions."""
     model = tiny(torch.float32)
     images = random_images(model, 2, 5, 7)
     nats, samples = model.rate(images).nats, model.sample(2, 5, 7)
-    with torch.autocast("cpu", torch.bfloat16):
-        assert torch.equal(model.rate(images).nats, nats)
-        assert torch.equal(model.sample(2, 5, 7), samples)
-        assert torch.is_autocast_enabled("cpu")
-
-
-def test_the_default_dtype_changes_no_figure():
-    model = tiny(torch.float32)
-    images = random_images(model, 2, 5, 7)
-    nats, samples = model.rate(images).nats, model.sample(2, 5, 7)
-    torch.set_default_dtype(torch.bfloat16)
+    if setting == "default dtype":
+        torch.set_default_dtype(torch.bfloat16)
+    elif setting == "convolutions" and HAS_PRECISIONS:
+        set_precision("backends.mkldnn.conv", "bf16")
     try:
-        assert torch.equal(model.rate(images).nats, nats)
-        assert torch.equal(model.sample(2, 5, 7), samples)
-        assert torch.get_default_dtype() == torch.bfloat16
+        with torch.autocast("cpu", torch.bfloat16, enabled=setting == "autocast"):
+            assert torch.equal(model.rate(images).nats, nats)
+            assert torch.equal(model.sample(2, 5, 7), samples)
+            assert torch.is_autocast_enabled("cpu") == (setting == "autocast")
+            assert torch.get_default_dtype() == (torch.bfloat16 if setting == "default dtype" else torch.float32)
     finally:
         torch.set_default_dtype(torch.float32)
-
-
-@pytest.mark.skipif(not HAS_PRECISIONS, reason="this torch has no fp32_precision")
-def test_bfloat16_convolutions_change_no_figure(settings):
-    """Only a processor with fast bfloat16 could tell the difference."""
-    model = tiny(torch.float32)
-    images = random_images(model, 2, 5, 7)
-    nats = model.rate(images).nats
-    set_precision("backends.mkldnn.conv", "bf16")
-    assert torch.equal(model.rate(images).nats, nats)

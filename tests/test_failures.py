@@ -27,7 +27,6 @@ from pixelpyramids.model.parameters import parse_parameters
 from pixelpyramids.model.pixel_pyramid import PixelPyramid
 from pixelpyramids.model.release_checkpoint import read_checkpoint
 from pixelpyramids.training import run_directory
-from pixelpyramids.training.publishing import PublishedRun
 
 
 def write_parameters(path, **changed):
@@ -372,16 +371,6 @@ def test_all_levels_of_a_run_have_one_seed(images, params, tmp_path, capsys):
     assert status(*command, "--seed", 3) == 0
 
 
-def test_a_training_that_is_resumed_with_other_images_warns(images, params, tmp_path, capsys):
-    run, fewer = tmp_path / "run", write_images(tmp_path / "fewer", count=7)
-    assert train(params, images, run, "--steps", 1) == 0
-    capsys.readouterr()
-    assert train(params, images, run, "--steps", 1) == 0
-    assert "warning" not in capsys.readouterr().err
-    assert train(params, fewer, run, "--steps", 1) == 0
-    assert capsys.readouterr().err.count("the training images have changed") == 1
-
-
 @pytest.mark.parametrize("levels", ["9" * 5000, "0-" + "9" * 5000, "3-1", "٣", "²", "0,,1", "-1", "1-", ""], ids=ascii)
 def test_invalid_levels_are_refused(levels, images, params, tmp_path, capsys):
     run = tmp_path / "run"
@@ -443,17 +432,6 @@ def test_calibrating_needs_images_that_can_be_read(importing, tmp_path, capsys):
         assert "01.png" in capsys.readouterr().err
         run_directory.load(run)
     assert status(*command, "--overwrite", "--calibrate", data("whole", 3)) == 0
-
-
-@pytest.mark.parametrize("missing", [[0], [3], [0, 1, 2, 3]], ids=str)
-def test_a_run_that_lacks_a_level_is_not_published(missing, trained, tmp_path):
-    for index in missing:
-        run_directory.level_file(trained, index).unlink()
-    with pytest.raises(
-        CheckpointError, match=rf"level\(s\) {','.join(map(str, missing))} \(of 4\) have no weights yet; train"
-    ):
-        PublishedRun(trained).save_pretrained(tmp_path / "hub")
-    assert not (tmp_path / "hub").exists()
 
 
 def test_a_write_without_room_names_the_file(tmp_path):

@@ -26,12 +26,9 @@ def test_both_halves_are_cut_at_one_place():
     assert torch.equal(fine[:, 0, 1:, 0] - fine[:, 0, :-1, 0], torch.full((5, 3), 32))
 
 
-def test_a_side_that_is_short_enough_stays_whole():
-    fine, _ = cut_patches(*number_pixels(2, 3, 16), 4, seed=0, level=0, samples=range(2))
-    assert fine.shape == (2, 1, 3, 4)
-
-
-def test_what_is_no_larger_and_the_coarsest_image_stay_as_they_are():
+def test_short_sides_and_the_coarsest_image_stay_whole():
+    short, _ = cut_patches(*number_pixels(2, 3, 16), 4, seed=0, level=0, samples=range(2))
+    assert short.shape == (2, 1, 3, 4)
     fine, coarse = number_pixels(2, 4, 4)
     for given in ((fine, coarse, 4), (fine, coarse, None), (fine, None, 2)):
         whole = cut_patches(*given, seed=0, level=0, samples=range(2))

@@ -5,13 +5,12 @@ import json
 import shlex
 from concurrent.futures.process import BrokenProcessPool
 
-import numpy as np
 import pytest
 import torch
 from command_line import KEYS, status
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from pictures import write_images
 
 from pixelpyramids.errors import ParameterError
 from pixelpyramids.model.parameters import Parameters, load_parameters
@@ -102,12 +101,9 @@ def test_batches_double_until_they_do_not_fit_or_take_long(monkeypatch):
 
 
 def test_plan_prints_a_command_for_each_device_that_runs_as_printed(tmp_path, capsys):
-    params, images, run = tmp_path / "my params.json", tmp_path / "my images", tmp_path / "my run"
+    params, run = tmp_path / "my params.json", tmp_path / "my run"
+    images = write_images(tmp_path / "my images", count=4)
     params.write_text(json.dumps({"params": KEYS}))
-    images.mkdir()
-    for i in range(4):
-        pixels = np.random.default_rng(i).integers(0, 256, (24, 16, 3), dtype=np.uint8)
-        Image.fromarray(pixels).save(images / f"{i}.png")
     assert status("plan", params, "--devices", 2, "--device", "cpu", "--out", run) == 0
     said = capsys.readouterr().out
     commands = [line for line in said.splitlines() if line.startswith("pixelpyramids train ")]

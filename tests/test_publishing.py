@@ -48,6 +48,9 @@ def test_pushing_uploads_the_same_files(run, monkeypatch):
     assert {"parameters.json", "level_00.safetensors", "level_01.safetensors"} <= set(uploaded["someone/model"])
 
 
-def test_a_folder_that_is_no_run_is_refused(tmp_path):
+def test_an_incomplete_run_is_refused(run, tmp_path):
     with pytest.raises(CheckpointError, match="run directory"):
         PublishedRun(tmp_path / "nothing")
+    run_directory.level_file(run, 1).unlink()
+    with pytest.raises(CheckpointError, match=r"level\(s\) 1 \(of 2\) have no weights yet; train"):
+        PublishedRun(run)

@@ -86,13 +86,14 @@ def run_all(name, params, root, folder):
     assert picture.size == config.image_size[::-1]
 
 
+@pytest.mark.parametrize("width", [NARROW, pytest.param({}, marks=pytest.mark.long)], ids=["narrow", "full"])
 @pytest.mark.parametrize("name", DATA_SETS)
-def test_each_of_the_six_trains_evaluates_and_samples(name, tmp_path):
+def test_each_of_the_six_trains_evaluates_and_samples(name, width, tmp_path):
     root, params = tmp_path / "data", tmp_path / f"{name}.json"
     root.mkdir()
     FIXTURES[name](root)
     shipped = json.loads((ROOT / "params" / f"{name}.json").read_text())
-    params.write_text(json.dumps(shipped | {"params": shipped["params"] | NARROW}))
+    params.write_text(json.dumps(shipped | {"params": shipped["params"] | width}))
     run_all(name, params, root, tmp_path)
 
 
@@ -107,12 +108,3 @@ def test_each_published_recipe_takes_a_step(name, tmp_path):
     assert training.fit(Budget(steps=1)).stopped == {}
     for stage, weights in zip(load(tmp_path / "run").stages, before, strict=True):
         assert not torch.equal(next(stage.parameters()), weights)
-
-
-@pytest.mark.long
-@pytest.mark.parametrize("name", DATA_SETS)
-def test_each_of_the_six_trains_at_full_width(name, tmp_path):
-    root = tmp_path / "data"
-    root.mkdir()
-    FIXTURES[name](root)
-    run_all(name, ROOT / "params" / f"{name}.json", root, tmp_path)
