@@ -108,7 +108,7 @@ def test_plan_prints_a_command_for_each_device_that_runs_as_printed(tmp_path, ca
     said = capsys.readouterr().out
     commands = [line for line in said.splitlines() if line.startswith("pixelpyramids train ")]
     assert len(commands) == 2 and "times as fast" in said
-    assert "--data DIR " in said and "replace DIR by the folder of your images" in said
+    assert "--data DIR " in said and "replace DIR with the folder of your images" in said
     for command in commands:
         words = [str(images) if word == "DIR" else word for word in shlex.split(command)]
         assert status(*words[1:], "--steps", 1) == 0
