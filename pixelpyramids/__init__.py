@@ -28,6 +28,10 @@ _MODULES = {"pyramid": "pixelpyramids.pyramid", "walk": "pixelpyramids.pyramid.l
 __all__ = ["BitstreamError", "PixelPyramidsError", "__version__", *sorted(_HOMES), *_MODULES]
 
 
+def __dir__() -> list[str]:
+    return __all__
+
+
 def __getattr__(name: str) -> Any:
     if name in _HOMES:
         return getattr(import_extra(_HOMES[name]), name)

@@ -60,7 +60,8 @@ def defer_interrupts(notify: Callable[[str], None]) -> Iterator[Callable[[], boo
             raise KeyboardInterrupt
         received.append(number)
         notify(
-            "finishing this step and saving; press again to stop at once and lose the steps since the last checkpoint"
+            "finishing this step and saving; press Ctrl-C again to stop at once, and lose the steps since the last "
+            "checkpoint"
         )
 
     before = {number: signal.signal(number, remember) for number in BOTH}

@@ -108,7 +108,7 @@ def test_differences_and_missing_files_in_both_folders_are_named(folders, capsys
     assert "pixels, the first at x" in failed[str(archive / "sub" / "a.ppyr")]
     assert "expected one original" in failed[str(archive / "stray.ppyr")]
     assert "the file is cut short" in failed[str(archive / "sub" / "c.ppyr")]
-    assert "got none; compress it" in failed[str(photos / "a.png" / "new.png")]
+    assert "no .ppyr file holds it; compress it" in failed[str(photos / "a.png" / "new.png")]
 
 
 def test_a_file_with_several_possible_originals_fails(folders, capsys):

@@ -36,9 +36,11 @@ def train(
     out: Annotated[Path, typer.Option(metavar="RUN", help="The run directory; an existing run is resumed.")],
     data: model_options.Data = None,
     levels: Annotated[str | None, typer.Option(metavar="0-3,7", help="Train only these levels.")] = None,
-    epochs: Annotated[int | None, typer.Option(min=1, help="Epochs to train (default: the parameters').")] = None,
-    steps: Annotated[int | None, typer.Option(min=1, help="Steps to train.")] = None,
-    minutes: Annotated[float | None, typer.Option(help="Minutes to train, including validation and samples.")] = None,
+    epochs: Annotated[
+        int | None, typer.Option(min=1, help="Epochs in all, over all resumed runs (default: the parameters').")
+    ] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="Steps in all.")] = None,
+    minutes: Annotated[float | None, typer.Option(help="Minutes in all, including validation and samples.")] = None,
     seed: model_options.Seed = 0,
     device: model_options.DeviceOption = None,
     micro_batch: Annotated[int | None, typer.Option(min=1, help="Images to process at once, to save memory.")] = None,
@@ -104,10 +106,10 @@ def train(
         f"{f', {processes} processes share each batch' if processes > 1 else ''}"
         f"{', convolutions in bfloat16' if training.bfloat16 else ''}"
     )
-    if training.step:
+    resumed_at = training.step
+    if resumed_at:
         stderr.print(
-            f"resuming from step {training.step}, "
-            f"after {format_duration(min(level.seconds for level in training.levels))}"
+            f"resuming from step {resumed_at}, after {format_duration(min(level.seconds for level in training.levels))}"
         )
 
     def print_validation(evaluation: "Evaluation") -> None:
@@ -147,6 +149,8 @@ def train(
         return 130
     if outcome.stopped:
         return 1
+    if outcome.steps == resumed_at:
+        stderr.print("nothing is left to train: give more --steps, --epochs or --minutes, which count from the start")
     stderr.print(f"trained {outcome.steps} steps in {format_duration(outcome.seconds)}; the model is in {out}")
     return 0
 

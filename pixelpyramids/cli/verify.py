@@ -142,7 +142,10 @@ def _match_originals(
         if not packed:
             for source in sources:
                 outcomes.take(
-                    source, DataError(f"{source.source}: expected a .ppyr file that holds it, got none; compress it")
+                    source,
+                    DataError(
+                        f"{source.source}: no .ppyr file holds it; compress it, or repair or remove it if it is damaged"
+                    ),
                 )
     return compared
 

@@ -25,7 +25,9 @@ class _Notice(event.Listener):  # type: ignore[misc]
         is_ours = module.startswith(f"{__package__}.")
         if is_ours and not self._is_logged:
             self._is_logged = True
-            logging.getLogger(__name__).warning("compiling the codec for this machine, which takes some seconds")
+            logging.getLogger(__name__).warning(
+                "compiling the codec for this machine, which is done once and can take a minute"
+            )
 
     def on_end(self, event: Any) -> None:
         """Log nothing."""

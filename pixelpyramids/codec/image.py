@@ -130,7 +130,9 @@ def _refuse_cut(index: FileIndex, size: int, level: int) -> None:
     held = index.finest_within(size)
     if held is None or level < held:
         until = "nothing of the image" if held is None else f"the image at 1/{1 << held} of its size"
-        way = "" if held is None else f"; decode that (scale={1 << held}, --scale) or what is left (salvage, --salvage)"
+        way = ""
+        if held is not None:
+            way = f"; read that (scale={1 << held} or --scale {1 << held}), or what is left (salvage=True or --salvage)"
         raise BitstreamError(f"expected {index.size} bytes, got {size}: the file is cut short and holds {until}{way}")
 
 

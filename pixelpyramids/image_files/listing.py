@@ -58,7 +58,7 @@ def list_tasks(
     several = len({os.path.abspath(path) for path in paths if path.is_dir()}) > 1
     for path in paths:
         if not path.exists():
-            raise DataError(f"{path}: expected a file or a folder, got nothing there; check the name")
+            raise DataError(f"{path}: no such file or folder; check the name")
         if not path.is_dir():
             target = path if out is None else out / path.name
             if not is_excluded(path.name, exclude):

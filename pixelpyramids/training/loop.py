@@ -148,7 +148,8 @@ class Training:
                         and self.validation.draw(draw, self.kept, budget, self.seconds, interrupted)
                     ):
                         notify(
-                            "no samples were drawn, because they would take more than a twentieth of the training time"
+                            "no samples were drawn, because they would take more than a twentieth of the training "
+                            "time; draw some later with `pixelpyramids sample`"
                         )
                 self._spend(levels)
                 self.validation.record_time(self._largest(time.monotonic() - began), self.seconds)

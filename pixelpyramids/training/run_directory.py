@@ -67,7 +67,9 @@ def load(
     if path.is_dir() and params is not None:
         raise CheckpointError(f"{path}: a run directory holds its own parameters; leave out {params}")
     if not path.is_dir():
-        raise CheckpointError(f"{path}: expected a run directory or a .pt file of the authors, found neither")
+        raise CheckpointError(
+            f"{path}: expected compact, a run directory or a .pt checkpoint of the paper's authors, found none of them"
+        )
     config = read_parameters(path)
     if likelihood is not None:
         config = parse_parameters(config.model_dump() | {"likelihood": likelihood}, str(path))

@@ -125,7 +125,7 @@ def pyramid_picture(image: Pixels, n_levels: int, n_bits: int) -> Bytes:
             sheet.paste(_resize_picture(residual_, n_bits, h, w), (left, below))
         x += pitch + GAP
     if len(columns) > 1:
-        legend = f"residuals on the right:\n(fine - coarse + {half_way})\nmod {2 * half_way}, grey if\nthe halves agree"
+        legend = f"residuals, in this row:\n(fine - coarse + {half_way})\nmod {2 * half_way}, grey if\nthe halves agree"
         draw.multiline_text((BORDER + pitches[0] / 2, below), legend, GREY, small, "ma", 6, "center")
     return np.asarray(sheet)
 
