@@ -79,6 +79,26 @@ def test_a_call_does_not_change_its_inputs(n_squeeze):
     assert torch.equal(conditioning, before[0]) and torch.equal(fine, before[1])
 
 
+@pytest.mark.parametrize("size", [(8, 8), (7, 8), (5, 6), (1, 1)])
+@pytest.mark.parametrize("n_squeeze", [1, 2])
+def test_all_slices_at_once_equal_one_after_the_other(n_squeeze, size):
+    network, factor = conv_lstm(n_squeeze), 2**n_squeeze
+    padded = [-(-side // factor) * factor for side in size]
+    conditioning = torch.randn(2, 5, *padded, dtype=torch.float64)
+    fine = torch.randn(2, 3, *size, dtype=torch.float64)
+    parallel = network(conditioning, fine)
+    whole = torch.zeros(2, 3, *padded, dtype=torch.float64)
+    whole[..., : size[0], : size[1]] = fine
+    steps = network.stepwise(conditioning)
+    outputs = next(steps)
+    for t in range(factor**2):
+        dy, dx = divmod(t, factor)
+        expected = parallel[..., dy::factor, dx::factor]
+        torch.testing.assert_close(outputs[..., : expected.shape[-2], : expected.shape[-1]], expected)
+        if t + 1 < factor**2:
+            outputs = steps.send(whole[..., dy::factor, dx::factor])
+
+
 @pytest.mark.parametrize("n_squeeze", [1, 2])
 def test_a_slice_sees_only_earlier_slices(n_squeeze):
     network, factor = conv_lstm(n_squeeze), 2**n_squeeze

@@ -175,7 +175,7 @@ def test_missing_splits_are_explained(params, tmp_path, capsys):
     assert status(params) == 2
     assert "no images were named" in capsys.readouterr().err
     assert status(params, "--data", "s3://bucket/images") == 2
-    assert "s3://bucket/images: expected a folder" in capsys.readouterr().err
+    assert "s3://bucket/images: expected a local folder" in capsys.readouterr().err
     assert status(params, "--data", "stream:") == 2
     assert "stream:: expected hub:owner/name" in capsys.readouterr().err
 

@@ -281,6 +281,17 @@ def test_a_likelihood_depends_on_the_batch_only_by_batch_statistics_in_training(
         torch.testing.assert_close(other_mode, together, rtol=1e-12, atol=1e-12)
 
 
+def test_an_item_of_a_batch_has_no_gradient_to_another():
+    for norm in ("channel", "group"):
+        model = tiny(norm=norm).train()
+        image = model.stages[0]
+        coarse = torch.randn(2, 3, 4, 5, dtype=torch.float64, requires_grad=True)
+        fine = torch.randn(2, 3, 4, 5, dtype=torch.float64, requires_grad=True)
+        image.network(fine, coarse)[0].square().sum().backward()
+        assert coarse.grad[0].any() and fine.grad[0].any()
+        assert not coarse.grad[1].any() and not fine.grad[1].any()
+
+
 @pytest.mark.parametrize("size", SIZES)
 def test_the_dimensions_of_a_rate_are_the_images_subpixels(size):
     model = tiny()

@@ -56,6 +56,19 @@ def test_merge_inverts_split_and_the_halves_are_views(drawn, axis, kind):
     assert not array.any() and same(merged, drawn[0])
 
 
+@given(st.integers(1, 9), st.integers(1, 9))
+def test_an_image_split_down_to_one_pixel_can_be_merged_again(height, width):
+    image = np.arange(height * width).reshape(1, height, width)
+    rest, halves = image, []
+    while rest.shape[-2:] != (1, 1):
+        axis = -2 if (len(halves) % 2 == 0 and rest.shape[-2] > 1) or rest.shape[-1] == 1 else -1
+        fine, rest = split(rest, axis)
+        halves.append((fine, axis))
+    for fine, axis in reversed(halves):
+        rest = merge(fine, rest, axis)
+    assert np.array_equal(rest, image)
+
+
 @pytest.mark.parametrize("axis", [0, 1, 2, -3])
 def test_an_axis_is_rows_or_columns(axis):
     image = np.zeros((2, 2, 2), dtype=int)
