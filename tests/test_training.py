@@ -167,7 +167,9 @@ def test_the_error_of_a_loaders_worker_has_no_traceback(folder, tmp_path, monkey
 
     monkeypatch.setattr("pixelpyramids.data.images.Images.read", fail)
     assert not work.crops.folder.in_memory
-    with pytest.raises(DataError, match=r"^expected at least one readable image among 9, .* are damaged$"):
+    with pytest.raises(
+        DataError, match=r"^expected at least one readable image among 9, .* got none; replace the damaged images$"
+    ):
         work.fit(Budget(steps=1))
 
 
