@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+import pixelpyramids as pp
 from pixelpyramids.data.reading import read_header, read_image
 from pixelpyramids.errors import DataError
 
@@ -129,3 +130,9 @@ def test_a_decompression_bomb_is_refused(tmp_path, limit, monkeypatch):
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             with pytest.raises(DataError, match=rf"a\.png: expected an image of at most {limit} pixels"):
                 read(tmp_path / "a.png")
+
+
+def test_a_ppyr_file_is_to_be_decompressed_first(tmp_path):
+    pp.save(tmp_path / "a.ppyr", greys(3, 4, 3, most=255).astype(np.uint8))
+    with pytest.raises(DataError, match=r"a\.ppyr: .*got a \.ppyr file, which must be decompressed first; convert or"):
+        read_image(tmp_path / "a.ppyr")

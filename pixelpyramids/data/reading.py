@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from pixelpyramids.errors import DataError
 from pixelpyramids.image_files.bit_depth import Pixels, pixel_type, widen
@@ -167,9 +167,10 @@ def _open_image(source: Source, name: Path | None, channels: int, n_bits: int) -
             "crop or scale it, or raise PIL.Image.MAX_IMAGE_PIXELS for files that you trust"
         ) from error
     except DAMAGE as error:
-        reason = f"{type(error).__name__}: {error}" if str(error).strip() else type(error).__name__
+        kind, text = type(error).__name__, str(error).strip()
+        reason = text if isinstance(error, UnidentifiedImageError) else f"{kind}: {text}" if text else kind
         raise DataError(
-            f"{label}: expected an image that Pillow can read, got {reason}; replace or remove the file"
+            f"{label}: expected an image that Pillow can read, got {reason}; convert or replace the file"
         ) from error
 
 

@@ -14,6 +14,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from pixelpyramids.codec.container import MAGIC
 from pixelpyramids.errors import DataError
 from pixelpyramids.image_files.bit_depth import Pixels
 from pixelpyramids.image_files.stored_depth import stored_depth
@@ -73,6 +74,8 @@ def open_with_pillow(file: BinaryIO, formats: Iterable[str], name: str = "") -> 
         except (SyntaxError, LookupError, TypeError, EOFError, struct.error) as error:
             if is_known:
                 reason = reason or f"a {format} that is damaged, or of a kind that is not read ({error})"
+    if head.startswith(MAGIC):
+        reason = "a .ppyr file, which must be decompressed first"
     raise UnidentifiedImageError(reason or ("something else" if head else "an empty file"))
 
 

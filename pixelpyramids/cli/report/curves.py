@@ -58,9 +58,9 @@ def save_curve(path: Path, series: Mapping[str, Series], title: str, marks: Mapp
     figure = Figure(figsize=(9, 5.4), dpi=160, layout="constrained")
     axes = figure.add_subplot()
     spare = cycle(SPARE)
-    shades = iter(colormaps["viridis"](np.linspace(0.0, 0.72, len(series))))
-    for name, mark in marks.items():
-        axes.axhline(mark, color=FAINT, linestyle="--", linewidth=1.1, label=f"{name}  {mark:.2f}")
+    shades = iter(colormaps["viridis"](np.linspace(0.0, 0.9, len(series))))
+    for (name, mark), style in zip(marks.items(), cycle(("--", "-.", ":"))):
+        axes.axhline(mark, color=FAINT, linestyle=style, linewidth=1.3, label=f"{name}  {mark:.2f}")
     for name, (steps, bits) in series.items():
         is_thin = name.startswith(LEVEL)
         colour = next(shades) if is_thin else COLOURS.get(name) or next(spare)

@@ -11,10 +11,9 @@ from pixelpyramids.data.splits import is_image_name
 from pixelpyramids.errors import DataError
 from pixelpyramids.image_files.file_source import check_regular
 
-# What zipfile raises for damaged archives and other files.
+# What zipfile raises for damaged archives and other files, and for what it does not support (a RuntimeError).
 _DAMAGE = (
-    zipfile.BadZipFile, zlib.error, OSError, EOFError, NotImplementedError, RuntimeError, ValueError, LookupError,
-    OverflowError,
+    zipfile.BadZipFile, zlib.error, OSError, EOFError, RuntimeError, ValueError, LookupError, OverflowError,
 )  # fmt: skip
 
 
