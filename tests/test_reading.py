@@ -1,5 +1,6 @@
 """Image files are read as exact integers in [0, 2**n_bits), or an error names the file and the reason."""
 
+import importlib
 import warnings
 
 import numpy as np
@@ -132,7 +133,9 @@ def test_a_decompression_bomb_is_refused(tmp_path, limit, monkeypatch):
                 read(tmp_path / "a.png")
 
 
-def test_a_ppyr_file_is_to_be_decompressed_first(tmp_path):
+@pytest.mark.parametrize("module", ["pixelpyramids", "pixelpyramids.image_files.pillow_plugin"])
+def test_a_ppyr_file_is_to_be_decompressed_first(module, tmp_path):
+    importlib.import_module(module)  # the plugin must make no difference
     pp.save(tmp_path / "a.ppyr", greys(3, 4, 3, most=255).astype(np.uint8))
     with pytest.raises(DataError, match=r"a\.ppyr: .*got a \.ppyr file, which must be decompressed first; convert or"):
         read_image(tmp_path / "a.ppyr")

@@ -24,8 +24,8 @@ MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
 
 SIXTEEN_BITS = ("I;16", "I;16B", "I;16L", "I;16N")
 
-# Pillow lists these without decoding them itself: EPS needs another program, the others have no decoder.
-_NOT_DECODED = frozenset({"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF"})
+# Pillow lists these but does not decode them: EPS needs another program, PPYR is our plugin, the rest have no decoder.
+_NOT_DECODED = frozenset({"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "PPYR", "WMF"})
 _REFUSED = {
     "F": "floating-point values",
     "I": "32-bit integers",
