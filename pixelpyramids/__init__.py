@@ -3,13 +3,10 @@
 Names resolve on first use: importing the package imports neither torch nor anything else that is slow.
 """
 
-from importlib.metadata import version
 from typing import Any
 
 from pixelpyramids.errors import BitstreamError, PixelPyramidsError
 from pixelpyramids.extras import import_extra
-
-__version__ = version("pixelpyramids")
 
 _HOMES = {
     "decode": "pixelpyramids.codec.image",
@@ -37,4 +34,8 @@ def __getattr__(name: str) -> Any:
         return getattr(import_extra(_HOMES[name]), name)
     if name in _MODULES:
         return import_extra(_MODULES[name])
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("pixelpyramids")
     raise AttributeError(f"module 'pixelpyramids' has no attribute {name!r}")

@@ -24,7 +24,7 @@ from pixelpyramids.model.networks.compact import IntegerConv
 from pixelpyramids.model.parameters import parse_parameters
 from pixelpyramids.pyramid import octaves
 from pixelpyramids.training import run_directory
-from pixelpyramids.training.export import export_integers
+from pixelpyramids.training.integer_weights import export_integers
 from pixelpyramids.training.loop import Training
 from pixelpyramids.training.progress import Budget
 

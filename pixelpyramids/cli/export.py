@@ -16,7 +16,7 @@ def export(
     overwrite: options.Overwrite = False,
 ) -> None:
     """Convert a compact model, made by `train compact`, to the integer weights that the codec runs."""
-    from pixelpyramids.training.export import export_integers
+    from pixelpyramids.training.integer_weights import export_integers
     from pixelpyramids.training.run_directory import load
 
     refuse_existing(file, overwrite)

@@ -7,7 +7,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from pixelpyramids.model import mixture
-from pixelpyramids.model.networks.level import CoarsestNetwork, LevelNetwork
+from pixelpyramids.model.networks.paper import CoarsestNetwork, LevelNetwork
 from pixelpyramids.model.parameters import Parameters, outputs_per_component
 from pixelpyramids.pyramid.levels import Slice, Stage
 from pixelpyramids.pyramid.splitting import between, from_residual, pad_coarse, to_residual

@@ -76,7 +76,7 @@ def rescale(sums: Tensor) -> Tensor:
     return rescaled
 
 
-class Block(nn.Module):
+class ResidualBlock(nn.Module):
     """A residual block, initialised as the identity."""
 
     def __init__(self, width: int) -> None:
@@ -93,7 +93,7 @@ class Body(nn.Sequential):
     """A convolution to `width` channels and some residual blocks: activations in, activations out."""
 
     def __init__(self, inputs: int, width: int, blocks: int) -> None:
-        super().__init__(IntegerConv(inputs, width), *(Block(width) for _ in range(blocks)))
+        super().__init__(IntegerConv(inputs, width), *(ResidualBlock(width) for _ in range(blocks)))
 
     def forward(self, activations: Tensor) -> Tensor:
         first, *blocks = self
