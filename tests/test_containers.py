@@ -208,7 +208,7 @@ def test_a_zip_bomb_is_not_inflated_beyond_its_declared_size(tmp_path):
     content = bytearray(path.read_bytes())
     struct.pack_into("<I", content, content.index(b"PK\x01\x02") + 24, 10)
     path.write_bytes(content)
-    with pytest.raises(DataError, match=r"a\.png: expected a whole file in the archive, got Bad CRC-32"):
+    with pytest.raises(DataError, match=r"a\.png: expected a whole file in the archive, got BadZipFile: Bad CRC-32"):
         ZipEntries(path).read(0)
 
 

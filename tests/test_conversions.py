@@ -16,7 +16,7 @@ from pixelpyramids.data.containers.spool import SpooledEntries
 from pixelpyramids.data.containers.tar import TarEntries
 from pixelpyramids.data.folder import open_folder
 from pixelpyramids.data.images import Images
-from pixelpyramids.data.reading import quantise, read_decoded, read_header, read_image
+from pixelpyramids.data.reading import quantise, read_decoded, read_header
 from pixelpyramids.errors import DataError
 from pixelpyramids.model.parameters import Parameters, parse_parameters
 from pixelpyramids.model.pixel_pyramid import PixelPyramid
@@ -89,10 +89,10 @@ def test_deep_colour_of_jpeg_2000_and_avif_is_reported():
 def test_greys_of_12_bits_keep_their_values(tmp_path):
     path = tmp_path / "a.tif"
     path.write_bytes(twelve_bit_tiff(GREY.astype(np.uint16) * 16 + 7))
-    assert (read_image(path, 1, 8)[0] == GREY).all()
-    assert (read_image(path, 1, 12)[0] == GREY.astype(np.uint16) * 16 + 7).all()
+    assert (read_decoded(path, 1, 8).pixels[0] == GREY).all()
+    assert (read_decoded(path, 1, 12).pixels[0] == GREY.astype(np.uint16) * 16 + 7).all()
     with pytest.raises(DataError, match="a 12-bit source"):
-        read_image(path, 1, 13)
+        read_decoded(path, 1, 13)
 
 
 def test_every_reader_reports_conversions(tmp_path):

@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader
 from pixelpyramids.data.crops import Crops
 from pixelpyramids.data.folder import open_folder
 from pixelpyramids.data.photographs import photographs
-from pixelpyramids.data.reading import read_image
+from pixelpyramids.data.reading import read_decoded
 from pixelpyramids.data.splits import find_images, split_files
 from pixelpyramids.errors import DataError
 
@@ -147,9 +147,9 @@ def test_a_folder_reads_what_the_files_hold(tmp_path):
     assert len(folder) == 2 and folder.skipped == []
     assert folder.sizes.tolist() == [[4, 7], [5, 6]] and folder.formats == ["PNG", "JPEG"]
     for index, file in enumerate(folder.files):
-        assert (folder.read(index) == read_image(file, 3, 5)).all()
+        assert (folder.read(index) == read_decoded(file, 3, 5).pixels).all()
     folder.read(0)[:] = 0
-    assert (folder.read(0) == read_image(folder.files[0], 3, 5)).all()
+    assert (folder.read(0) == read_decoded(folder.files[0], 3, 5).pixels).all()
     content = pickle.dumps(folder)
     assert len(content) < 2000 and (pickle.loads(content).read(0) == folder.read(0)).all()
 

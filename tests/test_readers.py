@@ -26,7 +26,7 @@ import pixelpyramids as pp
 import pixelpyramids.image_files.pillow_plugin
 from pixelpyramids.codec.integer_network import load_network
 from pixelpyramids.data.huggingface import open_hub
-from pixelpyramids.data.reading import read_image
+from pixelpyramids.data.reading import read_decoded
 from pixelpyramids.errors import BitstreamError, CheckpointError, DataError, ParameterError
 from pixelpyramids.image_files.zarr_codec import PyramidSerializer
 from pixelpyramids.model.parameters import parse_parameters
@@ -175,7 +175,7 @@ IMAGE_FILES = {
 ZIP = b"PK\5\6" + bytes(18)
 
 READERS = {
-    **{f"{name}, for training": Reader(make, read_image) for name, make in IMAGE_FILES.items()},
+    **{f"{name}, for training": Reader(make, read_decoded) for name, make in IMAGE_FILES.items()},
     **{
         name: Reader(make, open_and_read, is_checked=name == "PNG", is_whole=name in ("PNG", "PPM"))
         for name, make in [*IMAGE_FILES.items(), ("npy", make_npy)]
@@ -225,7 +225,7 @@ def read_or_refuse(reader, path):
 
 def test_other_files_are_refused(reader, path):
     own = path.read_bytes()
-    another = ZIP if reader.read in (read_image, open_and_read, load_pillow) else PNGS["0.png"]
+    another = ZIP if reader.read in (read_decoded, open_and_read, load_pillow) else PNGS["0.png"]
     others = EPS, another, b"\x1f\x8b\x08" + bytes(40), b"\2\0\0\0\0\0\0\0{}"
     for content in (b"", own[:1], b"not an image", RNG.bytes(1000), bytes(64), *others):
         path.write_bytes(content)

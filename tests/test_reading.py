@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import pixelpyramids as pp
-from pixelpyramids.data.reading import read_header, read_image
+from pixelpyramids.data.reading import read_decoded, read_header
 from pixelpyramids.errors import DataError
 
 
@@ -37,7 +37,7 @@ def palette(colours, **options):
 def test_eight_bit_pixels_are_read_exactly(height, width, channels, n_bits, seed):
     stored = greys(height, width, channels, most=255, seed=seed)
     content = encode(stored[..., 0] if channels == 1 else stored)
-    image = read_image(content, channels, n_bits)
+    image = read_decoded(content, channels, n_bits).pixels
     assert image.shape == (channels, height, width) and image.dtype == np.uint8
     assert image.flags.writeable and image.flags.c_contiguous
     assert (image == stored.transpose(2, 0, 1) // 2 ** (8 - n_bits)).all()
@@ -50,10 +50,10 @@ def test_sixteen_bit_grey_is_read_exactly_at_every_depth(tmp_path, suffix):
     stored[0, :2] = 0, 65535
     Image.fromarray(stored).save(tmp_path / f"deep.{suffix}")
     for n_bits in range(1, 17):
-        image = read_image(tmp_path / f"deep.{suffix}", channels=1, n_bits=n_bits)
+        image = read_decoded(tmp_path / f"deep.{suffix}", channels=1, n_bits=n_bits).pixels
         assert image.dtype == (np.uint8 if n_bits <= 8 else np.uint16)
         assert (image[0] == stored // 2 ** (16 - n_bits)).all()
-    colour = read_image(tmp_path / f"deep.{suffix}", channels=4, n_bits=8)
+    colour = read_decoded(tmp_path / f"deep.{suffix}", channels=4, n_bits=8).pixels
     assert (colour[:3] == stored // 256).all() and (colour[3] == 255).all()
 
 
@@ -81,14 +81,14 @@ DARK = [[0, 0, 0], [50, 50, 50]]
 def test_palettes_bitmaps_greys_and_transparent_colours_are_converted(content, channels, expected):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert read_image(content, channels)[:, 0].T.tolist() == expected
+        assert read_decoded(content, channels).pixels[:, 0].T.tolist() == expected
 
 
 @pytest.mark.parametrize(("mode", "suffix"), [("F", ".tif"), ("CMYK", ".jpg"), ("LAB", ".tif")])
 def test_modes_without_exact_integers_are_refused_by_name(tmp_path, mode, suffix):
     path = tmp_path / f"a{suffix}"
     Image.new(mode, (4, 4)).save(path)
-    for read in (read_image, read_header):
+    for read in (read_decoded, read_header):
         with pytest.raises(DataError, match=rf"a\{suffix}: expected grey or RGB pixels, got mode {mode}"):
             read(path)
 
@@ -104,7 +104,7 @@ def test_modes_without_exact_integers_are_refused_by_name(tmp_path, mode, suffix
 )
 def test_unsupported_depths_and_channels_are_refused(tmp_path, channels, n_bits, message):
     (tmp_path / "a.png").write_bytes(encode(greys(4, 4, most=255)))
-    for read in (read_image, read_header):
+    for read in (read_decoded, read_header):
         with pytest.raises(DataError, match=message):
             read(tmp_path / "a.png", channels, n_bits)
 
@@ -112,12 +112,12 @@ def test_unsupported_depths_and_channels_are_refused(tmp_path, channels, n_bits,
 def test_values_beyond_16_bits_are_refused(tmp_path):
     Image.fromarray(np.array([[-1, 70000]], np.int32)).save(tmp_path / "b.tif")
     with pytest.raises(DataError, match=r"expected values in 0 … 65535, got -1 … 70000"):
-        read_image(tmp_path / "b.tif", 1)
+        read_decoded(tmp_path / "b.tif", 1)
 
 
 def test_missing_files_and_folders_are_named(tmp_path):
-    with pytest.raises(DataError, match=r"a\.png: expected an image, but there is no such file"):
-        read_image(tmp_path / "a.png")
+    with pytest.raises(DataError, match=r"a\.png: expected an image that Pillow can read, but there is no such file"):
+        read_decoded(tmp_path / "a.png")
     with pytest.raises(DataError, match="expected a regular file, got a folder"):
         read_header(tmp_path)
 
@@ -126,7 +126,7 @@ def test_missing_files_and_folders_are_named(tmp_path):
 def test_a_decompression_bomb_is_refused(tmp_path, limit, monkeypatch):
     Image.fromarray(noise(0, 20)).save(tmp_path / "a.png")
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", limit)
-    for read in (read_image, read_header):
+    for read in (read_decoded, read_header):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             with pytest.raises(DataError, match=rf"a\.png: expected an image of at most {limit} pixels"):
@@ -138,4 +138,4 @@ def test_a_ppyr_file_is_to_be_decompressed_first(module, tmp_path):
     importlib.import_module(module)  # the plugin must make no difference
     pp.save(tmp_path / "a.ppyr", greys(3, 4, 3, most=255).astype(np.uint8))
     with pytest.raises(DataError, match=r"a\.ppyr: .*got a \.ppyr file, which must be decompressed first; convert or"):
-        read_image(tmp_path / "a.ppyr")
+        read_decoded(tmp_path / "a.ppyr")

@@ -20,7 +20,7 @@ from pixelpyramids.cli.report.curves import read_curve, save_curve
 from pixelpyramids.cli.report.pictures import pyramid_picture, save_grid, save_png, save_pyramid, to_uint8
 from pixelpyramids.cli.report.tables import evaluation_json, images_table, levels_table
 from pixelpyramids.data.photographs import photographs
-from pixelpyramids.data.reading import read_image
+from pixelpyramids.data.reading import read_decoded
 from pixelpyramids.errors import PixelPyramidsError
 from pixelpyramids.training.evaluation import Evaluation
 
@@ -60,7 +60,7 @@ def test_a_png_holds_the_same_integers(tmp_path_factory, height, width, channels
     n_bits = n_bits if channels == 1 else min(n_bits, 8)
     values = integers(channels, height, width, n_bits=n_bits, seed=seed)
     save_png(path, values, n_bits)
-    assert (read_image(path, channels, n_bits) == values).all()
+    assert (read_decoded(path, channels, n_bits).pixels == values).all()
     with Image.open(path) as picture:
         assert picture.mode == ("I;16" if n_bits > 8 else {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}[channels])
         if n_bits == 8:
@@ -145,7 +145,7 @@ def test_a_grid_of_nothing_is_refused(count, options, message, tmp_path):
 
 
 def test_the_pyramid_of_chelsea(tmp_path):
-    chelsea = read_image(CHELSEA)
+    chelsea = read_decoded(CHELSEA).pixels
     picture = pyramid_picture(chelsea, 8, 8)
     assert picture.dtype == np.uint8 and picture.ndim == 3 and picture.shape[2] == 3
     assert 1500 <= picture.shape[1] <= 1700
@@ -190,7 +190,7 @@ def test_correlation_is_that_of_the_listed_pairs(shape, seed):
 
 
 def test_photographs_correlate_and_noise_does_not():
-    chelsea = read_image(CHELSEA)[None]
+    chelsea = read_decoded(CHELSEA).pixels[None]
     assert lag1_correlation(chelsea) > 0.9
     shuffled = np.random.default_rng(0).permutation(chelsea.ravel()).reshape(chelsea.shape)
     assert abs(lag1_correlation(shuffled)) < 0.01

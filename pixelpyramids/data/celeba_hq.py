@@ -19,9 +19,23 @@ from pixelpyramids.data.containers.hdf5 import Hdf5Entries, describe_datasets, i
 from pixelpyramids.data.containers.tfrecord import TfRecordEntries
 from pixelpyramids.data.containers.zip_archive import ZipEntries
 from pixelpyramids.data.images import Entries, Images
-from pixelpyramids.data.split_names import NAMES, divide, refuse_linked_splits, resembles_split, split_of
-from pixelpyramids.data.splits import check_split, list_images, named_splits, published_splits, select_split
-from pixelpyramids.data.splits import hold_out as hold_out_indices
+from pixelpyramids.data.shard_names import describe_incomplete_sets
+from pixelpyramids.data.split_names import (
+    NAMES,
+    divide,
+    refuse_linked_splits,
+    resembles_split,
+    shared_depth,
+    split_of,
+)
+from pixelpyramids.data.splits import (
+    check_split,
+    hold_out_indices,
+    image_names,
+    named_splits,
+    published_splits,
+    select_split,
+)
 from pixelpyramids.errors import DataError
 
 TRAIN_COUNT, TEST_COUNT = 27_000, 3_000
@@ -37,7 +51,6 @@ _ACCEPTED = """one of
 _IMAGES_OF_CELEBAMASK = "CelebA-HQ-img"
 
 _RESOLUTION = re.compile(r"-r(\d\d)\b")
-_SHARD = re.compile(r"(\d+)-of-(\d+)\b")
 
 _Splits = Mapping[str, Sequence[int]]
 
@@ -96,7 +109,7 @@ def _find_form(root: Path) -> tuple[str, list[Path]]:
     beside, below = [root] if root.is_file() else [], []
     if root.is_dir():
         links: dict[str, str] = {}
-        images = list_images(root, links)
+        images = [root / name for name in sorted(image_names(root, links))]
         refuse_linked_splits(links, root)
         beside = sorted(root.iterdir())
         folders = [path for path in beside if resembles_split(path.name) and path.is_dir()]
@@ -125,11 +138,8 @@ def _select_files(paths: Sequence[Path], pattern: str) -> list[Path]:
 def _images_below(paths: Sequence[Path]) -> tuple[list[int], list[str]]:
     """The indices of the images among `paths`, and their POSIX paths below the folder that holds them all."""
     indices = [i for i, path in enumerate(paths) if _IMAGES_OF_CELEBAMASK in path.parts] or list(range(len(paths)))
-    parts = [paths[index].parts for index in indices]
-    first, last, common = min(parts), max(parts), 0
-    while common < len(first) - 1 and first[common] == last[common] and not resembles_split(first[common]):
-        common += 1
-    return indices, ["/".join(path[common:]) for path in parts]
+    depth = shared_depth([paths[index].parts[:-1] for index in indices])
+    return indices, ["/".join(paths[index].parts[depth:]) for index in indices]
 
 
 def _natural_key(name: str) -> tuple[list[str | int], str]:
@@ -193,13 +203,8 @@ def _select_shards(files: Sequence[Path], size: int) -> list[Path]:
     kinds = sorted({re.sub("[0-9]+", "N", file.name) for file in files})
     if len(kinds) > 1:
         raise DataError(f"{folder}: expected the TFRecord files of one data set, got {', '.join(kinds)}; keep one")
-    numbers = [(int(match[1]), int(match[2])) for file in files if (match := _SHARD.search(file.name))]
-    missing = set(range(numbers[0][1])) - {number for number, _ in numbers} if numbers else ()
-    if missing:
-        raise DataError(
-            f"{folder}: expected {numbers[0][1]} files, as the name {files[0].name} says, got {len(numbers)}: number "
-            f"{min(missing)} is the first that is missing; get the missing files"
-        )
+    for incomplete in describe_incomplete_sets(files):
+        raise DataError(f"{incomplete}; get the others")
     return files
 
 

@@ -13,21 +13,20 @@ is the test split. Validation images are then held out of the training images; i
 import glob
 import re
 import warnings
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Iterable
+from contextlib import AbstractContextManager
 from itertools import chain, islice
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from pixelpyramids.data.containers.arrow import ArrowEntries
 from pixelpyramids.data.containers.spool import SpooledEntries
+from pixelpyramids.data.damage import explain_damage
 from pixelpyramids.data.images import Images
-from pixelpyramids.data.shard_names import find_shards, refuse_held_out_files, split_shards, warn_of_missing
-from pixelpyramids.data.shards import FAILURES, Shards, count_images
+from pixelpyramids.data.shard_names import find_shards, refuse_held_out_files, split_shards, warn_of_incomplete_sets
+from pixelpyramids.data.shards import Shards, count_images
 from pixelpyramids.data.split_names import name_of_each_split, resembles_split, split_of
-from pixelpyramids.data.splits import HOLD_OUT_MOST, HOLD_OUT_SHARE, check_split
-from pixelpyramids.data.splits import hold_out as hold_out_indices
+from pixelpyramids.data.splits import HOLD_OUT_MOST, HOLD_OUT_SHARE, check_split, hold_out_indices
 from pixelpyramids.errors import DataError, EmptySplitError
 from pixelpyramids.extras import import_extra
 from pixelpyramids.image_files.pillow_reading import readable_formats
@@ -77,14 +76,12 @@ def open_hub(
     split, if there is no image column or more than one, if something is damaged, or for the training images of a
     stream (use `open_shards`).
     """
-    source = _open_source(root)
-    parts = _choose_parts(source, split, hold_out)
-    is_held_out = hold_out and split in ("train", "validation") and split_of(parts[0]) == "train"
-    is_held_out = is_held_out and _choose_parts(source, "validation", True) == parts
+    opened = _open_data_set(root)
+    parts, holds_out = _choose_parts(opened, split, hold_out)
     if not is_stream(root):
-        table = _open_table(source, parts)
+        table = _open_table(opened, parts)
         entries = ArrowEntries(table, Path(root, split if split == "all" else parts[0]))
-        chosen = hold_out_indices(len(table), seed)[split == "validation"] if is_held_out else None
+        chosen = hold_out_indices(len(table), seed)[split == "validation"] if holds_out else None
         if size is not None:
             return Images.of_one_size(entries, size, chosen, channels=channels, n_bits=n_bits)
         return Images.of_any_size(entries, chosen, channels=channels, n_bits=n_bits)
@@ -93,7 +90,7 @@ def open_hub(
             f"{root}: expected another split than train, because training images of a stream are only for training; "
             "choose another split"
         )
-    streams = [_open_shards(source, part, hold_out=is_held_out, only_held_out=is_held_out) for part in parts]
+    streams = [_open_shards(opened, part, hold_out=holds_out, only_held_out=holds_out) for part in parts]
     items = chain.from_iterable(stream.read_all() for stream in streams)
     return spool(items, HOLD_OUT_MOST if split == "validation" else None, channels=channels, n_bits=n_bits, size=size)
 
@@ -104,9 +101,9 @@ def open_shards(root: str, *, hold_out: bool = True) -> Shards:
     The first images of the first shard are held out, 1 % of all (at least 1, at most 1,000; 1,000 if the number of
     images is not known). Raises DataError as `open_hub` does.
     """
-    source = _open_source(root)
-    (part,) = _choose_parts(source, "train", hold_out)
-    return _open_shards(source, part, hold_out=hold_out and _choose_parts(source, "validation", True) == [part])
+    opened = _open_data_set(root)
+    (part,), holds_out = _choose_parts(opened, "train", hold_out)
+    return _open_shards(opened, part, holds_out)
 
 
 def spool(items: Iterable[tuple[Path, bytes]], count: int | None, **options: Any) -> Images:
@@ -114,37 +111,31 @@ def spool(items: Iterable[tuple[Path, bytes]], count: int | None, **options: Any
     return Images.of_any_size(SpooledEntries(islice(items, count)), **options)
 
 
-@dataclass
-class _Source:
-    """A data set: its name, its builder, and the shards of each split (paths, or URLs on the hub)."""
+class _DataSet(NamedTuple):
+    """Its name, its builder, and the shards of each split (paths, or URLs on the hub)."""
 
     root: str
     builder: Any
     files: dict[str, list[str]]
 
 
-@contextmanager
-def _explain(root: str, verb: str, way_out: str = "fetch or copy it again") -> Iterator[None]:
-    datasets = import_extra("datasets", "data")
-    try:
-        yield
-    except (*FAILURES, datasets.exceptions.DatasetsError) as error:
-        reason = str(error.__cause__ or error).strip().partition("\n")[0] or type(error).__name__
-        raise DataError(f"{root}: expected data that `datasets` can {verb}, got {reason}; {way_out}") from error
+def _explain(root: str, verb: str, way_out: str = "fetch or copy it again") -> AbstractContextManager[None]:
+    error = import_extra("datasets", "data").exceptions.DatasetsError
+    return explain_damage(root, f"data that `datasets` can {verb}", way_out, error)
 
 
-def _open_source(root: str) -> _Source:
+def _open_data_set(root: str) -> _DataSet:
     datasets, shards = import_extra("datasets", "data"), find_shards(root)
     vars(import_extra("huggingface_hub.constants", "data"))["HF_HUB_DISABLE_TELEMETRY"] = True
     if shards:
         suffixes = {file.suffix for file in shards}
         if len(suffixes) > 1:
             raise DataError(f"{root}: expected shards of one kind, got both .parquet and .tar; select with a glob")
-        warn_of_missing(tuple(shards))
+        warn_of_incomplete_sets(tuple(shards))
         files = split_shards(root, shards)
         patterns = {split: [glob.escape(file) for file in part] for split, part in files.items()}
         with _explain(root, "open"):
-            return _Source(root, datasets.load_dataset_builder(_BUILDERS[suffixes.pop()], data_files=patterns), files)
+            return _DataSet(root, datasets.load_dataset_builder(_BUILDERS[suffixes.pop()], data_files=patterns), files)
     match = _ON_THE_HUB.fullmatch(root.partition(":")[2])
     if match is None or _is_path(match[1]):
         raise DataError(
@@ -156,53 +147,54 @@ def _open_source(root: str) -> _Source:
         builder = datasets.load_dataset_builder(match[1], match[2])
         files = {str(split): [str(file) for file in part] for split, part in builder.config.data_files.items()}
     refuse_held_out_files(root, files)
-    return _Source(root, builder, files)
+    return _DataSet(root, builder, files)
 
 
 def _is_path(name: str) -> bool:
     return name.startswith(("/", ".", "~")) or any(sign in name for sign in "*?[") or Path(name).exists()
 
 
-def _choose_parts(source: _Source, split: str, hold_out: bool) -> list[str]:
-    """The data set's own splits that make up `split`; train, if validation is held out of it."""
+def _choose_parts(opened: _DataSet, split: str, hold_out: bool) -> tuple[list[str], bool]:
+    """The data set's own splits that make up `split`, and whether they are divided into train and validation."""
     check_split(split)
     if split == "all":
-        return list(source.files)
-    known = ((meaning, name) for name in source.files if (meaning := split_of(name)) is not None)
-    own = name_of_each_split(known, source.root)
-    published = own.get("validation")
-    test = own.get("test", published)
-    part = {"train": own.get("train"), "test": test, "validation": published if published != test else None}[split]
-    if split == "validation" and part is None and hold_out:
-        part = own.get("train")
-    if part is None:
+        return list(opened.files), False
+    own = name_of_each_split(((split_of(name), name) for name in opened.files), opened.root)
+    published = own.get("validation") if "test" in own else None
+    holds_out = hold_out and published is None and split != "test"
+    parts = {
+        "train": own.get("train"),
+        "validation": own.get("train") if holds_out else published,
+        "test": own.get("test", own.get("validation")),
+    }
+    if (part := parts[split]) is None:
         way_out = "hold images out, or choose" if split == "validation" else "choose"
         raise EmptySplitError(
-            f"{source.root}: expected a {split} split, got {', '.join(source.files)}; "
+            f"{opened.root}: expected a {split} split, got {', '.join(opened.files)}; "
             f"{way_out} another split, such as all"
         )
-    return [part]
+    return [part], holds_out
 
 
-def _open_table(source: _Source, parts: list[str]) -> Any:
+def _open_table(opened: _DataSet, parts: list[str]) -> Any:
     """The images of these splits as a table that is mapped into memory."""
-    if not source.root.startswith("hub:"):
-        count_images(list(chain.from_iterable(source.files.values())))  # so that an error names a file that was cut off
-    with _explain(source.root, "prepare"):
-        source.builder.download_and_prepare()
-        tables = [source.builder.as_dataset(split=part) for part in parts]
-        return _select_images(source.root, import_extra("datasets", "data").concatenate_datasets(tables))
+    if not opened.root.startswith("hub:"):
+        count_images(list(chain.from_iterable(opened.files.values())))  # so that an error names a file that was cut off
+    with _explain(opened.root, "prepare"):
+        opened.builder.download_and_prepare()
+        tables = [opened.builder.as_dataset(split=part) for part in parts]
+        return _select_images(opened.root, import_extra("datasets", "data").concatenate_datasets(tables))
 
 
-def _open_shards(source: _Source, part: str, hold_out: bool, only_held_out: bool = False) -> Shards:
-    files = source.files[part]
+def _open_shards(opened: _DataSet, part: str, hold_out: bool, only_held_out: bool = False) -> Shards:
+    files = opened.files[part]
     counts = count_images(files, split_of(part) == "train")
-    with _explain(source.root, "stream"):
-        stream = _select_images(source.root, source.builder.as_streaming_dataset(split=part))
+    with _explain(opened.root, "stream"):
+        stream = _select_images(opened.root, opened.builder.as_streaming_dataset(split=part))
         count = stream.num_shards
     if count != len(files):  # for example if archives of images are the shards
-        counts, files = None, [f"{source.root}/{part}/{shard}" for shard in range(count)]
-    published = (source.builder.info.splits or {}).get(part)
+        counts, files = None, [f"{opened.root}/{part}/{shard}" for shard in range(count)]
+    published = (opened.builder.info.splits or {}).get(part)
     total = sum(counts) if counts is not None else published.num_examples if published is not None else None
     held_out = HOLD_OUT_MOST if total is None else min(HOLD_OUT_MOST, max(total // HOLD_OUT_SHARE, 1))
     return Shards(stream, files, counts, total or None, held_out if hold_out else 0, only_held_out)

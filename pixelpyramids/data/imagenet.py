@@ -57,7 +57,7 @@ def open_imagenet(
         partial(_open_downsampled, root, size) if downsampled else partial(_open_originals, root),
         partial(_describe_part, root, size),
         COUNTS,
-        holds_out=hold_out,
+        hold_out=hold_out,
         seed=seed,
     )
     prepare = None if downsampled else partial(_prepare, size)

@@ -111,7 +111,7 @@ class Images:
                 reasons.append(str(error))
                 continue
             if size is not None:
-                check_size(name, header[:2], size)
+                refuse_other_size(name, header[:2], size)
             readable.append(int(index))
             headers.append(header)
         _report_unreadable(reasons, bool(readable))
@@ -174,7 +174,7 @@ class Images:
         else:
             decoded = quantise(stored, name, self.entries.format, *request, self.prepare)
         height, width = decoded.pixels.shape[1:]
-        check_size(name, (height, width), self.sizes[index], _PARAMETERS if self._is_of_one_size else _OPENED)
+        refuse_other_size(name, (height, width), self.sizes[index], _PARAMETERS if self._is_of_one_size else _OPENED)
         self.formats[index], self.conversions[index] = decoded.format, decoded.conversions
         return decoded.pixels
 
@@ -210,7 +210,9 @@ class _WrongSizeError(DataError):
     """An image is readable, but not of the size that all images of its split must have."""
 
 
-def check_size(name: Path, got: Sequence[int], size: Sequence[int], because: tuple[str, str] = _PARAMETERS) -> None:
+def refuse_other_size(
+    name: Path, got: Sequence[int], size: Sequence[int], because: tuple[str, str] = _PARAMETERS
+) -> None:
     """Raise DataError if an image does not have the required size (H, W)."""
     if tuple(got) != tuple(size):
         (height, width), (h, w), (reason, way_out) = size, got, because

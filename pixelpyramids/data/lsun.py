@@ -55,7 +55,7 @@ def open_lsun(
         partial(_open_part, root, category),
         partial(_describe_part, root, category),
         {"train": TRAIN_COUNTS[category], "val": VAL_COUNT},
-        holds_out=hold_out,
+        hold_out=hold_out,
         seed=seed,
     )
     return Images.of_one_size(entries, (size, size), chosen, n_bits=n_bits, prepare=partial(_prepare, size))

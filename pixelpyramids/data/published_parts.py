@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 
 from pixelpyramids.data.containers.concatenation import ConcatenatedEntries
 from pixelpyramids.data.images import Entries, Indices
-from pixelpyramids.data.splits import check_split, hold_out
+from pixelpyramids.data.splits import check_split, hold_out_indices
 from pixelpyramids.errors import EmptySplitError
 
 PARTS = {"train": "train", "val": "validation"}
@@ -25,19 +25,19 @@ def open_split(
     describe_part: Callable[[str], str],
     counts: Mapping[str, int],
     *,
-    holds_out: bool = True,
+    hold_out: bool = True,
     seed: int = 0,
 ) -> tuple[Entries, Indices]:
     """Open the container of a split ("train", "validation", "test", "all"). Returns it and the indices of the split.
 
     `open_part` opens "train" or "val" and returns None if it is missing; `describe_part` says what is expected.
-    `counts` are the published numbers of images of the parts; a UserWarning names other numbers. If `holds_out` is
+    `counts` are the published numbers of images of the parts; a UserWarning names other numbers. If `hold_out` is
     False, nothing of train is held out for validation.
 
     Raises EmptySplitError if the split's part is missing, or if the split is empty.
     """
     check_split(split)
-    if split == "validation" and not holds_out:
+    if split == "validation" and not hold_out:
         raise EmptySplitError(
             "expected another split than validation, because nothing is held out of train here; hold images out, or "
             "use another split"
@@ -53,9 +53,9 @@ def open_split(
                 stacklevel=3,
             )
     entries = ConcatenatedEntries(list(parts.values())) if len(parts) > 1 else next(iter(parts.values()))
-    if split in ("test", "all") or not holds_out:
+    if split in ("test", "all") or not hold_out:
         return entries, range(len(entries))
-    chosen = hold_out(len(entries), seed)[split == "validation"]
+    chosen = hold_out_indices(len(entries), seed)[split == "validation"]
     if not len(chosen):
         raise EmptySplitError(
             f"{_shared_folder(entries)}: expected at least 2 images for training, to hold out one for validation, got "

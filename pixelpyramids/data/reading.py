@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
+from pixelpyramids.data.damage import explain_damage
 from pixelpyramids.errors import DataError
 from pixelpyramids.image_files.bit_depth import Pixels, pixel_type, widen
-from pixelpyramids.image_files.file_source import DAMAGE, open_regular
+from pixelpyramids.image_files.file_source import open_regular
 from pixelpyramids.image_files.pillow_reading import (
     MODES,
     SIXTEEN_BITS,
@@ -31,7 +32,7 @@ from pixelpyramids.image_files.pillow_reading import (
 Prepare = Callable[[Image.Image], Image.Image]
 """A function that prepares a decoded 8-bit image, for example crops or resizes it."""
 
-Source = str | PathLike[str] | bytes
+FileOrContent = str | PathLike[str] | bytes
 """The path of an image file, or its content."""
 
 _GREY = (*SIXTEEN_BITS, "I", "1", "L", "LA", "La")
@@ -43,7 +44,7 @@ _BOMB = (Image.DecompressionBombError, Image.DecompressionBombWarning)
 
 
 class Header(NamedTuple):
-    """What is known about a file before its pixels are read, and what `read_image` converts."""
+    """What is known about a file before its pixels are read, and what `read_decoded` converts."""
 
     height: int
     width: int
@@ -52,18 +53,17 @@ class Header(NamedTuple):
 
 
 class Decoded(NamedTuple):
-    """Pixels as `read_image` returns them, the file's format, and the conversions ("alpha dropped")."""
+    """Pixels (channels, H, W) in [0, 2**n_bits), the file's format, and the conversions ("alpha dropped")."""
 
     pixels: Pixels
     format: str
     conversions: tuple[str, ...]
 
 
-def read_header(source: Source, channels: int = 3, n_bits: int = 8, *, name: Path | None = None) -> Header:
-    """Read the header of an image for `read_image` with the same arguments: size, format, conversions.
+def read_header(source: FileOrContent, channels: int = 3, n_bits: int = 8, *, name: Path | None = None) -> Header:
+    """Read the header of an image for `read_decoded` with the same arguments: size, format, conversions.
 
-    `source` is the path of a file, or its content, which errors call `name`. Raises DataError as `read_image` does, but
-    does not notice damaged pixels.
+    Errors call the source `name`. Raises DataError as `read_decoded` does, but does not notice damaged pixels.
     """
     with _open_image(source, name, channels, n_bits) as image:
         _check_image(image, n_bits)
@@ -71,7 +71,7 @@ def read_header(source: Source, channels: int = 3, n_bits: int = 8, *, name: Pat
         return Header(image.height, image.width, image.format or "unknown", conversions)
 
 
-def choose_channels(source: Source, accepted: Sequence[int]) -> int:
+def choose_channels(source: FileOrContent, accepted: Sequence[int]) -> int:
     """The number of channels, among those `accepted`, that keeps a grey image grey and a colour image in colour.
 
     If there is none, it is the last. Raises DataError if the image cannot be opened.
@@ -83,21 +83,8 @@ def choose_channels(source: Source, accepted: Sequence[int]) -> int:
         return next((channels for channels in accepted if (channels < 3) == is_grey), accepted[-1])
 
 
-def read_image(source: Source, channels: int = 3, n_bits: int = 8) -> Pixels:
-    """Read the pixels of a file: a new array (channels, H, W) in [0, 2**n_bits), uint8 up to 8 bits, uint16 above.
-
-    `channels` 1, 2, 3, 4 mean grey, grey and alpha, RGB, RGBA. Pillow converts: colour to grey is ITU-R 601 luma, alpha
-    is dropped or added as opaque. 16-bit grey can be read with every n_bits; more than 8 bits need 16-bit grey and one
-    channel. Pillow opens 16-bit colour as 8-bit.
-
-    Raises DataError, naming the file, if the file is missing, damaged, not an image, or larger than Pillow's limit for
-    untrusted files, or if its pixels are floating-point, CMYK or L*a*b*, or have too few bits.
-    """
-    return read_decoded(source, channels, n_bits).pixels
-
-
 def read_decoded(
-    source: Source,
+    source: FileOrContent,
     channels: int = 3,
     n_bits: int = 8,
     *,
@@ -105,11 +92,18 @@ def read_decoded(
     prepare: Prepare | None = None,
     accept_cmyk: bool = False,
 ) -> Decoded:
-    """As `read_image`, with the file's format and what was converted; `name` is as for `read_header`.
+    """Read the pixels of a file as a new array: uint8 up to 8 bits, uint16 above.
+
+    `channels` 1, 2, 3, 4 mean grey, grey and alpha, RGB, RGBA. Pillow converts: colour to grey is ITU-R 601 luma, alpha
+    is dropped or added as opaque. 16-bit grey can be read with every n_bits; more than 8 bits need 16-bit grey and one
+    channel. Pillow opens 16-bit colour as 8-bit. Errors call the source `name`.
 
     `prepare`, such as a crop and a resize, is applied to the decoded image of 8 bits before quantising. `accept_cmyk`
     is for data sets in which every image counts: CMYK becomes RGB as Pillow does it, without a profile. Red is
     (255 - C)(255 - K) / 255, rounded; green and blue likewise.
+
+    Raises DataError, naming the file, if the file is missing, damaged, not an image, or larger than Pillow's limit for
+    untrusted files, or if its pixels are floating-point, CMYK (unless accepted) or L*a*b*, or have too few bits.
     """
     with _open_image(source, name, channels, n_bits) as image:
         conversions, depth, format = _conversions(image, channels, n_bits), stored_bits(image), image.format
@@ -144,34 +138,24 @@ def quantise(
 
 
 @contextmanager
-def _open_image(source: Source, name: Path | None, channels: int, n_bits: int) -> Iterator[Image.Image]:
+def _open_image(source: FileOrContent, name: Path | None, channels: int, n_bits: int) -> Iterator[Image.Image]:
     """Open an image. Errors raised within the block name the file."""
     _check_request(channels, n_bits)
     path = "" if isinstance(source, bytes) else str(Path(source))
     label = str(name or path or "the image")
-    try:
-        with _add_name(label), io.BytesIO(source) if isinstance(source, bytes) else open_regular(Path(source)) as file:
-            formats = sorted(set(readable_formats().values()))
-            with open_with_pillow(file, formats, path) as image:
-                limit = Image.MAX_IMAGE_PIXELS
-                if limit is not None and image.width * image.height > limit:
-                    raise Image.DecompressionBombError(
-                        f"it has {image.width}x{image.height} pixels, Pillow's limit is {limit}"
-                    )
-                yield image
-    except FileNotFoundError as error:
-        raise DataError(f"{label}: expected an image, but there is no such file") from error
-    except _BOMB as error:
-        raise DataError(
-            f"{label}: expected an image of at most {Image.MAX_IMAGE_PIXELS} pixels, got a larger one ({error}); "
-            "crop or scale it, or raise PIL.Image.MAX_IMAGE_PIXELS for files that you trust"
-        ) from error
-    except DAMAGE as error:
-        kind, text = type(error).__name__, str(error).strip()
-        reason = text if isinstance(error, UnidentifiedImageError) else f"{kind}: {text}" if text else kind
-        raise DataError(
-            f"{label}: expected an image that Pillow can read, got {reason}; convert or replace the file"
-        ) from error
+    with (
+        explain_damage(label, "an image that Pillow can read", "convert or replace the file", *_BOMB),
+        _add_name(label),
+        io.BytesIO(source) if isinstance(source, bytes) else open_regular(Path(source)) as file,
+        open_with_pillow(file, sorted(set(readable_formats().values())), path) as image,
+    ):
+        limit = Image.MAX_IMAGE_PIXELS
+        if limit is not None and image.width * image.height > limit:
+            raise DataError(
+                f"expected an image of at most {limit} pixels, got {image.height}x{image.width}; crop or scale it, or "
+                "raise PIL.Image.MAX_IMAGE_PIXELS for files that you trust"
+            )
+        yield image
 
 
 @contextmanager
@@ -220,7 +204,7 @@ def _check_image(image: Image.Image, n_bits: int) -> None:
 
 
 def _conversions(image: Image.Image, channels: int, n_bits: int) -> tuple[str, ...]:
-    """The conversions that `read_image` will make, in words, for an image whose pixels are not read yet."""
+    """The conversions that `read_decoded` will make, in words, for an image whose pixels are not read yet."""
     is_grey, depth = image.mode in _GREY, stored_bits(image)
     has_alpha = image.mode in _WITH_ALPHA or "transparency" in image.info
     found = {

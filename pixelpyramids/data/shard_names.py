@@ -3,7 +3,7 @@
 import glob
 import re
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from itertools import takewhile
 from pathlib import Path
@@ -39,19 +39,21 @@ def find_shards(root: str) -> list[Path]:
 
 
 @cache  # once, for any number of splits that are opened
-def warn_of_missing(shards: tuple[Path, ...]) -> None:
+def warn_of_incomplete_sets(shards: tuple[Path, ...]) -> None:
     """Warn if names such as train-00000-of-00010.parquet say that there are more shards."""
+    for incomplete in describe_incomplete_sets(shards):
+        warnings.warn(f"{incomplete}; get the others, unless they are left out on purpose", stacklevel=2)
+
+
+def describe_incomplete_sets(shards: Iterable[Path]) -> Iterator[str]:
+    """A line for each set of shards with names such as train-00000-of-00010.parquet that say that there are more."""
     numbers: dict[tuple[Path, str, int], set[int]] = {}
     for file in shards:
         if (match := _NUMBERED.search(file.name)) is not None:
             numbers.setdefault((file.parent, file.name[: match.start()], int(match[2])), set()).add(int(match[1]))
     for (folder, name, count), there in numbers.items():
         if len(there) < count:
-            warnings.warn(
-                f"{folder}: expected {count} shards {name}*-of-*, as their names say, got {len(there)}; get the "
-                "others, unless they are left out on purpose",
-                stacklevel=2,
-            )
+            yield f"{folder}: expected {count} shards {name}*-of-*, as their names say, got {len(there)}"
 
 
 def split_shards(root: str, shards: Sequence[Path]) -> dict[str, list[str]]:
@@ -73,7 +75,7 @@ def split_shards(root: str, shards: Sequence[Path]) -> dict[str, list[str]]:
             f"{root}: expected a word for the split ({', '.join(NAMES)}) in the name of each shard or its folder, got "
             f"{silent[0].name} beside others that have one; rename it, or select the others with a glob"
         )
-    name_of_each_split(((str(split_of(word)), word) for word in words.values()), root)
+    name_of_each_split(((split_of(word), word) for word in words.values()), root)
     files: dict[str, list[str]] = {}
     for file, word in words.items():
         files.setdefault(str(split_of(word)), []).append(str(file))

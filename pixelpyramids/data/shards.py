@@ -1,22 +1,18 @@
 """Shards of a data set, read from beginning to end: Parquet files, WebDataset tars, files of the hub."""
 
 import re
-import tarfile
-import zlib
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from pixelpyramids.data.containers.arrow import image_content
 from pixelpyramids.data.containers.tar import walk_tar
+from pixelpyramids.data.damage import explain_damage
 from pixelpyramids.data.split_names import divide
 from pixelpyramids.errors import DataError
 from pixelpyramids.extras import import_extra
-
-# What readers of files, tars and tables, and the functions that download them, raise if something is damaged or
-# missing. pyarrow's errors are kinds of these.
-FAILURES = (OSError, ValueError, TypeError, LookupError, EOFError, NotImplementedError, tarfile.TarError, zlib.error)
 
 # A member's key, and its field: all after the first dot of its last part. This is the convention of WebDataset.
 _MEMBER = re.compile(r"((?:.*/|)[^.]+)[.]([^/]*)")
@@ -60,7 +56,7 @@ class Shards:
         """
         name, rows = self.names[shard], self._rows(shard)
         chosen = slice(None) if shard else self._first
-        try:
+        with _explain_damage(name):
             for number, stored in islice(enumerate(rows), chosen.start, chosen.stop):
                 label = Path(name, str((stored or {}).get("path") or number))
                 try:
@@ -68,8 +64,6 @@ class Shards:
                 except DataError:
                     content = b""
                 yield label, content
-        except FAILURES as error:
-            raise _damage_error(name, error) from error
 
     def read_all(self) -> Iterator[tuple[Path, bytes]]:
         """The images of all shards, in their order."""
@@ -98,11 +92,8 @@ def count_images(files: Sequence[str], train: bool = False) -> list[int] | None:
 def count_rows(file: str) -> int:
     """The number of rows in a Parquet file, local or on the hub, by its footer. Raises DataError if it is damaged."""
     fsspec, parquet = import_extra("fsspec", "data"), import_extra("pyarrow.parquet", "data")
-    try:
-        with fsspec.open(file) as content:
-            return int(parquet.ParquetFile(content).metadata.num_rows)
-    except FAILURES as error:
-        raise _damage_error(file, error) from error
+    with _explain_damage(file), fsspec.open(file) as content:
+        return int(parquet.ParquetFile(content).metadata.num_rows)
 
 
 def count_examples(file: str, train: bool = False) -> int:
@@ -113,17 +104,14 @@ def count_examples(file: str, train: bool = False) -> int:
     """
     examples, last = 0, None
     forms: dict[str, str] = {}  # one member for each name without its numbers
-    try:
-        with open(file, "rb") as content:
-            size = content.seek(0, 2)
-            for member in walk_tar(content, 0, size):
-                match = _MEMBER.fullmatch(member.name)
-                is_hidden = member.name.rpartition("/")[2].startswith((".", "__"))
-                if member.isfile() and match is not None and not is_hidden:
-                    examples, last = examples + (match[1] != last), match[1]
-                    forms.setdefault(re.sub("[0-9]+", "#", member.name), member.name)
-    except FAILURES as error:
-        raise _damage_error(file, error) from error
+    with _explain_damage(file), open(file, "rb") as content:
+        size = content.seek(0, 2)
+        for member in walk_tar(content, 0, size):
+            match = _MEMBER.fullmatch(member.name)
+            is_hidden = member.name.rpartition("/")[2].startswith((".", "__"))
+            if member.isfile() and match is not None and not is_hidden:
+                examples, last = examples + (match[1] != last), match[1]
+                forms.setdefault(re.sub("[0-9]+", "#", member.name), member.name)
     if train and forms and (other := divide(list(forms.values()), file).keys() - {"train"}):
         raise DataError(
             f"{file}: expected only training images, got members in folders for {' and '.join(sorted(other))}; write "
@@ -132,6 +120,5 @@ def count_examples(file: str, train: bool = False) -> int:
     return examples
 
 
-def _damage_error(file: str, error: BaseException) -> DataError:
-    reason = str(error.__cause__ or error).strip() or type(error).__name__
-    return DataError(f"{file}: expected a shard that can be read, got {reason}; fetch or copy it again")
+def _explain_damage(file: str) -> AbstractContextManager[None]:
+    return explain_damage(file, "a shard that can be read", "fetch or copy it again")

@@ -8,7 +8,7 @@ import os
 import re
 import warnings
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from os import PathLike
 from pathlib import Path
@@ -76,11 +76,11 @@ def divide(names: Sequence[str], root: str | PathLike[str]) -> dict[str, list[in
     folders: dict[tuple[str, ...], list[int]] = {}
     for index, name in enumerate(names):
         folders.setdefault(tuple(name.split("/")[:-1]), []).append(index)
-    depth = _shared_depth(folders)
+    depth = shared_depth(folders)
     tops: dict[str, list[tuple[str, ...]]] = {}
     for folder in folders:
         tops.setdefault("/".join(folder[: depth + 1]) if len(folder) > depth else "", []).append(folder)
-    parts = _find_split_folders((top for top in tops if top), root)
+    parts = name_of_each_split(((split_of(top.rpartition("/")[2]), top) for top in tops), root)
     if not parts:
         _refuse_similar_names(names, folders, root)
         return {}
@@ -118,8 +118,7 @@ def split_folders(folder: Path, suffix: str = "") -> dict[str, Path]:
     Raises DataError if two are for the same split, or are the same folder.
     """
     names = [name for name in _folders(folder) if name.lower().endswith(suffix)]
-    said = ((split_of(name[: len(name) - len(suffix)]), name) for name in names)
-    parts = name_of_each_split(((split, name) for split, name in said if split is not None), folder)
+    parts = name_of_each_split(((split_of(name.lower().removesuffix(suffix)), name) for name in names), folder)
     places: dict[str, str] = {}
     for name in parts.values():
         refuse_linked_splits({name: places.setdefault(os.path.realpath(folder / name), name)}, folder)
@@ -152,11 +151,11 @@ def _refuse_held_out_folder(folder: Sequence[str], train: Path) -> None:
         )
 
 
-def name_of_each_split(found: Iterable[tuple[str, str]], root: str | PathLike[str]) -> dict[str, str]:
-    """(split, name) pairs as a dictionary. Raises DataError if one split has two different names."""
+def name_of_each_split(found: Iterable[tuple[str | None, str]], root: str | PathLike[str]) -> dict[str, str]:
+    """(split, name) pairs without those of no split. Raises DataError if one split has two different names."""
     parts: dict[str, str] = {}
     for split, name in found:
-        if parts.setdefault(split, name) != name:
+        if split is not None and parts.setdefault(split, name) != name:
             raise DataError(
                 f"{root}: expected one name for {split} images, got both {parts[split]} and {name}; keep one"
             )
@@ -166,12 +165,7 @@ def name_of_each_split(found: Iterable[tuple[str, str]], root: str | PathLike[st
 _RENAME = f"rename them to {', '.join(NAMES)} if they are splits, or to unrelated names"
 
 
-def _find_split_folders(paths: Iterable[str], root: str | PathLike[str]) -> dict[str, str]:
-    found = ((split_of(path.rpartition("/")[2]), path) for path in paths)
-    return name_of_each_split(((split, path) for split, path in found if split is not None), root)
-
-
-def _shared_depth(folders: Iterable[tuple[str, ...]]) -> int:
+def shared_depth(folders: Collection[tuple[str, ...]]) -> int:
     """The number of nested folders that hold all images, up to the first whose name resembles a split."""
     first, last = min(folders), max(folders)
     depth = 0

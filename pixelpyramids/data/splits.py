@@ -37,7 +37,7 @@ def find_images(root: str | PathLike[str], links: dict[str, str] | None = None) 
     if not root.is_dir():
         got = "a file" if root.exists() else "nothing there"
         raise DataError(f"{root}: expected a folder of images, got {got}; pass the folder that holds the images")
-    found = list_images(root, links)
+    found = [root / name for name in sorted(image_names(root, links))]
     if not found:
         raise DataError(
             f"{root}: expected at least one image (.png, .jpg, .webp, .tif, …) in the folder or below, got none; "
@@ -96,7 +96,7 @@ def select_split(
     return splits[split]
 
 
-def hold_out(count: int, seed: int = 0) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def hold_out_indices(count: int, seed: int = 0) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Indices of `count` training images that stay in train, and of those held out for validation, ascending.
 
     The seed chooses one image in a hundred at random: at least 1 (of 2 or more), at most 1,000.
@@ -169,11 +169,6 @@ def _way_out(split: str, hold_out: bool) -> str:
     if split == "train":
         return "put the training images into a sub-folder train, or choose the split that has images"
     return f"add images, put some into a sub-folder {split}, or choose another split, such as all"
-
-
-def list_images(root: Path, links: dict[str, str] | None = None) -> list[Path]:
-    """Like `find_images`, but the folder may hold no images."""
-    return [Path(root, name) for name in sorted(image_names(root, links))]
 
 
 def image_names(root: Path, links: dict[str, str] | None = None) -> Iterator[str]:

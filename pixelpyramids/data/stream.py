@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from pixelpyramids.data.batches import Batches
-from pixelpyramids.data.images import check_size
+from pixelpyramids.data.images import refuse_other_size
 from pixelpyramids.data.reading import read_decoded
 from pixelpyramids.data.shards import Shards
 from pixelpyramids.errors import DataError, EmptySplitError
@@ -122,7 +122,7 @@ class Stream(Batches):
                 warnings.warn(f"{error}; the next image takes its place", stacklevel=5)
             return None
         if self.image_size is not None:
-            check_size(name, image.shape[1:], self.image_size)
+            refuse_other_size(name, image.shape[1:], self.image_size)
         return image
 
     def _start_lane(self, lane: int, position: int) -> tuple[int, Iterator[_Item]]:

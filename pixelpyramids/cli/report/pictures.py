@@ -45,7 +45,7 @@ def to_uint8(values: Pixels, n_bits: int) -> Bytes:
 
 
 def save_png(path: Path, values: Pixels, n_bits: int) -> None:
-    """Write (C, H, W) as PNG. `data.reading.read_image` with n_bits gives the same integers, except for deep colour.
+    """Write (C, H, W) as PNG. `data.reading.read_decoded` with n_bits gives the same integers, except for deep colour.
 
     Grey of 9 to 16 bits becomes 16-bit PNG, v * 2**(16 - n_bits). Of other images of this depth only the upper 8 bits
     are written, because Pillow has no 16-bit colour.

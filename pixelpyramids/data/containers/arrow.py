@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+from pixelpyramids.data.damage import explain_damage
 from pixelpyramids.errors import DataError
 from pixelpyramids.extras import import_extra
 
@@ -29,10 +30,8 @@ class ArrowEntries:
     def read(self, index: int) -> bytes:
         """The content of row `index`. Raises DataError if it holds no image, or cannot be read."""
         name = self.name(index)
-        try:
+        with explain_damage(name, "a row of a table of `datasets` that can be read"):
             stored = self._table[int(index)]["image"]
-        except (OSError, ValueError, LookupError) as error:
-            raise DataError(f"{name}: expected a row of a table of `datasets` that can be read, got {error}") from error
         return image_content(stored, name)
 
 
@@ -48,8 +47,6 @@ def image_content(stored: Any, name: Path) -> bytes:
         raise DataError(f"{name}: expected an image, got an empty entry; remove it from the data")
     if "://" not in stored["path"] and not os.path.isabs(stored["path"]):
         raise DataError(f"{name}: expected an image or the path of one, got only the name {stored['path']}")
-    try:
-        with import_extra("fsspec", "data").open(stored["path"]) as file:  # a file here or on the hub
-            return bytes(file.read())
-    except (OSError, ValueError) as error:
-        raise DataError(f"{name}: expected its image in {stored['path']}, got {error}") from error
+    fsspec = import_extra("fsspec", "data")
+    with explain_damage(name, f"its image in {stored['path']}"), fsspec.open(stored["path"]) as file:
+        return bytes(file.read())

@@ -7,20 +7,19 @@ offset in the file, which a forked worker would share with its parent.
 from math import prod
 from os import PathLike
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 
+from pixelpyramids.data.damage import explain_damage
 from pixelpyramids.errors import DataError
 from pixelpyramids.extras import import_extra
 from pixelpyramids.image_files.bit_depth import Pixels
 from pixelpyramids.image_files.file_source import check_regular
 
-# What h5py raises for damaged files and other files; it maps the library's errors to these.
-_DAMAGE = (OSError, RuntimeError, ValueError, TypeError, LookupError, OverflowError, MemoryError)
-
 _COLOURS_AT_MOST = 4
+
+Datasets = dict[str, tuple[tuple[int, ...], np.dtype[Any]]]
 
 
 class Hdf5Entries:
@@ -51,21 +50,18 @@ class Hdf5Entries:
 
     def _check_written(self) -> None:
         """Refuse images that were never written or are virtual. HDF5 would return zeros, that is, black images."""
-        try:
-            with _h5py().File(self.path, "r") as file:
-                array = file[self.dataset]
-                if array.is_virtual:
-                    raise DataError(
-                        f"{self._name}: expected images in the file itself, got a virtual dataset that refers to other "
-                        "files; copy it with h5py: new[name] = old[name][:]"
-                    )
-                if array.chunks is None:
-                    stored, expected, unit = array.id.get_storage_size(), array.nbytes, "bytes"
-                else:
-                    chunks = (-(-length // chunk) for length, chunk in zip(array.shape, array.chunks, strict=True))
-                    stored, expected, unit = array.id.get_num_chunks(), prod(chunks), "chunks"
-        except _DAMAGE as error:
-            raise _damage_error(self._name, "an array", error) from error
+        with explain_damage(self._name, "an array that HDF5 can read"), _open(self.path) as file:
+            array = file[self.dataset]
+            if array.is_virtual:
+                raise DataError(
+                    f"{self._name}: expected images in the file itself, got a virtual dataset that refers to other "
+                    "files; copy it with h5py: new[name] = old[name][:]"
+                )
+            if array.chunks is None:
+                stored, expected, unit = array.id.get_storage_size(), array.nbytes, "bytes"
+            else:
+                chunks = (-(-length // chunk) for length, chunk in zip(array.shape, array.chunks, strict=True))
+                stored, expected, unit = array.id.get_num_chunks(), prod(chunks), "chunks"
         if stored < expected:
             raise DataError(
                 f"{self._name}: expected {expected} {unit} of images, got only {stored}; get or make the file again"
@@ -80,29 +76,22 @@ class Hdf5Entries:
 
     def read(self, index: int) -> Pixels:
         """Image `index`. Raises DataError if it cannot be read."""
-        try:
-            with _h5py().File(self.path, "r") as file:
-                image = np.asarray(file[self.dataset][index])
-        except _DAMAGE as error:
-            raise _damage_error(self.name(index), "an image", error) from error
+        with explain_damage(self.name(index), "an image that HDF5 can read"), _open(self.path) as file:
+            image = np.asarray(file[self.dataset][index])
         return image.transpose(1, 2, 0) if self.colours_first else image
 
 
-def list_datasets(path: Path) -> dict[str, tuple[tuple[int, ...], np.dtype[Any]]]:
+def list_datasets(path: Path) -> Datasets:
     """The shape and type of every array in a file, by its path there, without a leading /."""
-    h5py = _h5py()
-    found: dict[str, tuple[tuple[int, ...], np.dtype[Any]]] = {}
+    found: Datasets = {}
 
     def visit(name: str | bytes, item: object) -> None:
         # A damaged name is bytes.
-        if isinstance(name, str) and isinstance(item, h5py.Dataset) and item.shape is not None:
+        if isinstance(name, str) and isinstance(item, import_extra("h5py", "data").Dataset) and item.shape is not None:
             found[name] = tuple(item.shape), np.dtype(item.dtype)
 
-    try:
-        with h5py.File(path, "r") as file:
-            file.visititems(visit)
-    except _DAMAGE as error:
-        raise _damage_error(path, "a file", error) from error
+    with explain_damage(path, "a file that HDF5 can read"), _open(path) as file:
+        file.visititems(visit)
     return found
 
 
@@ -113,16 +102,10 @@ def image_size(shape: tuple[int, ...]) -> tuple[int, int] | None:
     return (shape[2], shape[3]) if shape[1] <= _COLOURS_AT_MOST else (shape[1], shape[2])
 
 
-def describe_datasets(datasets: dict[str, tuple[tuple[int, ...], np.dtype[Any]]]) -> str:
+def describe_datasets(datasets: Datasets) -> str:
     """Describe the datasets of a file in words."""
     return ", ".join(f"{name} ({dtype} {shape})" for name, (shape, dtype) in datasets.items()) or "no dataset"
 
 
-def _damage_error(name: Path, expected: str, error: Exception) -> DataError:
-    return DataError(
-        f"{name}: expected {expected} that HDF5 can read, got {type(error).__name__}: {error}; get the file again"
-    )
-
-
-def _h5py() -> ModuleType:
-    return import_extra("h5py", "data")
+def _open(path: Path) -> Any:
+    return import_extra("h5py", "data").File(path, "r")

@@ -11,6 +11,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
+from pixelpyramids.data.damage import explain_damage
 from pixelpyramids.data.name_index import NameIndex, load_index, make_index, pack
 from pixelpyramids.errors import DataError
 from pixelpyramids.extras import import_extra
@@ -76,18 +77,15 @@ def _keys(path: Path, transaction: Any) -> Iterator[bytes]:
 @contextmanager
 def _open(path: Path) -> Iterator[Any]:
     lmdb = import_extra("lmdb", "data")
-    try:
-        # Images are read in random order, so reading ahead would be wasted.
-        options = {"readonly": True, "create": False, "lock": False, "readahead": False, "meminit": False}
-        with lmdb.open(os.fspath(path), **options) as environment:
-            _check_length(path, environment)
-            with environment.begin() as transaction:
-                yield transaction
-    except lmdb.Error as error:
-        raise DataError(
-            f"{path}: expected an LMDB environment that can be read, got {type(error).__name__}: {error}; "
-            "download it again"
-        ) from error
+    # Images are read in random order, so reading ahead would be wasted.
+    options = {"readonly": True, "create": False, "lock": False, "readahead": False, "meminit": False}
+    with (
+        explain_damage(path, "an LMDB environment that can be read", "get it again", lmdb.Error),
+        lmdb.open(os.fspath(path), **options) as environment,
+    ):
+        _check_length(path, environment)
+        with environment.begin() as transaction:
+            yield transaction
 
 
 def _check_length(path: Path, environment: Any) -> None:

@@ -8,7 +8,6 @@ A stored array, as `numpy.savez` writes it, is mapped into memory from its place
 
 import struct
 import zipfile
-import zlib
 from math import isqrt, prod
 from os import PathLike
 from pathlib import Path
@@ -17,15 +16,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pixelpyramids.data.damage import explain_damage
 from pixelpyramids.errors import DataError
 from pixelpyramids.image_files.bit_depth import Pixels
 from pixelpyramids.image_files.file_source import check_regular
-
-# What zipfile and NumPy raise for damaged files and other files.
-_DAMAGE = (
-    zipfile.BadZipFile, OSError, ValueError, LookupError, EOFError, RuntimeError, OverflowError,
-    MemoryError, struct.error, zlib.error,
-)  # fmt: skip
 
 _MEMBER = "data.npy"
 
@@ -74,7 +68,7 @@ class NpzEntries:
 
 
 def _load_array(path: Path) -> NDArray[np.uint8]:
-    try:
+    with explain_damage(path, "an .npz file with an array data"):
         with open(path, "rb") as file, zipfile.ZipFile(file) as archive:
             if _MEMBER not in archive.namelist():
                 arrays = ", ".join(name.removesuffix(".npy") for name in archive.namelist()[:10]) or "none"
@@ -94,10 +88,6 @@ def _load_array(path: Path) -> NDArray[np.uint8]:
             file.seek(info.header_offset)
             start = info.header_offset + 30 + sum(_LOCAL_HEADER.unpack(file.read(_LOCAL_HEADER.size)))
         return np.memmap(path, np.uint8, "r", start + header, shape, "F" if is_fortran else "C")
-    except _DAMAGE as error:
-        raise DataError(
-            f"{path}: expected an .npz file with an array data, got {type(error).__name__}: {error}; get it again"
-        ) from error
 
 
 def _read_array_header(member: Any) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:

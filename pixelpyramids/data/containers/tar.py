@@ -14,12 +14,10 @@ from typing import BinaryIO
 
 import numpy as np
 
+from pixelpyramids.data.damage import explain_damage
 from pixelpyramids.data.name_index import NameIndex, load_index, make_index, pack
 from pixelpyramids.data.splits import is_image_name
 from pixelpyramids.errors import DataError
-
-# What tarfile raises for damaged archives and other files.
-_DAMAGE = (tarfile.TarError, OSError, ValueError, EOFError, OverflowError)
 
 _BLOCK = 512
 
@@ -56,12 +54,12 @@ class TarEntries:
         """The content of member `index`. Raises DataError if it cannot be read."""
         record = self._index.records[index]
         size = int(record["size"])
-        try:
-            with open(self._archives[record["archive"]], "rb", buffering=0) as file:
-                file.seek(int(record["offset"]))
-                content = file.read(size)
-        except OSError as error:
-            raise DataError(f"{self.name(index)}: expected a file that can be read, got {error.strerror}") from error
+        with (
+            explain_damage(self.name(index), "a file that can be read"),
+            open(self._archives[record["archive"]], "rb", buffering=0) as file,
+        ):
+            file.seek(int(record["offset"]))
+            content = file.read(size)
         if len(content) != size:
             raise DataError(
                 f"{self.name(index)}: expected {size} bytes, got {len(content)}; do not change the archive while it "
@@ -78,13 +76,10 @@ class TarEntries:
 
     def _members(self, places: "array[int]") -> Iterator[bytes]:
         for number, archive in enumerate(self._archives):
-            try:
-                with open(archive, "rb") as file:
-                    for name, offset, size in _find_images(file, archive, 0, archive.stat().st_size):
-                        places.extend((number, offset, size))
-                        yield os.fsencode(f"{archive.name}/{name}")
-            except OSError as error:
-                raise DataError(f"{archive}: expected a file that can be read, got {error.strerror}") from error
+            with explain_damage(archive, "a file that can be read"), open(archive, "rb") as file:
+                for name, offset, size in _find_images(file, archive, 0, archive.stat().st_size):
+                    places.extend((number, offset, size))
+                    yield os.fsencode(f"{archive.name}/{name}")
 
 
 def walk_tar(file: BinaryIO, start: int, end: int) -> Iterator[tarfile.TarInfo]:
@@ -107,7 +102,7 @@ def walk_tar(file: BinaryIO, start: int, end: int) -> Iterator[tarfile.TarInfo]:
 
 def _find_images(file: BinaryIO, name: Path, start: int, end: int) -> Iterator[tuple[str, int, int]]:
     """Name, offset in the file, and size of the images of the archive in file[start:end]."""
-    try:
+    with explain_damage(name, "a whole, uncompressed tar archive", "get it again, or unpack it"):
         for member in walk_tar(file, start, end):
             if not member.isreg() or not is_image_name(member.name, ".tar"):
                 continue
@@ -117,8 +112,3 @@ def _find_images(file: BinaryIO, name: Path, start: int, end: int) -> Iterator[t
                     yield f"{member.name}/{inner}", offset, size
             else:
                 yield member.name, member.offset_data, member.size
-    except _DAMAGE as error:
-        raise DataError(
-            f"{name}: expected a whole, uncompressed tar archive, got {type(error).__name__}: {error}; get it again, "
-            "or unpack it"
-        ) from error

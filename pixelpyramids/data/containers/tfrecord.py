@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pixelpyramids.data.damage import explain_damage
 from pixelpyramids.errors import DataError
 from pixelpyramids.extras import import_extra
 from pixelpyramids.image_files.bit_depth import Pixels
@@ -53,13 +54,10 @@ class TfRecordEntries:
     def read(self, index: int) -> Pixels:
         """Image `index`. Raises DataError if it is damaged or not an image."""
         name = self.name(index)
-        try:
-            with open(self.path, "rb") as file:
-                file.seek(int(self._offsets[index]))
-                length = _parse_length(file.read(_FRONT))
-                payload, checksum = file.read(length), file.read(_BACK)
-        except (OSError, ValueError) as error:
-            raise DataError(f"{name}: expected a record there, got {error}; get the file again") from error
+        with explain_damage(name, "a record there"), open(self.path, "rb") as file:
+            file.seek(int(self._offsets[index]))
+            length = _parse_length(file.read(_FRONT))
+            payload, checksum = file.read(length), file.read(_BACK)
         if checksum != _masked_checksum(payload):
             raise DataError(f"{name}: expected a whole record, got another checksum; get the file again")
         return _parse_image(payload, name)
@@ -68,18 +66,12 @@ class TfRecordEntries:
 def _find_records(path: Path) -> NDArray[np.int64]:
     """The offset of each record of a file."""
     offsets, at = [], 0
-    try:
-        with open(path, "rb", buffering=0) as file:
-            size = os.fstat(file.fileno()).st_size
-            while at < size:
-                file.seek(at)
-                offsets.append(at)
-                at += _FRONT + _parse_length(file.read(_FRONT)) + _BACK
-    except (OSError, ValueError) as error:
-        raise DataError(
-            f"{path}: expected an uncompressed TFRecord file, got {error} at byte {at}; get the file again, "
-            "uncompressed"
-        ) from error
+    with explain_damage(path, "an uncompressed TFRecord file"), open(path, "rb", buffering=0) as file:
+        size = os.fstat(file.fileno()).st_size
+        while at < size:
+            file.seek(at)
+            offsets.append(at)
+            at += _FRONT + _parse_length(file.read(_FRONT)) + _BACK
     if at != size or not offsets:
         raise DataError(
             f"{path}: expected a TFRecord file with whole records, got {size} bytes, but its {len(offsets)} records "
@@ -91,7 +83,7 @@ def _find_records(path: Path) -> NDArray[np.int64]:
 def _parse_length(front: bytes) -> int:
     """The length of a record's payload. Raises ValueError if its checksum differs."""
     if len(front) != _FRONT or front[8:] != _masked_checksum(front[:8]):
-        raise ValueError("no valid length of a record")
+        raise ValueError("another checksum of a record's length")
     return int(struct.unpack("<Q", front[:8])[0])
 
 
@@ -102,10 +94,9 @@ def _masked_checksum(content: bytes) -> bytes:
 
 def _parse_image(payload: bytes, name: Path) -> Pixels:
     example = import_extra("tfrecord", "data").example_pb2.Example()
-    try:
+    decode_error = import_extra("google.protobuf.message", "data").DecodeError
+    with explain_damage(name, "a tensorflow.Example", "get the file again", decode_error):
         example.ParseFromString(payload)
-    except import_extra("google.protobuf.message", "data").DecodeError as error:
-        raise DataError(f"{name}: expected a tensorflow.Example, got another record ({error})") from error
     features: Any = example.features.feature
     # Asking for a missing feature would add it.
     shape: list[int] = list(features["shape"].int64_list.value) if "shape" in features else []

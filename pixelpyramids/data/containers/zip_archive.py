@@ -2,19 +2,14 @@
 
 import os
 import zipfile
-import zlib
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
+from pixelpyramids.data.damage import explain_damage
 from pixelpyramids.data.splits import is_image_name
 from pixelpyramids.errors import DataError
 from pixelpyramids.image_files.file_source import check_regular
-
-# What zipfile raises for damaged archives and other files, and for what it does not support (a RuntimeError).
-_DAMAGE = (
-    zipfile.BadZipFile, zlib.error, OSError, EOFError, RuntimeError, ValueError, LookupError, OverflowError,
-)  # fmt: skip
 
 
 class ZipEntries:
@@ -50,18 +45,9 @@ class ZipEntries:
         """The content of member `index`. Raises DataError if it is damaged or encrypted."""
         if self._process != os.getpid():
             self._archive, self._process = self._open(), os.getpid()
-        try:
+        with explain_damage(self.name(index), "a whole file in the archive", "get the archive again"):
             return self._archive.read(self._members[index])
-        except _DAMAGE as error:
-            raise DataError(
-                f"{self.name(index)}: expected a whole file in the archive, got {error or type(error).__name__}; get "
-                "the archive again"
-            ) from error
 
     def _open(self) -> zipfile.ZipFile:
-        try:
+        with explain_damage(self.path, "a whole zip archive"):
             return zipfile.ZipFile(self.path)
-        except _DAMAGE as error:
-            raise DataError(
-                f"{self.path}: expected a whole zip archive, got {type(error).__name__}: {error}; get the archive again"
-            ) from error
