@@ -169,7 +169,7 @@ def test_tensors_and_metadata_come_back(tmp_path):
     }
     runs.save_tensors(tmp_path / "deep" / "t.safetensors", tensors, {"step": 3, "best": [1.5, None]})
     found, metadata = runs.read_tensors(tmp_path / "deep" / "t.safetensors")
-    assert metadata == {"format": runs.FORMAT, "step": 3, "best": [1.5, None]}
+    assert metadata == {"format": runs.WEIGHTS_FORMAT, "step": 3, "best": [1.5, None]}
     assert found.keys() == tensors.keys()
     for key, value in tensors.items():
         assert found[key].dtype == value.dtype and torch.equal(found[key], value)

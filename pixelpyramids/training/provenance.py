@@ -36,7 +36,7 @@ from pixelpyramids.training.progress import Budget
 
 PROVENANCE = "provenance.json"
 TRAINED_ON = "trained_on.npy"
-FORMAT = 1
+_RECORD_FORMAT = 1
 
 Session = dict[str, Any]
 
@@ -74,9 +74,10 @@ def read_sessions(run: Path) -> list[Session]:
         return []
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
-        if record["format"] != FORMAT:
+        if record["format"] != _RECORD_FORMAT:
             raise CheckpointError(
-                f"{path}: expected format {FORMAT}, got {record['format']}; use the package version that wrote it"
+                f"{path}: expected format {_RECORD_FORMAT}, got {record['format']}; use the package version that "
+                "wrote it"
             )
         sessions = record["sessions"]
         for session in sessions:
@@ -88,7 +89,7 @@ def read_sessions(run: Path) -> list[Session]:
 
 def write_sessions(run: Path, sessions: list[Session]) -> None:
     """Write the sessions of a run, whole or not at all."""
-    write_text(run / PROVENANCE, json.dumps({"format": FORMAT, "sessions": sessions}, indent=2) + "\n")
+    write_text(run / PROVENANCE, json.dumps({"format": _RECORD_FORMAT, "sessions": sessions}, indent=2) + "\n")
 
 
 def record_session(run: Path, session: Session, place: int | None) -> int:

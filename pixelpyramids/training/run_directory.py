@@ -43,7 +43,7 @@ RUN_FILES = (
     PROVENANCE,
     TRAINED_ON,
 )  # and its parameters
-FORMAT = 1  # of weights and checkpoints: the names, the shapes and the metadata
+WEIGHTS_FORMAT = 1  # of weights and checkpoints: the names, the shapes and the metadata
 LOCK_SECONDS = 10.0
 MAY_DIFFER = {"data_root", "epochs", "crop_size"}  # when a run is resumed
 
@@ -277,7 +277,7 @@ def save_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, Any
     plain = {key: value.detach().cpu().contiguous() for key, value in tensors.items()}
     with replace_file(path) as temporary:
         try:
-            save_file(plain, temporary, {"pixelpyramids": json.dumps({"format": FORMAT, **(metadata or {})})})
+            save_file(plain, temporary, {"pixelpyramids": json.dumps({"format": WEIGHTS_FORMAT, **(metadata or {})})})
         except SafetensorError as error:
             raise CheckpointError(f"{path}: cannot be written: {error}") from error
 
@@ -291,10 +291,10 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
             metadata = json.loads((file.metadata() or {})["pixelpyramids"])
             if not isinstance(metadata, dict):
                 raise KeyError("pixelpyramids")
-            if metadata.get("format") != FORMAT:
+            if metadata.get("format") != WEIGHTS_FORMAT:
                 raise CheckpointError(
-                    f"{path}: expected format {FORMAT}, got {metadata.get('format')}; use the package version that "
-                    "wrote it"
+                    f"{path}: expected format {WEIGHTS_FORMAT}, got {metadata.get('format')}; use the package version "
+                    "that wrote it"
                 )
             keys = file.keys()
             # Copies, not maps of the file: once it is replaced, its space on the disk is free.
