@@ -31,14 +31,14 @@ def assert_read(data, array, depth):
     assert picture.array.dtype == array.dtype and np.array_equal(picture.array, array) and picture.depth == depth
 
 
-def saved(image, kind, **options):
+def pillow_file(image, kind, **options):
     """The file that Pillow writes for an image or an array."""
     file = io.BytesIO()
     (image if isinstance(image, Image.Image) else Image.fromarray(image)).save(file, kind, **options)
     return file.getvalue()
 
 
-def written(array, depth, format, metadata=None):
+def own_file(array, depth, format, metadata=None):
     """The file that this package writes for an array."""
     file = io.BytesIO()
     write_image(file, array, depth, metadata or {}, format)

@@ -13,12 +13,12 @@ from image_samples import (
     chunk,
     insert_chunks,
     noise,
+    own_file,
+    pillow_file,
     png,
     read,
     remove_imagecodecs,
-    saved,
     tiff,
-    written,
 )
 from PIL import Image
 
@@ -27,7 +27,7 @@ from pixelpyramids.image_files.bit_depth import narrow, widen
 
 
 def npy(array):
-    return written(array, 8 * array.itemsize, "npy")
+    return own_file(array, 8 * array.itemsize, "npy")
 
 
 def jpeg_2000(array, **options):
@@ -46,16 +46,16 @@ def readable():
     for array in (eight, eight[..., :3], eight[..., :2], eight[..., 0], sixteen):
         array = np.ascontiguousarray(array)
         for kind in ("PNG", "TIFF"):
-            yield saved(array, kind), array, 8 * array.itemsize
+            yield pillow_file(array, kind), array, 8 * array.itemsize
     for kind, options in (("PNG", {}), ("TIFF", {}), ("TIFF", {"compression": "group4"}), ("BMP", {}), ("PPM", {})):
-        yield saved(bits > 0, kind, **options), bits, 1
+        yield pillow_file(bits > 0, kind, **options), bits, 1
     numbers, colours = noise(2, 1, 6, 7), noise(8, 3, 1, 4)[0]
     for kind in ("PNG", "GIF", "BMP", "TIFF"):
-        yield saved(indexed(colours, numbers), kind), colours[numbers], 8
-    yield saved(indexed(colours[:, [0, 0, 0]], numbers), "PNG"), colours[numbers][..., 0], 8
+        yield pillow_file(indexed(colours, numbers), kind), colours[numbers], 8
+    yield pillow_file(indexed(colours[:, [0, 0, 0]], numbers), "PNG"), colours[numbers][..., 0], 8
     alpha = np.array([0, 9, 255, 255], np.uint8)
     with_alpha = np.concatenate([colours, alpha[:, None]], axis=1)
-    yield saved(indexed(colours, numbers), "PNG", transparency=bytes([0, 9, 255])), with_alpha[numbers], 8
+    yield pillow_file(indexed(colours, numbers), "PNG", transparency=bytes([0, 9, 255])), with_alpha[numbers], 8
     yield b"P1 # a comment\n3 2\n101\n0 1 0\n", 1 - np.array([[1, 0, 1], [0, 1, 0]], np.uint8), 1
     yield b"P2\n2 2 # size\n15\n0 3\n15 7\n", np.array([[0, 3], [15, 7]], np.uint8), 4
     yield b"P3 1 1 1023 1 2 1023", np.array([[[1, 2, 1023]]], np.uint16), 10
@@ -71,9 +71,9 @@ def readable():
             yield jpeg_2000(array, bitspersample=depth), array, depth
     yield jpeg_2000(noise(16, 1, 40, 40) & 0, bitspersample=16), np.zeros((40, 40), np.uint16), 16
     for image in (Image.fromarray(noise(8)), indexed(noise(8, 3, 1, 256)[0], noise(8)), Image.fromarray(noise(8, 3))):
-        yield saved(image, "PCX"), np.array(image.convert("RGB") if image.mode == "P" else image), 8
+        yield pillow_file(image, "PCX"), np.array(image.convert("RGB") if image.mode == "P" else image), 8
     for kind in ("TGA", "QOI", "DIB"):
-        yield saved(eight[..., :3].copy(), kind), eight[..., :3], 8
+        yield pillow_file(eight[..., :3].copy(), kind), eight[..., :3], 8
 
 
 @pytest.mark.parametrize(("data", "array", "depth"), list(readable()), ids=lambda value: repr(value)[:20])
@@ -83,11 +83,11 @@ def test_files_are_read_exactly(data, array, depth):
 
 def damaged_pcx():
     for image in (Image.fromarray(noise(8)), indexed(noise(8, 3, 1, 256)[0], noise(8))):
-        data = saved(image, "PCX")
+        data = pillow_file(image, "PCX")
         yield from (data[:-300], data[:-1], data[:140] + data[-769:], data[:10] + struct.pack("<H", 14) + data[12:])
 
 
-def replaced(data, place, value):
+def with_byte(data, place, value):
     return data[:place] + bytes([value]) + data[place + 1 :]
 
 
@@ -95,9 +95,9 @@ def unreadable():
     """Files, and why they are refused."""
     yield from (
         (b"P5 2 2 200 abcd", "one less than a power of two, got 200"),
-        (b"P5 2 2 255 abc", "cut short"),
-        (b"P5 2 2 255 abcdefgh", "perhaps several"),
-        (b"P4 8 1\n\xaaP4 8 1\n\xaa", "perhaps several"),
+        (b"P5 2 2 255 abc", "expected 4 bytes of pixels, got 3"),
+        (b"P5 2 2 255 abcdefgh", "got 8; replace a file that is cut short, split one of several"),
+        (b"P4 8 1\n\xaaP4 8 1\n\xaa", "expected 1 bytes of pixels, got 9"),
         (b"P5 2 2 0 abcd", "from 1 to 65535"),
         (b"P5 0 2 255 ", "at least one pixel"),
         (b"P2 1 1 255 x", "expected numbers"),
@@ -118,38 +118,34 @@ def unreadable():
     yield npy(np.zeros((2, 2), np.float32)), "uint8 or uint16, got float32"
     yield npy(np.zeros((3, 9, 8), np.uint8)), r"C from 1 to 4, .* got uint8 of shape \(3, 9, 8\)"
     for mode in ("CMYK", "YCbCr", "LAB", "F", "I"):
-        yield saved(Image.new(mode, (5, 4)), "TIFF"), r"four inks|\(YCbCr\)|got L\*a\*b|got float values|signed"
+        yield pillow_file(Image.new(mode, (5, 4)), "TIFF"), r"four inks|\(YCbCr\)|got L\*a\*b|got float values|signed"
     frames = [Image.fromarray(noise(8, 3)) for _ in range(2)]
     for kind in ("GIF", "TIFF", "WEBP", "PNG"):
-        yield saved(frames[0], kind, save_all=True, append_images=frames[1:]), "expected one picture, got 2"
+        yield pillow_file(frames[0], kind, save_all=True, append_images=frames[1:]), "expected one picture, got 2"
     yield imagecodecs.jpeg2k_encode(noise(12, 3, 40, 40)), "expected 8 bits, got 16"
     yield imagecodecs.avif_encode(noise(12, 3, 40, 40), bitspersample=12), "expected 8 bits, got 12"
     yield jpeg_2000(noise(12, 1, 40, 40), bitspersample=12), "expected 8 bits, got 12 bits in the JPEG2000"
     for kind in (np.int8, np.int16):
         yield jpeg_2000(noise(7).astype(kind)), "unsigned channels of one depth in the JPEG 2000, got signed"
-    data = saved(noise(8, 4), "JPEG2000")
-    yield replaced(data, data.index(b"colr") + 10, 18), "got colour space 18"
-    yield replaced(data, data.index(b"cdef") + 9 + 3 * 6, 2), "got premultiplied alpha"
+    data = pillow_file(noise(8, 4), "JPEG2000")
+    yield with_byte(data, data.index(b"colr") + 10, 18), "got colour space 18"
+    yield with_byte(data, data.index(b"cdef") + 9 + 3 * 6, 2), "got premultiplied alpha"
     for data in damaged_pcx():
         yield data, "expected a (complete )?PCX"
-    data = saved(noise(8, 3), "PNG")
-    for cut in (5, 20, 40, len(data) - 1):
-        yield data[:cut], "expected"
-    for place in range(8, len(data), 7):
-        yield replaced(data, place, data[place] ^ 16), "the image: "
+    colours, colour = struct.pack("<HH", 0x7FFF, 0xFFFF), struct.pack("<HHBB", 2, 1, 16, 1)
+    for tga in (
+        struct.pack("<BBBHHBHH", 0, 0, 2, 0, 0, 0, 0, 0) + colour + colours,
+        struct.pack("<BBBHHBHHHHBB", 0, 1, 1, 0, 2, 16, 0, 0, 2, 1, 8, 0) + colours + b"\0\1",
+    ):
+        yield tga, "expected 8 bits, got 5 bits in the TGA"
+    for kind in ("GIF", "BMP", "JPEG2000", "WEBP", "QOI"):
+        yield pillow_file(noise(8, 3), kind)[:20], "^(?!.*something else)"
 
 
 @pytest.mark.parametrize(("data", "message"), list(unreadable()), ids=lambda value: repr(value)[:30])
 def test_unsupported_and_damaged_files_are_refused_with_the_reason(data, message):
     with pytest.raises(DataError, match=message):
         read(data)
-
-
-@pytest.mark.parametrize("kind", ["GIF", "BMP", "JPEG2000", "WEBP", "QOI"])
-def test_a_damaged_file_of_a_known_format_is_not_called_something_else(kind):
-    with pytest.raises(DataError) as caught:
-        read(saved(noise(8, 3), kind)[:20])
-    assert "something else" not in str(caught.value)
 
 
 @pytest.mark.parametrize("depth", range(1, 17))
@@ -172,9 +168,9 @@ def test_a_transparent_colour_becomes_alpha_at_the_depth_of_the_source():
         data = png(8, 4, depth, 0, rows, chunk(b"tRNS", b"\0\1"))
         expected = np.stack([values, (values != 1) * np.uint8((1 << depth) - 1)], axis=2)
         assert_read(data, expected, depth)
-        assert_read(written(expected, depth, "png"), expected, depth)
+        assert_read(own_file(expected, depth, "png"), expected, depth)
     colours = noise(8, 3)
-    rgba = read(saved(colours, "PNG", transparency=tuple(map(int, colours[3, 4])))).array
+    rgba = read(pillow_file(colours, "PNG", transparency=tuple(map(int, colours[3, 4])))).array
     assert np.array_equal(rgba[..., :3], colours) and (rgba[..., 3] == 0).sum() == 1 and rgba[3, 4, 3] == 0
 
 
@@ -184,7 +180,7 @@ def test_significant_bits_are_the_depth_if_nothing_is_lost():
     for array, expected in ((widen(twelve, 12, 16), (twelve, 12)), (twelve << 4, (twelve << 4, 16))):
         data = insert_chunks(imagecodecs.png_encode(array), said)
         assert_read(data, *expected)
-        again = written(*read(data)[:2], "png", read(data).metadata)
+        again = own_file(*read(data)[:2], "png", read(data).metadata)
         assert np.array_equal(imagecodecs.png_decode(again), array) and said in again
 
 
@@ -193,7 +189,7 @@ def test_without_the_extra_sixteen_bit_colour_is_read_or_refused_with_its_name(m
     plain, deflated, lzw = (tiff(array, photometric="rgb", compression=kind) for kind in (None, "zlib", "lzw"))
     deep = imagecodecs.png_encode(array)
     remove_imagecodecs(monkeypatch)
-    for data in (plain, deflated, written(array, 16, "tiff")):
+    for data in (plain, deflated, own_file(array, 16, "tiff")):
         assert_read(data, array, 16)
     for data in (deep, lzw):
         with pytest.raises(PixelPyramidsError, match=r"imagecodecs is not installed.*pixelpyramids\[images\]"):
@@ -203,7 +199,7 @@ def test_without_the_extra_sixteen_bit_colour_is_read_or_refused_with_its_name(m
 @pytest.mark.parametrize("kind", ["png", "tiff", "ppm", "webp"])
 def test_shallow_pixels_in_a_wide_type_are_written_at_their_depth(kind):
     array = noise(8, 3)
-    assert_read(written(array.astype(np.uint16), 8, kind), array, 8)
+    assert_read(own_file(array.astype(np.uint16), 8, kind), array, 8)
 
 
 @pytest.mark.parametrize("kind", ["TIFF", "PNG", "WEBP"])
@@ -211,13 +207,11 @@ def test_shallow_pixels_in_a_wide_type_are_written_at_their_depth(kind):
 def test_pixels_are_not_rotated(orientation, kind):
     array, exif = noise(8, 3, 6, 9), Image.Exif()
     exif[274] = orientation
-    data = saved(array, kind, exif=exif, **({"lossless": True} if kind == "WEBP" else {}))
+    data = pillow_file(array, kind, exif=exif, **({"lossless": True} if kind == "WEBP" else {}))
     assert_read(data, array, 8)
     kept = Image.Exif()
     kept.load(read(data).metadata["EXIF"])
     assert kept[274] == orientation
-    wide = widen(array, 8, 16)
-    assert_read(written(wide, 16, "tiff", {"EXIF": exif.tobytes()[6:]}), wide, 16)
 
 
 def test_our_limit_of_pixels_applies_and_not_pillows(monkeypatch):
@@ -226,11 +220,9 @@ def test_our_limit_of_pixels_applies_and_not_pillows(monkeypatch):
         warnings.simplefilter("error")
         for array, depth in ((noise(8), 8), (noise(8, 3), 8), (noise(8, 4), 8), (noise(16), 16)):
             for kind in ("png", "tiff"):
-                data = written(array, depth, kind)
+                data = own_file(array, depth, kind)
                 assert_read(data, array, depth)
-                with pytest.raises(
-                    DataError, match=r"the image: .*11 x 13 pixels, more than the limit of 142.*--max-p"
-                ):
+                with pytest.raises(DataError, match=r"the image: .*11 x 13 pixels, more than the limit of 142.*--max"):
                     read(data, max_pixels=142)
 
 
@@ -238,24 +230,11 @@ def test_the_fourth_byte_of_a_bmp_is_named_unless_it_is_zero():
     colours = noise(8, 4)
     for fourth, named in ((0, ()), (200, ("the fourth byte of the BMP's pixels",))):
         colours[..., 3] = fourth
-        header = struct.pack("<2sIIIIiiHHIIIIII", b"BM", 54 + colours.size, 0, 54, 40, 13, -11, 1, 32, 0, 0, 0, 0, 0, 0)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            picture = read(header + colours[..., [2, 1, 0, 3]].tobytes())
+        picture = read(pillow_file(colours, "BMP"))
         assert np.array_equal(picture.array, colours[..., :3]) and picture.not_kept == named
 
 
 def test_files_are_read_if_no_temporary_file_can_be_created(tmp_path, monkeypatch):
     monkeypatch.setattr(tempfile, "TemporaryFile", lambda: open(tmp_path / "no" / "place"))  # noqa: SIM115
     array = RNG.integers(0, 256, (3, 4), dtype=np.uint8)
-    assert_read(saved(array, "PNG"), array, 8)
-
-
-def test_a_tga_of_5_bits_per_colour_is_refused():
-    colours, colour = struct.pack("<HH", 0x7FFF, 0xFFFF), struct.pack("<HHBB", 2, 1, 16, 1)
-    for data in (
-        struct.pack("<BBBHHBHH", 0, 0, 2, 0, 0, 0, 0, 0) + colour + colours,
-        struct.pack("<BBBHHBHHHHBB", 0, 1, 1, 0, 2, 16, 0, 0, 2, 1, 8, 0) + colours + b"\0\1",
-    ):
-        with pytest.raises(DataError, match="8 bits per colour in the TGA, got 5"):
-            read(data)
+    assert_read(pillow_file(array, "PNG"), array, 8)

@@ -3,7 +3,7 @@
 import struct
 
 import pytest
-from image_samples import read, saved
+from image_samples import pillow_file, read
 from pictures import pixels
 
 SURPLUS = b"a film behind it\0"
@@ -21,7 +21,7 @@ KINDS = {
 
 
 def file_of(kind, **options):
-    return saved(pixels(), kind, **(KINDS[kind] | options))
+    return pillow_file(pixels(), kind, **(KINDS[kind] | options))
 
 
 @pytest.mark.filterwarnings("ignore:not kept")

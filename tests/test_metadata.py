@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from image_samples import assert_read, chunk, insert_chunks, read, saved, tiff_tags, written
+from image_samples import assert_read, chunk, insert_chunks, own_file, pillow_file, read, tiff_tags
 from PIL import Image, ImageCms, PngImagePlugin
 from PIL.TiffImagePlugin import IFDRational
 
@@ -84,18 +84,18 @@ def test_everything_in_a_png_survives_to_ppyr_and_back(depth):
     array = (PIXELS >> 8 - depth if depth < 8 else PIXELS).astype(np.uint8 if depth <= 8 else np.uint16)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        first = written(array, depth, "png", blobs)
+        first = own_file(array, depth, "png", blobs)
         picture = read(first)
         data = pp.encode(picture.array, depth=picture.depth, metadata=picture.metadata, effort="fast")
         with pp.open(io.BytesIO(data)) as image:
             assert image.metadata == picture.metadata == blobs
-            again = written(image.read(), image.depth, "png", image.metadata)
+            again = own_file(image.read(), image.depth, "png", image.metadata)
     assert blobs_of(again) == blobs and len(again) == len(first)
     assert np.array_equal(imagecodecs.png_decode(again), imagecodecs.png_decode(first))
 
 
 def test_pillow_reads_what_is_written_into_a_png():
-    with Image.open(io.BytesIO(written(PIXELS, 8, "png", EVERYTHING))) as image:
+    with Image.open(io.BytesIO(own_file(PIXELS, 8, "png", EVERYTHING))) as image:
         image.load()
         assert image.info["icc_profile"] == PROFILE
         assert image.info["xmp"] == PACKET
@@ -118,7 +118,7 @@ def test_what_pillow_writes_into_a_png_is_read():
     texts.add(b"cICP", CHUNKS["cICP"])
     exif = Image.Exif()
     exif.load(exif_blob())
-    blobs = blobs_of(saved(PIXELS, "PNG", pnginfo=texts, icc_profile=PROFILE, exif=exif, dpi=(300, 300)))
+    blobs = blobs_of(pillow_file(PIXELS, "PNG", pnginfo=texts, icc_profile=PROFILE, exif=exif, dpi=(300, 300)))
     assert blobs["text:Author"] == "Ä".encode()
     assert [blobs[f"{name}:Comment"].decode() for name in ("text", "language", "translated")] == ["雪", "ja", "注"]
     assert blobs["cICP"] == CHUNKS["cICP"] and blobs["ICC"] == PROFILE and blobs["resolution"] == b"11811 11811 metre"
@@ -126,9 +126,9 @@ def test_what_pillow_writes_into_a_png_is_read():
 
 
 def test_compressed_chunks_that_are_too_large_or_damaged_are_refused():
-    data = written(PIXELS, 8, "png", {})
+    data = own_file(PIXELS, 8, "png", {})
     for name in (b"iCCP", b"zTXt"):
-        with pytest.raises(DataError, match=f"{name.decode()} cannot be unpacked"):
+        with pytest.raises(DataError, match="Error -3 while decompressing data"):
             blobs_of(insert_chunks(data, chunk(name, b"a\0\0no zlib")))
         bomb = zlib.compress(bytes(MAX_METADATA + 1), 9)
         with pytest.raises(DataError, match=f"at most {MAX_METADATA} bytes in the PNG's chunk {name.decode()}"):
@@ -146,7 +146,7 @@ def test_profiles_and_texts_larger_than_libraries_accept_are_kept(depth):
     noise = np.random.default_rng(0).integers(0, 256, 3_000_000, dtype=np.uint8).tobytes()
     blobs = {"ICC": noise, "XMP": noise[:10].hex().encode() * 200_000, "text:Long": b"x" * 9_000_000}
     pixels = PIXELS if depth == 8 else PIXELS * np.uint16(257)
-    data = written(pixels, depth, "png", blobs)
+    data = own_file(pixels, depth, "png", blobs)
     assert_read(data, pixels, depth)
     assert blobs_of(data) == blobs
 
@@ -154,15 +154,15 @@ def test_profiles_and_texts_larger_than_libraries_accept_are_kept(depth):
 @given(st.dictionaries(st.sampled_from(["Title", "Author", "a: b"]), st.text(max_size=40), max_size=3))
 def test_any_text_survives(texts):
     blobs = {f"text:{keyword}": text.encode() for keyword, text in texts.items()}
-    png, left_out = add_metadata(written(PIXELS, 8, "png", {}), blobs)
+    png, left_out = add_metadata(own_file(PIXELS, 8, "png", {}), blobs)
     assert not left_out and read_chunks(png).metadata == blobs
 
 
 def test_text_that_is_not_utf_8_keeps_its_bytes():
-    data = written(PIXELS, 8, "png", {})
+    data = own_file(PIXELS, 8, "png", {})
     odd = insert_chunks(data, chunk(b"iTXt", b"Title\0\0\0\0\0\xff\xfe"))
     assert blobs_of(odd) == {"text:Title": b"\xff\xfe"}
-    assert written(PIXELS, 8, "png", blobs_of(odd)) == odd
+    assert own_file(PIXELS, 8, "png", blobs_of(odd)) == odd
 
 
 @pytest.mark.parametrize("depth", [8, 16])
@@ -171,7 +171,7 @@ def test_tiff_holds_profile_exif_packet_and_resolution(depth):
     taken = {"ICC": PROFILE, "EXIF": exif_blob(), "XMP": PACKET, "resolution": b"300 601/2 inch"}
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        data = written(array, depth, "tiff", taken)
+        data = own_file(array, depth, "tiff", taken)
     tags = {code: tag.value for code, tag in tiff_tags(data).items()}
     assert bytes(tags[34675]) == PROFILE and bytes(tags[700]) == PACKET
     assert (tags[274], tags[271], tags[282], tags[283]) == (6, "Maker", (300, 1), (601, 2))
@@ -179,18 +179,18 @@ def test_tiff_holds_profile_exif_packet_and_resolution(depth):
     blobs = blobs_of(data)
     assert {name: blobs[name] for name in taken if name != "EXIF"} == {n: b for n, b in taken.items() if n != "EXIF"}
     assert exif_fields(blobs["EXIF"]) == exif_fields(exif_blob())
-    assert written(array, depth, "tiff", blobs) == data
+    assert own_file(array, depth, "tiff", blobs) == data
 
 
 def test_webp_holds_profile_exif_and_packet():
     with pytest.warns(UserWarning, match=r"WEBP cannot hold the metadata resolution, gAMA, .*text:Title"):
-        data = written(PIXELS, 8, "webp", EVERYTHING)
+        data = own_file(PIXELS, 8, "webp", EVERYTHING)
     assert blobs_of(data) == {name: EVERYTHING[name] for name in ("ICC", "EXIF", "XMP")}
 
 
 def test_what_jpeg_holds_is_read():
     options = {"icc_profile": PROFILE, "exif": b"Exif\0\0" + EVERYTHING["EXIF"], "xmp": PACKET, "dpi": (300, 300)}
-    data = saved(PIXELS, "JPEG", comment=b"a comment", **options)
+    data = pillow_file(PIXELS, "JPEG", comment=b"a comment", **options)
     expected = {name: EVERYTHING[name] for name in ("ICC", "EXIF", "XMP")}
     assert blobs_of(data) == expected | {"resolution": b"300 300 inch", "text:Comment": b"a comment"}
 
@@ -200,21 +200,21 @@ def test_what_jpeg_holds_is_read():
 )
 def test_metadata_that_a_format_cannot_hold_are_named(format, names):
     with pytest.warns(UserWarning, match=f"{format} cannot hold the metadata {names}"):
-        written(PIXELS, 8, format.lower(), EVERYTHING)
+        own_file(PIXELS, 8, format.lower(), EVERYTHING)
 
 
 def test_texts_that_png_cannot_hold_are_named():
     blobs = {"text:a\0b": b"1", "text:c": b"2", "language:c": b"d\0e", "translated:f": b"3"}
-    png, left_out = add_metadata(written(PIXELS, 8, "png", {}), blobs)
+    png, left_out = add_metadata(own_file(PIXELS, 8, "png", {}), blobs)
     assert left_out == ["text:a\0b", "language:c", "translated:f"]
     assert blobs_of(png) == {"text:c": b"2"}
 
 
 def test_unknown_blobs_and_damaged_exif_are_named():
     with pytest.warns(UserWarning, match="PNG cannot hold the metadata other; left out"):
-        written(PIXELS, 8, "png", {"other": b"x"})
+        own_file(PIXELS, 8, "png", {"other": b"x"})
     with pytest.warns(UserWarning, match="TIFF cannot hold the metadata EXIF; left out"):
-        written(PIXELS, 8, "tiff", {"EXIF": b"no structure"})
+        own_file(PIXELS, 8, "tiff", {"EXIF": b"no structure"})
 
 
 def test_resolutions_are_parsed_and_written():
@@ -225,5 +225,5 @@ def test_resolutions_are_parsed_and_written():
     assert parse_physical(Resolution(Fraction(300), Fraction(300), "inch").physical()).blob() == b"11811 11811 metre"
     assert parse_resolution(b"118 118 centimetre").per_inch() == pytest.approx((299.72, 299.72))
     assert parse_physical(b"short") is None
-    resolution = parse_resolution(blobs_of(saved(PIXELS, "BMP", dpi=(300, 300)))["resolution"])
+    resolution = parse_resolution(blobs_of(pillow_file(PIXELS, "BMP", dpi=(300, 300)))["resolution"])
     assert resolution.per_inch() == pytest.approx((300, 300), abs=0.02)

@@ -11,7 +11,7 @@ import pytest
 import tifffile
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from image_samples import noise, saved
+from image_samples import noise, pillow_file
 from PIL import ImageFile
 from PIL.AvifImagePlugin import AvifImageFile
 from PIL.Jpeg2KImagePlugin import Jpeg2KImageFile
@@ -121,7 +121,7 @@ def test_metadata_are_saved_and_opened(tmp_path):
 
 
 def test_each_file_that_loses_something_is_named_in_a_warning(tmp_path):
-    texts = saved(noise(8, 3), "PNG")
+    texts = pillow_file(noise(8, 3), "PNG")
     for name in "ab":
         (tmp_path / f"{name}.png").write_bytes(texts + b"more")
     expected = []
@@ -214,7 +214,7 @@ KINDS = [
 def test_a_source_is_opened_and_read_once(kind, options, is_lossy, tmp_path, monkeypatch):
     """Its facts, and whether it is lossy, are found without decoding pixels or reading the file again."""
     path = tmp_path / "a"
-    path.write_bytes(saved(noise(8, 3, 40, 40), kind, **options))
+    path.write_bytes(pillow_file(noise(8, 3, 40, 40), kind, **options))
     taken = []
     whole = io.BufferedReader
 
@@ -256,7 +256,7 @@ def test_a_closed_file_is_not_called_damaged(format, tmp_path):
 
 def test_only_the_start_of_a_jpeg_or_ppyr_file_is_read_for_its_facts():
     array = noise(8, 3, 900, 900)
-    for data in (saved(array, "JPEG"), pp.encode(array[:300, :300], effort="fast")):
+    for data in (pillow_file(array, "JPEG"), pp.encode(array[:300, :300], effort="fast")):
         file = io.BytesIO(data)
         with pp.open(file) as image:
             is_lossy = image.is_lossy

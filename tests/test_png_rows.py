@@ -9,7 +9,7 @@ import zlib
 import imagecodecs
 import numpy as np
 import pytest
-from image_samples import RNG, SIGNATURE, chunk, png, read, saved, written
+from image_samples import RNG, SIGNATURE, chunk, own_file, pillow_file, png, read
 from PIL import Image
 
 from pixelpyramids.errors import DataError
@@ -38,7 +38,7 @@ def test_the_rows_of_large_chunks_are_counted():
 
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "RGB", "RGBA", "P", "I;16"])
 def test_fewer_rows_than_the_header_says_are_refused(mode, imagecodecs_or_not):
-    data = saved(Image.new(mode, (9, 7), 1 if mode in ("1", "L", "P", "I;16") else None), "PNG")
+    data = pillow_file(Image.new(mode, (9, 7), 1 if mode in ("1", "L", "P", "I;16") else None), "PNG")
     assert read(data).array.shape[:2] == (7, 9)
     for height in (8, 64):
         header = data[16:20] + struct.pack(">I", height) + data[24:29]
@@ -167,14 +167,14 @@ def test_damaged_and_ambiguous_chunks_are_refused(data, message, imagecodecs_or_
 def test_significant_bits_are_written_only_for_the_same_number_of_channels():
     assert read(indexed(chunk(b"sBIT", b"\5\6\5"), PALETTE)).metadata["sBIT"] == b"\5\6\5"
     with pytest.warns(UserWarning, match="PNG cannot hold the metadata sBIT"):
-        written(np.zeros((2, 2), np.uint8), 8, "png", {"sBIT": b"\5\6\5"})
+        own_file(np.zeros((2, 2), np.uint8), 8, "png", {"sBIT": b"\5\6\5"})
 
 
 def test_a_second_xmp_packet_comes_back():
     packets = [chunk(b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + text) for text in (b"one", b"two")]
     picture = read(grey(*packets))
     assert picture.metadata == {"XMP": b"one", "text:XML:com.adobe.xmp": b"two"}
-    assert read(written(*picture[:2], "png", picture.metadata)).metadata == picture.metadata
+    assert read(own_file(*picture[:2], "png", picture.metadata)).metadata == picture.metadata
 
 
 @pytest.mark.parametrize("channels", [2, 3, 4])
@@ -183,7 +183,7 @@ def test_deep_colour_is_written_without_the_extra(channels, monkeypatch):
     array = array.astype(np.uint16)
     with monkeypatch.context() as without:
         without.setitem(sys.modules, "imagecodecs", None)
-        data = written(array, 16, "png")
+        data = own_file(array, 16, "png")
     assert np.array_equal(imagecodecs.png_decode(data), array)
 
 
@@ -193,7 +193,7 @@ def test_deep_grey_with_a_transparent_colour_comes_back_without_the_extra(monkey
     monkeypatch.setitem(sys.modules, "imagecodecs", None)
     picture = read(data)
     assert np.array_equal(picture.array, shown)
-    again = written(*picture[:2], "png")
+    again = own_file(*picture[:2], "png")
     monkeypatch.undo()
     assert np.array_equal(imagecodecs.png_decode(again), shown)
 

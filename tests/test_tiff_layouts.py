@@ -8,7 +8,7 @@ import zlib
 import numpy as np
 import pytest
 import tifffile
-from image_samples import RNG, assert_read, noise, read, tiff, tiff_tags, written
+from image_samples import RNG, assert_read, noise, own_file, read, tiff, tiff_tags
 
 import pixelpyramids as pp
 from pixelpyramids.errors import DataError
@@ -225,8 +225,8 @@ def changed_strips(rows, offsets, sizes):
         (changed_strips(8, lambda old: old[:7], lambda old: old[:7]), "without some of its pixels"),
         (changed_strips(64, list, lambda old: [63 * 64]), "without some of its pixels"),
         (changed_strips(1, lambda old: [8] * 64, lambda old: [4000] * 64), "share no bytes"),
-        (written(noise(16, 3, 301, 299), 16, "tiff")[:270_000], "without some of its pixels"),
-        (written(noise(8, 3, 301, 299), 8, "tiff")[:9999], "without some of its pixels"),
+        (own_file(noise(16, 3, 301, 299), 16, "tiff")[:270_000], "without some of its pixels"),
+        (own_file(noise(8, 3, 301, 299), 8, "tiff")[:9999], "without some of its pixels"),
     ],
 )
 def test_missing_and_shared_strips_are_refused(data, message):
@@ -236,7 +236,7 @@ def test_missing_and_shared_strips_are_refused(data, message):
 
 def test_a_tiff_of_many_strips_is_read():
     for array, depth in ((noise(16, 3, 301, 299), 16), (noise(8, 1, 1000, 999), 8)):
-        data = written(array, depth, "tiff")
+        data = own_file(array, depth, "tiff")
         assert len(tiff_tags(data)[273].value) > 1
         assert_read(data, array, depth)
         assert np.array_equal(tifffile.imread(io.BytesIO(data)), array)

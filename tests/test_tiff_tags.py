@@ -7,7 +7,7 @@ import warnings
 import numpy as np
 import pytest
 import tifffile
-from image_samples import read, tiff, tiff_tags, written
+from image_samples import own_file, read, tiff, tiff_tags
 from PIL import Image
 from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
@@ -33,7 +33,7 @@ TAGS = {  # type, count, value
 }
 
 
-def tagged(tags=TAGS, order="<", big=False):
+def tagged_tiff(tags=TAGS, order="<", big=False):
     extra = [(number, *rest, True) for number, rest in tags.items()]
     return tiff(PIXELS, order, big, photometric="rgb", software=False, extratags=extra)
 
@@ -47,7 +47,7 @@ def through_ppyr(data):
     """Compress a TIFF to a .ppyr file, and decompress it to a TIFF again."""
     picture = read(data)
     with pp.open(io.BytesIO(pp.encode(picture.array, metadata=picture.metadata, effort="fast"))) as image:
-        return written(image.read(), image.depth, "tiff", image.metadata)
+        return own_file(image.read(), image.depth, "tiff", image.metadata)
 
 
 @pytest.mark.parametrize("big", [False, True])
@@ -55,7 +55,7 @@ def through_ppyr(data):
 def test_every_tag_comes_back(order, big):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        data = tagged(order=order, big=big)
+        data = tagged_tiff(order=order, big=big)
         again = through_ppyr(data)
     assert values(again) == values(data) and len(values(data)) == len(TAGS)
     assert np.array_equal(tifffile.imread(io.BytesIO(again)), PIXELS)
@@ -64,7 +64,7 @@ def test_every_tag_comes_back(order, big):
 @pytest.mark.parametrize("tag", [270, 285, 315])
 def test_non_ascii_text_comes_back(tag):
     text = "Größe 5 µm, 山".encode()
-    assert tiff_tags(through_ppyr(tagged({tag: (2, 0, text)})))[tag].value == text.decode()
+    assert tiff_tags(through_ppyr(tagged_tiff({tag: (2, 0, text)})))[tag].value == text.decode()
 
 
 @pytest.mark.parametrize("order", ["<", ">"])
@@ -72,13 +72,13 @@ def test_iptc_labelled_as_numbers_comes_back(order):
     numbers = struct.unpack(f"{order}3I", TAGS[33723][2])
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        again = through_ppyr(tagged({33723: (4, 3, numbers)}, order))
+        again = through_ppyr(tagged_tiff({33723: (4, 3, numbers)}, order))
     assert tiff_tags(again)[33723].value == TAGS[33723][2]
 
 
 def test_an_xmp_packet_of_an_unusual_type_comes_back():
     for kind, count, value in ((2, 0, "<x>Ü</x>".encode()), (4, 2, (1, 2))):
-        again = tiff_tags(through_ppyr(tagged({700: (kind, count, value)})))[700].value
+        again = tiff_tags(through_ppyr(tagged_tiff({700: (kind, count, value)})))[700].value
         assert (again.encode() if isinstance(again, str) else again) == value
 
 
@@ -94,7 +94,7 @@ def test_a_resolution_of_floats_is_kept():
 
 def test_tags_that_another_format_cannot_hold_are_named():
     with pytest.warns(UserWarning, match="PNG cannot hold the metadata .*TIFF:33550, .*TIFF:34735"):
-        written(PIXELS, 8, "png", read(tagged()).metadata)
+        own_file(PIXELS, 8, "png", read(tagged_tiff()).metadata)
 
 
 def test_pictures_within_the_picture_are_named():
@@ -108,24 +108,24 @@ def test_pictures_within_the_picture_are_named():
 
 
 def test_blobs_cannot_change_how_the_pixels_are_stored():
-    tags = read(tagged()).metadata
+    tags = read(tagged_tiff()).metadata
     width = tags["TIFF:34735"].replace(struct.pack("<H", 34735), struct.pack("<H", 256))
     for name, blob in (("TIFF:256", width), ("TIFF:285", b"nothing"), ("TIFF:x", tags["TIFF:285"])):
         with pytest.warns(UserWarning, match=f"TIFF cannot hold the metadata {name}"):
-            data = written(PIXELS, 8, "tiff", {name: blob})
+            data = own_file(PIXELS, 8, "tiff", {name: blob})
         assert np.array_equal(tifffile.imread(io.BytesIO(data)), PIXELS)
 
 
 def test_tags_of_unknown_types_are_named():
     with pytest.warns(UserWarning, match="not kept: TIFF tag 40005"):
-        read(tagged({40005: (17, 1, -(2**40))}))
+        read(tagged_tiff({40005: (17, 1, -(2**40))}))
 
 
 def test_the_directory_within_exif_comes_back():
     exif = Image.Exif()
     exif.get_ifd(34665).update({36867: "2026:01:02 03:04:05", 40965: {1: "R98"}})
     blob = exif.tobytes().removeprefix(b"Exif\0\0")
-    data = written(PIXELS, 8, "tiff", {"EXIF": blob})
+    data = own_file(PIXELS, 8, "tiff", {"EXIF": blob})
     assert read(data).metadata["EXIF"] == blob
     found = Image.Exif()
     found.load(blob)
@@ -138,5 +138,5 @@ def test_the_directory_within_exif_comes_back():
 
 
 def test_pillow_reads_what_is_written_with_every_tag():
-    with Image.open(io.BytesIO(through_ppyr(tagged()))) as image:
+    with Image.open(io.BytesIO(through_ppyr(tagged_tiff()))) as image:
         assert image.tag_v2[33550] == (0.5, 0.5, 0.0) and np.array_equal(np.asarray(image), PIXELS)

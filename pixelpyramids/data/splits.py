@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from pixelpyramids.data.split_names import divide, refuse_linked_splits
 from pixelpyramids.errors import DataError, EmptySplitError
-from pixelpyramids.image_files.folder_walk import is_hidden, walk_files
+from pixelpyramids.image_files.folder_walk import is_hidden, refuse_unlisted, walk_files
 from pixelpyramids.image_files.pillow_reading import readable_formats
 
 SPLITS = ("train", "validation", "test", "all")
@@ -176,14 +176,8 @@ def image_names(root: Path, links: dict[str, str] | None = None) -> Iterator[str
 
     If a folder is reached a second time, it is not entered, and `links` receives its second path and its first.
     """
-
-    def refuse(error: OSError) -> None:
-        raise DataError(
-            f"{error.filename}: expected a folder that can be listed, got: {error.strerror}; check its permissions"
-        ) from error
-
     extensions = readable_formats()
-    for name in walk_files(root, refuse, links):
+    for name in walk_files(root, refuse_unlisted, links):
         if not is_hidden(name) and os.path.splitext(name)[1].lower() in extensions:
             yield name
 

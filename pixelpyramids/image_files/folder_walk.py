@@ -4,6 +4,9 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import NoReturn
+
+from pixelpyramids.errors import DataError
 
 
 def walk_files(
@@ -23,7 +26,7 @@ def walk_files(
     folders, linked = deque(["."]), deque[str]()
     while folders or linked:
         below = (folders or linked).popleft()
-        folder = os.path.join(root, below) if below != "." else os.fspath(root)
+        folder = root / below
         try:
             with os.scandir(folder) as found:
                 entries = sorted(found, key=lambda entry: entry.name)
@@ -51,6 +54,13 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
         return entry.is_dir()
     except OSError:  # a broken link
         return False
+
+
+def refuse_unlisted(error: OSError) -> NoReturn:
+    """Raise the DataError for a folder that cannot be listed."""
+    raise DataError(
+        f"{error.filename}: expected a folder that can be listed, got: {error.strerror}; check its permissions"
+    ) from error
 
 
 def is_hidden(path: str) -> bool:

@@ -1,13 +1,19 @@
-"""Find the parts of image files that Pillow does not read: other chunks, boxes, segments, extensions, trailing bytes.
+"""Find the parts of image files that Pillow ignores: other chunks, boxes, segments, extensions, trailing bytes.
 
-Each function returns the names of these parts. None checks for damage, because Pillow has already read the file.
+Each function yields the names of these parts. None checks for damage that Pillow finds itself.
 Sources: GIF89a, CompuServe, 1990; ITU-T T.81 (JPEG), T.800 (JPEG 2000); RFC 9649 (WebP); Truevision TGA 2.0, 1991;
-BITMAPV5HEADER, Microsoft; the QOI specification, 2022.
+BITMAPV5HEADER, Microsoft; the QOI specification, 2022; Technical Reference Manual of PC Paintbrush, ZSoft, 1991.
 """
 
 import re
 import struct
 from collections.abc import Callable, Iterator
+
+import numpy as np
+from PIL import Image, ImageFile
+
+from pixelpyramids.errors import DataError
+from pixelpyramids.image_files.pixel_coding import webp_chunks
 
 _WEBP = {b"VP8 ", b"VP8L", b"VP8X", b"ALPH", b"ICCP", b"EXIF", b"XMP ", b"ANIM", b"ANMF"}
 _BOXES = {
@@ -20,37 +26,28 @@ _KEPT_SEGMENTS = (
 _MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
 _QOI_END = bytes(7) + b"\1"
 _TGA_MARK = b"TRUEVISION-XFILE.\0"
+_PCX_PALETTE = 769  # bytes at the end of a PCX: a mark and 256 colours
+_PCX_MARK = 12
 
 
-def find_left_out(format: str, data: bytes) -> tuple[str, ...]:
-    """The names of the unread parts of a file; `format` is Pillow's name. Empty for unknown formats."""
-    find = _FINDERS.get(format)
-    if find is None:
-        return ()
+def find_left_out(image: Image.Image, data: bytes) -> tuple[str, ...]:
+    """The names of the ignored parts of an opened file. Raises DataError if a PCX lacks rows or its palette."""
+    find = _FINDERS.get(image.format or "")
     try:
-        return tuple(dict.fromkeys(find(data)))
+        return tuple(dict.fromkeys([*_fourth_byte(image, data), *(find(data) if find else ())]))
     except (struct.error, IndexError):
-        return (f"the end of the {format}, which is malformed",)
+        return (f"the end of the {image.format}, which is malformed",)
 
 
-def _after(data: bytes, end: int, kind: str) -> Iterator[str]:
-    if len(data) > end:
-        yield bytes_after(len(data) - end, kind)
-
-
-def bytes_after(count: int, kind: str) -> str:
-    """Describe the bytes that follow the end of an image in its file."""
-    return f"{count} bytes after the {kind}'s end"
+def bytes_after(count: int, kind: str) -> list[str]:
+    """The name of the bytes that follow the end of an image in its file, if there are any."""
+    return [f"{count} bytes after the {kind}'s end"] if count > 0 else []
 
 
 def _in_webp(data: bytes) -> Iterator[str]:
-    end, place = 8 + struct.unpack_from("<I", data, 4)[0], 12
-    while place + 8 <= end:
-        name, length = struct.unpack_from("<4sI", data, place)
-        if name not in _WEBP:
-            yield f"WebP chunk {name.decode('latin-1')}"
-        place += 8 + length + length % 2
-    yield from _after(data, end + end % 2, "WebP")
+    yield from (f"WebP chunk {name.decode('latin-1')}" for name in webp_chunks(data) if name not in _WEBP)
+    end = 8 + struct.unpack_from("<I", data, 4)[0]
+    yield from bytes_after(len(data) - end - end % 2, "WebP")
 
 
 def _in_boxes(data: bytes, kind: str, begin: int = 0, end: int | None = None) -> Iterator[str]:
@@ -67,8 +64,7 @@ def _in_boxes(data: bytes, kind: str, begin: int = 0, end: int | None = None) ->
         if is_profile or (name != b"colr" and name not in _BOXES[kind]):
             yield f"{kind} box {name.decode('latin-1').strip()}" + " (a colour profile)" * is_profile
         place += length
-    if place < end:
-        yield bytes_after(end - place, kind)
+    yield from bytes_after(end - place, kind)
 
 
 def _in_jpeg_2000(data: bytes) -> Iterator[str]:
@@ -80,7 +76,7 @@ def _in_jpeg_2000(data: bytes) -> Iterator[str]:
         at = 6 if data[place + 1] == 0x90 else 2  # where the length of a tile-part or segment is
         length = struct.unpack_from(">I" if at == 6 else ">H", data, place + at)[0] + (2 if at == 2 else 0)
         place = place + length if length else len(data) - 2
-    yield from _after(data, place + 2, "JPEG 2000")
+    yield from bytes_after(len(data) - place - 2, "JPEG 2000")
 
 
 def _in_jpeg(data: bytes) -> Iterator[str]:
@@ -99,7 +95,7 @@ def _in_jpeg(data: bytes) -> Iterator[str]:
             place = found.start()
     if comments > 1:
         yield "all JPEG comments except the last one"
-    yield from _after(data, place + 2, "JPEG")
+    yield from bytes_after(len(data) - place - 2, "JPEG")
 
 
 def _in_gif(data: bytes) -> Iterator[str]:
@@ -119,7 +115,7 @@ def _in_gif(data: bytes) -> Iterator[str]:
         while data[place]:  # blocks, each after its length
             place += 1 + data[place]
         place += 1
-    yield from _after(data, place + 1, "GIF")
+    yield from bytes_after(len(data) - place - 1, "GIF")
 
 
 def _in_bmp(data: bytes) -> Iterator[str]:
@@ -134,7 +130,36 @@ def _in_bmp(data: bytes) -> Iterator[str]:
         yield "the BMP's colour profile"
     elif is_file and (packed or compression in (0, 3)):
         line = (width * bits + 31) // 32 * 4
-        yield from _after(data, begin + (line * abs(height) if compression in (0, 3) else packed), "BMP")
+        size = line * abs(height) if compression in (0, 3) else packed
+        yield from bytes_after(len(data) - begin - size, "BMP")
+
+
+def _fourth_byte(image: Image.Image, data: bytes) -> Iterator[str]:
+    if image.format == "BMP" and isinstance(image, ImageFile.ImageFile):
+        tile = image.tile[0]
+        if isinstance(tile.args, tuple) and tile.args[0] == "BGRX":
+            pixels = np.frombuffer(data, np.uint8)[tile.offset :][: 4 * image.width * image.height]
+            if pixels[3::4].any():
+                yield "the fourth byte of the BMP's pixels"
+
+
+def _in_pcx(data: bytes) -> Iterator[str]:
+    top, bottom, planes, line = struct.unpack_from("<6xH2xH53xBH", data)
+    end = len(data)
+    if data[3] == 8 and planes == 1:
+        end -= _PCX_PALETTE
+        if end < 128 or data[end] != _PCX_MARK:  # else Pillow would take palette indices for greys
+            raise DataError(
+                "expected a PCX that ends with its palette, got none; the file is cut short or of another kind"
+            )
+    place, size, needed = 128, 0, (bottom + 1 - top) * planes * line
+    while place < end and size < needed:
+        is_run = data[place] >= 0xC0
+        size += data[place] & 63 if is_run else 1
+        place += 2 if is_run else 1
+    if size < needed:
+        raise DataError("expected a complete PCX, got one with missing rows; replace or remove the file")
+    yield from bytes_after(end - place, "PCX")
 
 
 def _in_tga(data: bytes) -> Iterator[str]:
@@ -146,7 +171,7 @@ def _in_tga(data: bytes) -> Iterator[str]:
             yield "the TGA's extension or developer area"
     elif kind < 8:
         colours = length * -(-entry // 8) if has_map else 0
-        yield from _after(data, 18 + begin + colours + -(-width * bits // 8) * height, "TGA")
+        yield from bytes_after(len(data) - 18 - begin - colours - -(-width * bits // 8) * height, "TGA")
 
 
 def _in_qoi(data: bytes) -> Iterator[str]:
@@ -162,6 +187,7 @@ _FINDERS: dict[str, Callable[[bytes], Iterator[str]]] = {
     "GIF": _in_gif,
     "BMP": _in_bmp,
     "DIB": _in_bmp,
+    "PCX": _in_pcx,
     "TGA": _in_tga,
     "QOI": _in_qoi,
 }

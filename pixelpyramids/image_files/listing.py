@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from pixelpyramids.errors import DataError
-from pixelpyramids.image_files.folder_walk import is_hidden, walk_files
+from pixelpyramids.image_files.folder_walk import is_hidden, refuse_unlisted, walk_files
 
 
 class Task(NamedTuple):
@@ -54,7 +54,9 @@ def list_tasks(
     """
     if out is not None and out.exists() and not out.is_dir():
         raise DataError(f"{out}: expected a folder (--out), got a file; choose another name")
-    listing = Listing([], [], [])
+    tasks: list[Task] = []
+    others: list[Path] = []
+    unlisted: list[tuple[Path, OSError]] = []
     several = len({os.path.abspath(path) for path in paths if path.is_dir()}) > 1
     for path in paths:
         if not path.exists():
@@ -62,21 +64,23 @@ def list_tasks(
         if not path.is_dir():
             target = path if out is None else out / path.name
             if not is_excluded(path.name, exclude):
-                listing.tasks.append(Task(path, target.with_name(rename(path.name)), True))
+                tasks.append(Task(path, target.with_name(rename(path.name)), True))
             continue
-        names, others, errors = _split_files(path, extensions, exclude)
+        names, left, errors = _split_files(path, extensions, exclude)
         if not names and not errors:
-            left_out = f"only {describe_kinds(map(Path, others))}" if others else "none"
+            left_out = f"only {describe_kinds(map(Path, left))}" if left else "none"
             raise DataError(
                 f"{path}: expected {what} in the folder or below, got {left_out}; hidden files and folders do not count"
             )
         base = path if out is None else out / Path(os.path.abspath(path)).name if several else out
         for name in names:
-            source, target = path / name, base / name
-            listing.tasks.append(Task(source, target.with_name(rename(source.name)), False))
-        listing.others.extend(path / name for name in others)
-        listing.unlisted.extend(errors)
-    return Listing(_without_duplicates(listing.tasks), list(dict.fromkeys(listing.others)), listing.unlisted)
+            tasks.append(Task(path / name, (base / name).with_name(rename(os.path.basename(name))), False))
+        others += [path / name for name in left]
+        unlisted += errors
+    first: dict[str, Task] = {}
+    for task in tasks:
+        first.setdefault(os.path.abspath(task.source), task)
+    return Listing(list(first.values()), list(dict.fromkeys(others)), unlisted)
 
 
 def find_existing(tasks: Iterable[Task]) -> list[Task]:
@@ -135,27 +139,17 @@ def _split_files(
     root: Path, extensions: Container[str], exclude: Sequence[str]
 ) -> tuple[list[str], list[str], list[tuple[Path, OSError]]]:
     """The names below a folder with one of the extensions, the other names, and the folders that cannot be listed."""
+    names: list[str] = []
+    others: list[str] = []
     errors: list[tuple[Path, OSError]] = []
 
     def note(error: OSError) -> None:
-        folder = Path(error.filename)
-        if folder == root:
-            raise DataError(
-                f"{root}: expected a folder that can be listed, got: {error.strerror}; check its permissions"
-            )
-        errors.append((folder, error))
+        if Path(error.filename) == root:
+            refuse_unlisted(error)
+        errors.append((Path(error.filename), error))
 
-    names: list[str] = []
-    others: list[str] = []
     for name in sorted(walk_files(root, note, is_left_out=lambda folder: is_excluded(folder, exclude))):
         if not is_excluded(name, exclude):
             is_taken = not is_hidden(name) and os.path.splitext(name)[1].lower() in extensions
             (names if is_taken else others).append(name)
     return names, others, errors
-
-
-def _without_duplicates(tasks: Iterable[Task]) -> list[Task]:
-    found: dict[str, Task] = {}
-    for task in tasks:
-        found.setdefault(os.path.abspath(task.source), task)
-    return list(found.values())

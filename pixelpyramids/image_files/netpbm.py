@@ -51,9 +51,7 @@ def inspect_netpbm(data: bytes, max_pixels: int) -> Inspected:
 
     def load() -> Picture:
         pixels = (
-            _parse_digits(data[place:], kind)
-            if kind < 4
-            else _unpack_raster(data[place + 1 :], kind, largest, width, height)
+            _parse_digits(data[place:], kind) if kind < 4 else _unpack_raster(data[place + 1 :], kind, shape, depth)
         )
         if pixels.size != math.prod(shape) or int(np.max(pixels, initial=0)) > largest:
             raise DataError(
@@ -84,20 +82,14 @@ def _parse_digits(data: bytes, kind: int) -> Pixels:
     return np.array([int(word) for word in words], dtype=np.int64)
 
 
-def _unpack_raster(data: bytes, kind: int, largest: int, width: int, height: int) -> Pixels:
+def _unpack_raster(data: bytes, kind: int, shape: tuple[int, ...], depth: int) -> Pixels:
+    height, width = shape[:2]
+    size = height * (-(-width // 8) if kind == 4 else math.prod(shape[1:]) * (1 if depth <= 8 else 2))
+    if len(data) != size:
+        raise DataError(
+            f"expected {size} bytes of pixels, got {len(data)}; replace a file that is cut short, split one of several "
+            "pictures"
+        )
     if kind == 4:
-        line = -(-width // 8)
-        _check_size(len(data), line * height)
-        bits = np.unpackbits(np.frombuffer(data, np.uint8, line * height).reshape(height, line), axis=1)
-        return bits[:, :width]
-    count = width * height * (3 if kind == 6 else 1)
-    size = count * (2 if largest > 255 else 1)
-    _check_size(len(data), size)
-    return np.frombuffer(data, dtype=">u2" if largest > 255 else np.uint8)
-
-
-def _check_size(found: int, size: int) -> None:
-    if found < size:
-        raise DataError(f"expected {size} bytes of pixels, got {found}; the file is cut short")
-    if found > size:
-        raise DataError(f"expected one picture of {size} bytes, got {found}, perhaps several pictures; split the file")
+        return np.unpackbits(np.frombuffer(data, np.uint8).reshape(height, -1), axis=1)[:, :width]
+    return np.frombuffer(data, dtype=">u2" if depth > 8 else np.uint8)

@@ -2,7 +2,6 @@
 
 import io
 import math
-from typing import Any
 
 import numpy as np
 
@@ -20,7 +19,7 @@ def inspect_npy(data: bytes, max_pixels: int) -> Inspected:
     file = io.BytesIO(data)
     version = np.lib.format.read_magic(file)
     read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-    shape, is_transposed, dtype = read(file)
+    shape, _, dtype = read(file)
     is_image = len(shape) in (2, 3) and 0 not in shape and (*shape, 1)[2] <= 4
     if dtype not in (np.uint8, np.dtype("<u2"), np.dtype(">u2")) or not is_image:
         raise DataError(
@@ -28,10 +27,8 @@ def inspect_npy(data: bytes, max_pixels: int) -> Inspected:
             "convert it"
         )
     check_limit(shape[0], shape[1], max_pixels)
-    count, begin, native = math.prod(shape), file.tell(), dtype.newbyteorder("=")
-    if len(data) - begin != count * dtype.itemsize:
-        raise DataError(f"expected {count * dtype.itemsize} bytes of pixels, got {len(data) - begin}; save it again")
-    order: Any = "F" if is_transposed else "C"
-    array = np.frombuffer(data, dtype, count, begin).reshape(shape, order=order)
-    facts = Facts(shape, native, 8 * dtype.itemsize, {})
-    return Inspected(facts, lambda: Picture(np.array(array, native, order="C"), facts.depth, {}, "npy"))
+    size, found = math.prod(shape) * dtype.itemsize, len(data) - file.tell()
+    if found != size:
+        raise DataError(f"expected {size} bytes of pixels, got {found}; save it again")
+    facts = Facts(shape, dtype.newbyteorder("="), 8 * dtype.itemsize, {})
+    return Inspected(facts, lambda: Picture(np.load(io.BytesIO(data)).astype(facts.dtype, "C"), facts.depth, {}, "npy"))

@@ -14,6 +14,7 @@ import io
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
+from functools import cached_property
 from os import PathLike
 from typing import Any, BinaryIO, Self, cast
 
@@ -31,11 +32,9 @@ from pixelpyramids.image_files.bit_depth import Pixels, pixel_type
 from pixelpyramids.image_files.file_source import DAMAGE, FileSource, as_path, open_regular
 from pixelpyramids.image_files.left_out import find_left_out
 from pixelpyramids.image_files.library_messages import catch_messages
-from pixelpyramids.image_files.lossy_sources import is_lossy
 from pixelpyramids.image_files.netpbm import inspect_netpbm, is_netpbm
 from pixelpyramids.image_files.npy import NPY, inspect_npy
 from pixelpyramids.image_files.picture import Facts, Inspected, Picture, check_limit, facts_of
-from pixelpyramids.image_files.pillow_gaps import find_gaps
 from pixelpyramids.image_files.pillow_reading import (
     MODES,
     SIXTEEN_BITS,
@@ -43,8 +42,8 @@ from pixelpyramids.image_files.pillow_reading import (
     pixels_of,
     read_head,
 )
+from pixelpyramids.image_files.pixel_coding import is_lossy, stored_depth
 from pixelpyramids.image_files.png_reader import SIGNATURE, inspect_png
-from pixelpyramids.image_files.stored_depth import stored_depth
 from pixelpyramids.terminal import explain
 
 READ = ("PNG", "JPEG", "TIFF", "WEBP", "BMP", "DIB", "GIF", "MPO", "JPEG2000", "AVIF", "QOI", "PCX", "TGA")
@@ -70,7 +69,6 @@ class ImageFile:
         self._owned = file if is_ours else None
         self._file = file if file.seekable() else io.BytesIO(file.read())
         self._facts: Facts | None = None
-        self._is_lossy: bool | None = None
         self.format = ""
         with self._report_errors():
             self.format = self._recognise()
@@ -95,16 +93,14 @@ class ImageFile:
         """The ICC profile, EXIF, XMP, texts and more, by the names of image_files/metadata.py."""
         return dict(self._read_facts().metadata)
 
-    @property
+    @cached_property
     def is_lossy(self) -> bool:
         """Whether the pixels were compressed with loss (JPEG, some WebP, …). This decodes no pixels.
 
         False for animations, which cannot be read.
         """
-        if self._is_lossy is None:
-            with self._report_errors():
-                self._is_lossy = self._find_loss()
-        return self._is_lossy
+        with self._report_errors():
+            return self._find_loss()
 
     def read(self, scale: int = 1, region: Region | None = None) -> Pixels:
         """Return the pixels as a new array.
@@ -153,7 +149,7 @@ class ImageFile:
             blobs.check_size(picture.metadata)
         if picture.not_kept:
             warnings.warn(f"{about}not kept: {', '.join(picture.not_kept)}", stacklevel=3)
-        self._facts, self._is_lossy = facts_of(picture), picture.is_lossy
+        self._facts, self.is_lossy = facts_of(picture), picture.is_lossy
         return picture
 
     def _read_facts(self) -> Facts:
@@ -222,40 +218,32 @@ class ImageFile:
         return Inspected(Facts(shape, dtype, header.depth, metadata), load)
 
     def _inspect_with_pillow(self, data: bytes, max_pixels: int) -> Inspected:
-        with self._open_with_pillow() as image:
-            check_limit(image.height, image.width, max_pixels)
-            not_kept = find_gaps(image, data) + find_left_out(image.format or "", data)
-            frames = getattr(image, "n_frames", 1)
-            if frames > 1 and image.format == "MPO":  # a JPEG from a camera, whose first frame is the picture
-                not_kept = ("the JPEG's other pictures (previews, gain maps)",)
-            elif frames != 1:
-                raise DataError(
-                    f"expected one picture, got {frames} (an animation, or pages); save one of them as a file"
-                )
-            depth = stored_depth(image, data)
-            if depth > 8 and (depth < 16 or image.mode not in SIXTEEN_BITS):
-                raise DataError(
-                    f"expected 8 bits, got {depth} bits in the {image.format}, which cannot be read exactly; convert "
-                    "it to a 16-bit PNG"
-                )
-            if depth < 8 and image.mode == "P":
-                raise DataError(
-                    f"expected palette indices of 8 bits, got {depth} bits in the {image.format}; convert it to PNG"
-                )
-            metadata = blobs.read_metadata(image)
-            facts = None
-            if image.mode in MODES.values() and "transparency" not in image.info:
-                channels = len(image.getbands())
-                shape = (image.height, image.width, channels)[: 2 + (channels > 1)]
-                facts = Facts(shape, pixel_type(depth), depth, metadata)
+        image = self._open_with_pillow()
+        check_limit(image.height, image.width, max_pixels)
+        not_kept = find_left_out(image, data)
+        frames = getattr(image, "n_frames", 1)
+        if frames > 1 and image.format == "MPO":  # a JPEG from a camera, whose first frame is the picture
+            not_kept = ("the JPEG's other pictures (previews, gain maps)",)
+        elif frames != 1:
+            raise DataError(f"expected one picture, got {frames} (an animation, or pages); save one of them as a file")
+        depth = stored_depth(image, data)
+        is_narrow = depth < 8 and (image.mode == "P" or image.format == "TGA")
+        if is_narrow or (depth > 8 and (depth < 16 or image.mode not in SIXTEEN_BITS)):
+            raise DataError(
+                f"expected 8 bits, got {depth} bits in the {image.format}, which cannot be read exactly; convert it to "
+                "a PNG of 8 or 16 bits"
+            )
+        metadata, facts = blobs.read_metadata(image), None
+        if image.mode in MODES.values() and "transparency" not in image.info:
+            channels = len(image.getbands())
+            shape = (image.height, image.width, channels)[: 2 + (channels > 1)]
+            facts = Facts(shape, pixel_type(depth), depth, metadata)
 
         def load() -> Picture:
-            with self._open_with_pillow() as image:
-                pixels, bits = pixels_of(image)
+            pixels, bits = pixels_of(image)
             if depth < 8:  # only in JPEG 2000; Pillow appends zero bits
                 pixels, bits = pixels >> (8 - depth), depth
-            lossy = is_lossy(self.format, self._content)
-            return Picture(pixels, bits, metadata, self.format, lossy, not_kept)
+            return Picture(pixels, bits, metadata, self.format, is_lossy(self.format, self._content), not_kept)
 
         return Inspected(facts, load)
 

@@ -9,12 +9,14 @@ Values of 2 to 7 bits are widened to 8, as Pillow does with PNG; `info["depth"]`
 """
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import IO, Any, BinaryIO, cast
 
 import numpy as np
 from PIL import Image, ImageFile
 
-from pixelpyramids.codec.container import MAGIC, MAX_SIDE, FileHeader, FileIndex, read_index, read_part
+from pixelpyramids.codec.container import MAGIC, MAX_SIDE, FileHeader, read_index, read_part
 from pixelpyramids.codec.image import MAX_PIXELS, decode_source, encode
 from pixelpyramids.errors import DataError, PixelPyramidsError
 from pixelpyramids.image_files import metadata as blobs
@@ -23,13 +25,11 @@ from pixelpyramids.image_files.file_source import FileSource
 from pixelpyramids.image_files.pillow_reading import MODES, pixels_of
 from pixelpyramids.pyramid import octaves
 
-FORMAT = "PPYR"
-
 
 class PyramidImageFile(ImageFile.ImageFile):
     """An opened .ppyr file. As with Pillow's own formats, damage raises OSError, and so do pixels without a mode."""
 
-    format = FORMAT
+    format = "PPYR"
     format_description = "pixelpyramids lossless image"
 
     _is_pending = False  # an unpickled image already has its pixels
@@ -37,10 +37,8 @@ class PyramidImageFile(ImageFile.ImageFile):
     def _open(self) -> None:
         self._scale = 1
         self._is_pending = True
-        try:
+        with _raise_os_error():
             self._index = read_index(FileSource(self._file()), _max_pixels())
-        except PixelPyramidsError as error:
-            raise OSError(str(error)) from error
         header = self._index.header
         self._mode = _mode(header)
         self._size = header.width, header.height
@@ -68,15 +66,11 @@ class PyramidImageFile(ImageFile.ImageFile):
     def load(self) -> Any:
         """Decode the pixels."""
         if self._is_pending:
-            try:
+            with _raise_os_error():
                 pixels = decode_source(FileSource(self._file()), scale=self._scale, max_pixels=_max_pixels())
-            except PixelPyramidsError as error:
-                raise OSError(str(error)) from error
             self._is_pending = False
             self.im = _to_image(pixels, self._index.header.depth).im
-            if self._exclusive_fp:
-                self._file().close()
-            self.fp = None
+            self._release_file()
         return super().load()
 
     def verify(self) -> None:
@@ -85,15 +79,31 @@ class PyramidImageFile(ImageFile.ImageFile):
         As with Pillow's own formats, the file has to be opened again afterwards.
         """
         source = FileSource(self._file())
-        _verify(source, self._index)
-        if self._exclusive_fp:
-            self._file().close()
-        self.fp = None
+        if source.size != self._index.size:
+            raise OSError(f"expected {self._index.size} bytes, got {source.size}; the file is damaged")
+        with _raise_os_error():
+            for number, offset in enumerate(self._index.offsets()):
+                read_part(source, self._index, number, offset)
+        self._release_file()
 
     def _file(self) -> BinaryIO:
         if self.fp is None:
             raise OSError("expected an open file, got one that is closed; open it again")
         return cast(BinaryIO, self.fp)
+
+    def _release_file(self) -> None:
+        if self._exclusive_fp:
+            self._file().close()
+        self.fp = None
+
+
+@contextmanager
+def _raise_os_error(about: str = "") -> Iterator[None]:
+    """Raise this package's errors as OSError, as Pillow's own formats do."""
+    try:
+        yield
+    except PixelPyramidsError as error:
+        raise OSError(f"{about}{error}") from error
 
 
 def _to_image(pixels: Pixels, depth: int) -> Image.Image:
@@ -103,16 +113,6 @@ def _to_image(pixels: Pixels, depth: int) -> Image.Image:
     if depth == 1 and flat.ndim == 2:
         return Image.fromarray(flat > 0)
     return Image.fromarray(np.ascontiguousarray(flat if depth >= 8 else widen(flat, depth, 8)))
-
-
-def _verify(source: FileSource, index: FileIndex) -> None:
-    if source.size != index.size:
-        raise OSError(f"expected {index.size} bytes, got {source.size}; the file is damaged")
-    try:
-        for number, offset in enumerate(index.offsets()):
-            read_part(source, index, number, offset)
-    except PixelPyramidsError as error:
-        raise OSError(str(error)) from error
 
 
 def _max_pixels() -> int:
@@ -131,25 +131,17 @@ def _mode(header: FileHeader) -> str:
     return "I;16"
 
 
-def _accept(prefix: bytes) -> bool:
-    return prefix.startswith(MAGIC)
-
-
 def _save(image: Image.Image, file: IO[bytes], filename: str | bytes) -> None:
     options = {name: image.encoderinfo[name] for name in ("effort", "threads") if name in image.encoderinfo}
-    try:
+    with _raise_os_error(f"cannot write mode {image.mode} as PPYR: "):
         pixels, depth = pixels_of(image)
         file.write(encode(pixels, depth=depth, metadata=_metadata(image), **options))
-    except PixelPyramidsError as error:
-        raise OSError(f"cannot write mode {image.mode} as {FORMAT}: {error}") from error
 
 
 def _save_all(image: Image.Image, file: IO[bytes], filename: str | bytes) -> None:
     frames = getattr(image, "n_frames", 1) + len(image.encoderinfo.get("append_images", []))
     if frames != 1:
-        raise OSError(
-            f"expected one picture, because a {FORMAT} file holds no more, got {frames}; save each on its own"
-        )
+        raise OSError(f"expected one picture, because a PPYR file holds no more, got {frames}; save each on its own")
     _save(image, file, filename)
 
 
@@ -161,11 +153,10 @@ def _metadata(image: Image.Image) -> dict[str, bytes]:
     if isinstance(given.info.get("exif"), Image.Exif):
         given.info["exif"] = given.info["exif"].tobytes()
     for name, value in given.info.items():
-        if not (
-            _is_resolution(value) if name == "dpi" else isinstance(value, (bytes, str) if name == "xmp" else bytes)
-        ):
-            expected = "two positive numbers" if name == "dpi" else "bytes"
-            raise DataError(f"expected {name} to be {expected}, got {value!r:.80}")
+        if name == "dpi" and not _is_resolution(value):
+            raise DataError(f"expected dpi to be two positive numbers, got {value!r:.80}")
+        if name != "dpi" and not isinstance(value, (bytes, str) if name == "xmp" else bytes):
+            raise DataError(f"expected {name} to be bytes, got {value!r:.80}")
     return blobs.read_metadata(image) | blobs.read_metadata(given)
 
 
@@ -177,7 +168,7 @@ def _is_resolution(dpi: Any) -> bool:
     return 0 < x < math.inf and 0 < y < math.inf
 
 
-Image.register_open(FORMAT, PyramidImageFile, _accept)
-Image.register_save(FORMAT, _save)
-Image.register_save_all(FORMAT, _save_all)
-Image.register_extension(FORMAT, ".ppyr")
+Image.register_open(PyramidImageFile.format, PyramidImageFile, lambda head: head.startswith(MAGIC))
+Image.register_save(PyramidImageFile.format, _save)
+Image.register_save_all(PyramidImageFile.format, _save_all)
+Image.register_extension(PyramidImageFile.format, ".ppyr")

@@ -17,7 +17,7 @@ from PIL import Image, UnidentifiedImageError
 from pixelpyramids.codec.container import MAGIC
 from pixelpyramids.errors import DataError
 from pixelpyramids.image_files.bit_depth import Pixels
-from pixelpyramids.image_files.stored_depth import stored_depth
+from pixelpyramids.image_files.pixel_coding import stored_depth
 
 MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
 """Pillow's modes of 8 bits by their number of channels."""
@@ -26,17 +26,6 @@ SIXTEEN_BITS = ("I;16", "I;16B", "I;16L", "I;16N")
 
 # Pillow lists these but does not decode them: EPS needs another program, PPYR is our plugin, the rest have no decoder.
 _NOT_DECODED = frozenset({"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "PPYR", "WMF"})
-_REFUSED = {
-    "F": "floating-point values",
-    "I": "32-bit integers",
-    "CMYK": "four inks, whose colours depend on a profile",
-    "YCbCr": "luma and chroma, which have no exact RGB counterpart",
-    "LAB": "CIE L*a*b* values, which have no exact RGB counterpart",
-    "HSV": "hue and saturation, which have no exact RGB counterpart",
-    "RGBX": "an unused fourth channel",
-    "RGBa": "premultiplied alpha",
-    "La": "premultiplied alpha",
-}
 _CHANNELS = {"1": 1, "L": 1, "RGB": 3} | dict.fromkeys(SIXTEEN_BITS, 1)
 _HEAD = 16  # bytes that formats are recognised by
 
@@ -61,18 +50,16 @@ def open_with_pillow(file: BinaryIO, formats: Iterable[str], name: str = "") -> 
         if format not in Image.OPEN:
             continue
         factory, accept = Image.OPEN[format]
-        is_known = False
+        accepted: bool | str = False
         try:
-            accepted = True if accept is None else accept(head)  # some formats, such as TGA, have no mark
+            accepted = accept is None or accept(head)  # some formats, such as TGA, have no mark
             if isinstance(accepted, str):  # Pillow recognises the format but cannot read it here
                 reason = reason or f"{format}: {accepted}"
-            if isinstance(accepted, str) or not accepted:
-                continue
-            is_known = accept is not None
-            file.seek(0)
-            return factory(file, name)
+            elif accepted:
+                file.seek(0)
+                return factory(file, name)
         except (SyntaxError, LookupError, TypeError, EOFError, struct.error) as error:
-            if is_known:
+            if accepted and accept:
                 reason = reason or f"a {format} that is damaged, or of a kind that is not read ({error})"
     if head.startswith(MAGIC):
         reason = "a .ppyr file, which must be decompressed first"
@@ -92,7 +79,8 @@ def stored_bits(image: Image.Image) -> int:
     arguments = [tile[3] for tile in getattr(image, "tile", [])]  # for the decoders: "RGB;16B", …
     if image.mode in (*SIXTEEN_BITS, "I"):
         return 12 if "I;12" in str(arguments) else 16
-    is_deep = image.format == "PPM" and max(_numbers(arguments), default=0) > 255  # PPM gives its largest value
+    numbers = [part for parts in arguments if isinstance(parts, tuple) for part in parts if type(part) is int]
+    is_deep = image.format == "PPM" and max(numbers, default=0) > 255  # PPM gives its largest value
     if is_deep or re.search(";16[BLN]", str(arguments)):
         return 16
     file: BinaryIO | None = getattr(image, "fp", None)
@@ -107,16 +95,13 @@ def stored_bits(image: Image.Image) -> int:
 
 
 def check_mode(image: Image.Image, accepted: Sequence[str] = ()) -> None:
-    """Raise DataError if pixels of this mode cannot be stored exactly, unless the mode is `accepted`."""
-    mode = image.mode
-    if mode in accepted:
-        return
-    if mode in _REFUSED and not (mode == "I" and image.format == "PNG"):  # 16-bit grey in older Pillow
-        raise DataError(
-            f"expected grey or RGB pixels, got mode {mode} ({_REFUSED[mode]}); convert to 8- or 16-bit RGB or grey"
-        )
-    if mode not in (*_CHANNELS, "LA", "RGBA", "P", "PA", "I"):
-        raise DataError(f"expected grey or RGB pixels, got mode {mode}; convert to RGB or grey")
+    """Raise DataError if pixels of this mode cannot be stored exactly, unless the mode is `accepted`.
+
+    CMYK depends on a profile; YCbCr, LAB and HSV have no exact counterpart in RGB; in RGBa and La, alpha is multiplied
+    in.
+    """
+    if image.mode not in (*_CHANNELS, "LA", "RGBA", "P", "PA", *accepted):
+        raise DataError(f"expected grey or RGB pixels, got mode {image.mode}; convert to 8- or 16-bit RGB or grey")
 
 
 def pixels_of(image: Image.Image) -> tuple[Pixels, int]:
@@ -129,7 +114,7 @@ def pixels_of(image: Image.Image) -> tuple[Pixels, int]:
     if mode in ("P", "PA"):
         return _look_up_palette(image), 8
     array: Any = np.array(image)
-    pixels: Pixels = array.astype(np.uint16 if mode in (*SIXTEEN_BITS, "I") else np.uint8, copy=False)
+    pixels: Pixels = array.astype(np.uint16 if mode in SIXTEEN_BITS else np.uint8, copy=False)
     depth = {"1": 1}.get(mode, 8 * pixels.itemsize)
     key = image.info.get("transparency")
     if isinstance(key, int | tuple) and mode in _CHANNELS:
@@ -148,14 +133,9 @@ def add_alpha(pixels: Pixels, colour: Sequence[float], depth: int) -> Pixels:
 
 def _look_up_palette(image: Image.Image) -> Pixels:
     """Colours, or greys if all are grey; with alpha if the palette has it."""
-    has_alpha = image.mode == "PA" or "transparency" in image.info
-    if image.palette is not None and image.palette.mode == "RGBA":
-        has_alpha = True
+    is_transparent = image.palette is not None and image.palette.mode == "RGBA"
+    has_alpha = image.mode == "PA" or "transparency" in image.info or is_transparent
     pixels: Pixels = np.array(image.convert("RGBA"))
     if (pixels[..., :1] == pixels[..., 1:3]).all():
         return np.ascontiguousarray(pixels[..., 2:] if has_alpha else pixels[..., 0])
     return np.ascontiguousarray(pixels if has_alpha else pixels[..., :3])
-
-
-def _numbers(arguments: list[Any]) -> list[int]:
-    return [part for parts in arguments if isinstance(parts, tuple) for part in parts if type(part) is int]

@@ -26,7 +26,9 @@ from pixelpyramids.image_files.resolution import parse_physical
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 XMP_KEYWORD = "XML:com.adobe.xmp"
 _OF_THE_PIXELS = ("IHDR", "PLTE", "tRNS", "IDAT", "IEND")  # in their order
-_OF_ANIMATIONS = {"acTL", "fcTL", "fdAT"}
+_OF_ANIMATIONS = ("acTL", "fcTL", "fdAT")
+_TEXTS = ("tEXt", "zTXt", "iTXt")
+_KEPT_ONCE = (*PNG_CHUNKS, "iCCP", "eXIf", "pHYs")
 _CHANNELS = {0: 1, 2: 3, 3: 3, 4: 2, 6: 4}  # by colour type; for a palette, the channels of its colours
 _PALETTE = 3
 _WHOLE = ((0, 0, 1, 1),)  # the first column and line of each pass, and the steps to the next
@@ -72,36 +74,35 @@ def inspect_png(data: bytes, max_pixels: int) -> Inspected:
 
 def _read_pixels(png: Png) -> Picture:
     """Decode a PNG. Its depth is what sBIT says, if that loses nothing."""
-    bits, metadata, not_kept = png.bit_depth, dict(png.metadata), list(png.not_kept)
+    depth, metadata, not_kept = png.bit_depth, dict(png.metadata), list(png.not_kept)
     with PngImagePlugin.PngImageFile(io.BytesIO(png.plain)) as image:
         if image.n_frames != 1:
             raise DataError(f"expected one picture, got {image.n_frames} (an animation); save one of them as a file")
         if _has_surplus(png):
             not_kept.append("data after the PNG's last row")
-        if bits == 16 and png.channels > 1:
+        if depth == 16 and png.channels > 1:
             pixels = import_extra("imagecodecs", "images").png_decode(png.plain)
             second = np.array(image)  # upper bytes only, grey as colour, no alpha for a transparent colour
             second = second[..., [0, 3]] if png.channels == 2 else second
             is_same = np.array_equal(pixels[..., : second.shape[2]] >> 8, second)
         else:
-            if png.has_palette:
-                pixels, bits = pixels_of(image)
-            else:
+            if not png.has_palette:
                 image.info.pop("transparency", None)
-                pixels, read = pixels_of(image)
-                pixels = pixels if read == bits else pixels >> (read - bits)
-                if png.transparent is not None:
-                    pixels = add_alpha(pixels, png.transparent, bits)
-            is_same = _is_what_libpng_reads(pixels, bits, png.plain)
+            pixels, read = pixels_of(image)
+            depth = read if png.has_palette else depth
+            pixels = pixels >> (read - depth)
+            if png.transparent is not None:
+                pixels = add_alpha(pixels, png.transparent, depth)
+            is_same = _is_what_libpng_reads(pixels, depth, png.plain)
     if not is_same:
         raise DataError("two libraries read different pixels from this PNG; save it again")
-    depth, bits_said = bits, set(png.significant or b"")
-    if png.significant is not None and bits_said != {bits}:
+    said = set(png.significant or ())
+    if png.significant is not None and said != {depth}:
         flat = None
-        if not png.has_palette and png.transparent is None and len(bits_said) == 1 and 0 < min(bits_said) < bits:
-            flat = narrow(pixels, bits, min(bits_said))
+        if not png.has_palette and png.transparent is None and len(said) == 1 and 0 < min(said) < depth:
+            flat = narrow(pixels, depth, min(said))
         if flat is not None:
-            pixels, depth = flat, min(bits_said)
+            pixels, depth = flat, min(said)
         elif len(png.significant) == (pixels.shape[2] if pixels.ndim == 3 else 1):
             metadata["sBIT"] = png.significant
         else:
@@ -126,14 +127,13 @@ def _is_what_libpng_reads(pixels: Pixels, bits: int, data: bytes) -> bool:
 def read_chunks(data: bytes) -> Png:
     """Read the chunks. Raises DataError if they are damaged."""
     chunks = list(_chunks(data))
-    by_name: dict[str, bytes] = {}
-    for name, content, _ in chunks:
-        by_name.setdefault(name, content)
+    names = [name for name, *_ in chunks]
+    by_name = {name: content for name, content, _ in reversed(chunks)}  # the first one of each name
     header = by_name.get("IHDR", b"")
-    if chunks[0][0] != "IHDR" or len(header) != 13 or header[9] not in _CHANNELS:
+    if names[0] != "IHDR" or len(header) != 13 or header[9] not in _CHANNELS:
         raise DataError("expected a PNG that begins with its header, got another chunk; the file is damaged")
-    kind = header[9]
-    _check_order([name for name, *_ in chunks if name in _OF_THE_PIXELS], kind)
+    width, height, depth, kind = struct.unpack_from(">IIBB", header)
+    _check_order([name for name in names if name in _OF_THE_PIXELS], kind)
     key = by_name.get("tRNS") if kind in (0, 2) else None
     if key is not None and len(key) != 2 * _CHANNELS[kind]:
         raise DataError(f"expected a transparent colour of {2 * _CHANNELS[kind]} bytes, got {len(key)}; save it again")
@@ -141,7 +141,7 @@ def read_chunks(data: bytes) -> Png:
     colours, alphas = len(by_name.get("PLTE", b"")) // 3, len(by_name.get("tRNS", b"\0"))
     if (
         header[10:] not in (b"\0\0\0", b"\0\0\1")
-        or max(transparent or (0,)) >> header[8]
+        or max(transparent or (0,)) >> depth
         or (kind == _PALETTE and not 1 <= alphas <= colours)
     ):
         raise DataError(
@@ -153,28 +153,25 @@ def read_chunks(data: bytes) -> Png:
         metadata["ICC"] = _unpack(by_name["iCCP"].partition(b"\0")[2][1:], "iCCP")
     if "eXIf" in by_name:
         metadata["EXIF"] = by_name["eXIf"]
-    resolution = parse_physical(by_name.get("pHYs", b""))
-    if resolution is not None:
+    lost = set(names) - {*_OF_THE_PIXELS, *_KEPT_ONCE, *_TEXTS}
+    if (resolution := parse_physical(by_name.get("pHYs", b""))) is not None:
         metadata["resolution"] = resolution.blob()
-    metadata |= _read_texts((name, content) for name, content, _ in chunks)
-    counts = Counter(name for name, *_ in chunks if name in (*PNG_CHUNKS, "iCCP", "eXIf", "pHYs"))
-    lost = set(by_name) - {*_OF_THE_PIXELS} - set(PNG_CHUNKS) - {"iCCP", "eXIf", "pHYs", "tEXt", "zTXt", "iTXt"}
-    if resolution is None:
-        lost |= {"pHYs"} & set(by_name)
+    elif "pHYs" in by_name:
+        lost.add("pHYs")
+    metadata |= _read_texts((name, content) for name, content, _ in chunks if name in _TEXTS)
     not_kept = [f"PNG chunk {name}" for name in sorted(lost)]
-    not_kept += [f"all PNG chunks {name} except the first one" for name, count in counts.items() if count > 1]
-    if surplus := len(data) - sum(len(whole) for *_, whole in chunks) - len(SIGNATURE):
-        not_kept.append(bytes_after(surplus, "PNG"))
-    width, height = struct.unpack_from(">II", header)
+    again = [name for name in dict.fromkeys(names) if name in _KEPT_ONCE and names.count(name) > 1]
+    not_kept += [f"all PNG chunks {name} except the first one" for name in again]
+    not_kept += bytes_after(len(data) - sum(len(whole) for *_, whole in chunks) - len(SIGNATURE), "PNG")
     return Png(
         height,
         width,
-        header[8],
+        depth,
         _CHANNELS[kind],
         kind == _PALETTE,
         header[12] == 1,
         [content for name, content, _ in chunks if name == "IDAT"],
-        SIGNATURE + b"".join(whole for name, _, whole in chunks if name in _OF_THE_PIXELS or name in _OF_ANIMATIONS),
+        SIGNATURE + b"".join(whole for name, _, whole in chunks if name in (*_OF_THE_PIXELS, *_OF_ANIMATIONS)),
         transparent,
         by_name.get("sBIT"),
         metadata,
@@ -200,7 +197,7 @@ def _check_order(names: list[str], kind: int) -> None:
 
 
 def _has_surplus(png: Png) -> bool:
-    """Whether a PNG's pixel data continue after its last row. Raises DataError if rows are missing or damaged.
+    """Whether a PNG's pixel data continue after its last row. Raises DataError if rows are missing.
 
     Pillow would read missing rows as zeros.
     """
@@ -209,10 +206,7 @@ def _has_surplus(png: Png) -> bool:
     for x, y, step_x, step_y in _ADAM7 if png.is_interlaced else _WHOLE:
         columns, lines = -(-(png.width - x) // step_x), -(-(png.height - y) // step_y)
         expected += max(lines, 0) * (1 + -(-columns * bits // 8)) if columns > 0 else 0
-    try:
-        size = unpacked_size(png.rows, expected)
-    except zlib.error as error:
-        raise DataError(f"the PNG's pixels cannot be unpacked: {error}; replace or remove the file") from error
+    size = unpacked_size(png.rows, expected)
     if size < expected:
         raise DataError(
             f"expected {expected} bytes of rows in the PNG, as its header says, got {size}; replace or remove the file"
@@ -261,8 +255,6 @@ def _read_texts(chunks: Iterable[tuple[str, bytes]]) -> dict[str, bytes]:
     seen: Counter[str] = Counter()
     size = 0
     for name, content in chunks:
-        if name not in ("tEXt", "zTXt", "iTXt"):
-            continue
         keyword, _, rest = content.partition(b"\0")
         word = keyword.decode("latin-1")
         language = translated = b""
@@ -291,11 +283,7 @@ def _read_texts(chunks: Iterable[tuple[str, bytes]]) -> dict[str, bytes]:
 
 
 def _unpack(data: bytes, name: str) -> bytes:
-    packer = zlib.decompressobj()
-    try:
-        content = packer.decompress(data, MAX_METADATA + 1)
-    except zlib.error as error:
-        raise DataError(f"the PNG's chunk {name} cannot be unpacked: {error}; replace or remove the file") from error
+    content = zlib.decompressobj().decompress(data, MAX_METADATA + 1)
     if len(content) > MAX_METADATA:
         raise DataError(f"expected at most {MAX_METADATA} bytes in the PNG's chunk {name}, got more; remove the chunk")
     return content

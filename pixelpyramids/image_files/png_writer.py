@@ -73,7 +73,8 @@ def encode_pixels(pixels: Pixels, depth: int) -> bytes:
     """Encode values (H, W) or (H, W, C) of 2, 4 or 16 bits, which Pillow cannot write, or only as grey."""
     height, width = pixels.shape[:2]
     channels = pixels.shape[2] if pixels.ndim == 3 else 1
-    lines = pack_bits(pixels, depth) if depth < 8 else _bytes_of(pixels)
+    lines = pack_bits(pixels, depth) if depth < 8 else np.ascontiguousarray(pixels, ">u2").view(np.uint8)
+    lines = lines.reshape(height, -1)
     packer, step = zlib.compressobj(), max(channels * depth // 8, 1)
     pieces, above = [], np.zeros((1, lines.shape[1]), np.uint8)
     count = max(_PIECE // lines.shape[1], 1)
@@ -84,10 +85,6 @@ def encode_pixels(pixels: Pixels, depth: int) -> bytes:
     header = struct.pack(">IIBBBBB", width, height, depth, _KIND[channels], 0, 0, 0)
     chunks = (("IHDR", header), ("IDAT", b"".join([*pieces, packer.flush()])), ("IEND", b""))
     return SIGNATURE + b"".join(_chunk(name, content) for name, content in chunks)
-
-
-def _bytes_of(pixels: Pixels) -> Any:
-    return np.ascontiguousarray(pixels, ">u2").view(np.uint8).reshape(len(pixels), -1)
 
 
 def _paeth_filter(lines: Any, step: int) -> Any:

@@ -7,7 +7,7 @@ pixels are stored becomes a blob TIFF:NUMBER, a little-endian TIFF structure tha
 
 import io
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from fractions import Fraction
 from numbers import Rational
@@ -43,10 +43,8 @@ def read_directory(data: bytes, place: int | None = None, group: int | None = No
     tags, file = ImageFileDirectory_v2(head, data[:2], group), io.BytesIO(data)
     file.seek(tags.next if place is None else place)
     tags.load(file)
-    if (
-        tags.tagtype.get(Tag.IPTCNAA) == TiffTags.LONG
-    ):  # as Photoshop labels these bytes; Pillow would keep every fourth
-        tags.tagtype[Tag.IPTCNAA] = TiffTags.UNDEFINED
+    if tags.tagtype.get(Tag.IPTCNAA) == TiffTags.LONG:
+        tags.tagtype[Tag.IPTCNAA] = TiffTags.UNDEFINED  # Photoshop mislabels it; Pillow would keep every fourth byte
     return tags
 
 
@@ -63,13 +61,9 @@ def tags_to_metadata(
     for tag in _FIELDS:
         if tag in tags:
             exif[tag] = _exact_text(tags[tag])
-    for tag in _DIRECTORIES:
-        if tag in tags and (fields := dict(read_fields(tag, tags[tag]))):
-            if _INTEROPERABILITY in fields:
-                with suppress(*DAMAGE):  # its place may be wrong
-                    fields[_INTEROPERABILITY] = dict(read_fields(_INTEROPERABILITY, fields[_INTEROPERABILITY]))
-            exif.get_ifd(tag).update({number: _exact_text(value) for number, value in fields.items()})
-            exif[tag] = exif.get_ifd(tag)
+    for tag, fields in _directories(tags, read_fields):
+        exif.get_ifd(tag).update(fields)
+        exif[tag] = exif.get_ifd(tag)
     found: dict[str, Any] = {
         "ICC": tags.get(Tag.InterColorProfile),
         "EXIF": exif.tobytes().removeprefix(EXIF_MARK) if len(exif) else None,
@@ -118,13 +112,21 @@ def _add_exif(blob: bytes, tags: ImageFileDirectory_v2) -> list[str]:
     for tag in _FIELDS:
         if tag in exif:
             tags[tag] = _exact_text(exif[tag])
-    for tag in _DIRECTORIES:
-        if fields := dict(exif.get_ifd(tag)):
-            if _INTEROPERABILITY in fields:
-                fields[_INTEROPERABILITY] = dict(exif.get_ifd(_INTEROPERABILITY))
-            tags.tagtype[tag] = TiffTags.LONG
-            tags[tag] = {number: _exact_text(value) for number, value in fields.items()}  # type: ignore[assignment]
+    for tag, fields in _directories(exif, lambda tag, _: exif.get_ifd(tag)):
+        tags.tagtype[tag], tags[tag] = TiffTags.LONG, fields  # type: ignore[assignment]
     return [f"EXIF's field {tag}" for tag in exif if tag not in (*_FIELDS, *_DIRECTORIES, *_RESOLUTION)]
+
+
+def _directories(
+    tags: Mapping[int, Any], read_fields: Callable[[int, Any], Mapping[int, Any]]
+) -> Iterator[tuple[int, dict[int, Any]]]:
+    """The tags and the fields of the directories of EXIF and GPS, if these have fields."""
+    for tag in _DIRECTORIES:
+        if tag in tags and (fields := dict(read_fields(tag, tags[tag]))):
+            if _INTEROPERABILITY in fields:
+                with suppress(*DAMAGE):  # its place may be wrong
+                    fields[_INTEROPERABILITY] = dict(read_fields(_INTEROPERABILITY, fields[_INTEROPERABILITY]))
+            yield tag, {number: _exact_text(value) for number, value in fields.items()}
 
 
 def _add_tag(name: str, blob: bytes, tags: ImageFileDirectory_v2) -> bool:

@@ -31,6 +31,11 @@ _WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _INDEXED, _YCBCR = 0, 1, 2, 3, 6
 _REVERSED_BITS = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))  # the bits of each byte, the last one first
 _ALPHA = 2  # not premultiplied
 _METAMORPH_PLANES = 33629
+_TURN = Image.Transpose
+_UNDO_ROTATION = {  # what Pillow did to the pixels, by the orientation
+    2: _TURN.FLIP_LEFT_RIGHT, 3: _TURN.ROTATE_180, 4: _TURN.FLIP_TOP_BOTTOM, 5: _TURN.TRANSPOSE, 6: _TURN.ROTATE_90,
+    7: _TURN.TRANSVERSE, 8: _TURN.ROTATE_270,
+}  # fmt: skip
 
 
 def is_tiff(data: bytes) -> bool:
@@ -42,7 +47,7 @@ class Tiff(NamedTuple):
     """How the pixels of a TIFF's first picture are stored.
 
     `depth` is the depth of the stored values. `palette` (3, 2**depth) has the 16-bit colour of each index. `is_plain`
-    says whether Pillow reads the values exactly.
+    says whether Pillow reads the values exactly, `is_lossy` whether they are compressed as JPEG.
     """
 
     height: int
@@ -52,13 +57,9 @@ class Tiff(NamedTuple):
     orientation: int
     is_plain: bool
     is_planar: bool
+    is_lossy: bool
     compression: int
     palette: Pixels | None
-
-    @property
-    def is_lossy(self) -> bool:
-        """Whether the pixels are compressed as JPEG."""
-        return self.compression in _JPEG
 
 
 def inspect_tiff(data: bytes, max_pixels: int) -> Inspected:
@@ -120,22 +121,18 @@ def _read_pixels(data: bytes, tiff: Tiff) -> Pixels:
 
 def _layout(tags: ImageFileDirectory_v2, data: bytes) -> Tiff:
     """What the tags say about the pixels. Raises DataError if these cannot be read exactly."""
-    has_pixels = Tag.StripOffsets in tags or Tag.TileOffsets in tags
     if (
-        not has_pixels
+        not (Tag.StripOffsets in tags or Tag.TileOffsets in tags)
         or not all(tags.get(tag, 1) for tag in (Tag.RowsPerStrip, Tag.TileWidth, Tag.TileLength))
         or not (tags.get(Tag.ImageWidth) and tags.get(Tag.ImageLength))
     ):
         raise DataError(
             "expected a TIFF with its size and the offsets of its pixels, got one without; the file is damaged"
         )
-    kinds = {2: "signed", 3: "float", 4: "undefined", 5: "complex", 6: "complex float"}
-    for kind in _several(tags.get(Tag.SampleFormat, 1)):
-        if kind != 1:
-            raise DataError(
-                f"expected unsigned integers of at most 16 bits, got {kinds.get(kind, 'unknown')} values; scale and "
-                "round them first"
-            )
+    if others := [kind for kind in _several(tags.get(Tag.SampleFormat, 1)) if kind != 1]:
+        kinds = {2: "signed", 3: "float", 4: "undefined", 5: "complex", 6: "complex float"}
+        got = kinds.get(others[0], "unknown")
+        raise DataError(f"expected unsigned integers of at most 16 bits, got {got} values; scale and round them first")
     bits, channels = _several(tags.get(Tag.BitsPerSample, 1)), tags.get(Tag.SamplesPerPixel, 1)
     depths = sorted(set(bits))
     if len(bits) not in (1, channels) or len(depths) != 1 or not 1 <= depths[0] <= 16:
@@ -176,20 +173,17 @@ def _layout(tags: ImageFileDirectory_v2, data: bytes) -> Tiff:
             raise DataError(f"expected a palette of at most 256 colours, got {palette.size // 3} for {depth} bits; "
                             "convert the file to RGB")  # fmt: skip
         palette = palette.reshape(3, -1)
-    is_plain = (
-        (depth == 8 and not (is_planar and channels == 2))
-        or (channels == 1 and depth in (1, 2, 4))
-        or (channels == 1 and depth == 16 and photometric == _BLACK_IS_ZERO)
-        or (channels == 1 and depth == 12 and photometric == _BLACK_IS_ZERO and tags.prefix == b"II")
-    )
     height, width = tags[Tag.ImageLength], tags[Tag.ImageWidth]
-    if height * width > (Image.MAX_IMAGE_PIXELS or height * width):
-        is_plain = False  # for TIFFs, unlike other formats, Pillow applies its own limit when it loads them
-    if data[:4] == b"MM\0+" or compression not in _KNOWN_TO_LIBTIFF:
-        is_plain = False
-    return Tiff(
-        height, width, depth, photometric, tags.get(Tag.Orientation, 1), is_plain, is_planar, compression, palette
-    )  # fmt: skip
+    deep = () if photometric != _BLACK_IS_ZERO else (12, 16) if tags.prefix == b"II" else (16,)
+    is_plain = (
+        ((depth == 8 and not (is_planar and channels == 2)) or (channels == 1 and depth in (1, 2, 4, *deep)))
+        # For TIFFs, unlike other formats, Pillow applies its own limit when it loads them.
+        and height * width <= (Image.MAX_IMAGE_PIXELS or height * width)
+        and data[:4] != b"MM\0+"
+        and compression in _KNOWN_TO_LIBTIFF
+    )
+    orientation = tags.get(Tag.Orientation, 1)
+    return Tiff(height, width, depth, photometric, orientation, is_plain, is_planar, is_lossy, compression, palette)
 
 
 def _check_pieces(tags: ImageFileDirectory_v2, tiff: Tiff, data: bytes) -> None:
@@ -235,12 +229,8 @@ def _check_pieces(tags: ImageFileDirectory_v2, tiff: Tiff, data: bytes) -> None:
 def _find_tags_not_kept(tags: ImageFileDirectory_v2, data: bytes) -> list[str]:
     """Name the tags that are not kept: pictures within the picture, and tags of types that Pillow does not know."""
     order = ">" if data[:2] == b"MM" else "<"
-    place = tags.offset or 0
-    begin, step, (count,) = (
-        (place + 8, 20, struct.unpack_from(f"{order}Q", data, place))
-        if is_big(data)
-        else (place + 2, 12, struct.unpack_from(f"{order}H", data, place))
-    )
+    head, step = (f"{order}Q", 20) if is_big(data) else (f"{order}H", 12)
+    (count,), begin = struct.unpack_from(head, data, tags.offset), tags.offset + struct.calcsize(head)
     numbers = {struct.unpack_from(f"{order}H", data, begin + step * number)[0] for number in range(count)}
     lost = sorted(number for number in numbers if number not in tags)
     return [f"TIFF tag {number}" for number in lost] + ["pictures in the TIFF's SubIFDs"] * (Tag.SubIFDs in numbers)
@@ -252,7 +242,9 @@ def _by_pillow(data: bytes, tiff: Tiff) -> Pixels:
         if image.n_frames != 1:
             raise DataError(f"expected one picture, got {image.n_frames} pages; save one of them as a file")
         image.info.pop("xmp", None)  # Pillow would also rotate the pixels by it
-        pixels: Any = np.array(_undo_rotation(image, tiff.orientation))
+        image.load()  # for TIFFs, unlike other formats, this rotates the pixels
+        turn = _UNDO_ROTATION.get(tiff.orientation)
+        pixels: Any = np.array(image if turn is None else image.transpose(turn))
     if tiff.photometric == _WHITE_IS_ZERO:  # Pillow inverts these
         pixels = ~pixels
     pixels = pixels.astype(pixel_type(tiff.depth), copy=False)
@@ -302,22 +294,6 @@ def _look_up_palette(numbers: Pixels, palette: Pixels) -> tuple[Pixels, int]:
     pixels: Pixels = table[numbers]
     is_grey = (pixels[..., :1] == pixels[..., 1:]).all()
     return np.ascontiguousarray(pixels[..., 0] if is_grey else pixels), 8 * table.itemsize
-
-
-def _undo_rotation(image: Image.Image, orientation: int) -> Image.Image:
-    """The pixels as they are stored: Pillow rotates TIFFs, and no other format, when it loads them."""
-    turn = Image.Transpose
-    back = {
-        2: turn.FLIP_LEFT_RIGHT,
-        3: turn.ROTATE_180,
-        4: turn.FLIP_TOP_BOTTOM,
-        5: turn.TRANSPOSE,
-        6: turn.ROTATE_90,
-        7: turn.TRANSVERSE,
-        8: turn.ROTATE_270,
-    }.get(orientation)
-    image.load()
-    return image if back is None else image.transpose(back)
 
 
 def _several(value: Any) -> tuple[Any, ...]:

@@ -62,8 +62,7 @@ class PyramidSerializer(ArrayBytesCodec):
 
     def validate(self, *, shape: tuple[int, ...], dtype: Any, chunk_grid: Any) -> None:
         """Raise DataError if the codec does not support the array's type, or if its chunks are not images."""
-        native = dtype.to_native_dtype()
-        _check_type(native)
+        _check_type(dtype.to_native_dtype())
         if (chunk := getattr(chunk_grid, "chunk_shape", None)) is not None:
             image_shape(chunk)
 
@@ -96,9 +95,7 @@ class PyramidCompressor(Codec):  # type: ignore[misc]
         if array.dtype != array.dtype.newbyteorder("<"):
             raise DataError(f"expected little-endian numbers, got {array.dtype}; choose <u2, or zarr's format 3")
         if array.size > 4 * MAX_PIXELS or math.prod(image_shape(array.shape)[:2]) > MAX_PIXELS:
-            raise DataError(
-                f"expected a chunk of at most {MAX_PIXELS} pixels, got {array.shape}; choose smaller chunks"
-            )
+            raise DataError(f"expected a chunk of at most {MAX_PIXELS} pixels, got {array.shape}; choose smaller ones")
         return _encode_chunk(array, self.effort, {_ORDER: b"F"} if array.flags.fnc else {})
 
     def decode(self, buf: Any, out: Any = None) -> Any:
@@ -139,7 +136,7 @@ class _Chunk(np.ndarray[Any, Any]):
         """Like `ndarray.view`. Raises BitstreamError for another type of numbers."""
         is_dtype = bool(what) and not (isinstance(what[0], type) and issubclass(what[0], np.ndarray))
         if self._image and is_dtype and what[0] != self.dtype:
-            raise BitstreamError(_describe_mismatch(what[0], self.dtype))
+            raise _mismatch(what[0], self.dtype)
         return super().view(*what, **named)
 
     def reshape(self, *shape: Any, **named: Any) -> Any:
@@ -151,7 +148,7 @@ class _Chunk(np.ndarray[Any, Any]):
                 flat._image, flat._order = self._image, self._order
             return flat
         if image_shape(new) != self._image:
-            raise BitstreamError(_describe_mismatch(new, self._image))
+            raise _mismatch(new, self._image)
         return np.asarray(self).reshape(self._image, order=self._order).reshape(new)
 
 
@@ -176,15 +173,13 @@ def _encode_chunk(array: Any, effort: str, metadata: Mapping[str, bytes] | None 
 def _decode_chunk(data: bytes, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Any:
     image = image_shape(shape)
     array = decode(data, max_pixels=math.prod(image[:2]), threads=_THREADS)
-    if array.shape != image:
-        raise BitstreamError(_describe_mismatch(image, array.shape))
-    if array.dtype != dtype.newbyteorder("="):
-        raise BitstreamError(_describe_mismatch(dtype, array.dtype))
+    if (array.shape, array.dtype) != (image, dtype.newbyteorder("=")):
+        raise _mismatch(f"{dtype} of shape {image}", f"{array.dtype} of shape {array.shape}")
     return array.reshape(shape).astype(dtype, copy=False)
 
 
-def _describe_mismatch(expected: object, got: object) -> str:
-    return f"expected a chunk of {expected}, got {got}; the store is damaged"
+def _mismatch(expected: object, got: object) -> BitstreamError:
+    return BitstreamError(f"expected a chunk of {expected}, got {got}; the store is damaged")
 
 
 def _check_type(dtype: Any) -> None:
