@@ -34,10 +34,14 @@ def content(picture, suffix="PNG", **options):
     return file.getvalue()
 
 
-def twelve_bit_tiff(values):
+def tiff(values, **options):
     file = io.BytesIO()
-    tifffile.imwrite(file, values, bitspersample=12)
+    tifffile.imwrite(file, values, metadata=None, **options)
     return file.getvalue()
+
+
+def twelve_bit_tiff(values):
+    return tiff(values, bitspersample=12)
 
 
 CASES = [
@@ -60,6 +64,7 @@ CASES = [
     (b"P6 12 9 65535\n" + (COLOUR.astype(">u2") * 257).tobytes(), 3, 8, ("16 bits reduced to 8",)),
     (twelve_bit_tiff(GREY.astype(np.uint16) * 16), 1, 8, ("12 bits reduced to 8",)),
     (content(COLOUR), 3, 5, ("8 bits reduced to 5",)),
+    (tiff(ALPHA, photometric="rgb", extrasamples=["unspecified"]), 3, 8, ("further channels dropped",)),
     (
         content(COLOUR, "GIF", save_all=True, append_images=[Image.fromarray(255 - COLOUR)]),
         3,
@@ -74,6 +79,27 @@ CASES = [
 def test_conversions_are_reported_by_the_header_and_with_the_pixels(stored, channels, n_bits, conversions):
     assert read_header(stored, channels, n_bits).conversions == conversions
     assert read_decoded(stored, channels, n_bits).conversions == conversions
+
+
+@pytest.mark.parametrize("compression", [None, "zlib"])
+@pytest.mark.parametrize("byteorder", "<>")
+@pytest.mark.parametrize("photometric", ["rgb", "minisblack", "miniswhite"])
+@pytest.mark.parametrize("planar", [False, True])
+@pytest.mark.parametrize("bits", [8, 16])
+def test_a_tiff_is_read_as_it_is_stored_or_refused(compression, byteorder, photometric, planar, bits):
+    pixels = COLOUR if photometric == "rgb" else ALPHA[..., ::3] if planar else GREY
+    expected = 255 - pixels if photometric == "miniswhite" else pixels
+    stored = np.moveaxis(pixels, 2, 0) if planar else pixels
+    options = {"photometric": photometric, "compression": compression, "byteorder": byteorder}
+    options |= {"planarconfig": "separate"} if planar else {}
+    options |= {"extrasamples": ["unassalpha"]} if planar and photometric != "rgb" else {}
+    written = tiff(stored if bits == 8 else stored.astype(np.uint16) * 256 + 9, **options)
+    try:
+        read = read_decoded(written, 1 if pixels.ndim == 2 else pixels.shape[2], 8).pixels
+    except DataError:
+        assert photometric == "miniswhite" or planar
+    else:
+        assert np.array_equal(read, np.atleast_3d(expected).transpose(2, 0, 1))
 
 
 def test_deep_colour_of_jpeg_2000_and_avif_is_reported():

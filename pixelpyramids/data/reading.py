@@ -6,14 +6,15 @@ pixels, because the bits/dim of converted images are not those of the files.
 """
 
 import io
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from os import PathLike
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image
+from PIL.ExifTags import Base as Tag
 
 from pixelpyramids.data.damage import explain_damage
 from pixelpyramids.errors import DataError
@@ -195,12 +196,27 @@ def _check_request(channels: int, n_bits: int) -> None:
 
 def _check_image(image: Image.Image, n_bits: int) -> None:
     check_mode(image, _CONVERTED)
+    _check_tiff(_tiff_tags(image))
     depth = max(stored_bits(image), 8) if image.mode in (*SIXTEEN_BITS, "I") else 8
     if n_bits > depth:
         raise DataError(
             f"expected 16-bit grey for n_bits {n_bits}, got {'an' if depth == 8 else 'a'} {depth}-bit source "
             f"(mode {image.mode}); use n_bits {depth} or less"
         )
+
+
+def _tiff_tags(image: Image.Image) -> Mapping[int, Any]:
+    return getattr(image, "tag_v2", {}) if image.format == "TIFF" else {}
+
+
+def _check_tiff(tags: Mapping[int, Any]) -> None:
+    """Raise DataError for a TIFF that Pillow decodes to other values without an error."""
+    is_deep, channels = max(tags.get(Tag.BitsPerSample, (8,))) > 8, tags.get(Tag.SamplesPerPixel, 1)
+    is_planar, is_plain = tags.get(Tag.PlanarConfiguration) == 2, tags.get(Tag.Compression, 1) == 1
+    if is_planar and (channels == 2 or (channels > 2 and is_deep and is_plain)):
+        raise DataError("expected the channels of the TIFF pixel by pixel, got one after the other; convert it to PNG")
+    if is_deep and tags.get(Tag.PhotometricInterpretation) == 0:
+        raise DataError("expected 0 to be black in a TIFF of more than 8 bits, got white; convert it to PNG")
 
 
 def _conversions(image: Image.Image, channels: int, n_bits: int) -> tuple[str, ...]:
@@ -215,6 +231,7 @@ def _conversions(image: Image.Image, channels: int, n_bits: int) -> tuple[str, .
         "colour to grey": channels < 3 and not is_grey,
         "grey repeated as red, green and blue": channels >= 3 and is_grey,
         "alpha dropped": channels in (1, 3) and has_alpha,
+        "further channels dropped": _tiff_tags(image).get(Tag.SamplesPerPixel, 1) > len(image.getbands()),
         "opaque alpha added": channels in (2, 4) and not has_alpha,
         _describe_reduction(depth, n_bits): depth > n_bits,
     }
