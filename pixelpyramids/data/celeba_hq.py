@@ -99,7 +99,14 @@ def _open_form(root: Path, size: int, seed: int, hold_out: bool) -> tuple[Entrie
         if divide(names, root):
             splits = named_splits(names, root, seed, hold_out)
             return entries, {split: [indices[i] for i in members] for split, members in splits.items()}
-        parts = _divide_in_order([indices[i] for i in sorted(range(len(names)), key=lambda i: _natural_key(names[i]))])
+        parts = {"": [indices[i] for i in sorted(range(len(names)), key=lambda i: _natural_key(names[i]))]}
+    if "" in parts:
+        warnings.warn(
+            f"{root}: no folders or datasets for splits, so the last tenth of the images is for test; these are not "
+            "the published test images: published models may have been trained on them, and figures are not comparable",
+            stacklevel=3,
+        )
+        parts = _divide_in_order(parts[""])
     return entries, published_splits(parts, choose_held_out if hold_out else None)
 
 
@@ -209,9 +216,7 @@ def _select_shards(files: Sequence[Path], size: int) -> list[Path]:
 
 
 def _concatenate(of_part: Mapping[str, Sequence[Entries]]) -> tuple[Entries, _Splits]:
-    """Join the entries of all parts. Returns them and each part's indices; an undivided set is divided in order."""
+    """Join the entries of all parts. Returns them and the indices of each part."""
     entries = ConcatenatedEntries([entries for members in of_part.values() for entries in members])
-    if "" in of_part:
-        return entries, _divide_in_order(range(len(entries)))
     stops = np.cumsum([sum(map(len, members)) for members in of_part.values()]).tolist()
     return entries, {part: range(start, stop) for part, start, stop in zip(of_part, [0, *stops], stops, strict=False)}
