@@ -172,6 +172,16 @@ def test_copies_in_a_folder_without_splits_are_a_warning(params, tmp_path, capsy
     assert "warning:" in (said := capsys.readouterr().err) and "expected no training image among" in said
 
 
+def test_pictures_in_two_formats_in_a_folder_without_splits_are_a_warning(params, tmp_path, capsys):
+    folder = write(tmp_path / "images", *(f"a/{number}.png" for number in range(30)))
+    train(params, folder, tmp_path / "run")
+    assert "in another format" not in capsys.readouterr().err
+    for number in range(30):
+        Image.open(folder / f"a/{number}.png").save(folder / f"a/{number}.jpg")
+    train(params, folder, tmp_path / "run-2")
+    assert "have the name of a training image in another format, such as" in " ".join(capsys.readouterr().err.split())
+
+
 def test_training_on_a_folder_named_test_or_validation_is_a_warning(params, tmp_path, capsys):
     for name, warned in (("test", True), ("Val", True), ("latest", False)):
         folder = write(tmp_path / "images" / name, *(f"{number}.png" for number in range(5)))
@@ -179,13 +189,35 @@ def test_training_on_a_folder_named_test_or_validation_is_a_warning(params, tmp_
         assert ("training on data named" in capsys.readouterr().err) == warned
 
 
+def to_parquet(folder, shard):
+    datasets = pytest.importorskip("datasets")
+    files = list(map(str, sorted(folder.iterdir())))
+    rows = datasets.Dataset.from_dict({"image": files}, datasets.Features({"image": datasets.Image()}))
+    shard.parent.mkdir(parents=True, exist_ok=True)
+    rows.to_parquet(shard)
+
+
+def test_files_and_the_images_of_a_container_are_not_compared(params, run, flat, tmp_path, capsys):
+    to_parquet(flat, tmp_path / "shards" / "test.parquet")
+    to_parquet(flat, tmp_path / "shards" / "train.parquet")
+    of_container = train(params, tmp_path / "shards", tmp_path / "run")
+    capsys.readouterr()
+    for trained, folder, count in (
+        (run, tmp_path / "shards", None),
+        (of_container, flat, None),
+        (of_container, tmp_path / "shards", 39),
+    ):
+        command = ("evaluate", trained, "--data", folder, "--device", "cpu")
+        assert json_of(capsys, *command)["trained_on"] == count
+        assert status(*command) == 0
+        said = " ".join(capsys.readouterr().out.split())
+        assert (f"; {count} of them were trained on" if count else "; not compared with the training images") in said
+
+
 @pytest.mark.parametrize(("name", "pattern"), [("Test", ""), ("val2017", ""), ("held-out", ""), ("test", "/*.parquet")])
 def test_training_on_shards_in_a_folder_named_test_or_validation_is_a_warning(params, tmp_path, capsys, name, pattern):
-    datasets = pytest.importorskip("datasets")
-    files = list(map(str, write(tmp_path / "images", *(f"{number}.png" for number in range(5))).iterdir()))
-    rows = datasets.Dataset.from_dict({"image": files}, datasets.Features({"image": datasets.Image()}))
-    (tmp_path / "shards" / name).mkdir(parents=True)
-    rows.to_parquet(tmp_path / "shards" / name / "0.parquet")
+    images = write(tmp_path / "images", *(f"{number}.png" for number in range(5)))
+    to_parquet(images, tmp_path / "shards" / name / "0.parquet")
     train(params, f"{tmp_path}/shards/{name}{pattern}", tmp_path / "run")
     assert f"training on data named {name}" in capsys.readouterr().err
 

@@ -52,6 +52,7 @@ def test_a_session_records_software_data_and_settings(folder, tmp_path):  # noqa
     images = open_folder(folder, "train")
     assert session["training_data"] == {
         "root": str(folder), "images": len(images), "sha256": data_identity(images).sha256,
+        "files": True,
     }  # fmt: skip
     assert session["validation_data"]["sha256"] == data_identity(open_folder(folder, "validation")).sha256
     assert set(session["levels"]) == {"0", "1", "2", "3"}

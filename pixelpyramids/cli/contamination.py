@@ -93,8 +93,9 @@ def warn_of_names(config: AnyParameters, data: str | Path | None, crops: Batches
     """Warn if files that are trained on are named like held-out images, or if there are lists of splits.
 
     Many data sets publish their splits as lists, such as `test.txt`, which this package does not read. This function
-    looks for them in folders without split folders. It also prints how such a folder is divided, because its folders
-    may be splits with names that this package does not know.
+    looks for them in folders without split folders, and there for pictures in two formats, such as `1.jpg` beside
+    `1.tif`. It also prints how such a folder is divided, because its folders may be splits with names that this package
+    does not know.
     """
     root = name_images(config, data)
     if is_pooled := is_plain_folder(config, data) and not is_divided(root):
@@ -112,6 +113,14 @@ def warn_of_names(config: AnyParameters, data: str | Path | None, crops: Batches
         )
     if not is_pooled:
         return
+    trained = {file.with_suffix(""): file for file in crops.folder.files}
+    others = sorted(set(find_images(root)) - set(crops.folder.files))
+    if alike := [(file, trained[name]) for file in others if (name := file.with_suffix("")) in trained]:
+        warnings.warn(
+            f"{root}: {len(alike)} of the images for validation or test have the name of a training image in another "
+            f"format, such as {alike[0][0]} and {alike[0][1]}; if they show the same picture, keep one of each",
+            stacklevel=3,
+        )
     files = (Path(name) for name in walk_files(Path(root), lambda _: None) if Path(name).suffix.lower() in _LISTS)
     lists = [file for file in files if resembles_split(file.stem) or re.search("split|partition", file.stem, re.I)]
     if lists:
@@ -142,12 +151,15 @@ def find_trained(run: Path, files: Sequence[Path]) -> list[Path]:
 
 
 def count_trained(run: Path, images: Images) -> int | None:
-    """How many of the images the run is known to be trained on; None if that is unknown, as for large containers."""
+    """How many of the images the run is known to be trained on; None if that is unknown.
+
+    It is unknown for large containers, and if files are compared with the images of a container.
+    """
     known = read_trained_on(run)
     if not len(known) or len(images) > (FILES_AT_MOST if are_files(images) else ENTRIES_AT_MOST):
         return None
-    counts = [session["training_data"]["images"] for session in read_sessions(run)]
-    is_complete = all(count is not None and count <= len(known) for count in counts)
+    trained = [session["training_data"] for session in read_sessions(run)]
+    is_complete = all(data.get("files") == are_files(images) and data["images"] <= len(known) for data in trained)
     return int(np.isin(image_numbers(images), known).sum()) or (0 if is_complete else None)
 
 

@@ -131,10 +131,11 @@ def evaluate(
     statistics = "" if batch_statistics is None else f", statistics of batches of {batch_statistics}"
     tiles = f"; {tiled} of them in tiles of at most {tile} x {tile}" if tiled else ""
     converted = f"; converted: {describe_conversions(conversions)}" if conversions else ""
+    compared = "; not compared with the training images"
     stdout.print(
         f"{evaluation.bits_per_dim:.4f}{error} bits/dim on {len(evaluation.files)} {of_split} ({sources}), "
         f"{config.n_bits} bits, {kind}{statistics}{tiles}; every pixel counted{converted}"
-        f"{f'; {trained} of them were trained on' if trained else ''}"
+        f"{compared if trained is None else f'; {trained} of them were trained on' if trained else ''}"
     )
     if paper is not None:
         stdout.print(

@@ -26,7 +26,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from pixelpyramids.atomic import write_bytes, write_text
 from pixelpyramids.data.batches import Batches
 from pixelpyramids.data.crops import Crops
-from pixelpyramids.data.identity import data_identity
+from pixelpyramids.data.identity import are_files, data_identity
 from pixelpyramids.data.images import Images
 from pixelpyramids.data.stream import Stream
 from pixelpyramids.errors import CheckpointError
@@ -207,10 +207,11 @@ def describe_device(device: torch.device) -> dict[str, Any]:
 
 
 def describe_images(images: Images) -> dict[str, Any]:
-    """The images' folder, their count, and the hash that `data check` prints."""
+    """The images' folder, their count, the hash that `data check` prints, and whether they are files."""
     root = os.path.commonpath([images.files[0].parent, images.files[len(images) - 1].parent])
     identity = data_identity(images)
-    return {"root": os.path.abspath(root), "images": identity.images, "sha256": identity.sha256}
+    described = {"root": os.path.abspath(root), "images": identity.images, "sha256": identity.sha256}
+    return described | {"files": are_files(images)}
 
 
 def describe_batches(batches: Batches) -> dict[str, Any]:
