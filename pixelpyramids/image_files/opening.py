@@ -114,7 +114,7 @@ class ImageFile:
             self._read_facts()  # so that shape and depth stay available after the file is closed
             with self._report_errors():
                 return decode_source(FileSource(self._file), scale, region, self._max_pixels)
-        picture = self._load(f"{self._name}: ")
+        picture = self.load(f"{self._name}: ")
         array = picture.array
         height, width, channels = (*array.shape, 1)[:3]
         header = FileHeader(height, width, channels, array.ndim == 3, array.itemsize == 2, picture.depth, Content.PNG)
@@ -124,12 +124,18 @@ class ImageFile:
         image = decimate(pixels, level) if level else pixels
         return restore_axes(image[at.top : at.bottom, at.left : at.right], header)
 
-    def load(self) -> Picture:
+    def load(self, about: str = "") -> Picture:
         """Read everything: pixels, depth, metadata, and the names of the parts that are not kept.
 
-        The warnings do not name the file, because commands add its name.
+        Warnings start with `about`: Python shows warnings with the same text only once.
         """
-        return self._load("")
+        with self._report_errors(about):
+            picture = self._inspect().load()
+            blobs.check_size(picture.metadata)
+        if picture.not_kept:
+            warnings.warn(f"{about}not kept: {', '.join(picture.not_kept)}", stacklevel=3)
+        self._facts, self.is_lossy = facts_of(picture), picture.is_lossy
+        return picture
 
     def close(self) -> None:
         """Close the file, if it was opened by its path."""
@@ -141,16 +147,6 @@ class ImageFile:
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-    def _load(self, about: str) -> Picture:
-        """As `load`, but warnings start with `about`: Python shows warnings with the same text only once."""
-        with self._report_errors(about):
-            picture = self._inspect().load()
-            blobs.check_size(picture.metadata)
-        if picture.not_kept:
-            warnings.warn(f"{about}not kept: {', '.join(picture.not_kept)}", stacklevel=3)
-        self._facts, self.is_lossy = facts_of(picture), picture.is_lossy
-        return picture
 
     def _read_facts(self) -> Facts:
         if self._facts is None:
@@ -285,8 +281,6 @@ def open(path_or_file: str | PathLike[str] | BinaryIO, max_pixels: int = MAX_PIX
         return ImageFile(file, name if isinstance(name, str) else "the image", max_pixels, is_ours=False)
     try:
         file = open_regular(path)
-    except FileNotFoundError as error:
-        raise DataError(f"{path}: expected an image, but there is no such file") from error
     except OSError as error:
         raise DataError(explain(error, str(path))) from error
     try:

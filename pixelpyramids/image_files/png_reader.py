@@ -38,73 +38,67 @@ _FED = 2**16  # bytes that zlib gets at a time
 
 
 class Png(NamedTuple):
-    """What a PNG's chunks say about its pixels, and its metadata by the names of metadata.py.
+    """A PNG's header and chunks: each one's name, content and all its bytes, and the content of the first of each name.
 
-    `transparent` is the transparent colour of an image without alpha or palette, one value per channel. `significant`
-    has the number of significant bits of each channel, if the file gives it. `rows` are the pieces of the compressed
-    rows. `plain` is the PNG with only the chunks of its pixels, because libraries refuse large texts and profiles.
-    `not_kept` names the parts of the file that a .ppyr file cannot hold.
+    `transparent` is the transparent colour of an image without alpha or palette, one value per channel.
     """
 
     height: int
     width: int
     bit_depth: int
-    channels: int
-    has_palette: bool
+    kind: int
     is_interlaced: bool
-    rows: list[memoryview]
-    plain: bytes
     transparent: tuple[int, ...] | None
-    significant: bytes | None
-    metadata: dict[str, bytes]
-    not_kept: list[str]
+    chunks: list[tuple[str, Any, memoryview]]
+    first: dict[str, Any]
 
 
 def inspect_png(data: bytes, max_pixels: int) -> Inspected:
     """Read a PNG's chunks. Raises DataError if they are damaged."""
-    png = read_chunks(data)
+    png = _read_chunks(data)
     check_limit(png.height, png.width, max_pixels)
-    facts = None
-    if not png.has_palette and set(png.significant or b"") <= {png.bit_depth}:
-        channels = png.channels + (png.transparent is not None)
+    metadata, not_kept, facts = _metadata_of(png), _find_not_kept(png, len(data)), None
+    if png.kind != _PALETTE and set(png.first.get("sBIT", ())) <= {png.bit_depth}:
+        channels = _CHANNELS[png.kind] + (png.transparent is not None)
         shape = (png.height, png.width, channels)[: 2 + (channels > 1)]
-        facts = Facts(shape, pixel_type(png.bit_depth), png.bit_depth, png.metadata)
-    return Inspected(facts, lambda: _read_pixels(png))
+        facts = Facts(shape, pixel_type(png.bit_depth), png.bit_depth, metadata)
+    return Inspected(facts, lambda: _read_pixels(png, dict(metadata), not_kept[:]))
 
 
-def _read_pixels(png: Png) -> Picture:
+def _read_pixels(png: Png, metadata: dict[str, bytes], not_kept: list[str]) -> Picture:
     """Decode a PNG. Its depth is what sBIT says, if that loses nothing."""
-    depth, metadata, not_kept = png.bit_depth, dict(png.metadata), list(png.not_kept)
-    with PngImagePlugin.PngImageFile(io.BytesIO(png.plain)) as image:
+    # Without other chunks, because libraries refuse large texts and profiles.
+    plain = SIGNATURE + b"".join(whole for name, _, whole in png.chunks if name in (*_OF_THE_PIXELS, *_OF_ANIMATIONS))
+    depth, channels, has_palette = png.bit_depth, _CHANNELS[png.kind], png.kind == _PALETTE
+    with PngImagePlugin.PngImageFile(io.BytesIO(plain)) as image:
         if image.n_frames != 1:
             raise DataError(f"expected one picture, got {image.n_frames} (an animation); save one of them as a file")
         if _has_surplus(png):
             not_kept.append("data after the PNG's last row")
-        if depth == 16 and png.channels > 1:
-            pixels = import_extra("imagecodecs", "images").png_decode(png.plain)
+        if depth == 16 and channels > 1:
+            pixels = import_extra("imagecodecs", "images").png_decode(plain)
             second = np.array(image)  # upper bytes only, grey as colour, no alpha for a transparent colour
-            second = second[..., [0, 3]] if png.channels == 2 else second
+            second = second[..., [0, 3]] if channels == 2 else second
             is_same = np.array_equal(pixels[..., : second.shape[2]] >> 8, second)
         else:
-            if not png.has_palette:
+            if not has_palette:
                 image.info.pop("transparency", None)
             pixels, read = pixels_of(image)
-            depth = read if png.has_palette else depth
+            depth = read if has_palette else depth
             pixels = pixels >> (read - depth)
             if png.transparent is not None:
                 pixels = add_alpha(pixels, png.transparent, depth)
-            is_same = _is_what_libpng_reads(pixels, depth, png.plain)
+            is_same = _is_what_libpng_reads(pixels, depth, plain)
     if not is_same:
         raise DataError("two libraries read different pixels from this PNG; save it again")
-    said = set(png.significant or ())
-    if png.significant is not None and said != {depth}:
-        flat = None
-        if not png.has_palette and png.transparent is None and len(said) == 1 and 0 < min(said) < depth:
+    significant, flat = png.first.get("sBIT"), None
+    if significant is not None and (said := set(significant)) != {depth}:
+        if not has_palette and png.transparent is None and len(said) == 1 and 0 < min(said) < depth:
             flat = narrow(pixels, depth, min(said))
         if flat is not None:
             pixels, depth = flat, min(said)
-        elif len(png.significant) == (pixels.shape[2] if pixels.ndim == 3 else 1):
-            metadata["sBIT"] = png.significant
+        elif len(significant) == (pixels.shape[2] if pixels.ndim == 3 else 1):
+            metadata["sBIT"] = significant
         else:
             not_kept.append("PNG chunk sBIT")
     return Picture(pixels, depth, metadata, "PNG", False, tuple(not_kept))
@@ -124,21 +118,20 @@ def _is_what_libpng_reads(pixels: Pixels, bits: int, data: bytes) -> bool:
     return np.array_equal(first, second)
 
 
-def read_chunks(data: bytes) -> Png:
+def _read_chunks(data: bytes) -> Png:
     """Read the chunks. Raises DataError if they are damaged."""
     chunks = list(_chunks(data))
-    names = [name for name, *_ in chunks]
-    by_name = {name: content for name, content, _ in reversed(chunks)}  # the first one of each name
-    header = by_name.get("IHDR", b"")
-    if names[0] != "IHDR" or len(header) != 13 or header[9] not in _CHANNELS:
+    first = {name: content for name, content, _ in reversed(chunks)}
+    header = first.get("IHDR", b"")
+    if chunks[0][0] != "IHDR" or len(header) != 13 or header[9] not in _CHANNELS:
         raise DataError("expected a PNG that begins with its header, got another chunk; the file is damaged")
     width, height, depth, kind = struct.unpack_from(">IIBB", header)
-    _check_order([name for name in names if name in _OF_THE_PIXELS], kind)
-    key = by_name.get("tRNS") if kind in (0, 2) else None
+    _check_order([name for name, *_ in chunks if name in _OF_THE_PIXELS], kind)
+    key = first.get("tRNS") if kind in (0, 2) else None
     if key is not None and len(key) != 2 * _CHANNELS[kind]:
         raise DataError(f"expected a transparent colour of {2 * _CHANNELS[kind]} bytes, got {len(key)}; save it again")
     transparent = None if key is None else struct.unpack(f">{len(key) // 2}H", key)
-    colours, alphas = len(by_name.get("PLTE", b"")) // 3, len(by_name.get("tRNS", b"\0"))
+    colours, alphas = len(first.get("PLTE", b"")) // 3, len(first.get("tRNS", b"\0"))
     if (
         header[10:] not in (b"\0\0\0", b"\0\0\1")
         or max(transparent or (0,)) >> depth
@@ -148,35 +141,30 @@ def read_chunks(data: bytes) -> Png:
             "expected a PNG with known methods and valid transparent colours, got other methods or colours; save it "
             "again"
         )
-    metadata = {name: by_name[name] for name in PNG_CHUNKS if name in by_name and name != "sBIT"}
-    if "iCCP" in by_name:
-        metadata["ICC"] = _unpack(by_name["iCCP"].partition(b"\0")[2][1:], "iCCP")
-    if "eXIf" in by_name:
-        metadata["EXIF"] = by_name["eXIf"]
-    lost = set(names) - {*_OF_THE_PIXELS, *_KEPT_ONCE, *_TEXTS}
-    if (resolution := parse_physical(by_name.get("pHYs", b""))) is not None:
+    return Png(height, width, depth, kind, header[12] == 1, transparent, chunks, first)
+
+
+def _metadata_of(png: Png) -> dict[str, bytes]:
+    """The metadata but sBIT, which may be the depth of the pixels."""
+    metadata = {name: png.first[name] for name in PNG_CHUNKS if name in png.first and name != "sBIT"}
+    if "iCCP" in png.first:
+        metadata["ICC"] = _unpack(png.first["iCCP"].partition(b"\0")[2][1:], "iCCP")
+    if "eXIf" in png.first:
+        metadata["EXIF"] = png.first["eXIf"]
+    if (resolution := parse_physical(png.first.get("pHYs", b""))) is not None:
         metadata["resolution"] = resolution.blob()
-    elif "pHYs" in by_name:
+    return metadata | _read_texts((name, content) for name, content, _ in png.chunks if name in _TEXTS)
+
+
+def _find_not_kept(png: Png, size: int) -> list[str]:
+    """The parts of a file of that size that a .ppyr file cannot hold."""
+    lost = set(png.first) - {*_OF_THE_PIXELS, *_KEPT_ONCE, *_TEXTS}
+    if "pHYs" in png.first and parse_physical(png.first["pHYs"]) is None:
         lost.add("pHYs")
-    metadata |= _read_texts((name, content) for name, content, _ in chunks if name in _TEXTS)
-    not_kept = [f"PNG chunk {name}" for name in sorted(lost)]
-    again = [name for name in dict.fromkeys(names) if name in _KEPT_ONCE and names.count(name) > 1]
-    not_kept += [f"all PNG chunks {name} except the first one" for name in again]
-    not_kept += bytes_after(len(data) - sum(len(whole) for *_, whole in chunks) - len(SIGNATURE), "PNG")
-    return Png(
-        height,
-        width,
-        depth,
-        _CHANNELS[kind],
-        kind == _PALETTE,
-        header[12] == 1,
-        [content for name, content, _ in chunks if name == "IDAT"],
-        SIGNATURE + b"".join(whole for name, _, whole in chunks if name in (*_OF_THE_PIXELS, *_OF_ANIMATIONS)),
-        transparent,
-        by_name.get("sBIT"),
-        metadata,
-        not_kept,
-    )
+    counts = Counter(name for name, *_ in png.chunks if name in _KEPT_ONCE)
+    again = [f"all PNG chunks {name} except the first one" for name, count in counts.items() if count > 1]
+    surplus = size - len(SIGNATURE) - sum(len(whole) for *_, whole in png.chunks)
+    return [f"PNG chunk {name}" for name in sorted(lost)] + again + bytes_after(surplus, "PNG")
 
 
 def _check_order(names: list[str], kind: int) -> None:
@@ -201,12 +189,12 @@ def _has_surplus(png: Png) -> bool:
 
     Pillow would read missing rows as zeros.
     """
-    bits = png.bit_depth * (1 if png.has_palette else png.channels)
+    bits = png.bit_depth * (1 if png.kind == _PALETTE else _CHANNELS[png.kind])
     expected = 0
     for x, y, step_x, step_y in _ADAM7 if png.is_interlaced else _WHOLE:
         columns, lines = -(-(png.width - x) // step_x), -(-(png.height - y) // step_y)
         expected += max(lines, 0) * (1 + -(-columns * bits // 8)) if columns > 0 else 0
-    size = unpacked_size(png.rows, expected)
+    size = unpacked_size((content for name, content, _ in png.chunks if name == "IDAT"), expected)
     if size < expected:
         raise DataError(
             f"expected {expected} bytes of rows in the PNG, as its header says, got {size}; replace or remove the file"
