@@ -119,14 +119,11 @@ WRONG = {name: (replace(SOUND, **changes), "contradicts itself") for name, chang
     "a value above the depth": (listed(2, pack(b"\x10")), "impossible values"),
     "a list that cannot be unpacked": (listed(8, varint(20) + varint(32) + b"\xff" * 20), "cannot be unpacked"),
     "a number beyond the list": (listed(8, pack(b"\7" + bytes(31)), b"\3\0"), "does not list"),
-    "stored numbers beyond it": (
-        listed(8, pack(b"\7" + bytes(31))).with_part(0, STORED, b"\xff\xff"),
-        "does not list",
-    ),
+    "stored numbers beyond it": (listed(8, pack(b"\7" + bytes(31))).with_part(0, STORED, b"\xff\xff"), "does not list"),
     "metadata of zeros": (with_metadata(bytes(MAX_METADATA)), "twice, or too many"),
     "metadata twice": (with_metadata(join_metadata([(b"ICC", b"a"), (b"ICC", b"b")])), "twice, or too many"),
     "too many metadata": (
-        with_metadata(join_metadata([(b"%d" % i, b"") for i in range(MAX_BLOBS + 1)])),
+        with_metadata(join_metadata((b"%d" % i, b"") for i in range(MAX_BLOBS + 1))),
         "twice, or too many",
     ),
     "half a name": (with_metadata(b"\x03IC"), "cut short"),
@@ -145,10 +142,7 @@ WRONG = {name: (replace(SOUND, **changes), "contradicts itself") for name, chang
     "too few words": (coded(b"\1\0\0\0\0"), "part"),
 }
 for _length in (0, 1, 3):
-    WRONG[f"{_length} stored bytes"] = (
-        GREY_LINE.with_part(0, STORED, bytes(_length)),
-        f"expected a part of 2 bytes, got {_length}",
-    )
+    WRONG[f"{_length} stored bytes"] = (GREY_LINE.with_part(0, STORED, bytes(_length)), f"2 bytes, got {_length}")
 for _depth in (4, 8, 12):
     _size = max(1 << _depth, 8) // 8
     for _name, _fields in {
@@ -162,10 +156,8 @@ for _depth in (4, 8, 12):
         WRONG[f"{_name}, {_depth} bits"] = (listed(_depth, _fields), "impossible values|out of range|packed bytes|cut")
 for _depth in (1, 7, 9, 12, 15):
     for _value in (2**_depth, 2**15, 2**16 - 1):
-        WRONG[f"a constant {_value} of {_depth} bits"] = (
-            File(2, 2, AXIS | WIDE, _depth, fields=b"", parts=((CONSTANT, struct.pack("<H", _value)),)),
-            "above the image's depth",
-        )
+        _file = File(2, 2, AXIS | WIDE, _depth, parts=((CONSTANT, struct.pack("<H", _value)),))
+        WRONG[f"a constant {_value} of {_depth} bits"] = _file, "above the image's depth"
 for _place in range(len(DEEP.fields)):
     for _gain in (5, 255):
         _gains = DEEP.fields[:_place] + bytes([_gain]) + DEEP.fields[_place + 1 :]
@@ -349,15 +341,15 @@ def hostile_files(draw):
     """A small file with up to three wrong fields."""
     file = File.of(draw(st.sampled_from(SMALL)))
     number = st.one_of(st.sampled_from(OFTEN), st.integers(0, 80))
+    sizes = {"flags": st.integers(0, 255), "depth": st.integers(0, 20), "channels": st.integers(0, 5)}
+    sizes |= {"height": number, "width": number}
     header = None
-    for what in draw(st.lists(st.sampled_from([*range(7), 5, 5, 6, 6, 6]), min_size=1, max_size=3)):
+    for what in draw(st.lists(st.sampled_from([1, *range(1, 7), 5, 5, 6, 6, 6]), min_size=1, max_size=3)):
         at = draw(st.integers(0, len(file.parts) - 1))
         kind, data = file.parts[at]
-        if what == 0:
-            flags, depth, channels = draw(st.integers(0, 255)), draw(st.integers(0, 20)), draw(st.integers(0, 5))
-            file = replace(file, **draw(st.sampled_from([{"flags": flags}, {"depth": depth}, {"channels": channels}])))
-        elif what == 1:
-            file = replace(file, height=draw(number), width=draw(number))
+        if what == 1:
+            name = draw(st.sampled_from(list(sizes)))
+            file = replace(file, **{name: draw(sizes[name])})
         elif what == 2:
             file = replace(file, index=b"".join(varint(draw(number)) + draw(st.binary(max_size=4)) for _ in file.parts))
         elif what == 3:

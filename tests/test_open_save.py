@@ -3,7 +3,6 @@
 import io
 import os
 import warnings
-from pathlib import Path
 
 import imagecodecs
 import numpy as np
@@ -160,9 +159,7 @@ def test_the_suffix_decides_the_format_and_nothing_is_replaced(tmp_path):
     [
         ("a.gif", noise(8), {}, r"expected a name that ends in .png, .*\.ppyr, got .*a\.gif"),
         ("a", noise(8), {"format": "gif"}, "expected a format among png, tiff"),
-        ("a.png", noise(8).astype(float), {}, "uint8 or uint16, got float64"),
         ("a.png", noise(8), {"depth": 1}, r"values below 2\*\*1"),
-        ("a.ppyr", noise(8), {"effort": "most"}, "effort of fast, default, max"),
         ("a.webp", np.zeros((1, 17000, 3), np.uint8), {}, "cannot write this picture as WEBP"),
     ],
 )
@@ -172,13 +169,6 @@ def test_what_cannot_be_saved_is_refused_and_leaves_no_file(name, array, options
     assert os.listdir(tmp_path) == []
     with pytest.raises(DataError, match="pass format="):
         pp.save(io.BytesIO(), noise(8))
-
-
-@pytest.mark.parametrize("format", DEPTHS)
-@pytest.mark.parametrize("metadata", [{"XMP": "text"}, {"XMP": bytearray(1)}, {1: b""}, {"text:ł": b""}, ["XMP"]])
-def test_metadata_that_are_not_bytes_by_name_are_refused_by_each_format(format, metadata):
-    with pytest.raises(DataError, match=r"expected metadata (that maps|as a dictionary of) str to bytes|Latin-1"):
-        pp.save(io.BytesIO(), noise(8, 3), metadata=metadata, format=format)
 
 
 def test_paths_that_cannot_be_written_are_named(tmp_path):
@@ -262,20 +252,13 @@ def test_only_the_start_of_a_jpeg_or_ppyr_file_is_read_for_its_facts():
             assert image.format in ("JPEG", "PPYR") and is_lossy == (image.format == "JPEG")
 
 
-def test_files_that_cannot_be_opened_are_named_once(tmp_path, monkeypatch):
-    for name, message in (("none.png", "No such file or directory; check the name"), (".", "a regular file")):
+def test_files_that_cannot_be_opened_are_named_once(tmp_path):
+    (tmp_path / "a.png").write_text("no image at all, but words")
+    for name, message in (
+        ("none.png", "No such file or directory; check the name"),
+        (".", "a regular file"),
+        ("a.png", r"a\.png: expected an image \(PNG"),
+    ):
         with pytest.raises(DataError, match=message) as caught:
             pp.open(tmp_path / name)
         assert str(caught.value).count(str(tmp_path)) == 1
-    path = tmp_path / "a.png"
-    path.write_text("no image at all, but words")
-    with pytest.raises(DataError, match=r"a\.png: expected an image \(PNG"):
-        pp.open(path)
-
-    def refuse(*_):
-        raise PermissionError(13, "Permission denied", str(path))
-
-    monkeypatch.setattr(os, "open", refuse)
-    with pytest.raises(DataError, match=r"a\.png: Permission denied; check its permissions") as caught:
-        pp.open(Path(path))
-    assert str(caught.value).count("a.png") == 1

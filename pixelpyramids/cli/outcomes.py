@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from pixelpyramids.cli.console import collect_warnings, print_warnings, progress_bar, stderr, stdout
 from pixelpyramids.cli.jobs import run_tasks
 from pixelpyramids.errors import PixelPyramidsError
-from pixelpyramids.image_files.listing import Listing, Task, count_kinds, describe_kinds, find_collisions, find_existing
+from pixelpyramids.image_files.listing import Listing, Task, count_kinds, describe_kinds, find_collisions, stat_existing
 from pixelpyramids.terminal import explain
 
 FILES_NAMED = 3  # of the files that are not recognised
@@ -93,7 +93,8 @@ class Outcomes:
 
         Tasks that `is_skipped` are ignored.
         """
-        todo, refused = find_existing(tasks), set[Path]()
+        todo = [task._replace(existing=stat_existing(task.target)) for task in tasks]
+        refused = set[Path]()
         for group in find_collisions(todo):
             group = [task for task in group if not is_skipped(task)]
             for task in group if len(group) > 1 else ():

@@ -31,6 +31,8 @@ DAMAGE = (
 )
 """The exceptions that libraries raise for damaged image files and for other files."""
 
+_SPECIAL = "expected a regular file, got a folder, a pipe or a device; to read standard input, pass -"
+
 
 class FileSource:
     """The bytes of an open, seekable file. `bytes_read` counts the bytes that were read. Threads may share it."""
@@ -78,16 +80,10 @@ def open_regular(path: Path) -> BinaryIO:
         file.close()
     except IsADirectoryError:
         pass
-    raise _special_file_error(path)
+    raise DataError(f"{path}: {_SPECIAL}")
 
 
 def check_regular(path: Path) -> None:
     """Raise DataError if a folder, a pipe or a device is at `path`. Opening a pipe would wait for a writer."""
     if os.path.exists(path) and not os.path.isfile(path):
-        raise _special_file_error(path)
-
-
-def _special_file_error(path: Path) -> DataError:
-    return DataError(
-        f"{path}: expected a regular file, got a folder, a pipe or a device; to read standard input, pass -"
-    )
+        raise DataError(f"{path}: {_SPECIAL}")

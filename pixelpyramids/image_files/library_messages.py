@@ -17,8 +17,7 @@ _one_at_a_time = Lock()
 def catch_messages() -> Iterator[list[str]]:
     """Yield a list that holds, after the block, the lines that libraries printed to standard error within it.
 
-    The file descriptor belongs to the whole process, so only one thread at a time can do this. If a progress bar is
-    drawn in the meantime, it is printed at the end.
+    Only one thread at a time can do this. A progress bar that is drawn in the meantime is printed at the end.
     """
     lines: list[str] = []
     with _one_at_a_time, ExitStack() as stack:

@@ -18,7 +18,7 @@ from pixelpyramids.image_files.folder_walk import is_hidden, refuse_unlisted, wa
 class Task(NamedTuple):
     """A file, the path of its result, and whether it was named on the command line or found in a folder.
 
-    `existing` is what was at the target before the command wrote anything (see `find_existing`).
+    `existing` is what was at the target before the command wrote anything.
     """
 
     source: Path
@@ -83,11 +83,6 @@ def list_tasks(
     return Listing(list(first.values()), list(dict.fromkeys(others)), unlisted)
 
 
-def find_existing(tasks: Iterable[Task]) -> list[Task]:
-    """The tasks, with what is at their targets as `existing`."""
-    return [task._replace(existing=stat_existing(task.target)) for task in tasks]
-
-
 def stat_existing(path: Path) -> os.stat_result | None:
     """What is at a path, if anything. Links are not followed, because a new file would replace the link itself."""
     try:
@@ -105,10 +100,9 @@ def group_by_target(tasks: Iterable[Task]) -> dict[str, list[Task]]:
 
 
 def find_collisions(tasks: Iterable[Task]) -> list[list[Task]]:
-    """Groups of tasks that would be written to the same file.
+    """Groups of tasks that would be written to one file: to equal paths, or paths at which the system finds one file.
 
-    Two paths are the same file if they are equal, or if the file system finds the same file at both: through links to
-    folders, or because it ignores case. Hard links count as different files.
+    Links to folders and systems that ignore case make the latter. Hard links count as different files.
     """
     groups: dict[object, list[Task]] = {}
     for path, group in group_by_target(tasks).items():

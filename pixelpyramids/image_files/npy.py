@@ -12,10 +12,7 @@ NPY = b"\x93NUMPY"
 
 
 def inspect_npy(data: bytes, max_pixels: int) -> Inspected:
-    """Read the header. Raises DataError, before any memory is allocated, if the file holds no image or is incomplete.
-
-    NumPy itself would allocate as much as the header says, and unpickle objects.
-    """
+    """Read the header. Before allocating memory, raises DataError if the file holds no image or is incomplete."""
     file = io.BytesIO(data)
     version = np.lib.format.read_magic(file)
     read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0

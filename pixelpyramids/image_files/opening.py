@@ -35,13 +35,7 @@ from pixelpyramids.image_files.library_messages import catch_messages
 from pixelpyramids.image_files.netpbm import inspect_netpbm, is_netpbm
 from pixelpyramids.image_files.npy import NPY, inspect_npy
 from pixelpyramids.image_files.picture import Facts, Inspected, Picture, check_limit, facts_of
-from pixelpyramids.image_files.pillow_reading import (
-    MODES,
-    SIXTEEN_BITS,
-    open_with_pillow,
-    pixels_of,
-    read_head,
-)
+from pixelpyramids.image_files.pillow_reading import MODES, SIXTEEN_BITS, open_with_pillow, pixels_of, read_head
 from pixelpyramids.image_files.pixel_coding import is_lossy, stored_depth
 from pixelpyramids.image_files.png_reader import SIGNATURE, inspect_png
 from pixelpyramids.terminal import explain

@@ -95,11 +95,7 @@ def stored_bits(image: Image.Image) -> int:
 
 
 def check_mode(image: Image.Image, accepted: Sequence[str] = ()) -> None:
-    """Raise DataError if pixels of this mode cannot be stored exactly, unless the mode is `accepted`.
-
-    CMYK depends on a profile; YCbCr, LAB and HSV have no exact counterpart in RGB; in RGBa and La, alpha is multiplied
-    in.
-    """
+    """Raise DataError if pixels of this mode cannot be stored exactly (CMYK, LAB, …), unless it is `accepted`."""
     if image.mode not in (*_CHANNELS, "LA", "RGBA", "P", "PA", *accepted):
         raise DataError(f"expected grey or RGB pixels, got mode {image.mode}; convert to 8- or 16-bit RGB or grey")
 

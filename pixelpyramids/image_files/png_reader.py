@@ -168,10 +168,7 @@ def _find_not_kept(png: Png, size: int) -> list[str]:
 
 
 def _check_order(names: list[str], kind: int) -> None:
-    """Raise DataError unless the chunks of the pixels are in order, and each of them but IDAT occurs only once.
-
-    Libraries read other PNGs differently, or without their palette or transparent colour.
-    """
+    """Raise DataError for chunks in another order, and for several of a kind: libraries read these PNGs differently."""
     once = [name for name in names if name != "IDAT"]
     if (
         names != sorted(names, key=_OF_THE_PIXELS.index)
@@ -185,10 +182,7 @@ def _check_order(names: list[str], kind: int) -> None:
 
 
 def _has_surplus(png: Png) -> bool:
-    """Whether a PNG's pixel data continue after its last row. Raises DataError if rows are missing.
-
-    Pillow would read missing rows as zeros.
-    """
+    """Whether pixel data follow the last row. Raises DataError if rows are missing, which Pillow reads as zeros."""
     bits = png.bit_depth * (1 if png.kind == _PALETTE else _CHANNELS[png.kind])
     expected = 0
     for x, y, step_x, step_y in _ADAM7 if png.is_interlaced else _WHOLE:
@@ -203,10 +197,7 @@ def _has_surplus(png: Png) -> bool:
 
 
 def unpacked_size(pieces: Iterable[Any], enough: int) -> int:
-    """The unpacked size of a zlib stream; 0 if its end is missing. Counting stops soon after `enough` bytes.
-
-    Raises zlib.error if it is damaged.
-    """
+    """The unpacked size of a zlib stream; 0 if its end is missing. Counting stops soon after `enough` bytes."""
     unpacker, size = zlib.decompressobj(), 0
     for piece in pieces:
         for begin in range(0, len(piece), _FED):  # zlib copies what is left each time

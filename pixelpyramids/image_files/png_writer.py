@@ -88,10 +88,9 @@ def encode_pixels(pixels: Pixels, depth: int) -> bytes:
 
 
 def _paeth_filter(lines: Any, step: int) -> Any:
-    """Subtract the Paeth predictor from all lines of bytes but the first, which is only a neighbour.
+    """Subtract the Paeth predictor (filter 4) from all lines of bytes but the first, which is only a neighbour.
 
-    The predictor is the nearest to a + b - c of a (left), b (above) and c (above left). Each line starts with 4, the
-    number of this filter.
+    The predictor is the nearest to a + b - c of a (left), b (above) and c (above left).
     """
     wide = np.pad(lines.astype(np.int16), ((0, 0), (step, 0)))
     left, above, corner = wide[1:, :-step], wide[:-1, step:], wide[:-1, :-step]

@@ -94,11 +94,7 @@ def is_lossy_tiff(data: bytes) -> bool:
 
 
 def _read_pixels(data: bytes, tiff: Tiff) -> Pixels:
-    """The stored values. If a second library can read the file too, both must agree.
-
-    Raises DataError if they do not, or if there are several pictures, and PixelPyramidsError if the extra that reads
-    them is missing.
-    """
+    """The stored values. Raises DataError if a second library reads the file too, but reads other values."""
     first, second = (_by_pillow, _by_tifffile) if tiff.is_plain else (_by_tifffile, _by_libtiff)
     pixels = first(data, tiff)
     # JPEG decoders round differently, and libtiff does not know the rarer compressions.
@@ -187,10 +183,7 @@ def _layout(tags: ImageFileDirectory_v2, data: bytes) -> Tiff:
 
 
 def _check_pieces(tags: ImageFileDirectory_v2, tiff: Tiff, data: bytes) -> None:
-    """Raise DataError unless every strip or tile is in the file, and is complete as far as its compression shows it.
-
-    Libraries read missing ones as zeros, and libtiff ignores the checksums of Deflate.
-    """
+    """Raise DataError for missing or incomplete strips and tiles, which libraries read as zeros."""
     compression = tags.get(Tag.Compression, 1)
     if compression == _OLD_JPEG:  # it may have neither strips nor tiles
         return
@@ -216,7 +209,7 @@ def _check_pieces(tags: ImageFileDirectory_v2, tiff: Tiff, data: bytes) -> None:
     for number, (start, length) in enumerate(pieces if is_whole else ()):
         expected = line_bytes * (lines if is_tiled else min(lines, tiff.height - number % down * lines))
         has = length
-        if compression in _DEFLATED:
+        if compression in _DEFLATED:  # libtiff ignores the checksums
             piece = data[start : start + length]
             has = unpacked_size([piece.translate(_REVERSED_BITS) if tags.get(Tag.FillOrder) == 2 else piece], expected)
         elif compression != 1:
