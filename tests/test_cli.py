@@ -108,6 +108,17 @@ def test_sample_writes_the_same_pictures_for_the_same_seed(trained, tmp_path, ca
     assert [path.name for path in (tmp_path / "a").iterdir()] == ["0000.png"], "the grid of another set must not stay"
 
 
+@pytest.mark.parametrize("command", ["sample", "complete"])
+def test_a_folder_of_other_numbered_pictures_is_left_alone(command, trained, images, tmp_path, capsys):
+    for number in range(4):
+        shutil.copy(images / "03.png", tmp_path / f"{number:04d}.png")
+    arguments = (trained,) if command == "sample" else (trained, tmp_path / "0001.png", "--scale", 2)
+    error = refusal(capsys, command, *arguments, "-n", 2, "--out", tmp_path, "--overwrite")
+    assert "0002.png: is not among the 2 pictures to write" in error
+    assert {path.read_bytes() for path in tmp_path.iterdir()} == {(images / "03.png").read_bytes()}
+    assert len(list(tmp_path.iterdir())) == 4
+
+
 def test_complete_keeps_the_coarse_image(trained, images, tmp_path, capsys):
     assert status("complete", trained, images / "03.png", "--scale", 2, "-n", 2, "--out", tmp_path / "up") == 0
     coarse = np.asarray(Image.open(images / "03.png"))

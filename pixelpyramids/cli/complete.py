@@ -11,7 +11,7 @@ from pixelpyramids.atomic import refuse_existing
 from pixelpyramids.cli import model_options, options
 from pixelpyramids.cli.console import progress_bar, stdout
 from pixelpyramids.cli.report.pictures import save_grid, save_png
-from pixelpyramids.cli.sample import IN_GRID, picture_path, remove_numbered
+from pixelpyramids.cli.sample import IN_GRID, picture_path, refuse_other_pictures, remove_numbered
 from pixelpyramids.errors import DataError
 
 SCALES = (2, 4, 8)
@@ -38,6 +38,7 @@ def complete(
     if scale not in SCALES:
         raise DataError(f"expected --scale {' or '.join(map(str, SCALES))}, got {scale}")
     refuse_existing(out, overwrite)
+    refuse_other_pictures(out, n)
     loaded = open_model(model, params, None, device)
     levels = 2 * int(math.log2(scale))
     if isinstance(loaded.config, Parameters) and levels > loaded.config.L - 1:

@@ -12,7 +12,7 @@ from pixelpyramids.atomic import refuse_existing
 from pixelpyramids.cli import model_options, options
 from pixelpyramids.cli.console import progress_bar, stdout
 from pixelpyramids.cli.report.pictures import save_grid, save_png
-from pixelpyramids.errors import ParameterError
+from pixelpyramids.errors import DataError, ParameterError
 
 IN_GRID = 64
 SIDE_HELP = "Default: that of the training images; compact has no default."
@@ -44,6 +44,8 @@ def sample(
     numbers = range(first, first + n)
     for target in [out] if first == 0 else (picture_path(out, number) for number in numbers):
         refuse_existing(target, overwrite)
+    if first == 0:
+        refuse_other_pictures(out, n)
     loaded = open_model(model, params, None, device)
     size = _choose_size(loaded.config.image_size, height, width)
     began = time.monotonic()
@@ -83,6 +85,15 @@ def _choose_size(default: tuple[int, int] | None, height: int | None, width: int
 def picture_path(folder: Path, number: int) -> Path:
     """The file of a numbered picture."""
     return folder / f"{number:04d}.png"
+
+
+def refuse_other_pictures(folder: Path, count: int) -> None:
+    """Raise DataError if `remove_numbered` would remove pictures from a folder that has no grid of an earlier set."""
+    if (other := picture_path(folder, count)).exists() and not (folder / "grid.png").exists():
+        raise DataError(
+            f"{other}: is not among the {count} pictures to write, and may be no picture of an earlier set; choose "
+            "another folder, or move it elsewhere"
+        )
 
 
 def remove_numbered(folder: Path, first: int) -> None:
