@@ -182,6 +182,11 @@ def test_usage_errors_end_with_2():
         assert process.returncode == 2 and b"Traceback" not in process.stderr
 
 
+def test_commands_run_without_docstrings():
+    process = subprocess.run([COMMAND[0], "-OO", *COMMAND[1:], "compress", "--help"], capture_output=True, text=True)
+    assert process.returncode == 0 and "--delete-source" in process.stdout
+
+
 def test_interrupting_saves_and_ends_with_130(images, params, tmp_path):
     arguments = ["train", params, "--data", images, "--out", tmp_path / "run", "--minutes", 5, "--device", "cpu"]
     process = subprocess.Popen([*COMMAND, *map(str, arguments)], stderr=subprocess.PIPE, text=True, env=ENVIRONMENT)

@@ -40,7 +40,7 @@ class LazyGroup(TyperGroup):
         """Import a command."""
         module = self.prefix + name.replace("-", "_")
         function = getattr(import_module(f"pixelpyramids.cli.{module}"), module)
-        text = "\n\n".join(" ".join(paragraph.split()) for paragraph in function.__doc__.split("\n\n"))
+        text = "\n\n".join(" ".join(paragraph.split()) for paragraph in (function.__doc__ or "").split("\n\n"))
         group = typer.Typer(add_completion=False)
         group.command(name, help=text, rich_help_panel=self._headings[name])(function)
         return typer.main.get_command(group)
