@@ -2,6 +2,7 @@
 
 import io
 import struct
+import warnings
 import zlib
 from fractions import Fraction
 
@@ -204,6 +205,25 @@ def test_texts_that_png_cannot_hold_are_named():
     png, left_out = add_metadata(own_file(PIXELS, 8, "png", {}), blobs)
     assert left_out == ["text:a\0b", "language:c", "translated:f"]
     assert blobs_of(png) == {"text:c": b"2"}
+
+
+def test_a_tiff_gets_the_resolution_of_exif_if_there_is_no_other_and_its_thumbnail_is_named():
+    exif = Image.Exif()
+    exif[282] = exif[283] = IFDRational(300)
+    exif[296] = 2
+    plain = exif.tobytes().removeprefix(b"Exif\0\0")
+    for blobs, dpi in ({}, 300), ({"resolution": b"72 72 inch"}, 72):
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            for ordered in ({"EXIF": plain, **blobs}, {**blobs, "EXIF": plain}):
+                with Image.open(io.BytesIO(own_file(PIXELS, 8, "tiff", ordered))) as image:
+                    assert image.info["dpi"] == (dpi, dpi)
+    end = 8 + 2 + 12 * len(exif)  # of the first directory, where the place of the thumbnail's is
+    order = "<" if plain.startswith(b"II") else ">"
+    thumbnail = struct.pack(f"{order}HHHIHxxI", 1, 259, 3, 1, 6, 0)
+    with_thumbnail = plain[:end] + struct.pack(f"{order}I", len(plain)) + plain[end + 4 :] + thumbnail
+    with pytest.warns(UserWarning, match="TIFF cannot hold the metadata EXIF's thumbnail; left out"):
+        own_file(PIXELS, 8, "tiff", {"EXIF": with_thumbnail})
 
 
 def test_unknown_blobs_and_damaged_exif_are_named():

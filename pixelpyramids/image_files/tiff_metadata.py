@@ -14,6 +14,7 @@ from numbers import Rational
 from typing import Any
 
 from PIL import Image, TiffTags
+from PIL.ExifTags import IFD
 from PIL.ExifTags import Base as Tag
 from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
@@ -71,9 +72,7 @@ def tags_to_metadata(
     }
     found = {name: blob.encode("latin-1") if isinstance(blob, str) else blob for name, blob in found.items()}
     blobs = {name: blob for name, blob in found.items() if blob and isinstance(blob, bytes)}
-    x, y = (_fraction(tags.get(tag, 0)) for tag in _RESOLUTION[:2])
-    unit = {1: "ratio", 3: "centimetre"}.get(tags.get(Tag.ResolutionUnit, 2), "inch")
-    if (resolution := resolution_blob(x, y, unit)) is not None:
+    if (resolution := _read_resolution(tags)) is not None:
         blobs["resolution"] = resolution
     named = {Tag.XMLPacket: "XMP", Tag.InterColorProfile: "ICC"}
     known = _NO_BLOBS | {tag for tag, name in named.items() if name in blobs}
@@ -93,11 +92,7 @@ def metadata_to_tags(metadata: Mapping[str, bytes], tags: ImageFileDirectory_v2)
         elif name == "EXIF":
             left_out += _add_exif(blob, tags)
         elif name == "resolution":
-            if (resolution := parse_resolution(blob)) is not None:
-                scale = 100 if resolution.unit == "metre" else 1  # TIFF does not count per metre
-                values = resolution.x / scale, resolution.y / scale, _UNITS.get(resolution.unit, 3)
-                for tag, value in zip(_RESOLUTION, values, strict=True):
-                    tags[tag] = value
+            _add_resolution(blob, tags)
         elif not (name.startswith("TIFF:") and _add_tag(name, blob, tags)):
             left_out.append(name)
     return left_out
@@ -114,7 +109,27 @@ def _add_exif(blob: bytes, tags: ImageFileDirectory_v2) -> list[str]:
             tags[tag] = _exact_text(exif[tag])
     for tag, fields in _directories(exif, lambda tag, _: exif.get_ifd(tag)):
         tags.tagtype[tag], tags[tag] = TiffTags.LONG, fields  # type: ignore[assignment]
-    return [f"EXIF's field {tag}" for tag in exif if tag not in (*_FIELDS, *_DIRECTORIES, *_RESOLUTION)]
+    if Tag.XResolution not in tags and (resolution := _read_resolution(exif)) is not None:
+        _add_resolution(resolution, tags)
+    left_out = [f"EXIF's field {tag}" for tag in exif if tag not in (*_FIELDS, *_DIRECTORIES, *_RESOLUTION)]
+    with suppress(*DAMAGE):  # the place of the thumbnail may be wrong
+        left_out += ["EXIF's thumbnail"] if exif.get_ifd(IFD.IFD1) else []
+    return left_out
+
+
+def _read_resolution(tags: Mapping[int, Any]) -> bytes | None:
+    """The resolution that the tags of a TIFF or of EXIF give, if they do."""
+    x, y = (_fraction(tags.get(tag, 0)) for tag in _RESOLUTION[:2])
+    unit = {1: "ratio", 3: "centimetre"}.get(tags.get(Tag.ResolutionUnit, 2), "inch")
+    return resolution_blob(x, y, unit)
+
+
+def _add_resolution(blob: bytes, tags: ImageFileDirectory_v2) -> None:
+    if (resolution := parse_resolution(blob)) is not None:
+        scale = 100 if resolution.unit == "metre" else 1  # TIFF does not count per metre
+        values = resolution.x / scale, resolution.y / scale, _UNITS.get(resolution.unit, 3)
+        for tag, value in zip(_RESOLUTION, values, strict=True):
+            tags[tag] = value
 
 
 def _directories(
