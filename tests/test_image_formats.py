@@ -20,7 +20,7 @@ from image_samples import (
     remove_imagecodecs,
     tiff,
 )
-from PIL import Image
+from PIL import Image, ImageFile
 
 from pixelpyramids.errors import DataError, PixelPyramidsError
 from pixelpyramids.image_files.bit_depth import narrow, widen
@@ -226,12 +226,34 @@ def test_our_limit_of_pixels_applies_and_not_pillows(monkeypatch):
                     read(data, max_pixels=142)
 
 
-def test_the_fourth_byte_of_a_bmp_is_named_unless_it_is_zero():
+@pytest.mark.parametrize("kind", ["BMP", "DIB"])
+def test_the_fourth_byte_of_a_bmp_is_named_unless_it_is_zero(kind):
     colours = noise(8, 4)
     for fourth, named in ((0, ()), (200, ("the fourth byte of the BMP's pixels",))):
         colours[..., 3] = fourth
-        picture = read(pillow_file(colours, "BMP"))
+        picture = read(pillow_file(colours, kind))
         assert np.array_equal(picture.array, colours[..., :3]) and picture.not_kept == named
+
+
+def test_alpha_of_a_sixteen_bit_bmp_is_named_unless_it_is_zero():
+    fives = RNG.integers(0, 32, (2, 3, 3))
+    colours = (fives * 255 // 31).astype(np.uint8)
+    for alpha, named in ((0, ()), (1, ("the sixteenth bit of the BMP's pixels",))):
+        pixels = (fives << (10, 5, 0)).sum(axis=2) | alpha << 15
+        rows = np.pad(pixels, ((0, 0), (0, 1)), constant_values=0xFFFF)[::-1].astype("<u2").tobytes()
+        header = struct.pack("<IiiHHIIiiII", 40, 3, 2, 1, 16, 0, len(rows), 0, 0, 0, 0)
+        picture = read(struct.pack("<2sI4xI", b"BM", 54 + len(rows), 54) + header + rows)
+        assert np.array_equal(picture.array, colours) and picture.not_kept == named
+
+
+@pytest.mark.parametrize("kind", ["BMP", "GIF", "JPEG", "JPEG2000", "TGA", "PNG", "TIFF"])
+def test_cut_files_are_refused_even_if_the_program_lets_pillow_fill_them(kind, monkeypatch):
+    monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", True)
+    data = pillow_file(noise(8, 3), kind)
+    assert read(data).array.shape == (11, 13, 3)
+    with pytest.raises(DataError):
+        read(data[: len(data) * 2 // 3])
+    assert ImageFile.LOAD_TRUNCATED_IMAGES
 
 
 def test_files_are_read_if_no_temporary_file_can_be_created(tmp_path, monkeypatch):

@@ -8,6 +8,7 @@ BITMAPV5HEADER, Microsoft; the QOI specification, 2022; Technical Reference Manu
 import re
 import struct
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageFile
@@ -26,6 +27,12 @@ _KEPT_SEGMENTS = (
 _MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
 _QOI_END = bytes(7) + b"\1"
 _TGA_MARK = b"TRUEVISION-XFILE.\0"
+_UNREAD_BITS: dict[
+    str, tuple[np.dtype[Any], int, str]
+] = {  # by Pillow's name of the pixels: the type of a pixel, and its first unread bit
+    "BGRX": (np.dtype("<u4"), 24, "fourth byte"),
+    "BGR;15": (np.dtype("<u2"), 15, "sixteenth bit"),
+}
 _PCX_PALETTE = 769  # bytes at the end of a PCX: a mark and 256 colours
 _PCX_MARK = 12
 
@@ -34,7 +41,7 @@ def find_left_out(image: Image.Image, data: bytes) -> tuple[str, ...]:
     """The names of the ignored parts of an opened file. Raises DataError if a PCX lacks rows or its palette."""
     find = _FINDERS.get(image.format or "")
     try:
-        return tuple(dict.fromkeys([*_fourth_byte(image, data), *(find(data) if find else ())]))
+        return tuple(dict.fromkeys([*_unread_bits(image, data), *(find(data) if find else ())]))
     except (struct.error, IndexError):
         return (f"the end of the {image.format}, which is malformed",)
 
@@ -134,13 +141,19 @@ def _in_bmp(data: bytes) -> Iterator[str]:
         yield from bytes_after(len(data) - begin - size, "BMP")
 
 
-def _fourth_byte(image: Image.Image, data: bytes) -> Iterator[str]:
-    if image.format == "BMP" and isinstance(image, ImageFile.ImageFile):
-        tile = image.tile[0]
-        if isinstance(tile.args, tuple) and tile.args[0] == "BGRX":
-            pixels = np.frombuffer(data, np.uint8)[tile.offset :][: 4 * image.width * image.height]
-            if pixels[3::4].any():
-                yield "the fourth byte of the BMP's pixels"
+def _unread_bits(image: Image.Image, data: bytes) -> Iterator[str]:
+    """Bits of a BMP's pixels that hold alpha in the files of some programs."""
+    if image.format not in ("BMP", "DIB") or not isinstance(image, ImageFile.ImageFile):
+        return
+    tile = image.tile[0]
+    if not isinstance(tile.args, tuple) or tile.args[0] not in _UNREAD_BITS:
+        return
+    kind, shift, name = _UNREAD_BITS[tile.args[0]]
+    line = tile.args[1] // kind.itemsize
+    lines = data[tile.offset :][: tile.args[1] * image.height]
+    pixels = np.frombuffer(lines, kind, len(lines) // kind.itemsize)
+    if (pixels[np.arange(pixels.size) % line < image.width] >> shift).any():
+        yield f"the {name} of the BMP's pixels"
 
 
 def _in_pcx(data: bytes) -> Iterator[str]:

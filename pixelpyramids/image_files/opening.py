@@ -35,7 +35,14 @@ from pixelpyramids.image_files.library_messages import catch_messages
 from pixelpyramids.image_files.netpbm import inspect_netpbm, is_netpbm
 from pixelpyramids.image_files.npy import NPY, inspect_npy
 from pixelpyramids.image_files.picture import Facts, Inspected, Picture, check_limit, facts_of
-from pixelpyramids.image_files.pillow_reading import MODES, SIXTEEN_BITS, open_with_pillow, pixels_of, read_head
+from pixelpyramids.image_files.pillow_reading import (
+    MODES,
+    SIXTEEN_BITS,
+    open_with_pillow,
+    pixels_of,
+    read_head,
+    refuse_cut_images,
+)
 from pixelpyramids.image_files.pixel_coding import is_lossy, stored_depth
 from pixelpyramids.image_files.png_reader import SIGNATURE, inspect_png
 from pixelpyramids.terminal import explain
@@ -230,7 +237,8 @@ class ImageFile:
             facts = Facts(shape, pixel_type(depth), depth, metadata)
 
         def load() -> Picture:
-            pixels, bits = pixels_of(image)
+            with refuse_cut_images():
+                pixels, bits = pixels_of(image)
             if depth < 8:  # only in JPEG 2000; Pillow appends zero bits
                 pixels, bits = pixels >> (8 - depth), depth
             return Picture(pixels, bits, metadata, self.format, is_lossy(self.format, self._content), not_kept)

@@ -6,13 +6,13 @@ Two readers use this module: `image_files.opening` returns the pixels exactly as
 
 import re
 import struct
-from collections.abc import Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from functools import cache
 from typing import Any, BinaryIO
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageFile, UnidentifiedImageError
 
 from pixelpyramids.codec.container import MAGIC
 from pixelpyramids.errors import DataError
@@ -118,6 +118,19 @@ def pixels_of(image: Image.Image) -> tuple[Pixels, int]:
         if len(colour) == _CHANNELS[mode]:
             pixels = add_alpha(pixels, colour, depth)
     return pixels, depth
+
+
+@contextmanager
+def refuse_cut_images() -> Iterator[None]:
+    """Within the block, Pillow raises OSError for cut images even if the program has set LOAD_TRUNCATED_IMAGES.
+
+    Only one thread at a time may do this.
+    """
+    before, ImageFile.LOAD_TRUNCATED_IMAGES = ImageFile.LOAD_TRUNCATED_IMAGES, False
+    try:
+        yield
+    finally:
+        ImageFile.LOAD_TRUNCATED_IMAGES = before
 
 
 def add_alpha(pixels: Pixels, colour: Sequence[float], depth: int) -> Pixels:
