@@ -44,6 +44,8 @@ BAD = {
     "None": (lambda: pp.encode(None), DataError, "expected an array of uint8 or uint16, got object"),
     "a path": (lambda: pp.encode("a.png"), DataError, "expected an array of uint8 or uint16, got <U5"),
     "a masked array": (lambda: pp.encode(MASKED), DataError, "expected an array without a mask"),
+    "a palette": (lambda: pp.encode(Image.fromarray(GREY).convert("P")), DataError, "got mode P, whose array lacks"),
+    "four inks": (lambda: pp.save("x.png", Image.new("CMYK", (4, 4))), DataError, "got mode CMYK, whose array lacks"),
     "a list of masked arrays": (lambda: pp.encode([*MASKED]), DataError, "expected an array without a mask"),
     "an array that refuses": (lambda: pp.encode(Refuses()), DataError, "NumPy refuses: on another device"),
     "floats": (lambda: pp.encode(GREY / 2), DataError, "got float64; scale and round"),

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from pixelpyramids.arguments import plain_array, whole_number
 from pixelpyramids.codec.compact_model import Plane, octave_images
@@ -23,6 +24,7 @@ from pixelpyramids.pyramid import octaves
 TYPICAL_DIFFERENCE = (
     4  # the mean difference of neighbours in the 8-bit training photographs; deep images are scaled to it
 )
+_ARRAY_MODES = ("L", "LA", "RGB", "RGBA", "I;16", "I;16B")
 
 ImageArray = NDArray[np.uint8] | NDArray[np.uint16]
 Region = tuple[int, int, int, int]
@@ -44,6 +46,11 @@ class Window(NamedTuple):
 
 def check_array(array: Any, depth: int | None) -> tuple[ImageArray, int]:
     """Return the array and its depth in bits. Raises DataError if it is not an image that the codec supports."""
+    if isinstance(array, Image.Image) and (array.mode not in _ARRAY_MODES or "transparency" in array.info):
+        raise DataError(
+            f"expected an array, or a Pillow image of mode {', '.join(_ARRAY_MODES)} without a transparent colour, got "
+            f"mode {array.mode}, whose array lacks colours or alpha; convert it, for example with image.convert('RGBA')"
+        )
     array = plain_array(array)
     if array.dtype not in (np.uint8, np.uint16):
         raise DataError(f"expected an array of uint8 or uint16, got {array.dtype}; scale and round it first")
