@@ -1,8 +1,7 @@
-"""Image files of all formats are read at their own depth. If a bit would be lost, the error names the reason."""
+"""Image files are read at their own depth, or an error names the reason. Parts that are not kept are named."""
 
 import struct
 import tempfile
-import warnings
 
 import imagecodecs
 import numpy as np
@@ -20,6 +19,7 @@ from image_samples import (
     remove_imagecodecs,
     tiff,
 )
+from pictures import pixels
 from PIL import Image, ImageFile
 
 from pixelpyramids.errors import DataError, PixelPyramidsError
@@ -207,23 +207,22 @@ def test_shallow_pixels_in_a_wide_type_are_written_at_their_depth(kind):
 def test_pixels_are_not_rotated(orientation, kind):
     array, exif = noise(8, 3, 6, 9), Image.Exif()
     exif[274] = orientation
-    data = pillow_file(array, kind, exif=exif, **({"lossless": True} if kind == "WEBP" else {}))
+    data = pillow_file(array, kind, exif=exif, **(LOSSLESS if kind == "WEBP" else {}))
     assert_read(data, array, 8)
     kept = Image.Exif()
     kept.load(read(data).metadata["EXIF"])
     assert kept[274] == orientation
 
 
-def test_our_limit_of_pixels_applies_and_not_pillows(monkeypatch):
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("kind", ["png", "tiff"])
+def test_our_limit_of_pixels_applies_and_not_pillows(kind, monkeypatch):
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 9)  # it cannot be set for one call
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        for array, depth in ((noise(8), 8), (noise(8, 3), 8), (noise(8, 4), 8), (noise(16), 16)):
-            for kind in ("png", "tiff"):
-                data = own_file(array, depth, kind)
-                assert_read(data, array, depth)
-                with pytest.raises(DataError, match=r"the image: .*11 x 13 pixels, more than the limit of 142.*--max"):
-                    read(data, max_pixels=142)
+    for array, depth in ((noise(8), 8), (noise(8, 3), 8), (noise(8, 4), 8), (noise(16), 16)):
+        data = own_file(array, depth, kind)
+        assert_read(data, array, depth)
+        with pytest.raises(DataError, match=r"the image: .*11 x 13 pixels, more than the limit of 142.*--max-p"):
+            read(data, max_pixels=142)
 
 
 @pytest.mark.parametrize("kind", ["BMP", "DIB"])
@@ -260,3 +259,77 @@ def test_files_are_read_if_no_temporary_file_can_be_created(tmp_path, monkeypatc
     monkeypatch.setattr(tempfile, "TemporaryFile", lambda: open(tmp_path / "no" / "place"))  # noqa: SIM115
     array = RNG.integers(0, 256, (3, 4), dtype=np.uint8)
     assert_read(pillow_file(array, "PNG"), array, 8)
+
+
+SURPLUS = b"a film behind it\0"
+LOSSLESS = {"lossless": True}
+
+
+def file_of(kind, **options):
+    return pillow_file(pixels(), kind, **options)
+
+
+@pytest.mark.filterwarnings("ignore:not kept")
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [("WEBP", LOSSLESS), ("JPEG2000", {"no_jp2": True})]
+    + [(kind, {}) for kind in ("TGA", "PCX", "GIF", "BMP", "QOI", "JPEG", "JPEG2000", "AVIF")],
+)
+def test_bytes_after_the_end_are_named(kind, options):
+    data = file_of(kind, **options)
+    assert read(data).not_kept == ()
+    if kind == "TGA":
+        data = data[:-26]  # without the footer that marks its end
+    (name,) = read(data + SURPLUS).not_kept
+    assert f"{len(SURPLUS)} bytes after" in name or "instead of the QOI's end marker" in name
+
+
+def put_in(data, place, more):
+    return data[:place] + more + data[place:]
+
+
+def segment(marker, content):
+    return bytes([0xFF, marker]) + struct.pack(">H", len(content) + 2) + content
+
+
+def with_parts():
+    webp = file_of("WEBP", icc_profile=b"abc", **LOSSLESS) + b"MINE" + struct.pack("<I", 2) + b"ab"
+    yield webp[:4] + struct.pack("<I", len(webp) - 8) + webp[8:], "WebP chunk MINE"
+    gif = file_of("GIF", comment=b"hello")
+    place = gif.index(b"!\xfe")
+    yield put_in(gif, place, b"!\xff\x0bXMP DataXMP\x02ab\0"), "GIF extension XMP DataXMP"
+    yield put_in(gif, place, b"!\x01\x0c" + bytes(12) + b"\x02ab\0"), "GIF text"
+    jpeg = file_of("JPEG")
+    yield put_in(jpeg, 2, segment(0xED, b"Photoshop 3.0\0")), "JPEG segment APP13"
+    yield put_in(jpeg, 2, segment(0xE1, b"http://ns.adobe.com/xmp/extension/\0")), "JPEG segment APP1"
+    yield put_in(jpeg, 2, segment(0xFE, b"one") + segment(0xFE, b"two")), "all JPEG comments except the last one"
+    yield file_of("JPEG2000") + struct.pack(">I4s", 10, b"xml ") + b"ab", "JPEG 2000 box xml"
+    boxes = file_of("JPEG2000")
+    profile = struct.pack(">I4sBBB", 15, b"colr", 2, 0, 0) + b"icc!"
+    place = boxes.index(b"jp2h") - 4
+    end = place + struct.unpack_from(">I", boxes, place)[0]
+    boxes = put_in(boxes, end, profile)
+    size = struct.pack(">I", end - place + len(profile))
+    yield boxes[:place] + size + boxes[place + 4 :], "JPEG 2000 box colr (a colour profile)"
+    yield file_of("TGA", id_section=b"mine"), "the TGA's image ID"
+    tga = file_of("TGA")
+    places = struct.pack("<II", len(tga) - 26, 0)
+    yield tga[:-26] + SURPLUS + places + tga[-18:], "the TGA's extension or developer area"
+    bmp = file_of("BMP")
+    header = struct.pack("<I", 124) + bmp[18:54] + bytes(72) + struct.pack("<IIII", 124, 4, 0, 0)
+    yield b"BM" + struct.pack("<III", 0, 0, 138) + header[:124] + bmp[54:], "the BMP's colour profile"
+
+
+@pytest.mark.filterwarnings("ignore:not kept")
+@pytest.mark.parametrize(("data", "name"), list(with_parts()))
+def test_parts_that_are_not_kept_are_named(data, name):
+    assert name in read(data).not_kept
+
+
+def test_comments_are_kept_in_any_encoding():
+    for comment, kept in ((b"caf\xc3\xa9", "café"), (b"caf\xe9", "café")):
+        for kind in ("GIF", "JPEG"):
+            assert read(file_of(kind, comment=comment)).metadata["text:Comment"] == kept.encode()
+    for data in (b"P5\n# by me\n2 1 # and you\n255\nab", b"P2 # by me\n2 1\n255 1 # and you\n2"):
+        assert read(data).metadata == {"text:Comment": b"by me\nand you"}
+    assert read(b"P5\n2 1\n255\n#a").metadata == {}

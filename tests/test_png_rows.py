@@ -186,17 +186,6 @@ def test_deep_colour_is_written_without_the_extra(channels, monkeypatch):
     assert np.array_equal(imagecodecs.png_decode(data), array)
 
 
-def test_deep_grey_with_a_transparent_colour_comes_back_without_the_extra(monkeypatch):
-    data = png(4, 4, 16, 0, random_rows(4, 8), chunk(b"tRNS", b"\0\2"))
-    shown = imagecodecs.png_decode(data)
-    monkeypatch.setitem(sys.modules, "imagecodecs", None)
-    picture = read(data)
-    assert np.array_equal(picture.array, shown)
-    again = own_file(*picture[:2], "png")
-    monkeypatch.undo()
-    assert np.array_equal(imagecodecs.png_decode(again), shown)
-
-
 @pytest.mark.parametrize("depth", [8, 16])
 def test_files_that_two_readers_read_differently_are_refused(depth, monkeypatch):
     array = RNG.integers(0, 1 << depth, (9, 7, 3)).astype(np.uint8 if depth == 8 else np.uint16)

@@ -83,13 +83,6 @@ def test_a_process_that_imports_the_module_opens_the_store(tmp_path):
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-def test_chunks_at_an_edge_and_chunks_that_are_missing(tmp_path):
-    array = create(tmp_path, (40, 40), chunks=(32, 32), fill_value=9)
-    array[35:, 35:] = noise((5, 5))
-    again = zarr.open_array(tmp_path)
-    assert (again[:32] == 9).all() and np.array_equal(again[35:, 35:], array[35:, 35:])
-
-
 @pytest.mark.parametrize("shape", [(5,), (2, 5, 6), (5, 6, 5), (2, 1, 5, 6), ()])
 def test_chunks_that_are_not_images_are_refused(shape, tmp_path):
     message = r"expected chunks \(H, W\) or .*; choose other chunks"

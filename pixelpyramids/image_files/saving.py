@@ -8,7 +8,7 @@ If a format cannot hold the pixels exactly, that is an error. If it cannot hold 
 
 import io
 import struct
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from os import PathLike
 from pathlib import Path
 from typing import Any, BinaryIO, cast
@@ -39,6 +39,12 @@ FORMATS = {
 }
 """The formats that can be written, besides ppyr, and the suffixes of their files."""
 
+_HELD: dict[str, dict[int, Sequence[int]]] = {  # depths in bits, by the number of channels; other formats hold all
+    "tiff": {1: (1, 2, 4, 8, 12, 16), 2: (8, 16), 3: (8, 16), 4: (8, 16)},
+    "webp": {3: (8,), 4: (8,)},
+    "ppm": dict.fromkeys((1, 3), range(1, 17)),
+    "bmp": {1: (1, 8), 3: (8,)},
+}
 _OWN = "ppyr"
 _BY_SUFFIX = {suffix: format for format, suffixes in FORMATS.items() for suffix in suffixes} | {".ppyr": _OWN}
 
@@ -98,12 +104,18 @@ def write_image(
     """
     channels = array.shape[2] if array.ndim == 3 else 1
     pixels = (array[..., 0] if array.ndim == 3 and channels == 1 else array).astype(pixel_type(depth), copy=False)
+    held = _HELD.get(format, {channels: (depth,)})
+    if depth not in held.get(channels, (depth,)):
+        depths = ", ".join(map(str, held[channels]))
+        raise DataError(f"expected a depth among {depths} bits for {format}, got {depth}; choose png")
+    if channels not in held:
+        counts = " or ".join(map(str, held))
+        raise DataError(f"expected {counts} channels for {format}, got {channels}; choose png or tiff")
     if format == "png":
         target.write(write_png(pixels, depth, metadata, about))
     elif format == "tiff":
         write_tiff(pixels, depth, metadata, target, about)
     elif format == "ppm":
-        _expect(channels in (1, 3), "no alpha", "alpha", format)
         warn_left_out(list(metadata), f"{about}PPM")
         write_netpbm(pixels, depth, target)
     elif format == "npy":
@@ -111,12 +123,8 @@ def write_image(
         warn_left_out([*metadata, *left_out], f"{about}npy")
         np.save(target, array)
     elif format == "webp":
-        _expect(depth == 8, "8 bits", f"{depth} bits", format)
-        _expect(channels >= 3, "colour", "grey, which WebP stores as colour", format)
         _save_with_pillow(pixels, target, "WEBP", lossless=True, exact=True, **webp_options(metadata, about))
     elif format == "bmp":
-        _expect(depth == 8 or (depth == 1 and channels == 1), "8 bits, or 1 bit of grey", f"{depth} bits", format)
-        _expect(channels in (1, 3), "no alpha", "alpha", format)
         warn_left_out(list(metadata), f"{about}BMP")
         _save_with_pillow(pixels > 0 if depth == 1 else pixels, target, "BMP")
     else:
@@ -128,8 +136,3 @@ def _save_with_pillow(pixels: Any, target: BinaryIO, kind: str, **options: Any) 
         Image.fromarray(np.ascontiguousarray(pixels)).save(target, kind, **options)
     except (ValueError, struct.error, SyntaxError) as error:
         raise DataError(f"Pillow cannot write this picture as {kind}: {error}; choose another format") from error
-
-
-def _expect(is_met: bool, expected: str, got: str, format: str) -> None:
-    if not is_met:
-        raise DataError(f"expected {expected} for {format}, got {got}; choose png or tiff")

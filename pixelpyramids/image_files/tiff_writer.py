@@ -18,22 +18,14 @@ from pixelpyramids.image_files.metadata import warn_left_out
 from pixelpyramids.image_files.tiff_metadata import metadata_to_tags
 
 _STRIP = 2**18  # bytes before compression, about
-_DEPTHS = {1: (1, 2, 4, 8, 12, 16)}
-_COLOUR_DEPTHS = (8, 16)
 _DEFLATE, _BLACK_IS_ZERO, _RGB, _ALPHA = 8, 1, 2, 2
 _MOST = 2**32 - 1  # bytes that a TIFF can have
 
 
 def write_tiff(pixels: Pixels, depth: int, metadata: Mapping[str, bytes], target: BinaryIO, about: str = "") -> None:
-    """Write pixels (H, W) or (H, W, C) as a TIFF with Deflate. Raises DataError if TIFF lacks the depth."""
+    """Write pixels (H, W) or (H, W, C) as a TIFF with Deflate: of 8 or 16 bits, and of 1, 2, 4 or 12 bits if grey."""
     height, width = pixels.shape[:2]
     channels = pixels.shape[2] if pixels.ndim == 3 else 1
-    depths = _DEPTHS.get(channels, _COLOUR_DEPTHS)
-    if depth not in depths:
-        raise DataError(
-            f"expected a depth of {', '.join(map(str, depths))} bits for a TIFF of {channels} channels, got {depth}; "
-            "write a PNG"
-        )
     tags = ImageFileDirectory_v2()
     tags[Tag.ImageWidth], tags[Tag.ImageLength], tags[Tag.SamplesPerPixel] = width, height, channels
     tags[Tag.BitsPerSample] = (depth,) * channels
