@@ -2,7 +2,6 @@
 
 import io
 import struct
-import sys
 import zlib
 
 import numpy as np
@@ -74,10 +73,3 @@ def png(width, height, depth, kind, rows, *chunks, interlaced=0):
 def insert_chunks(data, *chunks):
     """Add chunks after the header of a PNG."""
     return data[:33] + b"".join(chunks) + data[33:]
-
-
-def remove_imagecodecs(monkeypatch):
-    """Make imagecodecs missing, also for tifffile."""
-    for name in ("tifffile", "tifffile.tifffile"):
-        monkeypatch.delitem(sys.modules, name)
-    monkeypatch.setitem(sys.modules, "imagecodecs", None)

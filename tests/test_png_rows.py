@@ -70,6 +70,10 @@ def test_an_interlaced_png_is_read_without_a_warning(tmp_path):
 PALETTE, KEY, ALPHA = chunk(b"PLTE", bytes(range(12))), chunk(b"tRNS", b"\0\3"), chunk(b"tRNS", b"\0\x80")
 KEY_OF_COLOURS = chunk(b"tRNS", struct.pack(">3H", 1, 2, 3))
 END = chunk(b"IEND", b"")
+ANIMATION = (
+    chunk(b"acTL", struct.pack(">II", 1, 0)), chunk(b"fcTL", struct.pack(">IIIIIHHBB", 0, 8, 4, 0, 0, 1, 1, 0, 0)),
+)  # fmt: skip
+TWO_GAMMAS = [chunk(b"gAMA", struct.pack(">I", gamma)) for gamma in (45455, 100000)]
 
 
 def header(*fields):
@@ -96,17 +100,8 @@ def colour_png(*chunks):
         (grey_png(count=6), ("data after the PNG's last row",)),
         (grey_png(chunk(b"pHYs", struct.pack(">IIB", 1, 1, 2))), ("PNG chunk pHYs",)),
         (palette_png(PALETTE, chunk(b"hIST", struct.pack(">4H", 1, 2, 3, 4))), ("PNG chunk hIST",)),
-        (
-            grey_png(
-                chunk(b"acTL", struct.pack(">II", 1, 0)),
-                chunk(b"fcTL", struct.pack(">IIIIIHHBB", 0, 8, 4, 0, 0, 1, 1, 0, 0)),
-            ),
-            ("PNG chunk acTL", "PNG chunk fcTL"),
-        ),
-        (
-            grey_png(*(chunk(b"gAMA", struct.pack(">I", gamma)) for gamma in (45455, 100000))),
-            ("all PNG chunks gAMA except the first one",),
-        ),
+        (grey_png(*ANIMATION), ("PNG chunk acTL", "PNG chunk fcTL")),
+        (grey_png(*TWO_GAMMAS), ("all PNG chunks gAMA except the first one",)),
         (grey_png(chunk(b"sPLT", b"x\0"), chunk(b"prVt", b"x")), ("PNG chunk prVt", "PNG chunk sPLT")),
         (palette_png(chunk(b"sBIT", b"\5\6\5"), PALETTE), ()),
         (palette_png(chunk(b"sBIT", b"\5\6\5"), PALETTE, chunk(b"tRNS", b"\0")), ("PNG chunk sBIT",)),
@@ -123,41 +118,30 @@ def test_what_is_not_kept_is_named(data, names):
     assert [str(warning.message) for warning in caught] == [f"not kept: {', '.join(names)}"] * bool(names)
 
 
-@pytest.mark.parametrize(
-    ("data", "message"),
-    [
-        (grey_png().replace(END, b"") + SIGNATURE + END, "cut short|checksum"),
-        (
-            SIGNATURE + header(8, 4, 8, 0, 0, 0, 0) + chunk(b"IDAT", zlib.compress(random_rows(4, 8))[:-2]) + END,
-            "bytes of rows",
-        ),
-        *(
-            (data, "expected the PNG's chunks IHDR, PLTE and tRNS")
-            for data in (
-                grey_png(header(8, 2, 8, 0, 0, 0, 0)),
-                grey_png(KEY, KEY),
-                grey_png().replace(END, KEY + END),
-                palette_png(PALETTE).replace(END, ALPHA + END),
-                palette_png(),
-                palette_png(ALPHA, PALETTE),
-                palette_png(PALETTE, PALETTE),
-                palette_png().replace(END, PALETTE + END),
-            )
-        ),
-        *(
-            (data, "with known methods")
-            for data in (
-                *(
-                    SIGNATURE + header(8, 4, 8, 0, *method) + grey_png()[33:]
-                    for method in ((1, 0, 0), (0, 64, 0), (0, 0, 2))
-                ),
-                png(8, 4, 4, 0, random_rows(4, 4), chunk(b"tRNS", b"\0\x10")),
-                palette_png(PALETTE, chunk(b"tRNS", bytes(5))),
-                palette_png(PALETTE, chunk(b"tRNS", b"")),
-            )
-        ),
+CUT = SIGNATURE + header(8, 4, 8, 0, 0, 0, 0) + chunk(b"IDAT", zlib.compress(random_rows(4, 8))[:-2]) + END
+BROKEN = {
+    "cut short|checksum": [grey_png().replace(END, b"") + SIGNATURE + END],
+    "bytes of rows": [CUT],
+    "expected the PNG's chunks IHDR, PLTE and tRNS": [
+        grey_png(header(8, 2, 8, 0, 0, 0, 0)),
+        grey_png(KEY, KEY),
+        grey_png().replace(END, KEY + END),
+        palette_png(PALETTE).replace(END, ALPHA + END),
+        palette_png(),
+        palette_png(ALPHA, PALETTE),
+        palette_png(PALETTE, PALETTE),
+        palette_png().replace(END, PALETTE + END),
     ],
-)
+    "with known methods": [
+        *(SIGNATURE + header(8, 4, 8, 0, *method) + grey_png()[33:] for method in ((1, 0, 0), (0, 64, 0), (0, 0, 2))),
+        png(8, 4, 4, 0, random_rows(4, 4), chunk(b"tRNS", b"\0\x10")),
+        palette_png(PALETTE, chunk(b"tRNS", bytes(5))),
+        palette_png(PALETTE, chunk(b"tRNS", b"")),
+    ],
+}
+
+
+@pytest.mark.parametrize(("data", "message"), [(data, message) for message, files in BROKEN.items() for data in files])
 def test_damaged_and_ambiguous_chunks_are_refused(data, message, imagecodecs_or_not):
     with pytest.raises(DataError, match=message):
         read(data)

@@ -19,8 +19,6 @@ from typing import Any
 from PIL import Image
 from PIL.TiffImagePlugin import TiffImageFile
 
-from pixelpyramids.codec.container import MAX_METADATA
-from pixelpyramids.errors import DataError
 from pixelpyramids.image_files.resolution import parse_resolution, resolution_blob
 from pixelpyramids.image_files.tiff_metadata import EXIF_MARK, tags_to_metadata
 
@@ -95,17 +93,6 @@ def warn_left_out(names: list[str], format: str) -> None:
     """Name the metadata that a format cannot hold in a UserWarning."""
     if names:
         warnings.warn(f"{format} cannot hold the metadata {', '.join(names)}; left out", stacklevel=3)
-
-
-def check_size(metadata: Mapping[str, bytes]) -> None:
-    """Raise DataError if metadata are larger than a .ppyr file can hold."""
-    size = sum(len(name) + len(blob) + 8 for name, blob in metadata.items())
-    if size > MAX_METADATA:
-        largest = max(metadata, key=lambda name: len(metadata[name]))
-        raise DataError(
-            f"expected at most {MAX_METADATA} bytes of metadata, got {size}; remove some from the file, the largest "
-            f"is {largest}"
-        )
 
 
 def as_utf_8(text: bytes) -> bytes:

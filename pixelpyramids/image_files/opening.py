@@ -132,7 +132,6 @@ class ImageFile:
         """
         with self._report_errors(about):
             picture = self._inspect().load()
-            blobs.check_size(picture.metadata)
         if picture.not_kept:
             warnings.warn(f"{about}not kept: {', '.join(picture.not_kept)}", stacklevel=3)
         self._facts, self.is_lossy = facts_of(picture), picture.is_lossy
