@@ -13,8 +13,7 @@ from PIL.PngImagePlugin import PngInfo
 
 import pixelpyramids as pp
 from pixelpyramids.cli import file_tasks
-from pixelpyramids.image_files.folder_walk import walk_files
-from pixelpyramids.image_files.listing import is_excluded
+from pixelpyramids.image_files.listing import is_excluded, walk_files
 
 JOBS = pytest.mark.parametrize("jobs", [1, 2])
 

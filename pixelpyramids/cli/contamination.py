@@ -27,7 +27,7 @@ from pixelpyramids.data.images import Images
 from pixelpyramids.data.split_names import resembles_held_out, resembles_split, split_of
 from pixelpyramids.data.splits import find_images, is_divided
 from pixelpyramids.errors import DataError, EmptySplitError
-from pixelpyramids.image_files.folder_walk import walk_files
+from pixelpyramids.image_files.listing import walk_files
 from pixelpyramids.model.parameters import AnyParameters
 from pixelpyramids.training.provenance import read_sessions, read_trained_on
 

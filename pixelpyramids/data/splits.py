@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from pixelpyramids.data.split_names import divide, refuse_linked_splits
 from pixelpyramids.errors import DataError, EmptySplitError
-from pixelpyramids.image_files.folder_walk import is_hidden, refuse_unlisted, walk_files
+from pixelpyramids.image_files.listing import is_hidden, refuse_unlisted, walk_files
 from pixelpyramids.image_files.pillow_reading import readable_formats
 
 SPLITS = ("train", "validation", "test", "all")

@@ -32,8 +32,6 @@ from pixelpyramids.image_files.bit_depth import Pixels, pixel_type
 from pixelpyramids.image_files.file_source import DAMAGE, FileSource, as_path, open_regular
 from pixelpyramids.image_files.left_out import find_left_out
 from pixelpyramids.image_files.library_messages import catch_messages
-from pixelpyramids.image_files.netpbm import inspect_netpbm, is_netpbm
-from pixelpyramids.image_files.npy import NPY, inspect_npy
 from pixelpyramids.image_files.picture import Facts, Inspected, Picture, check_limit, facts_of
 from pixelpyramids.image_files.pillow_reading import (
     MODES,
@@ -45,6 +43,7 @@ from pixelpyramids.image_files.pillow_reading import (
 )
 from pixelpyramids.image_files.pixel_coding import is_lossy, stored_depth
 from pixelpyramids.image_files.png_reader import SIGNATURE, inspect_png
+from pixelpyramids.image_files.uncompressed import NPY, inspect_netpbm, inspect_npy, is_netpbm
 from pixelpyramids.terminal import explain
 
 READ = ("PNG", "JPEG", "TIFF", "WEBP", "BMP", "DIB", "GIF", "MPO", "JPEG2000", "AVIF", "QOI", "PCX", "TGA")

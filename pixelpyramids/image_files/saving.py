@@ -24,9 +24,9 @@ from pixelpyramids.errors import DataError
 from pixelpyramids.image_files.bit_depth import Pixels, pixel_type
 from pixelpyramids.image_files.file_source import as_path
 from pixelpyramids.image_files.metadata import warn_left_out, webp_options
-from pixelpyramids.image_files.netpbm import write_netpbm
 from pixelpyramids.image_files.png_writer import write_png
 from pixelpyramids.image_files.tiff_writer import write_tiff
+from pixelpyramids.image_files.uncompressed import write_netpbm
 from pixelpyramids.terminal import explain
 
 FORMATS = {

@@ -1,8 +1,10 @@
-"""Read and write PBM, PGM and PPM at their own depth. Pillow scales values unless the maximum is 255 or 65535.
+"""Read and write PBM, PGM and PPM at their own depth, and read .npy files that hold an image of uint8 or uint16.
 
-Source: the manual pages pbm(5), pgm(5), ppm(5) of Netpbm. A maximum of 2**d - 1 means a depth of d bits.
+Pillow scales the values of PGM and PPM unless the maximum is 255 or 65535. A maximum of 2**d - 1 means d bits.
+Source: the manual pages pbm(5), pgm(5), ppm(5) of Netpbm.
 """
 
+import io
 import math
 import re
 from typing import BinaryIO
@@ -14,6 +16,7 @@ from pixelpyramids.image_files.bit_depth import Pixels, pixel_type
 from pixelpyramids.image_files.metadata import as_utf_8
 from pixelpyramids.image_files.picture import Facts, Inspected, Picture, check_limit
 
+NPY = b"\x93NUMPY"
 _SPACE = rb"(?:\s|#[^\n]*\n)"
 _HEADER = re.compile(rb"P([1-6])" + _SPACE + rb"+(\d{1,9})" + _SPACE + rb"+(\d{1,9})")
 _LARGEST = re.compile(_SPACE + rb"+(\d{1,5})")
@@ -61,6 +64,26 @@ def inspect_netpbm(data: bytes, max_pixels: int) -> Inspected:
         return Picture(1 - pixels if kind in (1, 4) else pixels, depth, metadata, "PPM")
 
     return Inspected(Facts(shape, pixel_type(depth), depth, metadata), load)
+
+
+def inspect_npy(data: bytes, max_pixels: int) -> Inspected:
+    """Read the header. Before allocating memory, raises DataError if the file holds no image or is incomplete."""
+    file = io.BytesIO(data)
+    version = np.lib.format.read_magic(file)
+    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    shape, _, dtype = read(file)
+    is_image = len(shape) in (2, 3) and 0 not in shape and (*shape, 1)[2] <= 4
+    if dtype not in (np.uint8, np.dtype("<u2"), np.dtype(">u2")) or not is_image:
+        raise DataError(
+            f"expected an array (H, W) or (H, W, C), C from 1 to 4, of uint8 or uint16, got {dtype} of shape {shape}; "
+            "convert it"
+        )
+    check_limit(shape[0], shape[1], max_pixels)
+    size, found = math.prod(shape) * dtype.itemsize, len(data) - file.tell()
+    if found != size:
+        raise DataError(f"expected {size} bytes of pixels, got {found}; save it again")
+    facts = Facts(shape, dtype.newbyteorder("="), 8 * dtype.itemsize, {})
+    return Inspected(facts, lambda: Picture(np.load(io.BytesIO(data)).astype(facts.dtype, "C"), facts.depth, {}, "npy"))
 
 
 def write_netpbm(pixels: Pixels, depth: int, target: BinaryIO) -> None:
