@@ -114,6 +114,14 @@ def test_lossy_sources_are_skipped_with_the_reason(tmp_path, capsys):
         assert np.array_equal(pp.decode((tmp_path / "in" / "a.ppyr").read_bytes()), np.asarray(image))
 
 
+def test_compressed_files_are_not_compressed_again(small, capsys):
+    before = small.read_bytes()
+    assert status("compress", small.with_suffix(".png"), small, "--delete-source") == 1
+    assert "a .ppyr file already; pass --force" in capsys.readouterr().err
+    assert files(small.parent) == ["small.ppyr"] and small.read_bytes() == before
+    assert status("compress", small, "--force") == 0
+
+
 def test_a_wrong_encoder_is_detected(tmp_path, monkeypatch, capsys):
     source, wrong = save(tmp_path / "a.png"), pp.encode(pixels(1))
     monkeypatch.setattr(file_tasks, "encode", lambda *_, **__: wrong)

@@ -23,7 +23,9 @@ def compress(
     jobs: options.Jobs = 1,
     effort: options.EffortOption = options.Effort.DEFAULT,
     no_verify: Annotated[bool, typer.Option("--no-verify", help="Do not decode and compare each result.")] = False,
-    force: Annotated[bool, typer.Option("--force", help="Compress lossy files (JPEG, WebP, AVIF) too.")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Compress lossy files (JPEG, WebP, AVIF) and .ppyr files too.")
+    ] = False,
     max_pixels: options.MaxPixels = 2**28,
     overwrite: options.Overwrite = False,
     delete_source: Annotated[
@@ -36,8 +38,8 @@ def compress(
 ) -> int:
     """Compress images without loss: a.png becomes a.ppyr beside it.
 
-    Run the command again to resume: finished files are skipped. Lossy files are skipped too. Status 1 if a file failed,
-    or if you named a lossy file.
+    Run the command again to resume: finished files are skipped. Lossy files and .ppyr files are skipped too. Status 1
+    if a file failed, or if you named such a file.
     """
     from pixelpyramids.cli.file_tasks import (
         Compression,

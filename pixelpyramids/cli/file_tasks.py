@@ -80,6 +80,8 @@ def compress_file(task: Task, settings: Compression, threads: int) -> Done:
         source, image = os.fstat(file.fileno()), opening.open(file, settings.max_pixels)
         if not settings.force and image.is_lossy:
             return Done(skipped=explain_lossy(image.format))
+        if not settings.force and image.format == "PPYR":
+            return Done(skipped="skipped because it is a .ppyr file already; pass --force to compress it again")
         there = is_there(task, source, settings.overwrite)
         if settings.dry_run and not there:
             return Done(source.st_size)
