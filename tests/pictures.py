@@ -42,5 +42,11 @@ def same(path, expected):
         return np.array_equal(np.asarray(image), expected)
 
 
+def contents(folder):
+    """The files below a folder by their names, without locks, which are empty."""
+    files = (path for path in folder.rglob("*") if path.is_file() and path.suffix != ".lock")
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
+
+
 def files(root):
-    return sorted(path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file())
+    return sorted(contents(root))

@@ -9,15 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from command_line import ROOT, json_of, refusal, status
-from pictures import files, pixels, same, save, write_compressed
+from pictures import contents, files, pixels, same, save, write_compressed
 from PIL import Image
 
 import pixelpyramids as pp
 from pixelpyramids.cli import file_tasks
-from pixelpyramids.codec.container import read_index
-from pixelpyramids.codec.fields import READ_AHEAD
-from pixelpyramids.codec.image import decode_source
-from pixelpyramids.image_files import file_source
 
 ODD_NAMES = [
     "plain.png", "two words.PNG", "-rf.png", "ü ☃.png", "IMG.2024-01", "a\nb.png", "[x]*?.png",
@@ -43,13 +39,13 @@ def test_a_folder_of_odd_names_comes_back(tmp_path, capsys):
     (tmp_path / "in" / "notes.txt").write_text("mine")
     (tmp_path / "in" / "damaged.png").write_bytes((tmp_path / "in" / "sub" / "plain.png").read_bytes()[:200])
     (tmp_path / "in" / "empty.png").touch()
-    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    before = contents(tmp_path)
     packed, back = tmp_path / "packed", tmp_path / "back"
     assert status("compress", tmp_path / "in", tmp_path / "IMG.2024-01", "--out", packed) == 1
     captured = capsys.readouterr()
     assert captured.err.count("damaged.png") == captured.err.count("empty.png") == 1
     assert "9 files compressed (decoded and compared): " in captured.out and "; 2 failed" in captured.out
-    assert {path: path.read_bytes() for path in before} == before
+    assert before.items() <= contents(tmp_path).items()
     names = [name for name in ODD_NAMES if name != "IMG.2024-01"]
     assert files(packed) == sorted(["IMG.2024-01.ppyr", *(f"sub/{Path(name).stem}.ppyr" for name in names)])
     assert all(path.stat().st_mtime_ns == 10**18 + 123_456_789 for path in packed.rglob("*.ppyr"))
@@ -69,8 +65,7 @@ def test_jobs_give_the_same_files(tmp_path, capsys):
         assert result["bytes_after"] == sum(path.stat().st_size for path in (tmp_path / str(jobs)).iterdir())
         assert result["ratio"] == pytest.approx(result["bytes_after"] / result["bytes_before"])
         assert result["megapixels"] == pytest.approx(3 * 600 / 1e6)
-    assert files(tmp_path / "1") == files(tmp_path / "2")
-    assert all((tmp_path / "1" / n).read_bytes() == (tmp_path / "2" / n).read_bytes() for n in files(tmp_path / "1"))
+    assert contents(tmp_path / "1") == contents(tmp_path / "2")
 
 
 def test_nothing_is_overwritten_by_default(small, capsys):
@@ -174,32 +169,18 @@ def test_closed_streams_are_reported(tmp_path, monkeypatch, capsys):
     assert "standard output is closed" in refusal(capsys, "decompress", "-")
 
 
-def test_scale_and_region_read_only_what_they_need(large, tmp_path, capsys):
+def test_scale_and_region_need_only_the_front_and_a_part(large, tmp_path, capsys):
     array, path = large
-    with file_source.open_source(path) as source:
-        index = read_index(source, 2**28)
-    status("info", path, "--json")
-    (result,) = json.loads(capsys.readouterr().out)["files"]
+    (result,) = json_of(capsys, "info", path)["files"]
     prefixes = {octave["scale"]: octave["prefix"] for octave in result["octaves"]}
     assert list(prefixes.values()) == sorted(prefixes.values()) and prefixes[1] == path.stat().st_size
     for scale in (2, 4, 8):
-        with file_source.open_source(path) as source:
-            decoded = decode_source(source, scale)
-        assert source.bytes_read <= prefixes[scale] + READ_AHEAD < path.stat().st_size / 2
         (tmp_path / "front.ppyr").write_bytes(path.read_bytes()[: prefixes[scale]])
         out = tmp_path / str(scale)
         assert status("decompress", tmp_path / "front.ppyr", "--scale", scale, "--out", out) == 0
-        assert same(out / "front.png", decoded) and np.array_equal(
-            decoded, array[scale - 1 :: scale, scale - 1 :: scale]
-        )
-    with file_source.open_source(path) as source:
-        corner = decode_source(source, region=(10, 20, 100, 50))
-    layout = [part for part, _ in index.header.layout()]
-    is_finest = [not part.is_base and part.tiles[0].octave == 0 for part in layout]
-    finest = [entry.length for entry, is_it in zip(index.entries, is_finest, strict=True) if is_it]
-    assert len(finest) == 4 and source.bytes_read <= path.stat().st_size - sum(finest[1:]) + READ_AHEAD
+        assert same(out / "front.png", array[scale - 1 :: scale, scale - 1 :: scale])
     assert status("decompress", path, "--region", "10,20,100,50", "--out", tmp_path) == 0
-    assert same(tmp_path / "large.png", array[20:70, 10:110]) and np.array_equal(corner, array[20:70, 10:110])
+    assert same(tmp_path / "large.png", array[20:70, 10:110])
 
 
 def test_a_cut_file_can_be_salvaged(large, tmp_path, capsys):
@@ -208,9 +189,11 @@ def test_a_cut_file_can_be_salvaged(large, tmp_path, capsys):
     cut.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     assert status("info", cut) == 1 and "--salvage recovers the image at 1/2" in capsys.readouterr().out
     assert status("decompress", cut) == 1 and status("verify", cut) == 1 and not cut.with_suffix(".png").exists()
+    capsys.readouterr()
     assert status("decompress", cut, "--salvage") == 1
     said = capsys.readouterr()
     assert "salvaged at 400 x 400 pixels instead of 800 x 800" in said.err and "every checksum right" not in said.out
+    assert said.out.startswith("1 file decompressed") and said.out.endswith("; 1 of them incomplete\n")
     assert same(cut.with_suffix(".png"), array[1::2, 1::2])
     assert status("decompress", path, "--salvage", "--out", tmp_path) == 0
 

@@ -110,7 +110,7 @@ def test_training_images_are_counted_in_any_folder(run, flat, tmp_path, capsys):
     assert status("score", run, renamed, "--device", "cpu", "--json") == 0
     captured = capsys.readouterr()
     assert len(json.loads(captured.out)["trained_on"]) == 32
-    assert "32 of the images were trained on, such as" in " ".join(captured.err.split())
+    assert "the model was trained on 32 images of these, for example" in " ".join(captured.err.split())
     assert status("evaluate", run, "--data", renamed, "--device", "cpu") == 0
     assert "; 32 of them were trained on" in " ".join(capsys.readouterr().out.split())
     published = tmp_path / "published"
@@ -240,7 +240,7 @@ def test_lists_of_splits_and_training_images_named_like_test_images_give_warning
     (named / "test.txt").write_text("1\n")
     train(params, named, tmp_path / "run-named", "--no-validation")
     printed = capsys.readouterr().err
-    assert "1 of the training images are named like validation or test images" in printed
+    assert "1 training image named like validation or test images" in printed
     assert "list of test images" not in printed
 
 

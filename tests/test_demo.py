@@ -5,6 +5,7 @@ import re
 import numpy as np
 import pytest
 from command_line import KEYS, ROOT, refusal, status
+from pictures import contents
 from PIL import Image
 
 import pixelpyramids as pp
@@ -23,10 +24,6 @@ def no_showcase(monkeypatch):
     monkeypatch.setattr("pixelpyramids.cli.showcase.read_parts", lambda: np.zeros((1, 3, 4, 4), np.uint8))
 
 
-def files_of(folder):
-    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file() and path.suffix != ".lock"}
-
-
 def steps_saved(run, levels):
     return [run_directory.read_tensors(run_directory.training_file(run, index))[1]["step"] for index in range(levels)]
 
@@ -35,11 +32,11 @@ def test_other_files_and_runs_are_left_alone(tmp_path, capsys):
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "pyramid.png").write_text("mine")
     run_directory.claim(tmp_path / "other" / "run", parse_parameters(KEYS, "test"))
-    before = files_of(tmp_path)
+    before = contents(tmp_path)
     assert "positive" in refusal(capsys, "demo", "--out", tmp_path / "new", "--minutes", -1)
     assert "contains other files" in refusal(capsys, "demo", "--out", tmp_path / "mine", "--minutes", 1)
     assert "differs in" in refusal(capsys, "demo", "--out", tmp_path / "other", "--minutes", 1)
-    assert files_of(tmp_path) == before and not (tmp_path / "new").exists()
+    assert contents(tmp_path) == before and not (tmp_path / "new").exists()
 
 
 @pytest.mark.parametrize("left", ["nothing", "an empty run", "a half-written run", "parameters", "a picture"])
@@ -69,8 +66,8 @@ def test_it_trains_scores_and_draws_and_resumes(no_showcase, tmp_path, capsys):
     demo = tmp_path / "demo"
     assert status("demo", "--out", demo, "--minutes", 0.02) == 0
     said = capsys.readouterr().out
-    assert re.search(r"china\S* +427x640 +\d\.\d{3} +4\.\d{3} +3\.\d{3}", said)
-    assert re.search(r"flower\S* +427x640", said)
+    assert re.search(r"china\S* +427 x 640 +\d\.\d{3} +4\.\d{3} +3\.\d{3}", said)
+    assert re.search(r"flower\S* +427 x 640", said)
     for name in ("pyramid.png", "samples.png", "completions.png", "curve.png"):
         with Image.open(demo / name) as picture:
             picture.load()

@@ -23,7 +23,7 @@ def folders(tmp_path, capsys):
 def test_info_describes_a_file(small, capsys):
     assert status("info", small) == 0
     text = capsys.readouterr().out
-    assert "30 x 20 pixels (width x height), 3 channels of 8 bits" in text and "can take" in text
+    assert "20 x 30 pixels (height x width), 3 channels of 8 bits" in text and "can take" in text
     (result,) = json_of(capsys, "info", small)["files"]
     assert result["shape"] == [20, 30, 3] and result["type"] == "uint8" and result["bytes"] == small.stat().st_size
     assert result["header_bytes"] + sum(octave["bytes"] for octave in result["octaves"]) == result["bytes"]
@@ -34,7 +34,7 @@ def test_info_describes_a_file(small, capsys):
     small.write_bytes(pp.encode(np.zeros((2, 3), dtype=np.uint8)))
     assert status("info", small) == 0 and "1 channel of 8 bits" in capsys.readouterr().out
     small.write_bytes(small.read_bytes() + b"x")
-    assert status("info", small) == 1 and "1 bytes follow" in capsys.readouterr().out
+    assert status("info", small) == 1 and "followed by 1 byte;" in capsys.readouterr().out
     small.write_bytes(b"no file of ours")
     assert len(json_of(capsys, "info", small, expected=1)["failed"]) == 1
 
@@ -42,7 +42,7 @@ def test_info_describes_a_file(small, capsys):
 def test_metadata_names_cannot_control_the_terminal(tmp_path, capsys):
     (tmp_path / "a.ppyr").write_bytes(pp.encode(pixels(), metadata={"\x1b[2J": b"x"}))
     assert status("info", tmp_path) == 0
-    assert r"\x1b[2J (1 bytes)" in capsys.readouterr().out
+    assert r"\x1b[2J (1 byte)" in capsys.readouterr().out
 
 
 def test_verify_decodes_and_compares(small, tmp_path, capsys):

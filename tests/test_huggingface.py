@@ -461,7 +461,7 @@ def test_the_commands_train_and_evaluate_on_a_stream(streamed, tmp_path, capsys)
 def test_a_stream_of_unknown_length_needs_a_budget(streamed, tmp_path, monkeypatch, capsys):
     params = tmp_path / "tiny.json"
     params.write_text(json.dumps({"params": TINY}))
-    monkeypatch.setattr("pixelpyramids.cli.opening.open_shards", lambda *_, **__: Memory((9,), counted=False))
+    monkeypatch.setattr("pixelpyramids.cli.data_opening.open_shards", lambda *_, **__: Memory((9,), counted=False))
     common = ("train", params, "--data", streamed, "--out", tmp_path / "run", "--device", "cpu", "--no-validation")
     assert status(*common) == 2 and "expected --steps or --minutes" in capsys.readouterr().err
     assert status(*common, "--steps", 1) == 0

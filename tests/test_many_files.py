@@ -82,11 +82,13 @@ def test_a_source_that_changes_during_the_command_fails(how, tmp_path, monkeypat
     assert [path.name for path in tmp_path.iterdir()] == ["a.png"]
 
 
-def test_the_limit_of_pixels_can_be_set(tmp_path, monkeypatch, capsys):
+def test_the_limit_of_pixels_can_be_set(tmp_path, capsys):
     source, target = save(tmp_path / "a.png"), tmp_path / "a.ppyr"
-    assert status("compress", source, "--max-pixels", 20 * 30 - 1) == 1
-    assert "20 x 30 pixels, more than the limit of 599" in capsys.readouterr().err
-    assert status("compress", source, "--max-pixels", 20 * 30) == 0
+    Image.new("L", (2, 3)).save(tmp_path / "small.png")
+    for command in ("compress", "bench"):
+        assert status(command, tmp_path, "--max-pixels", 20 * 30 - 1) == 1
+        assert "20 x 30 pixels, more than the limit of 599" in capsys.readouterr().err
+        assert status(command, tmp_path, "--max-pixels", 20 * 30) == 0
     assert status("verify", target, source, "--max-pixels", 20 * 30) == 0
     assert "more than the limit of 599" in refusal(capsys, "verify", target, source, "--max-pixels", 20 * 30 - 1)
 

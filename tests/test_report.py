@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from rich.console import Console
 
+from pixelpyramids.cli.console import print_json
 from pixelpyramids.cli.report.correlation import lag1_correlation
 from pixelpyramids.cli.report.curves import read_curve, save_curve
 from pixelpyramids.cli.report.pictures import pyramid_picture, save_grid, save_png, save_pyramid, to_uint8
@@ -55,24 +56,18 @@ def test_values_scale_to_the_whole_range_of_a_screen(n_bits):
     seed=st.integers(0, 99),
 )
 @settings(max_examples=60, deadline=None)
-def test_a_png_holds_the_same_integers(tmp_path_factory, height, width, channels, n_bits, seed):
+def test_a_png_holds_the_integers_or_their_upper_bits(tmp_path_factory, height, width, channels, n_bits, seed):
     path = tmp_path_factory.getbasetemp() / "picture.png"
-    n_bits = n_bits if channels == 1 else min(n_bits, 8)
     values = integers(channels, height, width, n_bits=n_bits, seed=seed)
     save_png(path, values, n_bits)
-    assert (read_decoded(path, channels, n_bits).pixels == values).all()
+    is_deep = n_bits > 8 and channels == 1
     with Image.open(path) as picture:
-        assert picture.mode == ("I;16" if n_bits > 8 else {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}[channels])
-        if n_bits == 8:
-            assert (np.asarray(picture).reshape(height, width, channels) == values.transpose(1, 2, 0)).all()
-
-
-def test_deep_grey_and_deep_colour(tmp_path):
-    grey, colour = integers(1, 3, 4, n_bits=12), integers(3, 3, 4, n_bits=12)
-    save_png(tmp_path / "grey.png", grey, 12)
-    save_png(tmp_path / "colour.png", colour, 12)
-    assert (np.asarray(Image.open(tmp_path / "grey.png")) == grey[0] * 16).all()
-    assert (np.asarray(Image.open(tmp_path / "colour.png")) == colour.transpose(1, 2, 0) // 16).all()
+        assert picture.mode == ("I;16" if is_deep else {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}[channels])
+        stored = np.asarray(picture).reshape(height, width, channels).transpose(2, 0, 1)
+    if n_bits >= 8:
+        assert (stored == (values << 16 - n_bits if is_deep else values >> n_bits - 8)).all()
+    if n_bits <= 8 or is_deep:
+        assert (read_decoded(path, channels, n_bits).pixels == values).all()
 
 
 @pytest.mark.parametrize(
@@ -86,15 +81,7 @@ def test_other_values_are_refused_and_leave_no_file(tmp_path, values, n_bits):
     assert only_files(tmp_path) == []
 
 
-@pytest.mark.parametrize(
-    "write",
-    [
-        lambda path: save_png(path, integers(3, 2, 2, seed=1), 8),
-        lambda path: save_grid(path, integers(1, 3, 2, 2), 8),
-        lambda path: save_pyramid(path, integers(3, 4, 4), 1, 8),
-    ],
-)
-def test_a_failed_write_leaves_the_old_file(write, tmp_path, monkeypatch):
+def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
     path = tmp_path / "picture.png"
     path.write_bytes(b"as it was")
 
@@ -103,8 +90,9 @@ def test_a_failed_write_leaves_the_old_file(write, tmp_path, monkeypatch):
         raise OSError("disk full")
 
     monkeypatch.setattr(Image.Image, "save", fail)
-    with pytest.raises(OSError, match="disk full"):
-        write(path)
+    for write, *arguments in ((save_png, integers(3, 4, 4)), (save_grid, integers(1, 3, 4, 4))):
+        with pytest.raises(OSError, match="disk full"):
+            write(path, *arguments, 8)
     assert path.read_bytes() == b"as it was" and only_files(tmp_path) == ["picture.png"]
 
 
@@ -121,10 +109,9 @@ def test_a_grid_holds_every_image_between_white_margins(tmp_path, channels, coun
     rest = np.ones(sheet.shape, bool)
     for index, image in enumerate(images):
         y, x = 2 + index // across * (4 * scale + 2), 2 + index % across * (5 * scale + 2)
-        for i in range(4 * scale):
-            for j in range(5 * scale):
-                assert sheet[y + i, x + j].tolist() == image[:, i // scale, j // scale].tolist()
-        rest[y : y + 4 * scale, x : x + 5 * scale] = False
+        place = slice(y, y + 4 * scale), slice(x, x + 5 * scale)
+        assert (sheet[place] == np.kron(image, np.ones((1, scale, scale), int)).transpose(1, 2, 0)).all()
+        rest[place] = False
     assert (sheet[rest] == 255).all()
 
 
@@ -133,15 +120,6 @@ def test_a_grid_is_about_square_by_default(count, shape, tmp_path):
     save_grid(tmp_path / "grid.png", integers(count, 1, 8, 8), 8)
     with Image.open(tmp_path / "grid.png") as sheet:
         assert ((sheet.height - 2) // 10, (sheet.width - 2) // 10) == shape
-
-
-@pytest.mark.parametrize(
-    ("count", "options", "message"),
-    [(0, {}, "one"), (1, {"columns": 0}, "least 1"), (1, {"scale": 0}, "least 1")],
-)
-def test_a_grid_of_nothing_is_refused(count, options, message, tmp_path):
-    with pytest.raises(ValueError, match=message):
-        save_grid(tmp_path / "grid.png", integers(count, 3, 2, 2), 8, **options)
 
 
 def test_the_pyramid_of_chelsea(tmp_path):
@@ -187,13 +165,6 @@ def test_correlation_is_that_of_the_listed_pairs(shape, seed):
         assert math.isnan(lag1_correlation(images))
     else:
         assert lag1_correlation(images) == pytest.approx(statistics.correlation(firsts, seconds), abs=1e-9)
-
-
-def test_photographs_correlate_and_noise_does_not():
-    chelsea = read_decoded(CHELSEA).pixels[None]
-    assert lag1_correlation(chelsea) > 0.9
-    shuffled = np.random.default_rng(0).permutation(chelsea.ravel()).reshape(chelsea.shape)
-    assert abs(lag1_correlation(shuffled)) < 0.01
 
 
 def write_log(run, level, dimensions, *entries):
@@ -267,7 +238,7 @@ def test_without_matplotlib_the_error_says_how_to_get_it(tmp_path, monkeypatch):
         save_curve(tmp_path / "curve.png", synthetic(), "title")
 
 
-def evaluation(sizes=((4, 6), (4, 6)), skipped=(), **fields):
+def evaluation(sizes=((4, 6), (4, 6)), **fields):
     """Three stages; the first image at 2, 3 and 4 bits/dim, the second at 1 more."""
     dimensions = np.array([[3 * h // 2 * w, 3 * h // 2 * (w // 2), 3 * h // 2 * (w // 2)] for h, w in sizes], np.int64)
     bits = 2 + np.arange(3) + np.arange(len(sizes))[:, None]
@@ -275,7 +246,7 @@ def evaluation(sizes=((4, 6), (4, 6)), skipped=(), **fields):
     return Evaluation(
         **{"nats": dimensions * bits * math.log(2), "dimensions": dimensions, "seconds": np.array([0.2, 0.1, 0.05]),
            "files": names, "sizes": tuple(sizes), "formats": ("PNG",) * len(sizes), "conversions": ((),) * len(sizes),
-           "skipped": tuple(map(Path, skipped))} | fields
+           "skipped": ()} | fields
     )  # fmt: skip
 
 
@@ -288,36 +259,32 @@ def printed(table):
 
 
 def test_the_table_of_levels():
-    rows, text = printed(levels_table(evaluation(skipped=["bad.png"]), [1000, 200, 34]))
+    rows, text = printed(levels_table(evaluation(), [1000, 200, 34]))
     ln2 = math.log(2)
-    assert rows[0][:4] == ["0", "2x6", "36", f"{36 * 2.5 * ln2:.1f}"]
+    assert rows[0][:4] == ["0", "2 x 6", "36", f"{36 * 2.5 * ln2:.1f}"]
     assert rows[0][4:] == ["2.5000", f"{100 * 90 / 234:.1f}", "1000", "100.0"]
-    assert rows[1] == ["1", "2x3", "18", f"{18 * 3.5 * ln2:.1f}", "3.5000", f"{100 * 63 / 234:.1f}", "200", "50.0"]
-    assert rows[2][:2] == ["coarsest", "2x3"]
+    assert rows[1] == ["1", "2 x 3", "18", f"{18 * 3.5 * ln2:.1f}", "3.5000", f"{100 * 63 / 234:.1f}", "200", "50.0"]
+    assert rows[2][:2] == ["coarsest", "2 x 3"]
     assert rows[3] == ["total", "", "72", f"{234 * ln2:.1f}", "3.2500", "100.0", "1234", "175.0"]
     assert all(len(line) <= 80 for line in text.splitlines())
 
 
-def test_the_table_of_levels_of_mixed_sizes_and_of_one_image():
+def test_the_table_of_levels_of_mixed_sizes():
     rows, _ = printed(levels_table(evaluation(((4, 6), (8, 8))), [1, 1, 1]))
     assert [row[1] for row in rows] == ["–", "–", "–", ""]
-    with pytest.raises(ValueError):
-        levels_table(evaluation(), [1, 1])
 
 
 def test_the_table_of_images():
     table = images_table(evaluation(((4, 6), (8, 6))), {"PNG": [4.0, 3.0], "WebP": [math.nan, 3.5]}, "demo")
     rows, text = printed(table)
-    assert all(name in text for name in ("file", "size", "demo", "PNG", "WebP"))
+    assert all(name in text for name in ("file", "height x width", "demo", "PNG", "WebP"))
     assert rows == [
-        ["0.png", "4x6", "2.750", "4.000", "–"],
-        ["1.png", "8x6", "3.750", "3.000", "3.500"],
+        ["0.png", "4 x 6", "2.750", "4.000", "–"],
+        ["1.png", "8 x 6", "3.750", "3.000", "3.500"],
         ["all", "", f"{(2.75 + 2 * 3.75) / 3:.3f}", f"{(4 + 2 * 3) / 3:.3f}", "–"],
     ]
     bold = [[str(cell.style) == "bold" for cell in column._cells] for column in table.columns[2:]]
     assert bold == [[True, False, False], [False, True, True], [False, False, False]]
-    with pytest.raises(ValueError):
-        images_table(evaluation(), {"PNG": [4.0]})
 
 
 def test_file_names_are_not_read_as_markup():
@@ -326,17 +293,17 @@ def test_file_names_are_not_read_as_markup():
     assert [row[0] for row in rows] == ["a/[red]x.png", "b/[red]x.png", "all"]
 
 
-def test_an_evaluation_survives_json():
-    scores = evaluation(((4, 6), (8, 6)), skipped=["bad.png"])
-    written = evaluation_json(scores, "demo")
-    assert json.loads(json.dumps(written, allow_nan=False)) == written
-    assert written["model"] == "demo" and written["images"] == 2 and written["skipped"] == ["bad.png"]
+def test_an_evaluation_survives_json(capsys):
+    scores = evaluation(((4, 6), (8, 6)))
+    print_json(evaluation_json(scores, "demo", [1000, 200, 34]))
+    written = json.loads(capsys.readouterr().out)
+    assert written["model"] == "demo" and written["images"] == 2
     assert written["bits_per_dim"] == pytest.approx(scores.bits_per_dim)
     assert written["standard_error"] == pytest.approx(scores.standard_error)
     assert written["dimensions"] == 3 * (4 * 6 + 8 * 6)
-    assert [level["dimensions"] for level in written["levels"]] == [108, 54, 54]
-    assert sum(level["nats"] for level in written["levels"]) == pytest.approx(scores.nats.sum())
-    assert sum(level["share"] for level in written["levels"]) == pytest.approx(1)
+    levels = {key: [level[key] for level in written["levels"]] for key in written["levels"][0]}
+    assert levels["dimensions"] == [108, 54, 54] and levels["parameters"] == [1000, 200, 34]
+    assert sum(levels["nats"]) == pytest.approx(scores.nats.sum()) and sum(levels["share"]) == pytest.approx(1)
     second = written["per_image"][1]
     assert (second["file"], second["height"], second["width"]) == ("/data/[red]/1.png", 8, 6)
     assert second["bits_per_dim"] == pytest.approx(3.75)
@@ -344,11 +311,11 @@ def test_an_evaluation_survives_json():
     assert second["nats"] == pytest.approx(sum(second["nats_of_levels"]))
 
 
-def test_figures_that_are_not_finite_are_null():
+def test_figures_that_are_not_finite_are_null(capsys):
     scores = evaluation(((4, 6),))
     scores.nats[0, 1], scores.dimensions[0, 2], scores.nats[0, 2] = math.inf, 0, 0
-    written = evaluation_json(scores, "demo")
-    json.dumps(written, allow_nan=False)
+    print_json(evaluation_json(scores, "demo", [1, 1, 1]))
+    written = json.loads(capsys.readouterr().out, parse_constant=pytest.fail)
     assert written["standard_error"] is None and written["bits_per_dim"] is None
     assert written["levels"][1]["nats"] is None and written["levels"][2]["bits_per_dim"] is None
     printed(levels_table(scores, [1, 1, 1]))

@@ -49,8 +49,8 @@ def test_more_bits_per_dim_than_bits_of_a_value_give_a_warning(images, tmp_path,
     dark.rename(tmp_path / "data" / "dark.png")
     assert status("evaluate", run, "--data", tmp_path / "data", "--split", "all", "--json") == 0
     captured = capsys.readouterr()
-    assert "1 of the images need more than 8 bits/dim" in json.loads(captured.out)["warning"]
-    assert "warning: 1 of the images need" in captured.err
+    assert "1 image with more than 8 bits/dim" in json.loads(captured.out)["warning"]
+    assert "warning: 1 image with more than" in captured.err
 
 
 @pytest.mark.filterwarnings("ignore:.*not comparable:UserWarning")

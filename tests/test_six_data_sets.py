@@ -15,7 +15,7 @@ from command_line import ROOT
 from data_layouts import encode, write_files, write_lmdb, write_tar
 from PIL import Image
 
-from pixelpyramids.cli.opening import open_training
+from pixelpyramids.cli.data_opening import open_training
 from pixelpyramids.model.parameters import DATA_SETS, Parameters, load_parameters
 from pixelpyramids.training.loop import Training
 from pixelpyramids.training.progress import Budget

@@ -4,22 +4,28 @@ import io
 import math
 from collections.abc import Sequence
 from csv import writer
-from json import dumps
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 from rich.text import Text
 
 from pixelpyramids.atomic import refuse_existing, write_text
 from pixelpyramids.cli import options
-from pixelpyramids.cli.console import collect_warnings, print_warnings, progress_bar, stderr, stdout
+from pixelpyramids.cli.console import (
+    collect_warnings,
+    count_of,
+    print_json,
+    print_warnings,
+    progress_bar,
+    stderr,
+    stdout,
+)
 from pixelpyramids.cli.outcomes import describe_others, others_json
 from pixelpyramids.cli.report.charts import chart_format
 from pixelpyramids.cli.report.figures import (
     NOTHING,
     best_in_bold,
-    finite_or_none,
     format_figure,
     names_in_common_folder,
     new_table,
@@ -76,8 +82,8 @@ class Total(NamedTuple):
 
 
 def bench(
-    paths: Annotated[list[Path], typer.Argument(metavar="PATH…", help="Images, or folders of images.")],
-    effort: options.EffortOption = options.Effort.DEFAULT,
+    paths: options.Images,
+    effort: options.Effort = "default",
     exclude: options.Exclude = None,
     csv: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the figures of each image.")] = None,
     plot: Annotated[Path | None, typer.Option(metavar="FILE", help="Draw the figures (.png, .svg or .pdf).")] = None,
@@ -97,34 +103,30 @@ def bench(
             refuse_existing(file, overwrite)
     if plot is not None:
         chart_format(plot)  # raises before the images are measured if the chart cannot be drawn
-    found = codecs(effort)
-    listing = list_images(paths, None, exclude)
+    found, listing = codecs(effort), list_images(paths, None, exclude)
     todo = listing.tasks
     rows: list[Row] = []
     failed = [explain(error, str(folder)) for folder, error in listing.unlisted]
-    for line in (*failed, *([describe_others(listing, IMAGES)] if listing.others else [])):
+    for line in (*failed, *([describe_others(listing.others, IMAGES)] if listing.others else [])):
         stderr.print(line)
     with progress_bar("images") as report:
         report(0, len(todo))
         for codec in found:
             warm_up(codec)
         for number, task in enumerate(todo, 1):
+            name = str(task.source)
             try:
                 with collect_warnings() as texts:
                     picture = read_picture(task.source, max_pixels)
-                print_warnings(str(task.source), texts)
+                print_warnings(name, texts)
                 costs = {codec.name: cost(codec, picture.array, picture.depth) for codec in found}
             except (PixelPyramidsError, OSError, MemoryError) as error:
-                failed.append(explain(error, str(task.source)))
+                failed.append(explain(error, name))
                 stderr.print(failed[-1])
             else:
                 height, width, channels = (*picture.array.shape, 1)[:3]
-                rows.append(
-                    Row(
-                        str(task.source), picture.format, picture.is_lossy,
-                        height, width, channels, picture.depth, costs,
-                    )
-                )  # fmt: skip
+                kind = picture.format, picture.is_lossy
+                rows.append(Row(name, *kind, height, width, channels, picture.depth, costs))
             report(number, len(todo))
     if not rows:
         raise DataError(f"expected images that can be read, got none among {len(todo)} files")
@@ -135,8 +137,9 @@ def bench(
         bits = {t.codec: [row.bits(t.codec) for row in rows] for t in totals}
         save_chart(plot, bits, {t.codec: (t.encode_megapixels_per_second, t.bits_per_subpixel) for t in totals})
     if json:
-        print(dumps({"images": [_row_json(row) for row in rows], "totals": [_total_json(t) for t in totals],
-                          "failed": failed, "not_taken": others_json(listing)}))  # fmt: skip
+        images = [row._asdict() | {"costs": {k: c and c._asdict() for k, c in row.costs.items()}} for row in rows]
+        result = {"images": images, "totals": [t._asdict() for t in totals]}
+        print_json(result | {"failed": failed, "not_taken": others_json(listing.others)})
     else:
         _print_tables(rows, totals)
     return 1 if failed else 0
@@ -165,9 +168,9 @@ def to_csv(rows: Sequence[Row]) -> str:
     lines = writer(file, lineterminator="\n")
     lines.writerow(COLUMNS)
     for row in rows:
+        name = row.file.encode(errors="backslashreplace").decode()  # names may hold bytes that are not text
         for codec, figures in row.costs.items():
             if figures is not None:
-                name = row.file.encode(errors="backslashreplace").decode()  # names may hold bytes that are not text
                 bits, seconds = f"{row.bits(codec):.5f}", (f"{s:.4f}" for s in figures[1:])
                 lines.writerow([name, row.format, int(row.is_lossy), *row[3:7], codec, figures.bytes, bits, *seconds])
     return file.getvalue()
@@ -176,35 +179,23 @@ def to_csv(rows: Sequence[Row]) -> str:
 def _print_tables(rows: Sequence[Row], totals: Sequence[Total]) -> None:
     codecs = [t.codec for t in totals]
     if len(rows) <= MAX_LISTED:
-        table = new_table("file", "size", *codecs, title="bits/subpixel of each image")
+        table = new_table("file", "height x width", *codecs, title="bits/dim of each image")
         for row, name in zip(rows, names_in_common_folder([row.file for row in rows]), strict=True):
             bits = best_in_bold([row.bits(codec) for codec in codecs])
-            table.add_row(name + Text(" *" * row.is_lossy), f"{row.width} x {row.height}", *bits)
+            table.add_row(name + Text(" *" * row.is_lossy), f"{row.height} x {row.width}", *bits)
         stdout.print(table)
     table = new_table(
-        "codec", "images", "bytes", "bits/subpixel", f"{SUFFIX} / it", "encode", "decode",
-        title=f"all {len(rows)} images; encode and decode in MP/s",
+        "codec", "images", "bytes", "bits/dim", f"{SUFFIX} / this", "encode", "decode",
+        title=f"{count_of(len(rows), 'image')}; encode and decode in MP/s",
     )  # fmt: skip
-    for t in totals:
-        speeds = format_figure(t.encode_megapixels_per_second, 2), format_figure(t.decode_megapixels_per_second, 2)
-        sizes = str(t.images), f"{t.bytes:,}", format_figure(t.bits_per_subpixel, 3), format_figure(t.ratio, 4)
-        table.add_row(t.codec, *sizes, *speeds)
+    for codec, images, size, *figures in totals:
+        decimals = zip(figures, (3, 4, 2, 2), strict=True)
+        table.add_row(codec, str(images), f"{size:,}", *(format_figure(figure, places) for figure, places in decimals))
     stdout.print(table)
-    notes = ["Pixels only, without metadata; every codec's pixels were decoded and compared."]
+    stdout.print("Pixels only, without metadata; every codec's pixels were decoded and compared.")
     if any(row.is_lossy for row in rows):
-        notes.append(
+        stdout.print(
             "* from a lossy file, which left traces in the pixels: says little about how well photographs compress."
         )
     if any(t.images < len(rows) for t in totals):
-        notes.append(f"{NOTHING}: the codec does not support this image; its totals are over the others.")
-    for note in notes:
-        stdout.print(note)
-
-
-def _row_json(row: Row) -> dict[str, Any]:
-    costs = {codec: figures and figures._asdict() for codec, figures in row.costs.items()}
-    return row._asdict() | {"costs": costs}
-
-
-def _total_json(total: Total) -> dict[str, Any]:
-    return {k: finite_or_none(v) if isinstance(v, float) else v for k, v in total._asdict().items()}
+        stdout.print(f"{NOTHING}: the codec does not support this image; its totals are over the others.")

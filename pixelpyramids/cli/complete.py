@@ -4,14 +4,12 @@ import math
 from pathlib import Path
 from typing import Annotated
 
-import numpy as np
 import typer
 
 from pixelpyramids.atomic import refuse_existing
 from pixelpyramids.cli import model_options, options
-from pixelpyramids.cli.console import progress_bar, stdout
-from pixelpyramids.cli.report.pictures import save_grid, save_png
-from pixelpyramids.cli.sample import IN_GRID, picture_path, refuse_other_pictures, remove_numbered
+from pixelpyramids.cli.console import count_of, stdout
+from pixelpyramids.cli.sample import refuse_other_pictures, save_numbered
 from pixelpyramids.errors import DataError
 
 SCALES = (2, 4, 8)
@@ -25,7 +23,7 @@ def complete(
     n: Annotated[int, typer.Option("-n", min=1, help="Number of results.")] = 4,
     seed: model_options.Seed = 0,
     params: model_options.ModelParameters = None,
-    device: model_options.DeviceOption = None,
+    device: model_options.Device = None,
     overwrite: options.Overwrite = False,
 ) -> None:
     """Enlarge a small image: draw the missing detail.
@@ -48,14 +46,8 @@ def complete(
         )
     coarse, _, conversions = read_for(loaded.config, image)
     height, width = scale * coarse.shape[1], scale * coarse.shape[2]
-    drawn = []
-    with progress_bar("completions") as report:
-        for i in range(n):
-            picture = loaded.complete(coarse[None], height, width, seed=seed, first=i)[0]
-            save_png(picture_path(out, i), picture, loaded.config.n_bits)
-            drawn += [picture] if i < IN_GRID else []
-            report(i + 1, n)
-    remove_numbered(out, n)
-    save_grid(out / "grid.png", np.stack(drawn), loaded.config.n_bits)
+    drawn = (loaded.complete(coarse[None], height, width, seed=seed, first=i)[0] for i in range(n))
+    save_numbered(out, drawn, range(n), loaded.config.n_bits, "completions")
     converted = f" (converted: {', '.join(conversions)})" if conversions else ""
-    stdout.print(f"{n} completion{'s'[: n > 1]} of {image}{converted} at {height} x {width} (height x width) in {out}")
+    size = f"{height} x {width} (height x width)"
+    stdout.print(f"{count_of(n, 'completion')} of {image}{converted} at {size} in {out}")

@@ -21,7 +21,7 @@ def compress(
     ],
     out: options.OutBeside = None,
     jobs: options.Jobs = 1,
-    effort: options.EffortOption = options.Effort.DEFAULT,
+    effort: options.Effort = "default",
     no_verify: Annotated[bool, typer.Option("--no-verify", help="Do not decode and compare each result.")] = False,
     force: Annotated[
         bool, typer.Option("--force", help="Compress lossy files (JPEG, WebP, AVIF) and .ppyr files too.")
@@ -41,13 +41,7 @@ def compress(
     Run the command again to resume: finished files are skipped. Lossy files and .ppyr files are skipped too. Status 1
     if a file failed, or if you named such a file.
     """
-    from pixelpyramids.cli.file_tasks import (
-        Compression,
-        compress_file,
-        encode_picture,
-        explain_lossy,
-        is_skipped,
-    )
+    from pixelpyramids.cli.file_tasks import Compression, compress_file, encode_picture, explain_lossy, is_skipped
     from pixelpyramids.image_files import opening
 
     settings = Compression(effort, not no_verify, force, max_pixels, overwrite, delete_source, dry_run)

@@ -1,5 +1,7 @@
 """Printing: progress and messages on standard error, results on standard output."""
 
+import json
+import math
 import os
 import time
 import warnings
@@ -35,6 +37,19 @@ class LineConsole(Console):
 
 stdout = LineConsole(highlight=False, markup=False, emoji=False, quiet=_QUIET)
 stderr = LineConsole(stderr=True, highlight=False, markup=False, emoji=False, quiet=_QUIET)
+
+
+def print_json(result: Any) -> None:
+    """Print a result as one JSON object. Figures that are not finite, which JSON does not have, become null."""
+    print(json.dumps(_finite(result)))
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(each) for each in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 @contextmanager
@@ -81,7 +96,12 @@ def print_warnings(name: str, texts: Iterable[str]) -> None:
 
 def describe_conversions(counts: Mapping[str, int]) -> str:
     """The conversions and their counts: "alpha dropped (12 images), 16 bits reduced to 8 (1 image)"."""
-    return ", ".join(f"{what} ({count} image{'s'[: count > 1]})" for what, count in counts.items())
+    return ", ".join(f"{what} ({count_of(count, 'image')})" for what, count in counts.items())
+
+
+def count_of(count: int, noun: str) -> str:
+    """A count with its noun: "1 image", "2 images"."""
+    return f"{count:,} {noun}{'s'[: count != 1]}"
 
 
 def format_duration(seconds: float) -> str:

@@ -3,14 +3,15 @@
 import re
 import warnings
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from glob import has_magic
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from pixelpyramids.cli.console import stderr
-from pixelpyramids.cli.opening import is_plain_folder, name_images, open_images
+from pixelpyramids.cli.console import count_of, stderr
+from pixelpyramids.cli.data_opening import is_plain_folder, name_images, open_images
 from pixelpyramids.data.batches import Batches
 from pixelpyramids.data.crops import Crops
 from pixelpyramids.data.identity import (
@@ -62,7 +63,8 @@ def refuse_shared_images(
             f"{root}: training on data named {name}, which suggests images for validation or test", stacklevel=2
         )
     warn_of_names(config, data, crops)
-    if not isinstance(crops, Crops) or not are_files(crops.folder) or len(crops.folder) > FILES_AT_MOST:
+    files = _files_to_compare(crops)
+    if not files:
         stderr.print(
             "training images are not compared with validation and test images, because only folders of up to "
             f"{FILES_AT_MOST:,} files are; run `pixelpyramids data check` to compare them"
@@ -70,23 +72,25 @@ def refuse_shared_images(
         return
     held_out: list[Path] = []
     for split in ("validation", "test"):
-        try:
+        with suppress(EmptySplitError):
             held_out += open_images(config, data, split, hold_out=False).files
-        except EmptySplitError:
-            continue
-    pairs = same_files(crops.folder.files, held_out)
+    pairs = same_files(files, held_out)
     if hold_out and (validation := open_images(config, data, "validation")).files[0] not in held_out:
         held_out += validation.files
-    warn_of_trained(run, held_out)
-    if not pairs:
-        return
-    message = (
-        f"{root}: expected no training image among the validation and test images, got {len(pairs)}, such as "
-        f"{', '.join(f'{one} and {other}' for one, other in pairs[:PAIRS_NAMED])}; remove one of each pair"
-    )
-    if any(split_of(folder) for folder in pairs[0][1].relative_to(root).parts[:-1]):
-        raise DataError(message)
-    warnings.warn(message, stacklevel=2)
+    if trained := find_trained(run, held_out):
+        warnings.warn(
+            f"{run}: an earlier session was trained on {len(trained)} of the images that are for validation or test "
+            f"now, for example {trained[0]}; do not trust results on them",
+            stacklevel=2,
+        )
+    if pairs:
+        message = (
+            f"{root}: expected no training image among the validation and test images, got {len(pairs)}, for example "
+            f"{', '.join(f'{one} and {other}' for one, other in pairs[:PAIRS_NAMED])}; remove one of each pair"
+        )
+        if any(split_of(folder) for folder in pairs[0][1].relative_to(root).parts[:-1]):
+            raise DataError(message)
+        warnings.warn(message, stacklevel=2)
 
 
 def warn_of_names(config: AnyParameters, data: str | Path | None, crops: Batches) -> None:
@@ -97,32 +101,30 @@ def warn_of_names(config: AnyParameters, data: str | Path | None, crops: Batches
     `1.tif`. It also prints how such a folder is divided, because its folders may be splits with names that this package
     does not know.
     """
-    root = name_images(config, data)
+    root, files = name_images(config, data), _files_to_compare(crops)
     if is_pooled := is_plain_folder(config, data) and not is_divided(root):
         stderr.print(
             f"{root}: no folders named train, validation or test, so a hash of the paths assigns about a tenth of the "
             "images to test, and a tenth to validation"
         )
-    if not isinstance(crops, Crops) or not are_files(crops.folder) or len(crops.folder) > FILES_AT_MOST:
-        return
-    if held_out := [file for file in crops.folder.files if resembles_held_out(file.stem)]:
+    if held_out := [file for file in files if resembles_held_out(file.stem)]:
         warnings.warn(
-            f"{len(held_out)} of the training images are named like validation or test images, such as "
+            f"{count_of(len(held_out), 'training image')} named like validation or test images, for example "
             f"{held_out[0]}; if they are, move them elsewhere",
             stacklevel=3,
         )
-    if not is_pooled:
+    if not is_pooled or not files:
         return
-    trained = {file.with_suffix(""): file for file in crops.folder.files}
-    others = sorted(set(find_images(root)) - set(crops.folder.files))
+    trained = {file.with_suffix(""): file for file in files}
+    others = sorted(set(find_images(root)) - set(files))
     if alike := [(file, trained[name]) for file in others if (name := file.with_suffix("")) in trained]:
         warnings.warn(
             f"{root}: {len(alike)} of the images for validation or test have the name of a training image in another "
             f"format, such as {alike[0][0]} and {alike[0][1]}; if they show the same picture, keep one of each",
             stacklevel=3,
         )
-    files = (Path(name) for name in walk_files(Path(root), lambda _: None) if Path(name).suffix.lower() in _LISTS)
-    lists = [file for file in files if resembles_split(file.stem) or re.search("split|partition", file.stem, re.I)]
+    lists = [Path(name) for name in walk_files(Path(root), lambda _: None) if Path(name).suffix.lower() in _LISTS]
+    lists = [file for file in lists if resembles_split(file.stem) or re.search("split|partition", file.stem, re.I)]
     if lists:
         warnings.warn(
             f"{root}: {min(lists)} is named like a list of test images, but lists are not read: a hash of the paths "
@@ -131,14 +133,11 @@ def warn_of_names(config: AnyParameters, data: str | Path | None, crops: Batches
         )
 
 
-def warn_of_trained(run: Path, held_out: Sequence[Path]) -> None:
-    """Warn if an earlier session of the run was trained on some of these files."""
-    if trained := find_trained(run, held_out):
-        warnings.warn(
-            f"{run}: an earlier session was trained on {len(trained)} of the images that are for validation or test "
-            f"now, such as {trained[0]}; do not trust results on them",
-            stacklevel=3,
-        )
+def _files_to_compare(crops: Batches) -> Sequence[Path]:
+    """The training images, if they are files and few enough to be compared with others; otherwise none."""
+    if isinstance(crops, Crops) and are_files(crops.folder) and len(crops.folder) <= FILES_AT_MOST:
+        return crops.folder.files
+    return ()
 
 
 def find_trained(run: Path, files: Sequence[Path]) -> list[Path]:

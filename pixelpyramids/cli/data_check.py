@@ -5,7 +5,6 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import chain
-from json import dumps
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,7 +13,7 @@ import typer
 
 from pixelpyramids.atomic import refuse_existing
 from pixelpyramids.cli import model_options, options
-from pixelpyramids.cli.console import describe_conversions, progress_bar, stderr, stdout
+from pixelpyramids.cli.console import count_of, describe_conversions, print_json, progress_bar, stderr, stdout
 from pixelpyramids.cli.report.pictures import save_grid
 from pixelpyramids.data.crops import Crops
 from pixelpyramids.data.identity import data_identity, pixel_bytes
@@ -63,7 +62,7 @@ def data_check(
     Status 1 if an image cannot be read or is in two splits, or a split cannot be opened.
     """
     from pixelpyramids.cli.contamination import warn_of_names
-    from pixelpyramids.cli.opening import open_images, open_training
+    from pixelpyramids.cli.data_opening import open_images, open_training
 
     if out is not None:
         refuse_existing(out, overwrite)
@@ -112,7 +111,7 @@ def data_check(
             show_fault(f"  not readable: {reason}")
     among = "" if all(split.hashed == split.count for split in found.values()) else " among those that were read"
     if pairs:
-        show_fault(f"{len(pairs)} image(s) in two splits{among}; remove one of each pair:")
+        show_fault(f"{count_of(len(pairs), 'image')} in two splits{among}; remove one of each pair:")
     else:
         show(f"no image is in two splits{among}")
     for pair in pairs[:PAIRS_LISTED]:
@@ -124,7 +123,7 @@ def data_check(
         splits = {name: asdict(split) for name, split in found.items()}
         duplicates = {"in_two_splits": len(pairs), "pairs_in_two_splits": pairs[:PAIRS_LISTED]}
         picture = None if out is None else str(out)
-        print(dumps({"missing": missing, "picture": picture, "splits": splits} | duplicates))
+        print_json({"missing": missing, "picture": picture, "splits": splits} | duplicates)
     return 1 if failed or pairs or any(split.unreadable for split in found.values()) else 0
 
 
@@ -190,10 +189,10 @@ def _read_split(name: str, images: Images, split: SplitSummary) -> Iterator[tupl
 
 
 def _describe_counts(split: SplitSummary) -> str:
-    count = "an unknown number of" if split.count is None else split.count
+    count = "an unknown number of images" if split.count is None else count_of(split.count, "image")
     sizes = sorted(split.sizes, key=lambda size: [int(side) for side in size.split("x")])
     between = sizes[0] if len(sizes) == 1 else f"{sizes[0]} to {sizes[-1]}, {len(sizes)} sizes"
-    return f"{count} images, {between} (height x width)"
+    return f"{count}, {between} (height x width)"
 
 
 def _describe_reading(split: SplitSummary) -> Iterator[str]:

@@ -1,10 +1,8 @@
 """`decompress`: convert .ppyr files to images, one or many, or from standard input to standard output."""
 
-import io
-from enum import StrEnum
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -17,18 +15,6 @@ from pixelpyramids.errors import BitstreamError, ParameterError, PixelPyramidsEr
 from pixelpyramids.image_files.listing import Task, list_tasks
 
 
-class Format(StrEnum):
-    """The format to write; "original" is the format of the file that was compressed."""
-
-    PNG = "png"
-    TIFF = "tiff"
-    WEBP = "webp"
-    PPM = "ppm"
-    BMP = "bmp"
-    NPY = "npy"
-    ORIGINAL = "original"
-
-
 def decompress(
     paths: Annotated[
         list[Path],
@@ -39,11 +25,9 @@ def decompress(
     out: options.OutBeside = None,
     jobs: options.Jobs = 1,
     format: Annotated[
-        Format,
-        typer.Option(
-            case_sensitive=False, help="Format to write; original means that of the file that was compressed."
-        ),
-    ] = Format.PNG,
+        Literal["png", "tiff", "webp", "ppm", "bmp", "npy", "original"],
+        typer.Option(case_sensitive=False, help="Format to write; original: the format before compressing."),
+    ] = "png",
     scale: Annotated[
         int, typer.Option(metavar="2|4|8|16", help="Write every 2nd, 4th, … pixel, and read only what that needs.")
     ] = 1,
@@ -65,14 +49,9 @@ def decompress(
 
     Run the command again to resume: finished files are skipped. Status 1 if a file failed or was salvaged in part.
     """
-    from pixelpyramids.cli.file_tasks import (
-        Decompression,
-        decode_picture,
-        decompress_file,
-        format_to_write,
-    )
+    from pixelpyramids.cli.file_tasks import Decompression, decode_picture, decompress_file, picture_file
     from pixelpyramids.codec.fields import MemorySource
-    from pixelpyramids.image_files.saving import FORMATS, write_image
+    from pixelpyramids.image_files.saving import FORMATS
 
     if scale < 1 or scale & (scale - 1):
         raise ParameterError(f"expected --scale 2|4|8|16, a power of two, got {scale}")
@@ -82,17 +61,15 @@ def decompress(
             picture, lost = decode_picture(MemorySource(read_standard_input()), settings)
         except BitstreamError as error:
             raise BitstreamError(f"{STANDARD_INPUT}: {error}") from error
-        file = io.BytesIO()
-        write_image(file, picture.array, picture.depth, picture.metadata, format_to_write(picture, settings))
-        write_standard_output(file.getvalue())
+        write_standard_output(picture_file(picture, settings))
         if lost:
             stderr.print(f"{STANDARD_INPUT}: {lost}")
         return 1 if lost else 0
     rename = partial(decompressed_name, suffix=FORMATS.get(format, FORMATS["png"])[0])
     listing = list_tasks(paths, out, rename, {SUFFIX}, A_PPYR_FILE, exclude or [])
-    tasks = [_with_original_suffix(task) for task in listing.tasks] if format == Format.ORIGINAL else listing.tasks
+    tasks = [_with_original_suffix(task) for task in listing.tasks] if format == "original" else listing.tasks
     outcomes = Outcomes("decompressed", "every checksum right" if settings.is_whole else "", quiet, dry_run)
-    outcomes.take_listing(listing._replace(others=[]), "")
+    outcomes.take_listing(listing)
     todo = outcomes.refuse_collisions(tasks)
     return outcomes.run(partial(decompress_file, settings=settings), todo, jobs, "decompressing", json)
 

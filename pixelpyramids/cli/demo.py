@@ -40,7 +40,7 @@ def demo(
     and compared with PNG and WebP on the other two. Run the same command again to resume the training.
     """
     from pixelpyramids.cli.report.curves import read_curve, save_curve
-    from pixelpyramids.cli.report.rivals import PNG, WEBP, bits_per_dim
+    from pixelpyramids.cli.report.rivals import PNG, WEBP
     from pixelpyramids.cli.report.tables import images_table, levels_table
     from pixelpyramids.cli.showcase import compress_photographs, read_parts, save_completions
     from pixelpyramids.training.evaluation import evaluate
@@ -77,7 +77,8 @@ def demo(
     model = load(out / "run")
     with progress_bar("scoring china and flower") as report:
         evaluation = evaluate(model, held_out, tile=int(np.max(held_out.sizes)), report=report)
-    png, webp = ([bits_per_dim(rival, held_out.read(i)) for i in range(len(held_out))] for rival in (PNG, WEBP))
+    originals = [np.ascontiguousarray(held_out.read(i).transpose(1, 2, 0)) for i in range(len(held_out))]
+    png, webp = ([8 * len(codec.encode(image, 8)) / image.size for image in originals] for codec in (PNG, WEBP))
     marks = {"PNG": float(np.mean(png)), "lossless WebP": float(np.mean(webp)), "this model": evaluation.bits_per_dim}
     save_curve(
         out / "curve.png",

@@ -2,36 +2,28 @@
 
 import math
 from collections import Counter
-from enum import StrEnum
 from itertools import chain
-from json import dumps
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
 from pixelpyramids.cli import model_options, options
-from pixelpyramids.cli.console import describe_conversions, progress_bar, stderr, stdout
+from pixelpyramids.cli.console import describe_conversions, print_json, progress_bar, stderr, stdout
 from pixelpyramids.cli.likelihoods import LIKELIHOODS, warn_above
 from pixelpyramids.errors import DataError, ParameterError
 from pixelpyramids.model.parameters import find_paper_figure
-
-
-class Split(StrEnum):
-    """The images to score."""
-
-    TRAIN = "train"
-    VALIDATION = "validation"
-    TEST = "test"
-    ALL = "all"
 
 
 def evaluate(
     model: model_options.ModelName,
     data: model_options.Data = None,
     split: Annotated[
-        Split | None,
-        typer.Option(help="Default: test; or all, if the folder has no splits and the model was not trained on it."),
+        Literal["train", "validation", "test", "all"] | None,
+        typer.Option(
+            help="Which images to score (default: test; all, if the folder has no splits and the model was not trained "
+            "on it)."
+        ),
     ] = None,
     batch_statistics: Annotated[
         int | None,
@@ -40,8 +32,8 @@ def evaluate(
     batch_size: Annotated[int, typer.Option(min=1, help="Images to score at once.")] = 16,
     tile: model_options.TileSide = None,
     params: model_options.ModelParameters = None,
-    likelihood: model_options.LikelihoodOption = None,
-    device: model_options.DeviceOption = None,
+    likelihood: model_options.Likelihood = None,
+    device: model_options.Device = None,
     json: options.Json = False,
 ) -> int:
     """Score a model on a split of a folder: bits/dim, its standard error, and a table of the levels.
@@ -58,7 +50,7 @@ def evaluate(
     from accelerate import PartialState
 
     from pixelpyramids.cli.contamination import choose_images, count_trained
-    from pixelpyramids.cli.opening import load_to_device
+    from pixelpyramids.cli.model_opening import load_to_device
     from pixelpyramids.cli.report.tables import evaluation_json, levels_table
     from pixelpyramids.training.evaluation import default_tile
     from pixelpyramids.training.evaluation import evaluate as score_images
@@ -100,10 +92,7 @@ def evaluate(
     paper = find_paper_figure(config) if chosen == "test" else None
     trained = count_trained(run, images)
     if json:
-        result = evaluation_json(evaluation, str(run))
-        for level, count in zip(result["levels"], counts, strict=True):
-            level["parameters"] = count
-        result |= {
+        result = evaluation_json(evaluation, str(run), counts) | {
             "split": chosen,
             "which_images": which,
             "trained_on": trained,
@@ -120,7 +109,7 @@ def evaluate(
             "paper": None if paper is None else paper._asdict(),
         }
         if processes.is_main_process:
-            print(dumps(result))
+            print_json(result)
         return status
     stdout.print(levels_table(evaluation, counts))
     if which:

@@ -5,13 +5,13 @@ import os
 import warnings
 from dataclasses import dataclass
 
-import numpy as np
-
+from pixelpyramids.cli.comparison import holds
+from pixelpyramids.cli.console import collect_warnings
 from pixelpyramids.cli.outcomes import Done
 from pixelpyramids.cli.results import delete_source, expect_same, is_there, write_result
 from pixelpyramids.codec.container import read_index
 from pixelpyramids.codec.fields import ByteSource, MemorySource
-from pixelpyramids.codec.image import MAX_PIXELS, decode_source, encode
+from pixelpyramids.codec.image import decode_source, encode
 from pixelpyramids.codec.planes import Region, find_window, octave_of_scale
 from pixelpyramids.errors import BitstreamError, DataError, PixelPyramidsError
 from pixelpyramids.image_files import opening
@@ -19,8 +19,6 @@ from pixelpyramids.image_files.file_source import FileSource, open_regular, open
 from pixelpyramids.image_files.listing import Task
 from pixelpyramids.image_files.picture import Picture
 from pixelpyramids.image_files.saving import FORMATS, write_image
-
-ORIGINAL = "original"  # the format of the file that was compressed
 
 
 @dataclass(frozen=True)
@@ -54,15 +52,17 @@ class Decompression:
         return self.scale == 1 and self.region is None and not self.salvage
 
 
-def format_to_write(picture: Picture, settings: Decompression) -> str:
-    """The format to write. Raises DataError if the original format is requested and cannot be written."""
-    format = picture.format if settings.format == ORIGINAL else settings.format
+def picture_file(picture: Picture, settings: Decompression) -> memoryview:
+    """The file of a picture. Raises DataError if the original format is requested and cannot be written."""
+    format = picture.format if settings.format == "original" else settings.format
     if format not in FORMATS:
         raise DataError(
             f"expected an original format that this package can write without loss, got {format[:20]!r}; choose "
             f"--format {'|'.join(FORMATS)}"
         )
-    return format
+    file = io.BytesIO()
+    write_image(file, picture.array, picture.depth, picture.metadata, format)
+    return file.getbuffer()
 
 
 def is_skipped(task: Task) -> bool:
@@ -85,8 +85,7 @@ def compress_file(task: Task, settings: Compression, threads: int) -> Done:
         there = is_there(task, source, settings.overwrite)
         if settings.dry_run and not there:
             return Done(source.st_size)
-        with warnings.catch_warnings(record=True) as lost:
-            warnings.simplefilter("always", UserWarning)
+        with collect_warnings() as lost:
             picture = image.load()
     if there:
         expect_same(task, task.target, picture, threads)
@@ -100,13 +99,13 @@ def compress_file(task: Task, settings: Compression, threads: int) -> Done:
     height, width = picture.array.shape[:2]
     done = Done(source.st_size, size, height * width, is_there=there)
     for warning in lost:
-        warnings.warn(warning.message, warning.category, stacklevel=1)
+        warnings.warn(warning, stacklevel=1)
     if settings.delete_source and (lost or picture.is_lossy):
         reason = "of the warnings above" if lost else "the .ppyr file holds its pixels, not its lossy compression"
         return done._replace(lost=f"the source is not deleted, because {reason}")
     if settings.delete_source:
         with open_source(task.target) as content:
-            if not _holds(content, picture, threads):
+            if not holds(content, picture, threads):
                 raise DataError(
                     f"{task.source}: {task.target} holds another image, so the source is not deleted; compare them "
                     "with `pixelpyramids verify`"
@@ -125,9 +124,7 @@ def decompress_file(task: Task, settings: Decompression, threads: int) -> Done:
         if settings.dry_run:
             return Done(source.st_size)
         picture, lost = decode_picture(FileSource(file), settings, threads, is_found=not task.is_named)
-    written = io.BytesIO()
-    write_image(written, picture.array, picture.depth, picture.metadata, format_to_write(picture, settings))
-    data = written.getbuffer()
+    data = picture_file(picture, settings)
     write_result(task, data, source)
     height, width = picture.array.shape[:2]
     return Done(source.st_size, data.nbytes, height * width, lost=lost)
@@ -135,29 +132,14 @@ def decompress_file(task: Task, settings: Decompression, threads: int) -> Done:
 
 def encode_picture(picture: Picture, settings: Compression, threads: int | None = None) -> bytes:
     """A picture as a .ppyr file. Raises BitstreamError if the file does not decode to the same picture."""
-    data = encode(
-        picture.array,
-        picture.depth,
-        settings.effort,
-        picture.metadata,
-        threads=threads,
-        source_format=picture.format.lower(),
-    )
-    if settings.verify and not _holds(MemorySource(data), picture, threads):
+    kind = picture.format.lower()
+    data = encode(picture.array, picture.depth, settings.effort, picture.metadata, threads=threads, source_format=kind)
+    if settings.verify and not holds(MemorySource(data), picture, threads):
         raise BitstreamError(
             "decoding the result did not give the same image, so nothing was written; this is a bug in pixelpyramids "
             "or a fault of this machine; please report it with the image"
         )
     return data
-
-
-def _holds(source: ByteSource, picture: Picture, threads: int | None) -> bool:
-    """Whether a file decodes to a picture: its pixels, depth and metadata."""
-    pixels = max(MAX_PIXELS, picture.array.size)
-    header = read_index(source, pixels).header
-    decoded = decode_source(source, max_pixels=pixels, threads=threads)
-    same = decoded.dtype == picture.array.dtype and np.array_equal(decoded, picture.array)
-    return same and header.depth == picture.depth and dict(header.metadata) == picture.metadata
 
 
 def decode_picture(
@@ -173,14 +155,14 @@ def decode_picture(
         warnings.warn(f"too small for --scale {settings.scale}, so it was written at --scale {scale}", stacklevel=2)
     array = decode_source(source, scale, settings.region, settings.max_pixels, settings.salvage, threads)
     requested = find_window(header, octave_of_scale(header, scale), settings.region)
-    size = (requested.bottom - requested.top, requested.right - requested.left)
-    lost = ""
-    if array.shape[:2] != size:
-        lost = (
-            f"the file is damaged or cut short: salvaged at {array.shape[1]} x {array.shape[0]} pixels instead of "
-            f"{size[1]} x {size[0]} (width x height)"
-        )
-    return Picture(array, header.depth, dict(header.metadata), header.source_format, False), lost
+    picture = Picture(array, header.depth, dict(header.metadata), header.source_format)
+    (height, width), size = array.shape[:2], (requested.bottom - requested.top, requested.right - requested.left)
+    if (height, width) == size:
+        return picture, ""
+    return picture, (
+        f"the file is damaged or cut short: salvaged at {height} x {width} pixels instead of {size[0]} x {size[1]} "
+        "(height x width)"
+    )
 
 
 def explain_lossy(format: str) -> str:

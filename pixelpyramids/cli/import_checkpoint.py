@@ -39,7 +39,7 @@ def import_checkpoint(
 
     Status 1 if an image to calibrate on could not be read.
     """
-    from pixelpyramids.cli.opening import open_images
+    from pixelpyramids.cli.data_opening import open_images
     from pixelpyramids.model.release_checkpoint import calibrate as compute_statistics
     from pixelpyramids.model.release_checkpoint import read_checkpoint
     from pixelpyramids.training.run_directory import is_replaceable, save

@@ -1,10 +1,9 @@
 """`info`: show what .ppyr files contain."""
 
-from json import dumps
 from typing import TYPE_CHECKING, Any
 
 from pixelpyramids.cli import options
-from pixelpyramids.cli.console import stderr, stdout
+from pixelpyramids.cli.console import count_of, print_json, stderr, stdout
 from pixelpyramids.cli.sources import list_compressed, name_of, open_compressed
 from pixelpyramids.errors import BitstreamError, DataError
 from pixelpyramids.pyramid.octaves import octave_sizes
@@ -46,7 +45,7 @@ def info(files: options.CompressedFiles, max_pixels: options.MaxPixels = 2**28, 
             for line in _format_lines(facts):
                 stdout.print(line)
     if json:
-        print(dumps({"files": described, "failed": failed}))
+        print_json({"files": described, "failed": failed})
     return 1 if failed else 0
 
 
@@ -72,7 +71,7 @@ def _describe(index: "FileIndex", size: int) -> dict[str, Any]:
         listed.append({"scale": 1 << octave, "height": height, "width": width, "bytes": length, "prefix": end})
     fault = ""
     if size > index.size:
-        fault = f"{size - index.size} bytes follow the file's last part; it is damaged"
+        fault = f"the file's last part is followed by {count_of(size - index.size, 'byte')}; it is damaged"
     elif size < index.size:
         left = "nothing" if reached is None else f"the image at 1/{1 << reached} of its size"
         fault = f"cut short: only {size} of {index.size} bytes are left; --salvage recovers {left}"
@@ -105,22 +104,21 @@ def _format_lines(facts: dict[str, Any]) -> list[str]:
     """Lines of text with the same facts."""
     codes = {"webp": "a lossless WebP inside", "png": "a PNG inside"}
     coded = codes.get(facts["content"], f"the model {facts['model']} ({facts['model_id']})")
-    metadata = ", ".join(f"{name} ({count:,} bytes)" for name, count in facts["metadata"].items()) or "none"
+    metadata = ", ".join(f"{name} ({count_of(count, 'byte')})" for name, count in facts["metadata"].items()) or "none"
     octaves = "; ".join(
-        f"{octave['width']} x {octave['height']}" + (" and below" if i == 0 else "") + f" {octave['bytes']:,}"
+        f"{octave['height']} x {octave['width']}" + (" and below" if i == 0 else "") + f" {octave['bytes']:,}"
         for i, octave in enumerate(facts["octaves"])
     )
     lines = {
-        "image": f"{facts['width']} x {facts['height']} pixels (width x height), "
-        f"{facts['channels']} channel{'s'[: facts['channels'] > 1]} of {facts['depth']} bits, "
+        "image": f"{facts['height']} x {facts['width']} pixels (height x width), "
+        f"{count_of(facts['channels'], 'channel')} of {facts['depth']} bits, "
         f"{facts['type']} {tuple(facts['shape'])}",
         "coded by": f"{coded}, format version {facts['version']}",
         "metadata": metadata,
-        "bytes": f"{facts['parts']} part{'s'[: facts['parts'] > 1]}: header and index {facts['header_bytes']:,}; "
-        f"{octaves}",
+        "bytes": f"{count_of(facts['parts'], 'part')}: header and index {facts['header_bytes']:,}; {octaves}",
         "decoding": f"can take {facts['decode_seconds']:.1f} s here (estimated from the pixels)",
     }
     if facts["fault"]:
         lines["damage"] = facts["fault"]
-    head = f"{facts['file']}: {facts['bytes']:,} bytes, {facts['bits_per_subpixel']:.3f} bits/subpixel"
+    head = f"{facts['file']}: {facts['bytes']:,} bytes, {facts['bits_per_subpixel']:.3f} bits/dim"
     return [head, *(f"  {name:<9} {text}" for name, text in lines.items())]

@@ -7,11 +7,9 @@ only the file that it worked on fails.
 import multiprocessing
 import os
 import signal
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
 from threading import Thread
 from typing import TypeVar
 
@@ -19,6 +17,7 @@ from pixelpyramids.errors import DataError
 from pixelpyramids.image_files.listing import Task
 
 Result = TypeVar("Result")
+_Started = tuple[Future[Result], tuple[Task, ProcessPoolExecutor]]
 
 
 def run_tasks(
@@ -30,7 +29,7 @@ def run_tasks(
     processes are ended.
     """
     if jobs > 1 and len(todo) > 1:
-        yield from _run_in_processes(function, todo, min(jobs, len(todo)))
+        yield from _run_in_processes(function, todo, jobs)
         return
     for task in todo:
         result: Result | Exception
@@ -42,55 +41,44 @@ def run_tasks(
 
 
 def _run_in_processes(
-    function: Callable[[Task], Result], todo: Iterable[Task], jobs: int
+    function: Callable[[Task], Result], todo: Sequence[Task], jobs: int
 ) -> Iterator[tuple[Task, Result | Exception]]:
-    waiting, lost = deque(todo), list[Task]()
-    while waiting:
-        under_way: dict[Future[Result], Task] = {}
-        with _pool(jobs) as pool:
-            while under_way or (waiting and not lost):
-                while waiting and not lost and len(under_way) < 2 * jobs:
-                    task = waiting.popleft()
-                    try:
-                        under_way[_submit(pool, function, task)] = task
-                    except BrokenProcessPool:  # raised here before the futures of the lost tasks are done
-                        lost.append(task)
-                for future in wait(under_way, return_when=FIRST_COMPLETED).done:
-                    task, error = under_way.pop(future), future.exception()
-                    if isinstance(error, BrokenProcessPool):
-                        lost.append(task)
-                    elif error is None or isinstance(error, Exception):
-                        yield task, future.result() if error is None else error
-                    else:
-                        raise error
-        if lost and jobs == 1:
-            reason = "the process that worked on it died; check that there is enough memory, or use fewer --jobs"
-            yield lost.pop(), DataError(reason)
-        for task in lost:  # one of them broke the pool; running each alone shows which
-            yield from _run_in_processes(function, [task], 1)
-        lost.clear()
-
-
-@contextmanager
-def _pool(jobs: int) -> Iterator[ProcessPoolExecutor]:
+    """As `run_tasks`. Each process has a pool of its own, so that the pool that breaks names the file."""
     before = set(multiprocessing.active_children())
-    context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(jobs, context, initializer=_end_with_parent)
+    waiting = iter(todo)
+    under_way = dict(_submit(_new_pool(), function, task) for _, task in zip(range(jobs), waiting, strict=False))
     try:
-        yield pool
-    except BaseException:
-        pool.shutdown(wait=False, cancel_futures=True)
+        while under_way:
+            for future in wait(under_way, return_when=FIRST_COMPLETED).done:
+                (task, pool), error = under_way.pop(future), future.exception()
+                if isinstance(error, BrokenProcessPool):
+                    reason = (
+                        "the process that worked on it died; check that there is enough memory, or use fewer --jobs"
+                    )
+                    error, pool = DataError(reason), _new_pool()
+                elif error is not None and not isinstance(error, Exception):
+                    raise error
+                if (following := next(waiting, None)) is None:
+                    pool.shutdown()
+                else:
+                    under_way |= [_submit(pool, function, following)]
+                yield task, future.result() if error is None else error
+    finally:
         for process in set(multiprocessing.active_children()) - before:
             process.terminate()
-        raise
-    pool.shutdown()
 
 
-def _submit(pool: ProcessPoolExecutor, function: Callable[[Task], Result], task: Task) -> Future[Result]:
+def _new_pool() -> ProcessPoolExecutor:
+    return ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), initializer=_end_with_parent)
+
+
+def _submit(pool: ProcessPoolExecutor, function: Callable[[Task], Result], task: Task) -> _Started[Result]:
     """Submit a task. If this starts a process, it inherits a blocked SIGINT, so that only the parent gets Ctrl-C."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
-        return pool.submit(function, task)
+        return pool.submit(function, task), (task, pool)
+    except BrokenProcessPool:  # the process died after its last task
+        return _submit(_new_pool(), function, task)
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 

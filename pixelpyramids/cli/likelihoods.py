@@ -2,11 +2,10 @@
 
 from collections.abc import Iterable
 
-from pixelpyramids.cli.console import stderr
+from pixelpyramids.cli.console import count_of, stderr
 
 LIKELIHOODS = {"exact": "exact", "authors": "the authors' clamped likelihood, not a distribution"}
 """The words for each likelihood."""
-
 
 OF_CHECKPOINT = "check that n_bits and dataset_name match the checkpoint, and that it was trained on such images"
 OF_BUNDLED = "the network predicts nothing in them, as in noise"
@@ -18,8 +17,8 @@ def warn_above(bits: Iterable[float], n_bits: int, explanation: str = OF_CHECKPO
     if not above:
         return None
     warning = (
-        f"{len(above)} of the images need more than {n_bits} bits/dim (up to {max(above):.2f}), which is more than "
-        f"their uncompressed pixels; {explanation}"
+        f"{count_of(len(above), 'image')} with more than {n_bits} bits/dim (up to {max(above):.2f}): more than "
+        f"uncompressed pixels take; {explanation}"
     )
     stderr.print(f"warning: {warning}", style="bold red")
     return warning

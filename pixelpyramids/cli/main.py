@@ -12,12 +12,27 @@ from importlib import import_module
 from typing import Annotated, Any, ClassVar
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 
 from pixelpyramids.cli.exit_status import run
 
 
-class LazyGroup(TyperGroup):
+class _FlagsWithoutType:
+    """A command whose help shows no type after flags."""
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        """The options and arguments."""
+        params: list[Any] = super().get_params(ctx)  # type: ignore[misc]
+        for flag in (param for param in params if getattr(param, "is_flag", False)):
+            flag.metavar = ""
+        return params
+
+
+class _Command(_FlagsWithoutType, TyperCommand):
+    pass
+
+
+class LazyGroup(_FlagsWithoutType, TyperGroup):
     """A group that imports `pixelpyramids.cli.NAME` when the command NAME is needed."""
 
     sections: ClassVar[dict[str, tuple[str, ...]]]
@@ -42,7 +57,7 @@ class LazyGroup(TyperGroup):
         function = getattr(import_module(f"pixelpyramids.cli.{module}"), module)
         text = "\n\n".join(" ".join(paragraph.split()) for paragraph in (function.__doc__ or "").split("\n\n"))
         group = typer.Typer(add_completion=False)
-        group.command(name, help=text, rich_help_panel=self._headings[name])(function)
+        group.command(name, cls=_Command, help=text, rich_help_panel=self._headings[name])(function)
         return typer.main.get_command(group)
 
 
@@ -93,13 +108,17 @@ def _print_version(requested: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
+@app.callback(
+    help="Compress images without loss, and train and use the models that make this possible.\n\n"
+    "Figures in bits/dim say how many bits each value of an image takes (a pixel in colour has three values): 8 "
+    "without compression. Fewer means a smaller file, or a likelier image. Sizes are height x width."
+)
 def _pixelpyramids(
     version: Annotated[
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
     ] = False,
 ) -> None:
-    """Compress images without loss, and train and use the models that make this possible."""
+    pass
 
 
 def main() -> None:

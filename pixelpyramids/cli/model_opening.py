@@ -1,10 +1,14 @@
 """Open the model that a command names, and read images for it."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pixelpyramids.data.reading import Decoded, choose_channels, read_decoded
 from pixelpyramids.errors import ParameterError
 from pixelpyramids.loading import Model, ModelConfig, is_bundled, load
+
+if TYPE_CHECKING:
+    from pixelpyramids.model.models import AnyModel
 
 
 def open_model(
@@ -19,15 +23,28 @@ def open_model(
     Raises ParameterError if the bundled network gets an option that is for models in torch.
     """
     if not is_bundled(name):
-        from pixelpyramids.cli.opening import load_to_device
-
         return load_to_device(Path(name), params, likelihood, device)
     options = {"--params": params, "--likelihood": likelihood, "--device": device, "--tile": tile}
     given = [option for option, value in options.items() if value is not None]
     if given:
-        them = "it" if len(given) == 1 else "them"
-        raise ParameterError(f"{name}: the bundled network takes no {', '.join(given)}; leave {them} out")
+        raise ParameterError(f"{name}: the bundled network takes no {' and no '.join(given)}; use it without")
     return load(name)
+
+
+def load_to_device(
+    path: Path, params: str | None = None, likelihood: str | None = None, device: str | None = None
+) -> "AnyModel":
+    """Load a run directory or an authors' file to the device of that name (by default a GPU if there is one).
+
+    If a launcher started several processes, each has a device of its own.
+    """
+    from accelerate import PartialState
+
+    from pixelpyramids.model.device import choose_device
+    from pixelpyramids.training import run_directory
+
+    processes = PartialState(cpu=choose_device(device).type == "cpu")
+    return run_directory.load(path, params, likelihood).to(processes.device)
 
 
 def read_for(config: ModelConfig, file: Path) -> Decoded:

@@ -1,27 +1,11 @@
 """The options of commands that train or use models."""
 
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
 from pixelpyramids.model.parameters import Parameters, load_parameters
-
-
-class Device(StrEnum):
-    """Where a model computes."""
-
-    CPU = "cpu"
-    CUDA = "cuda"
-
-
-class Likelihood(StrEnum):
-    """How the likelihood of a model is computed."""
-
-    EXACT = "exact"
-    AUTHORS = "authors"
-
 
 PARAMETERS_HELP = "A parameter file, or the name of a shipped one (celeba_256)."
 
@@ -45,8 +29,14 @@ Data = Annotated[
     ),
 ]
 ModelParameters = Annotated[str | None, typer.Option(metavar="PARAMS", help="Parameter file for the authors' .pt.")]
-LikelihoodOption = Annotated[Likelihood | None, typer.Option(help="Override the parameter file's likelihood.")]
+Likelihood = Annotated[
+    Literal["exact", "authors"] | None,
+    typer.Option(
+        help="exact: probabilities, which sum to 1; authors: the formula of the authors' code, whose results do not "
+        "(default: that of the parameter file)."
+    ),
+]
 TileSide = Annotated[
     int | None, typer.Option(min=1, help="Split larger images into tiles of this height and width (default: 512).")
 ]
-DeviceOption = Annotated[Device | None, typer.Option(help="Default: a GPU if there is one.")]
+Device = Annotated[Literal["cpu", "cuda"] | None, typer.Option(help="Default: a GPU if there is one.")]

@@ -1,26 +1,20 @@
 """The options of commands that work on image files, and of all commands."""
 
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
-
-
-class Effort(StrEnum):
-    """Which formats compete for the smallest file."""
-
-    FAST = "fast"
-    DEFAULT = "default"
-    MAX = "max"
-
 
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace existing files.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print what would be done, but write nothing.")]
 Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Print only failures and warnings.")]
-EffortOption = Annotated[
-    Effort, typer.Option(help="Also try PNG and lossless WebP: max always, default if they may be smaller, fast never.")
+Effort = Annotated[
+    Literal["fast", "default", "max"],
+    typer.Option(
+        help="Which encoders compete for the smallest file. fast: the network alone; default: also PNG and lossless "
+        "WebP, if they may win; max: always all three."
+    ),
 ]
 OutBeside = Annotated[
     Path | None,
@@ -29,10 +23,26 @@ OutBeside = Annotated[
         help="Folder to write to; several source folders get a subfolder each (default: beside the sources).",
     ),
 ]
-Jobs = Annotated[int, typer.Option(min=1, help="Files to process at once. Even a single file uses all processors.")]
-MaxPixels = Annotated[
-    int, typer.Option(min=1, show_default=False, help="Refuse images with more pixels than this (default: 2**28).")
+Jobs = Annotated[
+    int,
+    typer.Option(
+        metavar="N",
+        min=1,
+        help="Process N files at the same time. One file uses all processors too, so this helps only with many small "
+        "images; memory grows with N.",
+    ),
 ]
+MaxPixels = Annotated[
+    int,
+    typer.Option(
+        metavar="N",
+        min=1,
+        show_default=False,
+        help="Refuse images of more than N pixels (height x width), which may not fit the memory (default: "
+        "268,435,456).",
+    ),
+]
+Images = Annotated[list[Path], typer.Argument(metavar="PATH…", help="Images, or folders of images.")]
 Exclude = Annotated[
     list[str] | None,
     typer.Option(metavar="PATTERN", help="Skip files whose name or path matches, such as '*.jpg'; repeatable."),

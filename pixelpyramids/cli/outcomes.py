@@ -1,13 +1,20 @@
 """The results of a command on many files: failures are printed as they happen, a summary at the end."""
 
-import json
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pixelpyramids.cli.console import collect_warnings, print_warnings, progress_bar, stderr, stdout
+from pixelpyramids.cli.console import (
+    collect_warnings,
+    count_of,
+    print_json,
+    print_warnings,
+    progress_bar,
+    stderr,
+    stdout,
+)
 from pixelpyramids.cli.jobs import run_tasks
 from pixelpyramids.errors import PixelPyramidsError
 from pixelpyramids.image_files.listing import Listing, Task, count_kinds, describe_kinds, find_collisions, stat_existing
@@ -44,38 +51,40 @@ class Outcomes:
         self._there: list[Task] = []
         self._skipped: list[tuple[Task, str]] = []
         self._failed: list[tuple[str, str]] = []
-        self._others: dict[str, Any] = {"kinds": {}, "files": []}
+        self._others: list[Path] = []
         self._fault: Exception | None = None
         self._begin = time.monotonic()
 
     def take(self, task: Task, result: Done | Exception) -> None:
         """Record a file's result; print it if it is skipped, failed or came with warnings."""
+        name = str(task.source)
         if isinstance(result, Exception):
-            self.fail(str(task.source), explain(result, str(task.source)))
+            self.fail(name, explain(result, name))
             if not isinstance(result, PixelPyramidsError | OSError | MemoryError):
                 self._fault = self._fault or result
-        elif result.skipped:
-            self._skipped.append((task, f"{task.source}: {result.skipped}"))
+            return
+        if result.skipped:
+            self._skipped.append((task, f"{name}: {result.skipped}"))
             if not self._quiet or task.is_named:
                 stderr.print(self._skipped[-1][1])
         elif result.is_there:
             self._there.append(task)
         else:
             self._done.append((task, result))
-        if isinstance(result, Done):
-            print_warnings(str(task.source), result.warnings)
-            if result.lost:
-                self.fail(str(task.source), f"{task.source}: {result.lost}")
+        print_warnings(name, result.warnings)
+        if result.lost:
+            self.fail(name, f"{name}: {result.lost}")
 
-    def take_listing(self, listing: Listing, what: str, way_out: str = "") -> None:
-        """Record folders that could not be listed, as failures, and files that are not recognised as `what`.
+    def take_listing(self, listing: Listing, what: str = "", way_out: str = "") -> None:
+        """Record folders that could not be listed, as failures, and files that are not recognised as `what`, if given.
 
         If `way_out` says what to do about unrecognised files, they are failures too.
         """
-        take_unlisted(listing, self.fail)
-        if listing.others:
-            self._others = others_json(listing)
-            line = describe_others(listing, what)
+        for folder, error in listing.unlisted:
+            self.fail(str(folder), explain(error, str(folder)))
+        if what and listing.others:
+            self._others = listing.others
+            line = describe_others(listing.others, what)
             if way_out:
                 self.fail(str(listing.others[0]), f"{line}; {way_out}")
             elif not self._quiet:
@@ -110,7 +119,8 @@ class Outcomes:
     def run(self, function: Callable[..., Done], todo: Sequence[Task], jobs: int, what: str, as_json: bool) -> int:
         """Call `function(task, threads=…)` for all tasks, show the progress, and print the summary.
 
-        The processes share the threads of this machine. Returns the exit status.
+        The processes share the threads of this machine. Returns the exit status: 1 if a file failed, or if a file that
+        was named was skipped. An exception that is a bug is raised after all other files were processed.
         """
         from pixelpyramids.codec.bundled import available_threads
         from pixelpyramids.codec.image import compile_kernels
@@ -124,15 +134,8 @@ class Outcomes:
             for done, (task, result) in enumerate(run_tasks(function, todo, jobs), 1):
                 report(done, len(todo))
                 self.take(task, result)
-        return self._print_summary(as_json)
-
-    def _print_summary(self, as_json: bool) -> int:
-        """Print the summary. Returns the exit status: 1 if a file failed, or if a file that was named was skipped.
-
-        An exception that is a bug is raised here, after all other files were processed.
-        """
         if as_json:
-            print(json.dumps(self._json()))
+            print_json(self._json())
         elif not self._quiet:
             for task, _ in self._done if self._dry_run else ():
                 stdout.print(f"{task.source} -> {task.target}")
@@ -151,7 +154,7 @@ class Outcomes:
             "already_there": [_task_json(task) for task in self._there],
             "skipped": [{"source": str(task.source), "reason": text} for task, text in self._skipped],
             "failed": [{"source": source, "reason": text} for source, text in self._failed],
-            "not_taken": self._others,
+            "not_taken": others_json(self._others),
             "bytes_before": before,
             "bytes_after": after,
             "ratio": after / before if before and after else None,
@@ -162,16 +165,18 @@ class Outcomes:
 
     def _summary(self) -> str:
         before, after, megapixels, seconds = self._totals()
+        incomplete = sum(1 for _, done in self._done if done.lost)  # these are among the failures too
         counts = {
             "already there": len(self._there),
             "skipped": len(self._skipped),
-            "failed": len(self._failed),
-            "not recognised": len(self._others["files"]),
+            "of them incomplete": incomplete,
+            "failed": len(self._failed) - incomplete,
+            "not recognised": len(self._others),
         }
         verb = f"would be {self._verb}" if self._dry_run else self._verb
         check = f" ({self._check})" if self._check and self._done and not self._dry_run else ""
         return (
-            f"{_count_files(len(self._done))} {verb}{check}: {before:,} bytes"
+            f"{count_of(len(self._done), 'file')} {verb}{check}: {before:,} bytes"
             + (f" to {after:,} ({100 * after / before:.1f} %)" if before and after else "")
             + (f", {megapixels:.3g} MP, {megapixels / seconds:.2g} MP/s" if megapixels else "")
             + "".join(f"; {count} {what}" for what, count in counts.items() if count)
@@ -179,29 +184,19 @@ class Outcomes:
 
     def _totals(self) -> tuple[int, int, float, float]:
         """Bytes before and after, megapixels, and seconds until now."""
-        return (
-            sum(done.before for _, done in self._done),
-            sum(done.after for _, done in self._done),
-            sum(done.pixels for _, done in self._done) / 1e6,
-            time.monotonic() - self._begin,
-        )
+        before, after = sum(done.before for _, done in self._done), sum(done.after for _, done in self._done)
+        return before, after, sum(done.pixels for _, done in self._done) / 1e6, time.monotonic() - self._begin
 
 
-def take_unlisted(listing: Listing, fail: Callable[[str, str], None]) -> None:
-    """Call `fail` with each folder that could not be listed, and the reason."""
-    for folder, error in listing.unlisted:
-        fail(str(folder), explain(error, str(folder)))
-
-
-def describe_others(listing: Listing, what: str) -> str:
+def describe_others(others: Sequence[Path], what: str) -> str:
     """`not recognised as images: 300 .heic, 12 .xmp (a.heic, …)`, with the first of them by name."""
-    count, first = len(listing.others), ", ".join(map(str, listing.others[:FILES_NAMED]))
-    return f"not recognised as {what}: {describe_kinds(listing.others)} ({first}{', …' if count > FILES_NAMED else ''})"
+    first = ", ".join(map(str, others[:FILES_NAMED])) + (", …" if len(others) > FILES_NAMED else "")
+    return f"not recognised as {what}: {describe_kinds(others)} ({first})"
 
 
-def others_json(listing: Listing) -> dict[str, Any]:
+def others_json(others: Sequence[Path]) -> dict[str, Any]:
     """The files of the folders that are not recognised: all names, and the count of each kind."""
-    return {"kinds": dict(count_kinds(listing.others)), "files": [str(path) for path in listing.others]}
+    return {"kinds": dict(count_kinds(others)), "files": [str(path) for path in others]}
 
 
 def _run_with_warnings(function: Callable[[Task], Done], task: Task) -> Done:
@@ -213,7 +208,3 @@ def _run_with_warnings(function: Callable[[Task], Done], task: Task) -> Done:
 
 def _task_json(task: Task) -> dict[str, Any]:
     return {"source": str(task.source), "target": str(task.target)}
-
-
-def _count_files(count: int) -> str:
-    return "1 file" if count == 1 else f"{count} files"

@@ -2,14 +2,13 @@
 
 import shlex
 from dataclasses import asdict
-from json import dumps
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from pixelpyramids.cli import model_options, options
-from pixelpyramids.cli.console import progress_bar, stdout
+from pixelpyramids.cli.console import print_json, progress_bar, stdout
 from pixelpyramids.cli.report.figures import new_table
 from pixelpyramids.model.parameters import load_parameters
 
@@ -28,7 +27,7 @@ def plan(
     ] = None,
     data: model_options.Data = None,
     out: Annotated[Path, typer.Option(metavar="RUN", help="Run directory to put into the commands.")] = Path("RUN"),
-    device: model_options.DeviceOption = None,
+    device: model_options.Device = None,
     json: options.Json = False,
 ) -> None:
     """Measure what each level costs here, and print the commands that share the training among devices."""
@@ -60,7 +59,7 @@ def plan(
     ]
     if json:
         whole = {"params": params, "batch_size": batch_size, "device": str(chosen), "levels": levels, "shares": shares}
-        print(dumps(whole))
+        print_json(whole)
         return
     seconds = sum(cost.seconds for cost in costs)
     table = new_table("level", "params", "s an image", "share", f"GiB at {batch_size}", f"fit {limit / GIB:.0f} GiB")

@@ -8,20 +8,15 @@ import os
 import stat
 from pathlib import Path
 
-import numpy as np
-
 from pixelpyramids.atomic import replace_file
-from pixelpyramids.codec.container import MAX_SIDE, Content, read_index
-from pixelpyramids.codec.fields import ByteSource
-from pixelpyramids.codec.image import decode_source
-from pixelpyramids.codec.planes import decimate
+from pixelpyramids.cli.comparison import resembles
 from pixelpyramids.errors import BitstreamError, DataError
 from pixelpyramids.image_files.file_source import open_source
 from pixelpyramids.image_files.listing import Task, stat_existing
 from pixelpyramids.image_files.picture import Picture
 
 SAME_TIME = 2_000_000_000  # nanoseconds to which some file systems round times
-COMPARED_WHOLE = 2**16  # pixels; of larger images that the model codes, only every fourth row and column is compared
+_WAY_OUT = "pass --overwrite to replace it, or write to another folder (--out)"
 
 
 def is_there(task: Task, source: os.stat_result, overwrite: bool, is_whole: bool = True) -> bool:
@@ -36,7 +31,7 @@ def is_there(task: Task, source: os.stat_result, overwrite: bool, is_whole: bool
     if not is_result or not is_whole:
         raise DataError(
             f"{task.target}: exists already, and may hold another image, or an older or partial version of this one; "
-            "pass --overwrite to replace it, or write to another folder (--out)"
+            f"{_WAY_OUT}"
         )
     return True
 
@@ -48,13 +43,12 @@ def expect_same(task: Task, packed: Path, picture: Picture, threads: int) -> Non
     """
     try:
         with open_source(packed) as content:
-            same = _resembles(content, picture, packed == task.target, threads)
+            same = resembles(content, picture, packed == task.target, threads)
     except BitstreamError as error:
         raise DataError(f"{packed}: {error}") from error
     if not same:
         raise DataError(
-            f"{task.source}: {task.target} has the same modification time, but holds another image; pass --overwrite "
-            "to replace it, or write to another folder (--out)"
+            f"{task.source}: {task.target} has the same modification time, but holds another image; {_WAY_OUT}"
         )
 
 
@@ -97,21 +91,3 @@ def expect_unchanged(task: Task, before: os.stat_result) -> None:
     now = task.source.stat()
     if not os.path.samestat(now, before) or (now.st_mtime_ns, now.st_size) != (before.st_mtime_ns, before.st_size):
         raise DataError(f"{task.source}: changed while it was being read; run the command again")
-
-
-def _resembles(source: ByteSource, picture: Picture, with_metadata: bool, threads: int) -> bool:
-    """Whether a .ppyr file holds a picture; of a large one, some of the pixels are compared."""
-    index = read_index(source, MAX_SIDE**2)
-    header, pixels = index.header, picture.array.reshape(*picture.array.shape[:2], -1)
-    if not with_metadata and header.channels in (2, 4) and pixels.shape[2] == header.channels - 1:
-        # WebP drops an opaque alpha channel
-        opaque = np.full_like(pixels[..., :1], (1 << picture.depth) - 1)
-        pixels = np.concatenate([pixels, opaque], axis=2)
-    if (header.height, header.width, header.channels) != pixels.shape or index.size != source.size:
-        return False
-    if with_metadata and (header.depth, dict(header.metadata)) != (picture.depth, picture.metadata):
-        return False
-    is_quick = header.content != Content.MODEL or header.height * header.width <= COMPARED_WHOLE
-    level = 0 if is_quick else min(2, header.octaves)
-    found = decode_source(source, 1 << level, max_pixels=pixels.size, threads=threads)
-    return np.array_equal(found.reshape(*found.shape[:2], -1), decimate(pixels, level))

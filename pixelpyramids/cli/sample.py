@@ -1,6 +1,7 @@
 """`sample`: draw images from a model."""
 
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated
 
@@ -10,9 +11,10 @@ import typer
 from pixelpyramids.arguments import plain_array
 from pixelpyramids.atomic import refuse_existing
 from pixelpyramids.cli import model_options, options
-from pixelpyramids.cli.console import progress_bar, stdout
+from pixelpyramids.cli.console import count_of, progress_bar, stdout
 from pixelpyramids.cli.report.pictures import save_grid, save_png
 from pixelpyramids.errors import DataError, ParameterError
+from pixelpyramids.image_files.bit_depth import Pixels
 
 IN_GRID = 64
 SIDE_HELP = "Default: that of the training images; compact has no default."
@@ -31,7 +33,7 @@ def sample(
     batch_size: Annotated[int, typer.Option(min=1, help="Samples to draw at once on a GPU; a CPU draws one.")] = 16,
     no_grid: Annotated[bool, typer.Option("--no-grid", help="Do not write grid.png.")] = False,
     params: model_options.ModelParameters = None,
-    device: model_options.DeviceOption = None,
+    device: model_options.Device = None,
     overwrite: options.Overwrite = False,
 ) -> None:
     """Draw images from a model: 0000.png, 0001.png, … and grid.png with the first 64.
@@ -49,26 +51,15 @@ def sample(
     loaded = open_model(model, params, None, device)
     size = _choose_size(loaded.config.image_size, height, width)
     began = time.monotonic()
-    drawn = []
-    with progress_bar("samples") as report:
-        for done in range(0, n, batch_size):
-            of_batch = numbers[done : done + batch_size]
-            batch = plain_array(loaded.sample(len(of_batch), *size, seed=seed, first=of_batch[0]))
-            for number, image in zip(of_batch, batch, strict=True):
-                save_png(picture_path(out, number), image, loaded.config.n_bits)
-            drawn += list(batch[: max(IN_GRID - done, 0)])
-            report(done + len(batch), n)
+    batches = (numbers[done : done + batch_size] for done in range(0, n, batch_size))
+    drawn = (loaded.sample(len(batch), *size, seed=seed, first=batch[0]) for batch in batches)
+    images = (image for batch in drawn for image in plain_array(batch))
+    save_numbered(out, images, numbers, loaded.config.n_bits, "samples", not no_grid)
     seconds = (time.monotonic() - began) / n
-    if first == 0:
-        remove_numbered(out, n)
-        if no_grid:
-            (out / "grid.png").unlink(missing_ok=True)  # from an earlier set
-        else:
-            save_grid(out / "grid.png", np.stack(drawn), loaded.config.n_bits)
     steps = loaded.config.count_steps(*size)
     at_once = "one at a time" if str(loaded.device) == "cpu" else f"batches of {min(n, batch_size)}"
     stdout.print(
-        f"{n} sample{'s'[: n > 1]} of {size[0]} x {size[1]} (height x width), number{'s'[: n > 1]} {first}"
+        f"{count_of(n, 'sample')} of {size[0]} x {size[1]} (height x width), number{'s'[: n > 1]} {first}"
         f"{f' to {first + n - 1}' if n > 1 else ''}, in "
         f"{out}: {seconds:.3f} s an image ({at_once}), {steps} sequential steps"
     )
@@ -88,7 +79,7 @@ def picture_path(folder: Path, number: int) -> Path:
 
 
 def refuse_other_pictures(folder: Path, count: int) -> None:
-    """Raise DataError if `remove_numbered` would remove pictures from a folder that has no grid of an earlier set."""
+    """Raise DataError if `save_numbered` would remove pictures from a folder that has no grid of an earlier set."""
     if (other := picture_path(folder, count)).exists() and not (folder / "grid.png").exists():
         raise DataError(
             f"{other}: is not among the {count} pictures to write, and may be no picture of an earlier set; choose "
@@ -96,8 +87,25 @@ def refuse_other_pictures(folder: Path, count: int) -> None:
         )
 
 
-def remove_numbered(folder: Path, first: int) -> None:
-    """Remove the pictures of an earlier, larger set: those numbered from `first` on, without a gap."""
-    while (picture := picture_path(folder, first)).is_file():
-        picture.unlink()
-        first += 1
+def save_numbered(
+    folder: Path, pictures: Iterable[Pixels], numbers: range, n_bits: int, what: str, with_grid: bool = True
+) -> None:
+    """Write pictures (C, H, W) as they are drawn, and the first 64 as grid.png. A set from number 0 on is a new one.
+
+    Of an earlier, larger set, the pictures with the following numbers and the grid are removed.
+    """
+    first: list[Pixels] = []
+    with progress_bar(what) as report:
+        for done, (number, picture) in enumerate(zip(numbers, pictures, strict=True), 1):
+            save_png(picture_path(folder, number), picture, n_bits)
+            first += [picture] if done <= IN_GRID else []
+            report(done, len(numbers))
+    if numbers.start:
+        return
+    following = numbers.stop
+    while (old := picture_path(folder, following)).is_file():
+        old.unlink()
+        following += 1
+    (folder / "grid.png").unlink(missing_ok=True)
+    if with_grid:
+        save_grid(folder / "grid.png", np.stack(first), n_bits)

@@ -31,7 +31,7 @@ DRAWN = 3
 def compress_photographs(folder: Path) -> Table:
     """Write each photograph to `folder` as NAME.ppyr; return a table of its bytes as .ppyr, PNG and WebP."""
     table = Table(title="The bundled photographs without loss, in bytes", title_justify="left", box=box.SIMPLE_HEAD)
-    for heading in ("photograph", "size", OURS, PNG.name, WEBP.name):
+    for heading in ("photograph", "height x width", OURS, PNG.name, WEBP.name):
         table.add_column(heading, justify="left" if heading == "photograph" else "right")
     folder.mkdir(parents=True, exist_ok=True)
     with progress_bar("compressing the bundled photographs") as report:
@@ -46,7 +46,7 @@ def compress_photographs(folder: Path) -> Table:
                 table.add_row(file.stem + mark, shape, *(f"{size:,}" for size in row))
                 report(table.row_count, len(NEW) + len(CHOSE))
             total = sizes.sum(axis=0)
-            table.add_row(f"all{mark}: {OURS} / it", "", *(f"{total[0] / size:.2f}" for size in total), style="bold")
+            table.add_row(f"all{mark}: {OURS} / this", "", *(f"{total[0] / size:.2f}" for size in total), style="bold")
             table.add_section()
     table.caption = "* used to choose the network, so these say less about new photographs"
     table.caption_justify = "left"

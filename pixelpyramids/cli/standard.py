@@ -30,11 +30,10 @@ def read_standard_input() -> bytes:
     return data
 
 
-def write_standard_output(data: bytes) -> None:
+def write_standard_output(data: bytes | memoryview) -> None:
     """Write the bytes to standard output. Raises ParameterError if it is a terminal, or closed."""
-    if not sys.stdout:
-        raise ParameterError("standard output is closed; send it to a file (> FILE) or into another command")
-    if sys.stdout.isatty():
-        raise ParameterError("standard output is a terminal; send it to a file (> FILE) or into another command")
+    if not sys.stdout or sys.stdout.isatty():
+        state = "a terminal" if sys.stdout else "closed"
+        raise ParameterError(f"standard output is {state}; send it to a file (> FILE) or into another command")
     sys.stdout.buffer.write(data)
     sys.stdout.buffer.flush()

@@ -3,9 +3,8 @@
 import math
 import re
 from collections.abc import Mapping
-from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import numpy as np
 import typer
@@ -24,13 +23,6 @@ if TYPE_CHECKING:
 SAMPLES_IN_GRID = 16
 
 
-class TrackerName(StrEnum):
-    """A program that shows the log of a training."""
-
-    TENSORBOARD = "tensorboard"
-    WANDB = "wandb"
-
-
 def train(
     params: model_options.LoadedParameters,
     out: Annotated[Path, typer.Option(metavar="RUN", help="The run directory; an existing run is resumed.")],
@@ -42,12 +34,12 @@ def train(
     steps: Annotated[int | None, typer.Option(min=1, help="Steps in all.")] = None,
     minutes: Annotated[float | None, typer.Option(help="Minutes in all, including validation and samples.")] = None,
     seed: model_options.Seed = 0,
-    device: model_options.DeviceOption = None,
+    device: model_options.Device = None,
     micro_batch: Annotated[int | None, typer.Option(min=1, help="Images to process at once, to save memory.")] = None,
     float32: Annotated[bool, typer.Option("--float32", help="Do not use bfloat16, even if it is faster.")] = False,
     checkpoint_minutes: Annotated[float, typer.Option(min=0, help="Minutes between checkpoints.")] = 5.0,
     no_validation: Annotated[bool, typer.Option("--no-validation", help="Train on the validation images too.")] = False,
-    log_with: Annotated[TrackerName | None, typer.Option(help="Also log to this tracker.")] = None,
+    log_with: Annotated[Literal["tensorboard", "wandb"] | None, typer.Option(help="Also log to this tracker.")] = None,
     validation_images: Annotated[
         int | None, typer.Option(min=1, help="Images to validate on (default: few enough to leave time for training).")
     ] = None,
@@ -58,7 +50,7 @@ def train(
     Ctrl-C saves a checkpoint and stops. Status 1 if the training of a level stopped early.
     """
     from pixelpyramids.cli.contamination import refuse_run_among_images, refuse_shared_images
-    from pixelpyramids.cli.opening import open_images, open_training
+    from pixelpyramids.cli.data_opening import open_images, open_training
     from pixelpyramids.cli.report.pictures import save_grid
     from pixelpyramids.model.device import keep_freed_memory
     from pixelpyramids.training.loop import Training

@@ -4,9 +4,8 @@ import warnings
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
-import numpy as np
 import typer
 
 from pixelpyramids.cli import options
@@ -34,7 +33,7 @@ def verify(
     files: options.CompressedFiles,
     against: Annotated[
         list[Path] | None,
-        typer.Option(metavar="DIR", help="Compare with the originals in this folder; each needs a .ppyr file."),
+        typer.Option(metavar="DIR", help="Folder of originals; each must be in a .ppyr file; repeatable."),
     ] = None,
     ignore: Annotated[
         list[str] | None, typer.Option(metavar="PATTERN", help="Skip files whose name or path matches; repeatable.")
@@ -46,43 +45,44 @@ def verify(
 ) -> int:
     """Check that .ppyr files are intact by decoding them; FILE.ppyr ORIGINAL also compares the images.
 
-    With --against, every image in that folder needs a .ppyr file that holds it. Status 1 if a file is damaged, differs
-    or is missing.
+    With --against, the images in that folder are compared: each needs a .ppyr file with the same place and name. Status
+    1 if a file is damaged, differs or is missing.
     """
-    original = None
+    *rest, last = files
+    original, check = None, "decoded, and the same as the original"
     if against:
-        outcomes = Outcomes("whole", "decoded, and the same as the originals", quiet)
+        outcomes = Outcomes("whole", f"{check}s", quiet)
         todo = _pair_folders(files, against, ignore or [], outcomes)
     else:
-        paths, original = _split_original(files, max_pixels)
-        outcomes = Outcomes("whole", "decoded" if original is None else "decoded, and the same as the original", quiet)
-        listing = list_compressed(paths, ignore or [])
+        if rest and last.suffix.lower() != SUFFIX and not last.is_dir():
+            original, files = _read_single_original(rest, last, max_pixels), rest
+        outcomes = Outcomes("whole", check if original else "decoded", quiet)
+        listing = list_compressed(files, ignore or [])
         outcomes.take_listing(listing, ".ppyr files")
         todo = listing.tasks
-    check = partial(_verify_pair if against else partial(_verify, original=original), max_pixels=max_pixels)
-    return outcomes.run(check, todo, jobs, "verifying", json)
+    work = partial(_verify, original=original, max_pixels=max_pixels)
+    return outcomes.run(work, todo, jobs, "verifying", json)
 
 
-def _split_original(paths: Sequence[Path], max_pixels: int) -> "tuple[Sequence[Path], Picture | None]":
-    """The .ppyr files to verify, and the original if the last path is one."""
-    *files, last = paths
-    if not files or last.suffix.lower() == SUFFIX or last.is_dir():
-        return paths, None
+def _read_single_original(files: Sequence[Path], path: Path, max_pixels: int) -> "Picture":
+    """The picture in the original of a single .ppyr file."""
     if len(files) > 1 or files[0].is_dir():
         raise ParameterError(
-            f"{last}: expected one .ppyr file to compare with this original, got several paths or a folder; "
+            f"{path}: expected one .ppyr file to compare with this original, got several paths or a folder; "
             "verify one file at a time, or a folder with --against DIR"
         )
     with collect_warnings() as texts:
-        original = _read_original(last, max_pixels)
-    print_warnings(str(last), texts)
-    return files, original
+        original = _read_original(path, max_pixels)
+    print_warnings(str(path), texts)
+    return original
 
 
 def _pair_folders(
     paths: Sequence[Path], against: Sequence[Path], ignore: Sequence[str], outcomes: Outcomes
 ) -> list[Task]:
-    """The .ppyr files of the folders, each with its original as the target. Files without one fail."""
+    """The .ppyr files of the folders, each with its original as the target. Files and originals without one fail."""
+    from pixelpyramids.cli.file_tasks import is_skipped
+
     for path in (*paths, *against):
         if not path.is_dir():
             raise ParameterError(
@@ -93,65 +93,36 @@ def _pair_folders(
     files = list_tasks(paths, against[0], str, {SUFFIX}, A_PPYR_FILE, ignore)
     images = list_tasks(against, against[0], compressed_name, image_suffixes(), AN_IMAGE, ignore)
     verified = {file.source.absolute() for file in files.tasks}
-    outcomes.take_listing(files._replace(others=[]), "")
+    outcomes.take_listing(files)
     outcomes.take_listing(
         images._replace(others=[path for path in images.others if path.absolute() not in verified]),
         IMAGES,
         "no .ppyr file holds them; keep them, or pass --ignore PATTERN to leave them out",
     )
-    return _match_originals(files.tasks, images.tasks, against, outcomes)
-
-
-def _match_originals(
-    files: Sequence[Task], images: Sequence[Task], against: Sequence[Path], outcomes: Outcomes
-) -> list[Task]:
-    """The .ppyr files, each with its original as the target. Files and originals without a match fail."""
-    from pixelpyramids.cli.file_tasks import is_skipped
-
-    files_at, images_at = group_by_target(files), group_by_target(images)
+    files_at, images_at = group_by_target(files.tasks), group_by_target(images.tasks)
     compared: list[Task] = []
     for place in dict.fromkeys([*files_at, *images_at]):
         packed, sources = files_at.get(place, []), images_at.get(place, [])
-        if len(sources) > 1 or not packed:
-            lossy = [source for source in sources if is_skipped(source)]
-            for source in lossy:
-                # Only suggest ignoring the suffix if all such files are lossy.
-                is_jpeg = source.source.suffix.lower() in (".jpg", ".jpeg")
-                pattern = f"*{source.source.suffix}" if is_jpeg else source.source.name
-                outcomes.take(
-                    source,
-                    DataError(
-                        f"{source.source}: lossy, and no .ppyr file holds it; keep it, or pass "
-                        f"--ignore '{pattern}' to leave {'such files' if is_jpeg else 'it'} out"
-                    ),
-                )
-            sources = [source for source in sources if source not in lossy]
+        lossy = [source for source in sources if is_skipped(source)] if len(sources) > 1 or not packed else []
+        candidates = [source for source in sources if source not in lossy]
+        for source in lossy if packed else sources:
+            kind = "lossy, and " if source in lossy else ""
+            outcomes.fail(
+                str(source.source),
+                f"{source.source}: {kind}no .ppyr file holds it; compress it, or keep it and pass --ignore PATTERN to "
+                "leave it out",
+            )
         for file in packed:
-            if len(sources) == 1:
-                compared.append(file._replace(target=sources[0].source))
-            else:
-                found = ", ".join(str(source.source) for source in sources) or "none"
-                places = ", ".join(map(str, against))
-                outcomes.take(
-                    file,
-                    DataError(
-                        f"{file.source}: expected one original in {places}, got {found}; pass the folder that it was "
-                        "compressed from"
-                    ),
-                )
-        if not packed:
-            for source in sources:
-                outcomes.take(
-                    source,
-                    DataError(
-                        f"{source.source}: no .ppyr file holds it; compress it, or repair or remove it if it is damaged"
-                    ),
-                )
+            if len(candidates) == 1:
+                compared.append(file._replace(target=candidates[0].source))
+                continue
+            found = ", ".join(str(source.source) for source in candidates) or "none"
+            outcomes.fail(
+                str(file.source),
+                f"{file.source}: expected one original in {', '.join(map(str, against))}, got {found}; pass the folder "
+                "that it was compressed from",
+            )
     return compared
-
-
-def _verify_pair(task: Task, max_pixels: int, threads: int) -> Done:
-    return _verify(task, _read_original(task.target, max_pixels), max_pixels, threads)
 
 
 def _read_original(path: Path, max_pixels: int) -> "Picture":
@@ -164,31 +135,18 @@ def _read_original(path: Path, max_pixels: int) -> "Picture":
 
 
 def _verify(task: Task, original: "Picture | None", max_pixels: int, threads: int) -> Done:
+    """Decode a file, and compare it with `original`, or with the picture in the task's target."""
+    from pixelpyramids.cli.comparison import describe_difference
     from pixelpyramids.codec.container import read_index
     from pixelpyramids.codec.image import decode_source
 
+    if original is None and task.target != task.source:
+        original = _read_original(task.target, max_pixels)
     with open_compressed(task) as source:
         header = read_index(source, max_pixels).header
         array = decode_source(source, max_pixels=max_pixels, threads=threads)
-        if original is not None and (fault := _difference(array, header.depth, header.metadata, original)):
-            raise DataError(f"{name_of(task)}: differs from the original: {fault}")
+        if original is not None and (difference := describe_difference(array, header, original)):
+            raise DataError(f"{name_of(task)}: differs from the original: {difference}")
         if original is not None and original.not_kept:
             warnings.warn(f"the pixels are the same; not kept: {', '.join(original.not_kept)}", stacklevel=1)
         return Done(source.size, pixels=header.height * header.width)
-
-
-def _difference(array: Any, depth: int, metadata: Any, original: "Picture") -> str:
-    """The first difference from the original, in words; "" if there is none."""
-    if array.shape != original.array.shape:
-        return f"expected pixels of shape {original.array.shape}, got {array.shape}"
-    if depth != original.depth or array.dtype != original.array.dtype:
-        return f"expected {original.depth} bits ({original.array.dtype}), got {depth} ({array.dtype})"
-    if not np.array_equal(array, original.array):
-        different = array != original.array
-        if different.ndim == 3:
-            different = different.any(axis=-1)
-        y, x = (int(lines[0]) for lines in np.nonzero(different))
-        return f"{int(different.sum())} pixels, the first at x {x}, y {y}"
-    names = sorted(metadata.keys() | original.metadata.keys())
-    others = [name for name in names if metadata.get(name) != original.metadata.get(name)]
-    return f"the pixels are the same, the metadata differs ({', '.join(others)})" if others else ""

@@ -35,10 +35,10 @@ _SPECIAL = "expected a regular file, got a folder, a pipe or a device; to read s
 
 
 class FileSource:
-    """The bytes of an open, seekable file. `bytes_read` counts the bytes that were read. Threads may share it."""
+    """The bytes of an open, seekable file. Threads may share it."""
 
     def __init__(self, file: BinaryIO) -> None:
-        self._file, self._lock, self.bytes_read = file, Lock(), 0
+        self._file, self._lock = file, Lock()
         self.size = file.seek(0, os.SEEK_END)
 
     def read(self, offset: int, count: int) -> bytes:
@@ -49,7 +49,6 @@ class FileSource:
             while left and (piece := self._file.read(left)):  # the system may return less than requested
                 pieces.append(piece)
                 left -= len(piece)
-                self.bytes_read += len(piece)
         return b"".join(pieces)
 
 

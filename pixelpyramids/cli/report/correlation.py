@@ -15,10 +15,8 @@ def lag1_correlation(images: NDArray[np.integer[Any]]) -> float:
 
         r = (mean(a b) - mean(a) mean(b)) / (sd(a) sd(b))    in [-1, 1].
 
-    NaN if there are no pairs or no variation. Raises ValueError if `images` does not have four axes.
+    NaN if there are no pairs or no variation.
     """
-    if images.ndim != 4:
-        raise ValueError(f"expected images (N, C, H, W), got shape {tuple(images.shape)}")
     values = images.astype(np.float64)
     first = np.concatenate([values[..., :-1].ravel(), values[..., :-1, :].ravel()])
     second = np.concatenate([values[..., 1:].ravel(), values[..., 1:, :].ravel()])

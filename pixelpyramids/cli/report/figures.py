@@ -28,11 +28,6 @@ def ratio(part: float, whole: float) -> float:
     return float(part) / float(whole) if whole else math.nan
 
 
-def finite_or_none(figure: float) -> float | None:
-    """The figure for JSON: None if it is not finite."""
-    return float(figure) if math.isfinite(figure) else None
-
-
 def format_figure(figure: float, decimals: int) -> str:
     """The figure as text: a dash if it is not finite."""
     return f"{figure:.{decimals}f}" if math.isfinite(figure) else NOTHING

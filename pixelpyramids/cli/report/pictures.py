@@ -61,14 +61,10 @@ def save_grid(path: Path, images: Pixels, n_bits: int, columns: int | None = Non
     """Write images (N, C, H, W) as one 8-bit PNG: rows from left to right, thin white margins around each.
 
     By default the sheet is about square, with a full last row if that needs at most two more columns. A pixel becomes
-    scale x scale pixels. Raises ValueError if there is no image, or if `columns` or `scale` is below 1.
+    scale x scale pixels.
     """
-    if images.ndim != 4 or images.size == 0:
-        raise ValueError(f"expected images (N, C, H, W), at least one, got shape {tuple(images.shape)}")
     count, channels, height, width = images.shape
     columns = _choose_columns(count, height / width) if columns is None else min(columns, count)
-    if columns < 1 or scale < 1:
-        raise ValueError(f"expected at least 1 column and scale 1, got {columns} and {scale}")
     height, width = height * scale + MARGIN, width * scale + MARGIN
     rows = -(-count // columns)
     sheet = np.full((rows * height + MARGIN, columns * width + MARGIN, channels), 255, np.uint8)

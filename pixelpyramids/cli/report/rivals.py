@@ -7,7 +7,6 @@ JXL (JPEG XL)    libjxl by imagecodecs (the `images` extra), lossless, efforts 7
 """
 
 import io
-import math
 import time
 from collections.abc import Callable
 from functools import partial
@@ -18,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from pixelpyramids.cli.comparison import UNLIMITED
 from pixelpyramids.codec import fallback
 from pixelpyramids.codec.bundled import available_threads
 from pixelpyramids.codec.container import Content, FileHeader
@@ -31,7 +31,6 @@ from pixelpyramids.image_files.pillow_reading import MODES
 IntegerArray = NDArray[np.integer[Any]]
 
 OURS = ".ppyr"
-UNLIMITED = 2**62  # pixels; no limit is needed for files that were encoded here
 
 
 class Codec(NamedTuple):
@@ -52,11 +51,8 @@ class Cost(NamedTuple):
 
 def codecs(effort: str) -> list[Codec]:
     """Ours first, then those that are installed."""
-    found = [
-        Codec(OURS, partial(_encode, effort=effort), lambda data, _: decode(data, max_pixels=UNLIMITED)),
-        PNG,
-        WEBP,
-    ]
+    ours = Codec(OURS, partial(encode, effort=effort), lambda data, _: decode(data, max_pixels=UNLIMITED))
+    found = [ours, PNG, WEBP]
     if find_spec("imagecodecs"):
         found += [Codec(f"JXL -e {e}", partial(_to_jpeg_xl, effort=e), _from_jpeg_xl) for e in (7, 9)]
     return found
@@ -89,18 +85,6 @@ def cost(codec: Codec, array: IntegerArray, depth: int) -> Cost | None:
     if codec.name == OURS:
         raise BitstreamError("decoding gave other pixels than those encoded; please report this with the image")
     return None
-
-
-def bits_per_dim(codec: Codec, image: IntegerArray) -> float:
-    """Bits/dim of an 8-bit image (C, H, W) as a whole file; NaN if the codec cannot hold it."""
-    try:
-        return 8 * len(codec.encode(np.ascontiguousarray(image.transpose(1, 2, 0), np.uint8), 8)) / image.size
-    except DataError:
-        return math.nan
-
-
-def _encode(pixels: IntegerArray, depth: int, effort: str) -> bytes:
-    return encode(pixels, depth, effort)
 
 
 def _to_png(pixels: IntegerArray, depth: int) -> bytes:

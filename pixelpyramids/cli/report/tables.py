@@ -10,7 +10,6 @@ from rich.table import Table
 from pixelpyramids.cli.report.figures import (
     NOTHING,
     best_in_bold,
-    finite_or_none,
     format_figure,
     names_in_common_folder,
     new_table,
@@ -24,13 +23,13 @@ from pixelpyramids.training.evaluation import Evaluation
 def levels_table(evaluation: Evaluation, parameter_counts: Sequence[int]) -> Table:
     """What each level costs, finest first: means over images, parameters of the level's network, and a row of totals.
 
-    The size (height x width of the fine half, or of the coarsest image) is given if all images have the same.
+    The size (of the fine half, or of the coarsest image) is given if all images have the same.
     `parameter_counts` has a count for each level.
     """
     images, levels = evaluation.nats.shape
     nats, dimensions = evaluation.nats.mean(axis=0), evaluation.dimensions.mean(axis=0)
     milliseconds = 1000 * evaluation.seconds / images
-    table = new_table("level", "size", "dims", "nats", "bits/dim", "%", "params", "ms")
+    table = new_table("level", "height x width", "dims", "nats", "bits/dim", "%", "params", "ms")
     for level, (size, count) in enumerate(zip(_level_sizes(evaluation), parameter_counts, strict=True)):
         name = "coarsest" if level == levels - 1 else str(level)
         share = format_figure(100 * ratio(nats[level], nats.sum()), 1)
@@ -53,53 +52,53 @@ def images_table(
     """
     columns = {model_name: list(evaluation.bits_per_dim_of_images), **{k: list(v) for k, v in (others or {}).items()}}
     dimensions = evaluation.dimensions.sum(axis=1)
-    table = new_table("file", "size", *columns, title="bits/dim of each image")
+    table = new_table("file", "height x width", *columns, title="bits/dim of each image")
     names = names_in_common_folder(evaluation.files)
     for name, (height, width), *figures in zip(names, evaluation.sizes, *columns.values(), strict=True):
-        table.add_row(name, f"{height}x{width}", *best_in_bold(figures))
+        table.add_row(name, f"{height} x {width}", *best_in_bold(figures))
     table.add_section()
     totals = [ratio(float(np.dot(bits, dimensions)), float(dimensions.sum())) for bits in columns.values()]
     table.add_row("all", "", *best_in_bold(totals))
     return table
 
 
-def evaluation_json(evaluation: Evaluation, model_name: str) -> dict[str, Any]:
-    """The evaluation as what `json` can write; figures that are not finite are None.
+def evaluation_json(evaluation: Evaluation, model_name: str, parameter_counts: Sequence[int]) -> dict[str, Any]:
+    """The evaluation as what `console.print_json` can print.
 
     `levels` holds sums over all images and the total seconds, finest level first; `per_image` those of each image.
     """
     nats, dimensions = evaluation.nats.sum(axis=0), evaluation.dimensions.sum(axis=0)
     return {
         "model": model_name,
-        "bits_per_dim": finite_or_none(_bits(float(nats.sum()), float(dimensions.sum()))),
-        "standard_error": finite_or_none(evaluation.standard_error),
+        "bits_per_dim": evaluation.bits_per_dim,
+        "standard_error": evaluation.standard_error,
         "images": len(evaluation.files),
         "dimensions": int(dimensions.sum()),
         "levels": [
             {
                 "level": level,
                 "dimensions": int(dimensions[level]),
-                "nats": finite_or_none(nats[level]),
-                "bits_per_dim": finite_or_none(_bits(nats[level], dimensions[level])),
-                "share": finite_or_none(ratio(nats[level], nats.sum())),
-                "seconds": finite_or_none(seconds),
+                "nats": nats[level],
+                "bits_per_dim": _bits(nats[level], dimensions[level]),
+                "share": ratio(nats[level], nats.sum()),
+                "seconds": seconds,
+                "parameters": count,
             }
-            for level, seconds in enumerate(evaluation.seconds)
+            for level, (seconds, count) in enumerate(zip(evaluation.seconds, parameter_counts, strict=True))
         ],
         "per_image": [
             {
                 "file": str(file),
                 "height": int(height),
                 "width": int(width),
-                "nats": finite_or_none(nats_.sum()),
-                "bits_per_dim": finite_or_none(_bits(nats_.sum(), dimensions_.sum())),
-                "nats_of_levels": [finite_or_none(value) for value in nats_],
+                "nats": nats_of_levels.sum(),
+                "bits_per_dim": bits,
+                "nats_of_levels": nats_of_levels.tolist(),
             }
-            for file, (height, width), nats_, dimensions_ in zip(
-                evaluation.files, evaluation.sizes, evaluation.nats, evaluation.dimensions, strict=True
+            for file, (height, width), nats_of_levels, bits in zip(
+                evaluation.files, evaluation.sizes, evaluation.nats, evaluation.bits_per_dim_of_images, strict=True
             )
         ],
-        "skipped": [str(file) for file in evaluation.skipped],
     }
 
 
@@ -108,7 +107,7 @@ def _level_sizes(evaluation: Evaluation) -> list[str]:
     if len(set(evaluation.sizes)) != 1:
         return [NOTHING] * levels
     stages = walk(*evaluation.sizes[0], (0,) * (levels - 1))
-    return [f"{s.height}x{s.width}" if s.axis is None or s.is_split else NOTHING for s in reversed(stages)]
+    return [f"{s.height} x {s.width}" if s.axis is None or s.is_split else NOTHING for s in reversed(stages)]
 
 
 def _format_costs(nats: float, dimensions: float) -> tuple[str, str, str]:

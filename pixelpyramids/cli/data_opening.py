@@ -1,8 +1,6 @@
-"""Open the images and models that commands work on."""
+"""Open the images that a command and its parameters name: one of the six data sets, a folder, shards, or the hub."""
 
 from pathlib import Path
-
-from accelerate import PartialState
 
 from pixelpyramids.data.batches import Batches
 from pixelpyramids.data.celeba_hq import open_celeba_hq
@@ -14,10 +12,7 @@ from pixelpyramids.data.images import Images
 from pixelpyramids.data.lsun import open_lsun
 from pixelpyramids.data.stream import Stream
 from pixelpyramids.errors import DataError
-from pixelpyramids.model.device import choose_device
-from pixelpyramids.model.models import AnyModel
 from pixelpyramids.model.parameters import DATA_SETS, AnyParameters
-from pixelpyramids.training.run_directory import load
 
 LSUN_CATEGORIES = {"lsun_bedroom": "bedroom", "lsun_church": "church_outdoor", "lsun_tower": "tower"}
 
@@ -30,20 +25,17 @@ def open_images(config: AnyParameters, root: str | Path | None, split: str, hold
     images were named.
     """
     root, name, n_bits = name_images(config, root), config.dataset_name, config.n_bits
-    known = name in DATA_SETS and not _in_shards(config, root)
-    if known and config.image_channels != 3:
+    if name not in DATA_SETS or _in_shards(config, root):
+        open_split = open_hub if _in_shards(config, root) else open_folder
+        channels, size = config.image_channels, _size(config)
+        return open_split(root, split, channels=channels, n_bits=n_bits, size=size, hold_out=hold_out)
+    if config.image_channels != 3:
         raise DataError(f"{name} is in colour: expected image_channels 3, got {config.image_channels}")
     side = config.image_size[0]
-    if known and name.startswith("celeba"):
-        return open_celeba_hq(root, split, side, n_bits=n_bits, hold_out=hold_out)
-    if known and name.startswith("lsun"):
+    if name in LSUN_CATEGORIES:
         return open_lsun(root, LSUN_CATEGORIES[name], split, side, n_bits=n_bits, hold_out=hold_out)
-    if known:
-        return open_imagenet(root, split, side, n_bits=n_bits, hold_out=hold_out)
-    channels, size = config.image_channels, _size(config)
-    if _in_shards(config, root):
-        return open_hub(root, split, channels=channels, n_bits=n_bits, size=size, hold_out=hold_out)
-    return open_folder(root, split, channels=channels, n_bits=n_bits, size=size, hold_out=hold_out)
+    open_set = open_celeba_hq if name.startswith("celeba") else open_imagenet
+    return open_set(root, split, side, n_bits=n_bits, hold_out=hold_out)
 
 
 def open_training(
@@ -94,14 +86,3 @@ def _in_shards(config: AnyParameters, root: str) -> bool:
 
 def _size(config: AnyParameters) -> tuple[int, int] | None:
     return config.image_size if config.dataset_name in DATA_SETS else None
-
-
-def load_to_device(
-    path: Path, params: str | None = None, likelihood: str | None = None, device: str | None = None
-) -> AnyModel:
-    """Load a run directory or an authors' file to the device of that name (by default a GPU if there is one).
-
-    If a launcher started several processes, each has a device of its own.
-    """
-    processes = PartialState(cpu=choose_device(device).type == "cpu")
-    return load(path, params, likelihood).to(processes.device)
