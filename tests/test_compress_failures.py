@@ -5,6 +5,7 @@ import os
 import re
 import resource
 import shlex
+import shutil
 import signal
 import subprocess
 import tempfile
@@ -15,6 +16,7 @@ import numpy as np
 import pytest
 from command_line import COMMAND, ENVIRONMENT, ROOT, another_user, refusal, status
 from pictures import files, pixels, save
+from PIL import Image
 
 import pixelpyramids as pp
 from pixelpyramids.cli import file_tasks, jobs
@@ -147,3 +149,47 @@ def test_a_stopped_process_leaves_only_whole_files(number, jobs, tmp_path):
     assert set(out.iterdir()) == {*written, out / ".mine"}
     for path in written:
         assert np.array_equal(pp.decode(path.read_bytes()), pixels(int(path.stem)))
+
+
+@pytest.mark.parametrize("how", ["written", "replaced"])
+def test_a_source_that_changes_during_the_command_fails(how, tmp_path, monkeypatch, capsys):
+    source = save(tmp_path / "a.png")
+    encode = file_tasks.encode
+
+    def changing(*arguments, **options):
+        if how == "written":
+            source.write_bytes(b"something else")
+        else:  # by a file of the same size and time
+            shutil.copy2(source, tmp_path / "b.png")
+            (tmp_path / "b.png").rename(source)
+        return encode(*arguments, **options)
+
+    monkeypatch.setattr(file_tasks, "encode", changing)
+    assert status("compress", source) == 1
+    assert "changed while it was being read" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["a.png"]
+
+
+def test_the_limit_of_pixels_can_be_set(tmp_path, capsys):
+    source, target = save(tmp_path / "a.png"), tmp_path / "a.ppyr"
+    Image.new("L", (2, 3)).save(tmp_path / "small.png")
+    for command in ("compress", "bench"):
+        assert status(command, tmp_path, "--max-pixels", 20 * 30 - 1) == 1
+        assert "20 x 30 pixels, more than the limit of 599" in capsys.readouterr().err
+        assert status(command, tmp_path, "--max-pixels", 20 * 30) == 0
+    assert status("verify", target, source, "--max-pixels", 20 * 30) == 0
+    assert "more than the limit of 599" in refusal(capsys, "verify", target, source, "--max-pixels", 20 * 30 - 1)
+
+
+@pytest.mark.parametrize("name", ["a.jpg", "a.mpo"])
+def test_a_camera_file_of_several_pictures_is_skipped_as_a_jpeg(name, tmp_path, capsys):
+    first, second = (Image.fromarray(np.full((12, 15, 3), value, np.uint8)) for value in (50, 200))
+    (tmp_path / "a").mkdir()
+    first.save(tmp_path / "a" / name, "MPO", save_all=True, append_images=[second])
+    assert status("compress", tmp_path / "a") == 0
+    assert "skipped because it is lossy already (MPO)" in capsys.readouterr().err
+    assert status("compress", tmp_path / "a", "--force") == 0
+    assert "not kept: the JPEG's other pictures (previews, gain maps)" in capsys.readouterr().err
+    assert status("verify", tmp_path / "a" / "a.ppyr", tmp_path / "a" / name) == 0
+    with Image.open(tmp_path / "a" / name) as image:
+        assert np.array_equal(pp.decode((tmp_path / "a" / "a.ppyr").read_bytes()), np.asarray(image))

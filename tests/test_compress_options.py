@@ -1,8 +1,9 @@
-"""Options that exclude, delete and print; and file names that do not control the terminal."""
+"""Options that exclude, delete and print; warnings of many files; and names that do not control the terminal."""
 
 import inspect
 import json
 import sys
+import warnings
 
 import numpy as np
 import pytest
@@ -13,9 +14,17 @@ from PIL.PngImagePlugin import PngInfo
 
 import pixelpyramids as pp
 from pixelpyramids.cli import file_tasks
+from pixelpyramids.image_files import opening
 from pixelpyramids.image_files.listing import is_excluded, walk_files
 
 JOBS = pytest.mark.parametrize("jobs", [1, 2])
+
+
+def save_with_chunk(path):
+    """Write a PNG with a private chunk, which is not kept."""
+    chunks = PngInfo()
+    chunks.add(b"prVt", b"ours alone")
+    return save(path, pnginfo=chunks)
 
 
 @pytest.mark.parametrize(
@@ -114,9 +123,7 @@ def test_a_source_is_deleted_after_its_file_was_read_back(jobs, tmp_path):
 
 
 def test_a_source_is_not_deleted_if_its_file_is_not_complete(tmp_path, monkeypatch, capsys):
-    source, chunks = tmp_path / "a.png", PngInfo()
-    chunks.add(b"prVt", b"ours alone")
-    save(source, pnginfo=chunks)
+    source = save_with_chunk(tmp_path / "a.png")
     assert status("compress", source, "--delete-source") == 1 and source.exists()
     assert "the source is not deleted" in capsys.readouterr().err
     for name in ("photo.jpg", "photo.webp"):
@@ -168,3 +175,43 @@ def test_names_and_errors_are_single_printable_lines(command, tmp_path, capsys):
 def test_errors_name_the_file_first(command, tmp_path, capsys):
     message = refusal(capsys, command, tmp_path / "no\x1bthing")
     assert message.startswith(rf"{tmp_path}/no\x1bthing: ") and "; " in message and message.count("\n") == 1
+
+
+@JOBS
+def test_metadata_that_is_lost_is_reported_for_every_file(jobs, tmp_path, capsys):
+    names = [save_with_chunk(tmp_path / "a" / name) for name in ("a.png", "b.png", "c.png")]
+    assert status("compress", tmp_path / "a", "--jobs", jobs, "--json") == 0
+    result, errors = capsys.readouterr()
+    for name in names:
+        assert f"warning: {name}: not kept: PNG chunk prVt" in errors.splitlines()
+    assert all(len(file["warnings"]) == 1 for file in json.loads(result)["files"])
+
+
+def test_bench_and_verify_name_the_file_of_each_warning(tmp_path, monkeypatch, capsys):
+    read_picture = opening.read_picture
+
+    def read(source, *limit):
+        warnings.warn("a library says something", stacklevel=1)
+        return read_picture(source, *limit)
+
+    names = [save(tmp_path / "in" / name) for name in ("a.png", "b.png")]
+    assert status("compress", names[0]) == 0
+    capsys.readouterr()
+    monkeypatch.setattr(opening, "read_picture", read)
+    for arguments, named in (
+        (("bench", *names), names),
+        (("verify", names[0].with_suffix(".ppyr"), names[0]), names[:1]),
+    ):
+        assert status(*arguments) == 0
+        lines = [line for line in capsys.readouterr().err.splitlines() if "warning" in line]
+        assert lines == [f"warning: {name}: a library says something" for name in named]
+
+
+def test_verify_names_lost_metadata_of_originals(tmp_path, capsys):
+    source = save_with_chunk(tmp_path / "in" / "a.png")
+    assert status("compress", tmp_path / "in", "--out", tmp_path / "out") == 0
+    target, line = tmp_path / "out" / "a.ppyr", "the pixels are the same; not kept: PNG chunk prVt"
+    capsys.readouterr()
+    for arguments in ((target, source), (tmp_path / "out", "--against", tmp_path / "in")):
+        assert status("verify", *arguments) == 0
+        assert capsys.readouterr().err.splitlines() == [f"warning: {target}: {line}"]

@@ -45,6 +45,7 @@ RUN_FILES = (
 )  # and its parameters
 WEIGHTS_FORMAT = 1  # of weights and checkpoints: the names, the shapes and the metadata
 LOCK_SECONDS = 10.0
+KEYS_NAMED = 4  # of the parameters that differ
 MAY_DIFFER = {"data_root", "epochs", "crop_size"}  # when a run is resumed
 
 
@@ -208,12 +209,13 @@ def claim(run: Path, config: AnyParameters) -> None:
 def require_parameters(run: Path, config: AnyParameters) -> None:
     """Raise CheckpointError if the run has other parameters, or if there is no run."""
     there, given = read_parameters(run).model_dump(), config.model_dump()
-    differing = sorted(
-        key for key in there.keys() | given.keys() if key not in MAY_DIFFER and there.get(key) != given.get(key)
-    )
+    keys = (there.keys() | given.keys()) - MAY_DIFFER
+    differing = sorted((key for key in keys if there.get(key) != given.get(key)), key=lambda key: (key != "kind", key))
     if differing:
+        rest = f" and {len(differing) - KEYS_NAMED} more" if len(differing) > KEYS_NAMED else ""
+        named = ", ".join(differing[:KEYS_NAMED]) + rest
         raise CheckpointError(
-            f"{run}: its {PARAMETERS} differs in {', '.join(differing)}; use another run directory, or its parameters"
+            f"{run}: its {PARAMETERS} differs in {named}; use another run directory, or its parameters"
         )
 
 
