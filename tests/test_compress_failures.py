@@ -47,14 +47,8 @@ def test_a_process_that_dies_fails_only_its_file(tmp_path, monkeypatch):
 
 def test_a_bug_is_raised_after_the_other_files(tmp_path, monkeypatch, capsys):
     save(tmp_path / "a.png"), save(tmp_path / "b.png")
-
-    def read(path):
-        if path.name == "a.png":
-            raise ZeroDivisionError("a fault")
-        return open_regular(path)
-
-    open_regular = file_tasks.open_regular
-    monkeypatch.setattr(file_tasks, "open_regular", read)
+    read = file_tasks.open_regular
+    monkeypatch.setattr(file_tasks, "open_regular", lambda path: read(path) if path.name == "b.png" else 1 / 0)
     with pytest.raises(ZeroDivisionError):
         status("compress", tmp_path)
     assert "1 file compressed" in capsys.readouterr().out and (tmp_path / "b.ppyr").exists()
@@ -98,10 +92,10 @@ def test_named_pipes_among_images_do_not_block(tmp_path, capsys):
 
 
 def test_a_full_disk_leaves_nothing_behind(small, tmp_path):
-    def limit():
-        resource.setrlimit(resource.RLIMIT_FSIZE, (300, 300))
-
-    process = spawn("compress", small.with_suffix(".png"), "--out", tmp_path / "out", preexec_fn=limit)
+    process = spawn(
+        *("compress", small.with_suffix(".png"), "--out", tmp_path / "out"),
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (300, 300)),
+    )
     _, err = process.communicate()
     assert process.returncode == 1 and b"File too large" in err and b"small" in err and b"Traceback" not in err
     assert files(tmp_path / "out") == []
@@ -113,12 +107,11 @@ def test_a_stopped_process_leaves_only_whole_files(number, jobs, tmp_path):
     for i in range(200):
         save(tmp_path / "in" / f"{i}.png", i)
     out = tmp_path / "out"
-
-    def heed_interrupts():
-        signal.signal(signal.SIGINT, signal.SIG_DFL)  # a shell's background jobs ignore it
-
-    arguments = "compress", tmp_path / "in", "--out", out, "--jobs", jobs
-    process = spawn(*arguments, start_new_session=True, preexec_fn=heed_interrupts)
+    process = spawn(
+        *("compress", tmp_path / "in", "--out", out, "--jobs", jobs),
+        start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background jobs ignore it
+    )
     while not (out.exists() and any(out.glob("*.ppyr"))) and process.poll() is None:
         time.sleep(0.01)
     killed = number == signal.SIGKILL
@@ -160,8 +153,7 @@ def test_a_source_that_changes_during_the_command_fails(how, tmp_path, monkeypat
         if how == "written":
             source.write_bytes(b"something else")
         else:  # by a file of the same size and time
-            shutil.copy2(source, tmp_path / "b.png")
-            (tmp_path / "b.png").rename(source)
+            shutil.copy2(source, tmp_path / "b.png").rename(source)
         return encode(*arguments, **options)
 
     monkeypatch.setattr(file_tasks, "encode", changing)

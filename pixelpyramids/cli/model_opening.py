@@ -27,7 +27,8 @@ def open_model(
     options = {"--params": params, "--likelihood": likelihood, "--device": device, "--tile": tile}
     given = [option for option, value in options.items() if value is not None]
     if given:
-        raise ParameterError(f"{name}: the bundled network takes no {' and no '.join(given)}; use it without")
+        them = "it" if len(given) == 1 else "them"
+        raise ParameterError(f"{name}: the bundled network takes no {', '.join(given)}; leave {them} out")
     return load(name)
 
 
