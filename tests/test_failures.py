@@ -165,7 +165,7 @@ def test_an_import_that_cannot_be_written_leaves_the_old_run(what, importing, mo
     with monkeypatch.context() as patched:
         patched.setattr(run_directory, what, full)
         assert "No space left" in refusal(capsys, *command, "--overwrite")
-    assert contents(run) == before and sorted(path.name for path in run.iterdir() if path.name.startswith(".")) == []
+    assert contents(run) == before and not list(run.glob(".*"))
     run_directory.load(run)
     assert status(*command, "--overwrite") == 0
     assert (run / "notes.txt").read_text() == "mine" and not (run / "log" / "level_00.jsonl").exists()
@@ -355,28 +355,19 @@ def test_statistics_of_batches_are_for_images_of_the_models_size(tmp_path, capsy
 
 def test_calibrating_needs_images_that_can_be_read(importing, tmp_path, capsys):
     command, run = importing
-
-    def data(name, count, damaged=(), foreign=()):
-        folder = write_images(tmp_path / name, count=count, size=(8, 8))
-        for i in damaged:  # the header is whole
-            content = (folder / f"{i:02d}.png").read_bytes()
-            (folder / f"{i:02d}.png").write_bytes(content[: len(content) // 2])
-        for i in foreign:
-            (folder / f"{i:02d}.png").write_bytes(b"no picture")
-        for file in folder.iterdir():
-            (folder / "train").mkdir(exist_ok=True)
-            if file.is_file():
-                file.rename(folder / "train" / file.name)
-        return folder
-
-    none = data("none", 3, damaged=range(3))
-    assert "expected an image that Pillow can read" in refusal(capsys, *command, "--calibrate", none)
-    assert not run.exists()
-    for name, bad in (("damaged", {"damaged": [1]}), ("foreign", {"foreign": [1]})):
-        assert status(*command, "--overwrite", "--calibrate", data(name, 4, **bad)) == 1
+    folder = write_images(tmp_path / "data" / "train", count=4, size=(8, 8))
+    command = (*command, "--overwrite", "--calibrate", folder.parent)
+    assert status(*command) == 0
+    cut = (folder / "01.png").read_bytes()[:-60]  # the header is whole
+    for content in (cut, b"no picture"):
+        (folder / "01.png").write_bytes(content)
+        assert status(*command) == 1
         assert "01.png" in capsys.readouterr().err
         run_directory.load(run)
-    assert status(*command, "--overwrite", "--calibrate", data("whole", 3)) == 0
+    before = contents(run)
+    for image in folder.iterdir():
+        image.write_bytes(cut)
+    assert "expected an image that Pillow can read" in refusal(capsys, *command) and contents(run) == before
 
 
 def test_a_write_without_room_names_the_file(tmp_path):

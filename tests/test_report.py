@@ -16,7 +16,7 @@ from PIL import Image
 from rich.console import Console
 
 from pixelpyramids.cli.console import print_json
-from pixelpyramids.cli.report.correlation import lag1_correlation
+from pixelpyramids.cli.demo import lag1_correlation
 from pixelpyramids.cli.report.curves import read_curve, save_curve
 from pixelpyramids.cli.report.pictures import pyramid_picture, save_grid, save_png, save_pyramid, to_uint8
 from pixelpyramids.cli.report.tables import evaluation_json, images_table, levels_table

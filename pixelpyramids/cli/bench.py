@@ -11,7 +11,7 @@ import typer
 from rich.text import Text
 
 from pixelpyramids.atomic import refuse_existing, write_text
-from pixelpyramids.cli import options
+from pixelpyramids.cli import options, sources
 from pixelpyramids.cli.console import (
     collect_warnings,
     count_of,
@@ -32,7 +32,6 @@ from pixelpyramids.cli.report.figures import (
     ratio,
 )
 from pixelpyramids.cli.report.rival_chart import save_chart
-from pixelpyramids.cli.sources import IMAGES, SUFFIX, list_images
 from pixelpyramids.errors import DataError, PixelPyramidsError
 from pixelpyramids.terminal import explain
 
@@ -103,11 +102,11 @@ def bench(
             refuse_existing(file, overwrite)
     if plot is not None:
         chart_format(plot)  # raises before the images are measured if the chart cannot be drawn
-    found, listing = codecs(effort), list_images(paths, None, exclude)
+    found, listing = codecs(effort), sources.list_images(paths, None, exclude)
     todo = listing.tasks
     rows: list[Row] = []
     failed = [explain(error, str(folder)) for folder, error in listing.unlisted]
-    for line in (*failed, *([describe_others(listing.others, IMAGES)] if listing.others else [])):
+    for line in (*failed, *([describe_others(listing.others, sources.IMAGES)] if listing.others else [])):
         stderr.print(line)
     with progress_bar("images") as report:
         report(0, len(todo))
@@ -149,7 +148,7 @@ def total(rows: Sequence[Row], codec: str) -> Total:
     """The totals of a codec over the images that it supports."""
     supported = [(row, figures) for row in rows if (figures := row.costs[codec]) is not None]
     size = sum(figures.bytes for _, figures in supported)
-    ours = sum(figures.bytes for row, _ in supported if (figures := row.costs[SUFFIX]) is not None)
+    ours = sum(figures.bytes for row, _ in supported if (figures := row.costs[sources.SUFFIX]) is not None)
     megapixels = sum(row.height * row.width for row, _ in supported) / 1e6
     return Total(
         codec,
@@ -185,7 +184,7 @@ def _print_tables(rows: Sequence[Row], totals: Sequence[Total]) -> None:
             table.add_row(name + Text(" *" * row.is_lossy), f"{row.height} x {row.width}", *bits)
         stdout.print(table)
     table = new_table(
-        "codec", "images", "bytes", "bits/dim", f"{SUFFIX} / this", "encode", "decode",
+        "codec", "images", "bytes", "bits/dim", f"{sources.SUFFIX} / this", "encode", "decode",
         title=f"{count_of(len(rows), 'image')}; encode and decode in MP/s",
     )  # fmt: skip
     for codec, images, size, *figures in totals:

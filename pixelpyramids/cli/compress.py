@@ -7,10 +7,8 @@ from typing import Annotated
 
 import typer
 
-from pixelpyramids.cli import options
+from pixelpyramids.cli import options, sources
 from pixelpyramids.cli.outcomes import Outcomes
-from pixelpyramids.cli.sources import IMAGES, list_images
-from pixelpyramids.cli.standard import STANDARD_INPUT, is_standard, read_standard_input, write_standard_output
 from pixelpyramids.errors import DataError
 
 
@@ -45,15 +43,15 @@ def compress(
     from pixelpyramids.image_files import opening
 
     settings = Compression(effort, not no_verify, force, max_pixels, overwrite, delete_source, dry_run)
-    if is_standard(paths, out=out, json=json, **{"delete-source": delete_source, "dry-run": dry_run}):
-        image = opening.open(io.BytesIO(read_standard_input()), max_pixels)
+    if sources.is_standard(paths, out=out, json=json, **{"delete-source": delete_source, "dry-run": dry_run}):
+        image = opening.open(io.BytesIO(sources.read_standard_input()), max_pixels)
         if not force and image.is_lossy:
-            raise DataError(f"{STANDARD_INPUT}: {explain_lossy(image.format)}")
-        write_standard_output(encode_picture(image.load(), settings))
+            raise DataError(f"{sources.STANDARD_INPUT}: {explain_lossy(image.format)}")
+        sources.write_standard_output(encode_picture(image.load(), settings))
         return 0
-    listing = list_images(paths, out, exclude)
+    listing = sources.list_images(paths, out, exclude)
     outcomes = Outcomes("compressed", "not verified" if no_verify else "decoded and compared", quiet, dry_run)
-    outcomes.take_listing(listing, IMAGES)
+    outcomes.take_listing(listing, sources.IMAGES)
     # If a lossless image and its JPEG have the same target, only the lossless one is compressed.
     todo = outcomes.refuse_collisions(listing.tasks, lambda task: not force and is_skipped(task))
     return outcomes.run(partial(compress_file, settings=settings), todo, jobs, "compressing", json)

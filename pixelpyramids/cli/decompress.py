@@ -6,11 +6,9 @@ from typing import Annotated, Literal
 
 import typer
 
-from pixelpyramids.cli import options
+from pixelpyramids.cli import options, sources
 from pixelpyramids.cli.console import stderr
 from pixelpyramids.cli.outcomes import Outcomes
-from pixelpyramids.cli.sources import A_PPYR_FILE, SUFFIX, decompressed_name
-from pixelpyramids.cli.standard import STANDARD_INPUT, is_standard, read_standard_input, write_standard_output
 from pixelpyramids.errors import BitstreamError, ParameterError, PixelPyramidsError
 from pixelpyramids.image_files.listing import Task, list_tasks
 
@@ -56,17 +54,17 @@ def decompress(
     if scale < 1 or scale & (scale - 1):
         raise ParameterError(f"expected --scale 2|4|8|16, a power of two, got {scale}")
     settings = Decompression(format, scale, parse_region(region), salvage, max_pixels, overwrite, dry_run)
-    if is_standard(paths, out=out, json=json, **{"dry-run": dry_run}):
+    if sources.is_standard(paths, out=out, json=json, **{"dry-run": dry_run}):
         try:
-            picture, lost = decode_picture(MemorySource(read_standard_input()), settings)
+            picture, lost = decode_picture(MemorySource(sources.read_standard_input()), settings)
         except BitstreamError as error:
-            raise BitstreamError(f"{STANDARD_INPUT}: {error}") from error
-        write_standard_output(picture_file(picture, settings))
+            raise BitstreamError(f"{sources.STANDARD_INPUT}: {error}") from error
+        sources.write_standard_output(picture_file(picture, settings))
         if lost:
-            stderr.print(f"{STANDARD_INPUT}: {lost}")
+            stderr.print(f"{sources.STANDARD_INPUT}: {lost}")
         return 1 if lost else 0
-    rename = partial(decompressed_name, suffix=FORMATS.get(format, FORMATS["png"])[0])
-    listing = list_tasks(paths, out, rename, {SUFFIX}, A_PPYR_FILE, exclude or [])
+    rename = partial(sources.decompressed_name, suffix=FORMATS.get(format, FORMATS["png"])[0])
+    listing = list_tasks(paths, out, rename, {sources.SUFFIX}, sources.A_PPYR_FILE, exclude or [])
     tasks = [_with_original_suffix(task) for task in listing.tasks] if format == "original" else listing.tasks
     outcomes = Outcomes("decompressed", "every checksum right" if settings.is_whole else "", quiet, dry_run)
     outcomes.take_listing(listing)

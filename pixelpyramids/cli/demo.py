@@ -1,5 +1,6 @@
 """`demo`: show what the package does on the bundled photographs, in minutes."""
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,7 +12,6 @@ import pixelpyramids as pp
 from pixelpyramids.atomic import is_free
 from pixelpyramids.cli import model_options
 from pixelpyramids.cli.console import progress_bar, stdout
-from pixelpyramids.cli.report.correlation import lag1_correlation
 from pixelpyramids.cli.report.pictures import save_grid, save_pyramid
 from pixelpyramids.cli.train import train
 from pixelpyramids.data.crops import Crops
@@ -107,6 +107,17 @@ def demo(
         },
     )
     return 0
+
+
+def lag1_correlation(images: Pixels) -> float:
+    """Pearson's correlation of neighbouring values, to the right and below, of images (N, C, H, W); NaN if all are equal.
+
+    It is near 1 in photographs, and near 0 in noise.
+    """
+    first = np.concatenate([images[..., :-1].ravel(), images[..., :-1, :].ravel()]).astype(np.float64)
+    second = np.concatenate([images[..., 1:].ravel(), images[..., 1:, :].ravel()]).astype(np.float64)
+    is_constant = first.size == 0 or np.ptp(first) == 0 or np.ptp(second) == 0
+    return math.nan if is_constant else float(np.corrcoef(first, second)[0, 1])
 
 
 def _print_files(folder: Path, contents: dict[str, str]) -> None:

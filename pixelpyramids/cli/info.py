@@ -2,9 +2,8 @@
 
 from typing import TYPE_CHECKING, Any
 
-from pixelpyramids.cli import options
+from pixelpyramids.cli import options, sources
 from pixelpyramids.cli.console import count_of, print_json, stderr, stdout
-from pixelpyramids.cli.sources import list_compressed, name_of, open_compressed
 from pixelpyramids.errors import BitstreamError, DataError
 from pixelpyramids.pyramid.octaves import octave_sizes
 from pixelpyramids.terminal import explain
@@ -24,15 +23,15 @@ def info(files: options.CompressedFiles, max_pixels: options.MaxPixels = 2**28, 
     """
     from pixelpyramids.codec.container import read_index
 
-    listing = list_compressed(files)
+    listing = sources.list_compressed(files)
     described: list[dict[str, Any]] = []
     failed = [{"file": str(folder), "reason": explain(error, str(folder))} for folder, error in listing.unlisted]
     for failure in failed:
         stderr.print(failure["reason"])
     for task in listing.tasks:
-        name = name_of(task)
+        name = sources.name_of(task)
         try:
-            with open_compressed(task) as source:
+            with sources.open_compressed(task) as source:
                 facts = {"file": name} | _describe(read_index(source, max_pixels), source.size)
         except (BitstreamError, DataError, OSError) as error:
             failed.append({"file": name, "reason": explain(error, name)})

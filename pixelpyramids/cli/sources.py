@@ -1,16 +1,19 @@
-"""Find the files that commands on images work on, and name their results."""
+"""The files that commands on images work on, or `-` for standard input and output, and the names of their results."""
 
 import os
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from pixelpyramids.cli.standard import STANDARD_INPUT, is_standard, read_standard_input
 from pixelpyramids.codec.fields import ByteSource, MemorySource
+from pixelpyramids.errors import DataError, ParameterError
 from pixelpyramids.image_files.file_source import open_source
 from pixelpyramids.image_files.listing import Listing, Task, list_tasks
 
 SUFFIX = ".ppyr"
+STANDARD = Path("-")
+STANDARD_INPUT = "standard input"
 IMAGES = "images"
 AN_IMAGE = "an image (.png, .tif, .webp, …)"
 A_PPYR_FILE = "a .ppyr file"
@@ -63,3 +66,32 @@ def decompressed_name(name: str, suffix: str) -> str:
     """`a.ppyr` becomes a.png, or a name with another suffix. A name without .ppyr gets the suffix appended."""
     stem, own = os.path.splitext(name)
     return (stem if own.lower() == SUFFIX else name) + suffix
+
+
+def is_standard(paths: Sequence[Path], **others: object) -> bool:
+    """Whether the path is `-`. Raises ParameterError if there are other paths too, or if one of `others` is set."""
+    if STANDARD not in paths:
+        return False
+    if len(paths) > 1:
+        raise ParameterError("expected - alone, for one file from standard input, got other paths too")
+    for name, given in others.items():
+        if given:
+            raise ParameterError(f"--{name} cannot be used with -, whose result is written to standard output")
+    return True
+
+
+def read_standard_input() -> bytes:
+    """All bytes of standard input. Raises DataError if it is empty or closed."""
+    data = sys.stdin.buffer.read() if sys.stdin else b""
+    if not data:
+        raise DataError("expected a file on standard input, got nothing")
+    return data
+
+
+def write_standard_output(data: bytes | memoryview) -> None:
+    """Write the bytes to standard output. Raises ParameterError if it is a terminal, or closed."""
+    if not sys.stdout or sys.stdout.isatty():
+        state = "a terminal" if sys.stdout else "closed"
+        raise ParameterError(f"standard output is {state}; send it to a file (> FILE) or into another command")
+    sys.stdout.buffer.write(data)
+    sys.stdout.buffer.flush()

@@ -8,20 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pixelpyramids.cli import options
+from pixelpyramids.cli import options, sources
 from pixelpyramids.cli.console import collect_warnings, print_warnings
 from pixelpyramids.cli.outcomes import Done, Outcomes
-from pixelpyramids.cli.sources import (
-    A_PPYR_FILE,
-    AN_IMAGE,
-    IMAGES,
-    SUFFIX,
-    compressed_name,
-    image_suffixes,
-    list_compressed,
-    name_of,
-    open_compressed,
-)
 from pixelpyramids.errors import DataError, ParameterError
 from pixelpyramids.image_files.listing import Task, group_by_target, list_tasks
 
@@ -54,10 +43,10 @@ def verify(
         outcomes = Outcomes("whole", f"{check}s", quiet)
         todo = _pair_folders(files, against, ignore or [], outcomes)
     else:
-        if rest and last.suffix.lower() != SUFFIX and not last.is_dir():
+        if rest and last.suffix.lower() != sources.SUFFIX and not last.is_dir():
             original, files = _read_single_original(rest, last, max_pixels), rest
         outcomes = Outcomes("whole", check if original else "decoded", quiet)
-        listing = list_compressed(files, ignore or [])
+        listing = sources.list_compressed(files, ignore or [])
         outcomes.take_listing(listing, ".ppyr files")
         todo = listing.tasks
     work = partial(_verify, original=original, max_pixels=max_pixels)
@@ -90,33 +79,35 @@ def _pair_folders(
                 "`pixelpyramids verify FILE.ppyr ORIGINAL`"
             )
     # Both sides are matched by their paths below their folders.
-    files = list_tasks(paths, against[0], str, {SUFFIX}, A_PPYR_FILE, ignore)
-    images = list_tasks(against, against[0], compressed_name, image_suffixes(), AN_IMAGE, ignore)
+    files = list_tasks(paths, against[0], str, {sources.SUFFIX}, sources.A_PPYR_FILE, ignore)
+    images = list_tasks(
+        against, against[0], sources.compressed_name, sources.image_suffixes(), sources.AN_IMAGE, ignore
+    )
     verified = {file.source.absolute() for file in files.tasks}
     outcomes.take_listing(files)
     outcomes.take_listing(
         images._replace(others=[path for path in images.others if path.absolute() not in verified]),
-        IMAGES,
+        sources.IMAGES,
         "no .ppyr file holds them; keep them, or pass --ignore PATTERN to leave them out",
     )
     files_at, images_at = group_by_target(files.tasks), group_by_target(images.tasks)
     compared: list[Task] = []
     for place in dict.fromkeys([*files_at, *images_at]):
-        packed, sources = files_at.get(place, []), images_at.get(place, [])
-        lossy = [source for source in sources if is_skipped(source)] if len(sources) > 1 or not packed else []
-        candidates = [source for source in sources if source not in lossy]
-        for source in lossy if packed else sources:
-            kind = "lossy, and " if source in lossy else ""
+        packed, originals = files_at.get(place, []), images_at.get(place, [])
+        lossy = [image for image in originals if is_skipped(image)] if len(originals) > 1 or not packed else []
+        candidates = [image for image in originals if image not in lossy]
+        for image in lossy if packed else originals:
+            kind = "lossy, and " if image in lossy else ""
             outcomes.fail(
-                str(source.source),
-                f"{source.source}: {kind}no .ppyr file holds it; compress it, or keep it and pass --ignore PATTERN to "
+                str(image.source),
+                f"{image.source}: {kind}no .ppyr file holds it; compress it, or keep it and pass --ignore PATTERN to "
                 "leave it out",
             )
         for file in packed:
             if len(candidates) == 1:
                 compared.append(file._replace(target=candidates[0].source))
                 continue
-            found = ", ".join(str(source.source) for source in candidates) or "none"
+            found = ", ".join(str(image.source) for image in candidates) or "none"
             outcomes.fail(
                 str(file.source),
                 f"{file.source}: expected one original in {', '.join(map(str, against))}, got {found}; pass the folder "
@@ -142,11 +133,11 @@ def _verify(task: Task, original: "Picture | None", max_pixels: int, threads: in
 
     if original is None and task.target != task.source:
         original = _read_original(task.target, max_pixels)
-    with open_compressed(task) as source:
+    with sources.open_compressed(task) as source:
         header = read_index(source, max_pixels).header
         array = decode_source(source, max_pixels=max_pixels, threads=threads)
         if original is not None and (difference := describe_difference(array, header, original)):
-            raise DataError(f"{name_of(task)}: differs from the original: {difference}")
+            raise DataError(f"{sources.name_of(task)}: differs from the original: {difference}")
         if original is not None and original.not_kept:
             warnings.warn(f"the pixels are the same; not kept: {', '.join(original.not_kept)}", stacklevel=1)
         return Done(source.size, pixels=header.height * header.width)
