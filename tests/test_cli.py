@@ -236,7 +236,7 @@ def test_help_needs_neither_torch_nor_the_codec():
     """
     process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=ENVIRONMENT)
     assert process.returncode == 0, process.stderr
-    assert all(f" {name} " in process.stdout for names in main.Commands.sections.values() for name in names)
+    assert all(f" {name} " in process.stdout for names in main.SECTIONS.values() for name in names)
 
 
 def save_run(run, **keys):

@@ -110,9 +110,9 @@ def demo(
 
 
 def lag1_correlation(images: Pixels) -> float:
-    """Pearson's correlation of neighbouring values, to the right and below, of images (N, C, H, W); NaN if all are equal.
+    """Pearson's correlation of neighbouring values, to the right and below, of images (N, C, H, W).
 
-    It is near 1 in photographs, and near 0 in noise.
+    It is near 1 in photographs, near 0 in noise, and NaN if all values are equal.
     """
     first = np.concatenate([images[..., :-1].ravel(), images[..., :-1, :].ravel()]).astype(np.float64)
     second = np.concatenate([images[..., 1:].ravel(), images[..., 1:, :].ravel()]).astype(np.float64)

@@ -9,12 +9,22 @@ Exit status: 0 all well, 1 some files failed, 2 bad usage or input, 130 interrup
 
 import sys
 from importlib import import_module
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperCommand, TyperGroup
 
 from pixelpyramids.cli.exit_status import run
+
+SECTIONS = {
+    "Compress images": ("compress", "decompress", "info", "verify", "bench"),
+    "Train and use models": ("demo", "train", "evaluate", "score", "sample", "complete", "curve"),
+    "Prepare a training": ("plan", "data"),
+    "Convert models": ("import-checkpoint", "export"),
+}
+"""The commands, by the headings of the help."""
+
+HEADINGS = {name: heading for heading, names in SECTIONS.items() for name in names}
 
 
 class _FlagsWithoutType:
@@ -32,58 +42,36 @@ class _Command(_FlagsWithoutType, TyperCommand):
     pass
 
 
-class LazyGroup(_FlagsWithoutType, TyperGroup):
-    """A group that imports `pixelpyramids.cli.NAME` when the command NAME is needed."""
+class _Group(_FlagsWithoutType, TyperGroup):
+    pass
 
-    sections: ClassVar[dict[str, tuple[str, ...]]]
-    """The names of the commands, by the headings of the help."""
-    prefix = ""
-    """What the names of the modules begin with."""
+
+class Commands(_Group):
+    """All commands; each is imported when it is needed."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
-        self._headings = {name: heading for heading, names in self.sections.items() for name in names}
-        self.commands: dict[str, Any] = dict.fromkeys(self._headings)
+        self.commands: dict[str, Any] = dict.fromkeys(HEADINGS)
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         """The command of that name, or None."""
         if cmd_name in self.commands and self.commands[cmd_name] is None:
-            self.commands[cmd_name] = self.load(cmd_name)
+            self.commands[cmd_name] = _load(cmd_name)
         return self.commands.get(cmd_name)
 
-    def load(self, name: str) -> Any:
-        """Import a command."""
-        module = self.prefix + name.replace("-", "_")
-        function = getattr(import_module(f"pixelpyramids.cli.{module}"), module)
-        text = "\n\n".join(" ".join(paragraph.split()) for paragraph in (function.__doc__ or "").split("\n\n"))
-        group = typer.Typer(add_completion=False)
-        group.command(name, cls=_Command, help=text, rich_help_panel=self._headings[name])(function)
-        return typer.main.get_command(group)
 
-
-class Commands(LazyGroup):
-    """All commands."""
-
-    sections: ClassVar = {
-        "Compress images": ("compress", "decompress", "info", "verify", "bench"),
-        "Train and use models": ("demo", "train", "evaluate", "score", "sample", "complete", "curve"),
-        "Prepare a training": ("plan", "data"),
-        "Convert models": ("import-checkpoint", "export"),
-    }
-
-    def load(self, name: str) -> Any:
-        """Import a command, or make the group `data`."""
-        if name != "data":
-            return super().load(name)
-        text = "Check data before training on it."
-        return DataCommands(name=name, help=text, rich_help_panel=self._headings[name], no_args_is_help=True)
-
-
-class DataCommands(LazyGroup):
-    """`pixelpyramids data COMMAND`."""
-
-    sections: ClassVar = {"Commands": ("check",)}
-    prefix = "data_"
+def _load(name: str) -> Any:
+    """Import a command, or the group `data`, which has the command `check`."""
+    module = "data_check" if name == "data" else name.replace("-", "_")
+    function = getattr(import_module(f"pixelpyramids.cli.{module}"), module)
+    text = "\n\n".join(" ".join(paragraph.split()) for paragraph in (function.__doc__ or "").split("\n\n"))
+    group = typer.Typer(name=name, cls=_Group, add_completion=False)
+    if name == "data":
+        group.callback(help="Check data before training on it.", no_args_is_help=True)(lambda: None)
+    group.command("check" if name == "data" else name, cls=_Command, help=text)(function)
+    command: Any = typer.main.get_command(group)
+    command.rich_help_panel = HEADINGS[name]
+    return command
 
 
 def _exit(status: int | None, **_: object) -> None:
