@@ -105,7 +105,7 @@ def test_counts_are_printed_before_images_are_read(folder, params, capsys, monke
     monkeypatch.setattr("pixelpyramids.cli.data_check._read_split", stop)
     assert status(params, "--data", folder) == 130
     printed = capsys.readouterr().out
-    assert all(f"{name}: {count} images" in printed for name, count in (("train", 119), ("validation", 1), ("test", 3)))
+    assert all(f"{name}: {count} image" in printed for name, count in (("train", 119), ("validation", 1), ("test", 3)))
 
 
 def test_images_in_two_splits_are_found_by_their_pixels(folder, params, capsys):
@@ -116,7 +116,7 @@ def test_images_in_two_splits_are_found_by_their_pixels(folder, params, capsys):
     pairs = {frozenset(Path(name).name for name in pair) for pair in result["pairs_in_two_splits"]}
     assert result["in_two_splits"] == 2 and pairs == {frozenset({"007.png", "a.bmp"}), frozenset({"b.png", "201.png"})}
     assert status(params, "--data", folder) == 1
-    assert "2 image(s) in two splits; remove one of each pair" in capsys.readouterr().err
+    assert "2 images in two splits; remove one of each pair" in capsys.readouterr().err
 
 
 def test_unreadable_images_are_named_with_status_one(folder, params, capsys):

@@ -68,8 +68,7 @@ def data_check(
         refuse_existing(out, overwrite)
     show: Callable[[str], None] = (lambda line: None) if json else stdout.print
     show_fault: Callable[[str], None] = (lambda line: None) if json else stderr.print
-    opened: dict[str, Images] = {}
-    found: dict[str, SplitSummary] = {}
+    found: dict[str, tuple[Images, SplitSummary]] = {}
     missing: dict[str, str] = {}
     failed = False
     for name in ("train", "validation", "test"):
@@ -80,11 +79,9 @@ def data_check(
             missing[name] = str(error)
             failed |= name == "train" or not isinstance(error, EmptySplitError)
             continue
-        opened[name], count = images, len(images) if batches is None else batches.count
-        found[name] = split = _count_split(images, count, first)
+        split = _count_split(images, len(images) if batches is None else batches.count, first)
+        found[name] = images, split
         show(f"{name}: {_describe_counts(split)}")
-        for reason in split.unreadable:
-            show_fault(f"  not readable: {reason}")
         if batches is None or isinstance(batches, Crops):
             split.identity = data_identity(images).sha256
         if batches is not None:
@@ -96,8 +93,7 @@ def data_check(
     first_of_pixels: dict[bytes, tuple[str, str]] = {}
     pairs: list[tuple[str, str]] = []
     shown: list[list[Pixels]] = []
-    for name, images in opened.items():
-        split, known = found[name], len(found[name].unreadable)
+    for name, (images, split) in found.items():
         shown.append([])
         for image, file, digest in _read_split(name, images, split):
             if len(shown[-1]) < MAX_IN_SHEET:
@@ -107,9 +103,10 @@ def data_check(
                 pairs.append((before, file))
         for line in _describe_reading(split):
             show(line if line.startswith(" ") else f"{name}: {line}")
-        for reason in split.unreadable[known:]:
+        for reason in split.unreadable:
             show_fault(f"  not readable: {reason}")
-    among = "" if all(split.hashed == split.count for split in found.values()) else " among those that were read"
+    splits = {name: split for name, (_, split) in found.items()}
+    among = "" if all(split.hashed == split.count for split in splits.values()) else " among those that were read"
     if pairs:
         show_fault(f"{count_of(len(pairs), 'image')} in two splits{among}; remove one of each pair:")
     else:
@@ -120,11 +117,10 @@ def data_check(
         save_contact_sheet(out, shown, params)
         show(f"contact sheet: {out}")
     if json:
-        splits = {name: asdict(split) for name, split in found.items()}
-        duplicates = {"in_two_splits": len(pairs), "pairs_in_two_splits": pairs[:PAIRS_LISTED]}
-        picture = None if out is None else str(out)
-        print_json({"missing": missing, "picture": picture, "splits": splits} | duplicates)
-    return 1 if failed or pairs or any(split.unreadable for split in found.values()) else 0
+        summaries = {name: asdict(split) for name, split in splits.items()}
+        result = {"missing": missing, "picture": None if out is None else str(out), "splits": summaries}
+        print_json(result | {"in_two_splits": len(pairs), "pairs_in_two_splits": pairs[:PAIRS_LISTED]})
+    return 1 if failed or pairs or any(split.unreadable for split in splits.values()) else 0
 
 
 def save_contact_sheet(path: Path, splits: Sequence[list[Pixels]], config: AnyParameters) -> None:
