@@ -31,12 +31,18 @@ def status(*arguments):
         sys.argv = before
 
 
+def output_of(capsys, *arguments, expected=0):
+    """What a command prints, as `out` and `err`. It must end with the expected status."""
+    capsys.readouterr()
+    assert status(*arguments) == expected
+    return capsys.readouterr()
+
+
 def refusal(capsys, *arguments):
     """Standard error of a command that must end with status 2 and without a traceback."""
-    assert status(*arguments) == 2
-    captured = capsys.readouterr()
-    assert "Traceback" not in captured.err
-    return captured.err
+    message = output_of(capsys, *arguments, expected=2).err
+    assert "Traceback" not in message
+    return message
 
 
 @contextmanager
@@ -54,6 +60,4 @@ def another_user():
 
 def json_of(capsys, *arguments, expected=0):
     """The JSON object that a command prints. The command must end with the expected status."""
-    capsys.readouterr()
-    assert status(*arguments, "--json") == expected
-    return json.loads(capsys.readouterr().out)
+    return json.loads(output_of(capsys, *arguments, "--json", expected=expected).out)

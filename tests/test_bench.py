@@ -6,7 +6,7 @@ from pathlib import Path
 import imagecodecs
 import numpy as np
 import pytest
-from command_line import json_of, refusal, status
+from command_line import json_of, output_of, refusal
 from pictures import pixels, save
 from PIL import Image
 
@@ -38,8 +38,7 @@ def test_bench_sums_what_codecs_write(tmp_path, capsys):
         assert total["bits_per_subpixel"] == pytest.approx(8 * size / (600 * 7))
     assert len(table.read_text().splitlines()) == 1 + 3 * len(result["totals"]) and plot.read_text().startswith("<?xml")
     assert "--overwrite" in refusal(capsys, "bench", tmp_path / "in", "--csv", table)
-    assert status("bench", tmp_path / "in" / "b.jpg", tmp_path / "in" / "grey.png") == 0
-    text = capsys.readouterr().out
+    text = output_of(capsys, "bench", tmp_path / "in" / "b.jpg", tmp_path / "in" / "grey.png").out
     assert "b.jpg *" in text and "* from a lossy file" in text and "2 images; encode and decode" in text
 
 

@@ -10,7 +10,7 @@ import sys
 import numpy as np
 import pytest
 import torch
-from command_line import COMMAND, ENVIRONMENT, KEYS, ROOT, json_of, refusal, status
+from command_line import COMMAND, ENVIRONMENT, KEYS, ROOT, json_of, output_of, refusal, status
 from pictures import contents
 from PIL import Image
 from test_six_data_sets import celeba_folders
@@ -24,9 +24,8 @@ from pixelpyramids.training import run_directory
 def test_train_fills_a_run_directory_and_resumes_it(trained, images, params, capsys):
     assert run_directory.read_parameters(trained).L == 4
     assert list((trained / "samples").glob("step_*.png"))
-    capsys.readouterr()
-    assert status("train", params, "--data", images, "--out", trained, "--steps", 6, "--device", "cpu") == 0
-    assert "resuming from step 6" in capsys.readouterr().err
+    command = ("train", params, "--data", images, "--out", trained, "--steps", 6, "--device", "cpu")
+    assert "resuming from step 6" in output_of(capsys, *command).err
 
 
 def test_levels_can_be_trained_one_after_the_other(images, params, tmp_path, capsys):
@@ -39,9 +38,7 @@ def test_levels_can_be_trained_one_after_the_other(images, params, tmp_path, cap
 
 def test_curve_draws_a_run_and_prints_the_file(trained, tmp_path, capsys):
     picture = tmp_path / "curve.png"
-    capsys.readouterr()
-    assert status("curve", trained, "--out", picture) == 0
-    assert str(picture) in capsys.readouterr().out.replace("\n", "")
+    assert str(picture) in output_of(capsys, "curve", trained, "--out", picture).out.replace("\n", "")
     assert np.asarray(Image.open(picture).convert("L")).std() > 0
     before = picture.read_bytes()
     assert str(picture) in refusal(capsys, "curve", trained, "--out", picture)
@@ -55,10 +52,8 @@ def test_curve_draws_a_run_and_prints_the_file(trained, tmp_path, capsys):
 def test_levels_at_different_steps_print_no_sum(images, params, tmp_path, capsys):
     run = tmp_path / "run"
     common = ("train", params, "--data", images, "--out", run, "--device", "cpu", "--no-samples")
-    assert status(*common, "--steps", 1) == 0
-    assert re.search(r"step 1: \d\.\d{4}", capsys.readouterr().err)
-    assert status(*common, "--steps", 2, "--levels", "0-1") == 0
-    said = capsys.readouterr().err
+    assert re.search(r"step 1: \d\.\d{4}", output_of(capsys, *common, "--steps", 1).err)
+    said = output_of(capsys, *common, "--steps", 2, "--levels", "0-1").err
     assert re.search(r"step 2: bits/dim of levels \[0:\d+\.\d+ 1:\d+\.\d+\]", said)
     assert not re.search(r"\d bits/dim", said)
     assert not (run / "samples").exists()
@@ -66,9 +61,7 @@ def test_levels_at_different_steps_print_no_sum(images, params, tmp_path, capsys
 
 def test_evaluate_prints_a_table_or_json(trained, images, capsys):
     command = ("evaluate", trained, "--data", images, "--split", "all")
-    capsys.readouterr()
-    assert status(*command) == 0
-    text = capsys.readouterr().out
+    text = output_of(capsys, *command).out
     assert "bits/dim on 20 images (20 PNG), 8 bits" in text and "coarsest" in text
     result = json_of(capsys, *command, "--batch-size", 3)
     assert f"{result['bits_per_dim']:.4f}" in text
@@ -79,7 +72,6 @@ def test_evaluate_prints_a_table_or_json(trained, images, capsys):
 
 def test_score_rates_single_files(trained, images, tmp_path, capsys):
     (tmp_path / "broken.png").write_bytes(b"no picture")
-    capsys.readouterr()
     scored = json_of(capsys, "score", trained, images / "00.png", images / "01.png")["images"]
     model = run_directory.load(trained)
     pixels = torch.from_numpy(np.asarray(Image.open(images / "00.png")).astype(np.int64)).permute(2, 0, 1)[None]
@@ -91,8 +83,8 @@ def test_score_rates_single_files(trained, images, tmp_path, capsys):
 
 
 def test_sample_writes_the_same_pictures_for_the_same_seed(trained, tmp_path, capsys):
-    assert status("sample", trained, "-n", 3, "--out", tmp_path / "a", "--seed", 7) == 0
-    assert "3 samples of 16 x 8 (height x width), numbers 0 to 2" in capsys.readouterr().out
+    said = output_of(capsys, "sample", trained, "-n", 3, "--out", tmp_path / "a", "--seed", 7).out
+    assert "3 samples of 16 x 8 (height x width), numbers 0 to 2" in said
     assert status("sample", trained, "-n", 3, "--out", tmp_path / "b", "--seed", 7, "--batch-size", 2) == 0
     names = sorted(path.name for path in (tmp_path / "a").iterdir())
     assert names == ["0000.png", "0001.png", "0002.png", "grid.png"]
@@ -259,8 +251,7 @@ def test_more_bits_per_dim_than_bits_of_a_value_give_a_warning(images, tmp_path,
     result = json_of(capsys, "score", run, images / "00.png", dark)
     worst = max(image["bits_per_dim"] for image in result["images"])
     assert worst > 8 and f"(up to {worst:.2f})" in result["warning"]
-    assert status("evaluate", run, "--data", dark.parent, "--split", "all", "--json") == 0
-    captured = capsys.readouterr()
+    captured = output_of(capsys, "evaluate", run, "--data", dark.parent, "--split", "all", "--json")
     assert "1 image with more than 8 bits/dim" in json.loads(captured.out)["warning"]
     assert "warning: 1 image with more than" in captured.err
 
@@ -271,9 +262,7 @@ def test_evaluate_prints_the_papers_figure_beside_ours(tmp_path, capsys):
     keys = {"dataset_name": "celeba_256", "L": 5, "n_classes": [20] * 5, "n_squeeze": [1, 1, 0, 0]}
     for bits in (5, 8):
         run = save_run(tmp_path / str(bits), n_bits=bits, **keys)
-        capsys.readouterr()
-        assert status("evaluate", run, "--data", tmp_path / "data") == 0
-        printed = capsys.readouterr().out
+        printed = output_of(capsys, "evaluate", run, "--data", tmp_path / "data").out
         assert "0.61 bits/dim is the paper's figure for the test images of celeba_256 (" in printed
         assert ("not comparable: this model codes 8 bits" in printed) == (bits == 8)
         assert "batch" in printed

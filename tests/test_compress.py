@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from command_line import ROOT, json_of, refusal, status
+from command_line import ROOT, json_of, output_of, refusal, status
 from pictures import contents, files, pixels, same, save, write_compressed
 from PIL import Image
 
@@ -41,8 +41,7 @@ def test_a_folder_of_odd_names_comes_back(tmp_path, capsys):
     (tmp_path / "in" / "empty.png").touch()
     before = contents(tmp_path)
     packed, back = tmp_path / "packed", tmp_path / "back"
-    assert status("compress", tmp_path / "in", tmp_path / "IMG.2024-01", "--out", packed) == 1
-    captured = capsys.readouterr()
+    captured = output_of(capsys, "compress", tmp_path / "in", tmp_path / "IMG.2024-01", "--out", packed, expected=1)
     assert captured.err.count("damaged.png") == captured.err.count("empty.png") == 1
     assert "9 files compressed (decoded and compared): " in captured.out and "; 2 failed" in captured.out
     assert before.items() <= contents(tmp_path).items()
@@ -70,8 +69,8 @@ def test_jobs_give_the_same_files(tmp_path, capsys):
 
 def test_nothing_is_overwritten_by_default(small, capsys):
     small.write_bytes(b"mine")
-    assert status("compress", small.with_suffix(".png")) == 1
-    assert "--overwrite" in capsys.readouterr().err and small.read_bytes() == b"mine"
+    assert "--overwrite" in output_of(capsys, "compress", small.with_suffix(".png"), expected=1).err
+    assert small.read_bytes() == b"mine"
     assert status("compress", small.with_suffix(".png"), "--overwrite") == 0
     small.with_suffix(".png").write_bytes(b"mine too")
     assert status("decompress", small) == 1 and small.with_suffix(".png").read_bytes() == b"mine too"
@@ -84,8 +83,7 @@ def test_sources_that_would_share_a_name_are_refused(tmp_path, capsys):
     save(tmp_path / "a.webp", 1, format="WEBP", lossless=True)
     save(tmp_path / "b.png", 2)
     save(tmp_path / "b.jpg", 3, format="JPEG")
-    assert status("compress", tmp_path) == 1
-    assert capsys.readouterr().err.count("and so would") == 2
+    assert output_of(capsys, "compress", tmp_path, expected=1).err.count("and so would") == 2
     assert files(tmp_path) == ["a.png", "a.webp", "b.jpg", "b.png", "b.ppyr"]
     assert np.array_equal(pp.decode((tmp_path / "b.ppyr").read_bytes()), pixels(2))
     save(tmp_path / "sub" / "a.png", 4)
@@ -96,8 +94,7 @@ def test_sources_that_would_share_a_name_are_refused(tmp_path, capsys):
 
 def test_lossy_sources_are_skipped_with_the_reason(tmp_path, capsys):
     photograph = save(tmp_path / "in" / "a.jpg", format="JPEG")
-    assert status("compress", tmp_path / "in") == 0
-    captured = capsys.readouterr()
+    captured = output_of(capsys, "compress", tmp_path / "in")
     assert "lossy already (JPEG)" in captured.err and "--force" in captured.err and "1 skipped" in captured.out
     assert status("compress", photograph) == 1  # so that a script that deletes sources afterwards stops
     assert files(tmp_path) == ["in/a.jpg"]
@@ -120,10 +117,9 @@ def test_compressed_files_are_not_compressed_again(small, capsys):
 def test_a_wrong_encoder_is_detected(tmp_path, monkeypatch, capsys):
     source, wrong = save(tmp_path / "a.png"), pp.encode(pixels(1))
     monkeypatch.setattr(file_tasks, "encode", lambda *_, **__: wrong)
-    assert status("compress", source) == 1
-    assert "did not give the same image" in capsys.readouterr().err and files(tmp_path) == ["a.png"]
-    assert status("compress", source, "--no-verify") == 0
-    assert "not verified" in capsys.readouterr().out
+    assert "did not give the same image" in output_of(capsys, "compress", source, expected=1).err
+    assert files(tmp_path) == ["a.png"]
+    assert "not verified" in output_of(capsys, "compress", source, "--no-verify").out
 
 
 @pytest.fixture
@@ -189,9 +185,7 @@ def test_a_cut_file_can_be_salvaged(large, tmp_path, capsys):
     cut.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     assert status("info", cut) == 1 and "--salvage recovers the image at 1/2" in capsys.readouterr().out
     assert status("decompress", cut) == 1 and status("verify", cut) == 1 and not cut.with_suffix(".png").exists()
-    capsys.readouterr()
-    assert status("decompress", cut, "--salvage") == 1
-    said = capsys.readouterr()
+    said = output_of(capsys, "decompress", cut, "--salvage", expected=1)
     assert "salvaged at 400 x 400 pixels instead of 800 x 800" in said.err and "every checksum right" not in said.out
     assert said.out.startswith("1 file decompressed") and said.out.endswith("; 1 of them incomplete\n")
     assert same(cut.with_suffix(".png"), array[1::2, 1::2])
@@ -217,7 +211,6 @@ def test_a_cut_file_can_be_salvaged(large, tmp_path, capsys):
 )
 def test_mistakes_are_explained(arguments, message, small, tmp_path, capsys):
     (tmp_path / "empty").mkdir()
-    capsys.readouterr()
     places = {"EMPTY": tmp_path / "empty", "SMALL": small}
     assert message in refusal(capsys, *(places.get(argument, argument) for argument in arguments))
     assert files(small.parent) == ["small.png", "small.ppyr"]

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from command_line import COMMAND, ENVIRONMENT, ROOT, another_user, refusal, status
+from command_line import COMMAND, ENVIRONMENT, ROOT, another_user, output_of, refusal, status
 from pictures import files, pixels, save
 from PIL import Image
 
@@ -86,8 +86,7 @@ def test_named_pipes_among_images_do_not_block(tmp_path, capsys):
     (tmp_path / "b.png").symlink_to("nowhere")
     assert status("compress", tmp_path, "--out", tmp_path / "out") == 1
     assert status("decompress", tmp_path, "--out", tmp_path / "out") == status("verify", tmp_path) == 1
-    assert status("info", tmp_path) == 1
-    err = capsys.readouterr().err
+    err = output_of(capsys, "info", tmp_path, expected=1).err
     assert err.count("expected a regular file") == 4 and "No such file" in err and not (tmp_path / "out").exists()
 
 
@@ -157,8 +156,7 @@ def test_a_source_that_changes_during_the_command_fails(how, tmp_path, monkeypat
         return encode(*arguments, **options)
 
     monkeypatch.setattr(file_tasks, "encode", changing)
-    assert status("compress", source) == 1
-    assert "changed while it was being read" in capsys.readouterr().err
+    assert "changed while it was being read" in output_of(capsys, "compress", source, expected=1).err
     assert [path.name for path in tmp_path.iterdir()] == ["a.png"]
 
 
@@ -166,8 +164,8 @@ def test_the_limit_of_pixels_can_be_set(tmp_path, capsys):
     source, target = save(tmp_path / "a.png"), tmp_path / "a.ppyr"
     Image.new("L", (2, 3)).save(tmp_path / "small.png")
     for command in ("compress", "bench"):
-        assert status(command, tmp_path, "--max-pixels", 20 * 30 - 1) == 1
-        assert "20 x 30 pixels, more than the limit of 599" in capsys.readouterr().err
+        said = output_of(capsys, command, tmp_path, "--max-pixels", 20 * 30 - 1, expected=1).err
+        assert "20 x 30 pixels, more than the limit of 599" in said
         assert status(command, tmp_path, "--max-pixels", 20 * 30) == 0
     assert status("verify", target, source, "--max-pixels", 20 * 30) == 0
     assert "more than the limit of 599" in refusal(capsys, "verify", target, source, "--max-pixels", 20 * 30 - 1)
@@ -178,10 +176,9 @@ def test_a_camera_file_of_several_pictures_is_skipped_as_a_jpeg(name, tmp_path, 
     first, second = (Image.fromarray(np.full((12, 15, 3), value, np.uint8)) for value in (50, 200))
     (tmp_path / "a").mkdir()
     first.save(tmp_path / "a" / name, "MPO", save_all=True, append_images=[second])
-    assert status("compress", tmp_path / "a") == 0
-    assert "skipped because it is lossy already (MPO)" in capsys.readouterr().err
-    assert status("compress", tmp_path / "a", "--force") == 0
-    assert "not kept: the JPEG's other pictures (previews, gain maps)" in capsys.readouterr().err
+    assert "skipped because it is lossy already (MPO)" in output_of(capsys, "compress", tmp_path / "a").err
+    said = output_of(capsys, "compress", tmp_path / "a", "--force").err
+    assert "not kept: the JPEG's other pictures (previews, gain maps)" in said
     assert status("verify", tmp_path / "a" / "a.ppyr", tmp_path / "a" / name) == 0
     with Image.open(tmp_path / "a" / name) as image:
         assert np.array_equal(pp.decode((tmp_path / "a" / "a.ppyr").read_bytes()), np.asarray(image))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from command_line import json_of, refusal, status
+from command_line import json_of, output_of, refusal, status
 from pictures import files, pixels, same, save
 from PIL import Image
 
@@ -31,8 +31,7 @@ OTHERS = {".heic": 2, ".xmp": 1, "without suffix": 1, "hidden": 2}
 
 def test_files_that_are_not_recognised_are_counted_and_named(mixed, tmp_path, capsys):
     packed = tmp_path / "packed"
-    assert status("compress", mixed, "--out", packed) == 0
-    out, err = capsys.readouterr()
+    out, err = output_of(capsys, "compress", mixed, "--out", packed)
     assert "not recognised as images: " in err and "2 .heic" in err and "b.heic" in err
     assert out.startswith("1 file compressed") and "; 6 not recognised" in out
     for command in (("compress", mixed, "--out", packed), ("bench", mixed, "--effort", "fast")):
@@ -41,11 +40,9 @@ def test_files_that_are_not_recognised_are_counted_and_named(mixed, tmp_path, ca
         names = ("b.heic", "sub/c.HEIC", "sub/d.xmp", "e", ".hidden.png", ".git")
         assert set(result["files"]) == {str(mixed / name) for name in names}
     assert status("compress", mixed) == 0
-    capsys.readouterr()
     assert json_of(capsys, "compress", mixed)["not_taken"]["kinds"] == OTHERS
     (packed / "note.txt").touch()
-    assert status("verify", packed) == 0
-    assert "not recognised as .ppyr files: 1 .txt" in capsys.readouterr().err
+    assert "not recognised as .ppyr files: 1 .txt" in output_of(capsys, "verify", packed).err
     (mixed / "a.png").unlink()
     assert "got only " in refusal(capsys, "compress", mixed)
 
@@ -65,15 +62,12 @@ def test_a_folder_is_verified_only_if_every_file_is_accounted_for(mixed, tmp_pat
     packed = tmp_path / "packed"
     assert status("compress", mixed, "--out", packed, "-q") == 0
     command = ("verify", packed, "--against", mixed)
-    assert status(*command) == 1
-    assert "--ignore" in capsys.readouterr().err
+    assert "--ignore" in output_of(capsys, *command, expected=1).err
     rest = ("--ignore", "*.xmp", "--ignore", "e", "--ignore", ".*")
-    assert status(*command, *rest) == 1
-    assert "not recognised as images: 2 .heic" in capsys.readouterr().err
+    assert "not recognised as images: 2 .heic" in output_of(capsys, *command, *rest, expected=1).err
     assert status(*command, *rest, "--ignore", "sub", "--ignore", "*.heic") == 0
     (mixed / "b.ppyr").write_bytes((packed / "a.ppyr").read_bytes())  # in the sources, and nowhere else
-    assert status(*command, *rest, "--ignore", "*.heic", "--ignore", "*.HEIC") == 1
-    assert "1 .ppyr" in capsys.readouterr().err
+    assert "1 .ppyr" in output_of(capsys, *command, *rest, "--ignore", "*.heic", "--ignore", "*.HEIC", expected=1).err
 
 
 @JOBS
@@ -90,14 +84,12 @@ def test_a_subfolder_that_cannot_be_read_counts_as_one_failure(jobs, tmp_path, m
 
     monkeypatch.setattr(os, "scandir", guarded)
     command = ("compress", tmp_path / "in", "--out", out, "--jobs", jobs)
-    assert status(*command, "--json") == 1
-    result, err = capsys.readouterr()
+    result, err = output_of(capsys, *command, "--json", expected=1)
     assert [failure["source"] for failure in json.loads(result)["failed"]] == [str(closed)]
     assert f"{closed}: Permission denied; check its permissions\n" in err
     assert files(out) == ["a.ppyr", "sub/b.ppyr"] and status(*command, "--exclude", "closed") == 0
     for others in (("verify", out, "--against", tmp_path / "in"), ("bench", tmp_path / "in", "--effort", "fast")):
-        assert status(*others) == 1
-        assert f"{closed}: Permission denied" in capsys.readouterr().err
+        assert f"{closed}: Permission denied" in output_of(capsys, *others, expected=1).err
     assert "closed: expected a folder that can be listed" in refusal(capsys, "compress", closed)
 
 
@@ -111,10 +103,8 @@ def test_a_second_run_finds_existing_results(jobs, tmp_path, capsys):
     decompress = ("decompress", packed, "--out", back, "--jobs", jobs)
     for command in (compress, decompress):
         assert status(*command) == 0
-        capsys.readouterr()
         before = {path: path.stat().st_ino for path in tmp_path.rglob("*")}
-        assert status(*command) == 0
-        out, err = capsys.readouterr()
+        out, err = output_of(capsys, *command)
         assert out.startswith("0 files") and "; 3 already there" in out and "failed" not in out + err
         assert {path: path.stat().st_ino for path in tmp_path.rglob("*")} == before
     save(tmp_path / "in" / "1.png", 7).touch()
@@ -139,9 +129,7 @@ def test_files_with_equal_times_are_compared_by_their_pixels(side, tmp_path, cap
         (result,) = (out / command).iterdir()
         before = result.read_bytes()
         for options in ((), ("--dry-run",)):
-            capsys.readouterr()
-            assert status(*second, *options) == 1
-            assert "but holds another image; pass --overwrite" in capsys.readouterr().err
+            assert "but holds another image; pass --overwrite" in output_of(capsys, *second, *options, expected=1).err
             assert status(*first, *options) == 0
         assert result.read_bytes() == before
         result.write_bytes(before[:-40])

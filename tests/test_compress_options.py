@@ -7,7 +7,7 @@ import warnings
 
 import numpy as np
 import pytest
-from command_line import json_of, refusal, status
+from command_line import json_of, output_of, refusal, status
 from pictures import files, pixels, same, save
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
@@ -49,8 +49,7 @@ def test_excluded_files_are_not_counted(tmp_path, capsys):
     for name in ("a.png", "b.jpg", "raw/c.png"):
         save(tmp_path / "in" / name)
     command = ("compress", tmp_path / "in", "--exclude", "*.jpg", "--exclude", "raw", "--out", tmp_path / "out")
-    assert status(*command) == 0
-    out, err = capsys.readouterr()
+    out, err = output_of(capsys, *command)
     assert files(tmp_path / "out") == ["a.ppyr"] and not err and out.endswith("MP/s\n")
 
 
@@ -85,26 +84,23 @@ def test_folders_can_be_nested_deeply(tmp_path):
 def test_a_dry_run_prints_the_plan(jobs, tmp_path, capsys):
     save(tmp_path / "in" / "a.png"), save(tmp_path / "in" / "b.jpg")
     command = ("compress", tmp_path / "in", "--out", tmp_path / "out", "--jobs", jobs)
-    assert status(*command, "--dry-run", "--delete-source") == 0
-    out = capsys.readouterr().out
+    out = output_of(capsys, *command, "--dry-run", "--delete-source").out
     assert f"{tmp_path}/in/a.png -> {tmp_path}/out/a.ppyr\n" in out and "1 file would be compressed: " in out
     assert files(tmp_path) == ["in/a.png", "in/b.jpg"]
     assert status(*command) == 0
-    capsys.readouterr()
-    assert status(*command, "--dry-run") == 0
-    assert "0 files would be compressed" in (result := capsys.readouterr().out) and "1 already there" in result
-    assert status("decompress", tmp_path / "out", "--dry-run") == 0 and files(tmp_path / "out") == ["a.ppyr"]
-    assert "a.ppyr -> " in capsys.readouterr().out
+    result = output_of(capsys, *command, "--dry-run").out
+    assert "0 files would be compressed" in result and "1 already there" in result
+    assert "a.ppyr -> " in output_of(capsys, "decompress", tmp_path / "out", "--dry-run").out
+    assert files(tmp_path / "out") == ["a.ppyr"]
 
 
 def test_quiet_prints_only_failures(tmp_path, capsys):
     save(tmp_path / "in" / "a.png"), save(tmp_path / "in" / "b.jpg")
     (tmp_path / "in" / "c.txt").touch()
-    assert status("compress", tmp_path / "in", "-q") == 0 and capsys.readouterr() == ("", "")
-    assert status("verify", tmp_path / "in", "-q") == 0 and capsys.readouterr() == ("", "")
+    for command in ("compress", "verify"):
+        assert output_of(capsys, command, tmp_path / "in", "-q") == ("", "")
     (tmp_path / "in" / "d.png").write_bytes(b"none")
-    assert status("compress", tmp_path / "in", "-q") == 1
-    out, err = capsys.readouterr()
+    out, err = output_of(capsys, "compress", tmp_path / "in", "-q", expected=1)
     assert not out and err.startswith(f"{tmp_path}/in/d.png: ") and err.count("\n") == 1
 
 
@@ -124,8 +120,8 @@ def test_a_source_is_deleted_after_its_file_was_read_back(jobs, tmp_path):
 
 def test_a_source_is_not_deleted_if_its_file_is_not_complete(tmp_path, monkeypatch, capsys):
     source = save_with_chunk(tmp_path / "a.png")
-    assert status("compress", source, "--delete-source") == 1 and source.exists()
-    assert "the source is not deleted" in capsys.readouterr().err
+    assert "the source is not deleted" in output_of(capsys, "compress", source, "--delete-source", expected=1).err
+    assert source.exists()
     for name in ("photo.jpg", "photo.webp"):
         source = save(tmp_path / name)
         assert status("compress", source, "--delete-source", "--force", "--overwrite") == 1 and source.exists()
@@ -145,9 +141,8 @@ def test_tiny_images_in_a_folder_are_written_at_their_smallest_size(tmp_path, ca
     save(tmp_path / "in" / "a.png")
     Image.fromarray(pixels(1)[:3, :2]).save(tmp_path / "in" / "tiny.png")
     assert status("compress", tmp_path / "in", "--out", tmp_path / "packed") == 0
-    capsys.readouterr()
-    assert status("decompress", tmp_path / "packed", "--scale", 8, "--out", tmp_path / "out") == 0
-    assert "tiny.ppyr: too small for --scale 8" in capsys.readouterr().err
+    said = output_of(capsys, "decompress", tmp_path / "packed", "--scale", 8, "--out", tmp_path / "out").err
+    assert "tiny.ppyr: too small for --scale 8" in said
     assert same(tmp_path / "out" / "a.png", pixels()[7::8, 7::8]) and (tmp_path / "out" / "tiny.png").exists()
     assert status("decompress", tmp_path / "packed" / "tiny.ppyr", "--scale", 8, "--out", tmp_path / "alone") == 1
 
@@ -161,8 +156,7 @@ def test_names_and_errors_are_single_printable_lines(command, tmp_path, capsys):
     good = save(tmp_path / "in" / "\x1bgood.png")
     good.with_suffix(".ppyr").write_bytes(pp.encode(pixels()))
     out = ("--out", tmp_path / "out") if command.endswith("compress") else ()
-    assert status(command, tmp_path / "in", *out) == 1
-    text = "".join(capsys.readouterr())
+    text = "".join(output_of(capsys, command, tmp_path / "in", *out, expected=1))
     assert not {c for c in text if c != "\n" and not c.isprintable()}
     shown = rf"{tmp_path}/in/\x1b]0;mine\x07\n2 files whole"
     assert any(line.startswith(shown) and "; " in line for line in text.splitlines())
@@ -180,8 +174,7 @@ def test_errors_name_the_file_first(command, tmp_path, capsys):
 @JOBS
 def test_metadata_that_is_lost_is_reported_for_every_file(jobs, tmp_path, capsys):
     names = [save_with_chunk(tmp_path / "a" / name) for name in ("a.png", "b.png", "c.png")]
-    assert status("compress", tmp_path / "a", "--jobs", jobs, "--json") == 0
-    result, errors = capsys.readouterr()
+    result, errors = output_of(capsys, "compress", tmp_path / "a", "--jobs", jobs, "--json")
     for name in names:
         assert f"warning: {name}: not kept: PNG chunk prVt" in errors.splitlines()
     assert all(len(file["warnings"]) == 1 for file in json.loads(result)["files"])
@@ -196,14 +189,12 @@ def test_bench_and_verify_name_the_file_of_each_warning(tmp_path, monkeypatch, c
 
     names = [save(tmp_path / "in" / name) for name in ("a.png", "b.png")]
     assert status("compress", names[0]) == 0
-    capsys.readouterr()
     monkeypatch.setattr(opening, "read_picture", read)
     for arguments, named in (
         (("bench", *names), names),
         (("verify", names[0].with_suffix(".ppyr"), names[0]), names[:1]),
     ):
-        assert status(*arguments) == 0
-        lines = [line for line in capsys.readouterr().err.splitlines() if "warning" in line]
+        lines = [line for line in output_of(capsys, *arguments).err.splitlines() if "warning" in line]
         assert lines == [f"warning: {name}: a library says something" for name in named]
 
 
@@ -211,7 +202,5 @@ def test_verify_names_lost_metadata_of_originals(tmp_path, capsys):
     source = save_with_chunk(tmp_path / "in" / "a.png")
     assert status("compress", tmp_path / "in", "--out", tmp_path / "out") == 0
     target, line = tmp_path / "out" / "a.ppyr", "the pixels are the same; not kept: PNG chunk prVt"
-    capsys.readouterr()
     for arguments in ((target, source), (tmp_path / "out", "--against", tmp_path / "in")):
-        assert status("verify", *arguments) == 0
-        assert capsys.readouterr().err.splitlines() == [f"warning: {target}: {line}"]
+        assert output_of(capsys, "verify", *arguments).err.splitlines() == [f"warning: {target}: {line}"]

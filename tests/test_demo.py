@@ -4,7 +4,7 @@ import re
 
 import numpy as np
 import pytest
-from command_line import KEYS, ROOT, refusal, status
+from command_line import KEYS, ROOT, output_of, refusal, status
 from pictures import contents
 from PIL import Image
 
@@ -64,8 +64,7 @@ def test_it_resumes_if_it_was_interrupted_at_its_beginning(left, no_showcase, tm
 def test_it_trains_scores_and_draws_and_resumes(no_showcase, tmp_path, capsys):
     pytest.importorskip("matplotlib")
     demo = tmp_path / "demo"
-    assert status("demo", "--out", demo, "--minutes", 0.02) == 0
-    said = capsys.readouterr().out
+    said = output_of(capsys, "demo", "--out", demo, "--minutes", 0.02).out
     assert re.search(r"china\S* +427 x 640 +\d\.\d{3} +4\.\d{3} +3\.\d{3}", said)
     assert re.search(r"flower\S* +427 x 640", said)
     for name in ("pyramid.png", "samples.png", "completions.png", "curve.png"):
@@ -97,8 +96,7 @@ def test_it_first_shows_the_bundled_network(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(showcase, "SIDE", 64)
     monkeypatch.setattr(showcase, "read_photograph", lambda name, region=(100, 50, 40, 30): read(name, region))
     monkeypatch.setattr("pixelpyramids.cli.demo.train", lambda *_, **__: 1)
-    assert status("demo", "--out", tmp_path / "demo") == 1
-    said = capsys.readouterr().out
+    said = output_of(capsys, "demo", "--out", tmp_path / "demo", expected=1).out
     for name in names:
         file = tmp_path / "demo" / "compressed" / f"{(PHOTOGRAPHS / name).stem}.ppyr"
         assert re.search(rf"{file.stem}( \*)? .* {file.stat().st_size:,} ", said)

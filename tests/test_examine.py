@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from command_line import json_of, refusal, status
+from command_line import json_of, output_of, refusal, status
 from pictures import pixels, save
 from PIL import Image
 
@@ -10,19 +10,17 @@ import pixelpyramids as pp
 
 
 @pytest.fixture
-def folders(tmp_path, capsys):
+def folders(tmp_path):
     """A folder of images, two of them JPEGs, one of which has the name of another image; and their .ppyr files."""
     photos, archive = tmp_path / "photos", tmp_path / "archive"
     for number, name in enumerate(("a.png", "sub/a.tif", "sub/b.png", "a.jpg", "sub/c.jpg")):
         save(photos / name, number)
     assert status("compress", photos, "--out", archive) == 0
-    capsys.readouterr()
     return photos, archive
 
 
 def test_info_describes_a_file(small, capsys):
-    assert status("info", small) == 0
-    text = capsys.readouterr().out
+    text = output_of(capsys, "info", small).out
     assert "20 x 30 pixels (height x width), 3 channels of 8 bits" in text and "can take" in text
     (result,) = json_of(capsys, "info", small)["files"]
     assert result["shape"] == [20, 30, 3] and result["type"] == "uint8" and result["bytes"] == small.stat().st_size
@@ -32,17 +30,16 @@ def test_info_describes_a_file(small, capsys):
     (cut,) = json_of(capsys, "info", small, expected=1)["files"]
     assert "cut short" in cut["fault"] and cut["bits_per_subpixel"] == result["bits_per_subpixel"]
     small.write_bytes(pp.encode(np.zeros((2, 3), dtype=np.uint8)))
-    assert status("info", small) == 0 and "1 channel of 8 bits" in capsys.readouterr().out
+    assert "1 channel of 8 bits" in output_of(capsys, "info", small).out
     small.write_bytes(small.read_bytes() + b"x")
-    assert status("info", small) == 1 and "followed by 1 byte;" in capsys.readouterr().out
+    assert "followed by 1 byte;" in output_of(capsys, "info", small, expected=1).out
     small.write_bytes(b"no file of ours")
     assert len(json_of(capsys, "info", small, expected=1)["failed"]) == 1
 
 
 def test_metadata_names_cannot_control_the_terminal(tmp_path, capsys):
     (tmp_path / "a.ppyr").write_bytes(pp.encode(pixels(), metadata={"\x1b[2J": b"x"}))
-    assert status("info", tmp_path) == 0
-    assert r"\x1b[2J (1 byte)" in capsys.readouterr().out
+    assert r"\x1b[2J (1 byte)" in output_of(capsys, "info", tmp_path).out
 
 
 def test_verify_decodes_and_compares(small, tmp_path, capsys):
@@ -58,8 +55,7 @@ def test_verify_decodes_and_compares(small, tmp_path, capsys):
         (changed[..., 0], "shape (20, 30), got (20, 30, 3)"),
     ):
         Image.fromarray(other).save(tmp_path / "other.png", icc_profile=profile)
-        assert status("verify", small, tmp_path / "other.png") == 1
-        assert message in capsys.readouterr().err
+        assert message in output_of(capsys, "verify", small, tmp_path / "other.png", expected=1).err
     Image.fromarray(pixels()).save(tmp_path / "other.png")
     assert status("verify", small, tmp_path / "other.png") == 1
     assert "the pixels are the same, the metadata differs" in capsys.readouterr().err
@@ -84,8 +80,7 @@ def test_a_folder_of_files_is_compared_with_its_originals(jobs, folders, capsys)
 def test_files_beside_their_sources_are_compared(folders, capsys):
     photos, _ = folders
     assert status("compress", photos) == 0
-    assert status("verify", photos, "--against", photos, "--ignore", "*.jpg") == 0
-    assert "3 files whole" in capsys.readouterr().out
+    assert "3 files whole" in output_of(capsys, "verify", photos, "--against", photos, "--ignore", "*.jpg").out
 
 
 def test_differences_and_missing_files_in_both_folders_are_named(folders, capsys):

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import test_release_checkpoint
 import torch
-from command_line import KEYS, refusal, status
+from command_line import KEYS, output_of, refusal, status
 from filelock import FileLock
 from pictures import contents, write_images
 from PIL import PngImagePlugin
@@ -93,8 +93,7 @@ def test_an_image_that_cannot_be_read_is_named_and_skipped(how, images, params, 
         message = f"bad.png: expected an image that Pillow can read, got {how.__name__}"
     capsys.readouterr()
     with at_most(60):
-        assert status("score", trained, data / "bad.png", data / "00.png") == 1
-        captured = capsys.readouterr()
+        captured = output_of(capsys, "score", trained, data / "bad.png", data / "00.png", expected=1)
         assert message in captured.err and "00.png" in captured.out
         assert train(params, data.parent, tmp_path / "run", "--steps", 10, "--no-validation") == 0
         assert "bad.png" in capsys.readouterr().err
@@ -246,8 +245,7 @@ def test_weights_that_are_not_plain_floats_are_refused(change, averaged, tmp_pat
 def test_a_training_that_diverges_is_reported(interval, said, images, tmp_path, capsys):
     params = write_parameters(tmp_path / "p.json", learning_rate=1e30, warmup_steps=0, eval_interval=interval)
     run, steps = tmp_path / "run", 1 if interval == 1 else 6
-    assert train(params, images, run, "--steps", steps) == 1
-    captured = capsys.readouterr().err
+    captured = output_of(capsys, *training(params, images, run, "--steps", steps), expected=1).err
     assert f"level 0 stopped: {said}" in captured and "Traceback" not in captured and "trained " not in captured
     logged = [entry for index in range(KEYS["L"]) for entry in run_directory.read_log(run, index)]
     assert logged and all(math.isfinite(value) for entry in logged for value in entry.values())
@@ -272,17 +270,14 @@ def test_weights_that_have_diverged_are_named(images, trained, tmp_path, capsys)
     command = ("complete", trained, images / "00.png", "--scale", 2, "--out", tmp_path / "drawn")
     assert "diverged" in refusal(capsys, *command)
     assert not (tmp_path / "drawn").exists()
-    assert status("score", trained, images / "00.png", "--json") == 1
-    captured = capsys.readouterr()
+    captured = output_of(capsys, "score", trained, images / "00.png", "--json", expected=1)
     assert strict_json(captured.out)["images"] == [] and "00.png: its code length is not finite" in captured.err
     assert "diverged" in strict_json(captured.out)["failed"][0]
-    assert status("evaluate", trained, "--data", images, "--json") == 1
-    captured = capsys.readouterr()
+    captured = output_of(capsys, "evaluate", trained, "--data", images, "--json", expected=1)
     result = strict_json(captured.out)
     assert result["bits_per_dim"] is None and result["levels"][0]["nats"] is None
     assert math.isfinite(result["levels"][1]["nats"]) and "not finite" in captured.err
-    assert status("evaluate", trained, "--data", images) == 1
-    assert "nan" not in capsys.readouterr().out.splitlines()[0]
+    assert "nan" not in output_of(capsys, "evaluate", trained, "--data", images, expected=1).out.splitlines()[0]
 
 
 @pytest.mark.parametrize("size", [(1, 524288), (524288, 1), (1, 16384), (2, 32768), (10**6, 10**6)], ids=str)
@@ -361,8 +356,7 @@ def test_calibrating_needs_images_that_can_be_read(importing, tmp_path, capsys):
     cut = (folder / "01.png").read_bytes()[:-60]  # the header is whole
     for content in (cut, b"no picture"):
         (folder / "01.png").write_bytes(content)
-        assert status(*command) == 1
-        assert "01.png" in capsys.readouterr().err
+        assert "01.png" in output_of(capsys, *command, expected=1).err
         run_directory.load(run)
     before = contents(run)
     for image in folder.iterdir():
