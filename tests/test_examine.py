@@ -50,7 +50,7 @@ def test_verify_decodes_and_compares(small, tmp_path, capsys):
         changed, profile = np.array(image), image.info["icc_profile"]
     changed[3, 4, 1] ^= 1
     for other, message in (
-        (changed, "1 pixels, the first at x 4, y 3"),
+        (changed, "1 pixel, the first at x 4, y 3"),
         (changed[:-1], "shape (19, 30, 3), got (20, 30, 3)"),
         (changed[..., 0], "shape (20, 30), got (20, 30, 3)"),
     ):

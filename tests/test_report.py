@@ -275,9 +275,9 @@ def test_the_table_of_levels_of_mixed_sizes():
 
 
 def test_the_table_of_images():
-    table = images_table(evaluation(((4, 6), (8, 6))), {"PNG": [4.0, 3.0], "WebP": [math.nan, 3.5]}, "demo")
+    table = images_table(evaluation(((4, 6), (8, 6))), {"PNG": [4.0, 3.0], "WebP": [math.nan, 3.5]})
     rows, text = printed(table)
-    assert all(name in text for name in ("file", "height x width", "demo", "PNG", "WebP"))
+    assert all(name in text for name in ("file", "height x width", "model", "PNG", "WebP"))
     assert rows == [
         ["0.png", "4 x 6", "2.750", "4.000", "–"],
         ["1.png", "8 x 6", "3.750", "3.000", "3.500"],
@@ -289,7 +289,7 @@ def test_the_table_of_images():
 
 def test_file_names_are_not_read_as_markup():
     files = (Path("/data/a/[red]x.png"), Path("/data/b/[red]x.png"))
-    rows, _ = printed(images_table(evaluation(files=files)))
+    rows, _ = printed(images_table(evaluation(files=files), {}))
     assert [row[0] for row in rows] == ["a/[red]x.png", "b/[red]x.png", "all"]
 
 
@@ -319,4 +319,4 @@ def test_figures_that_are_not_finite_are_null(capsys):
     assert written["standard_error"] is None and written["bits_per_dim"] is None
     assert written["levels"][1]["nats"] is None and written["levels"][2]["bits_per_dim"] is None
     printed(levels_table(scores, [1, 1, 1]))
-    printed(images_table(scores))
+    printed(images_table(scores, {}))

@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 
+from pixelpyramids.cli.console import count_of
 from pixelpyramids.codec.container import MAX_SIDE, Content, FileHeader, read_index
 from pixelpyramids.codec.fields import ByteSource
 from pixelpyramids.codec.image import decode_source
@@ -23,7 +24,7 @@ def describe_difference(array: Any, header: FileHeader, picture: Picture) -> str
     if not np.array_equal(array, picture.array):
         different = (array != picture.array).reshape(*array.shape[:2], -1).any(axis=-1)
         y, x = (int(lines[0]) for lines in np.nonzero(different))
-        return f"{int(different.sum())} pixels, the first at x {x}, y {y}"
+        return f"{count_of(int(different.sum()), 'pixel')}, the first at x {x}, y {y}"
     names = sorted(header.metadata.keys() | picture.metadata.keys())
     others = [name for name in names if header.metadata.get(name) != picture.metadata.get(name)]
     return f"the pixels are the same, the metadata differs ({', '.join(others)})" if others else ""

@@ -12,6 +12,7 @@ import pixelpyramids as pp
 from pixelpyramids.atomic import is_free
 from pixelpyramids.cli import model_options
 from pixelpyramids.cli.console import progress_bar, stdout
+from pixelpyramids.cli.report.figures import new_table
 from pixelpyramids.cli.report.pictures import save_grid, save_pyramid
 from pixelpyramids.cli.train import train
 from pixelpyramids.data.crops import Crops
@@ -135,12 +136,9 @@ def _is_begun(folder: Path) -> bool:
 
 def _nats_table(model: "Model", samples: Pixels, crops: Pixels) -> Table:
     """Nats of the model's own samples and of held-out crops: similar if the model has learned the photographs."""
-    table = Table(
-        "level", "nats of a sample", "nats of a held-out crop", title="The model's own samples and photographs"
-    )
-    own, held_out = model.rate(samples).nats.mean(0), model.rate(crops).nats.mean(0)
-    for level, (a, b) in enumerate(zip(own.tolist(), held_out.tolist(), strict=True)):
-        table.add_row(str(level), f"{a:.0f}", f"{b:.0f}")
-    table.add_section()
-    table.add_row("all", f"{float(own.sum()):.0f}", f"{float(held_out.sum()):.0f}")
+    title = "The model's own samples and photographs"
+    table = new_table("level", "nats of a sample", "nats of a held-out crop", title=title)
+    nats = np.stack([np.asarray(model.rate(images).nats.mean(0)) for images in (samples, crops)], axis=1)
+    for level, figures in [*enumerate(nats), ("all", nats.sum(axis=0))]:
+        table.add_row(str(level), *(f"{figure:.0f}" for figure in figures), end_section=level == len(nats) - 1)
     return table

@@ -7,11 +7,11 @@ import warnings
 from pathlib import Path
 
 import numpy as np
-from rich import box
 from rich.table import Table
 
 import pixelpyramids as pp
 from pixelpyramids.cli.console import progress_bar
+from pixelpyramids.cli.report.figures import new_table
 from pixelpyramids.cli.report.pictures import save_grid
 from pixelpyramids.cli.report.rivals import OURS, PNG, WEBP
 from pixelpyramids.data.photographs import photographs
@@ -30,9 +30,8 @@ DRAWN = 3
 
 def compress_photographs(folder: Path) -> Table:
     """Write each photograph to `folder` as NAME.ppyr; return a table of its bytes as .ppyr, PNG and WebP."""
-    table = Table(title="The bundled photographs without loss, in bytes", title_justify="left", box=box.SIMPLE_HEAD)
-    for heading in ("photograph", "height x width", OURS, PNG.name, WEBP.name):
-        table.add_column(heading, justify="left" if heading == "photograph" else "right")
+    title = "The bundled photographs without loss, in bytes"
+    table = new_table("photograph", "height x width", OURS, PNG.name, WEBP.name, title=title)
     folder.mkdir(parents=True, exist_ok=True)
     with progress_bar("compressing the bundled photographs") as report:
         for names, mark in ((NEW, ""), (CHOSE, " *")):

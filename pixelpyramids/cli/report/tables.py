@@ -42,15 +42,13 @@ def levels_table(evaluation: Evaluation, parameter_counts: Sequence[int]) -> Tab
     return table
 
 
-def images_table(
-    evaluation: Evaluation, others: Mapping[str, Sequence[float]] | None = None, model_name: str = "model"
-) -> Table:
+def images_table(evaluation: Evaluation, others: Mapping[str, Sequence[float]]) -> Table:
     """Bits/dim of each image, with the model and with other codecs: name -> bits/dim of each image, in order.
 
     NaN means that a codec does not support the image. The best of each row is bold. The last row is bits over all
     dimensions of all images, as `Evaluation.bits_per_dim` is, for codecs that have them all.
     """
-    columns = {model_name: list(evaluation.bits_per_dim_of_images), **{k: list(v) for k, v in (others or {}).items()}}
+    columns = {"model": evaluation.bits_per_dim_of_images.tolist(), **others}
     dimensions = evaluation.dimensions.sum(axis=1)
     table = new_table("file", "height x width", *columns, title="bits/dim of each image")
     names = names_in_common_folder(evaluation.files)
