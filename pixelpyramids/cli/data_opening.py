@@ -44,16 +44,9 @@ def open_training(
     """Training batches of the parameters' size, from the train split of the images at `root` or from a stream."""
     root = name_images(config, root)
     if _in_shards(config, root) and is_stream(root):
-        return Stream(
-            open_shards(root, hold_out=hold_out),
-            config.image_size,
-            config.batch_size,
-            seed,
-            flip,
-            channels=config.image_channels,
-            n_bits=config.n_bits,
-            image_size=_size(config),
-        )
+        shards, channels, size = open_shards(root, hold_out=hold_out), config.image_channels, _size(config)
+        crops = config.image_size, config.batch_size, seed, flip
+        return Stream(shards, *crops, channels=channels, n_bits=config.n_bits, image_size=size)
     return Crops(open_images(config, root, "train", hold_out), config.image_size, config.batch_size, seed, flip)
 
 

@@ -1,6 +1,5 @@
 """`train`: train a model in a run directory."""
 
-import math
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -58,11 +57,8 @@ def train(
     from pixelpyramids.training.run_directory import level_file
     from pixelpyramids.training.trackers import finish_tracker
 
-    given = [value for value in (epochs, steps, minutes) if value is not None]
-    if len(given) > 1:
+    if (epochs, steps, minutes).count(None) < 2:
         raise ParameterError("expected one of --epochs, --steps and --minutes, got several")
-    if any(not 0 < value < math.inf for value in given):
-        raise ParameterError(f"expected a positive number of epochs, steps or minutes, got {given[0]}")
     chosen = None if levels is None else parse_levels(levels, params.n_stages)
     keep_freed_memory()
     hold_out = not no_validation
@@ -73,7 +69,7 @@ def train(
     if crops.count is None and steps is None and minutes is None:
         raise ParameterError("expected --steps or --minutes, because the stream does not say how many images it has")
     if minutes is None and steps is None:
-        steps = (epochs or params.epochs) * crops.steps_per_epoch
+        steps = (params.epochs if epochs is None else epochs) * crops.steps_per_epoch
     budget = Budget(steps, minutes)
     training = Training(
         params,
