@@ -115,7 +115,7 @@ def unreadable():
     yield imagecodecs.avif_encode(noise(12, 3, 40, 40), bitspersample=12), "expected 8 bits, got 12"
     yield jpeg_2000(noise(12, 1, 40, 40), bitspersample=12), "expected 8 bits, got 12 bits in the JPEG2000"
     for kind in (np.int8, np.int16):
-        yield jpeg_2000(noise(7).astype(kind)), "unsigned channels of one depth in the JPEG 2000, got signed"
+        yield jpeg_2000(noise(7).astype(kind)), "expected unsigned channels of one depth in the JPEG 2000"
     data = pillow_file(noise(8, 4), "JPEG2000")
     yield with_byte(data, data.index(b"colr") + 10, 18), "got colour space 18"
     yield with_byte(data, data.index(b"cdef") + 9 + 3 * 6, 2), "got premultiplied alpha"

@@ -109,14 +109,6 @@ def test_scale_and_region_are_those_of_the_ppyr_file(image, data):
                 assert found.dtype == expected.dtype and np.array_equal(found, expected)
 
 
-def test_metadata_are_saved_and_opened(tmp_path):
-    array, blobs = noise(12, 3), {"resolution": b"300 300 inch", "XMP": b"<x/>"}
-    for suffix in ("ppyr", "png"):
-        pp.save(tmp_path / f"a.{suffix}", array, 12, blobs)
-        with pp.open(str(tmp_path / f"a.{suffix}")) as opened:
-            assert opened.depth == 12 and opened.metadata.keys() == blobs.keys()
-
-
 def test_each_file_that_loses_something_is_named_in_a_warning(tmp_path):
     texts = pillow_file(noise(8, 3), "PNG")
     for name in "ab":
@@ -222,15 +214,17 @@ def test_a_source_is_opened_and_read_once(kind, options, is_lossy, tmp_path, mon
         assert sum(map(len, taken)) <= path.stat().st_size + (2000 if kind == "JPEG" else 100)
 
 
+@pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("format", DEPTHS)
 def test_arrays_are_new_and_facts_outlive_the_file(format, tmp_path):
     array = noise(8, 3)
-    pp.save(tmp_path / "a", array, format=format)
-    with pp.open(tmp_path / "a") as opened:
+    pp.save(tmp_path / "a", array, 8, {"XMP": b"<x/>"}, format=format)
+    with pp.open(str(tmp_path / "a")) as opened:
         for options in ({}, {"scale": 2}, {"region": (0, 0, 2, 2)}):
             opened.read(**options)[...] = 7
         assert np.array_equal(opened.read(), array)
-    assert opened.shape == array.shape and opened.depth == 8 and isinstance(opened.metadata, dict)
+    assert opened.shape == array.shape and opened.depth == 8
+    assert opened.metadata.get("XMP") == (b"<x/>" if format in ("ppyr", "png", "tiff", "webp") else None)
 
 
 @pytest.mark.parametrize("format", ["ppyr", "png"])

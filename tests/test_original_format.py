@@ -26,8 +26,6 @@ def test_the_format_of_the_source_is_written_again(tmp_path, name):
     assert os.listdir(tmp_path / "out") == [name]
     first, second = read_picture(source), read_picture(tmp_path / "out" / name)
     assert np.array_equal(first.array, second.array) and first.format == second.format
-    assert status("decompress", tmp_path / "packed", "--out", tmp_path / "out2") == 0
-    assert [path.suffix for path in (tmp_path / "out2").iterdir()] == [".png"]  # as without the option
 
 
 def test_a_format_that_is_not_written_is_one_failure_among_others(tmp_path, capsys):

@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from image_samples import noise, pillow_file, read
-from PIL import Image, ImageCms, ImageOps, PngImagePlugin
+from PIL import Image, ImageOps, PngImagePlugin
+from test_metadata import CHUNKS, PROFILE
 
 import pixelpyramids as pp
 import pixelpyramids.image_files.pillow_plugin
@@ -20,7 +21,6 @@ from pixelpyramids.codec.container import build_file, read_index
 from pixelpyramids.codec.fields import MemorySource
 
 RNG = np.random.default_rng(0)
-PROFILE = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 
 
 def image_of(mode, width=21, height=17):
@@ -46,29 +46,24 @@ def test_every_mode_comes_back(mode, tmp_path):
 
 
 def test_palettes_and_transparent_colours_are_saved_as_what_they_show():
-    image = image_of("RGB").quantize(5)
-    with open_bytes(pillow_file(image, "PPYR")) as again:
-        assert np.array_equal(np.asarray(again), np.asarray(image.convert("RGB")))
-    image.info["transparency"] = 2
-    with open_bytes(pillow_file(image, "PPYR")) as again:
-        assert again.mode == "RGBA" and np.array_equal(np.asarray(again), np.asarray(image.convert("RGBA")))
-    for mode, keys in (("RGB", [(5, 6, 7), image.convert("RGB").getpixel((3, 4))]), ("1", [0, 1, 255])):
-        for key in keys:
-            image = image_of(mode)
-            image.info["transparency"] = key
-            with open_bytes(pillow_file(image, "PPYR")) as again:
-                assert np.array_equal(np.asarray(again.convert("RGBA")), np.asarray(image.convert("RGBA")))
+    palette, colours = image_of("RGB").quantize(5), image_of("RGB")
+    images = [(palette, None), (palette, 2), (colours, (5, 6, 7)), (colours, colours.getpixel((3, 4)))]
+    for image, key in images + [(image_of("1"), key) for key in (0, 1, 255)]:
+        image.info |= {} if key is None else {"transparency": key}
+        with open_bytes(pillow_file(image, "PPYR")) as again:
+            assert again.has_transparency_data == (key is not None)
+            assert np.array_equal(np.asarray(again.convert("RGBA")), np.asarray(image.convert("RGBA")))
 
 
-@pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy, lambda image: pickle.loads(pickle.dumps(image))])
+@pytest.mark.parametrize("copy_of", [copy.copy, copy.deepcopy, lambda image: pickle.loads(pickle.dumps(image))])
 @pytest.mark.parametrize("mode", ["1", "RGB", "I;16"])
-def test_images_are_copied_and_pickled_before_and_after_their_pixels_are_loaded(mode, copied):
+def test_images_are_copied_and_pickled_before_and_after_their_pixels_are_loaded(mode, copy_of):
     image = image_of(mode)
     for is_loaded in (False, True):
         with open_bytes(pillow_file(image, "PPYR")) as again:
             if is_loaded:
                 again.load()
-            other = copied(again)
+            other = copy_of(again)
             assert other.size == image.size and np.array_equal(np.asarray(other), np.asarray(image))
 
 
@@ -155,17 +150,11 @@ def test_metadata_is_in_info_and_is_saved():
 
 
 def test_the_colour_chunks_of_png_are_in_info_under_pillows_names():
-    blobs = {
-        "gAMA": (45455).to_bytes(4, "big"),
-        "cHRM": b"".join(value.to_bytes(4, "big") for value in range(8)),
-        "sRGB": b"\2",
-        "cICP": bytes([9, 16, 0, 1]),
-        "resolution": b"2 1 ratio",
-    }
+    blobs = {name: CHUNKS[name] for name in ("gAMA", "cHRM", "sRGB", "cICP")} | {"resolution": b"2 1 ratio"}
     data = pp.encode(np.asarray(image_of("RGB")), metadata=blobs)
     with open_bytes(data) as image:
-        assert image.info["gamma"] == 0.45455 and image.info["srgb"] == 2 and image.info["aspect"] == (2, 1)
-        assert image.info["chromaticity"] == tuple(value / 100000 for value in range(8))
+        assert image.info["gamma"] == 0.45455 and image.info["srgb"] == 1 and image.info["aspect"] == (2, 1)
+        assert image.info["chromaticity"] == (0.3127, 0.329, 0.64, 0.33, 0.3, 0.6, 0.15, 0.06)
         assert dict(read_index(MemorySource(pillow_file(image, "PPYR")), 999).header.metadata) == blobs
 
 

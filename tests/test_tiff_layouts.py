@@ -140,7 +140,7 @@ def test_pixels_are_not_rotated_by_the_xmp_packet(monkeypatch):
     ("array", "options", "message"),
     [
         (noise(8, 2), {"photometric": "minisblack", "extrasamples": ["assocalpha"]}, "premultiplied alpha"),
-        (noise(8, 2), {"photometric": "miniswhite", "extrasamples": ["unassalpha"]}, "got it with other pixels"),
+        (noise(8, 2), {"photometric": "miniswhite", "extrasamples": ["unassalpha"]}, "grey .0 is black."),
         (noise(8, 4), {"photometric": "rgb", "extrasamples": ["unspecified"]}, "other channels"),
         (noise(8, 5), {"photometric": "rgb", "extrasamples": ["unassalpha", "unspecified"]}, "other channels"),
         (noise(8, 4), {"photometric": "separated"}, "four inks"),

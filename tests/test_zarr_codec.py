@@ -76,13 +76,6 @@ def test_the_stored_metadata_name_the_codec_and_its_effort(tmp_path):
     assert numcodecs.get_codec(compressor) == PyramidCompressor("max")
 
 
-def test_a_process_that_imports_the_module_opens_the_store(tmp_path):
-    create(tmp_path, (9, 9))[:] = 7
-    path = str(tmp_path)
-    code = f"import zarr, pixelpyramids.image_files.zarr_codec; assert (zarr.open_array({path!r})[:] == 7).all()"
-    subprocess.run([sys.executable, "-c", code], check=True)
-
-
 @pytest.mark.parametrize("shape", [(5,), (2, 5, 6), (5, 6, 5), (2, 1, 5, 6), ()])
 def test_chunks_that_are_not_images_are_refused(shape, tmp_path):
     message = r"expected chunks \(H, W\) or .*; choose other chunks"

@@ -8,7 +8,6 @@ BITMAPV5HEADER, Microsoft; the QOI specification, 2022; Technical Reference Manu
 import re
 import struct
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import numpy as np
 from PIL import Image, ImageFile
@@ -27,12 +26,8 @@ _KEPT_SEGMENTS = (
 _MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
 _QOI_END = bytes(7) + b"\1"
 _TGA_MARK = b"TRUEVISION-XFILE.\0"
-_UNREAD_BITS: dict[
-    str, tuple[np.dtype[Any], int, str]
-] = {  # by Pillow's name of the pixels: the type of a pixel, and its first unread bit
-    "BGRX": (np.dtype("<u4"), 24, "fourth byte"),
-    "BGR;15": (np.dtype("<u2"), 15, "sixteenth bit"),
-}
+# By Pillow's name of the pixels: the bytes of a pixel, and its first unread bit.
+_UNREAD_BITS = {"BGRX": (4, 24, "fourth byte"), "BGR;15": (2, 15, "sixteenth bit")}
 _PCX_PALETTE = 769  # bytes at the end of a PCX: a mark and 256 colours
 _PCX_MARK = 12
 
@@ -148,10 +143,10 @@ def _unread_bits(image: Image.Image, data: bytes) -> Iterator[str]:
     tile = image.tile[0]
     if not isinstance(tile.args, tuple) or tile.args[0] not in _UNREAD_BITS:
         return
-    kind, shift, name = _UNREAD_BITS[tile.args[0]]
-    line = tile.args[1] // kind.itemsize
+    size, shift, name = _UNREAD_BITS[tile.args[0]]
+    line = tile.args[1] // size
     lines = data[tile.offset :][: tile.args[1] * image.height]
-    pixels = np.frombuffer(lines, kind, len(lines) // kind.itemsize)
+    pixels = np.frombuffer(lines, f"<u{size}", len(lines) // size)
     if (pixels[np.arange(pixels.size) % line < image.width] >> shift).any():
         yield f"the {name} of the BMP's pixels"
 

@@ -88,12 +88,11 @@ def walk_files(
     links: dict[str, str] | None = None,
     is_left_out: Callable[[str], bool] = lambda _: False,
 ) -> Iterator[str]:
-    """The POSIX paths below `root` of all files, in no particular order.
+    """The POSIX paths below `root` of all files, in no particular order. Links to folders are followed.
 
-    Hidden folders are not entered; each yields its own path, with "/" at its end. Folders for whose POSIX path
-    `is_left_out` returns True are not entered either. If a folder cannot be listed, `onerror` is called with the error,
-    whose `filename` is the folder. If a folder is reached a second time, it is not entered, and `links` receives its
-    second path and its first. Links are followed last and in order, so real folders keep their own paths.
+    Hidden folders are not entered; each yields its own path, with "/" at its end. Nor are folders for whose POSIX path
+    `is_left_out` returns True. If a folder cannot be listed, `onerror` gets the error, whose `filename` is the folder.
+    If a folder is reached again, `links` receives its second path and its first; real folders keep their own paths.
     """
     seen: dict[tuple[int, int], str] = {}
     folders, linked = deque(["."]), deque[str]()

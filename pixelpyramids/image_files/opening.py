@@ -194,12 +194,10 @@ class ImageFile:
             return is_one and is_lossy(image.format, self._content)
 
     def _inspect(self) -> Inspected:
-        limit = self._max_pixels
         if self.format == "PPYR":
             return self._inspect_ppyr()
-        data = self._content()
         inspect = {"npy": inspect_npy, "PPM": inspect_netpbm, "TIFF": tiff_reader.inspect_tiff, "PNG": inspect_png}
-        return inspect.get(self.format, self._inspect_with_pillow)(data, limit)
+        return inspect.get(self.format, self._inspect_with_pillow)(self._content(), self._max_pixels)
 
     def _inspect_ppyr(self) -> Inspected:
         header = read_index(FileSource(self._file), self._max_pixels).header

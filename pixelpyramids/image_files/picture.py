@@ -12,9 +12,8 @@ from pixelpyramids.image_files.bit_depth import Pixels
 class Picture(NamedTuple):
     """Pixels (H, W) or (H, W, C), uint8 up to a depth of 8 bits, uint16 above; values are below 2**depth.
 
-    `metadata` holds blobs by the names of metadata.py. `format` is the format of the file ("PNG", …). `is_lossy` says
-    whether the file was compressed with loss; a JPEG, for example, is smaller than any lossless file of its pixels.
-    `not_kept` names the parts of the file that are not kept.
+    `metadata` holds blobs by the names of metadata.py. `format` is that of the file ("PNG", …). `is_lossy` says whether
+    the file was compressed with loss. `not_kept` names the parts of the file that are not kept.
     """
 
     array: Pixels

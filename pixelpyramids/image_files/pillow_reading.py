@@ -40,9 +40,8 @@ def readable_formats() -> dict[str, str]:
 def open_with_pillow(file: BinaryIO, formats: Iterable[str], name: str = "") -> Image.Image:
     """Open an image of one of the formats, without Pillow's own limit of pixels.
 
-    That limit cannot be set for one call, so the caller must check the size. Only the given formats are tried, so a
-    disguised file never reaches a decoder that starts another program. Raises UnidentifiedImageError, which says what
-    the file is instead.
+    That limit cannot be set for one call, so the caller must check the size. A disguised file never reaches a decoder
+    that starts another program. Raises UnidentifiedImageError, which says what the file is instead.
     """
     Image.init()
     head, reason = read_head(file, _HEAD), ""

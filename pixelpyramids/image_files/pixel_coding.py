@@ -31,8 +31,7 @@ def stored_depth(image: Image.Image, data: bytes) -> int:
         (channels,) = struct.unpack_from(">H", data, place + 36)
         sizes = set(data[place + 38 : place + 38 + 3 * channels : 3])
         if len(sizes) != 1 or max(sizes) & 128:
-            kind = "signed ones" if len(sizes) == 1 else "different depths"
-            raise DataError(f"expected unsigned channels of one depth in the JPEG 2000, got {kind}; convert it")
+            raise DataError("expected unsigned channels of one depth in the JPEG 2000, got other channels; convert it")
         return (sizes.pop() & 127) + 1
     if image.format == "TGA" and (data[16] if data[2] in _TGA_COLOURS else data[1] and data[7]) in (15, 16):
         return 5
@@ -51,10 +50,7 @@ def _check_colours(boxes: bytes) -> None:
 
 
 def is_lossy(format: str | None, read_content: Callable[[], bytes]) -> bool:
-    """Whether a file of that format was compressed with loss: JPEG, AVIF, and the lossy kinds of WebP and JPEG 2000.
-
-    The content is read only if the format alone does not say.
-    """
+    """Whether a file of that format was compressed with loss. The content is read only if the format does not say."""
     if format == "WEBP":
         return b"VP8L" not in webp_chunks(read_content())
     if format == "JPEG2000":

@@ -99,8 +99,7 @@ def write_image(
 ) -> None:
     """Write pixels as one of `FORMATS`. Raises DataError if the format cannot hold them exactly.
 
-    A UserWarning names the metadata that the format cannot hold. It starts with `about`, because Python shows warnings
-    with the same text only once.
+    A UserWarning, which starts with `about`, names the metadata that the format cannot hold.
     """
     channels = array.shape[2] if array.ndim == 3 else 1
     pixels = (array[..., 0] if array.ndim == 3 and channels == 1 else array).astype(pixel_type(depth), copy=False)

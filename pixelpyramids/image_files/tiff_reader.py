@@ -30,6 +30,7 @@ _KNOWN_TO_LIBTIFF = (1, 2, 3, 4, 32773, *_WITH_PREDICTOR, *_JPEG)
 _WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _INDEXED, _YCBCR = 0, 1, 2, 3, 6
 _REVERSED_BITS = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))  # the bits of each byte, the last one first
 _ALPHA = 2  # not premultiplied
+_WITH_ALPHA = (_BLACK_IS_ZERO, _RGB)
 _METAMORPH_PLANES = 33629
 _TURN = Image.Transpose
 _UNDO_ROTATION = {  # what Pillow did to the pixels, by the orientation
@@ -44,10 +45,9 @@ def is_tiff(data: bytes) -> bool:
 
 
 class Tiff(NamedTuple):
-    """How the pixels of a TIFF's first picture are stored.
+    """How a TIFF's pixels are stored. `palette` (3, 2**depth) has the 16-bit colour of each index.
 
-    `depth` is the depth of the stored values. `palette` (3, 2**depth) has the 16-bit colour of each index. `is_plain`
-    says whether Pillow reads the values exactly, `is_lossy` whether they are compressed as JPEG.
+    `is_plain` says whether Pillow reads the values exactly, `is_lossy` whether they are compressed as JPEG.
     """
 
     height: int
@@ -142,21 +142,18 @@ def _layout(tags: ImageFileDirectory_v2, data: bytes) -> Tiff:
         raise DataError(
             "expected 1 or 2 for PlanarConfiguration and FillOrder in the TIFF, got another value; the file is damaged"
         )
-    known = (_WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _INDEXED, *((_YCBCR,) if is_lossy else ()))
-    if photometric not in known:
+    if photometric not in (_WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _INDEXED) and not (is_lossy and photometric == _YCBCR):
         kinds = {4: "a mask", 5: "four inks (CMYK)", 6: "luma and chroma (YCbCr)", 8: "L*a*b* values", -1: "none"}
         raise DataError(
             f"expected grey, RGB or a palette, got {kinds.get(photometric, photometric)}; convert it to RGB"
         )
     extra = _several(tags.get(Tag.ExtraSamples, ()))
     colours = 3 if photometric in (_RGB, _YCBCR) else 1
-    if extra not in ((), (_ALPHA,)) or channels != colours + len(extra):
+    if extra not in ((), (_ALPHA,)) or channels != colours + len(extra) or (extra and photometric not in _WITH_ALPHA):
         raise DataError(
-            "expected colours and at most one channel of unassociated alpha, got other channels, or premultiplied "
-            "alpha; convert the file"
+            "expected RGB or grey (0 is black) with at most one channel of unassociated alpha, got other channels, or "
+            "premultiplied alpha; convert the file"
         )
-    if extra and photometric in (_WHITE_IS_ZERO, _INDEXED):
-        raise DataError("expected alpha with grey (0 is black) or RGB only, got it with other pixels; convert the file")
     if predictor not in (1, 2) or (predictor == 2 and compression not in _WITH_PREDICTOR):
         raise DataError(f"got predictor {predictor} with compression {compression}, which libraries read differently; "
                         "convert the file to another compression")  # fmt: skip

@@ -86,10 +86,9 @@ class PyramidCompressor(Codec):  # type: ignore[misc]
         self.effort = effort
 
     def encode(self, buf: Any) -> bytes:
-        """The bytes of a .ppyr file that holds the array.
+        """The bytes of a .ppyr file. Raises DataError if the array is not an image, or is big-endian.
 
-        Raises DataError if the array is not an image, or is big-endian: zarr's format 2 views the decoded bytes, which
-        are little-endian, as the array's type.
+        Format 2 views the decoded bytes, which are little-endian, as the array's type.
         """
         array = np.asanyarray(buf)
         if array.dtype != array.dtype.newbyteorder("<"):
@@ -99,11 +98,10 @@ class PyramidCompressor(Codec):  # type: ignore[misc]
         return _encode_chunk(array, self.effort, {_ORDER: b"F"} if array.flags.fnc else {})
 
     def decode(self, buf: Any, out: Any = None) -> Any:
-        """The array of a .ppyr file, in the memory order that it was encoded in.
+        """The array of a .ppyr file, in the memory order that it was encoded in, without leading axes of length 1.
 
-        Leading axes of length 1 are dropped. Raises BitstreamError if the file is damaged. The array refuses to be
-        viewed as another type and, once flattened in order "A", to be reshaped to another image: zarr would do so
-        without checking.
+        Raises BitstreamError if the file is damaged. The array refuses to be viewed as another type and, once flattened
+        in order "A", to be reshaped to another image.
         """
         is_fortran = read_index(MemorySource(buf), MAX_PIXELS).header.metadata.get(_ORDER) == b"F"
         array = decode(buf, threads=_THREADS)
@@ -112,10 +110,9 @@ class PyramidCompressor(Codec):  # type: ignore[misc]
 
 
 class _Chunk(np.ndarray[Any, Any]):
-    """A decoded image that remembers its shape: zarr's format 2 flattens it and gives it the shape of a chunk.
+    """A decoded image that remembers its shape, because zarr's format 2 does not compare it with that of the chunk.
 
-    zarr calls `view(dtype)`, `reshape(-1, order="A")` and `reshape(shape, order=…)` without comparing dtype and shape,
-    and does not pass either to the codec.
+    It calls `view(dtype)`, `reshape(-1, order="A")` and `reshape(shape, order=…)`, and passes the codec no shape.
     """
 
     _image: tuple[int, ...] | None = None  # None for parts of an image, which are ordinary arrays
