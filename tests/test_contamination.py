@@ -5,7 +5,7 @@ import shutil
 
 import numpy as np
 import pytest
-from command_line import json_of, refusal, status
+from command_line import json_of, output_of, refusal, status
 from PIL import Image
 
 from pixelpyramids.training.publishing import PublishedRun
@@ -36,7 +36,6 @@ def train(params, folder, run, *more):
 
 def evaluate_folder(capsys, run, folder, *more):
     """The count of scored images, their split, and the line that names them."""
-    capsys.readouterr()
     result = json_of(capsys, "evaluate", run, "--data", folder, "--device", "cpu", *more)
     return result["images"], result["split"], result["which_images"]
 
@@ -47,8 +46,7 @@ def test_all_images_of_a_folder_without_splits_are_scored(run, tmp_path, capsys)
     count, split, which = evaluate_folder(capsys, run, other, "--split", "test")
     assert (count, split) == (2, "test")
     assert which == "2 of 25 images: the test split by a hash of their paths; --split all scores all"
-    assert status("evaluate", run, "--data", other, "--device", "cpu") == 0
-    assert "bits/dim on 25 images" in capsys.readouterr().out
+    assert "bits/dim on 25 images" in output_of(capsys, "evaluate", run, "--data", other, "--device", "cpu").out
 
 
 @pytest.mark.parametrize("more", [(), ("--no-validation",)])
@@ -59,8 +57,7 @@ def test_the_test_split_of_the_training_folder_is_scored_and_named(params, run, 
     assert evaluate_folder(capsys, run, flat, "--split", "all") == (40, "all", "")
     moved = shutil.copytree(flat, tmp_path / "elsewhere" / "copy")
     assert evaluate_folder(capsys, run, moved) == (4, "test", which)
-    assert status("evaluate", run, "--data", flat, "--device", "cpu") == 0
-    assert which in capsys.readouterr().out
+    assert which in output_of(capsys, "evaluate", run, "--data", flat, "--device", "cpu").out
     if more:
         assert "it held none out" in refusal(capsys, "evaluate", run, "--data", flat, "--split", "validation")
     else:
@@ -107,8 +104,7 @@ def test_training_images_are_counted_in_any_folder(run, flat, tmp_path, capsys):
     assert counted(flat) == 0 and counted(flat, "--split", "train") == 32
     assert counted(renamed / "test") == counted(write(renamed, "train/a.png", seed=5)) == 32
     assert counted(write(tmp_path / "other", "a.png", "b.png", seed=6)) == 0
-    assert status("score", run, renamed, "--device", "cpu", "--json") == 0
-    captured = capsys.readouterr()
+    captured = output_of(capsys, "score", run, renamed, "--device", "cpu", "--json")
     assert len(json.loads(captured.out)["trained_on"]) == 32
     assert "the model was trained on 32 images of these, for example" in " ".join(captured.err.split())
     assert status("evaluate", run, "--data", renamed, "--device", "cpu") == 0
@@ -209,8 +205,7 @@ def test_files_and_the_images_of_a_container_are_not_compared(params, run, flat,
     ):
         command = ("evaluate", trained, "--data", folder, "--device", "cpu")
         assert json_of(capsys, *command)["trained_on"] == count
-        assert status(*command) == 0
-        said = " ".join(capsys.readouterr().out.split())
+        said = " ".join(output_of(capsys, *command).out.split())
         assert (f"; {count} of them were trained on" if count else "; not compared with the training images") in said
 
 
@@ -266,5 +261,4 @@ def test_a_folder_without_known_splits_is_reported_as_divided_by_a_hash(params, 
     for folder, is_pooled in ((pooled, True), (split, False)):
         train(params, folder, tmp_path / f"run_{folder.name}")
         assert (line in capsys.readouterr().err) == is_pooled
-        assert status("data", "check", params, "--data", folder) == 0
-        assert (line in capsys.readouterr().err) == is_pooled
+        assert (line in output_of(capsys, "data", "check", params, "--data", folder).err) == is_pooled

@@ -7,7 +7,7 @@ import imagecodecs
 import numpy as np
 import pytest
 import tifffile
-from command_line import KEYS, json_of, status
+from command_line import KEYS, json_of, output_of, status
 from PIL import Image
 
 from pixelpyramids.cli.likelihoods import LIKELIHOODS
@@ -152,11 +152,9 @@ def test_every_command_reports_conversions(params, tmp_path, capsys):
     counts = {"alpha dropped": 2, "grey repeated as red, green and blue": 1, "16 bits reduced to 8": 1}
     text = "alpha dropped (2 images), grey repeated as red, green and blue (1 image), 16 bits reduced to 8 (1 image)"
     common = "--data", images, "--split", "all", "--device", "cpu"
-    assert status("evaluate", run, *common) == 0
-    assert f"converted: {text}" in capsys.readouterr().out
+    assert f"converted: {text}" in output_of(capsys, "evaluate", run, *common).out
     assert json_of(capsys, "evaluate", run, *common)["conversions"] == counts
-    assert status("score", run, images) == 0
-    said = capsys.readouterr().out
+    said = output_of(capsys, "score", run, images).out
     assert "a.png  (converted: alpha dropped)" in said and "c.png\n" in said
     assert json_of(capsys, "score", run, images / "d.png")["images"][0]["conversions"] == list(counts)[1:]
     assert status("complete", run, images / "a.png", "--scale", 2, "-n", 1, "--out", tmp_path / "up") == 0
@@ -165,8 +163,7 @@ def test_every_command_reports_conversions(params, tmp_path, capsys):
         Image.fromarray(ALPHA.repeat(2, 0).repeat(2, 1) + np.uint8(i)).save(images / f"{i:02d}.png")
     for name in "abcd":
         (images / f"{name}.png").unlink()
-    assert status("data", "check", params, "--data", images) == 0
-    assert "converted: alpha dropped (" in capsys.readouterr().out
+    assert "converted: alpha dropped (" in output_of(capsys, "data", "check", params, "--data", images).out
     splits = json_of(capsys, "data", "check", params, "--data", images)["splits"]
     assert splits["test"]["conversions"] == {"alpha dropped": 1}
 

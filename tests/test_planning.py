@@ -7,7 +7,7 @@ from concurrent.futures.process import BrokenProcessPool
 
 import pytest
 import torch
-from command_line import KEYS, status
+from command_line import KEYS, output_of, status
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pictures import write_images
@@ -104,8 +104,7 @@ def test_plan_prints_a_command_for_each_device_that_runs_as_printed(tmp_path, ca
     params, run = tmp_path / "my params.json", tmp_path / "my run"
     images = write_images(tmp_path / "my images", count=4)
     params.write_text(json.dumps({"params": KEYS}))
-    assert status("plan", params, "--devices", 2, "--device", "cpu", "--out", run) == 0
-    said = capsys.readouterr().out
+    said = output_of(capsys, "plan", params, "--devices", 2, "--device", "cpu", "--out", run).out
     commands = [line for line in said.splitlines() if line.startswith("pixelpyramids train ")]
     assert len(commands) == 2 and "times as fast" in said
     assert "--data DIR " in said and "replace DIR with the folder of your images" in said
@@ -115,8 +114,7 @@ def test_plan_prints_a_command_for_each_device_that_runs_as_printed(tmp_path, ca
     assert len(run_directory.load(run).stages) == 4
     capsys.readouterr()
     params.write_text(json.dumps({"params": KEYS | {"data_root": "./here"}}))
-    assert status("plan", params, "--devices", 3, "--device", "cpu", "--json") == 0
-    printed = json.loads(capsys.readouterr().out)
+    printed = json.loads(output_of(capsys, "plan", params, "--devices", 3, "--device", "cpu", "--json").out)
     assert sorted(level for share in printed["shares"] for level in share["levels"]) == [0, 1, 2, 3]
     assert all(" --data ./here " in share["command"] for share in printed["shares"])
     assert all(level["seconds_an_image"] > 0 and level["peak_bytes"] > 2**20 for level in printed["levels"])
