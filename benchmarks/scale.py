@@ -14,7 +14,7 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
 
-from pixelpyramids.model.models import new_stage
+from pixelpyramids.model.image_model import new_stage
 from pixelpyramids.model.parameters import DATA_SETS, Parameters, load_parameters
 from pixelpyramids.training.planning import LevelCost, make_pair, share_levels
 

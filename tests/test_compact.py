@@ -5,12 +5,12 @@ from functools import cache
 import numpy as np
 import pytest
 import torch
+from command_line import refusal, status
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from pictures import write_images
 
 import pixelpyramids as pp
-from pixelpyramids.cli.main import main
 from pixelpyramids.codec.coder import Symbols
 from pixelpyramids.codec.compact_model import CompactModel, PlaneFormat, octave_images
 from pixelpyramids.codec.engines import ReferenceEngine
@@ -77,10 +77,7 @@ def test_the_slices_of_an_image_hold_each_pixel_once_in_the_order_of_the_codec(s
     assert torch.equal(walk_slices(model, whole, lambda values, _o, _b: slices.append(values[0, 0].flatten())), whole)
     in_torch = torch.cat(slices).numpy()
     assert sorted(in_torch) == list(range(numbers.size)) and len(slices) == model.config.count_steps(*size)
-    codec = codec_of(model, tmp_path)
-    pyramid = octave_images(np.broadcast_to(numbers.astype(np.uint16), (3, *size)))
-    for part in list_parts(*size):
-        codec._follow(part, pyramid, format_of(size), lambda _o, _b, values, _h, _l: coded.append(values[0].ravel()))
+    walk_parts(codec_of(model, tmp_path), whole, lambda _o, _b, values, _h, _l: coded.append(values[0].ravel()))
     assert np.array_equal(np.concatenate(coded), in_torch)
 
 
@@ -123,12 +120,9 @@ def test_an_images_likelihood_does_not_depend_on_its_batch(model):
 
 @pytest.mark.parametrize("size", SIZES)
 def test_torch_gives_the_integers_of_the_codec(size, model, tmp_path):
-    image, codec = images(1, *size), codec_of(model, tmp_path)
-    of_torch, of_codec = [], []
+    image, of_torch, of_codec = images(1, *size), [], []
     walk_slices(model, image, lambda _, o, b: of_torch.append((o[0].permute(1, 2, 0).numpy(), 4 * b[0].numpy())))
-    pyramid = octave_images(image[0].numpy().astype(np.uint16))
-    for part in list_parts(*size):
-        codec._follow(part, pyramid, format_of(size), lambda o, b, _v, _h, _l: of_codec.append((o, b)))
+    walk_parts(codec_of(model, tmp_path), image, lambda o, b, _v, _h, _l: of_codec.append((o, b)))
     assert len(of_torch) == len(of_codec)
     for (outputs, bases), (integers, quarters) in zip(of_torch, of_codec, strict=True):
         assert np.array_equal(outputs, integers) and np.array_equal(bases, quarters)
@@ -145,9 +139,7 @@ def test_the_coders_length_is_that_of_the_float_model(size, model, tmp_path):
             row.add(outputs[y : y + 1], bases[:, y : y + 1], values[:, y : y + 1], how, np.zeros_like(learnt))
             bits.append(row.bits())
 
-    codec, pyramid = codec_of(model, tmp_path), octave_images(image[0].numpy().astype(np.uint16))
-    for part in list_parts(*size):
-        codec._follow(part, pyramid, format_of(size), add)
+    walk_parts(codec_of(model, tmp_path), image, add)
     assert sum(bits) * np.log(2) == pytest.approx(float(model.rate(image).nats.sum()), rel=2e-3)
 
 
@@ -212,43 +204,26 @@ def test_completions_are_as_likely_as_samples(model, tmp_path):
     assert rates[0] == pytest.approx(rates[1], abs=0.1)
 
 
-def test_weights_that_could_leave_the_exact_range_are_not_exported(model, tmp_path):
+def test_weights_that_could_leave_the_exact_range_and_a_model_of_grey_images_are_not_exported(model, tmp_path):
     model.stages[0].network.trunk[0].bias.data[0] = 4000.0
-    with torch.no_grad():
-        wide = torch.full((8, 2000, 3, 3), 1.0)
-    model.stages[0].network.trunk[0].weight = torch.nn.Parameter(wide)
-    with pytest.raises(CheckpointError, match="could exceed the range in which sums are exact"):
-        export_integers(model, tmp_path / "x.safetensors")
-    assert not (tmp_path / "x.safetensors").exists()
-
-
-def test_a_model_of_grey_images_is_not_exported(tmp_path):
+    model.stages[0].network.trunk[0].weight = torch.nn.Parameter(torch.ones(8, 2000, 3, 3))
     grey = new_model(parse_parameters(KEYS | {"image_channels": 1}, "test"))
-    with pytest.raises(CheckpointError, match="image_channels 3, got 1"):
-        export_integers(grey, tmp_path / "x.safetensors")
-    assert not (tmp_path / "x.safetensors").exists()
+    for refused, fault in ((model, "could exceed the range in which sums"), (grey, "image_channels 3, got 1")):
+        with pytest.raises(CheckpointError, match=fault):
+            export_integers(refused, tmp_path / "x.safetensors")
+        assert not (tmp_path / "x.safetensors").exists()
 
 
 def test_export_writes_integers_that_load(model, tmp_path, capsys):
     run_directory.save(model, tmp_path / "run")
     file = tmp_path / "w.safetensors"
-
-    def export():
-        with pytest.raises(SystemExit) as ended, pytest.MonkeyPatch.context() as patched:
-            patched.setattr("sys.argv", ["pixelpyramids", "export", str(tmp_path / "run"), str(file)])
-            main()
-        return ended.value.code
-
-    assert export() == 0
+    assert status("export", tmp_path / "run", file) == 0
     assert load_network(file).name.hex() in capsys.readouterr().out
-    assert export() == 2 and "exists already" in capsys.readouterr().err
+    assert "exists already" in refusal(capsys, "export", tmp_path / "run", file)
 
 
 def test_the_loop_trains_it_and_a_resumed_training_equals_one_in_one_go(tmp_path):
-    data = tmp_path / "data"
-    data.mkdir()
-    for i, image in enumerate(images(6, 30, 40).numpy()):
-        Image.fromarray(image.transpose(1, 2, 0).astype(np.uint8)).save(data / f"{i}.png")
+    data = write_images(tmp_path / "data", count=6, size=(30, 40))
     config = parse_parameters(KEYS, "test")
 
     def train(run, report=lambda _: None):
@@ -274,6 +249,13 @@ def codec_of(model, folder):
     export_integers(model, folder / "weights.safetensors")
     network = load_network(folder / "weights.safetensors")
     return CompactModel(network, ReferenceEngine(network))
+
+
+def walk_parts(codec, image, code):
+    """Go through the slices of an image (1, 3, H, W) in the codec; `code` receives each slice."""
+    size, pyramid = image.shape[-2:], octave_images(image[0].numpy().astype(np.uint16))
+    for part in list_parts(*size):
+        codec._follow(part, pyramid, format_of(size), code)
 
 
 def format_of(size):

@@ -51,16 +51,6 @@ def test_gradients_equal_finite_differences(steps):
     assert gradcheck(lambda g, w: Recurrence.apply(g.clone(), w), (gates, weight))
 
 
-def test_gradients_of_a_single_step_are_causal():
-    layer = ConvLSTMLayer(4).double()
-    inputs = torch.randn(4, 1, 4, 3, 3, dtype=torch.float64, requires_grad=True)
-    for t in range(4):
-        (found,) = torch.autograd.grad(layer(inputs)[t].square().sum(), inputs)
-        (expected,) = torch.autograd.grad(stepwise(layer, inputs)[t].square().sum(), inputs)
-        torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-12)
-        assert not found[t + 1 :].any()
-
-
 def test_saturated_gates_keep_finite_gradients():
     layer = ConvLSTMLayer(4)
     inputs = (1e4 * torch.randn(4, 2, 4, 3, 3)).requires_grad_()
@@ -77,26 +67,6 @@ def test_a_call_does_not_change_its_inputs(n_squeeze):
     before = conditioning.clone(), fine.clone()
     network(conditioning, fine).sum().backward()
     assert torch.equal(conditioning, before[0]) and torch.equal(fine, before[1])
-
-
-@pytest.mark.parametrize("size", [(8, 8), (7, 8), (5, 6), (1, 1)])
-@pytest.mark.parametrize("n_squeeze", [1, 2])
-def test_all_slices_at_once_equal_one_after_the_other(n_squeeze, size):
-    network, factor = conv_lstm(n_squeeze), 2**n_squeeze
-    padded = [-(-side // factor) * factor for side in size]
-    conditioning = torch.randn(2, 5, *padded, dtype=torch.float64)
-    fine = torch.randn(2, 3, *size, dtype=torch.float64)
-    parallel = network(conditioning, fine)
-    whole = torch.zeros(2, 3, *padded, dtype=torch.float64)
-    whole[..., : size[0], : size[1]] = fine
-    steps = network.stepwise(conditioning)
-    outputs = next(steps)
-    for t in range(factor**2):
-        dy, dx = divmod(t, factor)
-        expected = parallel[..., dy::factor, dx::factor]
-        torch.testing.assert_close(outputs[..., : expected.shape[-2], : expected.shape[-1]], expected)
-        if t + 1 < factor**2:
-            outputs = steps.send(whole[..., dy::factor, dx::factor])
 
 
 @pytest.mark.parametrize("n_squeeze", [1, 2])

@@ -54,9 +54,6 @@ def assert_guarded():
 def test_the_guard_holds_with_each_precision_of_each_operation(owner, value, settings):
     set_precision(owner, value)
     assert_guarded()
-    model = tiny(torch.float32)
-    model.rate(random_images(model, 1, 4, 4))
-    model.sample(1, 4, 4)
 
 
 @pytest.mark.parametrize("allowed", [True, False])

@@ -59,12 +59,6 @@ def test_the_stages_run_from_the_coarsest_to_the_finest_and_their_sizes_chain(he
     assert known == (height, width)
 
 
-@given(st.integers(0, 9), st.integers(0, 9), st.integers(0, 4), st.integers(0, 4), st.integers(1, 5), st.integers(1, 5))
-def test_the_shape_of_a_slice_is_that_of_its_sites(height, width, y, x, step_y, step_x):
-    slice_ = Slice(y, x, step_y, step_x)
-    assert slice_.shape(height, width) == np.zeros((height, width))[slice_.sites].shape
-
-
 def test_a_walk_by_hand():
     coarsest, columns, rows = walk(3, 5, (1, 0))
     assert (rows.index, rows.axis, rows.height, rows.width, rows.coarse) == (0, -2, 2, 5, (1, 5))
@@ -84,11 +78,6 @@ def test_an_image_has_at_least_one_pixel(size):
 def test_halving_size_is_reduced_to_the_coarsest_size(n_levels, coarsest):
     stage = walk(*halving_size(n_levels, coarsest), [0] * n_levels)[0]
     assert (stage.height, stage.width) == (coarsest, coarsest)
-
-
-def test_sizes_of_the_papers_levels():
-    sizes = {12: (256, 256), 16: (1024, 1024), 10: (128, 128), 1: (8, 4)}
-    assert {levels: halving_size(levels) for levels in sizes} == sizes
 
 
 def test_geometry_and_parameters_need_no_torch():

@@ -13,7 +13,7 @@ from pixelpyramids.codec.kernels import START, TOTAL, encode_symbols
 from pixelpyramids.data.crops import Crops
 from pixelpyramids.data.folder import open_folder
 from pixelpyramids.data.photographs import photographs
-from pixelpyramids.model.mixture import _mixture
+from pixelpyramids.model.mixture import paper_mixture
 from pixelpyramids.model.parameters import parse_parameters
 from pixelpyramids.training import run_directory
 from pixelpyramids.training.loop import Training
@@ -46,12 +46,11 @@ class Conditionals:
     """The probabilities of each channel of some sites, given the channels before, in float64."""
 
     def __init__(self, stage, outputs, offset, n=256):
-        middle = (n - 1) / 2
-        mixture = _mixture(outputs.double(), 3, n, stage.unit)
+        mixture = paper_mixture(outputs.double(), 3, n, stage.unit)
         self.logits, self.means, self.log_scales, self.coefficients = (
             part[0].flatten(-2).movedim(-1, 0).numpy() for part in mixture
         )
-        origin = torch.full((1, 3, *outputs.shape[-2:]), middle).double() if offset is None else offset.double()
+        origin = torch.zeros(1, 3, *outputs.shape[-2:]).double() + offset
         self.origin = origin[0].flatten(1).T.numpy()
         weights = np.exp(self.logits - self.logits.max(axis=1, keepdims=True))
         self.weights = weights / weights.sum(axis=1, keepdims=True)

@@ -17,47 +17,15 @@ from pixelpyramids.model.parameters import (
 )
 
 SHIPPED = sorted((Path(__file__).parent.parent / "params").glob("*.json"))
-SIDES = {  # of the images of the paper's data sets
-    "celeba_1024": 1024,
-    "celeba_256": 256,
-    "imagenet_128": 128,
-    "lsun_bedroom": 128,
-    "lsun_church": 128,
-    "lsun_tower": 128,
-}
+SIDES = {"celeba_1024": 1024, "celeba_256": 256}  # of the images of the paper's data sets
+SIDES |= dict.fromkeys(("imagenet_128", "lsun_bedroom", "lsun_church", "lsun_tower"), 128)
 
 # The files of the authors' release, key by key; imagenet_128, lsun_church and lsun_tower have none.
+AUTHORS_KEYS = ("batch_size", "L", "C", "n_bits", "n_classes", "n_squeeze", "n_channels", "n_res_layers")
 AUTHORS = {
-    "celeba_256": {
-        "batch_size": 48,
-        "L": 13,
-        "C": 64,
-        "n_bits": 5,
-        "n_classes": 13 * [100],
-        "n_squeeze": [2, 2, 2, 2, 1, 1, 1, 1, 1, 1, 1, 1],
-        "n_channels": 32,
-        "n_res_layers": 2,
-    },
-    "celeba_1024": {
-        "batch_size": 32,
-        "L": 17,
-        "C": 64,
-        "n_bits": 8,
-        "n_classes": 17 * [100],
-        "n_squeeze": 19 * [1],
-        "n_channels": 96,
-        "n_res_layers": 5,
-    },
-    "lsun_bedroom": {
-        "batch_size": 4,
-        "L": 11,
-        "C": 64,
-        "n_bits": 5,
-        "n_classes": 11 * [100],
-        "n_squeeze": [2, 2, 2, 2, 1, 1, 1, 1, 1, 1],
-        "n_channels": 96,
-        "n_res_layers": 5,
-    },
+    "celeba_256": (48, 13, 64, 5, 13 * [100], 4 * [2] + 8 * [1], 32, 2),
+    "celeba_1024": (32, 17, 64, 8, 17 * [100], 19 * [1], 96, 5),
+    "lsun_bedroom": (4, 11, 64, 5, 11 * [100], 4 * [2] + 6 * [1], 96, 5),
 }
 DEPTHS = {  # U-Net depth of each level, finest first
     "celeba_256": [4, 4, 4, 3, 2, 1, 1, 1, 1, 1, 1, 1],
@@ -100,12 +68,13 @@ def test_every_shipped_file_loads_by_path_and_by_name(path, monkeypatch, tmp_pat
 @pytest.mark.filterwarnings("ignore:.*the rest is ignored:UserWarning")
 @pytest.mark.parametrize("name", AUTHORS)
 def test_the_authors_files_work_unchanged(name, tmp_path):
-    theirs = AUTHORS[name] | {"dataset_name": name, "data_root": "./data", "eval_interval": 1}
+    published = dict(zip(AUTHORS_KEYS, AUTHORS[name], strict=True))
+    theirs = published | {"dataset_name": name, "data_root": "./data", "eval_interval": 1}
     loaded = load_parameters(write_params(tmp_path / "theirs.json", theirs))
     for key, value in theirs.items():
         assert getattr(loaded, key) == (tuple(value) if isinstance(value, list) else value)
     for shipped in load_parameters(name), load_parameters(f"{name}_authors"):
-        for key, value in AUTHORS[name].items():
+        for key, value in published.items():
             used = shipped.L - 1 if key == "n_squeeze" else None
             assert getattr(shipped, key) == (tuple(value[:used]) if isinstance(value, list) else value)
 
@@ -146,35 +115,22 @@ FAULTS = [
     (keys(C=None, n_bits=None), "n_bits is missing; C is missing"),
     (keys(n_clases=[10]), "n_clases is not a key of parameter files"),
     (keys(n_squeeze=[1]), r"n_squeeze: expected at least 2 entries for L = 3, got 1"),
-    (keys(n_squeeze=[]), r"n_squeeze: expected at least 2 entries for L = 3, got 0"),
     (keys(n_classes=[10]), r"n_classes: expected at least 2 entries for L = 3, got 1"),
     (keys(n_classes=[], L=1), r"n_classes: expected at least 1 entries for L = 1, got 0"),
     (keys(n_layers=[1]), r"n_layers: expected at least 2 entries for L = 3, got 1"),
     (keys(n_classes=[30, 25, 10]), r"n_classes: expected multiples of 10 for 3 image channels, got 25 for stage 1"),
-    (keys(n_classes=[30, 20, 15]), r"n_classes: expected multiples of 10 .*, got 15 for stage 2"),
     (keys(image_channels=1), r"n_classes: expected multiples of 3 for 1 image channels, got 20 for stage 1"),
-    (keys(image_channels=4), r"n_classes: expected multiples of 15 for 4 image channels, got 20 for stage 1"),
     (keys(image_channels=5), r"image_channels: .*, got 5"),
-    (keys(n_bits=0), r"n_bits: .*, got 0"),
     (keys(n_bits=17), r"n_bits: .*, got 17"),
     (keys(L=0), r"L: .*, got 0"),
     (keys(L="thirteen"), r"L: .*, got 'thirteen'"),
-    (keys(L=2.5), r"L: .*, got 2.5"),
-    (keys(batch_size=-1), r"batch_size: .*, got -1"),
     (keys(n_squeeze=[1, -1]), r"n_squeeze.1: .*, got -1"),
     (keys(n_squeeze=7), r"n_squeeze: .*, got 7"),
-    (keys(norm="layer"), r"norm: .*, got 'layer'"),
     (keys(residual="median"), r"residual.*, got 'median'"),
-    (keys(residual=-1), r"residual.*, got -1"),
     (keys(likelihood="authors", residual="value"), r'likelihood "authors" is defined for residuals'),
     (keys(likelihood="authors", residual_unit="fine"), r'likelihood "authors" is defined for residuals'),
-    (keys(average_decay=1.0), r"average_decay: .*, got 1.0"),
     (keys(learning_rate=0), r"learning_rate: .*, got 0"),
-    (keys(learning_rate_decay=1.1), r"learning_rate_decay: .*, got 1.1"),
     (keys(betas=[0.9, 1.0]), r"betas.1: .*, got 1.0"),
-    (keys(betas=[0.9]), r"betas.1 is missing|betas: "),
-    (keys(average="best"), r"average: .*, got 'best'"),
-    (keys(kept_weights="best"), r"kept_weights: .*, got 'best'"),
     (keys(initialisation="zero"), r"initialisation: .*, got 'zero'"),
 ]
 
@@ -189,20 +145,12 @@ def test_faulty_parameters_are_refused_and_named(params, message, tmp_path):
     assert str(caught.value).startswith(f"{path}: ") and "\n" not in str(caught.value)
 
 
-def test_every_fault_is_named_at_once():
-    with pytest.raises(ParameterError) as caught:
-        parse_parameters(keys(L=None, n_bits=40, norm="none", surprise=1), "keys")
-    assert all(part in str(caught.value) for part in ("L is missing", "n_bits", "norm", "surprise is not a key"))
-
-
 @pytest.mark.parametrize(
     "content, message",
     [
         (b"{", "expected a JSON file of parameters"),
-        (b"", "expected a JSON file of parameters"),
         (b"\xff\xfe\x00", "expected a JSON file of parameters"),
         (b"[]", 'expected an object {"params"'),
-        (b"3", 'expected an object {"params"'),
         (b'{"L": 3}', 'expected an object {"params"'),
         (b'{"params": []}', 'expected an object {"params"'),
         (b'{"params": {}}', "dataset_name is missing; batch_size is missing"),

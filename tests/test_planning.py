@@ -3,6 +3,7 @@
 import itertools
 import json
 import shlex
+from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 
 import pytest
@@ -64,27 +65,14 @@ def measure_fake_level(monkeypatch, peak, seconds=0.1, memory=100, batch_size=12
     """The cost of a level whose steps have this peak (None: the process is killed), and the counts that were tried."""
     tried = []
 
-    class Process:
-        def __init__(self, *_):
-            pass
+    def step(_config, _index, _device, images):
+        tried.append(images)
+        if peak(images) is None:
+            raise BrokenProcessPool
+        return 7, seconds, peak(images)
 
-        def __enter__(self):
-            return self
-
-        def __exit__(self, *_):
-            pass
-
-        def submit(self, _function, _config, _index, _device, images):
-            tried.append(images)
-            self.images = images
-            return self
-
-        def result(self):
-            if peak(self.images) is None:
-                raise BrokenProcessPool
-            return 7, seconds, peak(self.images)
-
-    monkeypatch.setattr(planning, "ProcessPoolExecutor", Process)
+    monkeypatch.setattr(planning, "_measure_step", step)
+    monkeypatch.setattr(planning, "ProcessPoolExecutor", lambda *_: ThreadPoolExecutor(1))
     config = Parameters.model_validate(KEYS | {"batch_size": batch_size})
     return planning.measure_level(config, 0, CPU, memory), tried
 

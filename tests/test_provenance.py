@@ -8,7 +8,7 @@ import warnings
 
 import pytest
 import torch
-from PIL import Image
+from pictures import write_images
 from test_training import KEYS, config, folder, training  # noqa: F401  folder is a fixture
 
 import pixelpyramids
@@ -24,14 +24,7 @@ from pixelpyramids.training.publishing import PublishedRun
 
 @pytest.fixture
 def other(tmp_path):
-    """Thirty pictures of another kind."""
-    draw = torch.Generator().manual_seed(1)
-    root = tmp_path / "other"
-    root.mkdir()
-    for i in range(30):
-        flat = torch.full((24, 24, 3), i * 8) + torch.randint(0, 3, (24, 24, 3), generator=draw)
-        Image.fromarray(flat.numpy().astype("uint8")).save(root / f"{i}.png")
-    return root
+    return write_images(tmp_path / "other", count=30, size=(20, 24))
 
 
 def warnings_of(call):

@@ -56,19 +56,6 @@ def test_merge_inverts_split_and_the_halves_are_views(drawn, axis, kind):
     assert not array.any() and same(merged, drawn[0])
 
 
-@given(st.integers(1, 9), st.integers(1, 9))
-def test_an_image_split_down_to_one_pixel_can_be_merged_again(height, width):
-    image = np.arange(height * width).reshape(1, height, width)
-    rest, halves = image, []
-    while rest.shape[-2:] != (1, 1):
-        axis = -2 if (len(halves) % 2 == 0 and rest.shape[-2] > 1) or rest.shape[-1] == 1 else -1
-        fine, rest = split(rest, axis)
-        halves.append((fine, axis))
-    for fine, axis in reversed(halves):
-        rest = merge(fine, rest, axis)
-    assert np.array_equal(rest, image)
-
-
 @pytest.mark.parametrize("axis", [0, 1, 2, -3])
 def test_an_axis_is_rows_or_columns(axis):
     image = np.zeros((2, 2, 2), dtype=int)
@@ -104,23 +91,6 @@ def test_residuals_stay_in_range_and_have_an_inverse_in_every_type(drawn, axis, 
         assert same(residual, expected) and expected.min() >= 0 and expected.max() < n
         back = from_residual(kind(expected.astype(image.dtype)), halves[1], n, shift)
         assert same(back, fine.astype(np.int64))
-
-
-@pytest.mark.parametrize("bits", [1, 2, 3, 5])
-def test_a_residual_is_a_permutation_of_the_values(bits):
-    n = 2**bits
-    fine, coarse = np.meshgrid(np.arange(n), np.arange(n), indexing="ij")
-    for shift in range(n):
-        residual = to_residual(fine, coarse, n, shift)
-        assert (np.sort(residual, axis=0) == np.arange(n)[:, None]).all()
-
-
-@given(st.integers(1, 16), st.data())
-def test_a_centred_residual_keeps_the_order_of_small_differences(bits, data):
-    n = 2**bits
-    coarse = data.draw(st.integers(0, n - 1))
-    difference = data.draw(st.integers(max(-coarse, -(n // 2)), min(n - 1 - coarse, n // 2 - 1)))
-    assert to_residual(np.array(coarse + difference), np.array(coarse), n, n // 2) == n // 2 + difference
 
 
 @settings(max_examples=50)

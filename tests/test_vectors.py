@@ -43,12 +43,17 @@ def seeded_weights(keys, seed):
     return {key: state[key] for key in keys}
 
 
-def reference(bits, variant):
+def read_vectors(bits, narrow=lambda keys: keys):
+    """The stored vectors, the keys of their parameters, and the state dict of each stage."""
     vectors = np.load(VECTORS / f"vectors_{bits}bit.npz")
     config = json.loads(str(vectors["config"]))
     keys, seed = config.pop("keys"), config.pop("seed")
+    return vectors, config, [seeded_weights(narrow(stage), seed + i) for i, stage in enumerate(keys)]
+
+
+def reference(bits, variant):
+    vectors, config, stages = read_vectors(bits)
     parameters = parse_parameters(config | {"dataset_name": VARIANTS[variant], "batch_size": 4}, "vectors")
-    stages = [seeded_weights(stage, seed + i) for i, stage in enumerate(keys)]
     images = torch.from_numpy(vectors["images"]).permute(0, 3, 1, 2).long()
     return vectors, convert(stages, parameters, "vectors"), images
 
@@ -94,13 +99,11 @@ def test_logits_and_bits_per_dim(bits, variant, mode, tolerance):
 @pytest.mark.parametrize("variant", VARIANTS)
 @pytest.mark.parametrize("bits", [5, 8])
 def test_the_plain_implementation_computes_them(bits, variant, mode):
-    vectors = np.load(VECTORS / f"vectors_{bits}bit.npz")
-    config = json.loads(str(vectors["config"]))
-    keys, seed = config.pop("keys"), config.pop("seed")
+    vectors, config, stages = read_vectors(bits)
     shift = 128 % 2**bits if VARIANTS[variant] == "celeba_256" else 0
     model = PlainPyramid(**config, shift=shift).train(mode == "train")
-    for index, stage in enumerate(model.stages):
-        stage.load_state_dict(seeded_weights(keys[index], seed + index))
+    for stage, weights in zip(model.stages, stages, strict=True):
+        stage.load_state_dict(weights)
     images = torch.from_numpy(vectors["images"]).permute(0, 3, 1, 2)
     with torch.no_grad():
         found = model.nats(images).double().sum(1).numpy() / (np.log(2) * images[0].numel())

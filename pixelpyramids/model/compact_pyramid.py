@@ -13,9 +13,6 @@ class CompactPyramid(ImageModel):
 
     config: CompactParameters
 
-    def _new_stage(self, _index: int) -> CompactStage:
-        return CompactStage(self.config)
-
     @property
     def stage(self) -> CompactStage:
         """The only stage."""

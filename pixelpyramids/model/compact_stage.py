@@ -23,8 +23,9 @@ from pixelpyramids.codec.outputs import (
 )
 from pixelpyramids.model.mixture import Mixture, unpack
 from pixelpyramids.model.networks.compact import CompactNetwork, Head
-from pixelpyramids.model.parameters import CompactParameters, outputs_per_component
+from pixelpyramids.model.parameters import CompactParameters
 from pixelpyramids.pyramid import octaves
+from pixelpyramids.pyramid.splitting import pad_coarse
 
 Code = Callable[[int, octaves.BandSlice | None, Tensor, Tensor], Tensor]
 """(octave, slice or None for the coarsest pixels, outputs, offset in values) -> the values at its sites."""
@@ -37,13 +38,7 @@ class CompactStage(nn.Module):
         super().__init__()
         self.n_bits, self.n_values, self.channels = parameters.n_bits, parameters.n_values, parameters.image_channels
         self.components = parameters.components
-        self.network = CompactNetwork(
-            channels=self.channels,
-            width=parameters.width,
-            trunk_blocks=parameters.trunk_blocks,
-            head_blocks=parameters.head_blocks,
-            outputs=self.components * outputs_per_component(self.channels),
-        )
+        self.network = CompactNetwork(parameters)
         start = torch.from_numpy(starting_outputs(self.components, self.channels) / UNIT)
         with torch.no_grad():
             for head in self.network.heads:
@@ -115,7 +110,7 @@ class CompactStage(nn.Module):
         return code(index, None, outputs, middle)
 
     def _octave(self, index: int, image: Tensor, height: int, width: int, code: Code) -> Tensor:
-        coarse = octaves.add_border(octaves.extend_band(image, -(-height // 2), -(-width // 2)))
+        coarse = octaves.add_border(pad_coarse(image, (-(-height // 2), -(-width // 2))))
         features = self.network.trunk(_activations(octaves.trunk_inputs(coarse, self.n_bits, 0)))
         steps = octaves.follow(coarse, features, octaves.fine_shapes(height, width), 0)
         try:

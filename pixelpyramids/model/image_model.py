@@ -12,8 +12,10 @@ from torch import Tensor, nn
 
 from pixelpyramids.arguments import plain_array, whole_number
 from pixelpyramids.errors import DataError, PixelPyramidsError
+from pixelpyramids.model.compact_stage import CompactStage
 from pixelpyramids.model.device import full_float32
-from pixelpyramids.model.parameters import AnyParameters
+from pixelpyramids.model.paper_stage import PaperStage
+from pixelpyramids.model.parameters import AnyParameters, CompactParameters
 from pixelpyramids.pyramid.rate import Rate
 
 ArrayOrTensor = TypeVar("ArrayOrTensor")
@@ -35,12 +37,8 @@ class ImageModel(nn.Module):
         for index in range(config.n_stages):
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(int(np.random.SeedSequence([seed, index]).generate_state(1)[0]))
-                self.stages.append(self._new_stage(index))
-        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in torch's stubs
+                self.stages.append(new_stage(config, index))
         self.eval()
-
-    def _new_stage(self, index: int) -> nn.Module:
-        raise NotImplementedError
 
     def _draw(self, coarse: Tensor | None, height: int, width: int, uniforms: "Uniforms") -> Tensor:
         """Images that contain `coarse` exactly, if it is given. Raises DataError if that is impossible."""
@@ -111,6 +109,12 @@ class ImageModel(nn.Module):
             uniforms = Uniforms(at_once, self.config.image_channels, seed, first + start)
             drawn.append(self._draw(given, height, width, uniforms))
         return torch.cat(drawn)
+
+
+def new_stage(config: AnyParameters, index: int) -> PaperStage | CompactStage:
+    """An untrained stage."""
+    stage = CompactStage(config) if isinstance(config, CompactParameters) else PaperStage(config, index)
+    return stage.to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]  # torch's stubs
 
 
 class Uniforms:

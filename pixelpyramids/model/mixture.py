@@ -11,8 +11,8 @@ h = (n - 1)/2 and a unit of u values (h, or less if differences are small),
 (PixelCNN++, Salimans et al. 2017). The last line is exact and stable for every a > b, so p needs no floor. The log p
 of the channels are added within a component, and the mixture is over all channels jointly. A network's outputs are, in
 this order, K mixture logits, K C means m, K C log-scales (log(scale / h)), and K C(C-1)/2 coefficients t; the channel
-(or pair) changes fastest. Without an offset, d is relative to the middle of the range; then u = h makes d / u the
-[-1, 1] units of the paper's code.
+(or pair) changes fastest. With the middle of the range as the offset, u = h makes d / u the [-1, 1] units of the
+paper's code.
 """
 
 import math
@@ -94,21 +94,17 @@ class Mixture(NamedTuple):
         return torch.stack(values, dim=1).long()
 
 
-def log_prob(
-    outputs: Float[Tensor, "batch outputs height width"],
-    values: Int[Tensor, "batch channels height width"],
-    n_values: int,
-    offset: Real[Tensor, "batch channels height width"] | None = None,
-    unit: float | None = None,
-) -> Float[Tensor, "batch height width"]:
-    """Log-probability, in nats, of the values in [0, n_values) of each position; in the precision of `outputs`.
+def paper_mixture(
+    outputs: Float[Tensor, "batch outputs height width"], channels: int, n_values: int, unit: float
+) -> Mixture:
+    """The mixture of a network's outputs, in their precision; `unit` is the value of a mean of 1.
 
-    `unit` is the value of a mean of 1; half the range by default. Scales are bounded to 0.1 values … 20 ranges, so that
-    the result is finite at every depth.
+    Scales are bounded to 0.1 values … 20 ranges, so that log-probabilities are finite at every depth.
     """
-    half = (n_values - 1) / 2
-    mixture = _mixture(outputs, values.shape[1], n_values, unit or half)
-    return mixture.log_prob(values, half if offset is None else offset, n_values)
+    logits, means, log_scales, coefficients = unpack(outputs, channels)
+    in_values = log_scales + math.log((n_values - 1) / 2)
+    bounded = in_values.clamp(math.log(SMALLEST_SCALE), math.log(LARGEST_SCALE * n_values))
+    return Mixture(logits, means * unit, bounded, torch.tanh(coefficients))
 
 
 def clamped_log_prob(
@@ -133,21 +129,8 @@ def clamped_log_prob(
     return torch.logsumexp(terms.sum(dim=2) + F.log_softmax(logits.double(), dim=1), dim=1)
 
 
-def sample(
-    outputs: Float[Tensor, "batch outputs height width"],
-    uniforms: Float[Tensor, "batch channels_and_one height width"],
-    n_values: int,
-    offset: Real[Tensor, "batch channels height width"] | None = None,
-    unit: float | None = None,
-) -> Int[Tensor, "batch channels height width"]:
-    """An exact sample of the values, with the probabilities of `log_prob`; `uniforms` are those of `Mixture.sample`."""
-    half = (n_values - 1) / 2
-    mixture = _mixture(outputs.double(), uniforms.shape[1] - 1, n_values, unit or half)
-    return mixture.sample(uniforms, half if offset is None else offset, n_values)
-
-
 def starting_bias(
-    components: int, channels: int, n_values: int, spread: bool, unit: float | None = None
+    components: int, channels: int, n_values: int, spread: bool, unit: float
 ) -> Float[Tensor, " outputs"]:
     """Outputs of an untrained network: scales from one value to the whole range, and coupled channels.
 
@@ -161,7 +144,7 @@ def starting_bias(
     else:
         widest = math.log10(max(n_values / 8, 1.0))
         scales = torch.logspace(0 if components > 1 else widest / 2, widest, components) / half
-        means, log_scales = place * scales / 2 * half / (unit or half), scales.log()
+        means, log_scales = place * scales / 2 * half / unit, scales.log()
     coefficients = [math.atanh(0.8) if later - before == 1 else 0.0 for before, later in _pairs(channels)]
     return torch.cat(
         [
@@ -175,12 +158,7 @@ def starting_bias(
 
 def unpack(outputs: Tensor, channels: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Logits (B, K, H, W); means and log-scales (B, K, C, H, W); coefficients (B, K, pairs, H, W)."""
-    components, rest = divmod(outputs.shape[1], outputs_per_component(channels))
-    if rest or not components:
-        raise ValueError(
-            f"expected a multiple of {outputs_per_component(channels)} outputs for {channels} channels, "
-            f"got {outputs.shape[1]}"
-        )
+    components = outputs.shape[1] // outputs_per_component(channels)
     pairs = channels * (channels - 1) // 2
     logits, means, log_scales, coefficients = outputs.split(
         [components, components * channels, components * channels, components * pairs], dim=1
@@ -191,14 +169,6 @@ def unpack(outputs: Tensor, channels: int) -> tuple[Tensor, Tensor, Tensor, Tens
         log_scales.unflatten(1, (components, channels)),
         coefficients.unflatten(1, (components, pairs)) if pairs else coefficients.unsqueeze(1),
     )
-
-
-def _mixture(outputs: Tensor, channels: int, n_values: int, unit: float) -> Mixture:
-    """The mixture of a network's outputs; `unit` is the value of a mean of 1."""
-    logits, means, log_scales, coefficients = unpack(outputs, channels)
-    in_values = log_scales + math.log((n_values - 1) / 2)
-    bounded = in_values.clamp(math.log(SMALLEST_SCALE), math.log(LARGEST_SCALE * n_values))
-    return Mixture(logits, means * unit, bounded, torch.tanh(coefficients))
 
 
 def _condition_means(means: Tensor, weights: Tensor, difference: Tensor) -> Tensor:

@@ -6,14 +6,15 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from pixelpyramids.model import mixture
+from pixelpyramids.model.mixture import clamped_log_prob, paper_mixture, starting_bias
 from pixelpyramids.model.networks.paper import CoarsestNetwork, LevelNetwork
 from pixelpyramids.model.parameters import Parameters, outputs_per_component
 from pixelpyramids.pyramid.levels import Slice, Stage
 from pixelpyramids.pyramid.splitting import between, from_residual, pad_coarse, to_residual
 
-Choose = Callable[[Stage, Slice, Tensor, Tensor | None], Tensor]
-"""(stage, slice, the mixture's outputs at its sites, offset or None) -> the coded values at its sites."""
+Offset = Tensor | float
+Choose = Callable[[Stage, Slice, Tensor, Offset], Tensor]
+"""(stage, slice, the mixture's outputs at its sites, their offset) -> the coded values at its sites."""
 
 
 class PaperStage(nn.Module):
@@ -30,34 +31,19 @@ class PaperStage(nn.Module):
         self.n_values = parameters.n_values
         self.channels = parameters.image_channels
         self.likelihood = parameters.likelihood
-        outputs = parameters.outputs(index)
         self.middle = (self.n_values - 1) / 2
         self.unit = self.middle
         self.shift: int | None = None
         self.axis = -2 if index % 2 == 0 else -1
         self.network: LevelNetwork | CoarsestNetwork
         if index == parameters.L - 1:
-            self.network = CoarsestNetwork(
-                image_channels=self.channels,
-                width=parameters.n_channels,
-                n_res_layers=parameters.n_res_layers,
-                outputs=outputs,
-            )
+            self.network = CoarsestNetwork(parameters)
         else:
             residual = parameters.residual
             if parameters.residual_unit == "fine":
                 self.unit = self.n_values / 32
             self.shift = self.n_values // 2 if residual == "centred" else None if residual == "value" else residual
-            self.network = LevelNetwork(
-                image_channels=self.channels,
-                width=parameters.C,
-                n_layers=parameters.depth(index),
-                condition_channels=parameters.condition_channels,
-                lstm_channels=parameters.lstm_channels,
-                outputs=outputs,
-                n_squeeze=parameters.n_squeeze[index],
-                norm=parameters.norm,
-            )
+            self.network = LevelNetwork(parameters, index)
         if parameters.initialisation == "mixture":
             self._initialise(spread=index == parameters.L - 1)
 
@@ -75,15 +61,16 @@ class PaperStage(nn.Module):
         outputs = self.network(self._feed(values, offset), *known)
         return -self.log_prob(outputs.to(dtype), values, offset)
 
-    def log_prob(self, outputs: Tensor, values: Tensor, offset: Tensor | None) -> Tensor:
+    def log_prob(self, outputs: Tensor, values: Tensor, offset: Offset) -> Tensor:
         """Log-probability of coded values at each position, by the likelihood of the parameters."""
         if self.likelihood == "authors":
-            return mixture.clamped_log_prob(outputs, values, self.n_values)
-        return mixture.log_prob(outputs, values, self.n_values, offset, self.unit)
+            return clamped_log_prob(outputs, values, self.n_values)
+        return paper_mixture(outputs, self.channels, self.n_values, self.unit).log_prob(values, offset, self.n_values)
 
-    def sample(self, outputs: Tensor, uniforms: Tensor, offset: Tensor | None) -> Tensor:
+    def sample(self, outputs: Tensor, uniforms: Tensor, offset: Offset) -> Tensor:
         """Draw coded values from the mixture with the uniforms (batch, 1 + channels, height, width)."""
-        return mixture.sample(outputs, uniforms, self.n_values, offset, self.unit)
+        mixture = paper_mixture(outputs.double(), self.channels, self.n_values, self.unit)
+        return mixture.sample(uniforms, offset, self.n_values)
 
     @torch.no_grad()
     def follow(self, stage: Stage, coarse: Tensor | None, batch: int, choose: Choose) -> Tensor:
@@ -101,7 +88,7 @@ class PaperStage(nn.Module):
         values = torch.zeros(batch, self.channels, stage.height, stage.width, dtype=torch.long, device=device)
         for index, slice_ in enumerate(stage.slices):
             at = (..., *slice_.sites)
-            beside = None if offset is None else offset[at]
+            beside = offset[at] if isinstance(offset, Tensor) else offset
             values[at] = choose(stage, slice_, outputs, beside)
             if index + 1 < len(stage.slices):
                 outputs = steps.send(self._feed(values[at], beside))
@@ -122,13 +109,13 @@ class PaperStage(nn.Module):
         fine: Tensor = from_residual(values, coarse, self.n_values, self.shift)
         return fine
 
-    def _offset(self, coarse: Tensor | None) -> Tensor | None:
-        """What differences are relative to, in halves of a value; None for the middle of the range."""
-        return None if coarse is None or self.shift is not None else between(coarse, self.axis) / 2
+    def _offset(self, coarse: Tensor | None) -> Offset:
+        """What differences are relative to: the middle of the range, or of the neighbouring coarse lines."""
+        return self.middle if coarse is None or self.shift is not None else between(coarse, self.axis) / 2
 
-    def _feed(self, values: Tensor, offset: Tensor | None) -> Tensor:
-        """The network's input for coded values: their difference to the offset, or to the middle of the range."""
-        return self._float(values - (self.middle if offset is None else offset)) / self.unit
+    def _feed(self, values: Tensor, offset: Offset) -> Tensor:
+        """The network's input for coded values: their difference to the offset."""
+        return self._float(values - offset) / self.unit
 
     def _units(self, values: Tensor) -> Tensor:
         """Values in [-1, 1]."""
@@ -144,4 +131,4 @@ class PaperStage(nn.Module):
         assert head.bias is not None
         head.weight.mul_(0.1)
         components = head.bias.shape[0] // outputs_per_component(self.channels)
-        head.bias.copy_(mixture.starting_bias(components, self.channels, self.n_values, spread, self.unit))
+        head.bias.copy_(starting_bias(components, self.channels, self.n_values, spread, self.unit))

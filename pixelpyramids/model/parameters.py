@@ -212,11 +212,6 @@ def parse_parameters(keys: dict[str, Any], source: str) -> AnyParameters:
         raise ParameterError(f"{source}: {faults}") from error
 
 
-def parse_paper_parameters(keys: dict[str, Any], source: str) -> Parameters:
-    """As `parse_parameters`, but raise ParameterError for a compact model."""
-    return require_paper(parse_parameters(keys, source), source)
-
-
 def require_paper(parameters: AnyParameters, source: str) -> Parameters:
     """The parameters, if they are of the paper's model. Raises ParameterError if they are of a compact one."""
     if not isinstance(parameters, Parameters):

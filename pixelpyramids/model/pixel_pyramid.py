@@ -13,7 +13,7 @@ from torch import Tensor
 
 from pixelpyramids.errors import DataError
 from pixelpyramids.model.image_model import ImageModel, Uniforms
-from pixelpyramids.model.paper_stage import Choose, PaperStage
+from pixelpyramids.model.paper_stage import Choose, Offset, PaperStage
 from pixelpyramids.model.parameters import Parameters
 from pixelpyramids.pyramid.levels import Slice, Stage, coarsest_size
 from pixelpyramids.pyramid.splitting import merge
@@ -30,9 +30,6 @@ class PixelPyramid(ImageModel):
         if not isinstance(config, Parameters):
             raise TypeError(f"expected Parameters, got {type(config).__name__}; read a file with load_parameters")
         super().__init__(config, seed)
-
-    def _new_stage(self, index: int) -> PaperStage:
-        return PaperStage(self.config, index)
 
     def _draw(self, coarse: Tensor | None, height: int, width: int, uniforms: Uniforms) -> Tensor:
         if coarse is not None:
@@ -69,7 +66,7 @@ class PixelPyramid(ImageModel):
     def sampler(self, uniforms: Uniforms) -> Choose:
         """A function that draws each slice's values."""
 
-        def choose(stage: Stage, _: Slice, outputs: Tensor, offset: Tensor | None) -> Tensor:
+        def choose(stage: Stage, _: Slice, outputs: Tensor, offset: Offset) -> Tensor:
             return self._stage(stage).sample(outputs, uniforms.draw(outputs, stage.index), offset)
 
         return choose

@@ -12,33 +12,48 @@ import pickle
 import re
 import warnings
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from pixelpyramids.errors import CheckpointError, DataError, ParameterError
-from pixelpyramids.model.parameters import Parameters, parse_paper_parameters
+from pixelpyramids.model.parameters import Parameters, parse_parameters, require_paper
 from pixelpyramids.model.pixel_pyramid import PixelPyramid
 
 AVERAGE_DECAY = 0.9995
 _BUFFERS = ("running_mean", "running_var", "num_batches_tracked")
 _TYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
-_BLOCK = {"0": "conv1", "1": "norm1", "3": "conv2", "4": "norm2"}
-_WEIGHT_NORM = {
-    "bias": "bias",
-    "weight_g": "parametrizations.weight.original0",
-    "weight_v": "parametrizations.weight.original1",
-}
 _DAMAGE = (OSError, RuntimeError, EOFError, ValueError, LookupError, AttributeError, TypeError, AssertionError)
-_GATED = {"c1": "conv1.conv", "c1c": "auxiliary", "c2": "conv2.conv"}
-_INPUTS = {"u_input": "u_input", "ul_input_d": "ul_input_above", "ul_input_dr": "ul_input_left"}
+_THEIR_NAMES = (  # patterns in the names of our weights, which are replaced one after the other
+    (r"\.conv1\.(\w+)$", r".double_conv.0.\1"),
+    (r"\.norm1\.(\w+)$", r".double_conv.1.\1"),
+    (r"\.conv2\.(\w+)$", r".double_conv.3.\1"),
+    (r"\.norm2\.(\w+)$", r".double_conv.4.\1"),
+    (r"^network\.unet\.stem\.", "inc."),
+    (r"^network\.unet\.(downs\.\d+)\.before\.", r"\1.maxpool_conv.0."),
+    (r"^network\.unet\.(downs\.\d+)\.after\.", r"\1.maxpool_conv.2."),
+    (r"^network\.unet\.(ups\.\d+)\.before\.", r"\1.conv1."),
+    (r"^network\.unet\.(ups\.\d+)\.join\.", r"\1.conv."),
+    (r"^network\.unet\.head\.", "outc.conv."),
+    (r"^network\.conv_lstm\.layers\.(\d)\.input\.(\w+)$", r"conv_lstm_enc.prior_lstm.lstm.\2_ih_l\1"),
+    (r"^network\.conv_lstm\.layers\.(\d)\.hidden\.(\w+)$", r"conv_lstm_enc.prior_lstm.lstm.\2_hh_l\1"),
+    (r"^network\.conv_lstm\.embed\.", "conv_lstm_enc.prior_lstm.conv_embed."),
+    (r"^network\.conv_lstm\.head\.", "conv_lstm_enc.prior_lstm.conv_out1."),
+    (r"^network\.pixel_cnn\.", ""),
+    (r"\bparametrizations\.weight\.original0$", "weight_g"),
+    (r"\bparametrizations\.weight\.original1$", "weight_v"),
+    (r"\.conv([12])\.conv\.", r".c\1."),
+    (r"\.auxiliary\.", ".c1c."),
+    (r"^u_input\.conv\.", "u_input."),
+    (r"^ul_input_above\.conv\.", "ul_input_d."),
+    (r"^ul_input_left\.conv\.", "ul_input_dr."),
+    (r"^head\.", "output_conv."),
+)
 
 
-@dataclass(frozen=True)
-class ImportedCheckpoint:
+class ImportedCheckpoint(NamedTuple):
     """A model made from a checkpoint of the authors, and the file's keys that it does not use."""
 
     model: PixelPyramid
@@ -59,14 +74,11 @@ def read_checkpoint(path: str | Path, parameters: Parameters, averaged: bool = F
             content = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
         raise CheckpointError(f"{path}: no such file") from error
-    except pickle.UnpicklingError as error:
-        if re.search(r"unsupported (global|class)", str(error), re.IGNORECASE):
-            raise CheckpointError(
-                f"{path}: refused, because it holds more than tensors and plain values and would run code when loaded"
-            ) from error
-        raise CheckpointError(f"{path}: expected a checkpoint written by torch.save, but it cannot be read") from error
-    except _DAMAGE as error:
-        raise CheckpointError(f"{path}: expected a checkpoint written by torch.save, but it cannot be read") from error
+    except (pickle.UnpicklingError, *_DAMAGE) as error:
+        fault = "expected a checkpoint written by torch.save, but it cannot be read"
+        if isinstance(error, pickle.UnpicklingError) and re.search("unsupported (global|class)", str(error), re.I):
+            fault = "refused, because it holds more than tensors and plain values and would run code when loaded"
+        raise CheckpointError(f"{path}: {fault}") from error
     return convert(_stages(content, parameters.L, path, averaged), parameters, str(path))
 
 
@@ -75,29 +87,27 @@ def convert(stages: list[dict[str, Tensor]], parameters: Parameters, source: str
     config = _complete_parameters(stages, parameters, source)
     model = PixelPyramid(config)
     unused: list[str] = []
-    for index, state in enumerate(stages):
-        squeeze = config.squeezes[index] if index < config.L - 1 else None
-        translated, left = _translate_keys(state, squeeze, f"{source}: stage {index}")
-        unused += [f"{index}: {key}" for key in left]
-        stage = model.stages[index]
-        weights = stage.state_dict()
-        missing = sorted(weights.keys() - translated.keys())
-        if missing:
-            raise CheckpointError(f"{source}: stage {index} lacks the weights of {', '.join(missing[:4])}")
-        for key, value in translated.items():
-            if key not in weights or weights[key].shape != value.shape:
-                expected = tuple(weights[key].shape) if key in weights else "no such weight"
+    for index, (state, stage) in enumerate(zip(stages, model.stages, strict=True)):
+        weights, used = stage.state_dict(), set()
+        for key, ours in weights.items():
+            name = _their_name(key, config.n_res_layers)
+            names = [name, name.replace("_ih_", "_hh_")] if "bias_ih" in name else [name]  # two biases are added
+            where = f"{source}: stage {index}, {names[-1]}"
+            if not state.keys() >= set(names):
+                raise CheckpointError(f"{where}: expected a weight of that name, found none")
+            found = [state[name] for name in names]
+            if any(value.shape != ours.shape for value in found):
                 raise CheckpointError(
-                    f"{source}: stage {index}, {key}: expected {expected}, got {tuple(value.shape)}; "
-                    "check that the parameters belong to this checkpoint"
+                    f"{where}: expected {tuple(ours.shape)}, got {tuple(found[-1].shape)}; check that the parameters "
+                    "belong to this checkpoint"
                 )
+            value = found[0] if len(found) == 1 else found[0] + found[1]
             if not value.isfinite().all() or (key.endswith("running_var") and bool((value < 0).any())):
-                raise CheckpointError(
-                    f"{source}: stage {index}, {key}: expected finite weights and no negative variances, got others"
-                )
-        stage.load_state_dict(
-            {key: _reorder_gates(value) if ".layers." in key else value for key, value in translated.items()}
-        )
+                raise CheckpointError(f"{where}: expected finite weights and no negative variances, got others")
+            weights[key] = _reorder_gates(value) if ".layers." in key else value
+            used |= set(names)
+        stage.load_state_dict(weights)
+        unused += [f"{index}: {key}" for key in state if key not in used]
     return ImportedCheckpoint(model.eval(), tuple(unused))
 
 
@@ -144,28 +154,19 @@ def _take_averages(stages: list[dict[str, Tensor]], optimiser: Any, path: str | 
 
     The averages start at zero, so they are divided by 1 - decay**step.
     """
+    averages = [dict(stage) for stage in stages]
+    names = [(stage, key) for stage in averages for key in stage if key.rsplit(".", 1)[-1] not in _BUFFERS]
     try:
         state = optimiser["state"]
         step = max(int(entry["step"]) for entry in state.values() if "step" in entry)
-        count, averages = 0, []
-        for stage in stages:
-            averaged = dict(stage)
-            for key, value in stage.items():
-                if key.rsplit(".", 1)[-1] in _BUFFERS:
-                    continue
-                average = state[count]["ema"]
-                if not _is_plain(key, average):
-                    raise CheckpointError(
-                        f"{path}: expected the average of {key} to be a dense real tensor, got another"
-                    )
-                average = average / (1 - AVERAGE_DECAY**step)
-                if average.shape != value.shape:
-                    raise CheckpointError(
-                        f"{path}: the average of {key} has shape {tuple(average.shape)}, expected {tuple(value.shape)}"
-                    )
-                averaged[key] = average
-                count += 1
-            averages.append(averaged)
+        for number, (stage, key) in enumerate(names):
+            average = state[number]["ema"]
+            if not _is_plain(key, average) or average.shape != stage[key].shape:
+                raise CheckpointError(
+                    f"{path}: expected the average of {key} to be a dense real tensor of shape "
+                    f"{tuple(stage[key].shape)}, got {tuple(average.shape)}"
+                )
+            stage[key] = average / (1 - AVERAGE_DECAY**step)
     except (KeyError, TypeError, AttributeError, ValueError, ZeroDivisionError) as error:
         raise CheckpointError(f"{path}: expected averaged weights in optim['state'], found none") from error
     return averages
@@ -175,16 +176,15 @@ def _complete_parameters(stages: list[dict[str, Tensor]], parameters: Parameters
     """The parameters with the sizes of the tensors, and with the settings of the authors' release."""
     try:
         *levels, coarsest = stages
-        n_classes, keys = [], parameters.model_dump(exclude_unset=True)
-        for squeeze, state in zip(parameters.squeezes, levels, strict=True):
-            lstm = "conv_lstm_enc.prior_lstm."
-            head = state["outc.conv.bias"] if squeeze == 0 else state[lstm + "conv_out1.bias"]
-            n_classes.append(head.shape[0])
-        keys |= {
+        heads = (
+            "conv_lstm_enc.prior_lstm.conv_out1.bias" if squeeze else "outc.conv.bias"
+            for squeeze in parameters.squeezes
+        )
+        n_classes = [state[head].shape[0] for head, state in zip(heads, levels, strict=True)]
+        keys = parameters.model_dump(exclude_unset=True) | {
             "image_channels": coarsest["u_input.weight_v"].shape[1] - 1,
             "n_channels": coarsest["u_input.bias"].shape[0],
-            "n_res_layers": (1 + max(int(key.split(".")[1]) for key in coarsest if key.startswith("up_u_modules")))
-            // 2,
+            "n_res_layers": _count_layers(coarsest, "up_u_modules.") // 2,
             "n_classes": (*n_classes, coarsest["output_conv.bias"].shape[0]),
             "n_squeeze": parameters.squeezes,
         }
@@ -193,9 +193,7 @@ def _complete_parameters(stages: list[dict[str, Tensor]], parameters: Parameters
                 "C": levels[0]["inc.double_conv.0.bias"].shape[0],
                 "condition_channels": levels[0]["outc.conv.bias"].shape[0],
                 "lstm_channels": levels[0]["conv_lstm_enc.prior_lstm.lstm.weight_hh_l0"].shape[1],
-                "n_layers": tuple(
-                    1 + max(int(key.split(".")[1]) for key in state if key.startswith("downs.")) for state in levels
-                ),
+                "n_layers": tuple(_count_layers(state, "downs.") for state in levels),
             }
     except (KeyError, ValueError, IndexError) as error:
         raise CheckpointError(
@@ -204,89 +202,32 @@ def _complete_parameters(stages: list[dict[str, Tensor]], parameters: Parameters
     shift = 128 % parameters.n_values if parameters.dataset_name == "celeba_256" else 0
     try:
         published = {"norm": "batch", "residual": shift, "residual_unit": "range", "likelihood": "authors"}
-        return parse_paper_parameters(keys | published, source)
+        return require_paper(parse_parameters(keys | published, source), source)
     except ParameterError as error:
         raise CheckpointError(f"{error}; check that the parameters belong to this checkpoint") from error
 
 
-def _translate_keys(state: dict[str, Tensor], squeeze: int | None, where: str) -> tuple[dict[str, Tensor], list[str]]:
-    """The weights under our keys, and the unused keys: of dead layers, and of the ConvLSTM if n_squeeze is 0."""
-    n_down = 1 + max((int(key.split(".")[1]) for key in state if key.startswith("up_u_modules")), default=0)
-    translated: dict[str, Tensor] = {}
-    unused: list[str] = []
-    for key, value in state.items():
-        name = _coarsest_name(key, n_down // 2) if squeeze is None else _level_name(key, squeeze)
-        if name is None:
-            unused.append(key)
-        else:
-            translated[name] = value
-    for layer in {name.rsplit(".", 2)[0] for name in translated if name.endswith((".input.bias", ".hidden.bias"))}:
-        _join_biases(translated, layer, where)
-    return translated, unused
+def _count_layers(state: dict[str, Tensor], name: str) -> int:
+    return 1 + max(int(key.removeprefix(name).split(".")[0]) for key in state if key.startswith(name))
+
+
+def _their_name(key: str, n: int) -> str:
+    """The name of one of our weights in the release; its coarsest network has `n` layers at each resolution.
+
+    Its "up" is our way down. Its layers that change the resolution are number n of all.
+    """
+    for pattern, name in _THEIR_NAMES:
+        key = re.sub(pattern, name, key)
+    key = key.replace("u_halve.conv.", f"up_u_modules.{n}.").replace("u_double.conv.", f"down_u_modules.{n}.")
+    key = key.replace("ul_last.", f"down_ul_modules.{2 * n + 1}.")
+    layer = re.match(r"u_(down|up)\.(\d+)\.", key)
+    if layer is None:
+        return key
+    number = int(layer[2]) + (int(layer[2]) >= n)
+    return f"{'up' if layer[1] == 'down' else 'down'}_u_modules.{number}.{key[layer.end() :]}"
 
 
 def _reorder_gates(gates: Tensor) -> Tensor:
     """The gates (input, forget, cell, output) along the first axis, in our order (forget, input, cell, output)."""
     entry, forget, *others = gates.chunk(4)
     return torch.cat([forget, entry, *others])
-
-
-def _join_biases(translated: dict[str, Tensor], layer: str, where: str) -> None:
-    """Replace the two biases of a ConvLSTM layer by their sum; if one is missing, the layer gets none."""
-    ours, theirs = translated.pop(f"{layer}.input.bias", None), translated.pop(f"{layer}.hidden.bias", None)
-    if ours is None or theirs is None:
-        return
-    if ours.shape != theirs.shape:
-        raise CheckpointError(
-            f"{where}, {layer}: expected two biases of one shape, got {tuple(ours.shape)} and {tuple(theirs.shape)}"
-        )
-    translated[f"{layer}.input.bias"] = ours + theirs
-
-
-def _level_name(key: str, squeeze: int) -> str | None:
-    block = re.fullmatch(r"(.+)\.double_conv\.([0134])\.(\w+)", key)
-    if block is not None:
-        place = re.fullmatch(r"inc|downs\.(\d+)\.maxpool_conv\.([02])|ups\.(\d+)\.(conv1|conv)", block[1])
-        if place is None:
-            return None
-        if block[1] == "inc":
-            inside = "stem"
-        elif place[1] is not None:
-            inside = f"downs.{place[1]}.{'before' if place[2] == '0' else 'after'}"
-        else:
-            inside = f"ups.{place[3]}.{'before' if place[4] == 'conv1' else 'join'}"
-        return f"network.unet.{inside}.{_BLOCK[block[2]]}.{block[3]}"
-    if key.startswith("outc.conv."):
-        return f"network.unet.head.{key.removeprefix('outc.conv.')}"
-    recurrent = re.fullmatch(r"conv_lstm_enc\.prior_lstm\.(?:lstm\.(weight|bias)_(ih|hh)_l([01])|(\w+)\.(\w+))", key)
-    if recurrent is None or squeeze == 0:
-        return None
-    kind, source, layer, conv, parameter = recurrent.groups()
-    if kind is not None:
-        target = "hidden" if source == "hh" else "input"
-        return f"network.conv_lstm.layers.{layer}.{target}.{kind}"
-    name = {"conv_embed": "embed", "conv_out1": "head"}.get(conv)
-    return None if name is None else f"network.conv_lstm.{name}.{parameter}"
-
-
-def _coarsest_name(key: str, n_res_layers: int) -> str | None:
-    *place, parameter = key.split(".")
-    weight = _WEIGHT_NORM.get(parameter)
-    if weight is None or not place:
-        return None
-    if place == ["output_conv"]:
-        return f"network.pixel_cnn.head.{weight}"
-    if len(place) == 1 and place[0] in _INPUTS:
-        return f"network.pixel_cnn.{_INPUTS[place[0]]}.conv.{weight}"
-    modules = re.fullmatch(r"(up|down)_(ul?)_modules", place[0])
-    if modules is None or len(place) < 2:
-        return None
-    way, stream, position = "down" if modules[1] == "up" else "up", modules[2], int(place[1])
-    inside = _GATED.get(place[2]) if len(place) == 3 else None
-    if stream == "ul":  # of this stream only the last layer reaches the outputs
-        last = way == "up" and position == 2 * n_res_layers + 1
-        return f"network.pixel_cnn.ul_last.{inside}.{weight}" if last and inside else None
-    if position == n_res_layers and len(place) == 2:
-        return f"network.pixel_cnn.u_{'halve' if way == 'down' else 'double'}.conv.{weight}"
-    layer = position - (position > n_res_layers)
-    return None if inside is None else f"network.pixel_cnn.u_{way}.{layer}.{inside}.{weight}"

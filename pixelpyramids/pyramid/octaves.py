@@ -20,7 +20,7 @@ from array_api_compat import array_namespace
 
 from pixelpyramids.errors import DataError
 from pixelpyramids.pyramid.levels import Slice
-from pixelpyramids.pyramid.splitting import Array
+from pixelpyramids.pyramid.splitting import Array, pad_coarse
 
 FEW_PIXELS = 8  # an image of at most this many pixels is not split into octaves
 
@@ -108,31 +108,11 @@ def bands(image: Array) -> Bands:
     return Bands(odd, odd[..., :0], even, even[..., :0])
 
 
-def extend_band(band: Array, rows: int, columns: int) -> Array:
-    """Repeat the last row and column of a band, if the grid has one more. The band must not be empty."""
-    xp = array_namespace(band)
-    if band.shape[-2] < rows:
-        band = xp.concat([band, band[..., -1:, :]], axis=-2)
-    if band.shape[-1] < columns:
-        band = xp.concat([band, band[..., -1:]], axis=-1)
-    return band
-
-
 def add_border(array: Array) -> Array:
     """Repeat the first row and the first column."""
     xp = array_namespace(array)
     array = xp.concat([array[..., :1, :], array], axis=-2)
     return xp.concat([array[..., :1], array], axis=-1)
-
-
-def horizontal_base(coarse: Array) -> Array:
-    """The base of OE in quarters, from coarse (…, rows + 1, columns + 1) with the lines above and left of the grid."""
-    return 2 * (coarse[..., 1:, :-1] + coarse[..., 1:, 1:])
-
-
-def vertical_base(coarse: Array) -> Array:
-    """The base of EO, in quarters; `coarse` as for `horizontal_base`."""
-    return 2 * (coarse[..., :-1, 1:] + coarse[..., 1:, 1:])
 
 
 def compand(quarters: Array, gain: int) -> Array:
@@ -187,7 +167,8 @@ def follow(
     *batch, channels, _, _ = coarse.shape
     rows, columns = features.shape[-2:]
     device = features.device
-    bases = {"oe": horizontal_base(coarse), "eo": vertical_base(coarse)}
+    here, left, above = coarse[..., 1:, 1:], coarse[..., 1:, :-1], coarse[..., :-1, 1:]
+    bases = {"oe": 2 * (left + here), "eo": 2 * (above + here)}  # in quarters
     values = {
         band: xp.zeros((*batch, channels, *shape), dtype=coarse.dtype, device=device)
         for band, shape in zip(FINE, shapes, strict=True)
@@ -201,9 +182,10 @@ def follow(
         if 0 in lattice.shape(height, width):
             continue
         if index == 4:
-            around = _around(extend_band(values["oe"], rows, columns), extend_band(values["eo"], rows, columns))
-            bases["ee"] = around[0] + around[1] + around[2] + around[3]
-            cross = xp.astype(_differences(around, gain), features.dtype)
+            below, right = (pad_coarse(values[side], (rows, columns)) for side in ("oe", "eo"))
+            left, above = add_border(right)[..., 1:, :-1], add_border(below)[..., :-1, 1:]
+            bases["ee"] = left + right + above + below
+            cross = xp.astype(_differences(left, right, above, below, gain), features.dtype)
             inputs = xp.concat([features, known["oe"], known["eo"], cross], axis=-3)
         elif band == "oe":
             seen = [_stack_lines(features, -1), known["oe"][..., 0::2]]
@@ -229,18 +211,11 @@ def merge_bands(bands_: Bands, height: int, width: int) -> Array:
     return image
 
 
-def _around(oe: Array, eo: Array) -> tuple[Array, Array, Array, Array]:
-    """The pixels left, right, above and below each EE."""
-    return add_border(eo)[..., 1:, :-1], eo, add_border(oe)[..., :-1, 1:], oe
-
-
-def _differences(around: tuple[Array, Array, Array, Array], gain: int) -> Array:
+def _differences(left: Array, right: Array, above: Array, below: Array, gain: int) -> Array:
     """The last slice's inputs (…, 6C, h, w) from the four pixels around each site."""
-    xp = array_namespace(around[0])
-    left, right, above, below = around
     horizontal, vertical = 4 * (right - left), 4 * (below - above)
     mixed = 2 * (left + right - above - below)
-    return xp.concat([compand(d, gain) for d in (horizontal, vertical, mixed)], axis=-3)
+    return array_namespace(left).concat([compand(d, gain) for d in (horizontal, vertical, mixed)], axis=-3)
 
 
 def _stack_lines(array: Array, axis: int) -> Array:

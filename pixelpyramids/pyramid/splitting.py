@@ -57,7 +57,7 @@ def merge(fine: Array, coarse: Array, axis: int = -2) -> Array:
 
 
 def pad_coarse(coarse: Array, fine_shape: tuple[int, int]) -> Array:
-    """Repeat the last line of coarse (…, h, w) if fine, of `fine_shape` (height, width), has one line more."""
+    """Repeat the last row and column of coarse (…, h, w) if fine, of `fine_shape` (height, width), has one more."""
     xp = array_namespace(coarse)
     if coarse.shape[-2] < fine_shape[0]:
         coarse = xp.concat([coarse, coarse[..., -1:, :]], axis=-2)

@@ -4,6 +4,7 @@ import math
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -91,32 +92,29 @@ def evaluate(
     tile = default_tile(model) if tile is None else tile
     index, count = (0, 1) if processes is None else (processes.process_index, processes.num_processes)
     mine = (range(len(images)) if chosen is None else chosen)[index::count]
-    rates: dict[int, tuple[NDArray[np.float64], NDArray[np.int64]]] = {}
-    sources: dict[int, ImageSource] = {}
+    scored: dict[int, tuple[NDArray[np.float64], NDArray[np.int64], ImageSource]] = {}
     skipped: list[int] = []
-    with LevelClock(model) as clock:
-        for indices, batch, kinds in same_size_batches(images, batch_size, skipped, mine):
+    with measure_stages(model) as seconds:
+        for indices, batch, sources in same_size_batches(images, batch_size, skipped, mine):
             rate = rate_in_tiles(model, batch, tile, levels, batch_size)
-            rates |= zip(indices, zip(rate.nats.numpy(), rate.dimensions.numpy(), strict=True), strict=True)
-            sources |= zip(indices, kinds, strict=True)
-            report(len(rates) + len(skipped), len(mine))
-    parts = [(rates, sources, skipped, clock.seconds)]
+            scored |= zip(indices, zip(rate.nats.numpy(), rate.dimensions.numpy(), sources, strict=True), strict=True)
+            report(len(scored) + len(skipped), len(mine))
+    parts = [(scored, skipped, seconds)]
     if count > 1:
         parts = gather_object(parts)
-    rates = {i: rate for part in parts for i, rate in part[0].items()}
-    sources = {i: source for part in parts for i, source in part[1].items()}
-    scored = sorted(rates)
-    if not scored:
+    scored = {i: entry for part in parts for i, entry in part[0].items()}
+    order = sorted(scored)
+    if not order:
         raise DataError(f"none of the {len(images)} images could be read, the first is {images.files[0]}")
     return Evaluation(
-        nats=np.stack([rates[i][0] for i in scored]),
-        dimensions=np.stack([rates[i][1] for i in scored]),
-        seconds=np.sum([part[3] for part in parts], axis=0),
-        files=tuple(images.files[i] for i in scored),
-        sizes=tuple((int(height), int(width)) for height, width in images.sizes[scored]),
-        formats=tuple(sources[i].format for i in scored),
-        conversions=tuple(sources[i].conversions for i in scored),
-        skipped=tuple(images.files[i] for i in sorted(i for part in parts for i in part[2])),
+        nats=np.stack([scored[i][0] for i in order]),
+        dimensions=np.stack([scored[i][1] for i in order]),
+        seconds=np.sum([part[2] for part in parts], axis=0),
+        files=tuple(images.files[i] for i in order),
+        sizes=tuple((int(height), int(width)) for height, width in images.sizes[order]),
+        formats=tuple(scored[i][2].format for i in order),
+        conversions=tuple(scored[i][2].conversions for i in order),
+        skipped=tuple(images.files[i] for i in sorted(i for part in parts for i in part[1])),
     )
 
 
@@ -194,25 +192,22 @@ class _ReadingImages(Dataset[tuple[Any, Any]]):
         return image, ImageSource(self.images.formats[index], self.images.conversions[index])
 
 
-class LevelClock:
-    """Adds up the seconds that each stage of a model takes during a `with` block."""
+@contextmanager
+def measure_stages(model: AnyModel) -> Iterator[NDArray[np.float64]]:
+    """Yield the seconds of each stage of a model, which grow as the stages compute."""
+    seconds = np.zeros(len(model.stages))
 
-    def __init__(self, model: AnyModel) -> None:
-        self.model = model
-        self.seconds = np.zeros(len(model.stages))
-
-    def __enter__(self) -> "LevelClock":
-        self._handles = []
-        for index, stage in enumerate(self.model.stages):
-            self._handles.append(stage.register_forward_pre_hook(lambda *_, i=index: self._add(i, -1)))
-            self._handles.append(stage.register_forward_hook(lambda *_, i=index: self._add(i, 1)))
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for handle in self._handles:
-            handle.remove()
-
-    def _add(self, index: int, sign: int) -> None:
-        if self.model.device.type == "cuda":
+    def add(index: int, sign: int) -> None:
+        if model.device.type == "cuda":
             torch.cuda.synchronize()
-        self.seconds[index] += sign * time.perf_counter()
+        seconds[index] += sign * time.perf_counter()
+
+    handles = []
+    for index, stage in enumerate(model.stages):
+        handles.append(stage.register_forward_pre_hook(lambda *_, i=index: add(i, -1)))
+        handles.append(stage.register_forward_hook(lambda *_, i=index: add(i, 1)))
+    try:
+        yield seconds
+    finally:
+        for handle in handles:
+            handle.remove()

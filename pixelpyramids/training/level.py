@@ -7,16 +7,14 @@ the learning rate and of the average.
 import json
 import math
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
 from accelerate import Accelerator
-from torch import Tensor
+from torch import Tensor, nn
 
 from pixelpyramids.atomic import write_text
 from pixelpyramids.errors import CheckpointError
-from pixelpyramids.model.models import AnyStage
 from pixelpyramids.model.parameters import AnyParameters
 from pixelpyramids.pyramid.rate import bits_per_dim
 from pixelpyramids.training import run_directory
@@ -25,33 +23,27 @@ from pixelpyramids.training.optimisation import learning_rate, new_optimiser, ne
 LOG_EVERY = 10  # steps
 
 
-@dataclass(frozen=True)
-class Origin:
-    """What never changes in a training: its seed, and whether images are held out to validate."""
-
-    seed: int
-    held_out: bool
-
-
 class LevelTraining:
     """Trains `stage` (level `index`), and keeps its averaged weights in `average`, a stage of the same shape.
 
     `step` counts the updates; `seconds` is the time of training so far, including validation. `best` is the lowest
-    bits/dim on the images of `validation_set`; `validated_at` is the step of the last validation. If several processes
-    share each batch, all have the same state, and only the main one writes.
+    bits/dim on the images of `validation_set`; `validated_at` is the step of the last validation. The seed, and whether
+    images are held out to validate, never change. If several processes share each batch, all have the same state, and
+    only the main one writes.
     """
 
     def __init__(
         self,
         config: AnyParameters,
         index: int,
-        stage: AnyStage,
-        average: AnyStage,
+        stage: nn.Module,
+        average: nn.Module,
         accelerator: Accelerator,
-        origin: Origin,
+        seed: int,
+        held_out: bool,
     ) -> None:
         self.config, self.index, self.accelerator = config, index, accelerator
-        self.origin = origin
+        self.seed, self.held_out = seed, held_out
         self.stage, self.average = stage, average.requires_grad_(False)
         self.average.load_state_dict(stage.state_dict())
         self.prepared = accelerator.prepare_model(stage)
@@ -131,7 +123,8 @@ class LevelTraining:
             "best_bits_per_dim": best,
             "validation_set": self.validation_set,
             "level": self.index,
-            **asdict(self.origin),
+            "seed": self.seed,
+            "held_out": self.held_out,
         }
         run_directory.save_tensors(run_directory.training_file(run, self.index), tensors, place)
 
@@ -166,7 +159,7 @@ class LevelTraining:
                 raise CheckpointError(
                     f"{path}: not a checkpoint of level {self.index}; remove it to train the level again"
                 )
-            if place["held_out"] != self.origin.held_out:
+            if place["held_out"] != self.held_out:
                 raise CheckpointError(
                     f"{path}: the training holds {'' if place['held_out'] else 'no '}images out for validation; resume "
                     "it in the same way, or choose another run directory"

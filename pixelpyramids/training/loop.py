@@ -9,7 +9,7 @@ import math
 import sys
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,11 +21,11 @@ from pixelpyramids.data.images import Images
 from pixelpyramids.errors import ParameterError, PixelPyramidsError
 from pixelpyramids.interrupts import Stopped, defer_interrupts
 from pixelpyramids.model.device import bfloat16_is_fast, choose_device
-from pixelpyramids.model.models import AnyModel, new_model, stage_of
+from pixelpyramids.model.models import AnyModel, new_model
 from pixelpyramids.model.parameters import AnyParameters
 from pixelpyramids.training import run_directory
 from pixelpyramids.training.evaluation import Evaluation
-from pixelpyramids.training.level import LevelTraining, Origin
+from pixelpyramids.training.level import LevelTraining
 from pixelpyramids.training.patches import cut_patches
 from pixelpyramids.training.progress import Budget, Outcome, Recent, Report
 from pixelpyramids.training.reading_ahead import make_loader, read_ahead
@@ -91,11 +91,11 @@ class Training:
         model = new_model(config, seed).to(self.device)
         self.kept = self.averaged if config.kept_weights == "average" else model
         self.levels: list[LevelTraining] = []
-        origin = Origin(seed, validation is not None)
         for index in indices:
-            stage, average = stage_of(model, index), stage_of(self.averaged, index)
-            self.levels.append(LevelTraining(config, index, stage, average, accelerator, origin))
-            self.levels[-1].restore(run)
+            stage, average = model.stages[index], self.averaged.stages[index]
+            level = LevelTraining(config, index, stage, average, accelerator, seed, validation is not None)
+            level.restore(run)
+            self.levels.append(level)
         self.micro_batch = micro_batch
         self.bfloat16 = bfloat16_is_fast(self.device) if bfloat16 is None else bfloat16
 
@@ -135,10 +135,11 @@ class Training:
 
             def validate(levels: Sequence[LevelTraining]) -> None:
                 nonlocal budget
-                began = time.monotonic()
-                evaluation = self._validate(levels, interrupted, outcome.stopped)
-                if self.validation is None or evaluation is None:
+                levels = [level for level in levels if level.step > level.validated_at]
+                if self.validation is None or not levels:
                     return
+                began = time.monotonic()
+                evaluation = self._validate(self.validation, levels, interrupted, outcome.stopped)
                 outcome.validation = evaluation
                 if math.isfinite(evaluation.bits_per_dim):
                     validated(evaluation)
@@ -158,7 +159,9 @@ class Training:
             try:
                 budget = self._begin(budget, draw is not None)
                 validate([level for level in self.levels if level.step % interval == 0])
-                for step, images in self._batches(budget):
+                steps = range(self.step, sys.maxsize if budget.steps is None else budget.steps)
+                batches = read_ahead(make_loader(self.crops, steps, self.crops.in_memory))
+                for step, images in zip(steps, batches, strict=False):
                     running = [
                         level
                         for level in self.levels
@@ -212,7 +215,7 @@ class Training:
             precision="bfloat16" if self.bfloat16 else "float32",
             micro_batch=self.micro_batch,
         )
-        warning_lines = record.describe_changes(self.config)
+        warning_lines = record.describe_changes()
         before, described = record.before, record.session["validation_data"]
         if self.held_out is not None:
             steps = self.config.eval_interval * self.crops.steps_per_epoch
@@ -220,7 +223,7 @@ class Training:
             self.validation = choose_validation(
                 self.held_out,
                 described["sha256"],
-                self.levels[0].origin.seed,
+                self.levels[0].seed,
                 count=self.validation_images,
                 most=count_by_pixels(self.held_out, self.config, self.crops.size, crops),
                 budget=budget,
@@ -261,10 +264,6 @@ class Training:
             return value
         return float(self.accelerator.gather(torch.tensor([value], dtype=torch.float64, device=self.device)).max())
 
-    def _batches(self, budget: Budget) -> Iterator[tuple[int, Tensor]]:
-        steps = range(self.step, sys.maxsize if budget.steps is None else budget.steps)
-        yield from zip(steps, read_ahead(make_loader(self.crops, steps, self.crops.in_memory)), strict=False)
-
     def _update(
         self,
         levels: Sequence[LevelTraining],
@@ -280,7 +279,7 @@ class Training:
             fine, coarse = cut_patches(
                 *pairs[level.index],
                 self.config.patch_size,
-                seed=level.origin.seed,
+                seed=level.seed,
                 level=level.index,
                 samples=self.crops.samples(step),
             )
@@ -299,13 +298,17 @@ class Training:
                 notify(message)
 
     def _validate(
-        self, levels: Sequence[LevelTraining], interrupted: Callable[[], bool], stopped: dict[int, str]
-    ) -> Evaluation | None:
-        """Score the levels that were not scored at their current step. Levels that fail are added to `stopped`."""
-        levels = [level for level in levels if level.step > level.validated_at]
-        if self.validation is None or not levels:
-            return None
-        evaluation = self.validation.score(
+        self,
+        validation: Validation,
+        levels: Sequence[LevelTraining],
+        interrupted: Callable[[], bool],
+        stopped: dict[int, str],
+    ) -> Evaluation:
+        """Score the levels; those that fail are added to `stopped`.
+
+        Then load the levels that other processes have trained so far, so that samples can be drawn.
+        """
+        evaluation = validation.score(
             self.kept.eval(),
             [level.index for level in levels],
             self.micro_batch or self.config.batch_size,
@@ -322,15 +325,11 @@ class Training:
                     f"level {level.index} stopped: loss on validation images not finite at step {level.step}; train it "
                     "again with a lower learning_rate"
                 )
-        self._read_other_levels()
-        return evaluation
-
-    def _read_other_levels(self) -> None:
-        """Load the levels that other processes have trained so far, so that samples can be drawn."""
         mine = {level.index for level in self.levels}
         for index, stage in enumerate(self.kept.stages):
             if index not in mine and run_directory.level_file(self.run, index).exists():
                 run_directory.load_stage(self.run, index, stage)
+        return evaluation
 
     def _save(self, stopped: Mapping[int, str]) -> None:
         if self._record is not None and self.accelerator.is_main_process:

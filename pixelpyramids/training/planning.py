@@ -20,9 +20,9 @@ from torch import Tensor
 
 from pixelpyramids.errors import ParameterError
 from pixelpyramids.model.device import bfloat16_is_fast, keep_freed_memory
-from pixelpyramids.model.models import new_stage
+from pixelpyramids.model.image_model import new_stage
 from pixelpyramids.model.parameters import AnyParameters
-from pixelpyramids.training.level import LevelTraining, Origin
+from pixelpyramids.training.level import LevelTraining
 from pixelpyramids.training.patches import cut_patches
 
 LONGEST_STEP = 5.0  # seconds: after a longer step, no larger batch is tried
@@ -157,7 +157,7 @@ def _measure_step(config: AnyParameters, index: int, device_name: str, images: i
     keep_freed_memory()
     device = torch.device(device_name)
     stage, average = new_stage(config, index).to(device), new_stage(config, index).to(device)
-    training = LevelTraining(config, index, stage, average, Accelerator(cpu=device.type == "cpu"), Origin(0, False))
+    training = LevelTraining(config, index, stage, average, Accelerator(cpu=device.type == "cpu"), 0, False)
     fine, coarse = (None if half is None else half.to(device) for half in make_pair(config, index, images))
     assert fine is not None
     for _ in range(2):

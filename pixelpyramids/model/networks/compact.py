@@ -23,6 +23,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from pixelpyramids.model.parameters import CompactParameters, outputs_per_component
+
 WEIGHT_SCALE = 128
 LARGEST_WEIGHT = 64
 ACTIVATION_SCALE = 32  # of a unit
@@ -119,11 +121,13 @@ class Head(nn.Module):
 
 
 class CompactNetwork(nn.Module):
-    """Trunk and heads for images of `channels` channels."""
+    """Trunk and heads for images of the parameters' channels."""
 
-    def __init__(self, *, channels: int, width: int, trunk_blocks: int, head_blocks: int, outputs: int) -> None:
+    def __init__(self, parameters: CompactParameters) -> None:
         super().__init__()
-        self.trunk = Body(6 * channels, width, trunk_blocks)
+        channels, width = parameters.image_channels, parameters.width
+        self.trunk = Body(6 * channels, width, parameters.trunk_blocks)
         known = 2 * channels  # of one band at one site, plus and minus
         inputs = (2 * width, 2 * width + known, 2 * width + 2 * known, 2 * width + 3 * known, width + 5 * known)
-        self.heads = nn.ModuleList(Head(count, width, head_blocks, outputs) for count in inputs)
+        outputs = parameters.components * outputs_per_component(channels)
+        self.heads = nn.ModuleList(Head(count, width, parameters.head_blocks, outputs) for count in inputs)

@@ -138,11 +138,11 @@ class ConvLSTM(nn.Module):
         padded = F.pad(fine, (0, conditioning.shape[-1] - width, 0, conditioning.shape[-2] - height))
         slices = self.sub_images(padded)
         before = torch.cat([torch.zeros_like(slices[0]), *slices[:-1]])
-        hidden = self._embed(torch.cat([self.sub_images(conditioning).flatten(0, 1), before], dim=1))
+        hidden = _without_autocast(self.embed, torch.cat([self.sub_images(conditioning).flatten(0, 1), before], dim=1))
         hidden = hidden.unflatten(0, slices.shape[:2])
         for layer in self.layers:
             hidden = layer(hidden)
-        outputs = self._head(hidden.flatten(0, 1)).unflatten(0, hidden.shape[:2])
+        outputs = _without_autocast(self.head, hidden.flatten(0, 1)).unflatten(0, hidden.shape[:2])
         return self._interleave(outputs)[..., :height, :width]
 
     def stepwise(
@@ -154,11 +154,11 @@ class ConvLSTM(nn.Module):
         slices = self.sub_images(conditioning)
         before = slices.new_zeros(slices[0].shape[0], self.image_channels, *slices.shape[-2:])
         for conditioned in slices:
-            x = self._embed(torch.cat([conditioned, before], dim=1))
+            x = _without_autocast(self.embed, torch.cat([conditioned, before], dim=1))
             for i, layer in enumerate(layers):
                 x, memory = layer.step(x, states[i])
                 states[i] = x, memory
-            before = yield self._head(x)
+            before = yield _without_autocast(self.head, x)
 
     def sub_images(self, x: Float[Tensor, "batch c height width"]) -> Float[Tensor, "steps batch c h w"]:
         """Space to depth, the sub-images first, in raster order of their offset."""
@@ -173,15 +173,11 @@ class ConvLSTM(nn.Module):
         x = x.unflatten(0, (f, f)).permute(2, 4, 0, 5, 1, 3)
         return x.reshape(batch, height * f, width * f, channels).permute(0, 3, 1, 2)
 
-    def _embed(self, x: Tensor) -> Tensor:
-        with torch.autocast(x.device.type, enabled=False):
-            embedded: Tensor = self.embed(x)
-        return embedded
 
-    def _head(self, x: Tensor) -> Tensor:
-        with torch.autocast(x.device.type, enabled=False):
-            outputs: Tensor = self.head(x)
-        return outputs
+def _without_autocast(layer: nn.Conv2d, x: Tensor) -> Tensor:
+    with torch.autocast(x.device.type, enabled=False):
+        convolved: Tensor = layer(x)
+    return convolved
 
 
 def _tanh(x: Tensor, out: Tensor) -> None:

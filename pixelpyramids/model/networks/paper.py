@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from pixelpyramids.model.networks.conv_lstm import ConvLSTM
 from pixelpyramids.model.networks.pixel_cnn import PixelCNN
 from pixelpyramids.model.networks.unet import UNet
+from pixelpyramids.model.parameters import Parameters
 from pixelpyramids.pyramid.levels import Stage
 
 
@@ -23,24 +24,14 @@ class LevelNetwork(nn.Module):
     If n_squeeze is 0, there is one slice and no ConvLSTM: the U-Net gives the outputs.
     """
 
-    def __init__(
-        self,
-        *,
-        image_channels: int,
-        width: int,
-        n_layers: int,
-        condition_channels: int,
-        lstm_channels: int,
-        outputs: int,
-        n_squeeze: int,
-        norm: str,
-    ) -> None:
+    def __init__(self, parameters: Parameters, index: int) -> None:
         super().__init__()
+        n_squeeze, outputs, channels = parameters.n_squeeze[index], parameters.outputs(index), parameters.image_channels
+        features = parameters.condition_channels if n_squeeze else outputs
         self.factor = 2**n_squeeze
-        features = condition_channels if n_squeeze else outputs
-        self.unet = UNet(image_channels, width, n_layers, features, norm)
+        self.unet = UNet(channels, parameters.C, parameters.depth(index), features, parameters.norm)
         self.conv_lstm = (
-            ConvLSTM(condition_channels, image_channels, lstm_channels, outputs, n_squeeze) if n_squeeze else None
+            ConvLSTM(features, channels, parameters.lstm_channels, outputs, n_squeeze) if n_squeeze else None
         )
 
     @property
@@ -83,9 +74,10 @@ class LevelNetwork(nn.Module):
 class CoarsestNetwork(nn.Module):
     """Outputs for each pixel of the coarsest image, given the pixels before it."""
 
-    def __init__(self, *, image_channels: int, width: int, n_res_layers: int, outputs: int) -> None:
+    def __init__(self, parameters: Parameters) -> None:
         super().__init__()
-        self.pixel_cnn = PixelCNN(image_channels, width, n_res_layers, outputs)
+        outputs = parameters.outputs(parameters.L - 1)
+        self.pixel_cnn = PixelCNN(parameters.image_channels, parameters.n_channels, parameters.n_res_layers, outputs)
 
     @property
     def head(self) -> nn.Conv2d:
