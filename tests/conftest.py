@@ -4,13 +4,23 @@ import json
 
 import pytest
 from command_line import KEYS, status
+from hypothesis import settings
 from pictures import write_compressed, write_images
+
+settings.register_profile("without deadlines", deadline=None)  # other processes share the processor
+settings.load_profile("without deadlines")
 
 
 @pytest.fixture(scope="session")
 def images(tmp_path_factory):
     """A folder of twenty smooth pictures of 24 x 16."""
     return write_images(tmp_path_factory.mktemp("images"), count=20)
+
+
+@pytest.fixture(scope="session")
+def folder(tmp_path_factory):
+    """A folder of ten smooth pictures of 24 x 24."""
+    return write_images(tmp_path_factory.mktemp("folder"), count=10, size=(24, 24))
 
 
 @pytest.fixture(scope="session")

@@ -81,7 +81,7 @@ def test_the_slices_of_an_image_hold_each_pixel_once_in_the_order_of_the_codec(s
     assert np.array_equal(np.concatenate(coded), in_torch)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.integers(1, 40), st.integers(1, 40))
 def test_merged_bands_give_the_image(height, width):
     image = np.random.default_rng(0).integers(0, 256, (3, height, width)).astype(np.uint16)
@@ -166,7 +166,7 @@ def test_random_bits_decode_to_images_as_likely_as_the_model_says(model, tmp_pat
 @given(
     st.integers(1, 9), st.integers(1, 9), st.sampled_from([2, 4, 8]), st.booleans(), st.booleans(), st.integers(0, 99)
 )
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 def test_a_completed_image_holds_the_coarse_one_and_is_keyed_by_seed(height, width, scale, odd, grey, seed):
     """For any size that scales down to the coarse image, in integers and in torch."""
     size = scale * height + odd, scale * width + odd

@@ -8,7 +8,7 @@ import pytest
 import scipy.special
 import scipy.stats
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pixelpyramids.model.mixture import clamped_log_prob, outputs_per_component, paper_mixture, starting_bias
@@ -80,7 +80,6 @@ def test_the_probabilities_of_all_values_sum_to_one(bits, channels, scale, with_
     outputs=st.lists(st.floats(-1e4, 1e4), min_size=6, max_size=6),
     offset=st.none() | st.integers(0, 255),
 )
-@settings(deadline=None)
 def test_any_outputs_give_a_distribution(bits, outputs, offset):
     known = None if offset is None else torch.tensor([[offset % 2**bits]])
     found = probabilities(torch.tensor(outputs, dtype=torch.float64).reshape(1, 6, 1, 1), 2**bits, 1, known)
@@ -222,7 +221,6 @@ def test_samples_follow_the_probabilities(bits, channels, components, with_offse
     seed=st.integers(0, 999),
     with_offset=st.booleans(),
 )
-@settings(deadline=None)
 def test_samples_stay_in_range(bits, channels, scale, seed, with_offset):
     n = 2**bits
     outputs = random_outputs(3, channels, 64, scale, seed)

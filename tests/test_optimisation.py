@@ -6,7 +6,7 @@ import math
 
 import pytest
 import torch
-from test_training import PUBLISHED, config, folder, training  # noqa: F401  # a fixture
+from test_training import PUBLISHED, config, training
 
 from benchmarks.plain import log_prob as plain_log_prob
 from pixelpyramids.model.mixture import clamped_log_prob
@@ -29,7 +29,7 @@ def test_published_recipes_differ_from_ours_only_in_settings(name):
     assert loaded.betas == (0.95, 0.9995) and loaded.learning_rate == 5e-4
 
 
-def test_steps_of_the_published_recipe_equal_those_of_torch_and_the_formulas(folder, tmp_path):  # noqa: F811
+def test_steps_of_the_published_recipe_equal_those_of_torch_and_the_formulas(folder, tmp_path):
     run = training(folder, tmp_path / "run", config(**PUBLISHED))
     hand = copy.deepcopy(run.levels[0].stage).train()
     adam = torch.optim.Adam(hand.parameters(), lr=5e-4, betas=(0.95, 0.9995))
@@ -103,7 +103,7 @@ def test_layers_have_torchs_initial_weights_if_the_recipe_says_so():
         assert 0.7 * bound < float(tensor.detach().abs().max()) <= bound
 
 
-def test_validation_scores_the_weights_that_are_kept(folder, tmp_path):  # noqa: F811
+def test_validation_scores_the_weights_that_are_kept(folder, tmp_path):
     run = training(folder, tmp_path / "run", config(**PUBLISHED), validate=True, validation_images=100)
     drawn = []
     outcome = run.fit(Budget(steps=2), draw=drawn.append)

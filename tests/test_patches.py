@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from test_training import config, folder, training  # noqa: F401 (a fixture)
+from test_training import config, training
 
 from pixelpyramids.pyramid.rate import bits_per_dim
 from pixelpyramids.training import run_directory
@@ -63,7 +63,7 @@ def test_the_patch_of_a_sample_does_not_depend_on_the_batch():
         assert torch.equal(alone[0], whole[index])
 
 
-def test_separately_trained_levels_see_the_same_patches_and_validation_scores_whole_images(folder, tmp_path):  # noqa: F811
+def test_separately_trained_levels_see_the_same_patches_and_validation_scores_whole_images(folder, tmp_path):
     parameters = config(patch_size=4)
     training(folder, tmp_path / "whole", parameters, validate=True).fit(Budget(steps=6))
     for levels in ([0, 3], [1, 2]):

@@ -27,7 +27,7 @@ def costs(seconds, fixed=100, of_an_image=3):
 
 
 @given(st.lists(st.floats(0.01, 10), min_size=1, max_size=7), st.integers(1, 3))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_shares_hold_each_level_once_and_are_close_to_the_best(seconds, devices):
     shares = share_levels(costs(seconds), devices, batch_size=2, memory=10**9)
     assert sorted(level for share in shares for level in share.levels) == list(range(len(seconds)))

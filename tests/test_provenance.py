@@ -9,7 +9,7 @@ import warnings
 import pytest
 import torch
 from pictures import write_images
-from test_training import KEYS, config, folder, training  # noqa: F401  folder is a fixture
+from test_training import KEYS, config, training
 
 import pixelpyramids
 from pixelpyramids.data.folder import open_folder
@@ -35,7 +35,7 @@ def warnings_of(call):
     return [str(warning.message) for warning in caught if issubclass(warning.category, UserWarning)]
 
 
-def test_a_session_records_software_data_and_settings(folder, tmp_path):  # noqa: F811
+def test_a_session_records_software_data_and_settings(folder, tmp_path):
     run = tmp_path / "run"
     training(folder, run, validate=True, seed=3).fit(Budget(steps=4))
     (session,) = read_sessions(run)
@@ -54,7 +54,7 @@ def test_a_session_records_software_data_and_settings(folder, tmp_path):  # noqa
     assert level["epochs"] == pytest.approx(4 * 4 / training(folder, run, validate=True, seed=3).crops.items_per_epoch)
 
 
-def test_each_resume_and_each_level_adds_a_session(folder, tmp_path):  # noqa: F811
+def test_each_resume_and_each_level_adds_a_session(folder, tmp_path):
     run = tmp_path / "run"
     training(folder, run, levels=[0]).fit(Budget(steps=1))
     training(folder, run, levels=[1, 2, 3]).fit(Budget(steps=1))
@@ -64,7 +64,7 @@ def test_each_resume_and_each_level_adds_a_session(folder, tmp_path):  # noqa: F
     assert levels[2]["0"]["first_step"] == 1 and levels[2]["0"]["step"] == 2
 
 
-def test_an_older_run_without_provenance_is_resumed(folder, tmp_path):  # noqa: F811
+def test_an_older_run_without_provenance_is_resumed(folder, tmp_path):
     run = tmp_path / "run"
     training(folder, run).fit(Budget(steps=1))
     (run / PROVENANCE).unlink()
@@ -103,12 +103,12 @@ def test_damaged_provenance_is_named(content, tmp_path):
         read_sessions(tmp_path)
 
 
-def test_resuming_without_changes_gives_no_warning(folder, tmp_path):  # noqa: F811
+def test_resuming_without_changes_gives_no_warning(folder, tmp_path):
     training(folder, tmp_path / "run", validate=True).fit(Budget(steps=2))
     assert not warnings_of(lambda: training(folder, tmp_path / "run", validate=True).fit(Budget(steps=2)))
 
 
-def test_resuming_with_other_data_precision_and_budget_warns_of_each_once(folder, other, tmp_path):  # noqa: F811
+def test_resuming_with_other_data_precision_and_budget_warns_of_each_once(folder, other, tmp_path):
     run = tmp_path / "run"
     training(folder, run).fit(Budget(steps=2))
     resumed = training(other, run)
@@ -120,7 +120,7 @@ def test_resuming_with_other_data_precision_and_budget_warns_of_each_once(folder
     assert "scheduled for 2 steps; with 3 steps" in lines[2]
 
 
-def test_changes_are_reported_for_each_level_by_its_own_history(folder, other, tmp_path):  # noqa: F811
+def test_changes_are_reported_for_each_level_by_its_own_history(folder, other, tmp_path):
     run = tmp_path / "run"
     training(folder, run, levels=[2, 3]).fit(Budget(steps=2))
     (line,) = warnings_of(lambda: training(other, run, levels=[0, 1]).fit(Budget(steps=4)))
@@ -129,7 +129,7 @@ def test_changes_are_reported_for_each_level_by_its_own_history(folder, other, t
     assert len(lines) == 2 and "level(s) 2,3: the training images have" in lines[0] and "for 2 steps" in lines[1]
 
 
-def test_the_best_weights_are_chosen_again_on_another_validation_set(folder, other, tmp_path):  # noqa: F811
+def test_the_best_weights_are_chosen_again_on_another_validation_set(folder, other, tmp_path):
     """Sums of nats of other images must not be compared: the first set's best could never be beaten."""
     run = tmp_path / "run"
     first = training(folder, run, validate=True)
@@ -148,7 +148,7 @@ def test_the_best_weights_are_chosen_again_on_another_validation_set(folder, oth
         assert level.best == pytest.approx(nats[level.index] / dimensions[level.index] / math.log(2), rel=1e-4)
 
 
-def test_the_best_score_of_an_older_version_is_ignored(folder, tmp_path):  # noqa: F811
+def test_the_best_score_of_an_older_version_is_ignored(folder, tmp_path):
     """It is a sum of nats over images that were not recorded."""
     run = tmp_path / "run"
     training(folder, run, validate=True).fit(Budget(steps=2))
@@ -162,7 +162,7 @@ def test_the_best_score_of_an_older_version_is_ignored(folder, tmp_path):  # noq
     assert all(1e-3 < level.best < math.inf for level in resumed.levels)
 
 
-def test_published_runs_contain_no_local_paths(folder, tmp_path):  # noqa: F811
+def test_published_runs_contain_no_local_paths(folder, tmp_path):
     run = tmp_path / "run"
     training(folder, run, config(data_root=str(folder)), validate=True).fit(Budget(steps=1))
     PublishedRun(run).save_pretrained(tmp_path / "hub")
@@ -187,7 +187,7 @@ def test_bits_per_dim_need_all_levels_at_one_step():
     assert alone.report(1, [2], budget, 1.0, 0.1, 4).bits_per_dim is None
 
 
-def test_minutes_include_validation_and_samples(folder, tmp_path, monkeypatch):  # noqa: F811
+def test_minutes_include_validation_and_samples(folder, tmp_path, monkeypatch):
     seconds, slept = 6.0, []
 
     def slow(_model):
@@ -224,7 +224,7 @@ def test_the_number_of_validation_images_depends_on_the_training_pixels(other, t
     assert len(same.validation.chosen) == 3
 
 
-def test_samples_can_be_interrupted_between_layers(folder, tmp_path):  # noqa: F811
+def test_samples_can_be_interrupted_between_layers(folder, tmp_path):
     run = training(folder, tmp_path / "run", validate=True)
     layers = []
 
@@ -237,7 +237,7 @@ def test_samples_can_be_interrupted_between_layers(folder, tmp_path):  # noqa: F
     assert outcome.interrupted and not layers
 
 
-def test_samples_that_take_too_long_are_stopped(folder, tmp_path, monkeypatch):  # noqa: F811
+def test_samples_that_take_too_long_are_stopped(folder, tmp_path, monkeypatch):
     monkeypatch.setattr("pixelpyramids.training.validation.DRAWING_LEAST", 0.0)
     notes, drawn = [], []
 

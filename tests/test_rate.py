@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pixelpyramids.pyramid.rate import Rate, cat
@@ -26,7 +26,6 @@ def test_bits_per_dim_by_hand():
         assert math.isclose(two_bits.bits_per_dim.item(), 2)
 
 
-@settings(deadline=None)  # torch starts slowly
 @given(st.lists(st.integers(1, 4), min_size=1, max_size=4), st.integers(1, 4), st.integers(1, 4))
 def test_joining_adds_levels_and_keeps_each_images_rate(batches, levels, more):
     for kind in (lambda rate: rate, as_tensors):

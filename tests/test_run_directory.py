@@ -42,19 +42,16 @@ def random_images(*shape, n_values=16):
 
 @pytest.mark.parametrize("norm", ["channel", "group", "batch"])
 def test_a_model_is_loaded_as_it_was_saved(norm, tmp_path):
-    model, images, run = (
-        PixelPyramid(parameters(norm=norm, residual="value"), seed=3),
-        random_images(4, 3, 9, 7),
-        tmp_path,
-    )
+    model = PixelPyramid(parameters(norm=norm, residual="value"), seed=3)
+    images, run = random_images(4, 3, 9, 7), tmp_path / "new" / "run"
     model.train().rate(images)  # running statistics of their own
     model.eval()
-    runs.save(model, run / "new" / "run")
-    loaded = runs.load(run / "new" / "run")
+    runs.save(model, run)
+    loaded = runs.load(run)
     assert loaded.config == model.config and not loaded.training
     assert_equal_weights(loaded, model)
     assert torch.equal(loaded.rate(images).nats, model.rate(images).nats)
-    assert torch.equal(runs.load(str(run / "new" / "run")).sample(2, 8, 8), model.sample(2, 8, 8))
+    assert torch.equal(runs.load(str(run)).sample(2, 8, 8), model.sample(2, 8, 8))
 
 
 def test_a_run_directory_has_the_documented_files(run):

@@ -7,7 +7,7 @@ from itertools import pairwise
 
 import pytest
 from accelerate.tracking import GeneralTracker
-from test_training import config, folder, training  # noqa: F401  # a fixture
+from test_training import config, training
 
 from pixelpyramids.errors import ParameterError, PixelPyramidsError
 from pixelpyramids.training import run_directory
@@ -34,7 +34,7 @@ class Recorder(GeneralTracker):
         self.values.setdefault(step, {}).update(values)
 
 
-def test_the_log_and_the_tracker_receive_rate_norm_and_seconds(folder, tmp_path):  # noqa: F811
+def test_the_log_and_the_tracker_receive_rate_norm_and_seconds(folder, tmp_path):
     recorder = Recorder()
     run = training(folder, tmp_path / "run", validate=True, tracker=recorder)
     run.fit(Budget(steps=20))
@@ -57,7 +57,7 @@ def test_the_log_and_the_tracker_receive_rate_norm_and_seconds(folder, tmp_path)
         assert recorder.values[last["step"]][f"{name}/validation_bits_per_dim"] == pytest.approx(bits)
 
 
-def test_the_logged_norm_is_the_one_before_clipping(folder, tmp_path):  # noqa: F811
+def test_the_logged_norm_is_the_one_before_clipping(folder, tmp_path):
     norms = []
     for clip in (None, 1e-6):
         run = training(folder, tmp_path / str(clip), config(clip_norm=clip))
@@ -66,14 +66,14 @@ def test_the_logged_norm_is_the_one_before_clipping(folder, tmp_path):  # noqa: 
     assert norms[0] == norms[1] > 1e-6
 
 
-def test_an_unknown_tracker_is_refused(folder, tmp_path):  # noqa: F811
+def test_an_unknown_tracker_is_refused(folder, tmp_path):
     with pytest.raises(ParameterError, match="one of the trackers tensorboard, wandb, got paper"):
         training(folder, tmp_path / "run", tracker="paper")
     assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize("name", ["tensorboard", "wandb"])
-def test_the_error_for_a_missing_tracker_says_how_to_install_it(name, folder, tmp_path, monkeypatch):  # noqa: F811
+def test_the_error_for_a_missing_tracker_says_how_to_install_it(name, folder, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, name, None)
     with pytest.raises(PixelPyramidsError, match=rf"{name} is not installed.*pixelpyramids\[train,{name}\]"):
         training(folder, tmp_path / "run", tracker=name)
@@ -81,14 +81,14 @@ def test_the_error_for_a_missing_tracker_says_how_to_install_it(name, folder, tm
 
 
 @pytest.mark.skipif(importlib.util.find_spec("tensorboard") is None, reason="TensorBoard is not installed")
-def test_tensorboard_writes_its_files_into_the_run(folder, tmp_path):  # noqa: F811
+def test_tensorboard_writes_its_files_into_the_run(folder, tmp_path):
     training(folder, tmp_path / "run", tracker="tensorboard").fit(Budget(steps=1))
     events = list((tmp_path / "run" / "log" / "tensorboard").rglob("events.out.tfevents.*"))
     assert any(b"level_00/learning_rate" in path.read_bytes() for path in events)
 
 
 @pytest.mark.skipif(importlib.util.find_spec("wandb") is None, reason="Weights & Biases is not installed")
-def test_weights_and_biases_without_a_login_gives_one_error_line(folder, tmp_path, monkeypatch):  # noqa: F811
+def test_weights_and_biases_without_a_login_gives_one_error_line(folder, tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.delenv("WANDB_API_KEY", raising=False)
     monkeypatch.delenv("WANDB_MODE", raising=False)

@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 import torch
 from command_line import KEYS as TINY
-from pictures import write_images
 
 from pixelpyramids.data.crops import Crops
 from pixelpyramids.data.folder import open_folder
@@ -34,12 +33,6 @@ PUBLISHED = {
 
 def config(**keys):
     return Parameters.model_validate(KEYS | keys)
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    """Ten smooth pictures of 24 x 24."""
-    return write_images(tmp_path_factory.mktemp("images"), count=10, size=(24, 24))
 
 
 def training(folder, run, parameters=None, validate=False, **options):
