@@ -20,8 +20,6 @@ import pixelpyramids.image_files.pillow_plugin
 from pixelpyramids.codec.container import build_file, read_index
 from pixelpyramids.codec.fields import MemorySource
 
-RNG = np.random.default_rng(0)
-
 
 def image_of(mode, width=21, height=17):
     array = noise({"1": 1, "I;16": 16}.get(mode, 8), {"LA": 2, "RGB": 3, "RGBA": 4}.get(mode, 1), height, width)

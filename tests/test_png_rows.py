@@ -121,6 +121,7 @@ def test_what_is_not_kept_is_named(data, names):
 CUT = SIGNATURE + header(8, 4, 8, 0, 0, 0, 0) + chunk(b"IDAT", zlib.compress(random_rows(4, 8))[:-2]) + END
 BROKEN = {
     "cut short|checksum": [grey_png().replace(END, b"") + SIGNATURE + END],
+    "checksum of the PNG's chunk b'tEXt'": [grey_png(chunk(b"tEXt", b"a\0b")[:-4] + bytes(4))],
     "bytes of rows": [CUT],
     "expected the PNG's chunks IHDR, PLTE and tRNS": [
         grey_png(header(8, 2, 8, 0, 0, 0, 0)),

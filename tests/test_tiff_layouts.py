@@ -151,7 +151,6 @@ def test_pixels_are_not_rotated_by_the_xmp_packet(monkeypatch):
         (noise(16).astype(np.uint32), {"photometric": "minisblack"}, "got 32 bits"),
         (noise(12, 1, 32, 32), {"compression": "jpeg", "bitspersample": 12}, "JPEG inside"),
         (np.stack([noise(8)] * 3), {"photometric": "minisblack"}, "got 3 pages"),
-        (noise(16, 4), {"photometric": "rgb", "extrasamples": ["assocalpha"]}, "premultiplied alpha"),
         (np.stack([noise(16, 3)] * 2), {"photometric": "rgb"}, "expected one picture, got 2"),
         (np.moveaxis(noise(8, 3, 32, 32), -1, 0), {"photometric": "rgb", "planarconfig": "separate",
          "compression": "jpeg"}, "JPEG inside the TIFF, got another"),

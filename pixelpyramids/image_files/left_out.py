@@ -157,9 +157,7 @@ def _in_pcx(data: bytes) -> Iterator[str]:
     if data[3] == 8 and planes == 1:
         end -= _PCX_PALETTE
         if end < 128 or data[end] != _PCX_MARK:  # else Pillow would take palette indices for greys
-            raise DataError(
-                "expected a PCX that ends with its palette, got none; the file is cut short or of another kind"
-            )
+            raise DataError("expected a PCX that ends with its palette, got none; replace or convert it")
     place, size, needed = 128, 0, (bottom + 1 - top) * planes * line
     while place < end and size < needed:
         is_run = data[place] >= 0xC0

@@ -137,10 +137,7 @@ def _read_chunks(data: bytes) -> Png:
         or max(transparent or (0,)) >> depth
         or (kind == _PALETTE and not 1 <= alphas <= colours)
     ):
-        raise DataError(
-            "expected a PNG with known methods and valid transparent colours, got other methods or colours; save it "
-            "again"
-        )
+        raise DataError("expected a PNG with known methods and valid transparent colours, got others; save it again")
     return Png(height, width, depth, kind, header[12] == 1, transparent, chunks, first)
 
 
@@ -190,9 +187,7 @@ def _has_surplus(png: Png) -> bool:
         expected += max(lines, 0) * (1 + -(-columns * bits // 8)) if columns > 0 else 0
     size = unpacked_size((content for name, content, _ in png.chunks if name == "IDAT"), expected)
     if size < expected:
-        raise DataError(
-            f"expected {expected} bytes of rows in the PNG, as its header says, got {size}; replace or remove the file"
-        )
+        raise DataError(f"expected {expected} bytes of rows in the PNG, as its header says, got {size}; replace it")
     return size > expected
 
 

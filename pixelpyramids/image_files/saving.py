@@ -45,8 +45,7 @@ _HELD: dict[str, dict[int, Sequence[int]]] = {  # depths in bits, by the number 
     "ppm": dict.fromkeys((1, 3), range(1, 17)),
     "bmp": {1: (1, 8), 3: (8,)},
 }
-_OWN = "ppyr"
-_BY_SUFFIX = {suffix: format for format, suffixes in FORMATS.items() for suffix in suffixes} | {".ppyr": _OWN}
+_BY_SUFFIX = {suffix: format for format, suffixes in FORMATS.items() for suffix in suffixes} | {".ppyr": "ppyr"}
 
 
 def save(
@@ -77,7 +76,7 @@ def save(
             f"expected a name that ends in {', '.join(_BY_SUFFIX)}, got {name!r}; rename it, or pass format="
         )
     content = io.BytesIO()
-    if format == _OWN:
+    if format == "ppyr":
         content.write(encode(array, depth, effort, metadata))
     else:
         write_image(content, array, depth, metadata, format, f"{name}: " if name else "")

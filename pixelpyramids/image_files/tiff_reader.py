@@ -107,9 +107,7 @@ def _read_pixels(data: bytes, tiff: Tiff) -> Pixels:
     except (PixelPyramidsError, ImportError, NotImplementedError, LookupError, TypeError, ValueError):
         return pixels  # it is not installed, or does not know this kind
     except RuntimeError as error:
-        raise DataError(
-            f"one library reads this TIFF, another finds it damaged ({error}); convert it to another compression"
-        ) from error
+        raise DataError(f"one library reads this TIFF, another finds it damaged ({error}); save it again") from error
     if not np.array_equal(pixels, again):
         raise DataError("two libraries read different pixels from this TIFF; convert it to another compression")
     return pixels
@@ -122,9 +120,7 @@ def _layout(tags: ImageFileDirectory_v2, data: bytes) -> Tiff:
         or not all(tags.get(tag, 1) for tag in (Tag.RowsPerStrip, Tag.TileWidth, Tag.TileLength))
         or not (tags.get(Tag.ImageWidth) and tags.get(Tag.ImageLength))
     ):
-        raise DataError(
-            "expected a TIFF with its size and the offsets of its pixels, got one without; the file is damaged"
-        )
+        raise DataError("expected a TIFF with its size and the offsets of its pixels, got less; the file is damaged")
     if others := [kind for kind in _several(tags.get(Tag.SampleFormat, 1)) if kind != 1]:
         kinds = {2: "signed", 3: "float", 4: "undefined", 5: "complex", 6: "complex float"}
         got = kinds.get(others[0], "unknown")
@@ -139,14 +135,10 @@ def _layout(tags: ImageFileDirectory_v2, data: bytes) -> Tiff:
     compression, predictor = tags.get(Tag.Compression, 1), tags.get(Tag.Predictor, 1)
     is_planar, is_lossy = tags.get(Tag.PlanarConfiguration, 1) == 2 and channels > 1, compression in _JPEG
     if not {tags.get(Tag.PlanarConfiguration, 1), tags.get(Tag.FillOrder, 1)} <= {1, 2}:
-        raise DataError(
-            "expected 1 or 2 for PlanarConfiguration and FillOrder in the TIFF, got another value; the file is damaged"
-        )
+        raise DataError("expected 1 or 2 for PlanarConfiguration and FillOrder, got others; the file is damaged")
     if photometric not in (_WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _INDEXED) and not (is_lossy and photometric == _YCBCR):
         kinds = {4: "a mask", 5: "four inks (CMYK)", 6: "luma and chroma (YCbCr)", 8: "L*a*b* values", -1: "none"}
-        raise DataError(
-            f"expected grey, RGB or a palette, got {kinds.get(photometric, photometric)}; convert it to RGB"
-        )
+        raise DataError(f"expected grey, RGB or a palette, got {kinds.get(photometric, photometric)}; convert it")
     extra = _several(tags.get(Tag.ExtraSamples, ()))
     colours = 3 if photometric in (_RGB, _YCBCR) else 1
     if extra not in ((), (_ALPHA,)) or channels != colours + len(extra) or (extra and photometric not in _WITH_ALPHA):

@@ -19,7 +19,6 @@ from pixelpyramids.image_files.tiff_metadata import metadata_to_tags
 
 _STRIP = 2**18  # bytes before compression, about
 _DEFLATE, _BLACK_IS_ZERO, _RGB, _ALPHA = 8, 1, 2, 2
-_MOST = 2**32 - 1  # bytes that a TIFF can have
 
 
 def write_tiff(pixels: Pixels, depth: int, metadata: Mapping[str, bytes], target: BinaryIO, about: str = "") -> None:
@@ -37,7 +36,7 @@ def write_tiff(pixels: Pixels, depth: int, metadata: Mapping[str, bytes], target
     lines = max(_STRIP // -(-width * channels * depth // 8), 1)
     strips = [zlib.compress(_strip(pixels[top : top + lines], depth)) for top in range(0, height, lines)]
     sizes = [len(strip) for strip in strips]
-    if sum(sizes) > _MOST - 2**26:
+    if sum(sizes) > 2**32 - 2**26:  # the rest is for the tags
         raise DataError("expected less than 4 GiB for a TIFF, got more; write a PNG")
     tags[Tag.RowsPerStrip], tags[Tag.StripByteCounts] = lines, tuple(sizes)
     tags.tagtype[Tag.StripOffsets] = TiffTags.LONG
