@@ -9,7 +9,7 @@ import io
 import struct
 import zlib
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -30,16 +30,10 @@ WEIGHTS = bundled.ASSETS / bundled.MODELS["compact"]
 NAME = next(iter(bundled.model_names()))  # the identifier of the model in files
 
 
-def load_decoder():
-    """Import the decoder beside the format's text."""
-    spec = importlib.util.spec_from_file_location("ppyr_decoder", DECODER)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    module.Network = lru_cache(module.Network)
-    return module
-
-
-decoder = load_decoder()
+SPEC = importlib.util.spec_from_file_location("ppyr_decoder", DECODER)
+decoder = importlib.util.module_from_spec(SPEC)
+SPEC.loader.exec_module(decoder)
+decoder.Network = lru_cache(decoder.Network)
 WEIGHT_BYTES = WEIGHTS.read_bytes()
 
 
@@ -87,8 +81,8 @@ class File:
         """Take a sound file apart."""
         index = read_index(MemorySource(data), 2**28)
         parts = tuple(
-            (int(entry.kind), read_part(MemorySource(data), index, number, offset))
-            for number, (entry, offset) in enumerate(zip(index.entries, index.offsets(), strict=True))
+            (int(entry.kind), read_part(MemorySource(data), index, number))
+            for number, entry in enumerate(index.entries)
         )
         reader = FieldReader(MemorySource(data))
         _, flags, depth, channels = reader.take(8)[4:]
@@ -180,9 +174,7 @@ def png_of(chunks):
     return out
 
 
-def decode_as_specified(data, max_pixels=2**28):
-    """Decode with the decoder beside the format's text."""
-    return decoder.decode(data, WEIGHT_BYTES, max_pixels)
+decode_as_specified = partial(decoder.decode, weights=WEIGHT_BYTES)
 
 
 def assert_refused(file, match=".", **options):

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import warnings
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import numpy as np
 import pytest
@@ -19,13 +20,16 @@ from threadpoolctl import threadpool_info
 import pixelpyramids as pp
 from pixelpyramids.codec import bundled, engines
 from pixelpyramids.codec.blas import one_blas_thread
-from pixelpyramids.codec.engines import PROBED, FastEngine, ReferenceEngine, _Matrices
-from pixelpyramids.codec.integer_network import Convolution, Stack, build_network, load_network
+from pixelpyramids.codec.engines import PROBED, FastEngine
+from pixelpyramids.codec.integer_network import Convolution, Stack, build_network, load_network, run_stack
 from pixelpyramids.errors import CheckpointError
 
 NETWORK = load_network(bundled.ASSETS / bundled.MODELS["compact"])
-REFERENCE = ReferenceEngine(NETWORK)
+TRUNK = NETWORK.stacks[0]
 X86 = platform.machine() in ("x86_64", "AMD64")
+SETS = ("AVX512_CORE", "AVX2", "SSE41") if X86 else ()
+LIMITS = [{"OV_CPU_MAX_ISA": isa, "ONEDNN_MAX_CPU_ISA": isa} for isa in SETS]
+LIMITS += [{"OMP_NUM_THREADS": threads, "OPENBLAS_NUM_THREADS": threads} for threads in "12"]
 DIGEST = """
 import hashlib, numpy as np, pixelpyramids as pp
 y, x = np.mgrid[:150, :170]
@@ -81,33 +85,31 @@ def test_the_reference_gives_what_plain_sums_give(size):
         stack = random_stack(seed, 4, 6, outputs)
         for kind in ("random", "full"):
             activations = inputs(4, *size, kind)
-            found = _Matrices(stack)(activations).transpose(2, 0, 1)
+            found = run_stack(stack, activations).transpose(2, 0, 1)
             assert np.array_equal(found, by_hand(stack, activations))
 
 
 @pytest.mark.parametrize("threads", [1, 3])
 @pytest.mark.parametrize("size", [(20, 20), (33, 100), (130, 21), (5, 90)])
 def test_the_fast_engine_gives_what_the_reference_gives(size, threads):
-    fast = FastEngine(NETWORK, REFERENCE, threads)
+    fast = FastEngine(NETWORK, threads)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        fast.trunk(inputs(NETWORK.trunk.inputs, 40, 40, "full"))  # loads it
+        fast(0, inputs(TRUNK.inputs, 40, 40, "full"))  # loads it
         for kind in ("random", "full"):
-            given = inputs(NETWORK.trunk.inputs, *size, kind)
-            assert np.array_equal(fast.trunk(given), REFERENCE.trunk(given))
-            for number, head in enumerate(NETWORK.heads):
-                given = inputs(head.inputs, *size, kind)
-                assert np.array_equal(fast.head(number, given), REFERENCE.head(number, given))
+            for number, stack in enumerate(NETWORK.stacks):
+                given = inputs(stack.inputs, *size, kind)
+                assert np.array_equal(fast(number, given), NETWORK.run(number, given))
     assert fast._compiled is not None
 
 
 def test_calls_from_many_threads_do_not_mix():
-    fast = FastEngine(NETWORK, REFERENCE, 2)
-    given = [inputs(NETWORK.trunk.inputs, 40 + i % 3, 50, "random", i) for i in range(12)]
+    fast = FastEngine(NETWORK, 2)
+    given = [inputs(TRUNK.inputs, 40 + i % 3, 50, "random", i) for i in range(12)]
     with ThreadPoolExecutor(4) as pool:
-        found = list(pool.map(fast.trunk, given))
+        found = list(pool.map(partial(fast, 0), given))
     for one, activations in zip(found, given, strict=True):
-        assert np.array_equal(one, REFERENCE.trunk(activations))
+        assert np.array_equal(one, NETWORK.run(0, activations))
 
 
 class Broken:
@@ -127,10 +129,10 @@ def differ_on_the_image(self, stack, given):
     return RUN(self, stack, given) + (not is_probe)
 
 
-RUN = FastEngine._run
+RUN = FastEngine._infer
 UNUSABLE = {
-    "it differs in one head": ("_run", differ_in_one_head, "differs from the reference"),
-    "it differs on the image": ("_run", differ_on_the_image, "differs from the reference"),
+    "it differs in one head": ("_infer", differ_in_one_head, "differs from the reference"),
+    "it differs on the image": ("_infer", differ_on_the_image, "differs from the reference"),
     "it is not installed": (None, None, "cannot be loaded"),
     "it does not work here": ("_openvino", Broken, r"cannot be loaded \(no such device\)"),
 }
@@ -144,24 +146,11 @@ def test_if_the_fast_engine_is_unusable_the_reference_writes_the_same_file(why, 
     if name is None:
         monkeypatch.setitem(sys.modules, "openvino", None)
     else:
-        monkeypatch.setattr(FastEngine if name == "_run" else engines, name, replacement)
+        monkeypatch.setattr(FastEngine if name == "_infer" else engines, name, replacement)
     bundled._model.cache_clear()
     with pytest.warns(UserWarning, match=message):
         assert pp.encode(image, effort="fast") == expected
     bundled._model.cache_clear()
-
-
-@pytest.mark.parametrize("size", [(20, 20), (32, 33), (70, 21), (120, 150)])
-def test_windows_are_compared_wherever_they_lie(size):
-    """At every edge, a window equals the whole at the sites that do not depend on anything outside of the window."""
-    fast = FastEngine(NETWORK, REFERENCE, 1)
-    given = inputs(NETWORK.trunk.inputs, *size, "random")
-    whole = REFERENCE.trunk(given)
-    for first in {0, 1, size[0] - 20, max(size[0] - 32, 0)}:
-        window = slice(first, min(first + 32, size[0])), slice(0, min(32, size[1]))
-        of_window = REFERENCE.trunk(given[:, *window])
-        assert fast._agree(0, whole, window, of_window)
-        assert not fast._agree(0, whole + np.uint8(1), window, of_window)
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="the system does not fork")
@@ -198,10 +187,9 @@ def expected():
     return digest(PIXELPYRAMIDS_ENGINE="reference")
 
 
-@pytest.mark.skipif(not X86, reason="instruction sets of x86")
-@pytest.mark.parametrize("isa", ["AVX512_CORE", "AVX2", "SSE41"])
-def test_every_instruction_set_writes_the_same_file(isa, expected):
-    assert digest(OV_CPU_MAX_ISA=isa, ONEDNN_MAX_CPU_ISA=isa) == expected
+@pytest.mark.parametrize("limits", LIMITS, ids=str)
+def test_every_instruction_set_and_any_number_of_threads_write_the_same_file(limits, expected):
+    assert digest(**limits) == expected
 
 
 @pytest.mark.skipif(not X86 or shutil.which("qemu-x86_64") is None, reason="requires x86 and Debian's qemu-user")
@@ -212,18 +200,13 @@ def test_another_processor_writes_the_same_file(tmp_path):
     assert digest(haswell, small, **environment) == digest(script=small)
 
 
-@pytest.mark.parametrize("threads", ["1", "2"])
-def test_any_number_of_threads_writes_the_same_file(threads, expected):
-    assert digest(OMP_NUM_THREADS=threads, OPENBLAS_NUM_THREADS=threads) == expected
-
-
 def test_blas_has_one_thread_while_the_codec_works_and_as_many_as_before_afterwards():
     def threads():
         return [pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"]
 
     before = threads()
-    with one_blas_thread():
-        with one_blas_thread():
+    with one_blas_thread:
+        with one_blas_thread:
             assert set(threads()) == {1}
         assert set(threads()) == {1}
     assert threads() == before

@@ -1,8 +1,12 @@
-"""The decoder beside the format's text, which shares no code with the package, agrees with the package."""
+"""The format's text, and the decoder beside it, which shares no code with the package, agree with the package."""
 
 import ast
+import math
+import re
 import subprocess
 import sys
+from decimal import Decimal, localcontext
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -23,9 +27,10 @@ from ppyr_files import (
 )
 
 import pixelpyramids as pp
-from pixelpyramids.codec import kernels
+from pixelpyramids.codec import compact_model, container, image, integer_network, kernels, outputs, parts
 from pixelpyramids.codec.container import Kind, read_index
 from pixelpyramids.codec.fields import MemorySource
+from pixelpyramids.pyramid import octaves
 
 
 def assert_agree(array, **options):
@@ -141,10 +146,58 @@ def test_the_decoder_is_short_and_imports_nothing_of_the_package():
     assert "PIL" not in "".join(map(ast.unparse, at_once))
 
 
-def test_the_decoders_tables_are_those_of_the_package():
+def test_the_name_of_the_weights_is_as_specified():
+    assert decoder.Network(WEIGHT_BYTES).name == NAME
+
+
+def constants():
+    """The upper-case names in the modules of the format, with their values; for a table, its length."""
+    found = {}
+    for module in (container, parts, octaves, integer_network, outputs, kernels, compact_model, image):
+        for node in ast.parse(Path(module.__file__).read_text(encoding="utf-8")).body:
+            targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
+            for target in targets:
+                value = getattr(module, target.id, None) if isinstance(target, ast.Name) else None
+                if isinstance(value, np.ndarray):
+                    value = len(value)
+                if isinstance(value, int | bytes) and target.id.isupper():
+                    found[f"{module.__name__.rpartition('.')[2]}.{target.id}"] = value
+    return found
+
+
+def test_the_text_names_every_constant_with_its_value():
+    text = (DECODER.parent / "format.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `(\w+\.[A-Z_]+)` \| ([^|]+) \|", text, re.MULTILINE)
+    told = {
+        name: bytes.fromhex(value.strip("`")) if value.startswith("`") else eval(value.replace("^", "**"))
+        for name, value in rows
+    }
+    assert told == constants()
+
+
+def test_the_tables_are_the_formulas_nearest_integers_and_none_is_near_a_tie():
+    with localcontext() as context:
+        context.prec = 50
+        two, half = Decimal(2), Decimal("0.5")
+        powers = [two**16 * (-two.ln() * i / 256).exp() for i in range(257)]
+        sigmoids = [two**24 / (1 + (-Decimal(i) / 64).exp()) for i in range(-1024, 1025)]
+        for exact, table, nearest in (
+            (powers, kernels.POWERS, Decimal("0.0042")),
+            (sigmoids, kernels.SIGMOIDS, Decimal("0.00023")),
+        ):
+            assert table.tolist() == [int(entry.to_integral_value()) for entry in exact]
+            assert min(abs(entry % 1 - half) for entry in exact) > nearest
+    assert (kernels.POWERS.sum(), kernels.SIGMOIDS.sum()) == (12151364, 17188257792)
     assert np.array_equal(kernels.POWERS, decoder.POWERS)
     assert np.array_equal(kernels.SIGMOIDS, decoder.SIGMOIDS[:-1])  # the last one repeats, to be interpolated with
 
 
-def test_the_name_of_the_weights_is_as_specified():
-    assert decoder.Network(WEIGHT_BYTES).name == NAME
+def test_the_coarsest_means_are_the_formulas_nearest_integers():
+    for bits in range(1, 17):
+        means = outputs.coarsest_outputs(5, 3, bits)[5:20:3].tolist()
+        assert means == [math.floor(Decimal(256 * (2 * k - 4) * 2**bits) / 5 + Decimal("0.5")) for k in range(5)]
+
+
+def test_the_rounding_in_integers_is_half_to_even():
+    sums = np.arange(-2000, 40000)
+    assert np.array_equal((sums + 63 + ((sums >> 7) & 1)) >> 7, np.rint(sums / 128))

@@ -44,7 +44,6 @@ from ppyr_files import (
 import pixelpyramids as pp
 from pixelpyramids.codec.container import MAX_BLOBS, MAX_METADATA, read_index
 from pixelpyramids.codec.fields import MemorySource
-from pixelpyramids.codec.image import decode_source
 from pixelpyramids.codec.parts import list_parts, part_count
 from pixelpyramids.errors import BitstreamError, DataError
 
@@ -254,7 +253,7 @@ def test_a_source_is_never_asked_for_more_than_it_has():
         data = replace(COLOUR, index=varint(length << 2) + bytes(4)).to_bytes()
         for salvage in (False, True):
             with pytest.raises(BitstreamError, match="cut short"):
-                decode_source(Careful(data), salvage=salvage)
+                pp.decode(Careful(data), salvage=salvage)
 
 
 def test_a_stored_tile_of_many_bits_takes_no_more_memory_than_its_digits():

@@ -5,9 +5,10 @@ import math
 import numpy as np
 import pytest
 import torch
+from slices import nothing_learnt, symbols_of, values_of
 
 from pixelpyramids.codec import kernels
-from pixelpyramids.codec.coder import Coding, PartReader, RandomReader, Symbols, no_corrections
+from pixelpyramids.codec.coder import Coding, PartReader, RandomReader
 from pixelpyramids.codec.outputs import UNIT, starting_outputs
 from pixelpyramids.model.mixture import Mixture, unpack
 
@@ -26,24 +27,9 @@ def slice_of(seed=0, height=40, width=40, bits=8, away=0.0):
     truth[..., COMPONENTS : 7 * COMPONENTS] += away * UNIT
     bases = rng.integers(3 * 2**bits // 2, 5 * 2**bits // 2, (CHANNELS, height, width), dtype=np.int32)
     coding = Coding(bits, bits - 8, CHANNELS)
-    values = np.concatenate(  # row by row, with nothing learnt
-        [
-            RandomReader(rng).values(truth[y : y + 1].astype(np.int32), bases[:, y : y + 1], coding, nothing())
-            for y in range(height)
-        ],
-        axis=1,
-    )
-    return outputs.astype(np.int32), bases, values, coding
-
-
-def nothing():
-    return no_corrections(1, SIZE)[0]
-
-
-def length(outputs, bases, values, coding, learnt):
-    symbols = Symbols(coding.coded * values[0].size)
-    symbols.add(outputs, bases, values, coding, learnt)
-    return symbols.bits()
+    rows = [slice(y, y + 1) for y in range(height)]  # each with nothing learnt
+    values = [values_of(RandomReader(rng), truth[row].astype(np.int32), bases[:, row], coding) for row in rows]
+    return outputs.astype(np.int32), bases, np.concatenate(values, axis=1), coding
 
 
 def derivatives(units, correction, neighbours, values, bases, coding):
@@ -98,8 +84,8 @@ def learnt_in_floats(outputs, bases, values, coding):
 def test_learnt_corrections_agree_with_autograd(bits):
     """Lengths agree within 1e-4; corrections, which are some tenths of a unit, agree closely."""
     outputs, bases, values, coding = slice_of(bits=bits, away=0.4)
-    learnt = nothing()
-    bits_needed = length(outputs, bases, values, coding, learnt)
+    learnt = nothing_learnt(outputs)
+    bits_needed = symbols_of(outputs, bases, values, coding, learnt).bits()
     nats, corrections = learnt_in_floats(outputs, bases, values, coding)
     assert bits_needed * math.log(2) == pytest.approx(nats, rel=1e-4)
     found = learnt[0] / 2**20
@@ -111,21 +97,19 @@ def test_corrections_improve_a_wrong_network_and_hardly_harm_a_right_one():
     for away, least, most in ((0.0, 0.99, 1.01), (0.5, 0.5, 0.99)):
         outputs, bases, values, coding = slice_of(height=128, width=128, away=away)
         alone = sum(
-            length(outputs[y : y + 1], bases[:, y : y + 1], values[:, y : y + 1], coding, nothing())
+            symbols_of(outputs[y : y + 1], bases[:, y : y + 1], values[:, y : y + 1], coding).bits()
             for y in range(len(outputs))
         )
-        assert least < length(outputs, bases, values, coding, nothing()) / alone < most
+        assert least < symbols_of(outputs, bases, values, coding).bits() / alone < most
 
 
 @pytest.mark.parametrize("coded", [1, 3])
 def test_decoding_learns_the_same_corrections(coded):
     outputs, bases, values, coding = slice_of(away=0.3)
     coding = coding._replace(coded=coded)
-    written, read = nothing(), nothing()
-    symbols = Symbols(coded * values[0].size)
-    symbols.add(outputs, bases, values, coding, written)
-    reader = PartReader(symbols.to_bytes())
-    assert np.array_equal(reader.values(outputs, bases, coding, read), values[:coded])
+    written, read = nothing_learnt(outputs), nothing_learnt(outputs)
+    part = symbols_of(outputs, bases, values, coding, written).to_bytes()
+    assert np.array_equal(values_of(PartReader(part), outputs, bases, coding, read), values[:coded])
     assert np.array_equal(written, read) and written[0].any()
     if coded == 1:  # what only the other channels use stays
         for first in (COMPONENTS, 4 * COMPONENTS):
@@ -138,14 +122,9 @@ def test_corrections_stay_within_two_units():
     rng = np.random.default_rng(0)
     outputs = rng.choice([-(2**24), 0, 2**24], (600, 9, SIZE)).astype(np.int32)
     bases, values = np.zeros((3, 600, 9), np.int32), np.full((3, 600, 9), 255, np.int32)
-    learnt = nothing()
-    length(outputs, bases, values, Coding(8, 0, 3), learnt)
+    learnt = nothing_learnt(outputs)
+    symbols_of(outputs, bases, values, Coding(8, 0, 3), learnt)
     assert np.abs(learnt[0]).max() <= kernels.LARGEST_CORRECTION and not learnt[1].any() and learnt[2].min() >= 0
-
-
-def test_growth_is_the_inverse_of_power():
-    for exponent in range(0, 4096, 7):
-        assert abs(kernels.growth(exponent) * kernels.power(exponent) / 2**31 - 1) < 4e-5
 
 
 def test_errors_that_neighbours_share_are_learnt():
@@ -158,5 +137,5 @@ def test_errors_that_neighbours_share_are_learnt():
     bases = np.full((3, height, width), 4 * 128, np.int32)
     values = np.clip(128 + np.rint(errors[1:, 1:]), 0, 255).astype(np.int32)[None].repeat(3, axis=0)
     shuffled = rng.permutation(values.reshape(3, -1), axis=1).reshape(values.shape)
-    lengths = [length(outputs, bases, these, Coding(8, 0, 1), nothing()) for these in (values, shuffled)]
+    lengths = [symbols_of(outputs, bases, these, Coding(8, 0, 1)).bits() for these in (values, shuffled)]
     assert lengths[0] < 0.93 * lengths[1]

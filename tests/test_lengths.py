@@ -6,7 +6,6 @@ from PIL import Image
 
 import pixelpyramids as pp
 from pixelpyramids.codec.fields import MemorySource
-from pixelpyramids.codec.image import decode_source
 from pixelpyramids.data.photographs import photographs
 from pixelpyramids.errors import BitstreamError
 
@@ -58,7 +57,7 @@ def test_a_scaled_image_reads_only_the_front(large):
     front = []
     for scale in (1, 2, 4, 8, 16):
         source = Counted(data)
-        decode_source(source, scale=scale)
+        pp.decode(source, scale=scale)
         front.append(source.end)
     assert front[0] == len(data) and front == sorted(front, reverse=True)
     assert front[1] < 0.45 * len(data) and front[2] < 0.15 * len(data)
@@ -71,7 +70,7 @@ def test_a_region_reads_only_its_parts():
         pixels = np.tile(np.asarray(image.convert("RGB")), (2, 3, 1))
     data = pp.encode(pixels, effort="fast")
     source = Counted(data)
-    assert np.array_equal(decode_source(source, region=(1200, 700, 100, 90)), pixels[700:790, 1200:1300])
+    assert np.array_equal(pp.decode(source, region=(1200, 700, 100, 90)), pixels[700:790, 1200:1300])
     assert source.count < 0.5 * len(data)
 
 

@@ -121,7 +121,7 @@ def test_an_image_is_as_long_as_its_rate_and_comes_back(model, image):
     starts = np.take_along_axis(cumulative, symbols[:, None].astype(np.int64), 1)[:, 0]
     ends = np.take_along_axis(cumulative, symbols[:, None].astype(np.int64) + 1, 1)[:, 0]
     words = np.empty(2 * len(symbols) + 1, dtype="<u2")
-    first, state = encode_symbols(starts, ends - starts, len(symbols), words)
+    first, state = encode_symbols(np.stack([starts, ends - starts]), words)
     ours = 16 * (len(words) - first) + int(state).bit_length()
     assert ours == pytest.approx(bits, rel=1e-3)
 

@@ -96,7 +96,7 @@ def test_draft_decodes_a_smaller_scale_from_the_start_of_the_file():
             assert np.array_equal(np.asarray(image), expected)
             assert image.draft("RGB", (1, 1)) is None  # it is loaded
     front = read_index(MemorySource(data), 2**20)
-    with open_bytes(data[: front.offsets()[-1]]) as image:
+    with open_bytes(data[: front.entries[-1].offset]) as image:
         image.draft(None, (100, 70))
         assert np.array_equal(np.asarray(image), pp.decode(data, scale=4))
     with open_bytes(data) as image:

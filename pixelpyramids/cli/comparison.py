@@ -7,7 +7,7 @@ import numpy as np
 from pixelpyramids.cli.console import count_of
 from pixelpyramids.codec.container import MAX_SIDE, Content, FileHeader, read_index
 from pixelpyramids.codec.fields import ByteSource
-from pixelpyramids.codec.image import decode_source
+from pixelpyramids.codec.image import decode
 from pixelpyramids.codec.planes import decimate
 from pixelpyramids.image_files.picture import Picture
 
@@ -32,7 +32,7 @@ def describe_difference(array: Any, header: FileHeader, picture: Picture) -> str
 
 def holds(source: ByteSource, picture: Picture, threads: int | None) -> bool:
     """Whether a file decodes to exactly this picture: its pixels, depth and metadata."""
-    array = decode_source(source, max_pixels=UNLIMITED, threads=threads)
+    array = decode(source, max_pixels=UNLIMITED, threads=threads)
     return not describe_difference(array, read_index(source, UNLIMITED).header, picture)
 
 
@@ -50,5 +50,5 @@ def resembles(source: ByteSource, picture: Picture, with_metadata: bool, threads
         return False
     is_quick = header.content != Content.MODEL or header.height * header.width <= COMPARED_WHOLE
     level = 0 if is_quick else min(2, header.octaves)
-    found = decode_source(source, 1 << level, max_pixels=pixels.size, threads=threads)
+    found = decode(source, 1 << level, max_pixels=pixels.size, threads=threads)
     return np.array_equal(found.reshape(*found.shape[:2], -1), decimate(pixels, level))

@@ -11,7 +11,7 @@ from pixelpyramids.cli.outcomes import Done
 from pixelpyramids.cli.results import delete_source, expect_same, is_there, write_result
 from pixelpyramids.codec.container import read_index
 from pixelpyramids.codec.fields import ByteSource, MemorySource
-from pixelpyramids.codec.image import decode_source, encode
+from pixelpyramids.codec.image import decode, encode
 from pixelpyramids.codec.planes import Region, find_window, octave_of_scale
 from pixelpyramids.errors import BitstreamError, DataError, PixelPyramidsError
 from pixelpyramids.image_files import opening
@@ -153,7 +153,7 @@ def decode_picture(
     scale = min(settings.scale, 1 << header.octaves) if is_found else settings.scale
     if scale != settings.scale:
         warnings.warn(f"too small for --scale {settings.scale}, so it was written at --scale {scale}", stacklevel=2)
-    array = decode_source(source, scale, settings.region, settings.max_pixels, settings.salvage, threads)
+    array = decode(source, scale, settings.region, settings.max_pixels, settings.salvage, threads)
     requested = find_window(header, octave_of_scale(header, scale), settings.region)
     picture = Picture(array, header.depth, dict(header.metadata), header.source_format)
     (height, width), size = array.shape[:2], (requested.bottom - requested.top, requested.right - requested.left)

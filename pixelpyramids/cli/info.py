@@ -58,8 +58,7 @@ def _describe(index: "FileIndex", size: int) -> dict[str, Any]:
     octaves: dict[int, int] = {}
     if header.content == Content.MODEL:
         for (part, _), entry in zip(header.layout(), index.entries, strict=True):
-            octave = part.finest(header.octaves)
-            octaves[octave] = octaves.get(octave, 0) + entry.length
+            octaves[part.finest] = octaves.get(part.finest, 0) + entry.length
     else:
         octaves[0] = index.entries[0].length
     end, reached, listed = index.begin, None, []

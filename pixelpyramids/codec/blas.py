@@ -4,41 +4,32 @@ On a busy machine, such small products take many times longer in several threads
 """
 
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
-from functools import lru_cache
-from typing import Any
+from functools import cached_property
 
 from threadpoolctl import ThreadpoolController
 
 
-class _Shared:
-    """The limit, and the number of threads that need it."""
+class _OneBlasThread:
+    """While any thread is inside, BLAS has one thread; the last one to leave restores the previous limit."""
 
     def __init__(self) -> None:
-        self.lock, self.users = threading.Lock(), 0
-        self.limit: Any = None
+        self._lock, self._users = threading.Lock(), 0
+
+    @cached_property
+    def _controller(self) -> ThreadpoolController:
+        return ThreadpoolController()
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if self._users == 0:
+                self._limit = self._controller.limit(limits=1, user_api="blas")
+            self._users += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._users -= 1
+            if self._users == 0:
+                self._limit.restore_original_limits()
 
 
-_shared = _Shared()
-
-
-@contextmanager
-def one_blas_thread() -> Iterator[None]:
-    """Limit BLAS to one thread while any thread is inside; the last one to leave restores the previous limit."""
-    with _shared.lock:
-        _shared.users += 1
-        if _shared.users == 1:
-            _shared.limit = _controller().limit(limits=1, user_api="blas")
-    try:
-        yield
-    finally:
-        with _shared.lock:
-            _shared.users -= 1
-            if _shared.users == 0:
-                _shared.limit.restore_original_limits()
-
-
-@lru_cache
-def _controller() -> ThreadpoolController:
-    return ThreadpoolController()
+one_blas_thread = _OneBlasThread()

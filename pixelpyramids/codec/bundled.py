@@ -6,7 +6,7 @@ from pathlib import Path
 from threading import RLock
 
 from pixelpyramids.codec.compact_model import CompactModel
-from pixelpyramids.codec.engines import FastEngine, ReferenceEngine
+from pixelpyramids.codec.engines import FastEngine
 from pixelpyramids.codec.integer_network import load_network
 from pixelpyramids.errors import CheckpointError
 
@@ -41,5 +41,4 @@ def _model(name: str, engine: str, threads: int) -> CompactModel:
     if not isinstance(name, str) or name not in MODELS:
         raise CheckpointError(f"expected a model among {', '.join(MODELS)}, got {name}")
     network = load_network(ASSETS / MODELS[name])
-    reference = ReferenceEngine(network)
-    return CompactModel(network, reference if engine == "reference" else FastEngine(network, reference, threads))
+    return CompactModel(network, FastEngine(network, threads) if engine == "fast" else network.run)

@@ -6,6 +6,8 @@
 
 A part of a file is the last state, big-endian in 5 or 6 bytes, and then the words in the order of decoding, each
 little-endian. If a decoder does not end in the state 2**32 with all bytes consumed, the part is damaged.
+
+A slice is coded by its outputs (h, w, O), bases in quarters (C, h, w), values (C, h, w), and what was learnt before.
 """
 
 import math
@@ -15,23 +17,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pixelpyramids.codec.integer_network import CHANNELS
-from pixelpyramids.codec.kernels import (
-    CONTEXTS,
-    INFLUENCES,
-    START,
-    TOTAL_BITS,
-    WORD,
-    decode_sites,
-    encode_symbols,
-    starts_and_frequencies,
-)
+from pixelpyramids.codec.kernels import CONTEXTS, INFLUENCES, START, TOTAL_BITS, WORD, code_sites, encode_symbols
 from pixelpyramids.errors import BitstreamError
 
 Corrections = NDArray[np.int64]  # (3, contexts, numbers): corrections and influences, then their slopes and squares
 
 
 class Coding(NamedTuple):
-    """How values are coded: their bits, the octave's gain, the number of channels."""
+    """How values are coded: their bits, the octave's gain, the number of coded channels (the first ones)."""
 
     bits: int
     gain: int
@@ -44,30 +37,27 @@ def no_corrections(bands: int, outputs: int) -> Corrections:
 
 
 class Symbols:
-    """The starts and frequencies of the symbols of a part, in order; `to_bytes` encodes them."""
+    """The starts and frequencies of the symbols of a part, slice by slice; `to_bytes` encodes them."""
 
-    def __init__(self, capacity: int) -> None:
-        self._starts = np.empty(capacity, dtype=np.int64)
-        self._frequencies = np.empty(capacity, dtype=np.int64)
-        self._count = 0
+    def __init__(self) -> None:
+        self._intervals = [np.empty((2, 0), dtype=np.int64)]
 
     def add(self, outputs: NDArray[np.int32], bases: Any, values: Any, coding: Coding, learnt: Corrections) -> None:
-        """Add a slice: outputs (h, w, O), bases in quarters, values (C, h, w); `coding.coded` channels are coded."""
-        arrays = _int32_array(outputs), _int32_array(bases), _int32_array(values)
-        self._count = starts_and_frequencies(*arrays, *coding, learnt, self._starts, self._frequencies, self._count)
+        """Add a slice."""
+        intervals = np.empty((2, coding.coded * math.prod(outputs.shape[:2])), dtype=np.int64)
+        no_words = np.frombuffer(b"", dtype="<u2")
+        _code(outputs, bases, values, coding, learnt, intervals, no_words, np.zeros(2, dtype=np.int64))
+        self._intervals.append(intervals)
 
-    def __len__(self) -> int:
-        return self._count
-
-    def bits(self, first: int = 0, count: int | None = None) -> float:
-        """Return the code length of `count` symbols from `first` on (default: all): sum of -log2(frequency / 2**24)."""
-        frequencies = self._frequencies[first : self._count if count is None else first + count]
-        return float(TOTAL_BITS * len(frequencies) - np.log2(frequencies).sum())
+    def bits(self) -> float:
+        """Return the code length in bits: the sum of -log2(frequency / 2**24)."""
+        return float(sum(TOTAL_BITS * len(some) - np.log2(some).sum() for _, some in self._intervals))
 
     def to_bytes(self) -> bytes:
         """Encode the symbols as the bytes of a part."""
-        words = np.empty(2 * self._count + 1, dtype="<u2")
-        first, state = encode_symbols(self._starts, self._frequencies, self._count, words)
+        intervals = np.concatenate(self._intervals, axis=1)
+        words = np.empty(2 * intervals.shape[1] + 1, dtype="<u2")
+        first, state = encode_symbols(intervals, words)
         return int(state).to_bytes(6 if state >> 40 else 5, "big") + words[first:].tobytes()
 
 
@@ -82,18 +72,17 @@ class PartReader:
         if state < START or (head == 6) != (state >> 40 > 0):
             raise BitstreamError("a part begins with an invalid state; the file is damaged")
         self._words = np.frombuffer(data, dtype="<u2", offset=head)
-        self._place = np.array([state, 0], dtype=np.int64)
+        self._position = np.array([state, 0], dtype=np.int64)
 
-    def values(self, outputs: NDArray[np.int32], bases: Any, coding: Coding, learnt: Corrections) -> Any:
-        """Decode the values (coded, h, w) of a slice's sites."""
-        values = _decode_values(outputs, bases, coding, learnt, self._words, self._place)
-        if self._place[1] > len(self._words):
+    def fill(self, outputs: NDArray[np.int32], bases: Any, values: Any, coding: Coding, learnt: Corrections) -> None:
+        """Decode a slice into `values`."""
+        _decode(outputs, bases, values, coding, learnt, self._words, self._position)
+        if self._position[1] > len(self._words):
             raise BitstreamError("a part ends before its last symbol; the file is damaged")
-        return values
 
     def close(self) -> None:
         """Check that all bytes were consumed. Raises BitstreamError if not."""
-        if self._place[0] != START or self._place[1] != len(self._words):
+        if self._position[0] != START or self._position[1] != len(self._words):
             raise BitstreamError("a part does not end where its last symbol does; the file is damaged")
 
 
@@ -102,25 +91,25 @@ class RandomReader:
 
     def __init__(self, generator: np.random.Generator) -> None:
         self._generator = generator
-        self._place = np.array([generator.integers(START, START << WORD), 0], dtype=np.int64)
+        self._position = np.array([generator.integers(START, START << WORD), 0], dtype=np.int64)
 
-    def values(self, outputs: NDArray[np.int32], bases: Any, coding: Coding, learnt: Corrections) -> Any:
-        """See `PartReader`."""
+    def fill(self, outputs: NDArray[np.int32], bases: Any, values: Any, coding: Coding, learnt: Corrections) -> None:
+        """Draw a slice into `values`."""
         words = self._generator.integers(0, 1 << WORD, 2 * coding.coded * math.prod(outputs.shape[:2]), dtype=np.uint16)
         words.flags.writeable = False
-        self._place[1] = 0
-        return _decode_values(outputs, bases, coding, learnt, words, self._place)
+        self._position[1] = 0
+        _decode(outputs, bases, values, coding, learnt, words, self._position)
 
 
-def _decode_values(
-    outputs: Any, bases: Any, coding: Coding, learnt: Corrections, words: Any, place: NDArray[np.int64]
-) -> Any:
-    """Decode the values (coded, h, w) of a slice's sites, and advance `place`."""
-    values = np.empty((coding.coded, *outputs.shape[:2]), dtype=np.int32)
-    decode_sites(_int32_array(outputs), _int32_array(bases), *coding, learnt, words, place, values)
-    return values
+def _decode(
+    outputs: Any, bases: Any, values: Any, coding: Coding, learnt: Corrections, words: Any, position: Any
+) -> None:
+    found = np.empty((coding.coded, *outputs.shape[:2]), dtype=np.int32)
+    _code(outputs, bases, found, coding, learnt, np.empty((2, 0), dtype=np.int64), words, position)
+    values[...] = found
 
 
-def _int32_array(array: Any) -> NDArray[np.int32]:
-    """Return a C-contiguous int32 array: the kernels are compiled for this layout; others take seconds to compile."""
-    return np.require(array, np.int32, ["C", "W"])
+def _code(outputs: Any, bases: Any, values: Any, coding: Coding, learnt: Any, *rest: Any) -> None:
+    """Call `code_sites` with the types and the layout that it is compiled for; compiling for others takes seconds."""
+    arrays = (np.require(array, np.int32, ["C", "W"]) for array in (outputs, bases, values))
+    code_sites(*arrays, coding, learnt, *rest)

@@ -5,8 +5,10 @@ which the network sees as three equal channels.
 """
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeVar
 
 import numpy as np
@@ -15,8 +17,7 @@ from numpy.typing import NDArray
 from pixelpyramids.arguments import convert_like, plain_array, whole_number
 from pixelpyramids.codec.blas import one_blas_thread
 from pixelpyramids.codec.coder import Coding, Corrections, PartReader, RandomReader, Symbols, no_corrections
-from pixelpyramids.codec.engines import Engine
-from pixelpyramids.codec.integer_network import CHANNELS, PER_COMPONENT, IntegerNetwork
+from pixelpyramids.codec.integer_network import CHANNELS, PER_COMPONENT, Engine, IntegerNetwork
 from pixelpyramids.codec.outputs import coarsest_outputs
 from pixelpyramids.codec.parts import Part, Tile, list_parts
 from pixelpyramids.errors import DataError
@@ -30,17 +31,7 @@ SliceCoder = Callable[[NDArray[np.int32], Any, Any, Coding, Corrections], None]
 """Codes one slice. Its arguments: outputs (h, w, O), bases in quarters (C, h, w), values (C, h, w), which is a view of
 the plane to read or fill in, how values are coded, and the corrections learnt for the part's band."""
 
-
-@dataclass(frozen=True)
-class PlaneFormat:
-    """How a plane is coded: the bits of its values, the number of coded channels, and the octaves' gains, finest first.
-
-    The network sees differences of values divided by 2**gain.
-    """
-
-    bits: int
-    coded: int
-    gains: tuple[int, ...]
+Codings = Sequence[Coding]  # of a plane's octaves, finest first, and then of its coarsest pixels
 
 
 @dataclass(frozen=True)
@@ -65,22 +56,17 @@ class CompactModel:
 
     def __init__(self, network: IntegerNetwork, engine: Engine) -> None:
         self.network, self.engine = network, engine
-        self._components = network.outputs // PER_COMPONENT
 
-    def symbols(self, part: Part, pyramid: Sequence[Plane], plane_format: PlaneFormat) -> Symbols:
-        """Return the symbols of a part; `pyramid` holds the octaves' images, finest first."""
-        symbols = Symbols(plane_format.coded * sum(count for _, count in _count_sites(part, pyramid)))
-        self._follow(part, pyramid, plane_format, symbols.add)
-        return symbols
+    def encode(self, part: Part, pyramid: Sequence[Plane], codings: Codings) -> bytes:
+        """Return the bytes of a part; `pyramid` holds the octaves' images, finest first."""
+        symbols = Symbols()
+        self._follow(part, pyramid, codings, lambda _: symbols.add)
+        return symbols.to_bytes()
 
-    def decode(self, data: bytes, part: Part, pyramid: Sequence[Plane], plane_format: PlaneFormat) -> None:
+    def decode(self, data: bytes, part: Part, pyramid: Sequence[Plane], codings: Codings) -> None:
         """Fill in the pixels of a part; the coarser octaves must be there. Raises BitstreamError if it is damaged."""
         reader = PartReader(data)
-
-        def fill(outputs: NDArray[np.int32], bases: Any, values: Any, coding: Coding, learnt: Corrections) -> None:
-            values[...] = reader.values(outputs, bases, coding, learnt)
-
-        self._follow(part, pyramid, plane_format, fill)
+        self._follow(part, pyramid, codings, lambda _: reader.fill)
         reader.close()
 
     def rate(self, images: Any) -> Rate:
@@ -88,20 +74,25 @@ class CompactModel:
 
         The finest octave comes first; the last level is the coarsest pixels. Raises DataError for other images.
         """
-        given, images = images, _check_images(images)
-        batch, coded, height, width = images.shape
-        plane_format = PlaneFormat(8, coded, (0,) * (len(octaves.octave_sizes(height, width)) - 1))
-        nats = np.zeros((batch, len(plane_format.gains) + 1))
-        dimensions = np.zeros_like(nats, dtype=np.int64)
-        for image, of_image, counted in zip(images, nats, dimensions, strict=True):
-            pyramid = octave_images(np.broadcast_to(image.astype(np.uint16), (CHANNELS, height, width)))
-            for part in list_parts(height, width):
-                symbols, first = self.symbols(part, pyramid, plane_format), 0
-                for level, sites in _count_sites(part, pyramid):
-                    of_image[level] += symbols.bits(first, coded * sites) * math.log(2)
-                    counted[level] += coded * sites
-                    first += coded * sites
-        return Rate(convert_like(given, nats), convert_like(given, dimensions))
+        array = _check_images(images)
+        nats = np.array([self._nats_of(image) for image in array])
+        pixels = [height * width for height, width in octaves.octave_sizes(*array.shape[-2:])]
+        dimensions = array.shape[1] * -np.diff(pixels, append=0)
+        return Rate(convert_like(images, nats), convert_like(images, np.tile(dimensions, (len(array), 1))))
+
+    def _nats_of(self, image: NDArray[Any]) -> list[float]:
+        """The code length of each octave of an image (C, H, W)."""
+        pyramid = octave_images(three_channels(image.astype(np.uint16)))
+        codings, nats = [Coding(8, 0, len(image))] * len(pyramid), [0.0] * len(pyramid)
+
+        def add(octave: int, *of_slice: Any) -> None:
+            symbols = Symbols()
+            symbols.add(*of_slice)
+            nats[octave] += symbols.bits() * math.log(2)
+
+        for part in list_parts(*image.shape[-2:]):
+            self._follow(part, pyramid, codings, lambda octave: partial(add, octave))
+        return nats
 
     def sample(self, n: int, height: int, width: int, seed: int = 0, first: int = 0) -> NDArray[np.uint8]:
         """Return n samples (n, 3, height, width), decoded from random bits. Sample i is keyed by (seed, first + i)."""
@@ -109,7 +100,7 @@ class CompactModel:
         first = whole_number("first", first, 0)
         drawn = np.zeros((n, CHANNELS, height, width), dtype=np.uint16)
         for number, image in enumerate(drawn):
-            self._draw(image, CHANNELS, len(octave_images(image)), seed, first + number)
+            self._draw(image, len(octave_images(image)), seed, first + number)
         return drawn.astype(np.uint8)
 
     def complete(self, coarse: ArrayOrTensor, height: int, width: int, seed: int = 0, first: int = 0) -> ArrayOrTensor:
@@ -126,86 +117,68 @@ class CompactModel:
         completed = np.zeros((*images.shape[:2], height, width), dtype=np.uint16)
         for number, (image, known) in enumerate(zip(completed, images, strict=True)):
             octaves.find_coarse(image, known)[...] = known
-            self._draw(_three_channels(image), len(image), octave, seed, first + number, known)
+            self._draw(image, octave, seed, first + number, known)
         result: ArrayOrTensor = convert_like(coarse, completed.astype(np.uint8))
         return result
 
-    def _draw(
-        self, image: Plane, coded: int, octave: int, seed: int, number: int, known: NDArray[Any] | None = None
-    ) -> None:
-        """Fill in the octaves of an image below `octave`, with the random numbers of sample `number`.
+    def _draw(self, image: Plane, octave: int, seed: int, number: int, known: NDArray[Any] | None = None) -> None:
+        """Fill in the octaves of an image (C, H, W) below `octave`, with the random numbers of sample `number`.
 
         If the image is so small that its coarsest pixels are drawn, the `known` ones among them are kept.
         """
         draws = RandomReader(np.random.default_rng([whole_number("seed", seed, 0), number]))
 
-        def fill(outputs: NDArray[np.int32], bases: Any, values: Any, coding: Coding, learnt: Corrections) -> None:
-            values[...] = draws.values(outputs, bases, coding, learnt)
+        def fill(*of_slice: Any) -> None:
+            draws.fill(*of_slice)
             if known is not None:
                 octaves.find_coarse(image, known)[...] = known
 
-        pyramid = octave_images(image)
-        plane_format = PlaneFormat(8, coded, (0,) * (len(pyramid) - 1))
+        def coder_of(index: int) -> SliceCoder:
+            return fill if index < octave else Symbols().add  # which learns from the known octaves
+
+        pyramid = octave_images(three_channels(image))
         for part in list_parts(*image.shape[-2:]):
-            if part.finest(len(pyramid) - 1) < octave:
-                self._follow(part, pyramid, plane_format, fill, octave)
+            if part.finest < octave:
+                self._follow(part, pyramid, [Coding(8, 0, len(image))] * len(pyramid), coder_of)
 
     def _follow(
-        self,
-        part: Part,
-        pyramid: Sequence[Plane],
-        plane_format: PlaneFormat,
-        code: SliceCoder,
-        octave: int | None = None,
+        self, part: Part, pyramid: Sequence[Plane], codings: Codings, coder_of: Callable[[int], SliceCoder]
     ) -> None:
-        """Go through the slices of a part in order. If `octave` is given, it and the coarser ones are known already."""
-
-        def coder_of(index: int) -> SliceCoder:
-            if octave is None or index < octave:
-                return code
-            return Symbols(plane_format.coded * pyramid[index].size).add
-
-        with one_blas_thread():
+        """Code the slices of a part in order, those of each octave with the coder that `coder_of` returns for it."""
+        with one_blas_thread:
             *learnt, of_coarsest = no_corrections(len(octaves.FINE) + 1, self.network.outputs)
             if part.is_base:
-                image = pyramid[-1]
-                outputs = coarsest_outputs(self._components, CHANNELS, plane_format.bits).astype(np.int32)
-                middle = np.full(image.shape, 2 << plane_format.bits, dtype=np.int32)
+                image, coding = pyramid[-1], codings[-1]
+                components = self.network.outputs // PER_COMPONENT
+                outputs = coarsest_outputs(components, CHANNELS, coding.bits).astype(np.int32)
+                middle = np.full(image.shape, 2 << coding.bits, dtype=np.int32)
                 broadcast = np.broadcast_to(outputs, (*image.shape[-2:], len(outputs)))
-                coding = Coding(plane_format.bits, 0, plane_format.coded)
                 coder_of(len(pyramid) - 1)(broadcast, middle, image, coding, of_coarsest)
             for tile in part.tiles:
-                self._follow_tile(tile, pyramid, plane_format, coder_of(tile.octave), learnt)
+                self._follow_tile(tile, pyramid, codings[tile.octave], coder_of(tile.octave), learnt)
 
     def _follow_tile(
-        self,
-        tile: Tile,
-        pyramid: Sequence[Plane],
-        plane_format: PlaneFormat,
-        code: SliceCoder,
-        learnt: Sequence[Corrections],
+        self, tile: Tile, pyramid: Sequence[Plane], coding: Coding, code: SliceCoder, learnt: Sequence[Corrections]
     ) -> None:
-        image, coarse, gain = pyramid[tile.octave], pyramid[tile.octave + 1], plane_format.gains[tile.octave]
+        image, coarse = pyramid[tile.octave], pyramid[tile.octave + 1]
         rows, columns = (-(-side // 2) for side in image.shape[-2:])
-        top, bottom = _lines_around(tile.top, tile.bottom, self.network.trunk.reach, rows)
-        left, right = _lines_around(tile.left, tile.right, self.network.trunk.reach, columns)
+        top, bottom = _lines_around(tile.top, tile.bottom, self.network.reach, rows)
+        left, right = _lines_around(tile.left, tile.right, self.network.reach, columns)
         known = _cut_window(coarse, top - 1, bottom, left - 1, right)
-        features = self.engine.trunk(octaves.trunk_inputs(known, plane_format.bits, gain).astype(np.uint8))
+        features = self.engine(0, octaves.trunk_inputs(known, coding.bits, coding.gain).astype(np.uint8))
         features = features[:, tile.top - top : tile.bottom - top, tile.left - left : tile.right - left]
         known = known[:, tile.top - top : tile.bottom - top + 1, tile.left - left : tile.right - left + 1]
         bands = fine_bands(image, tile)
-        steps = octaves.follow(known, features, tuple(band.shape[-2:] for band in bands), gain)
-        try:
-            step = next(steps)
+        steps = octaves.follow(known, features, tuple(band.shape[-2:] for band in bands), coding.gain)
+        values = None
+        with suppress(StopIteration):
             while True:
+                step = steps.send(values)
                 band, lattice = octaves.SLICES[step.number]
                 number = octaves.FINE.index(band)
                 values = bands[number][:, *lattice.sites]
-                outputs = self.engine.head(step.number, step.inputs)[: values.shape[-2], : values.shape[-1]]
-                code(outputs, step.base, values, Coding(plane_format.bits, gain, plane_format.coded), learnt[number])
-                step = steps.send(values)
-        except StopIteration:
-            return
+                outputs = self.engine(1 + step.number, step.inputs)[:, : values.shape[-2], : values.shape[-1]]
+                code(np.moveaxis(outputs, 0, -1), step.base, values, coding, learnt[number])
 
 
 def _check_images(images: Any) -> NDArray[Any]:
@@ -218,12 +191,10 @@ def _check_images(images: Any) -> NDArray[Any]:
     return array
 
 
-def _three_channels(image: Plane) -> Plane:
-    """A plane (3, H, W) on the memory of an image (C, H, W), C 1 or 3."""
-    shape = (CHANNELS, *image.shape[1:])
-    if image.shape == shape:
-        return image
-    return np.lib.stride_tricks.as_strided(image, shape, (0, *image.strides[1:]))
+def three_channels(image: Plane) -> Plane:
+    """Return a plane (3, H, W) on the memory of an image (C, H, W), C 1 or 3."""
+    strides = image.strides if len(image) == CHANNELS else (0, *image.strides[1:])
+    return np.lib.stride_tricks.as_strided(image, (CHANNELS, *image.shape[1:]), strides)
 
 
 def octave_images(plane: Plane) -> list[Plane]:
@@ -239,14 +210,6 @@ def fine_bands(image: Plane, tile: Tile) -> tuple[Plane, Plane, Plane]:
     _, *fine = octaves.bands(image)
     oe, eo, ee = (band[:, tile.top : tile.bottom, tile.left : tile.right] for band in fine)
     return oe, eo, ee
-
-
-def _count_sites(part: Part, pyramid: Sequence[Plane]) -> Iterator[tuple[int, int]]:
-    """Yield the octave and the number of sites of the coarsest pixels (in the base) and of each tile."""
-    if part.is_base:
-        yield len(pyramid) - 1, pyramid[-1][0].size
-    for tile in part.tiles:
-        yield tile.octave, sum(band[0].size for band in fine_bands(pyramid[tile.octave], tile))
 
 
 def _lines_around(begin: int, end: int, reach: int, sites: int) -> tuple[int, int]:

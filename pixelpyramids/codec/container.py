@@ -8,6 +8,8 @@ import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import IntEnum
+from itertools import accumulate
+from typing import NamedTuple
 
 import numpy as np
 
@@ -43,13 +45,13 @@ class Kind(IntEnum):
     STORED = 2
 
 
-@dataclass(frozen=True)
-class Entry:
-    """The index entry of a part."""
+class Entry(NamedTuple):
+    """How a part is coded, its bytes' number and CRC-32, and the offset of the first of them in the file."""
 
     kind: Kind
     length: int
     crc: int
+    offset: int
 
 
 @dataclass(frozen=True)
@@ -108,28 +110,15 @@ class FileIndex:
     @property
     def size(self) -> int:
         """The size of the whole file in bytes."""
-        return self.begin + sum(entry.length for entry in self.entries)
+        return self.entries[-1].offset + self.entries[-1].length
 
     def finest_within(self, size: int) -> int | None:
-        """The finest octave that is complete in the first `size` bytes; None if the base is not."""
-        if self.header.content != Content.MODEL:
-            return 0 if self.size <= size else None
-        finest: int | None = None
-        layout = self.header.layout()
-        for number, (offset, entry) in enumerate(zip(self.offsets(), self.entries, strict=True)):
-            if offset + entry.length > size:
-                return finest
-            octave = layout[number][0].finest(self.header.octaves)
-            is_last = number + 1 == len(layout) or layout[number + 1][0].finest(self.header.octaves) != octave
-            finest = octave if is_last else finest
-        return finest
-
-    def offsets(self) -> list[int]:
-        """The offset of each part."""
-        offsets = [self.begin]
-        for entry in self.entries[:-1]:
-            offsets.append(offsets[-1] + entry.length)
-        return offsets
+        """The finest octave that is complete in the first `size` bytes, which are not all; None if the base is not."""
+        if self.header.content == Content.MODEL:
+            for (part, _), entry in zip(self.header.layout(), self.entries, strict=True):
+                if entry.offset + entry.length > size:
+                    return None if part.is_base else part.finest + 1
+        return None
 
 
 def build_file(header: FileHeader, contents: list[tuple[Kind, bytes]]) -> bytes:
@@ -152,25 +141,25 @@ def read_index(source: ByteSource, max_pixels: int, names: Mapping[bytes, object
     count = part_count(header.height, header.width) * len(header.coded) if is_model else 1
     if reader.left < 5 * count:
         raise BitstreamError(f"expected an index of {count} parts, got {reader.left} bytes; the file is cut short")
-    entries = tuple(_parse_entry(reader) for _ in range(count))
+    parsed = [_parse_entry(reader) for _ in range(count)]
     expected = zlib.crc32(reader.taken_bytes())
     if int.from_bytes(reader.take(4), "little") != expected:
         raise BitstreamError("the header's checksum does not match; the file is damaged")
+    offsets = accumulate((length for _, length, _ in parsed), initial=reader.position)
+    entries = tuple(Entry(*fields, offset) for fields, offset in zip(parsed, offsets, strict=False))
     if not is_model and entries[0].kind != Kind.STORED:
         raise BitstreamError("the header contradicts itself; the file is damaged")
     return FileIndex(header, entries, reader.position)
 
 
-def read_part(source: ByteSource, index: FileIndex, number: int, offset: int) -> bytes:
+def read_part(source: ByteSource, index: FileIndex, number: int) -> bytes:
     """Read the bytes of a part. Raises BitstreamError if they are damaged or incomplete."""
-    entry = index.entries[number]
-    data = source.read(offset, entry.length) if offset + entry.length <= source.size else b""
+    entry, name = index.entries[number], f"part {number + 1} of {len(index.entries)}"
+    data = source.read(entry.offset, entry.length) if entry.offset + entry.length <= source.size else b""
     if len(data) < entry.length:
-        raise BitstreamError(f"part {number + 1} of {len(index.entries)} is cut short; the file is incomplete")
+        raise BitstreamError(f"{name} is cut short; the file is incomplete")
     if zlib.crc32(data) != entry.crc:
-        raise BitstreamError(
-            f"the checksum of part {number + 1} of {len(index.entries)} does not match; the file is damaged"
-        )
+        raise BitstreamError(f"the checksum of {name} does not match; the file is damaged")
     return data
 
 
@@ -188,7 +177,7 @@ def check_metadata(metadata: Mapping[str, bytes]) -> None:
 
 def _build_header(header: FileHeader) -> bytes:
     flags = header.has_axis | header.is_wide << 1 | header.content << 2 | header.grey << 4
-    metadata = _metadata_to_write(header)
+    metadata = _serialise_metadata(header)
     flags |= (header.values is not None) << 5 | bool(metadata) << 6
     out = bytearray(MAGIC + bytes([VERSION, flags, header.depth, header.channels]))
     out += encode_varint(header.height) + encode_varint(header.width)
@@ -199,20 +188,30 @@ def _build_header(header: FileHeader) -> bytes:
         if header.bits > 8:
             out += bytes(gain for plane in header.gains for gain in plane)
     if metadata:
-        out += pack_bytes(_join_metadata(metadata))
+        out += pack_bytes(metadata)
     return bytes(out)
 
 
-def _metadata_to_write(header: FileHeader) -> Mapping[str, bytes]:
-    """Return the metadata and the source's format. Raises DataError as `check_metadata`."""
+def _serialise_metadata(header: FileHeader) -> bytes:
+    """Serialise the metadata and the source's format. Raises DataError if they could not be read again."""
     check_metadata(header.metadata)
     if not isinstance(header.source_format, str) or not header.source_format.isascii():
         raise DataError(f"expected the source's format as ASCII text, got {header.source_format!r}")
     if _SOURCE_FORMAT in header.metadata:
         raise DataError(f"expected no metadata named {_SOURCE_FORMAT}; pass the argument {_SOURCE_FORMAT} instead")
-    if header.source_format == _DEFAULT_FORMAT:
-        return header.metadata
-    return {**header.metadata, _SOURCE_FORMAT: header.source_format.encode()}
+    metadata = dict(header.metadata)
+    if header.source_format != _DEFAULT_FORMAT:
+        metadata[_SOURCE_FORMAT] = header.source_format.encode()
+    data = b"".join(
+        encode_varint(len(tag)) + tag.encode("latin-1") + encode_varint(len(blob)) + blob
+        for tag, blob in metadata.items()
+    )
+    if len(data) > MAX_METADATA or len(metadata) > MAX_BLOBS:
+        raise DataError(
+            f"expected at most {MAX_BLOBS} metadata entries of {MAX_METADATA} bytes in total, got {len(metadata)} of "
+            f"{len(data)} bytes; leave some out"
+        )
+    return data
 
 
 def _parse_header(reader: FieldReader, max_pixels: int, names: Mapping[bytes, object] | None) -> FileHeader:
@@ -257,11 +256,11 @@ def _parse_header(reader: FieldReader, max_pixels: int, names: Mapping[bytes, ob
     return header
 
 
-def _parse_entry(reader: FieldReader) -> Entry:
+def _parse_entry(reader: FieldReader) -> tuple[Kind, int, int]:
     number = reader.read_varint(1 << 40)
     if number & 3 == 3:
         raise BitstreamError("a part has an unknown kind; the file is damaged")
-    return Entry(Kind(number & 3), number >> 2, int.from_bytes(reader.take(4), "little"))
+    return Kind(number & 3), number >> 2, int.from_bytes(reader.take(4), "little")
 
 
 def pack_values(values: Sequence[int], depth: int) -> bytes:
@@ -276,20 +275,6 @@ def _parse_values(bitmap: bytes, depth: int) -> tuple[int, ...]:
     if len(bitmap) != max(1 << depth, 8) // 8 or not values or values[-1] >> depth:
         raise BitstreamError("the header lists impossible values; the file is damaged")
     return values
-
-
-def _join_metadata(metadata: Mapping[str, bytes]) -> bytes:
-    """Serialise metadata. Raises DataError if it is too large to be read again."""
-    data = b"".join(
-        encode_varint(len(tag)) + tag.encode("latin-1") + encode_varint(len(blob)) + blob
-        for tag, blob in metadata.items()
-    )
-    if len(data) > MAX_METADATA or len(metadata) > MAX_BLOBS:
-        raise DataError(
-            f"expected at most {MAX_BLOBS} metadata entries of {MAX_METADATA} bytes in total, got {len(metadata)} of "
-            f"{len(data)} bytes; leave some out"
-        )
-    return data
 
 
 def _parse_metadata(data: bytes) -> dict[str, bytes]:

@@ -1,8 +1,10 @@
-"""The engines that run the integer network: NumPy, which is the reference, and OpenVINO, which is fast.
+"""Run the integer network in OpenVINO, which is faster than the reference in NumPy.
 
 Both give the same integers for every size, number of threads and instruction set. For every new size, the fast engine
 is compared with the reference on a window of the image's own inputs and on random, constant and alternating inputs. If
-it differs, a UserWarning says so and the reference is used.
+it differs or cannot be loaded, a UserWarning says so, and the reference is used from then on. The same happens in a
+process that was forked after OpenVINO was loaded, because it lacks OpenVINO's threads. OpenVINO is loaded at the first
+call with many sites; inputs with a short side always use the reference.
 """
 
 import os
@@ -10,138 +12,51 @@ import secrets
 import sys
 import threading
 import warnings
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pixelpyramids.codec.integer_network import LARGEST_ACTIVATION, SHIFT, Convolution, IntegerNetwork, Stack
+from pixelpyramids.codec.integer_network import (
+    LARGEST_ACTIVATION,
+    SHIFT,
+    Activations,
+    Convolution,
+    IntegerNetwork,
+    Stack,
+)
 
-Activations = NDArray[np.uint8]  # (channels, height, width)
-
-STRIP = 2**14  # sites that the reference multiplies at once
 PROBED = 20  # sites a side of the compared part of the artificial inputs
 WINDOW = 32  # sites a side of the image's own inputs on which they are compared
 FEW_SITES = 2**10  # up to this many, the reference finishes before the fast engine has loaded
 
 
-class Engine(Protocol):
-    """Runs the trunk or a head on inputs (channels, height, width)."""
-
-    def trunk(self, inputs: Activations) -> Activations:
-        """The trunk's activations (width of the network, height, width)."""
-
-    def head(self, number: int, inputs: Activations) -> NDArray[np.int32]:
-        """A head's outputs (height, width, outputs)."""
-
-
-class ReferenceEngine:
-    """The network in NumPy: matrix products of integers that float32 holds exactly."""
-
-    def __init__(self, network: IntegerNetwork) -> None:
-        self._trunk, self._heads = _Matrices(network.trunk), [_Matrices(head) for head in network.heads]
-
-    def trunk(self, inputs: Activations) -> Activations:
-        """See `Engine`."""
-        return np.ascontiguousarray(self._trunk(inputs).transpose(2, 0, 1)).astype(np.uint8)
-
-    def head(self, number: int, inputs: Activations) -> NDArray[np.int32]:
-        """See `Engine`."""
-        return self._heads[number](inputs).astype(np.int32)
-
-
-class _Matrices:
-    """A stack, ready for NumPy: sites are rows, channels columns."""
-
-    def __init__(self, stack: Stack) -> None:
-        self._first = _matrix(stack.first)
-        self._blocks = [(_matrix(first), _matrix(second)) for first, second in stack.blocks]
-        self._last = None if stack.last is None else _matrix(stack.last)
-
-    def __call__(self, inputs: Activations) -> NDArray[np.float32]:
-        activations = _rescale(_convolve(inputs.transpose(1, 2, 0).astype(np.float32), *self._first))
-        for first, second in self._blocks:
-            inner = _rescale(_convolve(activations, *first))
-            activations = _rescale(_convolve(inner, *second) + activations * np.float32(1 << SHIFT))
-        return activations if self._last is None else _convolve(activations, *self._last)
-
-
-def _matrix(convolution: Convolution) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Weights (size, size, inputs, outputs) and biases, as float32."""
-    return convolution.weight.transpose(2, 3, 1, 0).astype(np.float32), convolution.bias.astype(np.float32)
-
-
-def _convolve(
-    activations: NDArray[np.float32], weight: NDArray[np.float32], bias: NDArray[np.float32]
-) -> NDArray[np.float32]:
-    """The sums (height, width, outputs)."""
-    size, _, inputs, outputs = weight.shape
-    height, width = activations.shape[:2]
-    padding = size // 2
-    padded = np.pad(activations, ((padding, padding), (padding, padding), (0, 0)))
-    sums = np.empty((height, width, outputs), dtype=np.float32)
-    rows = max(1, STRIP // width)
-    for top in range(0, height, rows):
-        strip = sums[top : top + rows]
-        windows = np.lib.stride_tricks.sliding_window_view(
-            padded[top : top + len(strip) + 2 * padding], (size, size), axis=(0, 1)
-        )
-        columns = windows.transpose(0, 1, 3, 4, 2).reshape(len(strip) * width, size * size * inputs)
-        strip[...] = (columns @ weight.reshape(-1, outputs) + bias).reshape(strip.shape)
-    return sums
-
-
-def _rescale(sums: NDArray[np.float32]) -> NDArray[np.float32]:
-    rescaled: NDArray[np.float32] = np.clip(np.rint(sums / np.float32(1 << SHIFT)), 0, LARGEST_ACTIVATION)
-    return rescaled
-
-
 class FastEngine:
-    """The network in OpenVINO, with 8-bit instructions, for `threads` concurrent calls.
-
-    OpenVINO is loaded at the first call with many sites; inputs with a short side always use the reference. For each
-    new size the engine is compared with the reference on parts of inputs of that size. If it differs or cannot be
-    loaded, a UserWarning says so, and the reference is used from then on. The same happens in a process that was forked
-    after OpenVINO was loaded, because it lacks OpenVINO's threads.
-    """
+    """The network in OpenVINO, with 8-bit instructions, for `threads` concurrent calls."""
 
     _loaded_in: ClassVar[int | None] = None  # the process that loaded OpenVINO
 
-    def __init__(self, network: IntegerNetwork, reference: ReferenceEngine, threads: int) -> None:
-        self._network, self._reference, self._threads = network, reference, threads
-        self._stacks = network.trunk, *network.heads
+    def __init__(self, network: IntegerNetwork, threads: int) -> None:
+        self._network, self._threads = network, threads
         self._lock = threading.RLock()
-        self._requests: list[list[Any]] = [[] for _ in self._stacks]  # of each stack, those that are idle
+        self._requests: list[list[Any]] = [[] for _ in network.stacks]  # of each stack, those that are idle
         self._compiled: list[Any] | None = None
         self._compared: set[tuple[int, int, int]] = set()
         self._is_refused = False
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle the arguments only; a copy loads and compares OpenVINO itself."""
-        return FastEngine, (self._network, self._reference, self._threads)
+        return FastEngine, (self._network, self._threads)
 
-    def trunk(self, inputs: Activations) -> Activations:
-        """See `Engine`."""
-        found: Activations = self._result(0, inputs)
-        return found
-
-    def head(self, number: int, inputs: Activations) -> NDArray[np.int32]:
-        """See `Engine`."""
-        found: NDArray[np.int32] = self._result(1 + number, inputs)
-        return found
-
-    def _result(self, stack: int, inputs: Activations) -> Any:
+    def __call__(self, stack: int, inputs: Activations) -> NDArray[Any]:
+        """See `IntegerNetwork.run`."""
         height, width = inputs.shape[1:]
         is_worth_it = self._compiled or height * width > FEW_SITES
         if is_worth_it and min(height, width) >= PROBED and self._is_loaded():
-            found = self._run(stack, inputs)
+            found: NDArray[Any] = self._infer(stack, inputs)
             if self._is_trusted(stack, inputs, found):
                 return found
-        return self._run_reference(stack, inputs)
-
-    def _run_reference(self, stack: int, inputs: Activations) -> Any:
-        """Run the reference."""
-        return self._reference.trunk(inputs) if stack == 0 else self._reference.head(stack - 1, inputs)
+        return self._network.run(stack, inputs)
 
     def _is_loaded(self) -> bool:
         if not self._is_refused and self._loaded_in not in (None, os.getpid()):
@@ -163,24 +78,24 @@ class FastEngine:
             openvino = _openvino()
             FastEngine._loaded_in = os.getpid()
             core = openvino.Core()
-            self._compiled = [core.compile_model(_graph(stack), "CPU", settings) for stack in self._stacks]
+            self._compiled = [core.compile_model(_graph(stack), "CPU", settings) for stack in self._network.stacks]
         except (ImportError, RuntimeError) as error:  # OpenVINO is missing, or does not support this machine
             self._refuse(f"the fast engine cannot be loaded ({str(error).strip()})")
             return
         self._of_probes = [
-            self._run_reference(number, _probe(stack.inputs, PROBED, PROBED))
-            for number, stack in enumerate(self._stacks)
+            self._network.run(number, _probe(stack.inputs, PROBED, PROBED))
+            for number, stack in enumerate(self._network.stacks)
         ]
 
     def _is_trusted(self, stack: int, inputs: Activations, found: Any) -> bool:
         """Whether to use OpenVINO's result; for a new size, compare it with the reference first."""
         with self._lock:
             if not self._is_refused and (stack, *inputs.shape) not in self._compared:
-                of_probe = self._run(stack, _probe(*inputs.shape))
+                of_probe = self._infer(stack, _probe(*inputs.shape))
                 corner = slice(0, PROBED), slice(0, PROBED)
                 is_same = self._agree(stack, of_probe, corner, self._of_probes[stack])
                 window = _random_lines(inputs.shape[1]), _random_lines(inputs.shape[2])
-                if not is_same or not self._agree(stack, found, window, self._run_reference(stack, inputs[:, *window])):
+                if not is_same or not self._agree(stack, found, window, self._network.run(stack, inputs[:, *window])):
                     self._refuse("the fast engine differs from the reference on this machine")
                 self._compared.add((stack, *inputs.shape))
             return not self._is_refused
@@ -191,24 +106,21 @@ class FastEngine:
 
     def _agree(self, stack: int, found: Any, window: tuple[slice, slice], expected: Any) -> bool:
         """Whether results equal those of a window, at the sites that do not depend on anything outside of it."""
-        if stack > 0:  # outputs of heads have their channels last
-            found, expected = np.moveaxis(found, -1, 0), np.moveaxis(expected, -1, 0)
-        inner, reach = [], self._stacks[stack].reach
+        inner, reach = [], self._network.stacks[stack].reach
         for lines, side in zip(window, found.shape[1:], strict=True):
             first = reach if lines.start else 0
             last = lines.stop - lines.start - (reach if lines.stop < side else 0)
             inner.append(slice(first, last))
         return np.array_equal(found[:, *window][:, *inner], expected[:, *inner])
 
-    def _run(self, stack: int, inputs: Activations) -> Any:
+    def _infer(self, stack: int, inputs: Activations) -> Any:
         assert self._compiled is not None
         try:
             request = self._requests[stack].pop()
         except IndexError:
             request = self._compiled[stack].create_infer_request()
         request.infer([np.ascontiguousarray(inputs)[None]])
-        found = request.get_output_tensor().data[0]
-        found = found.copy() if stack == 0 else np.ascontiguousarray(found.transpose(1, 2, 0), dtype=np.int32)
+        found = request.get_output_tensor().data[0].astype(np.int32 if stack else np.uint8)
         self._requests[stack].append(request)
         return found
 

@@ -42,16 +42,18 @@ _PNG_TYPES = {  # (is the array wide, its channels): bit depths and colour types
 def smallest_file(array: ImageArray, header: FileHeader, ours: bytes, always: bool) -> bytes:
     """Return the smallest of our file and files that hold a PNG or a WebP.
 
-    The libraries run if `always` is set, if our file is small, or if a trial is promising.
+    The libraries, which cannot hold 16-bit colours and 16-bit alpha, run if `always` is set, if our file is small, or
+    if a trial is promising.
     """
-    best = ours
+    if header.is_wide and header.channels > 1:
+        return ours
     pixels = array.reshape(header.height, header.width, -1)
     if not always and len(ours) >= SMALL and not _is_worth_trying(pixels, header, len(ours)):
-        return best
-    for content, stream in _library_streams(pixels, header):
-        packed = replace(header, content=content, model=b"", grey=False, values=None, gains=())
-        best = min(best, build_file(packed, [(Kind.STORED, stream)]), key=len)
-    return best
+        return ours
+    packed = replace(header, model=b"", grey=False, values=None, gains=())
+    streams = _library_streams(pixels, header)
+    files = [build_file(replace(packed, content=kind), [(Kind.STORED, stream)]) for kind, stream in streams]
+    return min([ours, *files], key=len)
 
 
 def decode_stream(stream: bytes, header: FileHeader) -> ImageArray:
@@ -108,15 +110,14 @@ def _is_png(stream: bytes, header: FileHeader) -> bool:
 
 def _is_worth_trying(pixels: Any, header: FileHeader, size: int) -> bool:
     """Whether a library's fastest setting comes near our size, on the image or on four squares of a large one."""
-    if header.is_wide and header.channels > 1:
-        return False
     if _find_palette(pixels) is not None:
         return True
     some = _trial_pixels(pixels)
-    options: dict[str, Any] = {"lossless": True, "quality": 0, "method": 0, "exact": True}
-    kind = "PNG" if header.is_wide else "WEBP"
-    near = len(_save(_to_pillow(some), kind, **({"compress_level": 1} if header.is_wide else options)))
-    return bool(near * (pixels.size / some.size) < NEAR * size)
+    if header.is_wide:
+        stream = _save(_to_pillow(some), "PNG", compress_level=1)
+    else:
+        stream = _save(_to_pillow(some), "WEBP", lossless=True, quality=0, method=0, exact=True)
+    return bool(len(stream) * (pixels.size / some.size) < NEAR * size)
 
 
 def _trial_pixels(pixels: Any) -> Any:
@@ -135,20 +136,17 @@ def _trial_pixels(pixels: Any) -> Any:
 
 
 def _library_streams(pixels: Any, header: FileHeader) -> list[tuple[Content, bytes]]:
-    """Return the libraries' streams of the image; none for 16-bit colours or 16-bit alpha, which they cannot hold."""
-    if header.is_wide and header.channels > 1:
-        return []
-    streams = [(Content.PNG, to_png(pixels, header))]
+    """Return the libraries' streams of the image."""
+    streams = [(Content.PNG, to_png(pixels, header.depth))]
     if _fits_webp(header):
-        streams.append(
-            (Content.WEBP, _save(_to_pillow(pixels), "WEBP", lossless=True, quality=80, method=4, exact=True))
-        )
+        webp = _save(_to_pillow(pixels), "WEBP", lossless=True, quality=80, method=4, exact=True)
+        streams.append((Content.WEBP, webp))
     return streams
 
 
-def to_png(pixels: Any, header: FileHeader) -> bytes:
-    """Return the smallest PNG: with a palette if there are few colours, with 1 bit if the image is bilevel."""
-    if header.channels == 1 and header.depth == 1 and not header.is_wide:
+def to_png(pixels: Any, depth: int) -> bytes:
+    """Return the smallest PNG of pixels (H, W, C): with a palette for few colours, with 1 bit for a bilevel image."""
+    if pixels.shape[2] == 1 and depth == 1 and pixels.dtype == np.uint8:
         return _save(Image.fromarray(pixels[..., 0] > 0), "PNG", optimize=True)
     streams = [_save(_to_pillow(pixels), "PNG", optimize=True)]
     few = _find_palette(pixels)

@@ -4,23 +4,24 @@ A source is read in small pieces, so that reading the front of a large file is c
 """
 
 import zlib
-from typing import Protocol
+from abc import ABC, abstractmethod
 
 from pixelpyramids.errors import BitstreamError, DataError
 
 READ_AHEAD = 2**12  # bytes of a header to read at once
 
 
-class ByteSource(Protocol):
+class ByteSource(ABC):
     """`size` bytes that can be read at any offset."""
 
     size: int
 
+    @abstractmethod
     def read(self, offset: int, count: int) -> bytes:
         """Return up to `count` bytes, starting at `offset`."""
 
 
-class MemorySource:
+class MemorySource(ByteSource):
     """Bytes in memory, as a `ByteSource`."""
 
     def __init__(self, data: bytes) -> None:
@@ -55,14 +56,12 @@ class FieldReader:
 
     def take(self, count: int) -> bytes:
         """Take the next `count` bytes. Raises BitstreamError if the source ends before."""
-        if count > self.left:
-            raise BitstreamError("the file ends within its header; it is cut short")
-        while len(self._front) < self.position + count:
-            more = self._source.read(len(self._front), max(READ_AHEAD, self.position + count - len(self._front)))
-            if not more:
-                raise BitstreamError("the file ends within its header; it is cut short")
-            self._front += more
+        missing = self.position + count - len(self._front)
+        if missing > 0 and count <= self.left:
+            self._front += self._source.read(len(self._front), max(READ_AHEAD, missing))
         self.position += count
+        if self.position > len(self._front):
+            raise BitstreamError("the file ends within its header; it is cut short")
         return bytes(self._front[self.position - count : self.position])
 
     def read_varint(self, limit: int) -> int:

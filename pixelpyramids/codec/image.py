@@ -6,15 +6,15 @@ decode: file -> parts -> planes, octave by octave (one thread per tile) -> array
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from itertools import groupby
 from typing import Any
 
 import numpy as np
 
 from pixelpyramids.arguments import whole_number
 from pixelpyramids.codec import bundled, fallback, planes
-from pixelpyramids.codec.compact_model import CompactModel, Plane, PlaneFormat, fine_bands, octave_images
-from pixelpyramids.codec.container import Content, FileHeader, FileIndex, Kind, build_file, read_index, read_part
+from pixelpyramids.codec.compact_model import Codings, CompactModel, Plane, fine_bands
+from pixelpyramids.codec.container import Content, FileIndex, Kind, build_file, read_index, read_part
 from pixelpyramids.codec.fields import ByteSource, MemorySource
 from pixelpyramids.codec.parts import Part
 from pixelpyramids.codec.planes import ImageArray, Region
@@ -46,28 +46,26 @@ def encode(
     array, depth = planes.check_array(array, depth)
     threads = _thread_count(threads)
     compact = bundled.load_model(model, threads)
-    header, pyramids = planes.to_planes(array, depth, compact.network.name, {} if metadata is None else metadata)
-    header = replace(header, source_format=source_format)
+    metadata = {} if metadata is None else metadata
+    header, pyramids = planes.to_planes(array, depth, compact.network.name, metadata, source_format)
+    codings = planes.codings_of(header)
     with ThreadPoolExecutor(threads) as pool:
-        layout = header.layout()
-        contents = list(
-            pool.map(lambda at: _encode_part(compact, at[0], pyramids[at[1]], _plane_format(header, at[1])), layout)
-        )
-    best = build_file(header, contents)
+        contents = pool.map(lambda at: _encode_part(compact, at[0], pyramids[at[1]], codings[at[1]]), header.layout())
+        best = build_file(header, list(contents))
     if effort != "fast":
         best = fallback.smallest_file(array, header, best, always=effort == "max")
     return best
 
 
 def decode(
-    data: bytes,
+    data: bytes | ByteSource,
     scale: int = 1,
     region: Region | None = None,
     max_pixels: int = MAX_PIXELS,
     salvage: bool = False,
     threads: int | None = None,
 ) -> ImageArray:
-    """Return the array of a .ppyr file, with its original shape and type.
+    """Return the array of a .ppyr file, with its original shape and type. Of a `ByteSource`, it reads what it needs.
 
     `scale` 2, 4, … returns the image decimated by that factor, and reads only the front of the file. `region` (x, y,
     width, height), in pixels of the full-size image, returns that part, on the scaled grid. `salvage` returns the
@@ -75,18 +73,7 @@ def decode(
     damaged, not a .ppyr file, or larger than `max_pixels`; DataError if an argument is invalid or does not fit the
     image.
     """
-    return decode_source(MemorySource(data), scale, region, max_pixels, salvage, threads)
-
-
-def decode_source(
-    source: ByteSource,
-    scale: int = 1,
-    region: Region | None = None,
-    max_pixels: int = MAX_PIXELS,
-    salvage: bool = False,
-    threads: int | None = None,
-) -> ImageArray:
-    """Decode from a source of bytes, like `decode`. Reads only the bytes that are needed."""
+    source = data if isinstance(data, ByteSource) else MemorySource(data)
     threads = _thread_count(threads)
     index = read_index(source, whole_number("max_pixels", max_pixels, 0), bundled.model_names())
     header = index.header
@@ -96,17 +83,32 @@ def decode_source(
     if index.size > source.size and not salvage and region is None:
         _refuse_cut(index, source.size, level)
     if header.content != Content.MODEL:
-        whole: Any = fallback.decode_stream(read_part(source, index, 0, index.begin), header)
-        at = planes.find_window(header, level, region)
-        image = planes.decimate(whole, level)[at.top : at.bottom, at.left : at.right]
-        return planes.restore_axes(image, header)
+        whole: Any = fallback.decode_stream(read_part(source, index, 0), header)
+        return planes.cut_out(whole, header, level, region)
     compact = bundled.load_model(header.model, threads)
-    pyramids = [octave_images(planes.empty_plane(coded, header.height, header.width)) for coded in header.coded]
-    wanted = planes.windows_to_decode(header, level, region, compact.network.trunk.reach)
-    reached = _decode_octaves(source, index, pyramids, compact, level, wanted, salvage, threads)
-    images = [pyramid[reached] for pyramid in pyramids]
-    top, bottom, left, right = planes.find_window(header, reached, region)
-    return planes.from_planes(header, [image[:, top:bottom, left:right] for image in images])
+    pyramids, codings = planes.empty_pyramids(header), planes.codings_of(header)
+    wanted = planes.windows_to_decode(header, level, region, compact.network.reach)
+    layout = header.layout()
+
+    def decode_part(number: int) -> None:
+        part, plane = layout[number]
+        data = read_part(source, index, number)
+        _decode_part(compact, index.entries[number].kind, data, part, pyramids[plane], codings[plane])
+
+    with ThreadPoolExecutor(threads) as pool:
+        for octave, numbers in groupby(range(len(layout)), lambda number: layout[number][0].finest):
+            parts = ((number, layout[number][0]) for number in numbers)
+            needed = [number for number, part in parts if part.is_base or wanted[octave].touches(part.tiles[0])]
+            try:
+                list(pool.map(decode_part, needed))
+            except BitstreamError:
+                if not salvage or 0 in needed:  # without the base, there is no image
+                    raise
+                level = octave + 1
+                break
+    at = planes.find_window(header, level, region)
+    images = [pyramid[level][:, at.top : at.bottom, at.left : at.right] for pyramid in pyramids]
+    return planes.from_planes(header, images)
 
 
 def compile_kernels() -> None:
@@ -136,91 +138,47 @@ def _refuse_cut(index: FileIndex, size: int, level: int) -> None:
         raise BitstreamError(f"expected {index.size} bytes, got {size}: the file is cut short and holds {until}{way}")
 
 
-def _decode_octaves(
-    source: ByteSource,
-    index: FileIndex,
-    pyramids: Sequence[Sequence[Plane]],
-    compact: CompactModel,
-    level: int,
-    wanted: Sequence[planes.Window],
-    salvage: bool,
-    threads: int,
-) -> int:
-    """Fill in the octaves down to `level`; return the finest complete octave, which is `level` without `salvage`."""
-    header, offsets = index.header, index.offsets()
-
-    def decode_part(number: int) -> None:
-        part, plane = layout[number]
-        entry = index.entries[number]
-        data = read_part(source, index, number, offsets[number])
-        _decode_part(compact, entry.kind, data, part, pyramids[plane], _plane_format(header, plane))
-
-    layout = header.layout()
-    base = [number for number, (part, _) in enumerate(layout) if part.is_base]
-    reached = layout[0][0].finest(header.octaves)
-    for number in base:
-        decode_part(number)
-    with ThreadPoolExecutor(threads) as pool:
-        for octave_ in reversed(range(level, reached)):
-            numbers = [
-                number
-                for number, (part, _) in enumerate(layout)
-                if not part.is_base and part.tiles[0].octave == octave_ and wanted[octave_].touches(part.tiles[0])
-            ]
-            try:
-                list(pool.map(decode_part, numbers))
-            except BitstreamError:
-                if not salvage:
-                    raise
-                return octave_ + 1
-    return level
-
-
-def _plane_format(header: FileHeader, plane: int) -> PlaneFormat:
-    return PlaneFormat(header.bits, header.coded[plane], planes.plane_gains(header, plane))
-
-
-def _encode_part(
-    compact: CompactModel, part: Part, pyramid: Sequence[Plane], plane_format: PlaneFormat
-) -> tuple[Kind, bytes]:
+def _encode_part(compact: CompactModel, part: Part, pyramid: Sequence[Plane], codings: Codings) -> tuple[Kind, bytes]:
     """Encode a part in the smallest way; return its kind and its bytes."""
-    fields = _coded_pixels(part, pyramid, plane_format.coded)
+    bits, _, coded = codings[-1]
+    fields = _coded_pixels(part, pyramid, coded)
     first = [field[:, :1, :1] for field in fields if field.size]
     if all((field == first[0]).all() for field in fields):
         return Kind.CONSTANT, first[0].astype("<u2").tobytes()
-    data = compact.symbols(part, pyramid, plane_format).to_bytes()
-    plain = -(-sum(field.size for field in fields) * plane_format.bits // 8)
+    data = compact.encode(part, pyramid, codings)
+    plain = -(-sum(field.size for field in fields) * bits // 8)
     if len(data) <= plain:
         return Kind.MODEL, data
     numbers = np.concatenate([field.ravel() for field in fields])
-    digits = numbers[:, None] >> np.arange(plane_format.bits - 1, -1, -1, dtype=np.uint16) & 1
+    digits = numbers[:, None] >> np.arange(bits - 1, -1, -1, dtype=np.uint16) & 1
     return Kind.STORED, np.packbits(digits.astype(np.uint8)).tobytes()
 
 
 def _decode_part(
-    compact: CompactModel, kind: Kind, data: bytes, part: Part, pyramid: Sequence[Plane], plane_format: PlaneFormat
+    compact: CompactModel, kind: Kind, data: bytes, part: Part, pyramid: Sequence[Plane], codings: Codings
 ) -> None:
     """Fill in the pixels of a part. Raises BitstreamError if the bytes are not a valid part of this kind."""
+    bits, _, coded = codings[-1]
     if kind == Kind.MODEL:
-        compact.decode(data, part, pyramid, plane_format)
+        compact.decode(data, part, pyramid, codings)
         return
-    fields = _coded_pixels(part, pyramid, plane_format.coded)
+    fields = _coded_pixels(part, pyramid, coded)
     count = sum(field.size for field in fields)
-    expected = 2 * plane_format.coded if kind == Kind.CONSTANT else -(-count * plane_format.bits // 8)
+    expected = 2 * coded if kind == Kind.CONSTANT else -(-count * bits // 8)
     if len(data) != expected:
         raise BitstreamError(f"expected a part of {expected} bytes, got {len(data)}; the file is damaged")
     if kind == Kind.CONSTANT:
         numbers = np.frombuffer(data, dtype="<u2")
-        if int(numbers.max()) >> plane_format.bits:
+        if int(numbers.max()) >> bits:
             raise BitstreamError("a part holds a value above the image's depth; the file is damaged")
         for field in fields:
             field[...] = numbers[:, None, None]
         return
     digits = np.unpackbits(np.frombuffer(data, dtype=np.uint8))
-    if digits[count * plane_format.bits :].any():
+    if digits[count * bits :].any():
         raise BitstreamError("a part ends with padding bits that are not zero; the file is damaged")
     numbers = np.zeros(count, dtype=np.uint16)
-    for digit in digits[: count * plane_format.bits].reshape(count, plane_format.bits).T:
+    for digit in digits[: count * bits].reshape(count, bits).T:
         numbers = numbers << 1 | digit
     first = 0
     for field in fields:
@@ -231,6 +189,6 @@ def _decode_part(
 def _coded_pixels(part: Part, pyramid: Sequence[Plane], coded: int) -> list[Plane]:
     """Return views of the coded pixels of a part: the base's finest image, or a tile's OE, EO and EE."""
     if part.is_base:
-        return [pyramid[part.finest(len(pyramid) - 1)][:coded]]
+        return [pyramid[part.finest][:coded]]
     (tile,) = part.tiles
     return [band[:coded] for band in fine_bands(pyramid[tile.octave], tile)]

@@ -9,8 +9,9 @@ size) and int32 biases under the names of `networks.compact`.
 """
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,9 @@ HEADS = 5
 CHANNELS = 3  # of the images that the network sees
 PER_COMPONENT = 1 + 2 * CHANNELS + CHANNELS * (CHANNELS - 1) // 2  # outputs of a head for each mixture component
 
+Activations = NDArray[np.uint8]  # (channels, height, width)
+Engine = Callable[[int, Activations], NDArray[Any]]  # what `IntegerNetwork.run` does
+
 
 @dataclass(frozen=True)
 class Convolution:
@@ -36,6 +40,11 @@ class Convolution:
 
     weight: NDArray[np.int8]
     bias: NDArray[np.int32]
+
+    @cached_property
+    def matrix(self) -> NDArray[np.float32]:
+        """The weights (size * size * inputs, outputs) as float32."""
+        return self.weight.transpose(2, 3, 1, 0).reshape(-1, len(self.weight)).astype(np.float32)
 
 
 @dataclass(frozen=True)
@@ -52,48 +61,94 @@ class Stack:
         return int(self.first.weight.shape[1])
 
     @property
+    def filters(self) -> list[tuple[int, ...]]:
+        """The shapes of the weights of all convolutions but the last one of a head."""
+        convolutions = self.first, *(convolution for block in self.blocks for convolution in block)
+        return [convolution.weight.shape for convolution in convolutions]
+
+    @property
     def reach(self) -> int:
         """The largest distance, in sites, at which an input can change an output."""
-        return sum(int(c.weight.shape[2]) // 2 for c in (self.first, *(c for block in self.blocks for c in block)))
+        return sum(size // 2 for _, _, size, _ in self.filters)
 
 
 @dataclass(frozen=True)
 class IntegerNetwork:
     """A trunk and five heads. `name` is its identifier in files: the first 8 bytes of a SHA-256 over all weights."""
 
-    trunk: Stack
-    heads: tuple[Stack, ...]
+    stacks: tuple[Stack, ...]
     name: bytes
+
+    @property
+    def reach(self) -> int:
+        """The reach of the trunk, in sites."""
+        return self.stacks[0].reach
+
+    def run(self, stack: int, inputs: Activations) -> NDArray[Any]:
+        """Run stack 0, the trunk, on its inputs, which gives activations; or another one, a head, which gives outputs.
+
+        Outputs are int32. In NumPy, with matrix products of integers that float32 holds exactly.
+        """
+        return run_stack(self.stacks[stack], inputs).transpose(2, 0, 1).astype(np.int32 if stack else np.uint8)
 
     @property
     def outputs(self) -> int:
         """The number of outputs of a site."""
-        last = self.heads[0].last
+        last = self.stacks[1].last
         assert last is not None
         return int(last.weight.shape[0])
+
+
+def run_stack(stack: Stack, inputs: Activations) -> NDArray[np.float32]:
+    """Return what a stack gives (height, width, channels): sites are rows of matrices, channels are columns."""
+    activations = _rescale(_convolve(inputs.transpose(1, 2, 0).astype(np.float32), stack.first))
+    for first, second in stack.blocks:
+        inner = _rescale(_convolve(activations, first))
+        activations = _rescale(_convolve(inner, second) + activations * np.float32(1 << SHIFT))
+    return activations if stack.last is None else _convolve(activations, stack.last)
+
+
+def _convolve(activations: NDArray[np.float32], convolution: Convolution) -> NDArray[np.float32]:
+    """The sums (height, width, outputs)."""
+    outputs, inputs, size, _ = convolution.weight.shape
+    matrix, bias = convolution.matrix, convolution.bias.astype(np.float32)
+    height, width = activations.shape[:2]
+    padding = size // 2
+    padded = np.pad(activations, ((padding, padding), (padding, padding), (0, 0)))
+    sums = np.empty((height, width, outputs), dtype=np.float32)
+    rows = max(1, 2**14 // width)  # to multiply at once
+    for top in range(0, height, rows):
+        strip = sums[top : top + rows]
+        windows = np.lib.stride_tricks.sliding_window_view(
+            padded[top : top + len(strip) + 2 * padding], (size, size), axis=(0, 1)
+        )
+        columns = windows.transpose(0, 1, 3, 4, 2).reshape(len(strip) * width, size * size * inputs)
+        strip[...] = (columns @ matrix + bias).reshape(strip.shape)
+    return sums
+
+
+def _rescale(sums: NDArray[np.float32]) -> NDArray[np.float32]:
+    rescaled: NDArray[np.float32] = np.clip(np.rint(sums / np.float32(1 << SHIFT)), 0, LARGEST_ACTIVATION)
+    return rescaled
 
 
 def load_network(path: Path) -> IntegerNetwork:
     """Read a network from a file of weights. Raises CheckpointError if the file is damaged or holds something else."""
     try:
-        tensors = load_file(path)
-    except (OSError, SafetensorError) as error:
-        raise CheckpointError(f"{path}: expected a file of integer weights, got: {error}") from error
-    try:
-        return build_network(tensors)
-    except (KeyError, ValueError) as error:
-        raise CheckpointError(f"{path}: expected the integer weights of a compact network: {error}") from error
+        return build_network(load_file(path))
+    except (OSError, SafetensorError, KeyError, ValueError) as error:
+        raise CheckpointError(f"{path}: expected the integer weights of a compact network, got: {error}") from error
 
 
 def build_network(tensors: Mapping[str, NDArray[Any]]) -> IntegerNetwork:
     """Build a network from named weights. Raises KeyError or ValueError if one is missing, unknown or out of range."""
     left = dict(tensors)
-    trunk = _stack(left, "trunk.")
-    heads = tuple(_stack(left, f"heads.{number}.body.", f"heads.{number}.last") for number in range(HEADS))
+    heads = (_stack(left, f"heads.{number}.body.", f"heads.{number}.last") for number in range(HEADS))
+    stacks = _stack(left, "trunk."), *heads
     if left:
         raise ValueError(f"got unknown tensors: {', '.join(sorted(left))}")
-    _check_shapes(trunk, heads)
-    return IntegerNetwork(trunk, heads, hash_weights(tensors))
+    _check_shapes(*stacks)
+    return IntegerNetwork(stacks, hash_weights(tensors))
 
 
 def hash_weights(tensors: Mapping[str, NDArray[Any]]) -> bytes:
@@ -106,17 +161,15 @@ def hash_weights(tensors: Mapping[str, NDArray[Any]]) -> bytes:
     return digest.digest()[:8]
 
 
-def _check_shapes(trunk: Stack, heads: tuple[Stack, ...]) -> None:
+def _check_shapes(trunk: Stack, *heads: Stack) -> None:
     """Raise ValueError if the stacks do not fit together, or do not fit images of three channels."""
     width = len(trunk.first.bias)
     known = 2 * CHANNELS  # inputs for the known pixels of a band
     of_heads = (2 * width, 2 * width + known, 2 * width + 2 * known, 2 * width + 3 * known, width + 5 * known)
     for stack, expected in zip((trunk, *heads), (6 * CHANNELS, *of_heads), strict=True):
-        convolutions = [stack.first, *(convolution for block in stack.blocks for convolution in block)]
-        shapes = [convolution.weight.shape for convolution in convolutions]
-        expected_shapes = [(width, expected, 3, 3), *[(width, width, 3, 3)] * (len(shapes) - 1)]
-        if shapes != expected_shapes:
-            raise ValueError(f"expected filters of {expected_shapes}, got {shapes}")
+        expected_filters = [(width, expected, 3, 3), *[(width, width, 3, 3)] * (2 * len(stack.blocks))]
+        if stack.filters != expected_filters:
+            raise ValueError(f"expected filters of {expected_filters}, got {stack.filters}")
     lasts = {head.last.weight.shape for head in heads if head.last is not None}
     if len(lasts) != 1 or min(lasts)[1:] != (width, 1, 1) or min(lasts)[0] % PER_COMPONENT or not min(lasts)[0]:
         raise ValueError(f"expected equal last filters (a multiple of {PER_COMPONENT}, {width}, 1, 1), got {lasts}")

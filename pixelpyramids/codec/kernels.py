@@ -34,6 +34,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pixelpyramids.codec.compilation import Integer, compile_function
+from pixelpyramids.codec.integer_network import CHANNELS, PER_COMPONENT
 from pixelpyramids.codec.outputs import LARGEST_PAIR_WEIGHT, SMALLEST_LOG_SCALE
 
 Integers = NDArray[np.int64]
@@ -100,68 +101,64 @@ def growth(exponent: Integer) -> Integer:
 
 
 @compile_function
-def start_weights(outputs: Any, components: Integer, weights: Any) -> None:
+def start_weights(outputs: Any, weights: Any) -> None:
     """Compute the mixture's weights, which add up to 2**24, from its logits."""
     largest = outputs[0]
-    for k in range(1, components):
+    for k in range(1, len(weights)):
         largest = max(largest, outputs[k])
-    for k in range(components):
+    for k in range(len(weights)):
         below = np.int64(largest) - outputs[k]
         shift = below >> UNIT_BITS
         weights[k] = max((power(below & 4095) << 8) >> shift, 1) if shift < TOTAL_BITS else 1
-    normalise(weights, components)
+    normalise(weights)
 
 
 @compile_function
-def normalise(weights: Any, components: Integer) -> None:
+def normalise(weights: Any) -> None:
     """Scale weights with a sum below 2**31 to add up to 2**24: each at least one; the largest takes the remainder."""
     total: Integer = np.int64(0)
     first = 0
-    for k in range(components):
+    for k in range(len(weights)):
         total += weights[k]
         if weights[k] > weights[first]:
             first = k
     inverse = (1 << 62) // total
     rest = np.int64(TOTAL)
-    for k in range(components):
+    for k in range(len(weights)):
         weights[k] = max(weights[k] * inverse >> 38, 1)
         rest -= weights[k]
     weights[first] += rest
 
 
 @compile_function
-def place_components(
-    outputs: Any,
-    components: Integer,
-    channels: Integer,
-    channel: Integer,
-    distances: Any,
-    influence: tuple[Integer, Integer],
-    bits: Integer,
-    gain: Integer,
-    mixture: Any,
-) -> None:
+def place_components(outputs: Any, channel: Integer, distances: Any, influence: Any, coding: Any, mixture: Any) -> None:
     """Write the mean, the inverse scale and its shift of a channel's components to rows 0 to 2 of mixture.
 
     Means have 9 fractional bits and count from the base. `distances` are those of the earlier channels from their
     bases, in quarters. `influence` shifts all means, in scales (16 fractional bits), and widens them, in units (12).
     """
     offset, widening = influence
-    pairs = channels * (channels - 1) // 2
-    first_pair = channel * (channel - 1) // 2
+    components, gain = mixture.shape[1], coding.gain
     for k in range(components):
-        mean = np.int64(outputs[components + k * channels + channel])
+        mean = np.int64(outputs[components + k * CHANNELS + channel])
         mean = mean << gain if gain >= 0 else mean >> -gain
         for before in range(channel):
-            weight: Integer = np.int64(outputs[components * (1 + 2 * channels) + k * pairs + first_pair + before])
+            weight: Integer = np.int64(outputs[pair_weight(components, k, channel, before)])
             weight = min(max(weight, -LARGEST_PAIR_WEIGHT), LARGEST_PAIR_WEIGHT)
             mean += weight * distances[before] >> 5
-        scale: Integer = np.int64(outputs[components * (1 + channels) + k * channels + channel]) + (gain << UNIT_BITS)
-        scale = min(max(scale + widening, SMALLEST_LOG_SCALE), (4 + bits) << UNIT_BITS)
+        scale: Integer = np.int64(outputs[components * (1 + CHANNELS) + k * CHANNELS + channel]) + (gain << UNIT_BITS)
+        scale = min(max(scale + widening, SMALLEST_LOG_SCALE), (4 + coding.bits) << UNIT_BITS)
         whole = scale >> UNIT_BITS
         mixture[0, k] = mean + (offset * growth(scale & 4095) >> (Z_BITS + POWER_UNIT_BITS - MEAN_BITS - 1 - whole))
         mixture[1, k] = power(scale & 4095)
         mixture[2, k] = MEAN_BITS + whole
+
+
+@compile_function
+def pair_weight(components: Integer, k: Integer, channel: Integer, before: Integer) -> Integer:
+    """The index of the output by which a component's mean follows an earlier channel."""
+    pairs = CHANNELS * (CHANNELS - 1) // 2
+    return components * (1 + 2 * CHANNELS) + k * pairs + channel * (channel - 1) // 2 + before
 
 
 @compile_function
@@ -177,40 +174,38 @@ def share_below(mixture: Any, k: Integer, edge: Integer) -> Integer:
 
 
 @compile_function
-def cumulative_from_shares(weights: Any, shares: Any, components: Integer, x: Integer, n: Integer) -> Integer:
+def cumulative_from_shares(weights: Any, shares: Any, x: Integer, n: Integer) -> Integer:
     """F(x) for x from 0 to n = 2**bits, given S_k(x)."""
     if x <= 0:
         return 0
     if x >= n:
         return TOTAL
     total: Integer = np.int64(0)
-    for k in range(components):
+    for k in range(len(weights)):
         total += weights[k] * shares[k]
     return x + ((total >> TOTAL_BITS) * (TOTAL - n) >> TOTAL_BITS)
 
 
 @compile_function
-def cumulative(weights: Any, mixture: Any, components: Integer, base: Integer, x: Integer, n: Integer) -> Integer:
+def cumulative(weights: Any, mixture: Any, base: Integer, x: Integer, n: Integer) -> Integer:
     """F(x) for x from 0 to n = 2**bits; `base` is in quarters."""
     if 0 < x < n:
-        for k in range(components):
+        for k in range(len(weights)):
             mixture[3, k] = share_below(mixture, k, edge_of(x, base))
-    return cumulative_from_shares(weights, mixture[3], components, x, n)
+    return cumulative_from_shares(weights, mixture[3], x, n)
 
 
 @compile_function
-def find_symbol(
-    weights: Any, mixture: Any, components: Integer, base: Integer, slot: Integer, n: Integer
-) -> tuple[Integer, Integer, Integer]:
+def find_symbol(weights: Any, mixture: Any, base: Integer, slot: Integer, n: Integer) -> Any:
     """Find the symbol x with F(x) <= slot < F(x + 1), and both bounds, from the mean outwards in doubling steps."""
     mean = np.int64(0)
-    for k in range(components):
+    for k in range(len(weights)):
         mean += (weights[k] >> 8) * mixture[0, k] >> (TOTAL_BITS - 8)
     x = (mean + (base << (MEAN_BITS - 2))) >> MEAN_BITS
     low, high, start, end, step = 0, n, 0, TOTAL, 1
     while high - low > 1:
         x = min(max(x, low + 1), high - 1)
-        at = cumulative(weights, mixture, components, base, x, n)
+        at = cumulative(weights, mixture, base, x, n)
         if at <= slot:
             low, start = x, at
         else:
@@ -221,37 +216,37 @@ def find_symbol(
 
 
 @compile_function
-def write_bounds(mixture: Any, components: Integer, base: Integer, x: Integer, n: Integer) -> None:
+def write_bounds(mixture: Any, base: Integer, x: Integer, n: Integer) -> None:
     """Write S_k(x) and S_k(x + 1) to rows 3 and 4 of mixture."""
     edge = edge_of(x, base)
-    for k in range(components):
+    for k in range(mixture.shape[1]):
         mixture[3, k] = np.int64(0) if x == 0 else share_below(mixture, k, edge)
         mixture[4, k] = np.int64(TOTAL) if x == n - 1 else share_below(mixture, k, edge + (1 << MEAN_BITS))
 
 
 @compile_function
-def reweight(weights: Any, mixture: Any, components: Integer) -> None:
+def reweight(weights: Any, mixture: Any) -> None:
     """Make the weights conditional on the channel's value, given what `write_bounds` wrote."""
     total: Integer = np.int64(0)
-    for k in range(components):
+    for k in range(len(weights)):
         mixture[3, k] = weights[k] * (mixture[4, k] - mixture[3, k])
         total += mixture[3, k]
     if total == 0:
         return
     shift = 17 if total >> 31 else 0
-    for k in range(components):
+    for k in range(len(weights)):
         weights[k] = mixture[3, k] >> shift
-    normalise(weights, components)
+    normalise(weights)
 
 
 @compile_function
-def correct_outputs(outputs: Any, learnt: Any, components: Integer, channels: Integer, corrected: Any) -> Integer:
+def correct_outputs(outputs: Any, learnt: Any, components: Integer, corrected: Any) -> Integer:
     """Add the corrections of a site's context to its outputs; return the context."""
     likeliest = 0
     for k in range(1, components):
         if outputs[k] > outputs[likeliest]:
             likeliest = k
-    scale: Integer = np.int64(outputs[components * (1 + channels) + likeliest * channels])
+    scale: Integer = np.int64(outputs[components * (1 + CHANNELS) + likeliest * CHANNELS])
     context = min(max((scale >> UNIT_BITS) - SMALLEST_CONTEXT, 0), CONTEXTS - 1)
     for i in range(len(corrected)):
         corrected[i] = outputs[i] + (learnt[0, context, i] >> (CORRECTION_BITS - UNIT_BITS))
@@ -259,7 +254,7 @@ def correct_outputs(outputs: Any, learnt: Any, components: Integer, channels: In
 
 
 @compile_function
-def differentiate(mixture: Any, components: Integer, base: Integer, x: Integer, slopes: Any) -> None:
+def differentiate(mixture: Any, base: Integer, x: Integer, slopes: Any) -> None:
     """Write the derivatives of -ln(S_k(x + 1) - S_k(x)), given what `write_bounds` wrote, to rows of slopes.
 
     Row 0 is the derivative by the mean in values, row 1 by the scale's logarithm, row 2 by the mean in scales.
@@ -268,7 +263,7 @@ def differentiate(mixture: Any, components: Integer, base: Integer, x: Integer, 
     logarithm is z(x) times this, plus sigma'(x + 1) / (S_k(x + 1) - S_k(x)) / scale.
     """
     edge, limit = edge_of(x, base), LARGEST_Z << Z_BITS
-    for k in range(components):
+    for k in range(mixture.shape[1]):
         low, high = mixture[3, k], mixture[4, k]
         inverse = (mixture[1, k] << MEAN_BITS) >> mixture[2, k]
         z = min(max((edge - mixture[0, k]) * mixture[1, k] >> mixture[2, k], -limit), limit)
@@ -288,10 +283,9 @@ def add_slope(learnt: Any, context: Integer, i: Integer, share: Integer, slope: 
 
 
 @compile_function
-def influence_of(learnt: Any, context: Integer, c: Integer, left: Any, above: Any) -> tuple[Integer, Integer]:
-    """Return how far the neighbours' scores (2, channels) shift and widen a channel."""
-    numbers = learnt[0, context]
-    first = len(numbers) - INFLUENCES * (left.shape[1] - c)
+def influence_of(numbers: Any, c: Integer, left: Any, above: Any) -> tuple[Integer, Integer]:
+    """Return how far the neighbours' scores (2, channels) shift and widen a channel, by a context's corrections."""
+    first = len(numbers) - INFLUENCES * (CHANNELS - c)
     offset = numbers[first] * left[0, c] + numbers[first + 1] * above[0, c]
     widening = numbers[first + 2] * left[1, c] + numbers[first + 3] * above[1, c]
     return offset >> (SLOPE_BITS + CORRECTION_BITS - Z_BITS), widening >> (SLOPE_BITS + CORRECTION_BITS - UNIT_BITS)
@@ -305,8 +299,7 @@ def learn(
     weights: Any,
     slopes: Any,
     distances: Any,
-    coded: Integer,
-    gain: Integer,
+    coding: Any,
     left: Any,
     above: Any,
 ) -> None:
@@ -314,19 +307,18 @@ def learn(
 
     `priors` and `weights` are the weights before and after the site's channels; `slopes` is (channels, 3, components).
     """
-    components, channels = len(weights), len(slopes)
-    pairs, coarser = channels * (channels - 1) // 2, FINE_SLOPE_BITS - SLOPE_BITS
+    components, gain, coarser = len(weights), coding.gain, FINE_SLOPE_BITS - SLOPE_BITS
     for k in range(components):
         add_slope(learnt, context, k, TOTAL, (priors[k] - weights[k]) >> (TOTAL_BITS - SLOPE_BITS))
-        for c in range(coded):
+        for c in range(coding.coded):
             mean = slopes[c, 0, k] << (UNIT_BITS - MEAN_BITS)
             mean = mean << gain if gain >= 0 else mean >> -gain
-            add_slope(learnt, context, components + k * channels + c, weights[k], mean >> coarser)
-            add_slope(learnt, context, components * (1 + channels) + k * channels + c, weights[k], slopes[c, 1, k])
+            add_slope(learnt, context, components + k * CHANNELS + c, weights[k], mean >> coarser)
+            add_slope(learnt, context, components * (1 + CHANNELS) + k * CHANNELS + c, weights[k], slopes[c, 1, k])
             for before in range(c):
-                pair = components * (1 + 2 * channels) + k * pairs + c * (c - 1) // 2 + before
-                add_slope(learnt, context, pair, weights[k], slopes[c, 0, k] * distances[before] >> (2 + coarser))
-    for c in range(coded):
+                slope = slopes[c, 0, k] * distances[before] >> (2 + coarser)
+                add_slope(learnt, context, pair_weight(components, k, c, before), weights[k], slope)
+    for c in range(coding.coded):
         shift: Integer = np.int64(0)
         width: Integer = np.int64(0)
         for k in range(components):
@@ -334,7 +326,7 @@ def learn(
             width += weights[k] * min(max(slopes[c, 1, k], -LARGEST_SLOPE), LARGEST_SLOPE)
         shift >>= TOTAL_BITS
         width = min(max(width >> TOTAL_BITS, -LARGEST_SCORE), LARGEST_SCORE)
-        first = learnt.shape[2] - INFLUENCES * (channels - c)
+        first = learnt.shape[2] - INFLUENCES * (CHANNELS - c)
         add_slope(learnt, context, first, TOTAL, shift * left[0, c] >> SLOPE_BITS)
         add_slope(learnt, context, first + 1, TOTAL, shift * above[0, c] >> SLOPE_BITS)
         add_slope(learnt, context, first + 2, TOTAL, width * left[1, c] >> SLOPE_BITS)
@@ -359,120 +351,68 @@ def update_corrections(learnt: Any) -> None:
 
 
 @compile_function
-def allocate_site(size: Integer, components: Integer, channels: Integer) -> tuple[Any, Any, Any, Any, Any, Any]:
-    """Allocate a site's corrected outputs, weights after and before its channels, mixture, slopes and distances."""
-    return (
-        np.empty(size, dtype=np.int64),
-        np.empty(components, dtype=np.int64),
-        np.empty(components, dtype=np.int64),
-        np.empty((5, components), dtype=np.int64),
-        np.empty((channels, 3, components), dtype=np.int64),
-        np.empty(channels, dtype=np.int64),
-    )
+def code_sites(
+    outputs: Any, bases: Any, values: Any, coding: Any, learnt: Any, intervals: Any, words: Any, position: Any
+) -> None:
+    """Go through the sites of a slice, and learn from their values.
 
-
-@compile_function
-def starts_and_frequencies(
-    outputs: Any,
-    bases: Any,
-    values: Any,
-    bits: Integer,
-    gain: Integer,
-    coded: Integer,
-    learnt: Any,
-    starts: Any,
-    frequencies: Any,
-    count: Integer,
-) -> Integer:
-    """Append the starts and frequencies of the sites' values after the first `count`; return the new count."""
+    If `intervals` (2, symbols) is not empty, the values are known: write their starts and frequencies to it. Otherwise
+    find them: `position` holds the state and the count of words taken, which exceeds their number if they run out.
+    """
     height, width, size = outputs.shape
-    channels, n = bases.shape[0], 1 << bits
-    components = size // (1 + 2 * channels + channels * (channels - 1) // 2)
-    corrected, weights, priors, mixture, slopes, distances = allocate_site(size, components, channels)
-    left, above = np.zeros((2, channels), dtype=np.int64), np.zeros((width, 2, channels), dtype=np.int64)
+    n, components = 1 << coding.bits, size // PER_COMPONENT
+    corrected, mixture = np.empty(size, dtype=np.int64), np.empty((5, components), dtype=np.int64)
+    priors, weights = np.empty(components, dtype=np.int64), np.empty(components, dtype=np.int64)
+    slopes, distances = np.empty((CHANNELS, 3, components), dtype=np.int64), np.empty(CHANNELS, dtype=np.int64)
+    left, above = np.zeros((2, CHANNELS), dtype=np.int64), np.zeros((width, 2, CHANNELS), dtype=np.int64)
+    is_known, count, state, taken = intervals.size > 0, 0, position[0], position[1]
     for y in range(height):
         left[:] = 0
         for x in range(width):
-            context = correct_outputs(outputs[y, x], learnt, components, channels, corrected)
-            start_weights(corrected, components, weights)
+            context = correct_outputs(outputs[y, x], learnt, components, corrected)
+            start_weights(corrected, weights)
             priors[:] = weights
-            for c in range(coded):
-                base, value = np.int64(bases[c, y, x]), np.int64(values[c, y, x])
-                influence = influence_of(learnt, context, c, left, above[x])
-                place_components(corrected, components, channels, c, distances, influence, bits, gain, mixture)
-                write_bounds(mixture, components, base, value, n)
-                low = cumulative_from_shares(weights, mixture[3], components, value, n)
-                high = cumulative_from_shares(weights, mixture[4], components, value + 1, n)
-                starts[count], frequencies[count] = low, high - low
-                count += 1
+            for c in range(coding.coded):
+                base = np.int64(bases[c, y, x])
+                influence = influence_of(learnt[0, context], c, left, above[x])
+                place_components(corrected, c, distances, influence, coding, mixture)
+                if not is_known:
+                    slot = state & (TOTAL - 1)
+                    values[c, y, x], low, high = find_symbol(weights, mixture, base, slot, n)
+                    state = (high - low) * (state >> TOTAL_BITS) + slot - low
+                    while state < START:
+                        if taken >= len(words):
+                            position[1] = taken + 1
+                            return
+                        state = state << WORD | np.int64(words[taken])
+                        taken += 1
+                value = np.int64(values[c, y, x])
+                write_bounds(mixture, base, value, n)
+                if is_known:
+                    low = cumulative_from_shares(weights, mixture[3], value, n)
+                    high = cumulative_from_shares(weights, mixture[4], value + 1, n)
+                    intervals[0, count], intervals[1, count] = low, high - low
+                    count += 1
                 distances[c] = 4 * value - base
-                differentiate(mixture, components, base, value, slopes[c])
-                reweight(weights, mixture, components)
-            learn(learnt, context, priors, weights, slopes, distances, coded, gain, left, above[x])
+                differentiate(mixture, base, value, slopes[c])
+                reweight(weights, mixture)
+            learn(learnt, context, priors, weights, slopes, distances, coding, left, above[x])
         update_corrections(learnt)
-    return count
+    position[0], position[1] = state, taken
 
 
 @compile_function
-def encode_symbols(starts: Any, frequencies: Any, count: Integer, words: Any) -> tuple[Integer, Integer]:
-    """Fill words (uint16) from the end; return the index of the first used word, and the state."""
+def encode_symbols(intervals: Any, words: Any) -> tuple[Integer, Integer]:
+    """Encode symbols by their starts and frequencies (2, symbols). Return the first used word's index, and the state.
+
+    `words` (uint16) are filled from the end.
+    """
     state, first = START, len(words)
-    for i in range(count - 1, -1, -1):
-        frequency = frequencies[i]
+    for i in range(intervals.shape[1] - 1, -1, -1):
+        start, frequency = intervals[0, i], intervals[1, i]
         while state >= frequency << TOTAL_BITS:
             first -= 1
             words[first] = state & 0xFFFF
             state >>= WORD
-        state = ((state // frequency) << TOTAL_BITS) + starts[i] + state % frequency
+        state = ((state // frequency) << TOTAL_BITS) + start + state % frequency
     return first, state
-
-
-@compile_function
-def decode_sites(
-    outputs: Any,
-    bases: Any,
-    bits: Integer,
-    gain: Integer,
-    coded: Integer,
-    learnt: Any,
-    words: Any,
-    position: Any,
-    values: Any,
-) -> None:
-    """Fill in the values of sites. `position` holds the state and the count of words taken.
-
-    If the words run out, this count is larger than their number.
-    """
-    height, width, size = outputs.shape
-    channels, n = bases.shape[0], 1 << bits
-    components = size // (1 + 2 * channels + channels * (channels - 1) // 2)
-    corrected, weights, priors, mixture, slopes, distances = allocate_site(size, components, channels)
-    left, above = np.zeros((2, channels), dtype=np.int64), np.zeros((width, 2, channels), dtype=np.int64)
-    state, taken = position[0], position[1]
-    for y in range(height):
-        left[:] = 0
-        for x in range(width):
-            context = correct_outputs(outputs[y, x], learnt, components, channels, corrected)
-            start_weights(corrected, components, weights)
-            priors[:] = weights
-            for c in range(coded):
-                base = np.int64(bases[c, y, x])
-                influence = influence_of(learnt, context, c, left, above[x])
-                place_components(corrected, components, channels, c, distances, influence, bits, gain, mixture)
-                slot = state & ((1 << TOTAL_BITS) - 1)
-                value, low, high = find_symbol(weights, mixture, components, base, slot, n)
-                state = (high - low) * (state >> TOTAL_BITS) + slot - low
-                while state < START:
-                    if taken >= len(words):
-                        position[1] = taken + 1
-                        return
-                    state = state << WORD | np.int64(words[taken])
-                    taken += 1
-                values[c, y, x] = value
-                distances[c] = 4 * value - base
-                write_bounds(mixture, components, base, value, n)
-                differentiate(mixture, components, base, value, slopes[c])
-                reweight(weights, mixture, components)
-            learn(learnt, context, priors, weights, slopes, distances, coded, gain, left, above[x])
-        update_corrections(learnt)
-    position[0], position[1] = state, taken

@@ -27,24 +27,23 @@ class Tile:
 
 @dataclass(frozen=True)
 class Part:
-    """Tiles that are coded together, one after the other; the base starts with the coarsest pixels."""
+    """Tiles that are coded together, one after the other; the base starts with the coarsest pixels.
+
+    `finest` is the finest octave in the part. For a base without tiles, it is the number of octaves.
+    """
 
     is_base: bool
+    finest: int
     tiles: tuple[Tile, ...]
-
-    def finest(self, octaves: int) -> int:
-        """The finest octave in this part; `octaves`, which means the coarsest pixels, for a base without tiles."""
-        return min((tile.octave for tile in self.tiles), default=octaves)
 
 
 def list_parts(height: int, width: int) -> list[Part]:
     """Return the parts of an image of height x width, in file order."""
-    sizes = octave_sizes(height, width)
-    octaves = list(reversed(range(len(sizes) - 1)))
-    in_base = [octave for octave in octaves if max(sizes[octave]) <= BASE_SIDE]
-    base = tuple(tile for octave in in_base for tile in list_tiles(octave, *sizes[octave]))
-    rest = [octave for octave in octaves if octave not in in_base]
-    return [Part(True, base)] + [Part(False, (tile,)) for octave in rest for tile in list_tiles(octave, *sizes[octave])]
+    sizes = octave_sizes(height, width)[:-1]
+    tiles = [tile for octave in reversed(range(len(sizes))) for tile in list_tiles(octave, *sizes[octave])]
+    in_base = sum(max(size) <= BASE_SIDE for size in sizes)  # octaves, each of one tile
+    base = Part(True, len(sizes) - in_base, tuple(tiles[:in_base]))
+    return [base] + [Part(False, tile.octave, (tile,)) for tile in tiles[in_base:]]
 
 
 def list_tiles(octave: int, height: int, width: int) -> Iterator[Tile]:

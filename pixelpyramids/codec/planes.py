@@ -7,6 +7,7 @@ equal. If an image has more than 8 bits and few distinct values, its planes hold
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,16 +15,15 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from pixelpyramids.arguments import plain_array, whole_number
-from pixelpyramids.codec.compact_model import Plane, octave_images
+from pixelpyramids.codec.coder import Coding
+from pixelpyramids.codec.compact_model import Codings, Plane, octave_images, three_channels
 from pixelpyramids.codec.container import MAX_SIDE, Content, FileHeader, pack_values
 from pixelpyramids.codec.integer_network import CHANNELS
 from pixelpyramids.codec.parts import Tile, list_tiles
 from pixelpyramids.errors import BitstreamError, DataError
 from pixelpyramids.pyramid import octaves
 
-TYPICAL_DIFFERENCE = (
-    4  # the mean difference of neighbours in the 8-bit training photographs; deep images are scaled to it
-)
+TYPICAL_DIFFERENCE = 4  # of neighbours in the 8-bit training photographs (mean); deep images are scaled to it
 _ARRAY_MODES = ("L", "LA", "RGB", "RGBA", "I;16", "I;16B")
 
 ImageArray = NDArray[np.uint8] | NDArray[np.uint16]
@@ -68,30 +68,29 @@ def check_array(array: Any, depth: int | None) -> tuple[ImageArray, int]:
 
 
 def to_planes(
-    array: ImageArray, depth: int, model: bytes, metadata: Mapping[str, bytes]
+    array: ImageArray, depth: int, model: bytes, metadata: Mapping[str, bytes], source_format: str
 ) -> tuple[FileHeader, list[list[Plane]]]:
     """Return the header for an array, and the octave images of its planes."""
     height, width = array.shape[:2]
     pixels = array.reshape(height, width, -1)
     channels = pixels.shape[2]
-    colours = pixels[..., :3] if channels >= 3 else pixels[..., :1]
-    grey = channels >= 3 and bool((colours[..., :1] == colours[..., 1:]).all())
     values: tuple[int, ...] | None = None
     if depth > 8 and (occurring := _sparse_values(pixels, depth)) is not None:
         values = tuple(int(value) for value in occurring)
         numbers = np.zeros(1 << depth, dtype=np.uint16)
         numbers[occurring] = np.arange(len(occurring))
         pixels = numbers[pixels]
-        colours = pixels[..., :3] if channels >= 3 else pixels[..., :1]
-    parts = [colours[..., :1] if grey else colours] + ([pixels[..., -1:]] if channels in (2, 4) else [])
+    colours = pixels[..., :3] if channels >= 3 else pixels[..., :1]
+    grey = channels >= 3 and bool((colours[..., :1] == colours[..., 1:]).all())
+    header = FileHeader(
+        height, width, channels, array.ndim == 3, array.itemsize == 2, depth, Content.MODEL, model, grey, values,
+        metadata=metadata, source_format=source_format,
+    )  # fmt: skip
+    parts = [colours[..., : header.coded[0]]] + [pixels[..., -1:]] * (len(header.coded) - 1)
     planes = [
         octave_images(np.broadcast_to(np.moveaxis(part, -1, 0).astype(np.uint16), (CHANNELS, height, width)))
         for part in parts
     ]
-    header = FileHeader(
-        height, width, channels, array.ndim == 3, array.itemsize == 2, depth, Content.MODEL, model, grey, values,
-        metadata=metadata,
-    )  # fmt: skip
     if header.bits > 8:
         gains = tuple(tuple(_gain(image, header.bits) for image in plane[:-1]) for plane in planes)
         header = replace(header, gains=gains)
@@ -114,37 +113,34 @@ def _sparse_values(pixels: Any, depth: int) -> NDArray[np.intp] | None:
 
 def _gain(image: Plane, bits: int) -> int:
     """Return the gain of an octave: dividing differences by 2**gain brings them to a typical size."""
-    bands = octaves.bands(image)
-    lines = bands.oo.astype(np.int64)
+    lines = octaves.bands(image).oo.astype(np.int64)
     differences = [np.abs(np.diff(lines, axis=axis)) for axis in (-2, -1)]
     mean = max((float(d.mean()) for d in differences if d.size), default=0.0)
     return min(max(round(math.log2(max(mean / TYPICAL_DIFFERENCE, 1.0))), 0), bits - 8)
 
 
-def plane_gains(header: FileHeader, plane: int) -> tuple[int, ...]:
-    """Return the gains of a plane's octaves, finest first: those in the file above 8 bits, else fixed ones."""
-    return header.gains[plane] if header.gains else (header.bits - 8,) * header.octaves
+def empty_pyramids(header: FileHeader) -> list[list[Plane]]:
+    """Return the octave images of each plane of an image, to fill in."""
+    size = header.height, header.width
+    return [octave_images(three_channels(np.zeros((coded, *size), dtype=np.uint16))) for coded in header.coded]
 
 
-def empty_plane(coded: int, height: int, width: int) -> Plane:
-    """Return a plane to fill in; if only one channel is coded, all three share its memory."""
-    plane = np.zeros((coded, height, width), dtype=np.uint16)
-    shape = (CHANNELS, height, width)
-    return plane if coded == CHANNELS else np.lib.stride_tricks.as_strided(plane, shape, (0, *plane.strides[1:]))
+def codings_of(header: FileHeader) -> list[Codings]:
+    """Return how each plane is coded. Above 8 bits, the file holds the octaves' gains; else they are fixed."""
+    gains = header.gains or ((header.bits - 8,) * header.octaves,) * len(header.coded)
+    return [
+        [Coding(header.bits, gain, coded) for gain in (*of_plane, 0)]
+        for coded, of_plane in zip(header.coded, gains, strict=True)
+    ]
 
 
 def from_planes(header: FileHeader, planes: Sequence[Plane]) -> ImageArray:
     """Return the array of planes, which hold the whole image or a window of an octave."""
-    height, width = planes[0].shape[-2:]
-    array = np.empty((height, width, header.channels), dtype=np.uint16 if header.is_wide else np.uint8)
-    colours = min(header.channels, 3) if header.channels != 2 else 1
-    parts = [planes[0][:colours]] + ([planes[1][:1]] if header.channels in (2, 4) else [])
-    first = 0
-    for part in parts:
-        numbers = np.moveaxis(part, 0, -1)
-        into = array[..., first : first + part.shape[0]]
-        into[...] = numbers if header.values is None else _look_up(numbers, header.values)
-        first += part.shape[0]
+    colours, *alpha = planes
+    array = np.empty((*colours.shape[1:], header.channels), dtype=np.uint16 if header.is_wide else np.uint8)
+    channels = [*colours[: header.channels - len(alpha)], *(plane[0] for plane in alpha)]
+    for number, channel in enumerate(channels):
+        array[..., number] = channel if header.values is None else _look_up(channel, header.values)
     return restore_axes(array, header)
 
 
@@ -173,6 +169,12 @@ def octave_of_scale(header: FileHeader, scale: int) -> int:
 def decimate(pixels: Any, level: int) -> Any:
     """Return the pixels (h, w, C) of octave `level` of an image (H, W, C)."""
     return np.moveaxis(octave_images(np.moveaxis(pixels, -1, 0))[level], 0, -1)
+
+
+def cut_out(pixels: Any, header: FileHeader, level: int, region: Region | None) -> ImageArray:
+    """Return octave `level` of an image (H, W, C) or a region of it, with the axes of the header's array."""
+    at = find_window(header, level, region)
+    return restore_axes(decimate(pixels, level)[at.top : at.bottom, at.left : at.right], header)
 
 
 def find_window(header: FileHeader, level: int, region: Region | None) -> Window:
@@ -205,12 +207,10 @@ def windows_to_decode(header: FileHeader, level: int, region: Region | None, rea
 
     Tiles are decoded whole, and use `reach` + 1 lines of the coarser image around them.
     """
-    sizes = octaves.octave_sizes(header.height, header.width)
-    nothing = Window(0, 0, 0, 0)
-    windows = [nothing] * level + [find_window(header, level, region)]
-    for index in range(level, len(sizes) - 1):
-        seen = [tile for tile in list_tiles(index, *sizes[index]) if windows[index].touches(tile)]
-        height, width = sizes[index + 1]
+    windows = [Window(0, 0, 0, 0)] * level + [find_window(header, level, region)]
+    sizes = octaves.octave_sizes(header.height, header.width)[level:]
+    for octave, (size, (height, width)) in enumerate(pairwise(sizes), level):
+        seen = [tile for tile in list_tiles(octave, *size) if windows[octave].touches(tile)]
         windows.append(
             Window(
                 max(min(tile.top for tile in seen) - reach - 1, 0),

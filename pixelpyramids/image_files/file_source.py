@@ -13,6 +13,7 @@ from pathlib import Path
 from threading import Lock
 from typing import BinaryIO
 
+from pixelpyramids.codec.fields import ByteSource
 from pixelpyramids.errors import DataError
 
 DAMAGE = (
@@ -34,7 +35,7 @@ DAMAGE = (
 _SPECIAL = "expected a regular file, got a folder, a pipe or a device; to read standard input, pass -"
 
 
-class FileSource:
+class FileSource(ByteSource):
     """The bytes of an open, seekable file. Threads may share it."""
 
     def __init__(self, file: BinaryIO) -> None:

@@ -23,8 +23,8 @@ from PIL import Image, UnidentifiedImageError
 
 from pixelpyramids.arguments import whole_number
 from pixelpyramids.codec.container import MAGIC, Content, FileHeader, read_index
-from pixelpyramids.codec.image import MAX_PIXELS, decode_source
-from pixelpyramids.codec.planes import Region, decimate, find_window, octave_of_scale, restore_axes
+from pixelpyramids.codec.image import MAX_PIXELS, decode
+from pixelpyramids.codec.planes import Region, cut_out, octave_of_scale
 from pixelpyramids.errors import DataError, PixelPyramidsError
 from pixelpyramids.image_files import metadata as blobs
 from pixelpyramids.image_files import tiff_reader
@@ -113,16 +113,12 @@ class ImageFile:
         if self.format == "PPYR":
             self._read_facts()  # so that shape and depth stay available after the file is closed
             with self._report_errors():
-                return decode_source(FileSource(self._file), scale, region, self._max_pixels)
+                return decode(FileSource(self._file), scale, region, self._max_pixels)
         picture = self.load(f"{self._name}: ")
         array = picture.array
         height, width, channels = (*array.shape, 1)[:3]
         header = FileHeader(height, width, channels, array.ndim == 3, array.itemsize == 2, picture.depth, Content.PNG)
-        level = octave_of_scale(header, scale)
-        at = find_window(header, level, region)
-        pixels = array.reshape(height, width, channels)
-        image = decimate(pixels, level) if level else pixels
-        return restore_axes(image[at.top : at.bottom, at.left : at.right], header)
+        return cut_out(array.reshape(height, width, channels), header, octave_of_scale(header, scale), region)
 
     def load(self, about: str = "") -> Picture:
         """Read everything: pixels, depth, metadata, and the names of the parts that are not kept.
@@ -205,7 +201,7 @@ class ImageFile:
         dtype, metadata = np.dtype(np.uint16 if header.is_wide else np.uint8), dict(header.metadata)
 
         def load() -> Picture:
-            array = decode_source(FileSource(self._file), max_pixels=self._max_pixels)
+            array = decode(FileSource(self._file), max_pixels=self._max_pixels)
             return Picture(array, header.depth, metadata, "PPYR")
 
         return Inspected(Facts(shape, dtype, header.depth, metadata), load)

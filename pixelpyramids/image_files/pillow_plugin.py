@@ -17,7 +17,7 @@ import numpy as np
 from PIL import Image, ImageFile
 
 from pixelpyramids.codec.container import MAGIC, MAX_SIDE, FileHeader, read_index, read_part
-from pixelpyramids.codec.image import MAX_PIXELS, decode_source, encode
+from pixelpyramids.codec.image import MAX_PIXELS, decode, encode
 from pixelpyramids.errors import DataError, PixelPyramidsError
 from pixelpyramids.image_files import metadata as blobs
 from pixelpyramids.image_files.bit_depth import Pixels, pixel_type, widen
@@ -67,7 +67,7 @@ class PyramidImageFile(ImageFile.ImageFile):
         """Decode the pixels."""
         if self._is_pending:
             with _raise_os_error():
-                pixels = decode_source(FileSource(self._file()), scale=self._scale, max_pixels=_max_pixels())
+                pixels = decode(FileSource(self._file()), scale=self._scale, max_pixels=_max_pixels())
             self._is_pending = False
             self.im = _to_image(pixels, self._index.header.depth).im
             self._release_file()
@@ -82,8 +82,8 @@ class PyramidImageFile(ImageFile.ImageFile):
         if source.size != self._index.size:
             raise OSError(f"expected {self._index.size} bytes, got {source.size}; the file is damaged")
         with _raise_os_error():
-            for number, offset in enumerate(self._index.offsets()):
-                read_part(source, self._index, number, offset)
+            for number in range(len(self._index.entries)):
+                read_part(source, self._index, number)
         self._release_file()
 
     def _file(self) -> BinaryIO:

@@ -88,11 +88,9 @@ def cost(codec: Codec, array: IntegerArray, depth: int) -> Cost | None:
 
 
 def _to_png(pixels: IntegerArray, depth: int) -> bytes:
-    height, width, channels = pixels.shape
-    is_wide = pixels.itemsize == 2
-    if is_wide and channels > 1:  # Pillow has no such mode
+    if pixels.itemsize == 2 and pixels.shape[2] > 1:  # Pillow has no such mode
         return bytes(import_extra("imagecodecs", "images").png_encode(widen(pixels, depth, 16), level=6))
-    return fallback.to_png(pixels, FileHeader(height, width, channels, True, is_wide, depth, Content.PNG))
+    return fallback.to_png(pixels, depth)
 
 
 def _from_png(data: bytes, header: FileHeader) -> IntegerArray:
