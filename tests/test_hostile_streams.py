@@ -83,11 +83,8 @@ def test_a_stream_is_a_stored_part():
 def test_a_png_with_transparency_which_pillow_would_convert_is_refused():
     grey, colours = Image.fromarray(smooth(channels=1)[..., 0]), Image.fromarray(IMAGE)
     palette = save(colours.quantize(8), transparency=bytes(range(8)))
-    for data, channels in (
-        (palette, 3),
-        (save(grey, transparency=3), 1),
-        (save(colours, transparency=(1, 2, 3)), 3),
-    ):
+    transparent = save(grey, transparency=3), save(colours, transparency=(1, 2, 3))
+    for data, channels in zip((palette, *transparent), (3, 1, 3), strict=True):
         assert_refused(replace(stream_file(IMAGE, PNG, data), channels=channels))
 
 

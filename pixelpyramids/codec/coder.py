@@ -101,9 +101,7 @@ class RandomReader:
         _decode(outputs, bases, values, coding, learnt, words, self._position)
 
 
-def _decode(
-    outputs: Any, bases: Any, values: Any, coding: Coding, learnt: Corrections, words: Any, position: Any
-) -> None:
+def _decode(outputs: Any, bases: Any, values: Any, coding: Coding, learnt: Any, words: Any, position: Any) -> None:
     found = np.empty((coding.coded, *outputs.shape[:2]), dtype=np.int32)
     _code(outputs, bases, found, coding, learnt, np.empty((2, 0), dtype=np.int64), words, position)
     values[...] = found

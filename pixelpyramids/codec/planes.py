@@ -128,10 +128,8 @@ def empty_pyramids(header: FileHeader) -> list[list[Plane]]:
 def codings_of(header: FileHeader) -> list[Codings]:
     """Return how each plane is coded. Above 8 bits, the file holds the octaves' gains; else they are fixed."""
     gains = header.gains or ((header.bits - 8,) * header.octaves,) * len(header.coded)
-    return [
-        [Coding(header.bits, gain, coded) for gain in (*of_plane, 0)]
-        for coded, of_plane in zip(header.coded, gains, strict=True)
-    ]
+    planes = zip(header.coded, gains, strict=True)
+    return [[Coding(header.bits, gain, coded) for gain in (*of_plane, 0)] for coded, of_plane in planes]
 
 
 def from_planes(header: FileHeader, planes: Sequence[Plane]) -> ImageArray:
