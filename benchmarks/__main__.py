@@ -43,7 +43,7 @@ def time_in_turn(calls: dict[str, Callable[[], object]], repeat: int) -> dict[st
 
 def make_our_step(config: Parameters, crops: Crops, run: Path, bfloat16: bool) -> Callable[[], object]:
     training = Training(config, run, crops, bfloat16=bfloat16)
-    images = torch.from_numpy(crops.batch(0)).long()
+    images = torch.from_numpy(crops[0]).long()
 
     def step() -> None:
         pairs = training.config.decompose(images)
@@ -69,7 +69,7 @@ def plain_model(config: Parameters) -> PlainPyramid:
 
 def compare_training_steps(config: Parameters, repeat: int) -> None:
     crops = Crops(open_folder(photographs(), "train", hold_out=False), config.image_size, config.batch_size)
-    images = torch.from_numpy(crops.batch(0))
+    images = torch.from_numpy(crops[0])
     plain = plain_model(config)
     optimiser = PlainAdam(plain.parameters())
     calls: dict[str, Callable[[], object]] = {"plain": lambda: train_step(plain, optimiser, images)}

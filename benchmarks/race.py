@@ -67,7 +67,7 @@ def race_plain(config: Parameters, crops: Crops, tiles: Tensor, minutes: float, 
     optimiser = PlainAdam(model.parameters())
     began, step = time.monotonic(), 0
     while step < steps if steps is not None else time.monotonic() - began < 60 * minutes:
-        train_step(model, optimiser, torch.from_numpy(crops.batch(step)))
+        train_step(model, optimiser, torch.from_numpy(crops[step]))
         step += 1
     candidates = {
         "batch statistics": plain_bits(copy.deepcopy(model).train(), tiles),

@@ -54,7 +54,7 @@ def measure_step(training: Training) -> float:
     seconds = []
     for step in range(TIMED_STEPS):
         began = time.process_time()
-        pairs = training.config.decompose(torch.from_numpy(training.crops.batch(step)).long())
+        pairs = training.config.decompose(torch.from_numpy(training.crops[step]).long())
         for level in training.levels:
             level.update(*pairs[level.index], 0.0, None, False)
         seconds.append(time.process_time() - began)

@@ -5,10 +5,14 @@ import os
 import sys
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from pixelpyramids.cli import main
 
 ROOT = Path(__file__).parent.parent
+CACHE = TemporaryDirectory()
+# `datasets` reads these when it is imported: no network, and not the user's cache.
+os.environ |= {"HF_HUB_OFFLINE": "1", "HF_DATASETS_DISABLE_PROGRESS_BARS": "1", "HF_DATASETS_CACHE": CACHE.name}
 COMMAND = (sys.executable, "-m", "pixelpyramids")
 ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1", "PYTHONPATH": str(ROOT)}
 

@@ -23,8 +23,6 @@ from pixelpyramids.data.huggingface import open_hub
 from pixelpyramids.data.imagenet import open_imagenet
 from pixelpyramids.data.lsun import open_lsun
 
-# Pictures
-
 
 def noise(number: int, height: int = 8, width: int | None = None) -> NDArray[np.uint8]:
     """(H, W, 3); no two are alike."""
@@ -40,14 +38,16 @@ def encode(image: Image.Image | NDArray[np.uint8], format: str = "PNG", **option
     return file.getvalue()
 
 
-# Containers
-
-
 def write_files(root: Path, contents: dict[str, bytes]) -> Path:
     for name, content in contents.items():
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_bytes(content)
     return root
+
+
+def write_pictures(root: Path, *names: str, size: int = 8, seed: int = 0) -> Path:
+    """Write PNG files of noise, of which no two are alike."""
+    return write_files(root, {name: encode(noise(1000 * seed + n, size)) for n, name in enumerate(names)})
 
 
 def write_tar(path: Path, contents: dict[str, bytes], format: int = tarfile.GNU_FORMAT) -> Path:
@@ -100,9 +100,6 @@ def write_hdf5(path: Path, **datasets: NDArray[Any]) -> Path:
     return path
 
 
-# Data sets
-
-
 @dataclass(frozen=True)
 class Layout:
     """A data set in one form: `build` writes it, `expected` are its images at 8 bits by their numbers.
@@ -122,7 +119,7 @@ class Layout:
         """One split, without the warning that the fixture is smaller than the data set."""
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message=".*figures are not comparable")
-            return self.open(root, split, n_bits=n_bits, **options)
+            return self.open(root, split=split, n_bits=n_bits, **options)
 
     def numbers(self, images: Any, n_bits: int = 8) -> list[int]:
         """The numbers of the images, found by comparing all pixels."""
@@ -377,9 +374,9 @@ def scene(number: int, format: str = "JPEG") -> bytes:
     return encode(pixels.astype(np.uint8), format, quality=75)
 
 
-def environments(root: Path, format: str = "JPEG", train: int = 6) -> Path:
+def environments(root: Path, format: str = "JPEG", train: int = 6, category: str = "church_outdoor") -> Path:
     for part, numbers in (("train", range(train)), ("val", range(6, 8))):
-        write_lmdb(root / f"church_outdoor_{part}_lmdb", {lsun_key(n): scene(n, format) for n in numbers})
+        write_lmdb(root / f"{category}_{part}_lmdb", {lsun_key(n): scene(n, format) for n in numbers})
     return root
 
 
@@ -404,12 +401,9 @@ def prepared_scene(number: int, format: str = "JPEG") -> NDArray[np.uint8]:
     return pixels.transpose(2, 0, 1)
 
 
-def open_church(root: Path, split: str, **options: Any) -> Any:
-    return open_lsun(root, "church_outdoor", split, 128, **options)
-
-
 def lsun(build: Callable[[Path], Any], format: str = "JPEG") -> Layout:
-    return Layout(build, open_church, partial(prepared_scene, format=format), 6, 8, frozenset({format}))
+    open_ = partial(open_lsun, category="church_outdoor", size=128)
+    return Layout(build, open_, partial(prepared_scene, format=format), 6, 8, frozenset({format}))
 
 
 # Any data set in Parquet files, read by `datasets`: 30 images, the last three for test
@@ -430,8 +424,8 @@ def parquet_shards(root: Path) -> Path:
     return root
 
 
-def open_parquet(root: Path, split: str, **options: Any) -> Any:
-    return open_hub(str(root), split, **options)
+def open_parquet(root: Path, **options: Any) -> Any:
+    return open_hub(str(root), **options)
 
 
 FORMATS = {"folder": "PNG", "zip": "PNG", "hdf5": "HDF5", "records": "TFRecord"}

@@ -2,21 +2,17 @@
 
 import json
 import shutil
+from functools import partial
 
 import numpy as np
 import pytest
 from command_line import json_of, output_of, refusal, status
+from data_layouts import encode, noise, write_parquet, write_pictures
 from PIL import Image
 
 from pixelpyramids.training.publishing import PublishedRun
 
-
-def write(root, *names, seed=0):
-    for number, name in enumerate(names):
-        (root / name).parent.mkdir(parents=True, exist_ok=True)
-        values = np.random.default_rng([seed, number]).integers(256, size=(16, 16, 3), dtype=np.uint8)
-        Image.fromarray(values).save(root / name)
-    return root
+write = partial(write_pictures, size=16)
 
 
 @pytest.fixture(scope="module")
@@ -98,9 +94,9 @@ def test_training_images_are_counted_in_any_folder(run, flat, tmp_path, capsys):
 
     capsys.readouterr()
     renamed = tmp_path / "renamed"
-    for number in range(40):
-        (renamed / "test").mkdir(parents=True, exist_ok=True)
-        shutil.copy(flat / f"{number}.png", renamed / "test" / f"x{number}.png")
+    (renamed / "test").mkdir(parents=True)
+    for file in flat.iterdir():
+        shutil.copy(file, renamed / "test" / f"x{file.name}")
     assert counted(flat) == 0 and counted(flat, "--split", "train") == 32
     assert counted(renamed / "test") == counted(write(renamed, "train/a.png", seed=5)) == 32
     assert counted(write(tmp_path / "other", "a.png", "b.png", seed=6)) == 0
@@ -123,10 +119,8 @@ def test_training_images_are_counted_in_any_folder(run, flat, tmp_path, capsys):
 
 
 def test_resuming_warns_if_training_images_are_test_images_now(params, run, flat, tmp_path, capsys):
-    run, folder = (
-        shutil.copytree(run, tmp_path / "run"),
-        write(tmp_path / "images", "train/a.png", "train/b.png", seed=7),
-    )
+    run = shutil.copytree(run, tmp_path / "run")
+    folder = write(tmp_path / "images", "train/a.png", "train/b.png", seed=7)
     shutil.copytree(flat, folder / "Test")
     assert status("train", params, "--data", folder, "--out", run, "--steps", 1, "--device", "cpu") == 0
     assert "was trained on 32 of the images that are for validation or test now" in capsys.readouterr().err
@@ -185,17 +179,9 @@ def test_training_on_a_folder_named_test_or_validation_is_a_warning(params, tmp_
         assert ("training on data named" in capsys.readouterr().err) == warned
 
 
-def to_parquet(folder, shard):
-    datasets = pytest.importorskip("datasets")
-    files = list(map(str, sorted(folder.iterdir())))
-    rows = datasets.Dataset.from_dict({"image": files}, datasets.Features({"image": datasets.Image()}))
-    shard.parent.mkdir(parents=True, exist_ok=True)
-    rows.to_parquet(shard)
-
-
 def test_files_and_the_images_of_a_container_are_not_compared(params, run, flat, tmp_path, capsys):
-    to_parquet(flat, tmp_path / "shards" / "test.parquet")
-    to_parquet(flat, tmp_path / "shards" / "train.parquet")
+    for split in ("train", "test"):
+        write_parquet(tmp_path / f"shards/{split}.parquet", [file.read_bytes() for file in sorted(flat.iterdir())])
     of_container = train(params, tmp_path / "shards", tmp_path / "run")
     capsys.readouterr()
     for trained, folder, count in (
@@ -211,8 +197,7 @@ def test_files_and_the_images_of_a_container_are_not_compared(params, run, flat,
 
 @pytest.mark.parametrize(("name", "pattern"), [("Test", ""), ("val2017", ""), ("held-out", ""), ("test", "/*.parquet")])
 def test_training_on_shards_in_a_folder_named_test_or_validation_is_a_warning(params, tmp_path, capsys, name, pattern):
-    images = write(tmp_path / "images", *(f"{number}.png" for number in range(5)))
-    to_parquet(images, tmp_path / "shards" / name / "0.parquet")
+    write_parquet(tmp_path / "shards" / name / "0.parquet", [encode(noise(number, 16)) for number in range(5)])
     train(params, f"{tmp_path}/shards/{name}{pattern}", tmp_path / "run")
     assert f"training on data named {name}" in capsys.readouterr().err
 

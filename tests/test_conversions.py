@@ -1,22 +1,21 @@
 """Conversions of images are reported by every reader and every command."""
 
 import io
-import tarfile
 
 import imagecodecs
 import numpy as np
 import pytest
 import tifffile
 from command_line import KEYS, json_of, output_of, status
+from data_layouts import encode, write_files, write_tar
 from PIL import Image
 
 from pixelpyramids.cli.likelihoods import LIKELIHOODS
-from pixelpyramids.data.center_crop import center_crop
 from pixelpyramids.data.containers.spool import SpooledEntries
 from pixelpyramids.data.containers.tar import TarEntries
 from pixelpyramids.data.folder import open_folder
 from pixelpyramids.data.images import Images
-from pixelpyramids.data.reading import quantise, read_decoded, read_header
+from pixelpyramids.data.reading import center_crop, quantise, read_decoded, read_header
 from pixelpyramids.errors import DataError
 from pixelpyramids.model.parameters import Parameters, parse_parameters
 from pixelpyramids.model.pixel_pyramid import PixelPyramid
@@ -26,12 +25,8 @@ RNG = np.random.default_rng(0)
 COLOUR = RNG.integers(0, 256, (9, 12, 3), dtype=np.uint8)
 GREY, ALPHA, DEEP = COLOUR[..., 0], np.dstack([COLOUR, COLOUR[..., :1]]), COLOUR[..., 0].astype(np.uint16) * 257
 """Images of 9 x 12."""
-
-
-def content(picture, suffix="PNG", **options):
-    file = io.BytesIO()
-    (picture if isinstance(picture, Image.Image) else Image.fromarray(picture)).save(file, suffix, **options)
-    return file.getvalue()
+DEEP_COLOUR = COLOUR.astype(np.uint16) * 257
+NEGATIVE = Image.fromarray(255 - COLOUR)
 
 
 def tiff(values, **options):
@@ -45,33 +40,31 @@ def twelve_bit_tiff(values):
 
 
 CASES = [
-    (content(COLOUR), 3, 8, ()),
-    (content(COLOUR, "JPEG"), 3, 8, ()),
-    (content(Image.fromarray(GREY).convert("P")), 3, 8, ()),
-    (content(COLOUR), 1, 8, ("colour to grey",)),
-    (content(GREY), 1, 8, ()),
-    (content(GREY), 3, 8, ("grey repeated as red, green and blue",)),
-    (content(Image.fromarray(GREY).convert("1")), 1, 5, ()),
-    (content(ALPHA), 4, 8, ()),
-    (content(ALPHA), 3, 8, ("alpha dropped",)),
-    (content(ALPHA), 1, 8, ("colour to grey", "alpha dropped")),
-    (content(COLOUR), 4, 8, ("opaque alpha added",)),
-    (content(Image.fromarray(COLOUR), transparency=(1, 2, 3)), 3, 8, ("alpha dropped",)),
-    (content(DEEP), 1, 16, ()),
-    (content(DEEP), 1, 8, ("16 bits reduced to 8",)),
-    (content(DEEP), 3, 8, ("grey repeated as red, green and blue", "16 bits reduced to 8")),
-    (imagecodecs.png_encode(COLOUR.astype(np.uint16) * 257), 3, 8, ("16 bits reduced to 8",)),
-    (b"P6 12 9 65535\n" + (COLOUR.astype(">u2") * 257).tobytes(), 3, 8, ("16 bits reduced to 8",)),
+    (encode(COLOUR), 3, 8, ()),
+    (encode(COLOUR, "JPEG"), 3, 8, ()),
+    (encode(Image.fromarray(GREY).convert("P")), 3, 8, ()),
+    (encode(COLOUR), 1, 8, ("colour to grey",)),
+    (encode(GREY), 1, 8, ()),
+    (encode(GREY), 3, 8, ("grey repeated as red, green and blue",)),
+    (encode(Image.fromarray(GREY).convert("1")), 1, 5, ()),
+    (encode(ALPHA), 4, 8, ()),
+    (encode(ALPHA), 3, 8, ("alpha dropped",)),
+    (encode(ALPHA), 1, 8, ("colour to grey", "alpha dropped")),
+    (encode(COLOUR), 4, 8, ("opaque alpha added",)),
+    (encode(Image.fromarray(COLOUR), transparency=(1, 2, 3)), 3, 8, ("alpha dropped",)),
+    (encode(DEEP), 1, 16, ()),
+    (encode(DEEP), 1, 8, ("16 bits reduced to 8",)),
+    (encode(DEEP), 3, 8, ("grey repeated as red, green and blue", "16 bits reduced to 8")),
+    (imagecodecs.png_encode(DEEP_COLOUR), 3, 8, ("16 bits reduced to 8",)),
+    (imagecodecs.jpeg2k_encode(DEEP_COLOUR, reversible=True), 3, 8, ("16 bits reduced to 8",)),
+    (imagecodecs.jpeg2k_encode(COLOUR, reversible=True), 3, 8, ()),
+    (imagecodecs.avif_encode(DEEP_COLOUR >> 6, bitspersample=10), 3, 8, ("10 bits reduced to 8",)),
+    (b"P6 12 9 65535\n" + DEEP_COLOUR.astype(">u2").tobytes(), 3, 8, ("16 bits reduced to 8",)),
     (twelve_bit_tiff(GREY.astype(np.uint16) * 16), 1, 8, ("12 bits reduced to 8",)),
-    (content(COLOUR), 3, 5, ("8 bits reduced to 5",)),
+    (encode(COLOUR), 3, 5, ("8 bits reduced to 5",)),
     (tiff(ALPHA, photometric="rgb", extrasamples=["unspecified"]), 3, 8, ("further channels dropped",)),
-    (
-        content(COLOUR, "GIF", save_all=True, append_images=[Image.fromarray(255 - COLOUR)]),
-        3,
-        8,
-        ("first of several frames",),
-    ),
-    (content(Image.fromarray(COLOUR).convert("YCbCr"), "TIFF"), 3, 8, ("YCbCr to RGB",)),
+    (encode(COLOUR, "GIF", save_all=True, append_images=[NEGATIVE]), 3, 8, ("first of several frames",)),
+    (encode(Image.fromarray(COLOUR).convert("YCbCr"), "TIFF"), 3, 8, ("YCbCr to RGB",)),
 ]
 
 
@@ -102,16 +95,6 @@ def test_a_tiff_is_read_as_it_is_stored_or_refused(compression, byteorder, photo
         assert np.array_equal(read, np.atleast_3d(expected).transpose(2, 0, 1))
 
 
-def test_deep_colour_of_jpeg_2000_and_avif_is_reported():
-    imagecodecs = pytest.importorskip("imagecodecs")
-    deep = COLOUR.astype(np.uint16) * 257
-    jpeg_2000 = imagecodecs.jpeg2k_encode(deep, reversible=True)
-    assert read_decoded(jpeg_2000).conversions == ("16 bits reduced to 8",)
-    avif = imagecodecs.avif_encode(deep >> 6, bitspersample=10)
-    assert read_header(avif).conversions == read_decoded(avif).conversions == ("10 bits reduced to 8",)
-    assert read_decoded(imagecodecs.jpeg2k_encode(COLOUR, reversible=True)).conversions == ()
-
-
 def test_greys_of_12_bits_keep_their_values(tmp_path):
     path = tmp_path / "a.tif"
     path.write_bytes(twelve_bit_tiff(GREY.astype(np.uint16) * 16 + 7))
@@ -122,15 +105,10 @@ def test_greys_of_12_bits_keep_their_values(tmp_path):
 
 
 def test_every_reader_reports_conversions(tmp_path):
-    stored = {"a.png": content(ALPHA), "b.png": content(COLOUR), "c.png": content(DEEP)}
+    stored = {"a.png": encode(ALPHA), "b.png": encode(COLOUR), "c.png": encode(DEEP)}
     expected = [("alpha dropped",), (), ("grey repeated as red, green and blue", "16 bits reduced to 8")]
-    (tmp_path / "folder").mkdir()
-    with tarfile.open(tmp_path / "a.tar", "w") as archive:
-        for name, data in stored.items():
-            (tmp_path / "folder" / name).write_bytes(data)
-            archive.add(tmp_path / "folder" / name, name)
-    assert open_folder(tmp_path / "folder", "all").conversions == expected
-    tar = TarEntries([tmp_path / "a.tar"])
+    assert open_folder(write_files(tmp_path / "folder", stored), "all").conversions == expected
+    tar = TarEntries([write_tar(tmp_path / "a.tar", stored)])
     names = [tar.name(index) for index in range(3)]
     for entries in (tar, SpooledEntries(zip(names, stored.values(), strict=True))):
         assert Images.of_any_size(entries).conversions == expected
@@ -144,10 +122,8 @@ def test_every_reader_reports_conversions(tmp_path):
 
 
 def test_every_command_reports_conversions(params, tmp_path, capsys):
-    run, images = tmp_path / "run", tmp_path / "images"
-    images.mkdir()
-    for name, data in {"a": content(ALPHA), "b": content(ALPHA), "c": content(COLOUR), "d": content(DEEP)}.items():
-        (images / f"{name}.png").write_bytes(data)
+    contents = {"a.png": encode(ALPHA), "b.png": encode(ALPHA), "c.png": encode(COLOUR), "d.png": encode(DEEP)}
+    run, images = tmp_path / "run", write_files(tmp_path / "images", contents)
     run_directory.save(PixelPyramid(parse_parameters(KEYS, "tiny")), run)
     counts = {"alpha dropped": 2, "grey repeated as red, green and blue": 1, "16 bits reduced to 8": 1}
     text = "alpha dropped (2 images), grey repeated as red, green and blue (1 image), 16 bits reduced to 8 (1 image)"
@@ -159,10 +135,8 @@ def test_every_command_reports_conversions(params, tmp_path, capsys):
     assert json_of(capsys, "score", run, images / "d.png")["images"][0]["conversions"] == list(counts)[1:]
     assert status("complete", run, images / "a.png", "--scale", 2, "-n", 1, "--out", tmp_path / "up") == 0
     assert "a.png (converted: alpha dropped)" in capsys.readouterr().out
-    for i in range(12):
-        Image.fromarray(ALPHA.repeat(2, 0).repeat(2, 1) + np.uint8(i)).save(images / f"{i:02d}.png")
-    for name in "abcd":
-        (images / f"{name}.png").unlink()
+    large = ALPHA.repeat(2, 0).repeat(2, 1)
+    images = write_files(tmp_path / "large", {f"{i:02d}.png": encode(large + np.uint8(i)) for i in range(12)})
     assert "converted: alpha dropped (" in output_of(capsys, "data", "check", params, "--data", images).out
     splits = json_of(capsys, "data", "check", params, "--data", images)["splits"]
     assert splits["test"]["conversions"] == {"alpha dropped": 1}

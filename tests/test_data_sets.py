@@ -5,6 +5,7 @@ import re
 import shutil
 import sys
 import warnings
+from dataclasses import dataclass
 from functools import partial
 
 import data_layouts as forms
@@ -18,23 +19,20 @@ from PIL import Image
 from torch.utils.data import DataLoader
 
 from pixelpyramids.data import celeba_hq, imagenet, lsun
-from pixelpyramids.data.center_crop import center_crop
+from pixelpyramids.data.celeba_hq import open_celeba_hq
 from pixelpyramids.data.imagenet import open_imagenet
+from pixelpyramids.data.images import Images
 from pixelpyramids.data.lsun import open_lsun
+from pixelpyramids.data.reading import center_crop
 from pixelpyramids.data.splits import SPLITS, hold_out_indices, split_files
 from pixelpyramids.errors import DataError, PixelPyramidsError
 
 FACES = LAYOUTS["celeba folder"]
 EACH = pytest.mark.parametrize("layout", LAYOUTS.values(), ids=LAYOUTS)
 SOME = [
-    "celeba folder",
-    "celeba zip",
-    "celeba hdf5 of parts",
-    "celeba records of glow",
-    "imagenet tree",
-    "imagenet tars",
-]
-SOME += ["downsampled npz", "downsampled compressed npz", "lsun environments"]
+    "celeba folder", "celeba zip", "celeba hdf5 of parts", "celeba records of glow", "imagenet tree", "imagenet tars",
+    "downsampled npz", "downsampled compressed npz", "lsun environments",
+]  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +41,6 @@ def built(tmp_path_factory):
     roots = {}
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
-        patch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path_factory.mktemp("tables"))
 
         def build(layout: forms.Layout):
             if layout.build not in roots:
@@ -99,19 +96,17 @@ def test_copies_in_other_processes_read_the_same(built, layout, monkeypatch):
     numbers = layout.numbers(images)
     assert layout.numbers(pickle.loads(pickle.dumps(images))) == numbers
     for context in ("fork", *(["spawn"] if layout is LAYOUTS["downsampled compressed npz"] else [])):
-        loader = DataLoader(Items(images), batch_size=None, num_workers=2, multiprocessing_context=context)
+        options = {"sampler": range(len(images)), "num_workers": 2, "multiprocessing_context": context}
+        loader = DataLoader(Items(images), batch_size=None, **options)
         for number, image in zip(numbers, loader, strict=True):
             assert (image.numpy() == layout.expected(number)).all()
 
 
+@dataclass
 class Items:
     """Images as torch's loaders take them."""
 
-    def __init__(self, images):
-        self.images = images
-
-    def __len__(self):
-        return len(self.images)
+    images: Images
 
     def __getitem__(self, index):
         return self.images.read(index)
@@ -170,9 +165,6 @@ def read_faces(root, split, **options):
     return FACES.numbers(FACES.read(root, split, **options))
 
 
-# Which form of CelebA-HQ it is, and how it is divided
-
-
 @pytest.mark.parametrize("split", ["train", "validation", "test"])
 def test_folders_and_a_zip_of_them_split_as_any_folder_does(tmp_path, split):
     root = write_files(tmp_path / "x", forms.authors_files())
@@ -184,9 +176,8 @@ def test_folders_and_a_zip_of_them_split_as_any_folder_does(tmp_path, split):
 
 
 def test_numbers_in_names_are_sorted_by_value(tmp_path):
-    write_files(tmp_path / "a", forms.face_files())
-    write_files(tmp_path / "b", forms.face_files("{:05d}.png"))
-    assert read_faces(tmp_path / "a", "test") == read_faces(tmp_path / "b", "test") == [27, 28, 29]
+    for pattern in ("a/{}.png", "b/{:05d}.png"):
+        assert read_faces(write_files(tmp_path, forms.face_files(pattern)) / pattern[0], "test") == [27, 28, 29]
 
 
 def test_masks_beside_the_images_are_ignored(tmp_path):
@@ -219,30 +210,23 @@ def test_each_image_reports_its_own_encoding(tmp_path):
     assert images.formats == ["PNG", "JPEG"]
 
 
-def two_zips(root):
-    return write_zip(write_zip(root / "a.zip", forms.face_files()).with_name("b.zip"), forms.face_files()).parent
-
-
-def images_and_zip(root):
-    return write_zip(write_files(root, forms.face_files()) / "x.zip", forms.face_files()).parent
-
-
 @pytest.mark.parametrize(
-    ("make", "came"),
+    ("names", "below", "came"),
     [
-        (lambda root: root / "missing", "nothing there"),
-        (lambda root: write_files(root, {"a.txt": b""}), "a folder without them"),
-        (lambda root: write_files(root, {"a.txt": b""}) / "a.txt", "another file"),
-        (two_zips, r"2 zip archive\(s\), such as a\.zip"),
-        (images_and_zip, r"30 image file\(s\), such as 0\.png, 1 zip archive\(s\), such as x\.zip"),
+        ([], "missing", "nothing there"),
+        (["a.txt"], "", "a folder without them"),
+        (["a.txt"], "a.txt", "another file"),
+        (["a.zip", "b.zip"], "", r"2 zip archive\(s\), such as a\.zip"),
+        (["0.png", "x.zip"], "", r"1 image file\(s\), such as 0\.png, 1 zip archive\(s\), such as x\.zip"),
         (
-            lambda root: write_files(forms.glow_records(root), {"train/a.png": b""}),
-            r"1 image file\(s\), such as a\.png, 16 TFRecord file\(s\), such as train-r03",
+            ["train/a.png", "train/b.tfrecords"],
+            "",
+            r"1 image file\(s\), such as a\.png, 1 TFRecord file\(s\), such as b",
         ),
     ],
 )
-def test_unclear_forms_are_refused_with_a_list_of_all_forms(tmp_path, make, came):
-    root = make(tmp_path / "x")
+def test_unclear_forms_are_refused_with_a_list_of_all_forms(tmp_path, names, below, came):
+    root = write_files(tmp_path, dict.fromkeys(names, b"")) / below
     message = rf"(?s){re.escape(str(root))}: expected .*train/.*zip.*HDF5.*TFRec.*got {came}"
     with pytest.raises(DataError, match=message):
         FACES.read(root, "test")
@@ -261,10 +245,10 @@ def test_records_and_datasets_are_divided_by_names_in_any_case(tmp_path, train, 
 @pytest.mark.parametrize(
     ("names", "message"),
     [
-        (["train", "x_test"], "got x_test with images of the same size; rename or remove them"),
-        (["train", "held_out"], "got held_out with images of the same size"),
-        (["train", "images_val2"], "got images_val2 with images of the same size"),
-        (["train", "val", "validation"], r"one each called train and validation, got .*val .*, validation "),
+        (["train", "x_test"], "one each called train, validation, test, got .*x_test .*; rename or remove the others"),
+        (["train", "held_out"], "got held_out .*, train "),
+        (["train", "images_val2"], "got images_val2 .*, train "),
+        (["train", "val", "validation"], "got .*val .*, validation "),
         (["a", "b"], r"expected one dataset of uint8 images of 8x8 pixels, .*got a .*, b "),
         (["train__a", "train__b"], "expected one dataset of .*got train/a .*, train/b "),
         ([], "expected one dataset of .*got no dataset"),
@@ -313,55 +297,29 @@ def test_records_of_another_size_than_their_name_says_are_refused(tmp_path):
         images.read(1)
 
 
-# Sizes and missing data
-
-
 @pytest.mark.parametrize(
-    ("make", "open_", "options", "message"),
+    ("make", "open_", "size", "message"),
     [
-        (LAYOUTS["celeba folder"].build, forms.open_celeba, {"size": 16}, "16x16"),
-        (LAYOUTS["celeba zip"].build, forms.open_celeba, {"size": 16}, "16x16"),
-        (forms.record_shards, forms.open_celeba, {"size": 16}, "-r04"),
-        (
-            forms.hdf5_of_two_sizes,
-            forms.open_celeba,
-            {"size": 32},
-            r"such as data32x32, .*got data16x16 \(uint8 .*\), data8x8",
-        ),
-        (
-            forms.records_of_three_sizes,
-            forms.open_celeba,
-            {"size": 32},
-            "with -r05 in their names, .*got those of -r02, -r03",
-        ),
-        (
-            lambda root: forms.downsampled_folders(root, size=17),
-            open_imagenet,
-            {"size": 16},
-            "14.png: expected 16x16 .*17x17",
-        ),
-        (forms.downsampled_npz, open_imagenet, {"size": 8}, r"val_data\.npz.000000: expected 8x8 pixels .* got 16x16"),
-        (
-            lambda root: forms.downsampled_folders(forms.tree(root)),
-            open_imagenet,
-            {"size": 16},
-            "got both train_16x16 and train, wh",
-        ),
-        (
-            forms.tree,
-            forms.open_church,
-            {"category": "church"},
-            "category among bedroom, church_outdoor, tower, got 'church'",
-        ),
+        (LAYOUTS["celeba folder"].build, open_celeba_hq, 16, "16x16"),
+        (LAYOUTS["celeba zip"].build, open_celeba_hq, 16, "16x16"),
+        (forms.record_shards, open_celeba_hq, 16, "-r04"),
+        (forms.hdf5_of_two_sizes, open_celeba_hq, 32, r"such as data32x32, .*got data16x16 \(uint8 .*\), data8x8"),
+        (forms.records_of_three_sizes, open_celeba_hq, 32, "with -r05 in their names, .*got those of -r02, -r03"),
+        (partial(forms.downsampled_folders, size=17), open_imagenet, 16, "14.png: expected 16x16 .*17x17"),
+        (forms.downsampled_npz, open_imagenet, 8, r"val_data\.npz.000000: expected 8x8 pixels .* got 16x16"),
+        (lambda root: forms.downsampled_folders(forms.tree(root)), open_imagenet, 16, "both train_16x16 and train, wh"),
     ],
 )
-def test_other_sizes_and_mixtures_are_refused(tmp_path, make, open_, options, message):
+def test_other_sizes_and_mixtures_are_refused(tmp_path, make, open_, size, message):
     root = make(tmp_path / "x")
-    if "category" in options:
-        open_ = lambda root, split, category, n_bits: open_lsun(root, category, split, 128, n_bits=n_bits)  # noqa: E731
     with warnings.catch_warnings(), pytest.raises(DataError, match=message):
         warnings.simplefilter("ignore")
-        open_(root, split="test", n_bits=8, **options)
+        open_(root, split="test", n_bits=8, size=size)
+
+
+def test_a_category_that_lsun_lacks_is_refused(tmp_path):
+    with pytest.raises(DataError, match="category among bedroom, church_outdoor, tower, got 'church'"):
+        open_lsun(tmp_path, "church", "test", 128, n_bits=8)
 
 
 def without_train(root):
@@ -390,9 +348,6 @@ def test_the_test_split_needs_no_training_images(tmp_path):
     without_train(tmp_path)
     layout = LAYOUTS["lsun environments"]
     assert len(layout.read(tmp_path, "test")) == len(layout.read(tmp_path, "all")) == 2
-
-
-# Preparation
 
 
 @given(height=st.integers(20, 60), width=st.integers(20, 60), side=st.integers(1, 20))

@@ -38,7 +38,7 @@ def test_steps_of_the_published_recipe_equal_those_of_torch_and_the_formulas(fol
     average = [torch.zeros_like(weight) for weight in first]
     rates = []
     for step in range(STEPS):
-        fine, coarse = run.config.decompose(torch.from_numpy(run.crops.batch(step)).long())[0]
+        fine, coarse = run.config.decompose(torch.from_numpy(run.crops[step]).long())[0]
         values, n = hand.code(fine, coarse), 256
         assert torch.equal(values, (fine - coarse) % n)
         outputs = hand.network(2 * values / (n - 1) - 1, 2 * coarse / (n - 1) - 1)

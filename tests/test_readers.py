@@ -10,6 +10,7 @@ import os
 import tempfile
 import warnings
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,6 +18,7 @@ import numpy as np
 import pytest
 import zarr
 from command_line import KEYS, ROOT, another_user, status
+from data_layouts import encode, write_files, write_parquet
 from PIL import Image, features
 from ppyr_files import WEIGHTS, decoder
 from test_containers import CONTAINERS, Container, images, read_all
@@ -55,21 +57,6 @@ class Reader(NamedTuple):
     unreadable: tuple[str, ...] = UNREADABLE  # what the reader refuses, and not another library that opens the file
 
 
-def bytes_of(image: Image.Image, kind: str, **options: Any) -> bytes:
-    file = io.BytesIO()
-    image.save(file, kind, **options)
-    return file.getvalue()
-
-
-PNGS = {f"{i}.png": bytes_of(Image.fromarray(image), "PNG") for i, image in enumerate(NOISE.reshape(2, 6, 10, 3))}
-
-
-def write(path: Path, content: bytes) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(content)
-    return path
-
-
 def image_in(name: str, **options: Any) -> Callable[[Path], Path]:
     def make(root: Path) -> Path:
         Image.fromarray(NOISE).save(root / name, **options)
@@ -83,8 +70,8 @@ def make_npy(root: Path) -> Path:
     return root / "a.npy"
 
 
-def make_ppyr(root: Path) -> Path:
-    return write(root / "a.ppyr", pp.encode(NOISE // 8 * 8, effort="fast"))
+def file_of(name: str, content: bytes) -> Callable[[Path], Path]:
+    return lambda root: write_files(root, {name: content}) / name
 
 
 def make_zarr(root: Path) -> Path:
@@ -96,20 +83,12 @@ def make_zarr(root: Path) -> Path:
 
 
 def make_parquet(root: Path) -> Path:
-    datasets = pytest.importorskip("datasets")
-    rows = [{"image": {"bytes": content, "path": None}} for content in PNGS.values()]
-    features = datasets.Features({"image": datasets.Image()})
-    datasets.Dataset.from_list(rows, features=features).to_parquet(root / "train-00000-of-00001.parquet")
-    return root / "train-00000-of-00001.parquet"
+    return write_parquet(root / "train-00000-of-00001.parquet", [encode(image) for image in NOISE.reshape(2, 6, 10, 3)])
 
 
 def make_run(root: Path) -> Path:
     run_directory.save(PixelPyramid(parse_parameters(KEYS, "test"), seed=5), root / "run")
     return run_directory.level_file(root / "run", 1)
-
-
-def make_weights(root: Path) -> Path:
-    return write(root / "w.safetensors", WEIGHTS.read_bytes())
 
 
 def make_checkpoint(root: Path) -> Path:
@@ -134,8 +113,8 @@ def open_and_read(path: Path) -> Any:
         return image.read()
 
 
-def read_parquet(path: Path) -> list[Any]:
-    images = open_hub(str(path.parent), "train", hold_out=False)
+def read_shards(path: Path, prefix: str = "") -> list[Any]:
+    images = open_hub(f"{prefix}{path.parent}", "all")
     if images.skipped:
         raise DataError(f"{path}: {images.skipped}")
     return [images.read(index) for index in range(len(images))]
@@ -172,7 +151,8 @@ IMAGE_FILES = {
     "QOI": image_in("a.qoi"),
 } | ({"AVIF": image_in("a.avif", quality=90)} if features.check("avif") else {})
 
-ZIP = b"PK\5\6" + bytes(18)
+ZIP, PNG = b"PK\5\6" + bytes(18), encode(NOISE)
+make_ppyr = file_of("a.ppyr", pp.encode(NOISE // 8 * 8, effort="fast"))
 
 READERS = {
     **{f"{name}, for training": Reader(make, read_decoded) for name, make in IMAGE_FILES.items()},
@@ -186,10 +166,15 @@ READERS = {
     ".ppyr in zarr": Reader(make_zarr, lambda path: zarr.open_array(path.parents[2])[:], BitstreamError, True, True,
                             names_file=False, unreadable=()),
     **{kind: in_container(container) for kind, container in CONTAINERS.items()},
-    "Parquet": Reader(make_parquet, read_parquet, is_whole=True, flips=10, unreadable=UNREADABLE[:3]),
+    "Parquet": Reader(make_parquet, read_shards, is_whole=True, flips=10, unreadable=UNREADABLE[:3]),
+    "Parquet, streamed": Reader(make_parquet, partial(read_shards, prefix="stream:"), is_whole=True, flips=10,
+                                unreadable=UNREADABLE[:3]),
+    "WebDataset": Reader(lambda root: CONTAINERS["tar"].write(root / "train-0.tar"), read_shards, flips=10,
+                         unreadable=UNREADABLE[:3]),
     "weights of a run": Reader(make_run, lambda path: run_directory.load(path.parent), CheckpointError, is_whole=True),
-    "weights of the codec": Reader(make_weights, load_network, CheckpointError, False, True, unreadable=UNREADABLE[:3]),
-    "parameters": Reader(lambda root: write(root / "a.json", PARAMETERS), pp.load_parameters, ParameterError),
+    "weights of the codec": Reader(file_of("w.safetensors", WEIGHTS.read_bytes()), load_network, CheckpointError,
+                                   is_whole=True, unreadable=UNREADABLE[:3]),
+    "parameters": Reader(file_of("a.json", PARAMETERS), pp.load_parameters, ParameterError),
     "the authors' weights": Reader(
         make_checkpoint, lambda path: read_checkpoint(path, checkpoint(8)[1]), CheckpointError, is_whole=True, flips=10
     ),
@@ -225,7 +210,7 @@ def read_or_refuse(reader, path):
 
 def test_other_files_are_refused(reader, path):
     own = path.read_bytes()
-    another = ZIP if reader.read in (read_decoded, open_and_read, load_pillow) else PNGS["0.png"]
+    another = ZIP if reader.read in (read_decoded, open_and_read, load_pillow) else PNG
     others = EPS, another, b"\x1f\x8b\x08" + bytes(40), b"\2\0\0\0\0\0\0\0{}"
     for content in (b"", own[:1], b"not an image", RNG.bytes(1000), bytes(64), *others):
         path.write_bytes(content)

@@ -293,7 +293,7 @@ def test_invalid_arguments_are_refused(folder, tmp_path):
 def test_bfloat16_changes_the_loss_little(folder, tmp_path):
     """Parameters, gradients, the mixtures' outputs and the likelihood stay float32; only convolutions are rounded."""
     run = training(folder, tmp_path / "run")
-    pairs = run.config.decompose(torch.from_numpy(run.crops.batch(0)).long())
+    pairs = run.config.decompose(torch.from_numpy(run.crops[0]).long())
     for level in run.levels:
         seen = []
         level.stage.network.register_forward_hook(

@@ -4,7 +4,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -145,12 +145,13 @@ def _images_of(batches: "Batches") -> Images:
     """The images of training batches; of a stream, the first ones."""
     if isinstance(batches, Crops):
         return batches.folder
-    from pixelpyramids.data.huggingface import spool
+    from pixelpyramids.data.containers.spool import SpooledEntries
     from pixelpyramids.data.stream import Stream
 
     assert isinstance(batches, Stream)
     channels, n_bits, size = batches.channels, batches.n_bits, batches.image_size
-    return spool(batches.shards.read_all(), STREAM_IMAGES, channels=channels, n_bits=n_bits, size=size)
+    spooled = SpooledEntries(islice(batches.shards.read_all(), STREAM_IMAGES))
+    return Images.of_any_size(spooled, channels=channels, n_bits=n_bits, size=size)
 
 
 def _count_split(images: Images, count: int | None, first: int | None) -> SplitSummary:

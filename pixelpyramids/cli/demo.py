@@ -89,7 +89,7 @@ def demo(
     )
     samples = model.sample(SAMPLES, seed=seed).numpy()
     save_grid(out / "samples.png", samples, config.n_bits, scale=2)
-    crops = Crops(held_out, config.image_size, SAMPLES, seed).batch(0)
+    crops = Crops(held_out, config.image_size, SAMPLES, seed)[0]
     save_completions(out / "completions.png", model, crops[:COMPLETED], seed, zoom=2)
     stdout.print(levels_table(evaluation, [sum(p.numel() for p in stage.parameters()) for stage in model.stages]))
     stdout.print(images_table(evaluation, {"PNG": png, "lossless WebP": webp}))

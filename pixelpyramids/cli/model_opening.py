@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pixelpyramids.data.reading import Decoded, choose_channels, read_decoded
+from pixelpyramids.data.reading import Decoded, read_decoded
 from pixelpyramids.errors import ParameterError
 from pixelpyramids.loading import Model, ModelConfig, is_bundled, load
 
@@ -50,4 +50,4 @@ def load_to_device(
 
 def read_for(config: ModelConfig, file: Path) -> Decoded:
     """An image as a model needs it. Raises DataError, naming the file, if it cannot be read."""
-    return read_decoded(file, choose_channels(file, config.accepted_channels), config.n_bits)
+    return read_decoded(file, config.accepted_channels, config.n_bits)

@@ -18,7 +18,7 @@ _OFFSET = 1  # key of this random stream; the orders have other keys
 
 
 class Batches(ABC):
-    """Training crops; `batch(step)`, or `batches[step]`, gives (batch_size, channels, h, w).
+    """Training crops: `batches[step]` gives (batch_size, channels, h, w).
 
     Ask for steps in any order and in any process: torch's DataLoader with `batch_size=None`, `sampler=range(start,
     stop)` and any number of workers gives the same batches.
@@ -57,9 +57,6 @@ class Batches(ABC):
         return shared
 
     def __getitem__(self, step: int) -> Pixels:
-        return self.batch(step)
-
-    def batch(self, step: int) -> Pixels:
         """The crops of one step, (batch_size, channels, h, w), integers in [0, 2**n_bits): a new array.
 
         After `share`, only those of this process.
@@ -76,7 +73,7 @@ class Batches(ABC):
         return crops
 
     def samples(self, step: int) -> range:
-        """The numbers of the samples that `batch` gives, in its order."""
+        """The numbers of the samples in `batches[step]`, in its order."""
         index, count = self._share
         return self._samples(step)[index::count]
 

@@ -13,29 +13,14 @@ from pathlib import Path
 
 import numpy as np
 
-from pixelpyramids.data.containers.concatenation import ConcatenatedEntries
 from pixelpyramids.data.containers.files import FileEntries
 from pixelpyramids.data.containers.hdf5 import Hdf5Entries, describe_datasets, image_size, list_datasets
 from pixelpyramids.data.containers.tfrecord import TfRecordEntries
 from pixelpyramids.data.containers.zip_archive import ZipEntries
-from pixelpyramids.data.images import Entries, Images
+from pixelpyramids.data.images import ConcatenatedEntries, Entries, Images
 from pixelpyramids.data.shard_names import describe_incomplete_sets
-from pixelpyramids.data.split_names import (
-    NAMES,
-    divide,
-    refuse_linked_splits,
-    resembles_split,
-    shared_depth,
-    split_of,
-)
-from pixelpyramids.data.splits import (
-    check_split,
-    hold_out_indices,
-    image_names,
-    named_splits,
-    published_splits,
-    select_split,
-)
+from pixelpyramids.data.split_names import NAMES, divide, refuse_linked_splits, resembles_split, shared_depth, split_of
+from pixelpyramids.data.splits import hold_out_indices, image_names, named_splits, published_splits, select_split
 from pixelpyramids.errors import DataError
 
 TRAIN_COUNT, TEST_COUNT = 27_000, 3_000
@@ -67,7 +52,6 @@ def open_celeba_hq(
     Raises DataError if `root` has none of the accepted forms or more than one, if the split is empty, if an image has
     another size (the first is checked when the split is opened, others when they are read), or if the data is damaged.
     """
-    check_split(split)
     root = Path(root)
     entries, splits = _open_form(root, size, seed, hold_out)
     chosen = select_split(split, splits, root, hold_out)
@@ -167,17 +151,14 @@ def _open_hdf5(path: Path, size: int) -> tuple[Entries, _Splits]:
     for name, (shape, dtype) in datasets.items():
         if image_size(shape) == (size, size) and dtype == np.uint8:
             of_part.setdefault(next(filter(None, map(split_of, name.split("/"))), ""), []).append(name)
-    if unclear := [name for name in of_part.get("", ()) if any(map(resembles_split, name.split("/")))]:
-        raise DataError(
-            f"{path}: expected datasets named {', '.join(NAMES)}, or one with an unrelated name, got "
-            f"{', '.join(unclear)} with images of the same size; rename or remove them"
-        )
+    is_unclear = any(resembles_split(part) for name in of_part.get("", ()) for part in name.split("/"))
     if len(of_part) > 1:
         of_part.pop("", None)
-    if not of_part or any(len(names) > 1 for names in of_part.values()):
+    if is_unclear or not of_part or any(len(names) > 1 for names in of_part.values()):
         raise DataError(
             f"{path}: expected one dataset of uint8 images of {size}x{size} pixels, (N, 3, H, W) or (N, H, W, 3), such "
-            f"as data{size}x{size}, or one each called train and validation, got {describe_datasets(datasets)}"
+            f"as data{size}x{size}, or one each called {', '.join(NAMES)}, got {describe_datasets(datasets)}; rename "
+            "or remove the others"
         )
     return _concatenate({part: [Hdf5Entries(path, names[0])] for part, names in of_part.items()})
 

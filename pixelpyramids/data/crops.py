@@ -9,7 +9,6 @@ pass over the N slots of all images in a new order, so large images are seen in 
 
 import warnings
 from pathlib import Path
-from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,12 +42,6 @@ class Crops(Batches):
         self.steps_per_epoch = max(1, self.items_per_epoch // batch_size)
         self._order: tuple[int, NDArray[np.int64]] | None = None
         self._damaged: set[int] = set()
-
-    def share(self, index: int, count: int) -> Self:
-        """See `Batches.share`."""
-        shared = super().share(index, count)
-        shared._damaged = set()
-        return shared
 
     def _image(self, sample: int) -> tuple[Path, Pixels]:
         epoch, position = divmod(sample, self.items_per_epoch)

@@ -13,7 +13,6 @@ is the test split. Validation images are then held out of the training images; i
 import glob
 import re
 import warnings
-from collections.abc import Iterable
 from contextlib import AbstractContextManager
 from itertools import chain, islice
 from pathlib import Path
@@ -90,9 +89,10 @@ def open_hub(
             f"{root}: expected another split than train, because training images of a stream are only for training; "
             "choose another split"
         )
-    streams = [_open_shards(opened, part, hold_out=holds_out, only_held_out=holds_out) for part in parts]
-    items = chain.from_iterable(stream.read_all() for stream in streams)
-    return spool(items, HOLD_OUT_MOST if split == "validation" else None, channels=channels, n_bits=n_bits, size=size)
+    streams = [_open_shards(opened, part, holds_out) for part in parts]
+    items = streams[0].read_held_out() if holds_out else chain.from_iterable(stream.read_all() for stream in streams)
+    spooled = SpooledEntries(islice(items, HOLD_OUT_MOST if split == "validation" else None))
+    return Images.of_any_size(spooled, channels=channels, n_bits=n_bits, size=size)
 
 
 def open_shards(root: str, *, hold_out: bool = True) -> Shards:
@@ -104,11 +104,6 @@ def open_shards(root: str, *, hold_out: bool = True) -> Shards:
     opened = _open_data_set(root)
     (part,), holds_out = _choose_parts(opened, "train", hold_out)
     return _open_shards(opened, part, holds_out)
-
-
-def spool(items: Iterable[tuple[Path, bytes]], count: int | None, **options: Any) -> Images:
-    """Store the first `count` images of a stream, or all; `options` are those of `Images.of_any_size`."""
-    return Images.of_any_size(SpooledEntries(islice(items, count)), **options)
 
 
 class _DataSet(NamedTuple):
@@ -186,7 +181,7 @@ def _open_table(opened: _DataSet, parts: list[str]) -> Any:
         return _select_images(opened.root, import_extra("datasets", "data").concatenate_datasets(tables))
 
 
-def _open_shards(opened: _DataSet, part: str, hold_out: bool, only_held_out: bool = False) -> Shards:
+def _open_shards(opened: _DataSet, part: str, hold_out: bool) -> Shards:
     files = opened.files[part]
     counts = count_images(files, split_of(part) == "train")
     with _explain(opened.root, "stream"):
@@ -197,7 +192,7 @@ def _open_shards(opened: _DataSet, part: str, hold_out: bool, only_held_out: boo
     published = (opened.builder.info.splits or {}).get(part)
     total = sum(counts) if counts is not None else published.num_examples if published is not None else None
     held_out = HOLD_OUT_MOST if total is None else min(HOLD_OUT_MOST, max(total // HOLD_OUT_SHARE, 1))
-    return Shards(stream, files, counts, total or None, held_out if hold_out else 0, only_held_out)
+    return Shards(stream, files, counts, total or None, held_out if hold_out else 0)
 
 
 def _select_images(root: str, table: Any) -> Any:

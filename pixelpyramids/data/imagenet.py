@@ -16,13 +16,12 @@ from pathlib import Path
 
 from PIL import Image
 
-from pixelpyramids.data.center_crop import center_crop
-from pixelpyramids.data.containers.concatenation import ConcatenatedEntries
 from pixelpyramids.data.containers.files import FolderEntries
 from pixelpyramids.data.containers.npz import NpzEntries
 from pixelpyramids.data.containers.tar import TarEntries
-from pixelpyramids.data.images import Entries, Images
+from pixelpyramids.data.images import ConcatenatedEntries, Entries, Images
 from pixelpyramids.data.published_parts import PARTS, open_split
+from pixelpyramids.data.reading import center_crop
 from pixelpyramids.data.split_names import resembles_held_out, split_folders, split_of, splits_in
 from pixelpyramids.errors import DataError
 
@@ -36,9 +35,8 @@ def open_imagenet(
 ) -> Images:
     """Open one split of the ImageNet at `root`, as RGB images of size x size pixels.
 
-    `split` is "train", "validation" (held out of train: 1,000 images if the set is complete), "test" (ImageNet's val),
-    or "all". If `hold_out` is False, nothing is held out. The original images, some of which are CMYK, are prepared as
-    above; downsampled ones must already have the size. Warns if the counts are not ILSVRC's.
+    `split` and `hold_out` are those of `open_split`; "test" is ImageNet's val. The original images, some of which are
+    CMYK, are prepared as above; downsampled ones must already have the size. Warns if the counts are not ILSVRC's.
 
     Raises DataError if `root` has no images of the split, or has both original and downsampled images, if a downsampled
     image has another size (the first is checked when the split is opened, others when they are read), or if the data

@@ -21,10 +21,6 @@ Indices = Sequence[int] | NDArray[np.int64]
 CACHE_BYTES = 512 * 2**20
 """A split whose decoded images take at most this many bytes stays in memory once it is read."""
 
-# What an image's size must agree with, and what to do if it does not.
-_PARAMETERS = ("as the parameters say", "resize the images, or use parameters of their size")
-_OPENED = ("as when the folder was opened", "do not change the folder while it is in use")
-
 _NAMED_AT_MOST = 10
 _TRIED_AT_MOST = 10  # images, when a split of one size is opened
 
@@ -48,6 +44,30 @@ class Entries(Protocol):
     def read(self, index: int) -> Path | bytes | Pixels:
         """Entry `index`. Raises DataError with its name if it cannot be read."""
         ...
+
+
+class ConcatenatedEntries:
+    """The entries of `parts`, at least one, of one format, in their order."""
+
+    def __init__(self, parts: Sequence[Entries]) -> None:
+        self.format = parts[0].format
+        self._parts = parts
+        self._ends = np.cumsum([len(part) for part in parts], dtype=np.int64)
+
+    def __len__(self) -> int:
+        return int(self._ends[-1])
+
+    def name(self, index: int) -> Path:
+        part, inside = self._find(index)
+        return part.name(inside)
+
+    def read(self, index: int) -> Path | bytes | Pixels:
+        part, inside = self._find(index)
+        return part.read(inside)
+
+    def _find(self, index: int) -> tuple[Entries, int]:
+        number = int(np.searchsorted(self._ends, index, side="right"))
+        return self._parts[number], int(index - self._ends[number]) + len(self._parts[number])
 
 
 class Images:
@@ -74,7 +94,6 @@ class Images:
         self.entries, self.chosen, self.sizes = entries, chosen, sizes
         self.channels, self.n_bits = channels, n_bits
         self.prepare, self.accept_cmyk = prepare, accept_cmyk
-        self._is_of_one_size = False
         self.files: Sequence[Path] = Names(entries, chosen)
         self.formats = [entries.format] * len(chosen)
         self.conversions: list[tuple[str, ...]] = [()] * len(chosen)
@@ -98,28 +117,25 @@ class Images:
         Files that cannot be read are named in one UserWarning and skipped. Raises DataError if nothing is readable, or
         if `size` (H, W) is given and an image has another size.
         """
-        readable, headers = list[int](), list[Header]()
-        skipped, reasons = list[Path](), list[str]()
+        headers: dict[int, Header] = {}
+        skipped: dict[Path, str] = {}
         for index in range(len(entries)) if chosen is None else chosen:
             name = entries.name(index)
             try:
                 stored = entries.read(index)
                 assert isinstance(stored, Path | bytes)
-                header = read_header(stored, channels, n_bits, name=name)
+                headers[int(index)] = header = read_header(stored, channels, n_bits, name=name)
             except DataError as error:
-                skipped.append(name)
-                reasons.append(str(error))
+                skipped[name] = str(error)
                 continue
             if size is not None:
                 refuse_other_size(name, header[:2], size)
-            readable.append(int(index))
-            headers.append(header)
-        _report_unreadable(reasons, bool(readable))
-        sizes = np.array([header[:2] for header in headers], dtype=np.int32).reshape(-1, 2)
-        images = cls(entries, readable, sizes, channels=channels, n_bits=n_bits)
-        images.formats = [header.format for header in headers]
-        images.conversions = [header.conversions for header in headers]
-        images.skipped = skipped
+        _report_unreadable(list(skipped.values()), bool(headers))
+        sizes = np.array([header[:2] for header in headers.values()], dtype=np.int32).reshape(-1, 2)
+        images = cls(entries, list(headers), sizes, channels=channels, n_bits=n_bits)
+        images.formats = [header.format for header in headers.values()]
+        images.conversions = [header.conversions for header in headers.values()]
+        images.skipped = list(skipped)
         return images
 
     @classmethod
@@ -144,7 +160,6 @@ class Images:
             raise DataError("expected at least one image in the split, got none")
         sizes = np.broadcast_to(np.array(size, dtype=np.int32), (len(chosen), 2))
         images = cls(entries, chosen, sizes, channels=channels, n_bits=n_bits, prepare=prepare, accept_cmyk=accept_cmyk)
-        images._is_of_one_size = True
         images._read_one()
         return images
 
@@ -173,8 +188,7 @@ class Images:
             decoded = read_decoded(stored, *request, name=name, prepare=self.prepare, accept_cmyk=self.accept_cmyk)
         else:
             decoded = quantise(stored, name, self.entries.format, *request, self.prepare)
-        height, width = decoded.pixels.shape[1:]
-        refuse_other_size(name, (height, width), self.sizes[index], _PARAMETERS if self._is_of_one_size else _OPENED)
+        refuse_other_size(name, decoded.pixels.shape[1:], self.sizes[index])
         self.formats[index], self.conversions[index] = decoded.format, decoded.conversions
         return decoded.pixels
 
@@ -210,20 +224,19 @@ class _WrongSizeError(DataError):
     """An image is readable, but not of the size that all images of its split must have."""
 
 
-def refuse_other_size(
-    name: Path, got: Sequence[int], size: Sequence[int], because: tuple[str, str] = _PARAMETERS
-) -> None:
-    """Raise DataError if an image does not have the required size (H, W)."""
+def refuse_other_size(name: Path, got: Sequence[int], size: Sequence[int]) -> None:
+    """Raise DataError if an image does not have the size (H, W) that its parameters or its header said."""
     if tuple(got) != tuple(size):
-        (height, width), (h, w), (reason, way_out) = size, got, because
+        (height, width), (h, w) = size, got
         raise _WrongSizeError(
-            f"{name}: expected {height}x{width} pixels (height x width), {reason}, got {h}x{w}; {way_out}"
+            f"{name}: expected {height}x{width} pixels (height x width), got {h}x{w}; resize the image, or use "
+            "parameters of its size; do not change images while they are in use"
         )
 
 
 def _report_unreadable(reasons: Sequence[str], is_any_readable: bool) -> None:
-    more = len(reasons) - _NAMED_AT_MOST
-    listed = " | ".join([*reasons[:_NAMED_AT_MOST], *([f"… and {more} more"] if more > 0 else [])])
+    more = [f"… and {len(reasons) - _NAMED_AT_MOST} more"] if len(reasons) > _NAMED_AT_MOST else []
+    listed = " | ".join([*reasons[:_NAMED_AT_MOST], *more])
     if not is_any_readable:
         raise DataError(f"expected at least one readable image in the split, got none: {listed}".removesuffix(": "))
     if reasons:

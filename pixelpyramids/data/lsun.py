@@ -11,11 +11,11 @@ from pathlib import Path
 
 from PIL import Image
 
-from pixelpyramids.data.center_crop import center_crop
 from pixelpyramids.data.containers.files import FolderEntries
 from pixelpyramids.data.containers.lmdb_environment import LmdbEntries
 from pixelpyramids.data.images import Entries, Images
 from pixelpyramids.data.published_parts import PARTS, open_split
+from pixelpyramids.data.reading import center_crop
 from pixelpyramids.data.split_names import split_folders
 from pixelpyramids.errors import DataError
 
@@ -38,9 +38,8 @@ def open_lsun(
 ) -> Images:
     """Open one split of a category of the LSUN at `root`, as RGB images of size x size pixels.
 
-    `category` is one of TRAIN_COUNTS. `split` is "train", "validation" (held out of train: 1,000 images if the
-    set is complete), "test" (LSUN's val), or "all". If `hold_out` is False, nothing is held out. Images that already
-    have the size are used as they are; others are prepared as above. Warns if the counts are not LSUN's.
+    `category` is one of TRAIN_COUNTS. `split` and `hold_out` are those of `open_split`; "test" is LSUN's val. Images
+    that already have the size are used as they are; others are prepared as above. Warns if the counts are not LSUN's.
 
     Raises DataError if `root` has no images of the split, if an image neither has the size nor at least 256x256 pixels
     (the first is checked when the split is opened, others when they are read), or if the data is damaged.

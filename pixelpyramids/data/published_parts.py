@@ -8,8 +8,7 @@ import os
 import warnings
 from collections.abc import Callable, Mapping
 
-from pixelpyramids.data.containers.concatenation import ConcatenatedEntries
-from pixelpyramids.data.images import Entries, Indices
+from pixelpyramids.data.images import ConcatenatedEntries, Entries, Indices
 from pixelpyramids.data.splits import check_split, hold_out_indices
 from pixelpyramids.errors import EmptySplitError
 

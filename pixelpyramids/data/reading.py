@@ -66,27 +66,16 @@ def read_header(source: FileOrContent, channels: int = 3, n_bits: int = 8, *, na
 
     Errors call the source `name`. Raises DataError as `read_decoded` does, but does not notice damaged pixels.
     """
-    with _open_image(source, name, channels, n_bits) as image:
+    _check_request(channels, n_bits)
+    with _open_image(source, name) as image:
         _check_image(image, n_bits)
         conversions = _conversions(image, channels, n_bits)
         return Header(image.height, image.width, image.format or "unknown", conversions)
 
 
-def choose_channels(source: FileOrContent, accepted: Sequence[int]) -> int:
-    """The number of channels, among those `accepted`, that keeps a grey image grey and a colour image in colour.
-
-    If there is none, it is the last. Raises DataError if the image cannot be opened.
-    """
-    if len(accepted) == 1:
-        return accepted[0]
-    with _open_image(source, None, accepted[-1], 8) as image:
-        is_grey = image.mode in _GREY
-        return next((channels for channels in accepted if (channels < 3) == is_grey), accepted[-1])
-
-
 def read_decoded(
     source: FileOrContent,
-    channels: int = 3,
+    channels: int | Sequence[int] = 3,
     n_bits: int = 8,
     *,
     name: Path | None = None,
@@ -95,7 +84,8 @@ def read_decoded(
 ) -> Decoded:
     """Read the pixels of a file as a new array: uint8 up to 8 bits, uint16 above.
 
-    `channels` 1, 2, 3, 4 mean grey, grey and alpha, RGB, RGBA. Pillow converts: colour to grey is ITU-R 601 luma, alpha
+    `channels` 1, 2, 3, 4 mean grey, grey and alpha, RGB, RGBA. Of several numbers, the first that keeps a grey image
+    grey or a colour image in colour is chosen, else the last. Pillow converts: colour to grey is ITU-R 601 luma; alpha
     is dropped or added as opaque. 16-bit grey can be read with every n_bits; more than 8 bits need 16-bit grey and one
     channel. Pillow opens 16-bit colour as 8-bit. Errors call the source `name`.
 
@@ -106,7 +96,11 @@ def read_decoded(
     Raises DataError, naming the file, if the file is missing, damaged, not an image, or larger than Pillow's limit for
     untrusted files, or if its pixels are floating-point, CMYK (unless accepted) or L*a*b*, or have too few bits.
     """
-    with _open_image(source, name, channels, n_bits) as image:
+    with _open_image(source, name) as image:
+        if not isinstance(channels, int):
+            fitting = (number for number in channels if (number < 3) == (image.mode in _GREY))
+            channels = next(fitting, channels[-1])
+        _check_request(channels, n_bits)
         conversions, depth, format = _conversions(image, channels, n_bits), stored_bits(image), image.format
         if accept_cmyk and image.mode == "CMYK":
             image = image.convert("RGB")
@@ -138,10 +132,20 @@ def quantise(
         return _quantise(Decoded(pixels, format, conversions), 8, channels, n_bits, prepare)
 
 
+def center_crop(image: Image.Image, side: int) -> Image.Image:
+    """Crop a Pillow image to its middle side x side pixels. As in torchvision, offsets are rounded half to even.
+
+    Raises DataError if a side of the image is shorter.
+    """
+    if min(image.size) < side:
+        raise DataError(f"expected an image of at least {side}x{side} pixels to crop, got {image.height}x{image.width}")
+    left, top = round((image.width - side) / 2), round((image.height - side) / 2)
+    return image.crop((left, top, left + side, top + side))
+
+
 @contextmanager
-def _open_image(source: FileOrContent, name: Path | None, channels: int, n_bits: int) -> Iterator[Image.Image]:
+def _open_image(source: FileOrContent, name: Path | None) -> Iterator[Image.Image]:
     """Open an image. Errors raised within the block name the file."""
-    _check_request(channels, n_bits)
     path = "" if isinstance(source, bytes) else str(Path(source))
     label = str(name or path or "the image")
     with (

@@ -23,28 +23,16 @@ class Shards:
 
     `stream` is an IterableDataset of `datasets` with a column `image` that is not decoded. `counts` are the images of
     each shard, and `total` those of all; they are None if they are not known without reading. The first `held_out`
-    images of the first shard are left out; with `only_held_out`, only these are read.
+    images of the first shard are left out.
     """
 
     def __init__(
-        self,
-        stream: Any,
-        names: Sequence[str],
-        counts: Sequence[int] | None,
-        total: int | None,
-        held_out: int = 0,
-        only_held_out: bool = False,
+        self, stream: Any, names: Sequence[str], counts: Sequence[int] | None, total: int | None, held_out: int = 0
     ) -> None:
-        self._stream = stream
-        self._first = slice(held_out) if only_held_out else slice(held_out, None)
-        self.names = list(names[:1] if only_held_out else names)
-        self._count = len(names)
-        if counts is not None:
-            self.counts: list[int] | None = [len(range(counts[0])[self._first]), *counts[1 : len(self.names)]]
-            self.total: int | None = sum(self.counts)
-        else:
-            self.counts = None
-            self.total = None if total is None else len(range(total)[self._first])
+        self._stream, self.names, self._held_out = stream, list(names), held_out
+        self.counts = None if counts is None else [max(counts[0] - held_out, 0), *counts[1:]]
+        left = None if total is None else max(total - held_out, 0)
+        self.total = left if self.counts is None else sum(self.counts)
 
     def __len__(self) -> int:
         return len(self.names)
@@ -54,10 +42,16 @@ class Shards:
 
         Raises DataError, naming the shard, if it is damaged.
         """
-        name, rows = self.names[shard], self._rows(shard)
-        chosen = slice(None) if shard else self._first
+        return self._read(shard, 0 if shard else self._held_out, None)
+
+    def read_held_out(self) -> Iterator[tuple[Path, bytes]]:
+        """The images that are left out."""
+        return self._read(0, 0, self._held_out)
+
+    def _read(self, shard: int, begin: int, end: int | None) -> Iterator[tuple[Path, bytes]]:
+        name = self.names[shard]
         with _explain_damage(name):
-            for number, stored in islice(enumerate(rows), chosen.start, chosen.stop):
+            for number, stored in islice(enumerate(self._rows(shard)), begin, end):
                 label = Path(name, str((stored or {}).get("path") or number))
                 try:
                     content = image_content(stored, label)
@@ -71,7 +65,7 @@ class Shards:
             yield from self.read(shard)
 
     def _rows(self, shard: int) -> Iterator[Any]:
-        part = self._stream.shard(num_shards=self._count, index=shard)
+        part = self._stream.shard(num_shards=len(self), index=shard)
         # iter(part) would divide the rows again, among a loader's workers.
         for batch in part.iter(batch_size=1):
             yield batch["image"][0]

@@ -117,19 +117,13 @@ def split_folders(folder: Path, suffix: str = "") -> dict[str, Path]:
 
     Raises DataError if two are for the same split, or are the same folder.
     """
-    names = [name for name in _folders(folder) if name.lower().endswith(suffix)]
-    parts = name_of_each_split(((split_of(name.lower().removesuffix(suffix)), name) for name in names), folder)
+    paths = [path for path in sorted(folder.glob("*")) if path.name.lower().endswith(suffix)]
+    named = ((split_of(path.name.lower().removesuffix(suffix)), path) for path in paths)
+    parts = name_of_each_split(((split, path.name) for split, path in named if split and path.is_dir()), folder)
     places: dict[str, str] = {}
     for name in parts.values():
         refuse_linked_splits({name: places.setdefault(os.path.realpath(folder / name), name)}, folder)
     return {split: folder / name for split, name in parts.items()}
-
-
-def _folders(folder: Path) -> list[str]:
-    if not folder.is_dir():
-        return []
-    with os.scandir(folder) as found:
-        return sorted(entry.name for entry in found if entry.is_dir() and not entry.name.startswith("."))
 
 
 def refuse_held_out(names: Iterable[str], train: Path) -> Iterator[str]:

@@ -1,8 +1,6 @@
 """Which images of a folder are for training, validation and test. Names and a seed decide, never the order on disk.
 
-If the folder has sub-folders with the names of `split_names`, they decide. If there is only one evaluation split, it is
-the test split, and validation images are held out of the training images, so that test images never help to choose the
-weights. Without such sub-folders, files are ranked by SHA-256(seed, relative path).
+A published evaluation split is the test split, so that test images never help to choose the weights.
 """
 
 import hashlib
@@ -83,7 +81,11 @@ def check_split(split: str) -> None:
 def select_split(
     split: str, splits: Mapping[str, Sequence[int]], root: str | PathLike[str], hold_out: bool = True
 ) -> Sequence[int]:
-    """The indices of one split, or of all for "all", ascending. Raises EmptySplitError if there are none."""
+    """The indices of one split, or of all for "all", ascending. Raises EmptySplitError if there are none.
+
+    Raises DataError as `check_split` does.
+    """
+    check_split(split)
     everything = sorted(index for members in splits.values() for index in members)
     if split == "all":
         return everything

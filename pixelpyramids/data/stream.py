@@ -44,7 +44,7 @@ class Stream(Batches):
 
     Ask for steps in ascending order: going back means reading again. If `image_size` (H, W) is given, images of another
     size are refused. `buffer` undecoded images are held in memory. If the number of images is not known,
-    `steps_per_epoch` is 1,000. Raises EmptySplitError if there are no images. `batch` raises DataError if a hundred
+    `steps_per_epoch` is 1,000. Raises EmptySplitError if there are no images. Reading raises DataError if a hundred
     images in a row cannot be read, if an image does not have `image_size`, or if a shard is damaged.
     """
 

@@ -24,11 +24,9 @@ class ArrowEntries:
         return len(self._table)
 
     def name(self, index: int) -> Path:
-        """The source and the number of the row."""
         return self._source / str(index)
 
     def read(self, index: int) -> bytes:
-        """The content of row `index`. Raises DataError if it holds no image, or cannot be read."""
         name = self.name(index)
         with explain_damage(name, "a row of a table of `datasets` that can be read"):
             stored = self._table[int(index)]["image"]
@@ -43,10 +41,8 @@ def image_content(stored: Any, name: Path) -> bytes:
     stored = stored or {}
     if stored.get("bytes"):
         return bytes(stored["bytes"])
-    if not stored.get("path"):
-        raise DataError(f"{name}: expected an image, got an empty entry; remove it from the data")
-    if "://" not in stored["path"] and not os.path.isabs(stored["path"]):
-        raise DataError(f"{name}: expected an image or the path of one, got only the name {stored['path']}")
-    fsspec = import_extra("fsspec", "data")
-    with explain_damage(name, f"its image in {stored['path']}"), fsspec.open(stored["path"]) as file:
+    path = stored.get("path") or ""
+    if "://" not in path and not os.path.isabs(path):
+        raise DataError(f"{name}: expected an image, got {path or 'an empty entry'}; remove it from the data")
+    with explain_damage(name, f"its image in {path}"), import_extra("fsspec", "data").open(path) as file:
         return bytes(file.read())

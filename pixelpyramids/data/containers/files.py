@@ -21,7 +21,6 @@ class FileEntries:
         return len(self._files)
 
     def name(self, index: int) -> Path:
-        """The path of the file."""
         return self._files[index]
 
     read = name
@@ -46,7 +45,6 @@ class FolderEntries:
         return len(self._index)
 
     def name(self, index: int) -> Path:
-        """The path of the file."""
         return self._folder / self._index.name(index)
 
     read = name

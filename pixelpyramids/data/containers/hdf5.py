@@ -27,31 +27,19 @@ class Hdf5Entries:
 
     The axis of at most 4 holds the colours. If a chunk holds more than one image, each read decompresses all of it.
 
-    Raises DataError if the file is damaged, or if the dataset is missing, not completely written, virtual, or not an
-    array of images. Raises PixelPyramidsError if h5py is missing.
+    Raises DataError if the file is damaged, or if the dataset is missing, virtual, or not completely written: HDF5
+    would then return zeros, that is, black images. Raises PixelPyramidsError if h5py is missing.
     """
 
     format = "HDF5"
 
     def __init__(self, path: str | PathLike[str], dataset: str) -> None:
-        self.path, self.dataset = Path(path), dataset.strip("/")
+        self.path, self.dataset = Path(path), dataset
+        self._name = self.path / dataset
         check_regular(self.path)
-        self._name = self.path / self.dataset
-        found = list_datasets(self.path)
-        if self.dataset not in found:
-            raise DataError(f"{self._name}: expected a dataset there, got {describe_datasets(found)}")
-        shape, dtype = found[self.dataset]
-        if image_size(shape) is None or dtype != np.uint8:
-            raise DataError(
-                f"{self._name}: expected uint8 images (N, C, H, W) or (N, H, W, C), got {dtype} of shape {shape}"
-            )
-        self._count, self.colours_first = shape[0], shape[1] <= _COLOURS_AT_MOST
-        self._check_written()
-
-    def _check_written(self) -> None:
-        """Refuse images that were never written or are virtual. HDF5 would return zeros, that is, black images."""
         with explain_damage(self._name, "an array that HDF5 can read"), _open(self.path) as file:
-            array = file[self.dataset]
+            array = file[dataset]
+            self._count, self.colours_first = len(array), array.shape[1] <= _COLOURS_AT_MOST
             if array.is_virtual:
                 raise DataError(
                     f"{self._name}: expected images in the file itself, got a virtual dataset that refers to other "
@@ -71,11 +59,9 @@ class Hdf5Entries:
         return self._count
 
     def name(self, index: int) -> Path:
-        """The path of the file and of the dataset in it, and the index."""
         return self._name / f"{index:05d}"
 
     def read(self, index: int) -> Pixels:
-        """Image `index`. Raises DataError if it cannot be read."""
         with explain_damage(self.name(index), "an image that HDF5 can read"), _open(self.path) as file:
             image = np.asarray(file[self.dataset][index])
         return image.transpose(1, 2, 0) if self.colours_first else image

@@ -33,9 +33,8 @@ class LmdbEntries:
     def __init__(self, path: str | PathLike[str]) -> None:
         self.path = Path(path)
         if not (self.path / "data.mdb").is_file():
-            got = "a folder without it" if self.path.is_dir() else "none"
             raise DataError(
-                f"{self.path}: expected an LMDB environment, a folder with data.mdb, got {got}; unpack the downloaded "
+                f"{self.path}: expected an LMDB environment, a folder with data.mdb, got none; unpack the downloaded "
                 "archive there"
             )
         with _open(self.path):
@@ -48,11 +47,9 @@ class LmdbEntries:
         return len(self._index)
 
     def name(self, index: int) -> Path:
-        """The path of the environment and the key."""
         return self.path / self._index.name(index)
 
     def read(self, index: int) -> bytes:
-        """The value of key `index`. Raises DataError if it cannot be read, or is no longer there."""
         with _open(self.path) as transaction:
             value: bytes | None = transaction.get(bytes(self._index.records["name"][index]))
         if value is None:

@@ -48,11 +48,9 @@ class NpzEntries:
         return self._count
 
     def name(self, index: int) -> Path:
-        """The path of the file and the index."""
         return self.path / f"{index:06d}"
 
     def read(self, index: int) -> Pixels:
-        """Image `index`. Raises DataError if the file has changed; each process opens it again."""
         if self._array is None:
             self._array = _load_array(self.path)
         if len(self._array) != self._count:
@@ -78,7 +76,9 @@ def _load_array(path: Path) -> NDArray[np.uint8]:
                 )
             info = archive.getinfo(_MEMBER)
             with archive.open(info) as member:
-                shape, is_fortran, dtype = _read_array_header(member)
+                is_first = np.lib.format.read_magic(member) == (1, 0)
+                read = np.lib.format.read_array_header_1_0 if is_first else np.lib.format.read_array_header_2_0
+                shape, is_fortran, dtype = read(member)
                 header = member.tell()
             _check_array(path, shape, dtype, info.file_size - header)
             if info.compress_type != zipfile.ZIP_STORED:
@@ -88,13 +88,6 @@ def _load_array(path: Path) -> NDArray[np.uint8]:
             file.seek(info.header_offset)
             start = info.header_offset + 30 + sum(_LOCAL_HEADER.unpack(file.read(_LOCAL_HEADER.size)))
         return np.memmap(path, np.uint8, "r", start + header, shape, "F" if is_fortran else "C")
-
-
-def _read_array_header(member: Any) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
-    version = np.lib.format.read_magic(member)
-    if version == (1, 0):
-        return np.lib.format.read_array_header_1_0(member)
-    return np.lib.format.read_array_header_2_0(member)
 
 
 def _check_array(path: Path, shape: tuple[int, ...], dtype: np.dtype[Any], size: int) -> None:

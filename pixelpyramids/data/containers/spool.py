@@ -41,11 +41,9 @@ class SpooledEntries:
         return len(self._names)
 
     def name(self, index: int) -> Path:
-        """The name of item `index`."""
         return self._names[index]
 
     def read(self, index: int) -> bytes:
-        """The content of item `index`."""
         with open(self._path, "rb", buffering=0) as file:
             file.seek(int(self._ends[index]))
             return file.read(int(self._ends[index + 1] - self._ends[index]))

@@ -47,11 +47,9 @@ class TarEntries:
         return len(self._index)
 
     def name(self, index: int) -> Path:
-        """The path of the archive and of the member in it."""
         return self._folder / self._index.name(index)
 
     def read(self, index: int) -> bytes:
-        """The content of member `index`. Raises DataError if it cannot be read."""
         record = self._index.records[index]
         size = int(record["size"])
         with (

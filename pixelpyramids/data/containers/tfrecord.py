@@ -48,11 +48,9 @@ class TfRecordEntries:
         return len(self._offsets)
 
     def name(self, index: int) -> Path:
-        """The path of the file and the record's number."""
         return self.path / f"{index:05d}"
 
     def read(self, index: int) -> Pixels:
-        """Image `index`. Raises DataError if it is damaged or not an image."""
         name = self.name(index)
         with explain_damage(name, "a record there"), open(self.path, "rb") as file:
             file.seek(int(self._offsets[index]))

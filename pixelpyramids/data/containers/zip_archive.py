@@ -38,11 +38,9 @@ class ZipEntries:
         return len(self._members)
 
     def name(self, index: int) -> Path:
-        """The path of the archive and of the member in it, without a leading /, so that it stays below the archive."""
         return self.path / self._members[index].lstrip("/")
 
     def read(self, index: int) -> bytes:
-        """The content of member `index`. Raises DataError if it is damaged or encrypted."""
         if self._process != os.getpid():
             self._archive, self._process = self._open(), os.getpid()
         with explain_damage(self.name(index), "a whole file in the archive", "get the archive again"):
