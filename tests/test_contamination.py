@@ -10,6 +10,7 @@ from command_line import json_of, output_of, refusal, status
 from data_layouts import encode, noise, write_parquet, write_pictures
 from PIL import Image
 
+from pixelpyramids.model.parameters import load_parameters
 from pixelpyramids.training.publishing import PublishedRun
 
 write = partial(write_pictures, size=16)
@@ -66,6 +67,40 @@ def test_a_missing_record_of_the_training_images_is_reported(run, flat, tmp_path
     count, split, which = evaluate_folder(capsys, run, flat)
     assert (count, split) == (40, "all") and "the model's training images are not recorded" in which
     assert evaluate_folder(capsys, run, flat, "--split", "test")[0] == 4
+
+
+def test_steps_of_an_earlier_version_leave_the_training_images_unknown(params, run, flat, tmp_path, capsys):
+    run = shutil.copytree(run, tmp_path / "run")
+    for record in ("provenance.json", "trained_on.npy"):
+        (run / record).unlink()
+    other = write(tmp_path / "other", *(f"{number}.png" for number in range(25)), seed=1)
+    assert status("train", params, "--data", other, "--out", run, "--steps", 2, "--device", "cpu") == 0
+    capsys.readouterr()
+    count, split, which = evaluate_folder(capsys, run, flat)
+    assert (count, split) == (40, "all") and "the model's training images are not recorded" in which
+    assert json_of(capsys, "evaluate", run, "--data", flat, "--device", "cpu")["trained_on"] is None
+
+
+def test_no_validation_images_of_a_stream_are_scored_if_none_were_held_out(params, tmp_path, capsys):
+    write_parquet(tmp_path / "shards/0.parquet", [encode(noise(number, 16)) for number in range(5)])
+    stream = f"stream:{tmp_path}/shards"
+    run = train(params, stream, tmp_path / "run", "--no-validation")
+    assert "it held none out" in refusal(capsys, "evaluate", run, "--data", stream, "--split", "validation")
+
+
+@pytest.mark.parametrize("prefix", ["", "stream:"])
+def test_shards_that_are_not_a_whole_data_set_of_the_paper_give_a_warning(params, tmp_path, capsys, prefix):
+    keys = json.loads(params.read_text())["params"] | {"dataset_name": "celeba_256"}
+    params = tmp_path / "params.json"
+    params.write_text(json.dumps({"params": keys}))
+    height, width = load_parameters(params).image_size
+    for split in ("train", "test"):
+        contents = [encode(noise(number, 16)[:height, :width]) for number in range(5)]
+        write_parquet(tmp_path / f"shards/{split}.parquet", contents)
+    status("data", "check", params, "--data", f"{prefix}{tmp_path}/shards")
+    printed = capsys.readouterr().err
+    assert "expected 26730 images in train, as celeba_256 has, got 4; figures are not comparable" in printed
+    assert "expected 3000 images in test, as celeba_256 has, got 5; figures are not comparable" in printed
 
 
 def test_a_training_folder_that_changed_is_refused(params, run, flat, tmp_path, capsys):
@@ -162,12 +197,14 @@ def test_copies_in_a_folder_without_splits_are_a_warning(params, tmp_path, capsy
     assert "warning:" in (said := capsys.readouterr().err) and "expected no training image among" in said
 
 
-def test_pictures_in_two_formats_in_a_folder_without_splits_are_a_warning(params, tmp_path, capsys):
+@pytest.mark.parametrize("other", ["a", "back"])
+def test_pictures_in_two_formats_in_a_folder_without_splits_are_a_warning(params, tmp_path, capsys, other):
     folder = write(tmp_path / "images", *(f"a/{number}.png" for number in range(30)))
     train(params, folder, tmp_path / "run")
     assert "in another format" not in capsys.readouterr().err
+    (folder / other).mkdir(exist_ok=True)
     for number in range(30):
-        Image.open(folder / f"a/{number}.png").save(folder / f"a/{number}.jpg")
+        Image.open(folder / f"a/{number}.png").save(folder / f"{other}/{number}.jpg")
     train(params, folder, tmp_path / "run-2")
     assert "have the name of a training image in another format, such as" in " ".join(capsys.readouterr().err.split())
 
@@ -212,9 +249,20 @@ def test_lists_of_splits_and_training_images_named_like_test_images_give_warning
     listed = write(tmp_path / "listed", *(f"images/{number}.png" for number in range(6)))
     (listed / "train_test_split.txt").write_text("1 0\n")
     train(params, listed, tmp_path / "run")
-    assert "train_test_split.txt is named like a list of test images, but lists are not read" in capsys.readouterr().err
+    assert "train_test_split.txt looks like a list of test images, but lists are not read" in capsys.readouterr().err
     assert status("data", "check", params, "--data", listed, "--json") == 0
-    assert "train_test_split.txt is named like a list" in capsys.readouterr().err
+    assert "train_test_split.txt looks like a list" in capsys.readouterr().err
+    (listed / "train_test_split.txt").unlink()
+    tables = (
+        ("a.csv", "id,y,Split,place", True),
+        ("b.tsv", '"file"\t"is_test"', True),
+        ("c.csv", "file,label\ntest,1", False),
+    )
+    for name, content, is_list in tables:
+        (listed / name).write_text(content, encoding="utf-8-sig")
+        assert status("data", "check", params, "--data", listed) == 0
+        assert (f"{name} looks like a list of test images" in capsys.readouterr().err) == is_list
+        (listed / name).unlink()
     named_files = (f"train/a/{name}.png" for name in ("1", "2", "3", "ILSVRC2012_val_1", "contest"))
     named = write(tmp_path / "named", *named_files, "test/1.jpg", seed=1)
     (named / "test.txt").write_text("1\n")

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from pixelpyramids.cli.console import count_of, stderr
-from pixelpyramids.cli.data_opening import is_plain_folder, name_images, open_images
+from pixelpyramids.cli.data_opening import is_plain_folder, name_images, open_images, open_training
 from pixelpyramids.data.batches import Batches
 from pixelpyramids.data.crops import Crops
 from pixelpyramids.data.identity import (
@@ -19,18 +19,18 @@ from pixelpyramids.data.identity import (
     FILES_AT_MOST,
     are_files,
     as_numbers,
-    data_identity,
     file_fingerprint,
     image_numbers,
     same_files,
 )
 from pixelpyramids.data.images import Images
-from pixelpyramids.data.split_names import resembles_held_out, resembles_split, split_of
+from pixelpyramids.data.split_names import is_split_column, resembles_held_out, resembles_split, split_of
 from pixelpyramids.data.splits import find_images, is_divided
 from pixelpyramids.errors import DataError, EmptySplitError
 from pixelpyramids.image_files.listing import walk_files
 from pixelpyramids.model.parameters import AnyParameters
 from pixelpyramids.training.provenance import read_sessions, read_trained_on
+from pixelpyramids.training.session import describe_batches
 
 PAIRS_NAMED = 3
 _LISTS = {".txt", ".csv", ".tsv", ".json", ".jsonl", ".lst", ".mat", ".pkl", ".xml", ".yaml"}
@@ -97,7 +97,7 @@ def warn_of_names(config: AnyParameters, data: str | Path | None, crops: Batches
     """Warn if files that are trained on are named like held-out images, or if there are lists of splits.
 
     Many data sets publish their splits as lists, such as `test.txt`, which this package does not read. This function
-    looks for them in folders without split folders, and there for pictures in two formats, such as `1.jpg` beside
+    looks for them in folders without split folders, and there for pictures in two formats, such as `1.jpg` and
     `1.tif`. It also prints how such a folder is divided, because its folders may be splits with names that this package
     does not know.
     """
@@ -115,22 +115,38 @@ def warn_of_names(config: AnyParameters, data: str | Path | None, crops: Batches
         )
     if not is_pooled or not files:
         return
-    trained = {file.with_suffix(""): file for file in files}
-    others = sorted(set(find_images(root)) - set(files))
-    if alike := [(file, trained[name]) for file in others if (name := file.with_suffix("")) in trained]:
+    trained = {(file.stem, file.suffix): file for file in files}
+    others, formats = sorted(set(find_images(root)) - set(files)), {suffix for _, suffix in trained}
+    named = ((file, trained.get((file.stem, suffix))) for file in others for suffix in formats - {file.suffix})
+    if alike := [(file, other) for file, other in named if other is not None]:
         warnings.warn(
             f"{root}: {len(alike)} of the images for validation or test have the name of a training image in another "
             f"format, such as {alike[0][0]} and {alike[0][1]}; if they show the same picture, keep one of each",
             stacklevel=3,
         )
     lists = [Path(name) for name in walk_files(Path(root), lambda _: None) if Path(name).suffix.lower() in _LISTS]
-    lists = [file for file in lists if resembles_split(file.stem) or re.search("split|partition", file.stem, re.I)]
+    lists = [
+        file
+        for file in lists
+        if resembles_split(file.stem)
+        or re.search("split|partition", file.stem, re.I)
+        or any(map(is_split_column, _read_columns(Path(root, file))))
+    ]
     if lists:
         warnings.warn(
-            f"{root}: {min(lists)} is named like a list of test images, but lists are not read: a hash of the paths "
+            f"{root}: {min(lists)} looks like a list of test images, but lists are not read: a hash of the paths "
             "chooses the test images; if it is one, move the images into folders named train and test",
             stacklevel=3,
         )
+
+
+def _read_columns(file: Path) -> list[str]:
+    """The names of the columns of a .csv or .tsv file; none of other files, and if it cannot be read."""
+    if file.suffix.lower() not in (".csv", ".tsv"):
+        return []
+    with suppress(OSError), open(file, encoding="utf-8-sig", errors="replace") as table:
+        return [name.strip("\" '") for name in re.split("[,;\t]", table.readline(4096).strip())]
+    return []
 
 
 def _files_to_compare(crops: Batches) -> Sequence[Path]:
@@ -149,17 +165,27 @@ def find_trained(run: Path, files: Sequence[Path]) -> list[Path]:
     return [file for file, was in zip(files, trained, strict=True) if was]
 
 
-def count_trained(run: Path, images: Images) -> int | None:
+def count_trained(config: AnyParameters, run: Path, images: Images) -> int | None:
     """How many of the images the run is known to be trained on; None if that is unknown.
 
-    It is unknown for large containers, and if files are compared with the images of a container.
+    It is unknown for large containers, if files are compared with the images of a container, and if an earlier version
+    trained some steps.
     """
     known = read_trained_on(run)
     if not len(known) or len(images) > (FILES_AT_MOST if are_files(images) else ENTRIES_AT_MOST):
         return None
-    trained = [session["training_data"] for session in read_sessions(run)]
-    is_complete = all(data.get("files") == are_files(images) and data["images"] <= len(known) for data in trained)
+    sessions = read_sessions(run)
+    trained = [session["training_data"] for session in sessions]
+    is_complete = _is_recorded(config, sessions) and all(
+        data.get("files") == are_files(images) and data["images"] <= len(known) for data in trained
+    )
     return int(np.isin(image_numbers(images), known).sum()) or (0 if is_complete else None)
+
+
+def _is_recorded(config: AnyParameters, sessions: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether the sessions of a run cover all levels from their first step on."""
+    places = [place for session in sessions for place in session["levels"].items()]
+    return {str(level) for level in range(config.n_stages)} <= {level for level, at in places if not at["first_step"]}
 
 
 def choose_images(
@@ -169,7 +195,7 @@ def choose_images(
 
     The default split is "test". A folder without split folders has a test split only for a model that was trained on
     the rest of the folder; for other models the default is "all". `sessions` are the training sessions of the run.
-    Without sessions, the line says that some of the images may have been trained on.
+    If they do not cover the whole training, the line says that some of the images may have been trained on.
 
     Raises DataError as `open_images` does. Also raises it if the run was trained on this folder, or on one above or
     below it, and the images have changed since: then any split may contain images that were trained on.
@@ -192,7 +218,7 @@ def choose_images(
             f"all {len(images)} images: the model's training images are not recorded, and may be among these; "
             "--split test scores the test split of its training folder"
         )
-        return "all", images, "" if trained else unrecorded
+        return "all", images, "" if _is_recorded(config, sessions) else unrecorded
     split = split or "test"
     images = open_images(config, data, split)
     count, all_count = len(images) + len(images.skipped), len(find_images(root))
@@ -218,7 +244,8 @@ def _is_trained_on(config: AnyParameters, root: str, trained: Sequence[Mapping[s
 
 
 def _identity(config: AnyParameters, root: str, hold_out: bool) -> str | None:
+    """The hash of the training images, as sessions record it; None if there are none."""
     try:
-        return data_identity(open_images(config, root, "train", hold_out)).sha256
-    except DataError:  # there are no images, or they are a stream
+        return str(describe_batches(open_training(config, root, hold_out=hold_out))["sha256"])
+    except DataError:
         return None

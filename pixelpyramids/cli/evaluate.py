@@ -90,7 +90,7 @@ def evaluate(
         stderr.print("the code length is not finite, because the model's weights have diverged", style="bold red")
     warning = warn_above(evaluation.bits_per_dim_of_images, config.n_bits)
     paper = find_paper_figure(config) if chosen == "test" else None
-    trained = count_trained(run, images)
+    trained = count_trained(config, run, images)
     if json:
         result = evaluation_json(evaluation, str(run), counts) | {
             "split": chosen,

@@ -25,12 +25,12 @@ from pixelpyramids.errors import DataError
 
 TRAIN_COUNT, TEST_COUNT = 27_000, 3_000
 
-_ACCEPTED = """one of
-  folders train/ and validation/ (or val/, or test/) of images, each with any folders below
-  a folder of images, with any folders below, but none with these names
-  one zip archive of either
-  one HDF5 file (.h5, .hdf5) with a dataset of the requested size, or datasets train and validation (or val, or test)
-  TFRecords: NAME-r08.tfrecords for 256x256, NAME-r10.tfrecords for 1024x1024, or shards in train/ and validation/"""
+_ACCEPTED = (
+    "folders train and validation (or val, or test) of images, each with any folders below, or a folder of images "
+    "without these names; one zip archive of either; one HDF5 file (.h5, .hdf5) with a dataset of the requested size, "
+    "or datasets train and validation (or val, or test); or TFRecords: NAME-r08.tfrecords for 256x256, "
+    "NAME-r10.tfrecords for 1024x1024, or shards in train and validation"
+)
 
 # CelebAMask-HQ, the source of most copies of 1024x1024, has masks beside the folder of this name.
 _IMAGES_OF_CELEBAMASK = "CelebA-HQ-img"
@@ -116,7 +116,7 @@ def _find_form(root: Path) -> tuple[str, list[Path]]:
         got = ", ".join(f"{len(found[kind])} {kind}(s), such as {found[kind][0].name}" for kind in kinds)
         if not kinds:
             got = "a folder without them" if root.is_dir() else "another file" if root.exists() else "nothing there"
-        raise DataError(f"{root}: expected CelebA-HQ as {_ACCEPTED}\ngot {got}; pass the folder or file of one form")
+        raise DataError(f"{root}: expected CelebA-HQ as {_ACCEPTED}, got {got}; pass the folder or file of one form")
     return kinds[0], found[kinds[0]]
 
 

@@ -24,7 +24,7 @@ from pixelpyramids.data.damage import explain_damage
 from pixelpyramids.data.images import Images
 from pixelpyramids.data.shard_names import find_shards, refuse_held_out_files, split_shards, warn_of_incomplete_sets
 from pixelpyramids.data.shards import Shards, count_images
-from pixelpyramids.data.split_names import name_of_each_split, resembles_split, split_of
+from pixelpyramids.data.split_names import is_split_column, name_of_each_split, split_of
 from pixelpyramids.data.splits import HOLD_OUT_MOST, HOLD_OUT_SHARE, check_split, hold_out_indices
 from pixelpyramids.errors import DataError, EmptySplitError
 from pixelpyramids.extras import import_extra
@@ -32,7 +32,6 @@ from pixelpyramids.image_files.pillow_reading import readable_formats
 
 _BUILDERS = {".parquet": "parquet", ".tar": "webdataset"}
 _ON_THE_HUB = re.compile(r"([\w.-]+(?:/[\w.-]+)?)(?::([\w.-]+))?")
-_DIVIDING = ("split", "splits", "set", "subset", "fold", "partition")  # columns
 
 
 def is_hub(root: str) -> bool:
@@ -206,7 +205,7 @@ def _select_images(root: str, table: Any) -> Any:
             "write the data again with one, with datasets' cast_column and select_columns"
         )
     others = (name for name in features if name != found[0])
-    if splits := [name for name in others if name.lower() in _DIVIDING or resembles_split(name)]:
+    if splits := [name for name in others if is_split_column(name)]:
         warnings.warn(
             f"{root}: the column {splits[0]} is not read, so its rows are not divided by it; if it names images for "
             "validation or test, write each split to shards of its own",

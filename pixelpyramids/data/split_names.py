@@ -32,6 +32,7 @@ _WHAT = "(?:sets?|data|images?|imgs?|splits?)?"
 _LIKE_TRAIN = re.compile(f"[a-z]?{_TRAIN}{_WHAT}")
 _LIKE_HELD_OUT = re.compile(f"[a-z]?{_TRAIN}?(?:{_HELD_OUT})+(?:{_WHAT}|s)")
 _ANYWHERE = re.compile(f"{_TRAIN}|{_HELD_OUT}|(?<![a-z])t[rse](?![a-z])")
+_SPLIT_COLUMNS = ("split", "splits", "set", "subset", "fold", "partition")
 _NAMED_AT_MOST = 5
 
 
@@ -53,6 +54,11 @@ def resembles_split(name: str) -> bool:
 def resembles_held_out(name: str) -> bool:
     """Whether a word in the name is, or resembles, a name for images that must not be trained on."""
     return any(_LIKE_HELD_OUT.fullmatch(word) for word in _words(name))
+
+
+def is_split_column(name: str) -> bool:
+    """Whether a column of that name may say which rows are for validation or test."""
+    return name.lower() in _SPLIT_COLUMNS or resembles_split(name)
 
 
 def _words(name: str) -> Iterator[str]:

@@ -55,7 +55,7 @@ class SessionRecord:
             "seed": levels[0].seed,
             "batch_size": crops.batch_size,
             "budget": budget.as_dict,
-            "training_data": _describe_batches(crops),
+            "training_data": describe_batches(crops),
             "validation_data": None if held_out is None else _describe_images(held_out),
         }
         self._first_steps = [level.step for level in levels]
@@ -165,7 +165,7 @@ def _describe_images(images: Images) -> dict[str, Any]:
     return described | {"files": are_files(images)}
 
 
-def _describe_batches(batches: Batches) -> dict[str, Any]:
+def describe_batches(batches: Batches) -> dict[str, Any]:
     """Like `_describe_images`; for a stream, the hash is of the names and counts of its shards."""
     if isinstance(batches, Crops):
         return _describe_images(batches.folder)
