@@ -121,6 +121,25 @@ def test_depths_that_pillow_has_no_mode_for_are_widened_or_refused():
             open_bytes(pp.encode(noise(16, channels)))
 
 
+@pytest.mark.parametrize("format", ["png", "tiff", "ppm"])
+def test_deep_colours_of_which_pillow_reads_8_bits_are_refused(format, tmp_path):
+    deep, target = tmp_path / "deep", tmp_path / "a.ppyr"
+    pp.save(deep, noise(16, 3), format=format)
+    with Image.open(deep) as image:
+        assert image.mode == "RGB"
+        with pytest.raises(OSError, match=r"at most 8 bits, got 16 bits in .*deep, of which Pillow reads 8"):
+            image.save(target)
+        assert not target.exists()
+        image.copy().save(target)
+    with Image.open(target) as image:
+        image.save(target)
+    grey = noise(16)
+    pp.save(deep, grey, format="png", overwrite=True)
+    with Image.open(deep) as image:
+        image.save(target)
+    assert np.array_equal(pp.open(target).read(), grey)
+
+
 def test_metadata_is_in_info_and_is_saved():
     exif = Image.Exif()
     exif[274] = 6

@@ -9,8 +9,9 @@ Values of 2 to 7 bits are widened to 8, as Pillow does with PNG; `info["depth"]`
 """
 
 import math
+import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import IO, Any, BinaryIO, cast
 
 import numpy as np
@@ -22,7 +23,7 @@ from pixelpyramids.errors import DataError, PixelPyramidsError
 from pixelpyramids.image_files import metadata as blobs
 from pixelpyramids.image_files.bit_depth import Pixels, pixel_type, widen
 from pixelpyramids.image_files.file_source import FileSource
-from pixelpyramids.image_files.pillow_reading import MODES, pixels_of
+from pixelpyramids.image_files.pillow_reading import MODES, SIXTEEN_BITS, pixels_of, stored_bits
 from pixelpyramids.pyramid import octaves
 
 
@@ -135,7 +136,23 @@ def _save(image: Image.Image, file: IO[bytes], filename: str | bytes) -> None:
     options = {name: image.encoderinfo[name] for name in ("effort", "threads") if name in image.encoderinfo}
     with _raise_os_error(f"cannot write mode {image.mode} as PPYR: "):
         pixels, depth = pixels_of(image)
+        _refuse_lost_bits(image)
         file.write(encode(pixels, depth=depth, metadata=_metadata(image), **options))
+
+
+def _refuse_lost_bits(image: Image.Image) -> None:
+    """Raise DataError if Pillow has read only 8 bits of the deeper values in a file that it opened by its path."""
+    name = getattr(image, "filename", "")
+    if image.mode in SIXTEEN_BITS or not os.path.isfile(name):
+        return
+    bits = 8
+    with suppress(OSError), Image.open(name) as file:  # it may have changed, or be the one that is written
+        bits = stored_bits(file) if file.format == image.format else bits
+    if bits > 8:
+        raise DataError(
+            f"expected a file of at most 8 bits, got {bits} bits in {os.fsdecode(name)}, of which Pillow reads 8; use "
+            "pixelpyramids.open, which reads all, or save image.copy()"
+        )
 
 
 def _save_all(image: Image.Image, file: IO[bytes], filename: str | bytes) -> None:
