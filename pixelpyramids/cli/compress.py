@@ -15,7 +15,7 @@ from pixelpyramids.errors import DataError
 def compress(
     paths: Annotated[
         list[Path],
-        typer.Argument(metavar="PATH…", help="Images, folders of them, or - for standard input to standard output."),
+        typer.Argument(metavar="PATH", help="Images, folders of them, or - for standard input to standard output."),
     ],
     out: options.OutBeside = None,
     jobs: options.Jobs = 1,
@@ -37,7 +37,7 @@ def compress(
     """Compress images without loss: a.png becomes a.ppyr beside it.
 
     Run the command again to resume: finished files are skipped. Lossy files and .ppyr files are skipped too. Status 1
-    if a file failed, or if you named such a file.
+    if a file failed, or if a file you named was skipped.
     """
     from pixelpyramids.cli.file_tasks import Compression, compress_file, encode_picture, explain_lossy, is_skipped
     from pixelpyramids.image_files import opening

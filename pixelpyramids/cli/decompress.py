@@ -17,7 +17,7 @@ def decompress(
     paths: Annotated[
         list[Path],
         typer.Argument(
-            metavar="PATH…", help=".ppyr files, folders of them, or - for standard input to standard output."
+            metavar="PATH", help=".ppyr files, folders of them, or - for standard input to standard output."
         ),
     ],
     out: options.OutBeside = None,

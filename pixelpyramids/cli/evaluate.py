@@ -16,7 +16,7 @@ from pixelpyramids.model.parameters import find_paper_figure
 
 
 def evaluate(
-    model: model_options.ModelName,
+    model: model_options.TrainedModelName,
     data: model_options.Data = None,
     split: Annotated[
         Literal["train", "validation", "test", "all"] | None,

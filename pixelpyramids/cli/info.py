@@ -17,7 +17,7 @@ MODEL_SECONDS, LIBRARY_SECONDS = 6.0, 0.1
 
 
 def info(files: options.CompressedFiles, max_pixels: options.MaxPixels = 2**28, json: options.Json = False) -> int:
-    """Show what .ppyr files contain: size, depth, model, metadata, bytes of each octave, time to decode.
+    """Show what .ppyr files contain: size, depth, model, metadata, bytes of each part, time to decode.
 
     Status 1 if a file is damaged, cut short or of another format.
     """

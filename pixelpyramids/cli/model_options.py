@@ -17,6 +17,9 @@ ModelName = Annotated[
         metavar="MODEL", help="A run directory, the authors' .pt with --params, or compact, the bundled network."
     ),
 ]
+TrainedModelName = Annotated[
+    str, typer.Argument(metavar="MODEL", help="A run directory, or the authors' .pt with --params.")
+]
 RunPath = Annotated[Path, typer.Argument(metavar="RUN", help="A run directory.")]
 Out = Annotated[Path, typer.Option(metavar="DIR", help="Folder to write to.")]
 Seed = Annotated[int, typer.Option(min=0, help="Seed of all random numbers.")]

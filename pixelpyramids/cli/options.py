@@ -12,8 +12,8 @@ Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Print only failures 
 Effort = Annotated[
     Literal["fast", "default", "max"],
     typer.Option(
-        help="Which encoders compete for the smallest file. fast: the network alone; default: also PNG and lossless "
-        "WebP, if they may win; max: always all three."
+        help="Which encoders to try; the smallest result is kept. fast: the network alone; default: also PNG and "
+        "lossless WebP, if they may win; max: always all three."
     ),
 ]
 OutBeside = Annotated[
@@ -38,15 +38,15 @@ MaxPixels = Annotated[
         metavar="N",
         min=1,
         show_default=False,
-        help="Refuse images of more than N pixels (height x width), which may not fit the memory (default: "
+        help="Refuse images of more than N pixels (height x width), which may not fit in memory (default: "
         "268,435,456).",
     ),
 ]
-Images = Annotated[list[Path], typer.Argument(metavar="PATH…", help="Images, or folders of images.")]
+Images = Annotated[list[Path], typer.Argument(metavar="PATH", help="Images, or folders of images.")]
 Exclude = Annotated[
     list[str] | None,
     typer.Option(metavar="PATTERN", help="Skip files whose name or path matches, such as '*.jpg'; repeatable."),
 ]
 CompressedFiles = Annotated[
-    list[Path], typer.Argument(metavar="PATH…", help=".ppyr files, folders of them, or - for standard input.")
+    list[Path], typer.Argument(metavar="PATH", help=".ppyr files, folders of them, or - for standard input.")
 ]

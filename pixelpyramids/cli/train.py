@@ -28,7 +28,7 @@ def train(
     data: model_options.Data = None,
     levels: Annotated[str | None, typer.Option(metavar="0-3,7", help="Train only these levels.")] = None,
     epochs: Annotated[
-        int | None, typer.Option(min=1, help="Epochs in all, over all resumed runs (default: the parameters').")
+        int | None, typer.Option(min=1, help="Epochs in all, over all resumed runs (default: from the parameter file).")
     ] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="Steps in all.")] = None,
     minutes: Annotated[float | None, typer.Option(help="Minutes in all, including validation and samples.")] = None,

@@ -22,7 +22,7 @@ def verify(
     files: options.CompressedFiles,
     against: Annotated[
         list[Path] | None,
-        typer.Option(metavar="DIR", help="Folder of originals; each must be in a .ppyr file; repeatable."),
+        typer.Option(metavar="DIR", help="Folder of originals; each must have its .ppyr file; repeatable."),
     ] = None,
     ignore: Annotated[
         list[str] | None, typer.Option(metavar="PATTERN", help="Skip files whose name or path matches; repeatable.")
