@@ -73,7 +73,7 @@ def test_a_folder_of_files_is_compared_with_its_originals(jobs, folders, capsys)
     assert "3 files whole (decoded, and the same as the originals)" in capsys.readouterr().out
     assert status(*command) == 1  # nothing holds the JPEGs
     out, err = capsys.readouterr()
-    assert "; 2 failed" in out and err.count("lossy, and no .ppyr file holds it") == 2
+    assert "; 2 failed" in out and err.count("lossy, and no .ppyr file holds it; compress it with --force") == 2
     assert sorted(err.split()[0] for err in err.splitlines()) == [f"{photos / n}:" for n in ("a.jpg", "sub/c.jpg")]
 
 

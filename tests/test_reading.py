@@ -109,6 +109,12 @@ def test_unsupported_depths_and_channels_are_refused(tmp_path, channels, n_bits,
             read(tmp_path / "a.png", channels, n_bits)
 
 
+def test_the_error_of_a_cut_file_says_that_it_is_cut():
+    content = encode(greys(40, 50, 3, most=255))[:3000]
+    with pytest.raises(DataError, match="got image file is truncated; convert or replace the file"):
+        read_decoded(content)
+
+
 def test_values_beyond_16_bits_are_refused(tmp_path):
     Image.fromarray(np.array([[-1, 70000]], np.int32)).save(tmp_path / "b.tif")
     with pytest.raises(DataError, match=r"expected values in 0 … 65535, got -1 … 70000"):

@@ -97,11 +97,11 @@ def _pair_folders(
         lossy = [image for image in originals if is_skipped(image)] if len(originals) > 1 or not packed else []
         candidates = [image for image in originals if image not in lossy]
         for image in lossy if packed else originals:
-            kind = "lossy, and " if image in lossy else ""
+            kind, force = ("lossy, and ", " with --force") if image in lossy else ("", "")
             outcomes.fail(
                 str(image.source),
-                f"{image.source}: {kind}no .ppyr file holds it; compress it, or keep it and pass --ignore PATTERN to "
-                "leave it out",
+                f"{image.source}: {kind}no .ppyr file holds it; compress it{force}, or keep it and pass --ignore "
+                "PATTERN to leave it out",
             )
         for file in packed:
             if len(candidates) == 1:

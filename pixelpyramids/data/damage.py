@@ -26,7 +26,8 @@ def explain_damage(
     except _FAILURES + also as error:
         if isinstance(error, FileNotFoundError) and error.filename is not None:
             raise DataError(f"{name}: expected {expected}, but there is no such file; check the path") from error
-        cause = error.__cause__ or error
+        # Errors of `datasets` only say that something failed; their cause says what.
+        cause = error.__cause__ if isinstance(error, also) and error.__cause__ else error
         kind, text = type(cause).__name__, str(cause).strip().partition("\n")[0]
         reason = text if text and isinstance(cause, OSError) else f"{kind}: {text}" if text else kind
         raise DataError(f"{name}: expected {expected}, got {reason}; {way_out}") from error

@@ -105,7 +105,7 @@ def write_image(
     held = _HELD.get(format, {channels: (depth,)})
     if depth not in held.get(channels, (depth,)):
         depths = ", ".join(map(str, held[channels]))
-        raise DataError(f"expected a depth among {depths} bits for {format}, got {depth}; choose png")
+        raise DataError(f"expected a depth of {depths} bits for {format}, got {depth}; choose png")
     if channels not in held:
         counts = " or ".join(map(str, held))
         raise DataError(f"expected {counts} channels for {format}, got {channels}; choose png or tiff")
