@@ -138,8 +138,8 @@ def _layout(tags: ImageFileDirectory_v2, data: bytes) -> Tiff:
         raise DataError("expected 1 or 2 for PlanarConfiguration and FillOrder, got others; the file is damaged")
     if photometric not in (_WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _INDEXED) and not (is_lossy and photometric == _YCBCR):
         kinds = {4: "a mask", 5: "four inks (CMYK)", 6: "luma and chroma (YCbCr)", 8: "L*a*b* values", -1: "none"}
-        got = kinds.get(photometric, photometric)
-        raise DataError(f"expected grey, RGB or a palette, got {got}; convert it to RGB")
+        pixels = kinds.get(photometric, photometric)
+        raise DataError(f"expected grey, RGB or a palette, got {pixels}; convert it to RGB")
     extra = _several(tags.get(Tag.ExtraSamples, ()))
     colours = 3 if photometric in (_RGB, _YCBCR) else 1
     if extra not in ((), (_ALPHA,)) or channels != colours + len(extra) or (extra and photometric not in _WITH_ALPHA):
