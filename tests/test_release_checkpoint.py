@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from test_vectors import read_vectors
@@ -254,6 +255,22 @@ def test_the_error_for_a_foreign_file_does_not_mention_code(content, tmp_path):
     with pytest.raises(CheckpointError, match=r"a\.pt: ") as caught:
         read_checkpoint(tmp_path / "a.pt", checkpoint(8)[1])
     assert "run code" not in str(caught.value)
+
+
+def test_damage_anywhere_in_the_pickle_is_refused_or_harmless(tmp_path):
+    stages, parameters = checkpoint(8)
+    path = save_checkpoint(tmp_path / "a.pt", stages)
+    content, rng = path.read_bytes(), np.random.default_rng(0)
+    start = content.index(b"data.pkl")
+    for _ in range(60):
+        damaged = bytearray(content)
+        for place in start + rng.integers(0, 20_000, 3):
+            damaged[place] ^= rng.integers(1, 256)
+        path.write_bytes(bytes(damaged))
+        try:
+            read_checkpoint(path, parameters)
+        except CheckpointError as error:
+            assert str(error).startswith(f"{path}: ")
 
 
 def test_calibrated_statistics_are_means_over_the_batches():

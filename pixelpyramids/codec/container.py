@@ -207,9 +207,10 @@ def _serialise_metadata(header: FileHeader) -> bytes:
         for tag, blob in metadata.items()
     )
     if len(data) > MAX_METADATA or len(metadata) > MAX_BLOBS:
+        largest = max(metadata, key=lambda tag: len(metadata[tag]))
         raise DataError(
             f"expected at most {MAX_BLOBS} metadata entries of {MAX_METADATA} bytes in total, got {len(metadata)} of "
-            f"{len(data)} bytes; leave some out"
+            f"{len(data)} bytes; remove some, the largest is {largest}"
         )
     return data
 

@@ -9,8 +9,8 @@ from os import PathLike
 from pixelpyramids.errors import DataError
 from pixelpyramids.image_files.file_source import DAMAGE
 
-# NumPy and h5py raise MemoryError for impossible shapes; pyarrow's errors are kinds of those in DAMAGE.
-_FAILURES: tuple[type[Exception], ...] = (*DAMAGE, tarfile.TarError, zipfile.BadZipFile, MemoryError)
+# pyarrow's errors are kinds of those in DAMAGE.
+_FAILURES: tuple[type[Exception], ...] = (*DAMAGE, tarfile.TarError, zipfile.BadZipFile)
 
 
 @contextmanager

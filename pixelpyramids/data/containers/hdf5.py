@@ -18,6 +18,7 @@ from pixelpyramids.image_files.bit_depth import Pixels
 from pixelpyramids.image_files.file_source import check_regular
 
 _COLOURS_AT_MOST = 4
+_IMPOSSIBLE = "get the file again", MemoryError  # which h5py raises for shapes that cannot be
 
 Datasets = dict[str, tuple[tuple[int, ...], np.dtype[Any]]]
 
@@ -37,7 +38,7 @@ class Hdf5Entries:
         self.path, self.dataset = Path(path), dataset
         self._name = self.path / dataset
         check_regular(self.path)
-        with explain_damage(self._name, "an array that HDF5 can read"), _open(self.path) as file:
+        with explain_damage(self._name, "an array that HDF5 can read", *_IMPOSSIBLE), _open(self.path) as file:
             array = file[dataset]
             self._count, self.colours_first = len(array), array.shape[1] <= _COLOURS_AT_MOST
             if array.is_virtual:
@@ -62,7 +63,7 @@ class Hdf5Entries:
         return self._name / f"{index:05d}"
 
     def read(self, index: int) -> Pixels:
-        with explain_damage(self.name(index), "an image that HDF5 can read"), _open(self.path) as file:
+        with explain_damage(self.name(index), "an image that HDF5 can read", *_IMPOSSIBLE), _open(self.path) as file:
             image = np.asarray(file[self.dataset][index])
         return image.transpose(1, 2, 0) if self.colours_first else image
 
@@ -76,7 +77,7 @@ def list_datasets(path: Path) -> Datasets:
         if isinstance(name, str) and isinstance(item, import_extra("h5py", "data").Dataset) and item.shape is not None:
             found[name] = tuple(item.shape), np.dtype(item.dtype)
 
-    with explain_damage(path, "a file that HDF5 can read"), _open(path) as file:
+    with explain_damage(path, "a file that HDF5 can read", *_IMPOSSIBLE), _open(path) as file:
         file.visititems(visit)
     return found
 

@@ -66,7 +66,7 @@ class NpzEntries:
 
 
 def _load_array(path: Path) -> NDArray[np.uint8]:
-    with explain_damage(path, "an .npz file with an array data"):
+    with explain_damage(path, "an .npz file with an array data", "get the file again", MemoryError):
         with open(path, "rb") as file, zipfile.ZipFile(file) as archive:
             if _MEMBER not in archive.namelist():
                 arrays = ", ".join(name.removesuffix(".npy") for name in archive.namelist()[:10]) or "none"
