@@ -23,6 +23,12 @@ KEYS = {
 """The parameters of a tiny model."""
 
 
+def write_params(path, keys):
+    """Write a parameter file; return its path."""
+    path.write_text(json.dumps({"params": keys}))
+    return path
+
+
 def status(*arguments):
     """The exit status of `pixelpyramids ARGUMENTS`, run in this process."""
     before = sys.argv

@@ -1,9 +1,7 @@
 """Fixtures of several test files."""
 
-import json
-
 import pytest
-from command_line import KEYS, status
+from command_line import KEYS, status, write_params
 from hypothesis import settings
 from pictures import write_compressed, write_images
 
@@ -26,9 +24,7 @@ def folder(tmp_path_factory):
 @pytest.fixture(scope="session")
 def params(tmp_path_factory):
     """A parameter file of a tiny model."""
-    path = tmp_path_factory.mktemp("params") / "tiny.json"
-    path.write_text(json.dumps({"params": KEYS}))
-    return path
+    return write_params(tmp_path_factory.mktemp("params") / "tiny.json", KEYS)
 
 
 @pytest.fixture(scope="session")
@@ -37,6 +33,12 @@ def trained(tmp_path_factory, images, params):
     run = tmp_path_factory.mktemp("runs") / "run"
     assert status("train", params, "--data", images, "--out", run, "--steps", 6, "--device", "cpu") == 0
     return run
+
+
+@pytest.fixture(params=[1, 2])
+def jobs(request):
+    """The number of files that a command processes at the same time."""
+    return request.param
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ import lmdb
 import numpy as np
 import tfrecord
 from numpy.typing import NDArray
+from pictures import encode
 from PIL import Image
 
 from pixelpyramids.data.celeba_hq import open_celeba_hq
@@ -30,12 +31,6 @@ def noise(number: int, height: int = 8, width: int | None = None) -> NDArray[np.
     pixels = np.random.default_rng(number).integers(256, size=shape, dtype=np.uint8)
     pixels[0, 0] = number % 256, number // 256, 0
     return pixels
-
-
-def encode(image: Image.Image | NDArray[np.uint8], format: str = "PNG", **options: Any) -> bytes:
-    file = io.BytesIO()
-    (image if isinstance(image, Image.Image) else Image.fromarray(image)).save(file, format, **options)
-    return file.getvalue()
 
 
 def write_files(root: Path, contents: dict[str, bytes]) -> Path:

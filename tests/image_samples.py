@@ -6,7 +6,6 @@ import zlib
 
 import numpy as np
 import tifffile
-from PIL import Image
 
 from pixelpyramids.image_files.opening import read_picture
 from pixelpyramids.image_files.saving import write_image
@@ -28,13 +27,6 @@ def assert_read(data, array, depth):
     """Check that a file is read as this array, with this depth."""
     picture = read(data)
     assert picture.array.dtype == array.dtype and np.array_equal(picture.array, array) and picture.depth == depth
-
-
-def pillow_file(image, kind, **options):
-    """The file that Pillow writes for an image or an array."""
-    file = io.BytesIO()
-    (image if isinstance(image, Image.Image) else Image.fromarray(image)).save(file, kind, **options)
-    return file.getvalue()
 
 
 def own_file(array, depth, format, metadata=None):

@@ -1,5 +1,6 @@
 """Small pictures in files."""
 
+import io
 import os
 
 import numpy as np
@@ -35,6 +36,15 @@ def write_compressed(folder):
     source = save(folder / "small.png", icc_profile=b"no real profile")
     assert status("compress", source) == 0
     return source.with_suffix(".ppyr")
+
+
+def encode(image, format="PNG", **options):
+    """The file that Pillow writes for an image or an array."""
+    file = io.BytesIO()
+    if not isinstance(image, Image.Image):
+        image = Image.fromarray(image[..., 0] if image.shape[2:] == (1,) else image)
+    image.save(file, format, **options)
+    return file.getvalue()
 
 
 def same(path, expected):

@@ -5,7 +5,6 @@ file of an attacker.
 """
 
 import importlib.util
-import io
 import struct
 import zlib
 from dataclasses import dataclass, replace
@@ -14,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from image_samples import SIGNATURE, chunk
 
 import pixelpyramids as pp
 from pixelpyramids.codec import bundled
@@ -141,15 +140,6 @@ def smooth(height=20, width=9, channels=3, depth=8):
     return image.astype(np.uint8 if depth <= 8 else np.uint16)
 
 
-def save(image, kind="PNG", **options):
-    """What Pillow writes of an array or an image."""
-    out = io.BytesIO()
-    if isinstance(image, np.ndarray):
-        image = Image.fromarray(image[..., 0] if image.ndim == 3 and image.shape[2] == 1 else image)
-    image.save(out, kind, **options)
-    return out.getvalue()
-
-
 def stream_file(image, content, data, flags=AXIS, **fields):
     """A file of an image's size that holds the stream of a library."""
     height, width, channels = image.shape
@@ -168,10 +158,7 @@ def chunks_of(png):
 
 def png_of(chunks):
     """A PNG with these chunks (name, data)."""
-    out = b"\x89PNG\r\n\x1a\n"
-    for name, data in chunks:
-        out += struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
-    return out
+    return SIGNATURE + b"".join(chunk(name, data) for name, data in chunks)
 
 
 decode_as_specified = partial(decoder.decode, weights=WEIGHT_BYTES)

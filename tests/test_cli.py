@@ -10,7 +10,7 @@ import sys
 import numpy as np
 import pytest
 import torch
-from command_line import COMMAND, ENVIRONMENT, KEYS, ROOT, json_of, output_of, refusal, status
+from command_line import COMMAND, ENVIRONMENT, KEYS, ROOT, json_of, output_of, refusal, status, write_params
 from pictures import contents
 from PIL import Image
 from test_six_data_sets import celeba_folders
@@ -187,8 +187,7 @@ def test_interrupting_saves_and_ends_with_130(images, params, tmp_path):
 
 def test_main_trains_evaluates_and_samples(images, tmp_path):
     """`main.py` takes the authors' flags and uses their folders."""
-    params = tmp_path / "celeba_256.json"
-    params.write_text(json.dumps({"params": KEYS | {"data_root": str(images)}}))
+    params = write_params(tmp_path / "celeba_256.json", KEYS | {"data_root": str(images)})
 
     def main(*arguments):
         return subprocess.run(

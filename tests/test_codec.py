@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pictures import encode
 from PIL import Image
-from ppyr_files import pixels, save
+from ppyr_files import pixels
 
 import pixelpyramids as pp
 from pixelpyramids.codec import fallback, kernels
@@ -151,9 +152,9 @@ def test_compiling_other_peoples_functions_logs_nothing(caplog):
     ids=lambda image: f"{image.shape}-{image.max()}",
 )
 def test_files_of_the_largest_effort_are_no_larger_than_those_of_libraries(image):
-    rivals = [save(image, "PNG", optimize=True)]
+    rivals = [encode(image, "PNG", optimize=True)]
     if image.dtype == np.uint8:
-        rivals.append(save(image, "WEBP", lossless=True, method=4, quality=80, exact=True))
+        rivals.append(encode(image, "WEBP", lossless=True, method=4, quality=80, exact=True))
     data = pp.encode(image, effort="max")
     assert len(data) <= min(map(len, rivals)) + 64
     assert_same(pp.decode(data), image)
@@ -187,7 +188,7 @@ def test_the_format_of_the_source_is_kept_beside_the_metadata():
 )
 def test_the_default_effort_makes_small_images_as_small_as_the_largest(image):
     assert pp.encode(image) == pp.encode(image, effort="max")
-    assert len(pp.encode(image)) <= len(save(image, "PNG", optimize=True)) + 64
+    assert len(pp.encode(image)) <= len(encode(image, "PNG", optimize=True)) + 64
 
 
 @pytest.mark.parametrize("shape", [(130, 70), (131, 517), (1, 300)])

@@ -101,7 +101,6 @@ def test_a_full_disk_leaves_nothing_behind(small, tmp_path):
     assert files(tmp_path / "out") == []
 
 
-@pytest.mark.parametrize("jobs", [1, 2])
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_a_stopped_process_leaves_only_whole_files(number, jobs, tmp_path):
     for i in range(200):

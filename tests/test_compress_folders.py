@@ -13,8 +13,6 @@ from PIL import Image
 
 import pixelpyramids as pp
 
-JOBS = pytest.mark.parametrize("jobs", [1, 2])
-
 
 @pytest.fixture
 def mixed(tmp_path):
@@ -70,7 +68,6 @@ def test_a_folder_is_verified_only_if_every_file_is_accounted_for(mixed, tmp_pat
     assert "1 .ppyr" in output_of(capsys, *command, *rest, "--ignore", "*.heic", "--ignore", "*.HEIC", expected=1).err
 
 
-@JOBS
 def test_a_subfolder_that_cannot_be_read_counts_as_one_failure(jobs, tmp_path, monkeypatch, capsys):
     for name in ("a.png", "sub/b.png", "closed/c.png"):
         save(tmp_path / "in" / name)
@@ -93,7 +90,6 @@ def test_a_subfolder_that_cannot_be_read_counts_as_one_failure(jobs, tmp_path, m
     assert "closed: expected a folder that can be listed" in refusal(capsys, "compress", closed)
 
 
-@JOBS
 def test_a_second_run_finds_existing_results(jobs, tmp_path, capsys):
     for number in range(3):
         save(tmp_path / "in" / f"{number}.png", number)
@@ -151,7 +147,6 @@ def test_changed_metadata_makes_another_result(tmp_path):
     assert status("compress", path) == 1
 
 
-@JOBS
 def test_several_folders_keep_their_names(jobs, tmp_path, capsys):
     for number, name in enumerate(("a/x.png", "a/sub/y.png", "b/x.png")):
         save(tmp_path / "in" / name, number)
@@ -170,7 +165,6 @@ def test_several_folders_keep_their_names(jobs, tmp_path, capsys):
     assert status("verify", packed, "--against", first) == 1
 
 
-@JOBS
 @pytest.mark.parametrize("is_there", [False, True])
 def test_two_sources_are_never_written_to_one_file(is_there, jobs, tmp_path, capsys):
     """A link to a folder makes two names one file, like a file system that ignores case."""

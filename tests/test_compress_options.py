@@ -17,8 +17,6 @@ from pixelpyramids.cli import file_tasks
 from pixelpyramids.image_files import opening
 from pixelpyramids.image_files.listing import is_excluded, walk_files
 
-JOBS = pytest.mark.parametrize("jobs", [1, 2])
-
 
 def save_with_chunk(path):
     """Write a PNG with a private chunk, which is not kept."""
@@ -77,7 +75,6 @@ def test_folders_can_be_nested_deeply(tmp_path):
     assert found == [f"{below}/a.png"]
 
 
-@JOBS
 def test_a_dry_run_prints_the_plan(jobs, tmp_path, capsys):
     save(tmp_path / "in" / "a.png"), save(tmp_path / "in" / "b.jpg")
     command = ("compress", tmp_path / "in", "--out", tmp_path / "out", "--jobs", jobs)
@@ -101,7 +98,6 @@ def test_quiet_prints_only_failures(tmp_path, capsys):
     assert not out and err.startswith(f"{tmp_path}/in/d.png: ") and err.count("\n") == 1
 
 
-@JOBS
 def test_a_source_is_deleted_after_its_file_was_read_back(jobs, tmp_path):
     for number in range(2):
         save(tmp_path / "in" / f"{number}.png", number)
@@ -168,7 +164,6 @@ def test_errors_name_the_file_first(command, tmp_path, capsys):
     assert message.startswith(rf"{tmp_path}/no\x1bthing: ") and "; " in message and message.count("\n") == 1
 
 
-@JOBS
 def test_metadata_that_is_lost_is_reported_for_every_file(jobs, tmp_path, capsys):
     names = [save_with_chunk(tmp_path / "a" / name) for name in ("a.png", "b.png", "c.png")]
     result, errors = output_of(capsys, "compress", tmp_path / "a", "--jobs", jobs, "--json")

@@ -1,14 +1,13 @@
 """`data check` counts, hashes and shows the images of folders and streams."""
 
 import hashlib
-import json
 from functools import partial
 from pathlib import Path
 
 import command_line
 import numpy as np
 import pytest
-from command_line import KEYS, json_of, refusal
+from command_line import KEYS, json_of, refusal, write_params
 from data_layouts import encode, noise, write_files, write_tar
 from PIL import Image
 
@@ -20,9 +19,7 @@ from pixelpyramids.data.identity import data_identity
 @pytest.fixture
 def params(tmp_path):
     """Parameters of 5 bits, for images of 8 x 8."""
-    path = tmp_path / "tiny.json"
-    path.write_text(json.dumps({"params": KEYS | {"L": 3, "n_bits": 5}}))
-    return path
+    return write_params(tmp_path / "tiny.json", KEYS | {"L": 3, "n_bits": 5})
 
 
 def pixels(number):

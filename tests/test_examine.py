@@ -65,7 +65,6 @@ def test_verify_decodes_and_compares(small, tmp_path, capsys):
     assert str(small) in json_of(capsys, "verify", small, expected=1)["failed"][0]["reason"]
 
 
-@pytest.mark.parametrize("jobs", [1, 2])
 def test_a_folder_of_files_is_compared_with_its_originals(jobs, folders, capsys):
     photos, archive = folders
     command = ("verify", archive, "--against", photos, "--jobs", jobs)

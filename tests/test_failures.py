@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import test_release_checkpoint
 import torch
-from command_line import KEYS, output_of, refusal, status
+from command_line import KEYS, output_of, refusal, status, write_params
 from filelock import FileLock
 from pictures import contents, write_images
 from PIL import PngImagePlugin
@@ -26,11 +26,6 @@ from pixelpyramids.model.parameters import parse_parameters
 from pixelpyramids.model.pixel_pyramid import PixelPyramid
 from pixelpyramids.model.release_checkpoint import read_checkpoint
 from pixelpyramids.training import run_directory
-
-
-def write_parameters(path, **changed):
-    path.write_text(json.dumps({"params": KEYS | changed}))
-    return path
 
 
 @pytest.fixture
@@ -132,9 +127,8 @@ def importing(tmp_path):
     stages, parameters = test_release_checkpoint.checkpoint(8)
     torch.save(dict(enumerate(stages)), tmp_path / "a.pt")
     keys = parameters.model_dump(mode="json", exclude_unset=True)
-    (tmp_path / "p.json").write_text(json.dumps({"params": keys}))
-    run = tmp_path / "run"
-    return ("import-checkpoint", tmp_path / "a.pt", "--params", tmp_path / "p.json", "--out", run), run
+    params, run = write_params(tmp_path / "p.json", keys), tmp_path / "run"
+    return ("import-checkpoint", tmp_path / "a.pt", "--params", params, "--out", run), run
 
 
 def test_an_import_replaces_only_a_run_directory(importing, capsys):
@@ -243,7 +237,9 @@ def test_weights_that_are_not_plain_floats_are_refused(change, averaged, tmp_pat
     "interval, said", [(1, "loss on validation images not finite at step"), (9, "loss not finite at")]
 )
 def test_a_training_that_diverges_is_reported(interval, said, images, tmp_path, capsys):
-    params = write_parameters(tmp_path / "p.json", learning_rate=1e30, warmup_steps=0, eval_interval=interval)
+    params = write_params(
+        tmp_path / "p.json", KEYS | {"learning_rate": 1e30, "warmup_steps": 0, "eval_interval": interval}
+    )
     run, steps = tmp_path / "run", 1 if interval == 1 else 6
     captured = output_of(capsys, *training(params, images, run, "--steps", steps), expected=1).err
     assert f"level 0 stopped: {said}" in captured and "Traceback" not in captured and "trained " not in captured
@@ -307,7 +303,7 @@ def test_the_authors_command_only_uses_its_own_run(flag, there, images, trained,
     if there:
         shutil.copytree(trained, run, dirs_exist_ok=True)
     before = contents(run)
-    params = write_parameters(tmp_path / "other.json", n_res_layers=2)
+    params = write_params(tmp_path / "other.json", KEYS | {"n_res_layers": 2})
     parsed = authors_command.parse(["--params_file", str(params), "--data_root", str(images), flag])
     assert main.run(lambda: authors_command.main(parsed)) == 2
     assert ("differs in n_res_layers" if there else "tiny_4_8") in capsys.readouterr().err

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from pictures import encode
 from ppyr_files import (
     AXIS,
     CONSTANT,
@@ -35,7 +36,6 @@ from ppyr_files import (
     join_metadata,
     pack,
     png_of,
-    save,
     smooth,
     stream_file,
     varint,
@@ -189,7 +189,7 @@ def test_the_files_that_wrong_ones_are_made_of_are_sound():
 def test_every_bit_flip_every_cut_and_bytes_behind_are_refused(kind):
     image = {"colour": smooth(20, 9), "constant": np.full((5, 7, 4), 255, np.uint8), "alpha": smooth(9, 7, 2)}.get(kind)
     few = PALETTE[..., :3]
-    data = stream_file(few, PNG, save(few)).to_bytes() if image is None else pp.encode(image, effort="fast")
+    data = stream_file(few, PNG, encode(few)).to_bytes() if image is None else pp.encode(image, effort="fast")
     for bit in range(8 * len(data)):
         assert_refused(data[: bit // 8] + bytes([data[bit // 8] ^ 1 << bit % 8]) + data[bit // 8 + 1 :])
     for length in range(len(data)):
@@ -288,11 +288,11 @@ def small_files():
     for channels in (1, 2, 3, 4):
         noise = rng.integers(0, 256, (6, 7, channels), dtype=np.uint8)
         for image in (noise, PALETTE[..., :channels]) if channels > 2 else (noise,):
-            yield stream_file(image, PNG, save(image)).to_bytes()
+            yield stream_file(image, PNG, encode(image)).to_bytes()
             colours = image if channels > 2 else image[..., [0, 0, 0, -1][: 2 + channels]]
-            yield stream_file(image, WEBP, save(colours, "WEBP", lossless=True, exact=True)).to_bytes()
+            yield stream_file(image, WEBP, encode(colours, "WEBP", lossless=True, exact=True)).to_bytes()
     wide = rng.integers(0, 2**16, (6, 7, 1), dtype=np.uint16)
-    yield stream_file(wide, PNG, save(wide), AXIS | WIDE, depth=16).to_bytes()
+    yield stream_file(wide, PNG, encode(wide), AXIS | WIDE, depth=16).to_bytes()
 
 
 SMALL = list(small_files())

@@ -8,6 +8,7 @@ from itertools import product
 
 import numpy as np
 import pytest
+from pictures import encode
 from PIL import Image
 from ppyr_files import (
     AXIS,
@@ -21,7 +22,6 @@ from ppyr_files import (
     assert_refused,
     chunks_of,
     png_of,
-    save,
     smooth,
     stream_file,
 )
@@ -33,29 +33,29 @@ from pixelpyramids.codec.fields import MemorySource
 
 IMAGE = smooth()
 LOSSLESS = {"lossless": True, "exact": True}
-SOUND_PNG = save(IMAGE)
-SOUND_WEBP = save(IMAGE, "WEBP", **LOSSLESS)
+SOUND_PNG = encode(IMAGE)
+SOUND_WEBP = encode(IMAGE, "WEBP", **LOSSLESS)
 
 
 def animation(kind, **options):
     frames = [Image.fromarray(IMAGE), Image.fromarray(255 - IMAGE)]
-    return save(frames[0], kind, save_all=True, append_images=frames[1:], **options)
+    return encode(frames[0], kind, save_all=True, append_images=frames[1:], **options)
 
 
 CANVAS = b"VP8X" + struct.pack("<IB3x", 10, 2) + (16382).to_bytes(3, "little") * 2
 NO_PNG = "not a plain PNG of the image"
 NO_WEBP = "not a lossless WebP of the image"
 WRONG = {
-    **{f"a {kind} as PNG": (PNG, save(IMAGE, kind), NO_PNG) for kind in ("WEBP", "GIF", "BMP")},
-    **{f"a {kind} as WebP": (WEBP, save(IMAGE, kind), NO_WEBP) for kind in ("PNG", "JPEG")},
+    **{f"a {kind} as PNG": (PNG, encode(IMAGE, kind), NO_PNG) for kind in ("WEBP", "GIF", "BMP")},
+    **{f"a {kind} as WebP": (WEBP, encode(IMAGE, kind), NO_WEBP) for kind in ("PNG", "JPEG")},
     "an animated PNG": (PNG, animation("PNG"), NO_PNG),
     "a PNG and a byte": (PNG, SOUND_PNG + b"\0", NO_PNG),
     "a PNG and a chunk's length": (PNG, SOUND_PNG + bytes(12), NO_PNG),
     "a large canvas": (WEBP, b"RIFF" + struct.pack("<I", 4 + len(CANVAS)) + b"WEBP" + CANVAS, NO_WEBP),
     "an animated WebP": (WEBP, animation("WEBP", lossless=True), NO_WEBP),
-    "a lossy WebP": (WEBP, save(IMAGE, "WEBP", lossless=False), NO_WEBP),
-    "a WebP with metadata": (WEBP, save(IMAGE, "WEBP", lossless=True, xmp=b"<x/>"), NO_WEBP),
-    "a larger WebP": (WEBP, save(smooth(21), "WEBP", lossless=True), NO_WEBP),
+    "a lossy WebP": (WEBP, encode(IMAGE, "WEBP", lossless=False), NO_WEBP),
+    "a WebP with metadata": (WEBP, encode(IMAGE, "WEBP", lossless=True, xmp=b"<x/>"), NO_WEBP),
+    "a larger WebP": (WEBP, encode(smooth(21), "WEBP", lossless=True), NO_WEBP),
     "no WebP": (WEBP, b"", NO_WEBP),
     "the beginning of a WebP": (WEBP, SOUND_WEBP[:20], NO_WEBP),
     "RIFF": (WEBP, b"RIFF", NO_WEBP),
@@ -82,15 +82,15 @@ def test_a_stream_is_a_stored_part():
 
 def test_a_png_with_transparency_which_pillow_would_convert_is_refused():
     grey, colours = Image.fromarray(smooth(channels=1)[..., 0]), Image.fromarray(IMAGE)
-    palette = save(colours.quantize(8), transparency=bytes(range(8)))
-    transparent = save(grey, transparency=3), save(colours, transparency=(1, 2, 3))
+    palette = encode(colours.quantize(8), transparency=bytes(range(8)))
+    transparent = encode(grey, transparency=3), encode(colours, transparency=(1, 2, 3))
     for data, channels in zip((palette, *transparent), (3, 1, 3), strict=True):
         assert_refused(replace(stream_file(IMAGE, PNG, data), channels=channels))
 
 
 @pytest.mark.parametrize("shape", [(20, 10), (9, 20), (1, 1), (20000, 10000)])
 def test_a_stream_of_another_size_is_refused_before_it_is_decoded(shape):
-    file = stream_file(IMAGE, PNG, save(Image.new("1", shape[::-1]))).to_bytes()
+    file = stream_file(IMAGE, PNG, encode(Image.new("1", shape[::-1]))).to_bytes()
     tracemalloc.start()
     assert_refused(file, NO_PNG)
     _, most = tracemalloc.get_traced_memory()
@@ -153,7 +153,7 @@ def test_a_png_with_any_other_chunk_is_refused():
 def test_a_webp_of_other_channels_is_refused(channels):
     """WebP only has colours, with alpha or without; those of a grey image are equal."""
     image = smooth(channels=channels)
-    file = stream_file(image, WEBP, save(image, "WEBP", **LOSSLESS))
+    file = stream_file(image, WEBP, encode(image, "WEBP", **LOSSLESS))
     assert_decoded(file, image)
     for other in {1: (), 2: (1, 3), 3: (1, 2), 4: (1, 2, 3)}[channels]:
         match = ": expected equal colours" if channels == 3 else ""
@@ -163,12 +163,12 @@ def test_a_webp_of_other_channels_is_refused(channels):
 
 def test_the_values_of_a_stream_are_below_the_headers_depth():
     wide, grey = smooth(channels=1, depth=16), smooth(channels=1)
-    file = stream_file(wide, PNG, save(wide), AXIS | WIDE, depth=16)
+    file = stream_file(wide, PNG, encode(wide), AXIS | WIDE, depth=16)
     assert_decoded(file, wide)
     assert_refused(replace(file, depth=12), "above the image's depth")
-    assert_refused(stream_file(grey, PNG, save(grey), depth=4), "above the image's depth")
+    assert_refused(stream_file(grey, PNG, encode(grey), depth=4), "above the image's depth")
     bilevel = np.zeros((20, 9, 1), bool)
-    assert_decoded(stream_file(bilevel, PNG, save(bilevel)), bilevel.astype(np.uint8))
+    assert_decoded(stream_file(bilevel, PNG, encode(bilevel)), bilevel.astype(np.uint8))
 
 
 @pytest.mark.parametrize("channels", [1, 2, 3, 4])

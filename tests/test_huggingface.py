@@ -12,7 +12,7 @@ import datasets
 import numpy as np
 import pytest
 import torch
-from command_line import ENVIRONMENT, KEYS, status
+from command_line import ENVIRONMENT, KEYS, status, write_params
 from data_layouts import encode, noise, write_files, write_parquet, write_tar
 from torch.utils.data import DataLoader
 
@@ -404,8 +404,7 @@ def test_resuming_on_a_stream_gives_the_same_weights(streamed, tmp_path, monkeyp
 
 
 def test_the_commands_train_and_evaluate_on_a_stream(streamed, tmp_path, capsys):
-    params, run = tmp_path / "tiny.json", tmp_path / "run"
-    params.write_text(json.dumps({"params": TINY}))
+    params, run = write_params(tmp_path / "tiny.json", TINY), tmp_path / "run"
     assert status("train", params, "--data", streamed, "--out", run, "--epochs", 1, "--device", "cpu") == 0
     printed = capsys.readouterr().err
     for text in ("24 images to train on, 1 to validate on", "6 steps an epoch", "trained 6 steps"):
@@ -417,8 +416,7 @@ def test_the_commands_train_and_evaluate_on_a_stream(streamed, tmp_path, capsys)
 
 
 def test_a_stream_of_unknown_length_needs_a_budget(streamed, tmp_path, monkeypatch, capsys):
-    params = tmp_path / "tiny.json"
-    params.write_text(json.dumps({"params": TINY}))
+    params = write_params(tmp_path / "tiny.json", TINY)
     monkeypatch.setattr("pixelpyramids.cli.data_opening.open_shards", lambda *_, **__: Memory((9,), counted=False))
     common = ("train", params, "--data", streamed, "--out", tmp_path / "run", "--device", "cpu", "--no-validation")
     assert status(*common) == 2 and "expected --steps or --minutes" in capsys.readouterr().err

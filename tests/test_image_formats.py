@@ -7,8 +7,8 @@ import tempfile
 import imagecodecs
 import numpy as np
 import pytest
-from image_samples import RNG, assert_read, chunk, insert_chunks, noise, own_file, pillow_file, png, read, tiff
-from pictures import pixels
+from image_samples import RNG, assert_read, chunk, insert_chunks, noise, own_file, png, read, tiff
+from pictures import encode, pixels
 from PIL import Image, ImageFile
 
 from pixelpyramids.errors import DataError, PixelPyramidsError
@@ -35,16 +35,16 @@ def readable():
     for array in (eight, eight[..., :3], eight[..., :2], eight[..., 0], sixteen):
         array = np.ascontiguousarray(array)
         for kind in ("PNG", "TIFF"):
-            yield pillow_file(array, kind), array, 8 * array.itemsize
+            yield encode(array, kind), array, 8 * array.itemsize
     for kind, options in (("PNG", {}), ("TIFF", {}), ("TIFF", {"compression": "group4"}), ("BMP", {}), ("PPM", {})):
-        yield pillow_file(bits > 0, kind, **options), bits, 1
+        yield encode(bits > 0, kind, **options), bits, 1
     numbers, colours = noise(2, 1, 6, 7), noise(8, 3, 1, 4)[0]
     for kind in ("PNG", "GIF", "BMP", "TIFF"):
-        yield pillow_file(indexed(colours, numbers), kind), colours[numbers], 8
-    yield pillow_file(indexed(colours[:, [0, 0, 0]], numbers), "PNG"), colours[numbers][..., 0], 8
+        yield encode(indexed(colours, numbers), kind), colours[numbers], 8
+    yield encode(indexed(colours[:, [0, 0, 0]], numbers), "PNG"), colours[numbers][..., 0], 8
     alpha = np.array([0, 9, 255, 255], np.uint8)
     with_alpha = np.concatenate([colours, alpha[:, None]], axis=1)
-    yield pillow_file(indexed(colours, numbers), "PNG", transparency=bytes([0, 9, 255])), with_alpha[numbers], 8
+    yield encode(indexed(colours, numbers), "PNG", transparency=bytes([0, 9, 255])), with_alpha[numbers], 8
     yield b"P1 # a comment\n3 2\n101\n0 1 0\n", 1 - np.array([[1, 0, 1], [0, 1, 0]], np.uint8), 1
     yield b"P2\n2 2 # size\n15\n0 3\n15 7\n", np.array([[0, 3], [15, 7]], np.uint8), 4
     yield b"P3 1 1 1023 1 2 1023", np.array([[[1, 2, 1023]]], np.uint16), 10
@@ -60,9 +60,9 @@ def readable():
             yield jpeg_2000(array, bitspersample=depth), array, depth
     yield jpeg_2000(noise(16, 1, 40, 40) & 0, bitspersample=16), np.zeros((40, 40), np.uint16), 16
     for image in (Image.fromarray(noise(8)), indexed(noise(8, 3, 1, 256)[0], noise(8)), Image.fromarray(noise(8, 3))):
-        yield pillow_file(image, "PCX"), np.array(image.convert("RGB") if image.mode == "P" else image), 8
+        yield encode(image, "PCX"), np.array(image.convert("RGB") if image.mode == "P" else image), 8
     for kind in ("TGA", "QOI", "DIB"):
-        yield pillow_file(eight[..., :3].copy(), kind), eight[..., :3], 8
+        yield encode(eight[..., :3].copy(), kind), eight[..., :3], 8
 
 
 @pytest.mark.parametrize(("data", "array", "depth"), list(readable()), ids=lambda value: repr(value)[:20])
@@ -72,7 +72,7 @@ def test_files_are_read_exactly(data, array, depth):
 
 def damaged_pcx():
     for image in (Image.fromarray(noise(8)), indexed(noise(8, 3, 1, 256)[0], noise(8))):
-        data = pillow_file(image, "PCX")
+        data = encode(image, "PCX")
         yield from (data[:-300], data[:-1], data[:140] + data[-769:], data[:10] + struct.pack("<H", 14) + data[12:])
 
 
@@ -107,16 +107,16 @@ def unreadable():
     yield npy(np.zeros((2, 2), np.float32)), "uint8 or uint16, got float32"
     yield npy(np.zeros((3, 9, 8), np.uint8)), r"C from 1 to 4, .* got uint8 of shape \(3, 9, 8\)"
     for mode in ("CMYK", "YCbCr", "LAB", "F", "I"):
-        yield pillow_file(Image.new(mode, (5, 4)), "TIFF"), r"four inks|\(YCbCr\)|got L\*a\*b|got float values|signed"
+        yield encode(Image.new(mode, (5, 4)), "TIFF"), r"four inks|\(YCbCr\)|got L\*a\*b|got float values|signed"
     frames = [Image.fromarray(noise(8, 3)) for _ in range(2)]
     for kind in ("GIF", "TIFF", "WEBP", "PNG"):
-        yield pillow_file(frames[0], kind, save_all=True, append_images=frames[1:]), "expected one picture, got 2"
+        yield encode(frames[0], kind, save_all=True, append_images=frames[1:]), "expected one picture, got 2"
     yield imagecodecs.jpeg2k_encode(noise(12, 3, 40, 40)), "expected 8 bits, got 16"
     yield imagecodecs.avif_encode(noise(12, 3, 40, 40), bitspersample=12), "expected 8 bits, got 12"
     yield jpeg_2000(noise(12, 1, 40, 40), bitspersample=12), "expected 8 bits, got 12 bits in the JPEG2000"
     for kind in (np.int8, np.int16):
         yield jpeg_2000(noise(7).astype(kind)), "expected unsigned channels of one depth in the JPEG 2000"
-    data = pillow_file(noise(8, 4), "JPEG2000")
+    data = encode(noise(8, 4), "JPEG2000")
     yield with_byte(data, data.index(b"colr") + 10, 18), "got colour space 18"
     yield with_byte(data, data.index(b"cdef") + 9 + 3 * 6, 2), "got premultiplied alpha"
     for data in damaged_pcx():
@@ -128,7 +128,7 @@ def unreadable():
     ):
         yield tga, "expected 8 bits, got 5 bits in the TGA"
     for kind in ("GIF", "BMP", "JPEG2000", "WEBP", "QOI"):
-        yield pillow_file(noise(8, 3), kind)[:20], "^(?!.*something else)"
+        yield encode(noise(8, 3), kind)[:20], "^(?!.*something else)"
 
 
 @pytest.mark.parametrize(("data", "message"), list(unreadable()), ids=lambda value: repr(value)[:30])
@@ -159,7 +159,7 @@ def test_a_transparent_colour_becomes_alpha_at_the_depth_of_the_source():
         assert_read(data, expected, depth)
         assert_read(own_file(expected, depth, "png"), expected, depth)
     colours = noise(8, 3)
-    rgba = read(pillow_file(colours, "PNG", transparency=tuple(map(int, colours[3, 4])))).array
+    rgba = read(encode(colours, "PNG", transparency=tuple(map(int, colours[3, 4])))).array
     assert np.array_equal(rgba[..., :3], colours) and (rgba[..., 3] == 0).sum() == 1 and rgba[3, 4, 3] == 0
 
 
@@ -198,7 +198,7 @@ def test_shallow_pixels_in_a_wide_type_are_written_at_their_depth(kind):
 def test_pixels_are_not_rotated(orientation, kind):
     array, exif = noise(8, 3, 6, 9), Image.Exif()
     exif[274] = orientation
-    data = pillow_file(array, kind, exif=exif, **(LOSSLESS if kind == "WEBP" else {}))
+    data = encode(array, kind, exif=exif, **(LOSSLESS if kind == "WEBP" else {}))
     assert_read(data, array, 8)
     kept = Image.Exif()
     kept.load(read(data).metadata["EXIF"])
@@ -221,7 +221,7 @@ def test_the_fourth_byte_of_a_bmp_is_named_unless_it_is_zero(kind):
     colours = noise(8, 4)
     for fourth, named in ((0, ()), (200, ("the fourth byte of the BMP's pixels",))):
         colours[..., 3] = fourth
-        picture = read(pillow_file(colours, kind))
+        picture = read(encode(colours, kind))
         assert np.array_equal(picture.array, colours[..., :3]) and picture.not_kept == named
 
 
@@ -239,7 +239,7 @@ def test_alpha_of_a_sixteen_bit_bmp_is_named_unless_it_is_zero():
 @pytest.mark.parametrize("kind", ["BMP", "GIF", "JPEG", "JPEG2000", "TGA", "PNG", "TIFF"])
 def test_cut_files_are_refused_even_if_the_program_lets_pillow_fill_them(kind, monkeypatch):
     monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", True)
-    data = pillow_file(noise(8, 3), kind)
+    data = encode(noise(8, 3), kind)
     assert read(data).array.shape == (11, 13, 3)
     with pytest.raises(DataError):
         read(data[: len(data) * 2 // 3])
@@ -249,7 +249,7 @@ def test_cut_files_are_refused_even_if_the_program_lets_pillow_fill_them(kind, m
 def test_files_are_read_if_no_temporary_file_can_be_created(tmp_path, monkeypatch):
     monkeypatch.setattr(tempfile, "TemporaryFile", lambda: open(tmp_path / "no" / "place"))  # noqa: SIM115
     array = RNG.integers(0, 256, (3, 4), dtype=np.uint8)
-    assert_read(pillow_file(array, "PNG"), array, 8)
+    assert_read(encode(array, "PNG"), array, 8)
 
 
 SURPLUS = b"a film behind it\0"
@@ -257,7 +257,7 @@ LOSSLESS = {"lossless": True}
 
 
 def file_of(kind, **options):
-    return pillow_file(pixels(), kind, **options)
+    return encode(pixels(), kind, **options)
 
 
 @pytest.mark.filterwarnings("ignore:not kept")

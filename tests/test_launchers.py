@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from command_line import ENVIRONMENT, KEYS, ROOT
+from command_line import ENVIRONMENT, KEYS, ROOT, write_params
 
 from pixelpyramids.model.parameters import parse_parameters
 from pixelpyramids.model.pixel_pyramid import PixelPyramid
@@ -30,9 +30,7 @@ TORCHRUN = (*PYTHON, "torch.distributed.run", "--standalone", "--nproc_per_node"
 
 @pytest.fixture(scope="module")
 def params(tmp_path_factory):
-    path = tmp_path_factory.mktemp("params") / "tiny.json"
-    path.write_text(json.dumps({"params": KEYS | {"warmup_steps": 2, "eval_interval": 2}}))
-    return path
+    return write_params(tmp_path_factory.mktemp("params") / "tiny.json", KEYS | {"warmup_steps": 2, "eval_interval": 2})
 
 
 @pytest.fixture
@@ -147,8 +145,7 @@ def test_a_batch_that_does_not_divide_is_refused(training):
 
 def test_statistics_of_a_part_of_the_batch_are_refused(params, training, run, images):
     keys = KEYS | {"norm": "batch"}
-    training[1] = str(run.parent / "batch.json")
-    Path(training[1]).write_text(json.dumps({"params": keys}))
+    training[1] = str(write_params(run.parent / "batch.json", keys))
     done = pixelpyramids(TORCHRUN, *training, check=False)
     assert done.returncode != 0 and 'expected norm "channel" or "group"' in done.stderr
     assert not run.exists()

@@ -12,7 +12,8 @@ import pytest
 import tifffile
 from hypothesis import given
 from hypothesis import strategies as st
-from image_samples import assert_read, chunk, insert_chunks, own_file, pillow_file, read, tiff, tiff_tags
+from image_samples import assert_read, chunk, insert_chunks, own_file, read, tiff, tiff_tags
+from pictures import encode
 from PIL import Image, ImageCms, PngImagePlugin
 from PIL.TiffImagePlugin import IFDRational, ImageFileDirectory_v2
 
@@ -134,7 +135,7 @@ def test_what_pillow_writes_into_a_png_is_read():
     texts.add(b"cICP", CHUNKS["cICP"])
     exif = Image.Exif()
     exif.load(exif_blob())
-    blobs = blobs_of(pillow_file(PIXELS, "PNG", pnginfo=texts, icc_profile=PROFILE, exif=exif, dpi=(300, 300)))
+    blobs = blobs_of(encode(PIXELS, "PNG", pnginfo=texts, icc_profile=PROFILE, exif=exif, dpi=(300, 300)))
     assert blobs["text:Author"] == "Ä".encode()
     assert [blobs[f"{name}:Comment"].decode() for name in ("text", "language", "translated")] == ["雪", "ja", "注"]
     assert blobs["cICP"] == CHUNKS["cICP"] and blobs["ICC"] == PROFILE and blobs["resolution"] == b"11811 11811 metre"
@@ -202,7 +203,7 @@ def test_webp_holds_profile_exif_and_packet():
 
 def test_what_jpeg_holds_is_read():
     options = {"icc_profile": PROFILE, "exif": b"Exif\0\0" + EVERYTHING["EXIF"], "xmp": PACKET, "dpi": (300, 300)}
-    data = pillow_file(PIXELS, "JPEG", comment=b"a comment", **options)
+    data = encode(PIXELS, "JPEG", comment=b"a comment", **options)
     expected = {name: EVERYTHING[name] for name in ("ICC", "EXIF", "XMP")}
     assert blobs_of(data) == expected | {"resolution": b"300 300 inch", "text:Comment": b"a comment"}
 
@@ -254,7 +255,7 @@ def test_resolutions_are_parsed_and_written():
         assert parse_resolution(damaged) is None
     assert parse_physical(Resolution(Fraction(300), Fraction(300), "inch").physical()).blob() == b"11811 11811 metre"
     assert parse_resolution(b"118 118 centimetre").per_inch() == pytest.approx((299.72, 299.72))
-    resolution = parse_resolution(blobs_of(pillow_file(PIXELS, "BMP", dpi=(300, 300)))["resolution"])
+    resolution = parse_resolution(blobs_of(encode(PIXELS, "BMP", dpi=(300, 300)))["resolution"])
     assert resolution.per_inch() == pytest.approx((300, 300), abs=0.02)
 
 

@@ -10,7 +10,8 @@ import pytest
 import tifffile
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from image_samples import noise, pillow_file
+from image_samples import noise
+from pictures import encode
 from PIL import ImageFile
 from PIL.AvifImagePlugin import AvifImageFile
 from PIL.Jpeg2KImagePlugin import Jpeg2KImageFile
@@ -110,7 +111,7 @@ def test_scale_and_region_are_those_of_the_ppyr_file(image, data):
 
 
 def test_each_file_that_loses_something_is_named_in_a_warning(tmp_path):
-    texts = pillow_file(noise(8, 3), "PNG")
+    texts = encode(noise(8, 3), "PNG")
     for name in "ab":
         (tmp_path / f"{name}.png").write_bytes(texts + b"more")
     expected = []
@@ -194,7 +195,7 @@ KINDS = [
 def test_a_source_is_opened_and_read_once(kind, options, is_lossy, tmp_path, monkeypatch):
     """Its facts, and whether it is lossy, are found without decoding pixels or reading the file again."""
     path = tmp_path / "a"
-    path.write_bytes(pillow_file(noise(8, 3, 40, 40), kind, **options))
+    path.write_bytes(encode(noise(8, 3, 40, 40), kind, **options))
     taken = []
     whole = io.BufferedReader
 
@@ -238,7 +239,7 @@ def test_a_closed_file_is_not_called_damaged(format, tmp_path):
 
 def test_only_the_start_of_a_jpeg_or_ppyr_file_is_read_for_its_facts():
     array = noise(8, 3, 900, 900)
-    for data in (pillow_file(array, "JPEG"), pp.encode(array[:300, :300], effort="fast")):
+    for data in (encode(array, "JPEG"), pp.encode(array[:300, :300], effort="fast")):
         file = io.BytesIO(data)
         with pp.open(file) as image:
             is_lossy = image.is_lossy

@@ -1,10 +1,9 @@
 """Parameter files: the authors' files load unchanged, and each fault is named in the error."""
 
-import json
 from pathlib import Path
 
 import pytest
-from command_line import KEYS
+from command_line import KEYS, write_params
 
 from pixelpyramids.errors import ParameterError
 from pixelpyramids.model.parameters import (
@@ -39,11 +38,6 @@ def keys(**changed):
     ours = ("condition_channels", "lstm_channels")
     merged = KEYS | small | changed
     return {key: value for key, value in merged.items() if value is not None and (key in changed or key not in ours)}
-
-
-def write_params(path, params, **others):
-    path.write_text(json.dumps({"params": params, **others}), encoding="utf-8")
-    return path
 
 
 def test_the_papers_data_sets_are_shipped():

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from image_samples import noise, pillow_file, read
+from image_samples import noise, read
+from pictures import encode
 from PIL import Image, ImageOps, PngImagePlugin
 from test_metadata import CHUNKS, PROFILE
 
@@ -48,7 +49,7 @@ def test_palettes_and_transparent_colours_are_saved_as_what_they_show():
     images = [(palette, None), (palette, 2), (colours, (5, 6, 7)), (colours, colours.getpixel((3, 4)))]
     for image, key in images + [(image_of("1"), key) for key in (0, 1, 255)]:
         image.info |= {} if key is None else {"transparency": key}
-        with open_bytes(pillow_file(image, "PPYR")) as again:
+        with open_bytes(encode(image, "PPYR")) as again:
             assert again.has_transparency_data == (key is not None)
             assert np.array_equal(np.asarray(again.convert("RGBA")), np.asarray(image.convert("RGBA")))
 
@@ -58,7 +59,7 @@ def test_palettes_and_transparent_colours_are_saved_as_what_they_show():
 def test_images_are_copied_and_pickled_before_and_after_their_pixels_are_loaded(mode, copy_of):
     image = image_of(mode)
     for is_loaded in (False, True):
-        with open_bytes(pillow_file(image, "PPYR")) as again:
+        with open_bytes(encode(image, "PPYR")) as again:
             if is_loaded:
                 again.load()
             other = copy_of(again)
@@ -71,7 +72,7 @@ def test_files_that_return_less_than_requested_are_read_completely():
             return super().read(min(count, 100))
 
     image = image_of("RGB", 70, 60)
-    assert np.array_equal(np.asarray(Image.open(Hesitant(pillow_file(image, "PPYR")))), np.asarray(image))
+    assert np.array_equal(np.asarray(Image.open(Hesitant(encode(image, "PPYR")))), np.asarray(image))
 
 
 def test_only_the_header_is_read_until_pixels_are_needed():
@@ -150,9 +151,9 @@ def test_metadata_is_in_info_and_is_saved():
         texts.add_text(name, "a text")
     image = image_of("RGB")
     options = {"pnginfo": texts, "icc_profile": PROFILE, "exif": exif, "dpi": (300, 300)}
-    with open_bytes(pillow_file(image, "PNG", **options)) as png:
+    with open_bytes(encode(image, "PNG", **options)) as png:
         png.load()
-        data = pillow_file(png, "PPYR")
+        data = encode(png, "PPYR")
     for _ in range(2):
         with open_bytes(data) as again:
             assert again.info["icc_profile"] == PROFILE
@@ -160,8 +161,8 @@ def test_metadata_is_in_info_and_is_saved():
             assert again.info["dpi"] == pytest.approx((300, 300), abs=0.01)
             assert again.text["Author"] == "Ä" and again.text["Comment"] == "雪" and again.text["gamma"] == "a text"
             assert ImageOps.exif_transpose(again).size == image.size[::-1]
-            data = pillow_file(again, "PPYR")  # and from a .ppyr to a .ppyr
-    with open_bytes(pillow_file(image, "PPYR", exif=exif, icc_profile=PROFILE, xmp=b"<x/>", dpi=(72, 72))) as given:
+            data = encode(again, "PPYR")  # and from a .ppyr to a .ppyr
+    with open_bytes(encode(image, "PPYR", exif=exif, icc_profile=PROFILE, xmp=b"<x/>", dpi=(72, 72))) as given:
         assert given.info["exif"] == exif.tobytes() and given.info["xmp"] == b"<x/>"
         assert given.info["icc_profile"] == PROFILE and given.info["dpi"] == (72, 72)
 
@@ -172,7 +173,7 @@ def test_the_colour_chunks_of_png_are_in_info_under_pillows_names():
     with open_bytes(data) as image:
         assert image.info["gamma"] == 0.45455 and image.info["srgb"] == 1 and image.info["aspect"] == (2, 1)
         assert image.info["chromaticity"] == (0.3127, 0.329, 0.64, 0.33, 0.3, 0.6, 0.15, 0.06)
-        assert dict(read_index(MemorySource(pillow_file(image, "PPYR")), 999).header.metadata) == blobs
+        assert dict(read_index(MemorySource(encode(image, "PPYR")), 999).header.metadata) == blobs
 
 
 def test_verify_compares_every_checksum():
@@ -205,7 +206,7 @@ def test_animations_and_other_modes_are_refused(tmp_path):
     first.save(tmp_path / "a.ppyr", save_all=True)
     for mode in ("CMYK", "F", "I", "YCbCr", "LAB", "HSV"):
         with pytest.raises(OSError, match=f"cannot write mode {mode} as PPYR: .*got mode {mode}"):
-            pillow_file(Image.new(mode, (4, 4)), "PPYR")
+            encode(Image.new(mode, (4, 4)), "PPYR")
 
 
 def test_the_format_is_not_registered_before_the_import():

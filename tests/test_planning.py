@@ -8,7 +8,7 @@ from concurrent.futures.process import BrokenProcessPool
 
 import pytest
 import torch
-from command_line import KEYS, output_of, status
+from command_line import KEYS, output_of, status, write_params
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pictures import write_images
@@ -89,9 +89,8 @@ def test_batches_double_until_they_do_not_fit_or_take_long(monkeypatch):
 
 
 def test_plan_prints_a_command_for_each_device_that_runs_as_printed(tmp_path, capsys):
-    params, run = tmp_path / "my params.json", tmp_path / "my run"
+    params, run = write_params(tmp_path / "my params.json", KEYS), tmp_path / "my run"
     images = write_images(tmp_path / "my images", count=4)
-    params.write_text(json.dumps({"params": KEYS}))
     said = output_of(capsys, "plan", params, "--devices", 2, "--device", "cpu", "--out", run).out
     commands = [line for line in said.splitlines() if line.startswith("pixelpyramids train ")]
     assert len(commands) == 2 and "times as fast" in said
@@ -101,7 +100,7 @@ def test_plan_prints_a_command_for_each_device_that_runs_as_printed(tmp_path, ca
         assert status(*words[1:], "--steps", 1) == 0
     assert len(run_directory.load(run).stages) == 4
     capsys.readouterr()
-    params.write_text(json.dumps({"params": KEYS | {"data_root": "./here"}}))
+    write_params(params, KEYS | {"data_root": "./here"})
     printed = json.loads(output_of(capsys, "plan", params, "--devices", 3, "--device", "cpu", "--json").out)
     assert sorted(level for share in printed["shares"] for level in share["levels"]) == [0, 1, 2, 3]
     assert all(" --data ./here " in share["command"] for share in printed["shares"])

@@ -9,7 +9,8 @@ import zlib
 import imagecodecs
 import numpy as np
 import pytest
-from image_samples import RNG, SIGNATURE, chunk, own_file, pillow_file, png, read
+from image_samples import RNG, SIGNATURE, chunk, own_file, png, read
+from pictures import encode
 from PIL import Image
 
 from pixelpyramids.errors import DataError
@@ -38,7 +39,7 @@ def test_the_rows_of_large_chunks_are_counted():
 
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "RGB", "RGBA", "P", "I;16"])
 def test_fewer_rows_than_the_header_says_are_refused(mode, imagecodecs_or_not):
-    data = pillow_file(Image.new(mode, (9, 7), 1 if mode in ("1", "L", "P", "I;16") else None), "PNG")
+    data = encode(Image.new(mode, (9, 7), 1 if mode in ("1", "L", "P", "I;16") else None), "PNG")
     assert read(data).array.shape[:2] == (7, 9)
     for height in (8, 64):
         header = data[16:20] + struct.pack(">I", height) + data[24:29]

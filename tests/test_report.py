@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pictures import files
 from PIL import Image
 from rich.console import Console
 
@@ -30,10 +31,6 @@ CHELSEA = photographs() / "train" / "chelsea.png"
 
 def integers(*shape, n_bits=8, seed=0):
     return np.random.default_rng(seed).integers(2**n_bits, size=shape)
-
-
-def only_files(folder):
-    return sorted(path.name for path in folder.iterdir())
 
 
 @pytest.mark.parametrize("n_bits", range(1, 17))
@@ -78,7 +75,7 @@ def test_a_png_holds_the_integers_or_their_upper_bits(tmp_path_factory, height, 
 def test_other_values_are_refused_and_leave_no_file(tmp_path, values, n_bits):
     with pytest.raises(ValueError, match="expected"):
         save_png(tmp_path / "picture.png", values, n_bits)
-    assert only_files(tmp_path) == []
+    assert files(tmp_path) == []
 
 
 def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
@@ -93,7 +90,7 @@ def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
     for write, *arguments in ((save_png, integers(3, 4, 4)), (save_grid, integers(1, 3, 4, 4))):
         with pytest.raises(OSError, match="disk full"):
             write(path, *arguments, 8)
-    assert path.read_bytes() == b"as it was" and only_files(tmp_path) == ["picture.png"]
+    assert path.read_bytes() == b"as it was" and files(tmp_path) == ["picture.png"]
 
 
 @pytest.mark.parametrize("channels", [1, 2, 3, 4])
@@ -219,7 +216,7 @@ def test_a_curve_is_drawn_without_touching_pyplot(tmp_path):
                 assert picture.format == "PNG" and picture.width >= 1200
                 assert len(picture.convert("RGB").getcolors(2**24)) > 50
     assert "<svg" in (tmp_path / "curve.svg").read_text()
-    assert only_files(tmp_path) == ["curve", "curve.png", "curve.svg"]
+    assert files(tmp_path) == ["curve", "curve.png", "curve.svg"]
     assert "matplotlib.pyplot" not in set(sys.modules) - before
 
 
@@ -227,9 +224,9 @@ def test_curves_of_a_single_step_and_of_none(tmp_path):
     for series in ({}, {"training": (np.array([10]), np.array([math.nan]))}):
         with pytest.raises(PixelPyramidsError, match="expected logged steps"):
             save_curve(tmp_path / "curve.png", series, "title")
-    assert only_files(tmp_path) == []
+    assert files(tmp_path) == []
     save_curve(tmp_path / "curve.png", {"training": (np.array([10]), np.array([4.0]))}, "")
-    assert only_files(tmp_path) == ["curve.png"]
+    assert files(tmp_path) == ["curve.png"]
 
 
 def test_without_matplotlib_the_error_says_how_to_get_it(tmp_path, monkeypatch):

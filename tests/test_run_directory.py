@@ -5,7 +5,8 @@ import os
 
 import pytest
 import torch
-from command_line import KEYS
+from command_line import KEYS, write_params
+from pictures import files
 from safetensors.torch import save_file
 from test_release_checkpoint import checkpoint, save_checkpoint
 
@@ -25,10 +26,6 @@ def parameters(**changed):
 def run(tmp_path):
     runs.save(PixelPyramid(parameters(), seed=5), tmp_path / "run")
     return tmp_path / "run"
-
-
-def files(folder):
-    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
 
 
 def assert_equal_weights(model, other):
@@ -143,8 +140,8 @@ def test_folders_and_files_that_are_no_run_are_refused(run, tmp_path):
 
 def test_the_authors_file_is_loaded_with_its_parameters(tmp_path):
     stages, config = checkpoint(8, "celeba_256")
-    path, params = save_checkpoint(tmp_path / "a.pt", stages), tmp_path / "p.json"
-    params.write_text(json.dumps({"params": config.model_dump(mode="json", exclude_unset=True)}))
+    path = save_checkpoint(tmp_path / "a.pt", stages)
+    params = write_params(tmp_path / "p.json", config.model_dump(mode="json", exclude_unset=True))
     with pytest.raises(CheckpointError, match=r"a\.pt: expected the parameter file it was trained with"):
         runs.load(path)
     expected, images = convert(stages, config, "test").model, random_images(2, 3, 8, 8, n_values=256)
