@@ -1,11 +1,16 @@
 """Running commands in tests."""
 
 import json
+import math
 import os
+import signal
 import sys
+import tracemalloc
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
+
+import pytest
 
 from pixelpyramids.cli import main
 
@@ -53,6 +58,21 @@ def refusal(capsys, *arguments):
     message = output_of(capsys, *arguments, expected=2).err
     assert "Traceback" not in message
     return message
+
+
+@contextmanager
+def at_most(seconds, memory=math.inf):
+    """Fail if the block takes longer, instead of hanging, or if it allocates more bytes."""
+    signal.signal(signal.SIGALRM, lambda *_: pytest.fail(f"took more than {seconds} s"))
+    signal.alarm(seconds)
+    tracemalloc.start()
+    try:
+        yield
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        signal.alarm(0)
+        tracemalloc.stop()
+    assert most < memory
 
 
 @contextmanager

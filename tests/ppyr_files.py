@@ -9,10 +9,10 @@ import struct
 import zlib
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
-from pathlib import Path
 
 import numpy as np
 import pytest
+from command_line import ROOT
 from image_samples import SIGNATURE, chunk
 
 import pixelpyramids as pp
@@ -24,7 +24,7 @@ from pixelpyramids.errors import BitstreamError
 AXIS, WIDE, WEBP, PNG, GREY, VALUES, METADATA, UNKNOWN = 1, 2, 4, 8, 16, 32, 64, 128
 MODEL, CONSTANT, STORED = range(3)
 
-DECODER = Path(__file__).parent.parent / "docs" / "ppyr_decoder.py"
+DECODER = ROOT / "docs" / "ppyr_decoder.py"
 WEIGHTS = bundled.ASSETS / bundled.MODELS["compact"]
 NAME = next(iter(bundled.model_names()))  # the identifier of the model in files
 

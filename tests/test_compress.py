@@ -195,7 +195,6 @@ def test_a_cut_file_can_be_salvaged(large, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("compress", "nosuch.png"), "nosuch.png"),
         (("compress", "EMPTY"), "expected an image"),
         (("compress", "SMALL", "--effort", "most"), "--effort"),
         (("compress", "EMPTY", "--out", "SMALL"), "expected a folder"),

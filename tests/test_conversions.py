@@ -1,14 +1,13 @@
 """Conversions of images are reported by every reader and every command."""
 
-import io
-
 import imagecodecs
 import numpy as np
 import pytest
-import tifffile
-from command_line import KEYS, json_of, output_of, status
+from command_line import json_of, output_of, status
 from data_layouts import encode, write_files, write_tar
+from image_samples import tiff
 from PIL import Image
+from test_run_directory import save_run
 
 from pixelpyramids.cli.likelihoods import LIKELIHOODS
 from pixelpyramids.data.containers.spool import SpooledEntries
@@ -17,9 +16,7 @@ from pixelpyramids.data.folder import open_folder
 from pixelpyramids.data.images import Images
 from pixelpyramids.data.reading import center_crop, quantise, read_decoded, read_header
 from pixelpyramids.errors import DataError
-from pixelpyramids.model.parameters import Parameters, parse_parameters
-from pixelpyramids.model.pixel_pyramid import PixelPyramid
-from pixelpyramids.training import run_directory
+from pixelpyramids.model.parameters import Parameters
 
 RNG = np.random.default_rng(0)
 COLOUR = RNG.integers(0, 256, (9, 12, 3), dtype=np.uint8)
@@ -27,16 +24,6 @@ GREY, ALPHA, DEEP = COLOUR[..., 0], np.dstack([COLOUR, COLOUR[..., :1]]), COLOUR
 """Images of 9 x 12."""
 DEEP_COLOUR = COLOUR.astype(np.uint16) * 257
 NEGATIVE = Image.fromarray(255 - COLOUR)
-
-
-def tiff(values, **options):
-    file = io.BytesIO()
-    tifffile.imwrite(file, values, metadata=None, **options)
-    return file.getvalue()
-
-
-def twelve_bit_tiff(values):
-    return tiff(values, bitspersample=12)
 
 
 CASES = [
@@ -60,7 +47,7 @@ CASES = [
     (imagecodecs.jpeg2k_encode(COLOUR, reversible=True), 3, 8, ()),
     (imagecodecs.avif_encode(DEEP_COLOUR >> 6, bitspersample=10), 3, 8, ("10 bits reduced to 8",)),
     (b"P6 12 9 65535\n" + DEEP_COLOUR.astype(">u2").tobytes(), 3, 8, ("16 bits reduced to 8",)),
-    (twelve_bit_tiff(GREY.astype(np.uint16) * 16), 1, 8, ("12 bits reduced to 8",)),
+    (tiff(GREY.astype(np.uint16) * 16, bitspersample=12), 1, 8, ("12 bits reduced to 8",)),
     (encode(COLOUR), 3, 5, ("8 bits reduced to 5",)),
     (tiff(ALPHA, photometric="rgb", extrasamples=["unspecified"]), 3, 8, ("further channels dropped",)),
     (encode(COLOUR, "GIF", save_all=True, append_images=[NEGATIVE]), 3, 8, ("first of several frames",)),
@@ -83,7 +70,7 @@ def test_a_tiff_is_read_as_it_is_stored_or_refused(compression, byteorder, photo
     pixels = COLOUR if photometric == "rgb" else ALPHA[..., ::3] if planar else GREY
     expected = 255 - pixels if photometric == "miniswhite" else pixels
     stored = np.moveaxis(pixels, 2, 0) if planar else pixels
-    options = {"photometric": photometric, "compression": compression, "byteorder": byteorder}
+    options = {"photometric": photometric, "compression": compression, "order": byteorder}
     options |= {"planarconfig": "separate"} if planar else {}
     options |= {"extrasamples": ["unassalpha"]} if planar and photometric != "rgb" else {}
     written = tiff(stored if bits == 8 else stored.astype(np.uint16) * 256 + 9, **options)
@@ -97,7 +84,7 @@ def test_a_tiff_is_read_as_it_is_stored_or_refused(compression, byteorder, photo
 
 def test_greys_of_12_bits_keep_their_values(tmp_path):
     path = tmp_path / "a.tif"
-    path.write_bytes(twelve_bit_tiff(GREY.astype(np.uint16) * 16 + 7))
+    path.write_bytes(tiff(GREY.astype(np.uint16) * 16 + 7, bitspersample=12))
     assert (read_decoded(path, 1, 8).pixels[0] == GREY).all()
     assert (read_decoded(path, 1, 12).pixels[0] == GREY.astype(np.uint16) * 16 + 7).all()
     with pytest.raises(DataError, match="a 12-bit source"):
@@ -123,8 +110,7 @@ def test_every_reader_reports_conversions(tmp_path):
 
 def test_every_command_reports_conversions(params, tmp_path, capsys):
     contents = {"a.png": encode(ALPHA), "b.png": encode(ALPHA), "c.png": encode(COLOUR), "d.png": encode(DEEP)}
-    run, images = tmp_path / "run", write_files(tmp_path / "images", contents)
-    run_directory.save(PixelPyramid(parse_parameters(KEYS, "tiny")), run)
+    run, images = save_run(tmp_path / "run"), write_files(tmp_path / "images", contents)
     counts = {"alpha dropped": 2, "grey repeated as red, green and blue": 1, "16 bits reduced to 8": 1}
     text = "alpha dropped (2 images), grey repeated as red, green and blue (1 image), 16 bits reduced to 8 (1 image)"
     common = "--data", images, "--split", "all", "--device", "cpu"

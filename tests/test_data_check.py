@@ -182,12 +182,3 @@ def test_a_stream_is_checked_by_its_first_images(params, tmp_path, capsys):
     assert counts == {"train": (8, 8), "validation": (1, 1), "test": (2, 2)}
     for split, numbers in (("train", range(1, 9)), ("validation", range(1)), ("test", range(20, 22))):
         assert result["splits"][split]["sha256"] == sha256(numbers)
-
-
-def test_an_image_that_a_worker_refuses_is_named_without_a_traceback(params, tmp_path, capsys):
-    contents = {f"{n:03d}.png": encode(noise(0, 9 if n < 120 else 4, 12)) for n in reversed(range(200))}
-    write_tar(tmp_path / "train-0.tar", contents)
-    assert "expected an image of at least 8x8 pixels" in refusal(
-        capsys, "train", params, "--data", tmp_path / "train-0.tar", "--out", tmp_path / "run", "--steps", 200,
-        "--no-validation", "--device", "cpu",
-    )  # fmt: skip

@@ -13,19 +13,16 @@ import numpy as np
 import pytest
 import torch
 import typer
-from command_line import KEYS, status
+from command_line import KEYS, ROOT, status
 from pictures import save
 from PIL import Image
+from test_run_directory import save_run
 
 import main as authors_command
 import pixelpyramids as pp
 from benchmarks import photographs
 from pixelpyramids.cli import main
-from pixelpyramids.model.parameters import parse_parameters
-from pixelpyramids.model.pixel_pyramid import PixelPyramid
-from pixelpyramids.training import run_directory
 
-ROOT = Path(__file__).parent.parent
 PAGES = sorted(
     path.relative_to(ROOT).as_posix()
     for folder in (ROOT, ROOT / "docs", ROOT / "docs" / "data", ROOT / "trainings", ROOT / "pixelpyramids" / "assets")
@@ -154,7 +151,7 @@ def test_the_page_on_compression_does_what_it_says(tmp_path, monkeypatch, bash):
 
 def test_the_python_of_the_page_on_the_paper_runs(tmp_path):
     torch.manual_seed(0)
-    run_directory.save(PixelPyramid(parse_parameters(KEYS, "tiny")), tmp_path / "RUN")
+    save_run(tmp_path / "RUN")
     (code,) = blocks("docs/paper.md", "python")
     names = {"images": torch.randint(0, 256, (2, 3, 9, 7)), "coarse": torch.randint(0, 256, (1, 3, 32, 64))}
     *first, last = ast.parse(code.replace('"RUN"', repr(str(tmp_path / "RUN")))).body

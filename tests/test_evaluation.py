@@ -5,13 +5,11 @@ import math
 import numpy as np
 import pytest
 import torch
-from command_line import KEYS
 from PIL import Image
+from test_pixel_pyramid import tiny
 
 from pixelpyramids.data.folder import open_folder
 from pixelpyramids.errors import DataError
-from pixelpyramids.model.parameters import parse_parameters
-from pixelpyramids.model.pixel_pyramid import PixelPyramid
 from pixelpyramids.training.evaluation import evaluate, rate_in_tiles
 
 SIZES = [(12, 9), (12, 9), (5, 20), (12, 9), (1, 1)]
@@ -19,12 +17,7 @@ SIZES = [(12, 9), (12, 9), (5, 20), (12, 9), (1, 1)]
 
 @pytest.fixture(scope="module")
 def model():
-    model = PixelPyramid(parse_parameters(KEYS, "test"))
-    with torch.no_grad(), torch.random.fork_rng():
-        torch.manual_seed(0)
-        for parameter in model.parameters():
-            parameter.add_(0.1 * torch.randn_like(parameter))
-    return model
+    return tiny(torch.float32, n_bits=8)
 
 
 @pytest.fixture

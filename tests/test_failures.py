@@ -5,16 +5,16 @@ import math
 import os
 import shutil
 import signal
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 import test_release_checkpoint
 import torch
-from command_line import KEYS, output_of, refusal, status, write_params
+from command_line import KEYS, at_most, output_of, refusal, status, write_params
 from filelock import FileLock
 from pictures import contents, write_images
 from PIL import PngImagePlugin
+from test_run_directory import save_run
 from torch.utils.data import get_worker_info
 
 import main as authors_command
@@ -22,8 +22,6 @@ from pixelpyramids.atomic import replace_file
 from pixelpyramids.cli import main
 from pixelpyramids.data import images as images_module
 from pixelpyramids.errors import CheckpointError
-from pixelpyramids.model.parameters import parse_parameters
-from pixelpyramids.model.pixel_pyramid import PixelPyramid
 from pixelpyramids.model.release_checkpoint import read_checkpoint
 from pixelpyramids.training import run_directory
 
@@ -49,17 +47,6 @@ def scale_weights(run, factor, index=0):
     tensors, metadata = run_directory.read_tensors(path)
     run_directory.save_tensors(path, {key: factor * value for key, value in tensors.items()}, metadata)
     return run
-
-
-@contextmanager
-def at_most(seconds):
-    """Fail if the block takes longer, instead of hanging."""
-    signal.signal(signal.SIGALRM, lambda *_: pytest.fail(f"took more than {seconds} s"))
-    signal.alarm(seconds)
-    try:
-        yield
-    finally:
-        signal.alarm(0)
 
 
 def strict_json(text):
@@ -292,6 +279,8 @@ def test_a_folder_of_samples_holds_one_set_and_other_files_stay(trained, images,
         assert status(*command, "-n", 1, "--out", drawn, "--overwrite") == 0
         assert sorted(path.name for path in drawn.iterdir()) == ["0000.png", "2019.png", "grid.png"]
         assert (drawn / "2019.png").read_text() == "mine"
+    assert status("sample", trained, "-n", 1, "--out", drawn, "--overwrite", "--no-grid") == 0
+    assert not (drawn / "grid.png").exists(), "the grid of another set must not stay"
 
 
 @pytest.mark.parametrize("flag", ["--gen_samples", "--evaluate"])
@@ -321,7 +310,9 @@ def test_a_resumed_training_keeps_the_images_that_it_held_out(first, then, image
     assert train(params, images, run, "--steps", 2, *first) == 0
 
 
-@pytest.mark.parametrize("levels", ["9" * 5000, "0-" + "9" * 5000, "3-1", "٣", "²", "0,,1", "-1", "1-", ""], ids=ascii)
+@pytest.mark.parametrize(
+    "levels", ["2-9", "9" * 5000, "0-" + "9" * 5000, "3-1", "٣", "²", "0,,1", "-1", "1-", ""], ids=ascii
+)
 def test_invalid_levels_are_refused(levels, images, params, tmp_path, capsys):
     run = tmp_path / "run"
     message = refusal(capsys, "train", params, "--data", images, "--out", run, "--levels", levels, "--steps", 1)
@@ -335,12 +326,12 @@ def test_a_run_directory_has_its_own_parameters(images, params, trained, capsys)
 
 
 def test_statistics_of_batches_are_for_images_of_the_models_size(tmp_path, capsys):
-    config = parse_parameters(KEYS | {"norm": "batch", "residual": 0, "residual_unit": "range"}, "test")
-    run_directory.save(PixelPyramid(config), tmp_path / "run")
+    run = save_run(tmp_path / "run", KEYS | {"norm": "batch", "residual": 0, "residual_unit": "range"})
+    config = run_directory.read_parameters(run)
     height, width = config.image_size
     for size, said in (((height, width), None), ((height + 1, width), f"at most {height} x {width} pixels")):
         data = write_images(tmp_path / str(size), count=3, size=size)
-        command = ("evaluate", tmp_path / "run", "--data", data, "--split", "all", "--batch-statistics", 2)
+        command = ("evaluate", run, "--data", data, "--split", "all", "--batch-statistics", 2)
         assert said in refusal(capsys, *command) if said else status(*command) == 0
 
 

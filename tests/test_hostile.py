@@ -2,14 +2,12 @@
 
 import os
 import struct
-import time
-import tracemalloc
 import zlib
-from contextlib import contextmanager
 from dataclasses import replace
 
 import numpy as np
 import pytest
+from command_line import at_most
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pictures import encode
@@ -49,18 +47,6 @@ from pixelpyramids.errors import BitstreamError, DataError
 
 EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "300"))
 PALETTE = np.array([[1, 2, 3, 4], [9, 8, 7, 255]], np.uint8)[np.eye(6, 7, dtype=np.uint8)]
-
-
-@contextmanager
-def at_most(seconds, memory):
-    """Fail if the block takes longer, or allocates more bytes."""
-    tracemalloc.start()
-    began = time.monotonic()
-    yield
-    assert time.monotonic() < began + seconds
-    _, most = tracemalloc.get_traced_memory()
-    tracemalloc.stop()
-    assert most < memory
 
 
 SOUND = File(2, 2, parts=((CONSTANT, b"\5\0"),))

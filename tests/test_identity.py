@@ -32,12 +32,6 @@ def test_a_change_of_any_file_changes_the_identity(tmp_path, number):
     assert identity(write(tmp_path, {f"{number:03d}.bmp": 1000})).sha256 != before.sha256
 
 
-def test_a_copy_elsewhere_has_the_same_identity(tmp_path):
-    write(tmp_path / "a", numbered(20))
-    shutil.copytree(tmp_path / "a", tmp_path / "b" / "deeper")
-    assert identity(tmp_path / "a") == identity(tmp_path / "b")
-
-
 def test_more_images_or_another_order_change_the_identity(tmp_path):
     found = {identity(write(tmp_path, numbered(5))).sha256}
     (tmp_path / "000.bmp").rename(tmp_path / "999.bmp")

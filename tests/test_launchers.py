@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 import torch
 from command_line import ENVIRONMENT, KEYS, ROOT, write_params
+from test_run_directory import save_run
+from test_training import assert_equal_runs, weights
 
-from pixelpyramids.model.parameters import parse_parameters
-from pixelpyramids.model.pixel_pyramid import PixelPyramid
 from pixelpyramids.training import run_directory
 
 PYTHON = (sys.executable, "-m")
@@ -58,14 +58,6 @@ def finish(*processes):
         assert process.returncode == 0 and "Traceback" not in said, said
 
 
-def weights(run):
-    return {
-        (index, key): value
-        for index in range(KEYS["L"])
-        for key, value in run_directory.read_tensors(run_directory.level_file(run, index))[0].items()
-    }
-
-
 def steps_saved(run):
     path = run_directory.training_file(run, KEYS["L"] - 1)
     return run_directory.read_tensors(path)[1]["step"] if path.exists() else 0
@@ -81,7 +73,8 @@ def losses(run):
 def assert_close_runs(a, b):
     first, second = weights(a), weights(b)
     for key, value in first.items():
-        torch.testing.assert_close(value, second[key], rtol=2e-3, atol=2e-4, msg=str(key))
+        if not key[0].startswith("training"):
+            torch.testing.assert_close(value, second[key], rtol=2e-3, atol=2e-4, msg=str(key))
     for ours, theirs in zip(losses(a), losses(b), strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=2e-5)
 
@@ -149,7 +142,7 @@ def test_statistics_of_a_part_of_the_batch_are_refused(params, training, run, im
     done = pixelpyramids(TORCHRUN, *training, check=False)
     assert done.returncode != 0 and 'expected norm "channel" or "group"' in done.stderr
     assert not run.exists()
-    run_directory.save(PixelPyramid(parse_parameters(keys, "test")), run)
+    save_run(run, keys)
     command = ("evaluate", run, "--data", images, "--batch-statistics", 2, "--device", "cpu")
     done = pixelpyramids(TORCHRUN, *command, check=False)
     assert done.returncode != 0 and "--batch-statistics needs a single process, got 2" in done.stderr
@@ -173,7 +166,7 @@ def test_an_array_that_trains_levels_at_once_equals_training_them_together(alone
         {"SLURM_ARRAY_TASK_ID": str(task), "SHARES": f"--levels {levels}"} for task, levels in enumerate(("0,3", "1-2"))
     ]
     finish(*(start_script("level_parallel.sbatch", training, 'exec "$@"', **job) for job in jobs))
-    assert all(torch.equal(value, weights(run)[key]) for key, value in weights(alone).items())
+    assert_equal_runs(alone, run)
 
 
 def test_a_job_of_two_nodes_that_share_batches_equals_one_process(alone, training, run):

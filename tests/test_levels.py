@@ -80,12 +80,6 @@ def test_halving_size_is_reduced_to_the_coarsest_size(n_levels, coarsest):
     assert (stage.height, stage.width) == (coarsest, coarsest)
 
 
-def test_geometry_and_parameters_need_no_torch():
-    modules = ("pyramid.levels", "pyramid.octaves", "pyramid.rate", "model.parameters", "loading")
-    statement = "import " + ", ".join(f"pixelpyramids.{module}" for module in modules)
-    assert "torch" not in modules_after(statement)
-
-
 def test_importing_the_package_imports_nothing_slow():
     assert not modules_after("import pixelpyramids") & {"torch", "numba", "openvino", "accelerate", "pydantic", "PIL"}
 

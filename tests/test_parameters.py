@@ -1,9 +1,9 @@
 """Parameter files: the authors' files load unchanged, and each fault is named in the error."""
 
-from pathlib import Path
+import json
 
 import pytest
-from command_line import KEYS, write_params
+from command_line import KEYS, ROOT, write_params
 
 from pixelpyramids.errors import ParameterError
 from pixelpyramids.model.parameters import (
@@ -15,7 +15,7 @@ from pixelpyramids.model.parameters import (
     require_paper,
 )
 
-SHIPPED = sorted((Path(__file__).parent.parent / "params").glob("*.json"))
+SHIPPED = sorted((ROOT / "params").glob("*.json"))
 SIDES = {"celeba_1024": 1024, "celeba_256": 256}  # of the images of the paper's data sets
 SIDES |= dict.fromkeys(("imagenet_128", "lsun_bedroom", "lsun_church", "lsun_tower"), 128)
 
@@ -55,6 +55,8 @@ def test_every_shipped_file_loads_by_path_and_by_name(path, monkeypatch, tmp_pat
     is_theirs = name != path.stem
     assert (by_path.likelihood == "authors") == (by_path.norm == "batch") == is_theirs
     if name in SIDES:
+        about = json.loads(path.read_text(encoding="utf-8"))["about"]
+        assert is_theirs or (about["known"] and about["unknown"] and "reached" in about)
         assert by_path.dataset_name == name
         assert by_path.image_size == (SIDES[name], SIDES[name])
 
@@ -178,7 +180,7 @@ def test_an_existing_file_is_preferred_to_a_shipped_name_but_a_folder_is_not(mon
 
 
 def test_every_key_is_documented():
-    text = (Path(__file__).parent.parent / "docs" / "parameters.md").read_text()
+    text = (ROOT / "docs" / "parameters.md").read_text()
     known = Parameters.model_fields.keys() | CompactParameters.model_fields.keys()
     assert {key for key in known if f"`{key}`" not in text} == set()
 

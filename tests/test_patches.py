@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from test_training import config, training
+from test_training import assert_equal_runs, config, training
 
 from pixelpyramids.pyramid.rate import bits_per_dim
 from pixelpyramids.training import run_directory
@@ -68,11 +68,7 @@ def test_separately_trained_levels_see_the_same_patches_and_validation_scores_wh
     training(folder, tmp_path / "whole", parameters, validate=True).fit(Budget(steps=6))
     for levels in ([0, 3], [1, 2]):
         training(folder, tmp_path / "parts", parameters, validate=True, levels=levels).fit(Budget(steps=6))
-    for index in range(parameters.L):
-        a, b = (
-            run_directory.read_tensors(run_directory.level_file(tmp_path / run, index))[0] for run in ("whole", "parts")
-        )
-        assert all(torch.equal(value, b[key]) for key, value in a.items())
+    assert_equal_runs(tmp_path / "whole", tmp_path / "parts")
     log = run_directory.read_log(tmp_path / "whole", 0)
     # Nats of patches are scaled to whole images. Otherwise, coarse levels would count too much in the sum.
     assert {entry["dimensions"] for entry in log if "nats" in entry} == {math.prod(parameters.image_size) // 2 * 3}

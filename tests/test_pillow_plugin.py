@@ -7,10 +7,10 @@ import re
 import subprocess
 import sys
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
+from command_line import ROOT
 from image_samples import noise, read
 from pictures import encode
 from PIL import Image, ImageOps, PngImagePlugin
@@ -216,7 +216,7 @@ def test_the_format_is_not_registered_before_the_import():
 
 
 def test_the_examples_of_the_docs_run(tmp_path, monkeypatch):
-    page = Path(__file__).parent.parent / "docs" / "where_images_live.md"
+    page = ROOT / "docs" / "where_images_live.md"
     image = image_of("RGB", 420, 300)
     image.save(tmp_path / "photograph.png", icc_profile=PROFILE)
     monkeypatch.chdir(tmp_path)

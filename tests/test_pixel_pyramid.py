@@ -209,12 +209,6 @@ def test_all_integer_types_give_the_same_rate_and_arrays_give_arrays():
     assert isinstance(completed[1], np.ndarray) and np.array_equal(*completed)
 
 
-@pytest.mark.parametrize("n, height, width", [(0, 4, 4), (1, 0, 4), (1, 4, 0), (-1, 4, 4), (1, -3, 4)])
-def test_zero_samples_or_pixels_are_refused(n, height, width):
-    with pytest.raises(DataError, match=f"whole number of at least 1, got {min(n, height, width)}"):
-        tiny().sample(n, height, width)
-
-
 @pytest.mark.parametrize("norm", ["channel", "batch"])
 @pytest.mark.parametrize("size", [(3, 4), (5, 7), (1, 1), (4, 6)])
 @pytest.mark.parametrize("n_squeeze", [1, 2])

@@ -3,21 +3,19 @@
 import pytest
 import torch
 from command_line import KEYS
+from test_run_directory import save_run
 
 from pixelpyramids.errors import CheckpointError
-from pixelpyramids.model.parameters import parse_parameters
-from pixelpyramids.model.pixel_pyramid import PixelPyramid
 from pixelpyramids.training import run_directory
 from pixelpyramids.training.publishing import PublishedRun
 
 
 @pytest.fixture
 def run(tmp_path):
-    config = parse_parameters(KEYS | {"L": 2}, "test")
-    run_directory.save(PixelPyramid(config, seed=5), tmp_path / "run")
-    (tmp_path / "run" / "training").mkdir()
-    (tmp_path / "run" / "training" / "level_00.safetensors").write_bytes(b"not for the hub")
-    return tmp_path / "run"
+    run = save_run(tmp_path / "run", KEYS | {"L": 2}, seed=5)
+    (run / "training").mkdir()
+    (run / "training" / "level_00.safetensors").write_bytes(b"not for the hub")
+    return run
 
 
 def test_a_pulled_run_is_the_one_that_was_pushed(run, tmp_path):

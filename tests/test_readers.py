@@ -17,12 +17,13 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 import zarr
-from command_line import KEYS, ROOT, another_user, status
+from command_line import ROOT, another_user, status
 from data_layouts import encode, write_files, write_parquet
 from PIL import Image, features
 from ppyr_files import WEIGHTS, decoder
 from test_containers import CONTAINERS, Container, images, read_all
 from test_release_checkpoint import checkpoint, save_checkpoint
+from test_run_directory import save_run
 
 import pixelpyramids as pp
 import pixelpyramids.image_files.pillow_plugin
@@ -31,8 +32,6 @@ from pixelpyramids.data.huggingface import open_hub
 from pixelpyramids.data.reading import read_decoded
 from pixelpyramids.errors import BitstreamError, CheckpointError, DataError, ParameterError
 from pixelpyramids.image_files.zarr_codec import PyramidSerializer
-from pixelpyramids.model.parameters import parse_parameters
-from pixelpyramids.model.pixel_pyramid import PixelPyramid
 from pixelpyramids.model.release_checkpoint import read_checkpoint
 from pixelpyramids.training import run_directory
 
@@ -87,8 +86,7 @@ def make_parquet(root: Path) -> Path:
 
 
 def make_run(root: Path) -> Path:
-    run_directory.save(PixelPyramid(parse_parameters(KEYS, "test"), seed=5), root / "run")
-    return run_directory.level_file(root / "run", 1)
+    return run_directory.level_file(save_run(root / "run", seed=5), 1)
 
 
 def make_checkpoint(root: Path) -> Path:

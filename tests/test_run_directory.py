@@ -22,10 +22,15 @@ def parameters(**changed):
     return parse_parameters(KEYS | small | changed, "test")
 
 
+def save_run(path, keys=KEYS, seed=0):
+    """Save a model that is not trained as a run directory; return its path."""
+    runs.save(PixelPyramid(parse_parameters(keys, "test"), seed=seed), path)
+    return path
+
+
 @pytest.fixture
 def run(tmp_path):
-    runs.save(PixelPyramid(parameters(), seed=5), tmp_path / "run")
-    return tmp_path / "run"
+    return save_run(tmp_path / "run", parameters().model_dump(), seed=5)
 
 
 def assert_equal_weights(model, other):
@@ -180,13 +185,6 @@ def test_tensors_do_not_depend_on_the_file_after_reading(tmp_path):
         file.seek(-8192, os.SEEK_END)
         file.write(bytes(8192))
     assert torch.equal(tensors["a"], torch.arange(4096.0))
-
-
-@pytest.mark.skipif(os.name != "posix", reason="permissions of POSIX")
-def test_files_have_the_permissions_of_any_new_file(tmp_path):
-    (tmp_path / "plain").touch()
-    runs.save_tensors(tmp_path / "t.safetensors", {"a": torch.ones(2)})
-    assert (tmp_path / "t.safetensors").stat().st_mode == (tmp_path / "plain").stat().st_mode
 
 
 @pytest.mark.parametrize("before", ["nothing", "a folder", "what a killed process left"])
