@@ -5,7 +5,7 @@ import tarfile
 import warnings
 import zipfile
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -419,10 +419,6 @@ def parquet_shards(root: Path) -> Path:
     return root
 
 
-def open_parquet(root: Path, **options: Any) -> Any:
-    return open_hub(str(root), **options)
-
-
 FORMATS = {"folder": "PNG", "zip": "PNG", "hdf5": "HDF5", "records": "TFRecord"}
 LAYOUTS = {
     **{f"celeba {name}": celeba(build, FORMATS[name.split()[0]], True) for name, build in CELEBA_UNDIVIDED.items()},
@@ -436,7 +432,7 @@ LAYOUTS = {
     "lsun environments of webp": lsun(partial(environments, format="WEBP"), "WEBP"),
     "lsun folders": lsun(exported_folders),
     "lsun flat folders": lsun(partial(exported_folders, is_flat=True, suffix="jpg")),
-    "parquet": Layout(
-        parquet_shards, open_parquet, cache(lambda n: noise(n).transpose(2, 0, 1)), 27, 30, frozenset({"PNG"})
+    "parquet": replace(
+        celeba(parquet_shards, "PNG", False), open=lambda root, **options: open_hub(str(root), **options)
     ),
 }

@@ -7,8 +7,8 @@ import zlib
 import numpy as np
 import tifffile
 
-import pixelpyramids as pp
 from pixelpyramids.image_files.opening import read_picture
+from pixelpyramids.image_files.saving import write_image
 
 RNG = np.random.default_rng(0)
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -32,7 +32,7 @@ def assert_read(data, array, depth):
 def own_file(array, depth, format, metadata=None):
     """The file that this package writes for an array."""
     file = io.BytesIO()
-    pp.save(file, array, depth, metadata, format=format)
+    write_image(file, array, depth, metadata or {}, format)
     return file.getvalue()
 
 

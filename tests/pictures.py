@@ -1,5 +1,6 @@
 """Small pictures in files."""
 
+import errno
 import io
 import os
 
@@ -45,6 +46,18 @@ def encode(image, format="PNG", **options):
         image = Image.fromarray(image[..., 0] if image.shape[2:] == (1,) else image)
     image.save(file, format, **options)
     return file.getvalue()
+
+
+def close_folder(monkeypatch, closed):
+    """Have the system refuse to list a folder, as for a user without the right."""
+    scandir = os.scandir
+
+    def guarded(folder):
+        if str(folder) == str(closed):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(folder))
+        return scandir(folder)
+
+    monkeypatch.setattr(os, "scandir", guarded)
 
 
 def same(path, expected):

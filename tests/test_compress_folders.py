@@ -1,6 +1,5 @@
 """Folders: every file is accounted for, however often the command runs."""
 
-import errno
 import json
 import os
 from pathlib import Path
@@ -8,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from command_line import json_of, output_of, refusal, status
-from pictures import files, pixels, same, save
+from pictures import close_folder, files, pixels, same, save
 from PIL import Image
 
 import pixelpyramids as pp
@@ -72,14 +71,7 @@ def test_a_subfolder_that_cannot_be_read_counts_as_one_failure(jobs, tmp_path, m
     for name in ("a.png", "sub/b.png", "closed/c.png"):
         save(tmp_path / "in" / name)
     closed, out = tmp_path / "in" / "closed", tmp_path / "out"
-    scandir = os.scandir
-
-    def guarded(folder):
-        if str(folder) == str(closed):
-            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(folder))
-        return scandir(folder)
-
-    monkeypatch.setattr(os, "scandir", guarded)
+    close_folder(monkeypatch, closed)
     command = ("compress", tmp_path / "in", "--out", out, "--jobs", jobs)
     result, err = output_of(capsys, *command, "--json", expected=1)
     assert [failure["source"] for failure in json.loads(result)["failed"]] == [str(closed)]

@@ -81,11 +81,3 @@ def test_a_slice_sees_only_earlier_slices(n_squeeze):
         for other in range(factor**2):
             y, x = divmod(other, factor)
             assert grad[..., y::factor, x::factor].any() == (other < t)
-
-
-def test_sub_images_are_in_raster_order_of_their_offset():
-    network = conv_lstm(1)
-    image = torch.arange(32.0).reshape(1, 2, 4, 4)
-    slices = network.sub_images(image)
-    for t, (dy, dx) in enumerate([(0, 0), (0, 1), (1, 0), (1, 1)]):
-        assert torch.equal(slices[t], image[..., dy::2, dx::2])

@@ -1,12 +1,12 @@
 """Folders of images, their splits, and training crops."""
 
-import os
 import pickle
 from pathlib import Path
 
 import numpy as np
 import pytest
 from data_layouts import encode, noise, write_files
+from pictures import close_folder
 from PIL import Image
 
 from pixelpyramids.data.crops import Crops
@@ -51,14 +51,7 @@ def test_folders_without_images_are_named(tmp_path):
 
 def test_a_folder_that_cannot_be_listed_is_an_error(tmp_path, monkeypatch):
     touch(tmp_path, "a.png", "closed/b.png")
-    scandir = os.scandir
-
-    def refuse(path):
-        if Path(path).name == "closed":
-            raise PermissionError(13, "Permission denied", path)
-        return scandir(path)
-
-    monkeypatch.setattr(os, "scandir", refuse)
+    close_folder(monkeypatch, tmp_path / "closed")
     with pytest.raises(DataError, match=r"closed: expected a folder that can be listed, got: Permission denied"):
         find_images(tmp_path)
 

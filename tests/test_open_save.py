@@ -10,7 +10,7 @@ import pytest
 import tifffile
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from image_samples import noise, own_file
+from image_samples import noise
 from pictures import encode
 from PIL import ImageFile
 from PIL.AvifImagePlugin import AvifImageFile
@@ -52,6 +52,12 @@ def images(draw, formats=tuple(DEPTHS), most=20):
     return draw(st.sampled_from(formats)), array, depth
 
 
+def save(array, depth, format, **options):
+    file = io.BytesIO()
+    pp.save(file, array, depth, format=format, **options)
+    return file.getvalue()
+
+
 @settings(max_examples=150, deadline=None)
 @given(images())
 def test_what_is_saved_is_opened_the_same_or_refused(image):
@@ -59,13 +65,13 @@ def test_what_is_saved_is_opened_the_same_or_refused(image):
     channels = array.shape[2] if array.ndim == 3 else 1
     if format == "npy" and depth not in (8, 16):
         with pytest.warns(UserWarning, match=rf"npy cannot hold the metadata depth \({depth} bits\)"):
-            own_file(array, depth, format)
+            save(array, depth, format)
         return
     if depth not in DEPTHS[format].get(channels, ()):
         with pytest.raises(DataError, match=rf"expected .* for {format}, got ({depth}|{channels}); choose png"):
-            own_file(array, depth, format)
+            save(array, depth, format)
         return
-    data = own_file(array, depth, format)
+    data = save(array, depth, format)
     kept = array if format in ("ppyr", "npy") or channels > 1 else array.reshape(array.shape[:2])
     with pp.open(io.BytesIO(data)) as opened:
         facts = opened.shape, opened.dtype, opened.depth, opened.metadata
@@ -92,7 +98,7 @@ def test_scale_and_region_are_those_of_the_ppyr_file(image, data):
     region = x, y, data.draw(st.integers(1, width - x + 1)), data.draw(st.integers(1, height - y + 1))
     for options in ({"scale": data.draw(st.sampled_from((1, 2, 3, 4, 8)))}, {"region": region}):
         options |= {"region": region} if data.draw(st.booleans()) else {}
-        with pp.open(io.BytesIO(own_file(array, depth, format))) as opened:
+        with pp.open(io.BytesIO(save(array, depth, format))) as opened:
             try:
                 expected = pp.decode(packed, **options)
             except DataError as error:

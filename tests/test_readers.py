@@ -19,6 +19,7 @@ import pytest
 import zarr
 from command_line import ROOT, another_user, status
 from data_layouts import encode, write_files, write_parquet
+from image_samples import own_file
 from PIL import Image, features
 from ppyr_files import WEIGHTS, decoder
 from test_containers import CONTAINERS, Container, images, read_all
@@ -54,19 +55,6 @@ class Reader(NamedTuple):
     names_file: bool = True  # readers of bytes do not know the name
     flips: int = FLIPS
     unreadable: tuple[str, ...] = UNREADABLE  # what the reader refuses, and not another library that opens the file
-
-
-def image_in(name: str, **options: Any) -> Callable[[Path], Path]:
-    def make(root: Path) -> Path:
-        Image.fromarray(NOISE).save(root / name, **options)
-        return root / name
-
-    return make
-
-
-def make_npy(root: Path) -> Path:
-    np.save(root / "a.npy", NOISE)
-    return root / "a.npy"
 
 
 def file_of(name: str, content: bytes) -> Callable[[Path], Path]:
@@ -134,29 +122,26 @@ def load_pillow(path: Path) -> Any:
         return np.asarray(image)
 
 
-IMAGE_FILES = {
-    "PNG": image_in("a.png"),
-    "JPEG": image_in("a.jpg"),
-    "TIFF": image_in("a.tif"),
-    "TIFF with deflate": image_in("a.tif", compression="tiff_adobe_deflate"),
-    "WebP": image_in("a.webp", lossless=True),
-    "JPEG 2000": image_in("a.jp2"),
-    "PPM": image_in("a.ppm"),
-    "BMP": image_in("a.bmp"),
-    "GIF": image_in("a.gif"),
-    "TGA": image_in("a.tga"),
-    "PCX": image_in("a.pcx"),
-    "QOI": image_in("a.qoi"),
-} | ({"AVIF": image_in("a.avif", quality=90)} if features.check("avif") else {})
+SUFFIXES = {
+    "PNG": "png", "JPEG": "jpg", "TIFF": "tif", "JPEG2000": "jp2", "PPM": "ppm", "BMP": "bmp", "GIF": "gif",
+    "TGA": "tga", "PCX": "pcx", "QOI": "qoi",
+}  # fmt: skip
+IMAGE_FILES = {kind: file_of(f"a.{suffix}", encode(NOISE, kind)) for kind, suffix in SUFFIXES.items()} | {
+    "TIFF with deflate": file_of("a.tif", encode(NOISE, "TIFF", compression="tiff_adobe_deflate")),
+    "WebP": file_of("a.webp", encode(NOISE, "WEBP", lossless=True)),
+    "npy": file_of("a.npy", own_file(NOISE, 8, "npy")),
+}
+if features.check("avif"):
+    IMAGE_FILES["AVIF"] = file_of("a.avif", encode(NOISE, "AVIF", quality=90))
 
 ZIP, PNG = b"PK\5\6" + bytes(18), encode(NOISE)
 make_ppyr = file_of("a.ppyr", pp.encode(NOISE // 8 * 8, effort="fast"))
 
 READERS = {
-    **{f"{name}, for training": Reader(make, read_decoded) for name, make in IMAGE_FILES.items()},
+    **{f"{name}, for training": Reader(make, read_decoded) for name, make in IMAGE_FILES.items() if name != "npy"},
     **{
         name: Reader(make, open_and_read, is_checked=name == "PNG", is_whole=name in ("PNG", "PPM"))
-        for name, make in [*IMAGE_FILES.items(), ("npy", make_npy)]
+        for name, make in IMAGE_FILES.items()
     },
     ".ppyr": Reader(make_ppyr, open_and_read, (BitstreamError, DataError), True, True),
     ".ppyr, as specified": Reader(make_ppyr, run_decoder, decoder.FormatError, True, True, unreadable=()),
@@ -260,7 +245,7 @@ def test_unreadable_files_are_refused(how, reader, path):
 @pytest.mark.parametrize(
     "command, name",
     [
-        *(("compress", name) for name in [*IMAGE_FILES, "npy"]),
+        *(("compress", name) for name in IMAGE_FILES),
         *((c, ".ppyr") for c in ("decompress", "verify", "info")),
     ],
 )
