@@ -7,7 +7,7 @@ from pathlib import Path
 import command_line
 import numpy as np
 import pytest
-from command_line import KEYS, json_of, refusal, write_params
+from command_line import KEYS, json_of, output_of, refusal, write_params
 from data_layouts import encode, noise, write_files, write_tar
 from PIL import Image
 
@@ -94,8 +94,7 @@ def test_counts_are_printed_before_images_are_read(folder, params, capsys, monke
         raise KeyboardInterrupt
 
     monkeypatch.setattr("pixelpyramids.cli.data_check._read_split", stop)
-    assert status(params, "--data", folder) == 130
-    printed = capsys.readouterr().out
+    printed = output_of(capsys, "data", "check", params, "--data", folder, expected=130).out
     assert all(f"{name}: {count} image" in printed for name, count in (("train", 119), ("validation", 1), ("test", 3)))
 
 
@@ -118,8 +117,7 @@ def test_unreadable_images_are_named_with_status_one(folder, params, capsys):
     opened, read = result["splits"]["test"]["unreadable"]
     assert "300.png" in opened and "201.png: " in read
     assert result["splits"]["test"]["sha256"] == sha256((200, 202))
-    assert status(params, "--data", folder) == 1
-    printed = capsys.readouterr()
+    printed = output_of(capsys, "data", "check", params, "--data", folder, expected=1)
     assert "test: 3 images" in printed.out and "201.png" in printed.err
 
 
@@ -133,8 +131,7 @@ def test_a_contact_sheet_shows_the_first_of_each_split(folder, params, tmp_path,
     middle = first[:, top : top + height, left : left + width].astype(int)
     assert (picture[2 : 2 + height, 2 : 2 + width] == ((middle * 510 + 31) // 62).transpose(1, 2, 0)).all()
     assert result["picture"] == str(sheet)
-    assert status(params, "--data", folder, "--out", sheet) == 2
-    assert "--overwrite" in capsys.readouterr().err
+    assert "--overwrite" in output_of(capsys, "data", "check", params, "--data", folder, "--out", sheet, expected=2).err
     checked(capsys, params, "--data", folder, "--out", sheet, "--overwrite")
 
 

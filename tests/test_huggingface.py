@@ -1,6 +1,5 @@
 """Parquet, WebDataset and hub data sets: what is mapped, what is streamed, and which damage is reported."""
 
-import json
 import pickle
 import subprocess
 import sys
@@ -12,7 +11,7 @@ import datasets
 import numpy as np
 import pytest
 import torch
-from command_line import ENVIRONMENT, KEYS, status, write_params
+from command_line import ENVIRONMENT, KEYS, json_of, output_of, status, write_params
 from data_layouts import encode, noise, write_files, write_parquet, write_tar
 from test_training import assert_equal_runs
 from torch.utils.data import DataLoader
@@ -402,12 +401,10 @@ def test_resuming_on_a_stream_gives_the_same_weights(streamed, tmp_path, monkeyp
 
 def test_the_commands_train_and_evaluate_on_a_stream(streamed, tmp_path, capsys):
     params, run = write_params(tmp_path / "tiny.json", TINY), tmp_path / "run"
-    assert status("train", params, "--data", streamed, "--out", run, "--epochs", 1, "--device", "cpu") == 0
-    printed = capsys.readouterr().err
+    printed = output_of(capsys, "train", params, "--data", streamed, "--out", run, "--epochs", 1, "--device", "cpu").err
     for text in ("24 images to train on, 1 to validate on", "6 steps an epoch", "trained 6 steps"):
         assert text in printed
-    assert status("evaluate", run, "--data", streamed, "--json") == 0
-    assert len(json.loads(capsys.readouterr().out)["per_image"]) == 6
+    assert len(json_of(capsys, "evaluate", run, "--data", streamed)["per_image"]) == 6
 
 
 def test_a_stream_of_unknown_length_needs_a_budget(streamed, tmp_path, monkeypatch, capsys):
