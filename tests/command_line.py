@@ -12,6 +12,7 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
+import main as authors_command
 from pixelpyramids.cli import main
 
 ROOT = Path(__file__).parent.parent
@@ -44,6 +45,13 @@ def status(*arguments):
         return exit_.code or 0
     finally:
         sys.argv = before
+
+
+def authors_status(params, *arguments):
+    """The exit status of `main.py`, the authors' command, run in this process."""
+    parsed = authors_command.parse(["--params_file", str(params), *map(str, arguments)])
+    ended = []
+    return main.run(lambda: ended.append(authors_command.main(parsed))) or ended[0]
 
 
 def output_of(capsys, *arguments, expected=0):

@@ -6,12 +6,13 @@ import shutil
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from command_line import COMMAND, ENVIRONMENT, KEYS, ROOT, json_of, output_of, refusal, status, write_params
-from pictures import contents
+from command_line import COMMAND, ENVIRONMENT, KEYS, authors_status, json_of, output_of, refusal, status, write_params
+from pictures import contents, files
 from PIL import Image
 from test_run_directory import save_run
 from test_six_data_sets import celeba_folders
@@ -179,32 +180,21 @@ def test_interrupting_saves_and_ends_with_130(images, params, tmp_path):
     assert run_directory.read_tensors(run_directory.training_file(tmp_path / "run", 0))[1]["step"] >= 1
 
 
-def test_main_trains_evaluates_and_samples(images, tmp_path):
+def test_main_trains_evaluates_and_samples(images, tmp_path, monkeypatch, capsys):
     """`main.py` takes the authors' flags and uses their folders."""
+    monkeypatch.chdir(tmp_path)
     params = write_params(tmp_path / "celeba_256.json", KEYS | {"data_root": str(images)})
-
-    def main(*arguments):
-        return subprocess.run(
-            [sys.executable, str(ROOT / "main.py"), "--params_file", str(params), *arguments],
-            cwd=tmp_path,
-            capture_output=True,
-            text=True,
-        )
-
-    missing = main("--gen_samples")
-    assert missing.returncode == 2 and "ckpts/tiny_4_8" in missing.stderr
-    assert main("--steps", "2", "--device", "cpu").returncode == 0
+    recipe = Path(shutil.copy(params, tmp_path / "tiny_authors.json"))
+    assert authors_status(params, "--gen_samples") == 2 and "ckpts/tiny_4_8" in capsys.readouterr().err
+    assert authors_status(params, "--steps", 2, "--device", "cpu") == 0
     assert (tmp_path / "ckpts" / "tiny_4_8" / "parameters.json").exists()
-    recipe = params.with_name("tiny_authors.json")
-    shutil.copy(params, recipe)
-    missing = main("--gen_samples", "--params_file", str(recipe))  # the last one counts
-    assert missing.returncode == 2 and "expected ckpts/tiny_authors_4_8/ or ckpts/tiny_4_8.pt" in missing.stderr
+    assert authors_status(recipe, "--gen_samples") == 2
+    assert "expected ckpts/tiny_authors_4_8/ or ckpts/tiny_4_8.pt" in capsys.readouterr().err
     for _ in range(2):
-        sampled = main("--gen_samples", "--num_samples", "3", "--sampling_batch_size", "2")
-        assert sampled.returncode == 0, sampled.stderr
-    assert sorted(p.name for p in (tmp_path / "samples" / "tiny_4_8").iterdir()) == [f"000{i}.png" for i in range(3)]
-    evaluated = main("--evaluate", "--data_root", str(images))
-    assert evaluated.returncode == 0 and "bits/dim on 2 test images" in evaluated.stdout
+        assert authors_status(params, "--gen_samples", "--num_samples", 3, "--sampling_batch_size", 2) == 0
+    assert files(tmp_path / "samples" / "tiny_4_8") == [f"000{i}.png" for i in range(3)]
+    assert authors_status(params, "--evaluate", "--data_root", images) == 0
+    assert "bits/dim on 2 test images" in capsys.readouterr().out
 
 
 def test_help_needs_neither_torch_nor_the_codec():

@@ -10,16 +10,14 @@ from pathlib import Path
 import pytest
 import test_release_checkpoint
 import torch
-from command_line import KEYS, at_most, output_of, refusal, status, write_params
+from command_line import KEYS, at_most, authors_status, output_of, refusal, status, write_params
 from filelock import FileLock
 from pictures import contents, write_images
 from PIL import PngImagePlugin
 from test_run_directory import save_run
 from torch.utils.data import get_worker_info
 
-import main as authors_command
 from pixelpyramids.atomic import replace_file
-from pixelpyramids.cli import main
 from pixelpyramids.data import images as images_module
 from pixelpyramids.errors import CheckpointError
 from pixelpyramids.model.release_checkpoint import read_checkpoint
@@ -293,8 +291,7 @@ def test_the_authors_command_only_uses_its_own_run(flag, there, images, trained,
         shutil.copytree(trained, run, dirs_exist_ok=True)
     before = contents(run)
     params = write_params(tmp_path / "other.json", KEYS | {"n_res_layers": 2})
-    parsed = authors_command.parse(["--params_file", str(params), "--data_root", str(images), flag])
-    assert main.run(lambda: authors_command.main(parsed)) == 2
+    assert authors_status(params, "--data_root", images, flag) == 2
     assert ("differs in n_res_layers" if there else "tiny_4_8") in capsys.readouterr().err
     assert contents(run) == before and not (tmp_path / "samples").exists()
 

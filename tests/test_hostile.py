@@ -104,10 +104,7 @@ WRONG = {name: (replace(SOUND, **changes), "contradicts itself") for name, chang
     "a value above the depth": (value_file(2, pack(b"\x10")), "impossible values"),
     "a list that cannot be unpacked": (value_file(8, varint(20) + varint(32) + b"\xff" * 20), "cannot be unpacked"),
     "a number beyond the list": (value_file(8, pack(b"\7" + bytes(31)), b"\3\0"), "does not list"),
-    "stored beyond it": (
-        value_file(8, pack(b"\7" + bytes(31))).with_part(0, STORED, b"\xff\xff"),
-        "does not list",
-    ),
+    "stored beyond it": (value_file(8, pack(b"\7" + bytes(31))).with_part(0, STORED, b"\xff\xff"), "does not list"),
     "metadata of zeros": (with_metadata(bytes(MAX_METADATA)), "twice, or too many"),
     "metadata twice": (with_metadata(join_metadata([(b"ICC", b"a"), (b"ICC", b"b")])), "twice, or too many"),
     "too many metadata": (

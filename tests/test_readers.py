@@ -244,10 +244,7 @@ def test_unreadable_files_are_refused(how, reader, path):
 
 @pytest.mark.parametrize(
     "command, name",
-    [
-        *(("compress", name) for name in IMAGE_FILES),
-        *((c, ".ppyr") for c in ("decompress", "verify", "info")),
-    ],
+    [*(("compress", name) for name in IMAGE_FILES), *((c, ".ppyr") for c in ("decompress", "verify", "info"))],
 )
 def test_commands_name_a_bad_file_and_write_nothing(command, name, tmp_path, capsys):
     path, out = READERS[name].make(tmp_path), tmp_path / "out"

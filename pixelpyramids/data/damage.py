@@ -15,10 +15,7 @@ _FAILURES: tuple[type[Exception], ...] = (*DAMAGE, tarfile.TarError, zipfile.Bad
 
 @contextmanager
 def explain_damage(
-    name: str | PathLike[str],
-    expected: str,
-    way_out: str = "get the file again",
-    *also: type[Exception],
+    name: str | PathLike[str], expected: str, way_out: str = "get the file again", *also: type[Exception]
 ) -> Iterator[None]:
     """Turn such exceptions of the block, and those of the types `also`, into a DataError."""
     try:

@@ -50,14 +50,9 @@ def open_imagenet(
             f"{root}: expected either downsampled images or ILSVRC's own, got both {downsampled[0].name} and "
             f"{originals[0].relative_to(root)}, whose pixels differ; keep one of the two in the folder"
         )
-    entries, chosen = open_split(
-        split,
-        partial(_open_downsampled, root, size) if downsampled else partial(_open_originals, root),
-        partial(_describe_part, root, size),
-        COUNTS,
-        hold_out=hold_out,
-        seed=seed,
-    )
+    open_part = partial(_open_downsampled, root, size) if downsampled else partial(_open_originals, root)
+    describe_part = partial(_describe_part, root, size)
+    entries, chosen = open_split(split, open_part, describe_part, COUNTS, hold_out=hold_out, seed=seed)
     prepare = None if downsampled else partial(_prepare, size)
     return Images.of_one_size(
         entries, (size, size), chosen, n_bits=n_bits, prepare=prepare, accept_cmyk=prepare is not None

@@ -49,14 +49,10 @@ def open_lsun(
     if not 1 <= size <= CROP:
         raise DataError(f"expected a size of 1 to {CROP} pixels, because LSUN is cropped to {CROP}, got {size}")
     root = Path(root)
-    entries, chosen = open_split(
-        split,
-        partial(_open_part, root, category),
-        partial(_describe_part, root, category),
-        {"train": TRAIN_COUNTS[category], "val": VAL_COUNT},
-        hold_out=hold_out,
-        seed=seed,
-    )
+    open_part = partial(_open_part, root, category)
+    describe_part = partial(_describe_part, root, category)
+    counts = {"train": TRAIN_COUNTS[category], "val": VAL_COUNT}
+    entries, chosen = open_split(split, open_part, describe_part, counts, hold_out=hold_out, seed=seed)
     return Images.of_one_size(entries, (size, size), chosen, n_bits=n_bits, prepare=partial(_prepare, size))
 
 

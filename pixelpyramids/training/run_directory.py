@@ -49,11 +49,7 @@ KEYS_NAMED = 4  # of the parameters that differ
 MAY_DIFFER = {"data_root", "epochs", "crop_size"}  # when a run is resumed
 
 
-def load(
-    path: str | Path,
-    params: str | Path | None = None,
-    likelihood: str | None = None,
-) -> AnyModel:
+def load(path: str | Path, params: str | Path | None = None, likelihood: str | None = None) -> AnyModel:
     """The model of a run directory, or of the authors' `.pt` with the parameter file `params`; in evaluation mode.
 
     `likelihood`, "exact" or "authors", overrides the parameters. Raises CheckpointError if something is
