@@ -130,11 +130,9 @@ def test_complete_keeps_the_coarse_image(trained, images, tmp_path, capsys):
         (("train", "PARAMS", "--out", "run", "--data", "IMAGES", "--steps", "1", "--epochs", "1"), "one of"),
         (("train", "PARAMS", "--out", "run", "--data", "IMAGES", "--device", "tpu"), "--device"),
         (("train", "celeba_256", "--out", "run", "--data", "IMAGES"), "expected 256x256"),
-        (("evaluate", "nosuch", "--data", "IMAGES"), "run directory"),
         (("evaluate", "TRAINED", "--data", "IMAGES", "--split", "nosuch"), "nosuch"),
         (("evaluate", "TRAINED", "--data", "IMAGES", "--batch-statistics", "4"), 'norm "batch"'),
         (("evaluate", "TRAINED"), "--data DIR"),
-        (("sample", "IMAGES", "--out", "x"), "parameters.json"),
         (("score", "TRAINED", "nosuch.png", "--likelihood", "best"), "--likelihood"),
     ],
 )

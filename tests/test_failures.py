@@ -35,10 +35,6 @@ def training(params, images, run, *options):
     return "train", params, "--data", images, "--out", run, "--device", "cpu", *options
 
 
-def train(*arguments):
-    return status(*training(*arguments))
-
-
 def scale_weights(run, factor, index=0):
     """Multiply the weights of one level of a run; return the run."""
     path = run_directory.level_file(run, index)
@@ -75,7 +71,7 @@ def test_an_image_that_cannot_be_read_is_named_and_skipped(how, images, params, 
     with at_most(60):
         captured = output_of(capsys, "score", trained, data / "bad.png", data / "00.png", expected=1)
         assert message in captured.err and "00.png" in captured.out
-        assert train(params, data.parent, tmp_path / "run", "--steps", 10, "--no-validation") == 0
+        assert status(*training(params, data.parent, tmp_path / "run", "--steps", 10, "--no-validation")) == 0
         assert "bad.png" in capsys.readouterr().err
         assert status("evaluate", trained, "--data", data, "--split", "all", "--json") == 1
         assert json.loads(capsys.readouterr().out)["skipped"] == [str(data / "bad.png")]
@@ -91,7 +87,7 @@ def test_a_killed_reader_process_is_reported(images, params, tmp_path, monkeypat
 
     monkeypatch.setattr(images_module, "CACHE_BYTES", 0)
     monkeypatch.setattr(images_module.Images, "read", ended)
-    assert train(params, images, tmp_path / "run", "--steps", 4, "--no-validation") == 2
+    assert status(*training(params, images, tmp_path / "run", "--steps", 4, "--no-validation")) == 2
     assert "a process that reads images has ended (DataLoader worker" in capsys.readouterr().err
 
 
@@ -299,12 +295,12 @@ def test_the_authors_command_only_uses_its_own_run(flag, there, images, trained,
 @pytest.mark.parametrize("first, then", [((), ("--no-validation",)), (("--no-validation",), ())])
 def test_a_resumed_training_keeps_the_images_that_it_held_out(first, then, images, params, tmp_path, capsys):
     run = tmp_path / "run"
-    assert train(params, images, run, "--steps", 1, *first) == 0
+    assert status(*training(params, images, run, "--steps", 1, *first)) == 0
     before = contents(run)
     command = training(params, images, run, "--steps", 2)
     assert "images out for validation" in refusal(capsys, *command, *then)
     assert contents(run) == before
-    assert train(params, images, run, "--steps", 2, *first) == 0
+    assert status(*training(params, images, run, "--steps", 2, *first)) == 0
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,6 @@ import pytest
 from ppyr_files import (
     AXIS,
     DECODER,
-    NAME,
     STORED,
     VALUES,
     WEIGHT_BYTES,
@@ -144,10 +143,6 @@ def test_the_decoder_is_short_and_imports_nothing_of_the_package():
     assert names - set(sys.stdlib_module_names) == {"numpy", "PIL"}
     at_once = [node for node in ast.parse(text).body if isinstance(node, ast.Import | ast.ImportFrom)]
     assert "PIL" not in "".join(map(ast.unparse, at_once))
-
-
-def test_the_name_of_the_weights_is_as_specified():
-    assert decoder.Network(WEIGHT_BYTES).name == NAME
 
 
 def constants():

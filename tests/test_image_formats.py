@@ -256,10 +256,6 @@ SURPLUS = b"a film behind it\0"
 LOSSLESS = {"lossless": True}
 
 
-def file_of(kind, **options):
-    return encode(pixels(), kind, **options)
-
-
 @pytest.mark.filterwarnings("ignore:not kept")
 @pytest.mark.parametrize(
     ("kind", "options"),
@@ -267,7 +263,7 @@ def file_of(kind, **options):
     + [(kind, {}) for kind in ("TGA", "PCX", "GIF", "BMP", "QOI", "JPEG", "JPEG2000", "AVIF")],
 )
 def test_bytes_after_the_end_are_named(kind, options):
-    data = file_of(kind, **options)
+    data = encode(pixels(), kind, **options)
     assert read(data).not_kept == ()
     if kind == "TGA":
         data = data[:-26]  # without the footer that marks its end
@@ -284,29 +280,29 @@ def segment(marker, content):
 
 
 def with_parts():
-    webp = file_of("WEBP", icc_profile=b"abc", **LOSSLESS) + b"MINE" + struct.pack("<I", 2) + b"ab"
+    webp = encode(pixels(), "WEBP", icc_profile=b"abc", **LOSSLESS) + b"MINE" + struct.pack("<I", 2) + b"ab"
     yield webp[:4] + struct.pack("<I", len(webp) - 8) + webp[8:], "WebP chunk MINE"
-    gif = file_of("GIF", comment=b"hello")
+    gif = encode(pixels(), "GIF", comment=b"hello")
     place = gif.index(b"!\xfe")
     yield put_in(gif, place, b"!\xff\x0bXMP DataXMP\x02ab\0"), "GIF extension XMP DataXMP"
     yield put_in(gif, place, b"!\x01\x0c" + bytes(12) + b"\x02ab\0"), "GIF text"
-    jpeg = file_of("JPEG")
+    jpeg = encode(pixels(), "JPEG")
     yield put_in(jpeg, 2, segment(0xED, b"Photoshop 3.0\0")), "JPEG segment APP13"
     yield put_in(jpeg, 2, segment(0xE1, b"http://ns.adobe.com/xmp/extension/\0")), "JPEG segment APP1"
     yield put_in(jpeg, 2, segment(0xFE, b"one") + segment(0xFE, b"two")), "all JPEG comments except the last one"
-    yield file_of("JPEG2000") + struct.pack(">I4s", 10, b"xml ") + b"ab", "JPEG 2000 box xml"
-    boxes = file_of("JPEG2000")
+    yield encode(pixels(), "JPEG2000") + struct.pack(">I4s", 10, b"xml ") + b"ab", "JPEG 2000 box xml"
+    boxes = encode(pixels(), "JPEG2000")
     profile = struct.pack(">I4sBBB", 15, b"colr", 2, 0, 0) + b"icc!"
     place = boxes.index(b"jp2h") - 4
     end = place + struct.unpack_from(">I", boxes, place)[0]
     boxes = put_in(boxes, end, profile)
     size = struct.pack(">I", end - place + len(profile))
     yield boxes[:place] + size + boxes[place + 4 :], "JPEG 2000 box colr (a colour profile)"
-    yield file_of("TGA", id_section=b"mine"), "the TGA's image ID"
-    tga = file_of("TGA")
+    yield encode(pixels(), "TGA", id_section=b"mine"), "the TGA's image ID"
+    tga = encode(pixels(), "TGA")
     places = struct.pack("<II", len(tga) - 26, 0)
     yield tga[:-26] + SURPLUS + places + tga[-18:], "the TGA's extension or developer area"
-    bmp = file_of("BMP")
+    bmp = encode(pixels(), "BMP")
     header = struct.pack("<I", 124) + bmp[18:54] + bytes(72) + struct.pack("<IIII", 124, 4, 0, 0)
     yield b"BM" + struct.pack("<III", 0, 0, 138) + header[:124] + bmp[54:], "the BMP's colour profile"
 
@@ -320,7 +316,7 @@ def test_parts_that_are_not_kept_are_named(data, name):
 def test_comments_are_kept_in_any_encoding():
     for comment, kept in ((b"caf\xc3\xa9", "café"), (b"caf\xe9", "café")):
         for kind in ("GIF", "JPEG"):
-            assert read(file_of(kind, comment=comment)).metadata["text:Comment"] == kept.encode()
+            assert read(encode(pixels(), kind, comment=comment)).metadata["text:Comment"] == kept.encode()
     for data in (b"P5\n# by me\n2 1 # and you\n255\nab", b"P2 # by me\n2 1\n255 1 # and you\n2"):
         assert read(data).metadata == {"text:Comment": b"by me\nand you"}
     assert read(b"P5\n2 1\n255\n#a").metadata == {}

@@ -40,10 +40,6 @@ def keys(**changed):
     return {key: value for key, value in merged.items() if value is not None and (key in changed or key not in ours)}
 
 
-def test_the_papers_data_sets_are_shipped():
-    assert {path.stem for path in SHIPPED} >= {*SIDES, *(f"{name}_authors" for name in SIDES)}
-
-
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
 def test_every_shipped_file_loads_by_path_and_by_name(path, monkeypatch, tmp_path):
