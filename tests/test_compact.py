@@ -5,7 +5,7 @@ from functools import cache
 import numpy as np
 import pytest
 import torch
-from command_line import output_of, refusal
+from command_line import refusal, status
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pictures import write_images
@@ -215,7 +215,8 @@ def test_weights_that_could_leave_the_exact_range_and_a_model_of_grey_images_are
 def test_export_writes_integers_that_load(model, tmp_path, capsys):
     run_directory.save(model, tmp_path / "run")
     file = tmp_path / "w.safetensors"
-    assert load_network(file).name.hex() in output_of(capsys, "export", tmp_path / "run", file).out
+    assert status("export", tmp_path / "run", file) == 0
+    assert load_network(file).name.hex() in capsys.readouterr().out
     assert "exists already" in refusal(capsys, "export", tmp_path / "run", file)
 
 
