@@ -205,7 +205,7 @@ def test_minutes_include_validation_and_samples(folder, tmp_path, monkeypatch):
     began = time.monotonic()
     outcome = run.fit(Budget(minutes=seconds / 60), draw=slow)
     assert time.monotonic() - began < 1.5 * seconds
-    assert outcome.seconds == pytest.approx(time.monotonic() - began, abs=0.5)
+    assert outcome.seconds == pytest.approx(time.monotonic() - began, abs=1.0)
     validations = len([e for e in run_directory.read_log(tmp_path / "run", 0) if "validation_nats" in e])
     assert validations >= 1 and 0.5 * (validations + 1) < 0.5 * seconds
     steps = run.step
