@@ -81,7 +81,7 @@ class Total(NamedTuple):
 
 
 def bench(
-    paths: options.Images,
+    paths: options.ImagePaths,
     effort: options.Effort = "default",
     exclude: options.Exclude = None,
     csv: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the figures of each image.")] = None,

@@ -42,7 +42,7 @@ MaxPixels = Annotated[
         "268,435,456).",
     ),
 ]
-Images = Annotated[list[Path], typer.Argument(metavar="PATH", help="Images, or folders of images.")]
+ImagePaths = Annotated[list[Path], typer.Argument(metavar="PATH", help="Images, or folders of images.")]
 Exclude = Annotated[
     list[str] | None,
     typer.Option(metavar="PATTERN", help="Skip files whose name or path matches, such as '*.jpg'; repeatable."),

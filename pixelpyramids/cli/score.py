@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 def score(
     model: model_options.ModelName,
-    paths: options.Images,
+    paths: options.ImagePaths,
     tile: model_options.TileSide = None,
     params: model_options.ModelParameters = None,
     likelihood: model_options.Likelihood = None,

@@ -23,12 +23,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from pixelpyramids.codec.integer_network import LARGEST_ACTIVATION, LARGEST_WEIGHT
 from pixelpyramids.model.parameters import CompactParameters, outputs_per_component
 
 WEIGHT_SCALE = 128
-LARGEST_WEIGHT = 64
 ACTIVATION_SCALE = 32  # of a unit
-LARGEST_ACTIVATION = 255
 OUTPUT_SCALE = WEIGHT_SCALE * ACTIVATION_SCALE
 LARGEST_BIAS = 2**22
 
