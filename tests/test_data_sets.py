@@ -227,7 +227,7 @@ def test_each_image_reports_its_own_encoding(tmp_path):
 )
 def test_unclear_forms_are_refused_with_a_list_of_all_forms(tmp_path, names, below, came):
     root = write_files(tmp_path, dict.fromkeys(names, b"")) / below
-    message = rf"(?s){re.escape(str(root))}: expected .*train/.*zip.*HDF5.*TFRec.*got {came}"
+    message = rf"(?s){re.escape(str(root))}: expected .*train and.*zip.*HDF5.*TFRec.*got {came}"
     with pytest.raises(DataError, match=message):
         FACES.read(root, "test")
 
