@@ -252,7 +252,7 @@ def _by_tifffile(data: bytes, tiff: Tiff) -> Pixels:
             pixels: Any = page.asarray()
     except tifffile.TiffFileError as error:
         raise DataError(f"the TIFF cannot be read: {error}; replace or remove the file") from error
-    except (ValueError, NotImplementedError):
+    except (ValueError, RuntimeError):  # tifffile raises them for what it cannot decode
         import_extra("imagecodecs", "images")  # most compressions need it
         raise
     return _channels_last(pixels, tiff)

@@ -3,6 +3,7 @@
 log p(image) = sum over stages of log p(fine | coarse)
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any, TypeVar
 
@@ -21,7 +22,7 @@ from pixelpyramids.pyramid.rate import Rate
 ArrayOrTensor = TypeVar("ArrayOrTensor")
 
 
-class ImageModel(nn.Module):
+class ImageModel(nn.Module, ABC):
     """A network for each stage of `config`: `stages[i]` is that of level i, and the last one of the coarsest image.
 
     Images are integers (B, C, H, W) in [0, 2**n_bits), of any height and width, in tensors or NumPy arrays. A new model
@@ -40,9 +41,9 @@ class ImageModel(nn.Module):
                 self.stages.append(new_stage(config, index))
         self.eval()
 
+    @abstractmethod
     def _draw(self, coarse: Tensor | None, height: int, width: int, uniforms: "Uniforms") -> Tensor:
         """Images that contain `coarse` exactly, if it is given. Raises DataError if that is impossible."""
-        raise NotImplementedError
 
     @property
     def device(self) -> torch.device:
