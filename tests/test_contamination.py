@@ -153,6 +153,15 @@ def test_training_images_are_counted_in_any_folder(run, flat, tmp_path, capsys):
     assert counted(renamed) is None
 
 
+def test_an_image_that_cannot_be_read_does_not_count_as_trained_on(params, tmp_path, capsys):
+    folder = write(tmp_path / "images", *(f"train/{number}.png" for number in range(6)), "validation/a.png")
+    cut = folder / "train" / "0.png"
+    cut.write_bytes(cut.read_bytes()[:-200])
+    run = train(params, folder, tmp_path / "run")
+    result = json_of(capsys, "evaluate", run, "--data", folder, "--split", "train", "--device", "cpu", expected=1)
+    assert (len(result["skipped"]), result["images"], result["trained_on"]) == (1, 4, 4)
+
+
 def test_resuming_warns_if_training_images_are_test_images_now(params, run, flat, tmp_path, capsys):
     run = shutil.copytree(run, tmp_path / "run")
     folder = write(tmp_path / "images", "train/a.png", "train/b.png", seed=7)

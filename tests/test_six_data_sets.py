@@ -57,7 +57,7 @@ def test_each_of_the_six_trains_evaluates_and_samples(name, width, tmp_path):
     params.write_text(json.dumps(shipped | {"params": shipped["params"] | width}))
     config = load_parameters(params)
     said = main("--steps", "1", "--micro_batch", "1")
-    assert "trained 1 steps" in said
+    assert "trained 1 step " in said
     assert "figures are not comparable" in said  # a fixture is smaller than the data set
     assert f"bits/dim on {5 if name == 'imagenet_128' else 2} test images" in main("--evaluate")
     main("--gen_samples", "--num_samples", "1", "--sampling_batch_size", "1")

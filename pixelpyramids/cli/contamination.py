@@ -165,8 +165,8 @@ def find_trained(run: Path, files: Sequence[Path]) -> list[Path]:
     return [file for file, was in zip(files, trained, strict=True) if was]
 
 
-def count_trained(config: AnyParameters, run: Path, images: Images) -> int | None:
-    """How many of the images the run is known to be trained on; None if that is unknown.
+def count_trained(config: AnyParameters, run: Path, images: Images, skipped: Sequence[Path]) -> int | None:
+    """How many of the images that were not skipped the run is known to be trained on; None if that is unknown.
 
     It is unknown for large containers, if files are compared with the images of a container, and if an earlier version
     trained some steps.
@@ -179,7 +179,10 @@ def count_trained(config: AnyParameters, run: Path, images: Images) -> int | Non
     is_complete = _is_recorded(config, sessions) and all(
         data.get("files") == are_files(images) and data["images"] <= len(known) for data in trained
     )
-    return int(np.isin(image_numbers(images), known).sum()) or (0 if is_complete else None)
+    count = int(np.isin(image_numbers(images), known).sum())
+    if are_files(images):  # entries of containers that cannot be read have no number
+        count -= len(find_trained(run, skipped))
+    return count or (0 if is_complete else None)
 
 
 def _is_recorded(config: AnyParameters, sessions: Sequence[Mapping[str, Any]]) -> bool:

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 import typer
 
 from pixelpyramids.cli import model_options, options
-from pixelpyramids.cli.console import describe_conversions, print_json, progress_bar, stderr, stdout
+from pixelpyramids.cli.console import count_of, describe_conversions, print_json, progress_bar, stderr, stdout
 from pixelpyramids.cli.likelihoods import LIKELIHOODS, warn_above
 from pixelpyramids.errors import DataError, ParameterError
 from pixelpyramids.model.parameters import find_paper_figure
@@ -78,8 +78,8 @@ def evaluate(
         loaded.train()
         batch_size = batch_statistics
     tile = default_tile(loaded) if tile is None else tile
-    of_split = "images" if chosen == "all" else f"{chosen} images"
-    with progress_bar(of_split) as report:
+    noun = "image" if chosen == "all" else f"{chosen} image"
+    with progress_bar(f"{noun}s") as report:
         evaluation = score_images(loaded, images, batch_size=batch_size, tile=tile, report=report, processes=processes)
     counts = [sum(p.numel() for p in stage.parameters()) for stage in loaded.stages]
     skipped = [*images.skipped, *evaluation.skipped]
@@ -90,7 +90,7 @@ def evaluate(
         stderr.print("the code length is not finite, because the model's weights have diverged", style="bold red")
     warning = warn_above(evaluation.bits_per_dim_of_images, config.n_bits)
     paper = find_paper_figure(config) if chosen == "test" else None
-    trained = count_trained(config, run, images)
+    trained = count_trained(config, run, images, evaluation.skipped)
     if json:
         result = evaluation_json(evaluation, str(run), counts) | {
             "split": chosen,
@@ -122,7 +122,7 @@ def evaluate(
     converted = f"; converted: {describe_conversions(conversions)}" if conversions else ""
     compared = "; not compared with the training images"
     stdout.print(
-        f"{evaluation.bits_per_dim:.4f}{error} bits/dim on {len(evaluation.files)} {of_split} ({sources}), "
+        f"{evaluation.bits_per_dim:.4f}{error} bits/dim on {count_of(len(evaluation.files), noun)} ({sources}), "
         f"{config.n_bits} bits, {kind}{statistics}{tiles}; every pixel counted{converted}"
         f"{compared if trained is None else f'; {trained} of them were trained on' if trained else ''}"
     )

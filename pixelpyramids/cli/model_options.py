@@ -40,6 +40,7 @@ Likelihood = Annotated[
     ),
 ]
 TileSide = Annotated[
-    int | None, typer.Option(min=1, help="Split larger images into tiles of this height and width (default: 512).")
+    int | None,
+    typer.Option(min=1, help="Predict larger images in tiles of this height and width, each by itself (default: 512)."),
 ]
 Device = Annotated[Literal["cpu", "cuda"] | None, typer.Option(help="Default: a GPU if there is one.")]

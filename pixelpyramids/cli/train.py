@@ -9,7 +9,7 @@ import numpy as np
 import typer
 
 from pixelpyramids.cli import model_options
-from pixelpyramids.cli.console import format_duration, live_line, stderr
+from pixelpyramids.cli.console import count_of, format_duration, live_line, stderr
 from pixelpyramids.errors import ParameterError
 from pixelpyramids.pyramid.rate import bits_per_dim
 
@@ -86,10 +86,10 @@ def train(
     )
     processes = training.accelerator.num_processes
     parameters = sum(p.numel() for level in training.levels for p in level.stage.parameters())
-    images = "an unknown number of" if crops.count is None else crops.count
+    images = "an unknown number of images" if crops.count is None else count_of(crops.count, "image")
     stderr.print(
-        f"{images} images to train on, {len(validation) if validation else 'none'} to validate on; "
-        f"crops of {crops.size[0]} x {crops.size[1]}, {crops.steps_per_epoch} steps an epoch; "
+        f"{images} to train on, {len(validation) if validation else 'none'} to validate on; "
+        f"crops of {crops.size[0]} x {crops.size[1]}, {count_of(crops.steps_per_epoch, 'step')} an epoch; "
         f"{parameters / 1e6:.2f} million parameters on {training.device}"
         f"{f', {processes} processes share each batch' if processes > 1 else ''}"
         f"{', convolutions in bfloat16' if training.bfloat16 else ''}"
@@ -139,7 +139,9 @@ def train(
         return 1
     if outcome.steps == resumed_at:
         stderr.print("nothing is left to train: give more --steps, --epochs or --minutes, which count from the start")
-    stderr.print(f"trained {outcome.steps} steps in {format_duration(outcome.seconds)}; the model is in {out}")
+    stderr.print(
+        f"trained {count_of(outcome.steps, 'step')} in {format_duration(outcome.seconds)}; the model is in {out}"
+    )
     return 0
 
 

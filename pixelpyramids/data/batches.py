@@ -99,11 +99,12 @@ class Batches(ABC):
         return crop[:, :, ::-1] if self.flip and draw.integers(2) else crop
 
 
-def check_crop(name: Path, got: Sequence[int], size: Sequence[int]) -> None:
-    """Raise DataError if an image is smaller than the crop."""
+def check_crop(name: Path, got: Sequence[int], size: Sequence[int], others: int = 0) -> None:
+    """Raise DataError if an image is smaller than the crop, as are `others`."""
     (h, w), (height, width) = got, size
     if h < height or w < width:
         raise DataError(
             f"{name}: expected an image of at least {height}x{width} pixels (height x width), the size of the crops, "
-            f"got {h}x{w}; use smaller crops, or remove the image"
+            f"got {h}x{w}{f' (and {others} others are smaller)' if others else ''}; use a parameter file with smaller "
+            "crops, or remove such images"
         )

@@ -24,7 +24,7 @@ class Budget:
         given = [value for value in (self.steps, self.minutes) if value is not None]
         if len(given) != 1 or not 0 < given[0] < math.inf:
             raise ParameterError(
-                f"expected a positive number of either steps or minutes, got {self.steps} and {self.minutes}"
+                f"expected a positive number of either steps or minutes, got {' and '.join(map(str, given)) or 'none'}"
             )
 
     @property
