@@ -99,12 +99,12 @@ class Batches(ABC):
         return crop[:, :, ::-1] if self.flip and draw.integers(2) else crop
 
 
-def check_crop(name: Path, got: Sequence[int], size: Sequence[int], others: int = 0) -> None:
-    """Raise DataError if an image is smaller than the crop, as are `others`."""
+def check_crop(name: Path, got: Sequence[int], size: Sequence[int], count: int | None = None) -> None:
+    """Raise DataError if an image is smaller than the crop; `count` is the number of such images, if it is known."""
     (h, w), (height, width) = got, size
     if h < height or w < width:
         raise DataError(
             f"{name}: expected an image of at least {height}x{width} pixels (height x width), the size of the crops, "
-            f"got {h}x{w}{f' (and {others} others are smaller)' if others else ''}; use a parameter file with smaller "
-            "crops, or remove such images"
+            f"got {h}x{w}; use a parameter file with smaller crops, or remove such images"
+            f"{f' ({count} in all)' if count else ''}"
         )

@@ -35,7 +35,7 @@ class Crops(Batches):
         super().__init__(size, batch_size, seed, flip, folder.channels, folder.n_bits)
         slots = (folder.sizes // np.array(size)).astype(np.int64).prod(axis=1)
         smallest = int(np.argmin(slots))
-        check_crop(folder.files[smallest], folder.sizes[smallest], size, int((slots == 0).sum()) - 1)
+        check_crop(folder.files[smallest], folder.sizes[smallest], size, int((slots == 0).sum()))
         self.folder, self.count, self.in_memory = folder, len(folder), folder.in_memory
         self._last_slot = np.cumsum(slots)
         self.items_per_epoch = int(self._last_slot[-1])
