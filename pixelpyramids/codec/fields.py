@@ -99,8 +99,7 @@ def encode_varint(number: int) -> bytes:
     while number > 127:
         out.append(number & 127 | 128)
         number >>= 7
-    out.append(number)
-    return bytes(out)
+    return bytes([*out, number])
 
 
 def pack_bytes(data: bytes) -> bytes:

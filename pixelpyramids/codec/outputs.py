@@ -30,8 +30,7 @@ def starting_outputs(components: int, channels: int) -> NDArray[np.int64]:
 
 def coarsest_outputs(components: int, channels: int, n_bits: int) -> NDArray[np.int64]:
     """Return the fixed mixture of the coarsest pixels: components spread evenly over the range, around its middle."""
-    n_values = 2**n_bits
-    means = (np.arange(components) + 0.5 - components / 2) * n_values / components / MEAN_UNIT
+    means = (np.arange(components) + 0.5 - components / 2) * 2**n_bits / components / MEAN_UNIT
     log_scales = np.full(components, n_bits - 4.0)
     return _outputs(means, log_scales, channels, [0.0] * (channels * (channels - 1) // 2))
 

@@ -90,7 +90,8 @@ def _open_form(root: Path, size: int, seed: int, hold_out: bool) -> tuple[Entrie
             "the published test images: published models may have been trained on them, and figures are not comparable",
             stacklevel=3,
         )
-        parts = _divide_in_order(parts[""])
+        count = len(parts[""]) * TRAIN_COUNT // (TRAIN_COUNT + TEST_COUNT)
+        parts = {"train": parts[""][:count], "test": parts[""][count:]}
     return entries, published_splits(parts, choose_held_out if hold_out else None)
 
 
@@ -137,11 +138,6 @@ def _natural_key(name: str) -> tuple[list[str | int], str]:
     """A key that sorts numbers in names by value: 10.jpg sorts like 00010.jpg."""
     pieces = re.split("([0-9]+)", name)
     return [int(piece) if i % 2 else piece for i, piece in enumerate(pieces)], name
-
-
-def _divide_in_order(indices: Sequence[int]) -> _Splits:
-    count = len(indices) * TRAIN_COUNT // (TRAIN_COUNT + TEST_COUNT)
-    return {"train": indices[:count], "test": indices[count:]}
 
 
 def _open_hdf5(path: Path, size: int) -> tuple[Entries, _Splits]:

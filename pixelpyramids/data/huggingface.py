@@ -204,8 +204,7 @@ def _select_images(root: str, table: Any) -> Any:
             f"{root}: expected one column of images (datasets.Image), got {len(found)} among {columns or 'none'}; "
             "write the data again with one, with datasets' cast_column and select_columns"
         )
-    others = (name for name in features if name != found[0])
-    if splits := [name for name in others if is_split_column(name)]:
+    if splits := [name for name in features if name != found[0] and is_split_column(name)]:
         warnings.warn(
             f"{root}: the column {splits[0]} is not read, so its rows are not divided by it; if it names images for "
             "validation or test, write each split to shards of its own",

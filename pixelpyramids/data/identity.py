@@ -58,8 +58,9 @@ def as_numbers(fingerprints: Iterable[bytes]) -> NDArray[np.uint64]:
 
 
 def _fingerprints(images: Images) -> Iterator[bytes]:
-    files = are_files(images)
-    for index in _sample_indices(len(images), FILES_AT_MOST if files else ENTRIES_AT_MOST):
+    files, count = are_files(images), len(images)
+    covered = min(count, FILES_AT_MOST if files else ENTRIES_AT_MOST)
+    for index in np.linspace(0, count - 1, covered).astype(int).tolist():
         yield file_fingerprint(images.files[index]) if files else _entry_fingerprint(images, index)
 
 
@@ -114,8 +115,3 @@ def _entry_fingerprint(images: Images, index: int) -> bytes:
 def pixel_bytes(image: Pixels) -> bytes:
     r"""The bytes of an image that are hashed: "C H W\n", and its values, the lower byte first above 8 bits."""
     return "{} {} {}\n".format(*image.shape).encode() + image.astype(image.dtype.newbyteorder("<")).tobytes()
-
-
-def _sample_indices(count: int, most: int) -> list[int]:
-    """All indices below `count`, or `most` of them, evenly spaced."""
-    return list(range(count)) if count <= most else [int(index) for index in np.linspace(0, count - 1, most)]

@@ -99,8 +99,7 @@ def count_examples(file: str, train: bool = False) -> int:
     examples, last = 0, None
     forms: dict[str, str] = {}  # one member for each name without its numbers
     with _explain_damage(file), open(file, "rb") as content:
-        size = content.seek(0, 2)
-        for member in walk_tar(content, 0, size):
+        for member in walk_tar(content, 0, content.seek(0, 2)):
             match = _MEMBER.fullmatch(member.name)
             is_hidden = member.name.rpartition("/")[2].startswith((".", "__"))
             if member.isfile() and match is not None and not is_hidden:

@@ -33,8 +33,7 @@ _HEAD = 16  # bytes that formats are recognised by
 @cache
 def readable_formats() -> dict[str, str]:
     """A dictionary from file suffix (lower case, with its dot) to format: what this Pillow decodes by itself."""
-    suffixes = Image.registered_extensions()
-    return {e: f for e, f in suffixes.items() if f in Image.OPEN and f not in _NOT_DECODED}
+    return {e: f for e, f in Image.registered_extensions().items() if f in Image.OPEN and f not in _NOT_DECODED}
 
 
 def open_with_pillow(file: BinaryIO, formats: Iterable[str], name: str = "") -> Image.Image:

@@ -116,11 +116,10 @@ class LevelTraining:
         for name, parameter in self.stage.named_parameters():
             for key, value in self.optimiser.state[parameter].items():
                 tensors[f"optimiser.{key}.{name}"] = value
-        best = self.best if math.isfinite(self.best) else None
         place = {
             "step": self.step,
             "seconds": self.seconds,
-            "best_bits_per_dim": best,
+            "best_bits_per_dim": self.best if math.isfinite(self.best) else None,
             "validation_set": self.validation_set,
             "level": self.index,
             "seed": self.seed,

@@ -103,8 +103,7 @@ def _bits_per_dim(costs: dict[int, tuple[float, float]], window: int) -> Series:
 
 
 def _value_range(series: Iterable[Series], marks: Iterable[float], last: int) -> tuple[float, float]:
-    lines = list(series)
-    values = np.concatenate([bits[(steps >= last / 20) | (steps == steps[-1])] for steps, bits in lines])
+    values = np.concatenate([bits[(steps >= last / 20) | (steps == steps[-1])] for steps, bits in series])
     values = np.concatenate([values, np.fromiter(marks, float)])
     low, high = float(values.min()), float(values.max())
     margin = 0.04 * (high - low) or 0.5
