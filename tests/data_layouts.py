@@ -203,6 +203,7 @@ CELEBA_DIVIDED = {
 
 CLASSES = ("n01440764", "n02105855", "n07831146")
 IMAGENET_SIZE = 16
+open_small_imagenet = partial(open_imagenet, size=IMAGENET_SIZE)
 _IMAGENET_SIZES = [(16, 16), (24, 31), (40, 33), (17, 16), (9, 12), (50, 21), (32, 32)]
 
 
@@ -327,14 +328,12 @@ def prepared_imagenet(number: int) -> NDArray[np.uint8]:
 
 
 def imagenet(build: Callable[[Path], Any]) -> Layout:
-    open_ = partial(open_imagenet, size=IMAGENET_SIZE)
-    return Layout(build, open_, prepared_imagenet, 14, 19, frozenset({"JPEG", "PNG"}))
+    return Layout(build, open_small_imagenet, prepared_imagenet, 14, 19, frozenset({"JPEG", "PNG"}))
 
 
 def downsampled(build: Callable[[Path], Any], format: str) -> Layout:
     expected = cache(lambda n: noise(n, IMAGENET_SIZE).transpose(2, 0, 1))
-    open_ = partial(open_imagenet, size=IMAGENET_SIZE)
-    return Layout(build, open_, expected, 14, 19, frozenset({format}), is_ordered=True)
+    return Layout(build, open_small_imagenet, expected, 14, 19, frozenset({format}), is_ordered=True)
 
 
 IMAGENET = {
@@ -407,8 +406,7 @@ def lsun(build: Callable[[Path], Any], format: str = "JPEG") -> Layout:
 def write_parquet(path: Path, contents: list[bytes | None], **more: list[Any]) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     rows = {"image": [content and {"bytes": content, "path": None} for content in contents], **more}
-    table = datasets.Dataset.from_dict(rows)
-    table.cast_column("image", datasets.Image()).to_parquet(str(path))
+    datasets.Dataset.from_dict(rows).cast_column("image", datasets.Image()).to_parquet(str(path))
     return path
 
 

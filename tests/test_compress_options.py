@@ -146,8 +146,7 @@ def test_names_and_errors_are_single_printable_lines(command, tmp_path, capsys):
     bad = tmp_path / "in" / name
     bad.parent.mkdir()
     bad.write_bytes(b"none")
-    good = save(tmp_path / "in" / "\x1bgood.png")
-    good.with_suffix(".ppyr").write_bytes(pp.encode(pixels()))
+    save(tmp_path / "in" / "\x1bgood.png").with_suffix(".ppyr").write_bytes(pp.encode(pixels()))
     out = ("--out", tmp_path / "out") if command.endswith("compress") else ()
     text = "".join(output_of(capsys, command, tmp_path / "in", *out, expected=1))
     assert not {c for c in text if c != "\n" and not c.isprintable()}

@@ -1,10 +1,9 @@
 """`data check` counts, hashes and shows the images of folders and streams."""
 
 import hashlib
-from functools import partial
 from pathlib import Path
+from unittest.mock import Mock
 
-import command_line
 import numpy as np
 import pytest
 from command_line import KEYS, json_of, output_of, refusal, write_params
@@ -32,9 +31,6 @@ def folder(tmp_path):
     for split, numbers in (("train", range(120)), ("test", range(200, 203))):
         write_files(root / split, {f"{i:03d}.png": encode(pixels(i)) for i in numbers})
     return root
-
-
-status = partial(command_line.status, "data", "check")
 
 
 def checked(capsys, *arguments, expected=0):
@@ -83,17 +79,14 @@ def test_the_hash_covers_every_image_or_says_how_many(folder, params, capsys):
     again = checked(capsys, params, "--data", folder, "--first", 100)["splits"]["train"]
     assert again["sha256"] == some["sha256"] != before["sha256"] and again["hashed"] == 100
     assert again["identity"] != some["identity"] == before["identity"]
-    assert status(params, "--data", folder) == 0
-    assert "train: SHA-256 of the pixels of all 119 images (119 PNG)" in capsys.readouterr().out
-    assert status(params, "--data", folder, "--first", 100) == 0
-    assert "train: SHA-256 of the pixels of only the first 100 images" in capsys.readouterr().out
+    command = ("data", "check", params, "--data", folder)
+    assert "train: SHA-256 of the pixels of all 119 images (119 PNG)" in output_of(capsys, *command).out
+    said = output_of(capsys, *command, "--first", 100).out
+    assert "train: SHA-256 of the pixels of only the first 100 images" in said
 
 
 def test_counts_are_printed_before_images_are_read(folder, params, capsys, monkeypatch):
-    def stop(*_):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr("pixelpyramids.cli.data_check._read_split", stop)
+    monkeypatch.setattr("pixelpyramids.cli.data_check._read_split", Mock(side_effect=KeyboardInterrupt))
     printed = output_of(capsys, "data", "check", params, "--data", folder, expected=130).out
     assert all(f"{name}: {count} image" in printed for name, count in (("train", 119), ("validation", 1), ("test", 3)))
 
@@ -105,8 +98,8 @@ def test_images_in_two_splits_are_found_by_their_pixels(folder, params, capsys):
     result = checked(capsys, params, "--data", folder, expected=1)
     pairs = {frozenset(Path(name).name for name in pair) for pair in result["pairs_in_two_splits"]}
     assert result["in_two_splits"] == 2 and pairs == {frozenset({"007.png", "a.bmp"}), frozenset({"b.png", "201.png"})}
-    assert status(params, "--data", folder) == 1
-    assert "2 images in two splits; remove one of each pair" in capsys.readouterr().err
+    said = output_of(capsys, "data", "check", params, "--data", folder, expected=1).err
+    assert "2 images in two splits; remove one of each pair" in said
 
 
 def test_unreadable_images_are_named_with_status_one(folder, params, capsys):

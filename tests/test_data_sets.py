@@ -5,7 +5,6 @@ import re
 import shutil
 import sys
 import warnings
-from dataclasses import dataclass
 from functools import partial
 
 import data_layouts as forms
@@ -21,7 +20,6 @@ from torch.utils.data import DataLoader
 from pixelpyramids.data import celeba_hq, imagenet, lsun
 from pixelpyramids.data.celeba_hq import open_celeba_hq
 from pixelpyramids.data.imagenet import open_imagenet
-from pixelpyramids.data.images import Images
 from pixelpyramids.data.lsun import open_lsun
 from pixelpyramids.data.reading import center_crop
 from pixelpyramids.data.splits import SPLITS, hold_out_indices, split_files
@@ -96,20 +94,10 @@ def test_copies_in_other_processes_read_the_same(built, layout, monkeypatch):
     numbers = layout.numbers(images)
     assert layout.numbers(pickle.loads(pickle.dumps(images))) == numbers
     for context in ("fork", *(["spawn"] if layout is LAYOUTS["downsampled compressed npz"] else [])):
-        options = {"sampler": range(len(images)), "num_workers": 2, "multiprocessing_context": context}
-        loader = DataLoader(Items(images), batch_size=None, **options)
+        options = {"num_workers": 2, "multiprocessing_context": context}
+        loader = DataLoader(range(len(images)), batch_size=None, collate_fn=images.read, **options)  # read by workers
         for number, image in zip(numbers, loader, strict=True):
-            assert (image.numpy() == layout.expected(number)).all()
-
-
-@dataclass
-class Items:
-    """Images as torch's loaders take them."""
-
-    images: Images
-
-    def __getitem__(self, index):
-        return self.images.read(index)
+            assert (image == layout.expected(number)).all()
 
 
 @pytest.mark.parametrize("name", SOME)
@@ -291,8 +279,7 @@ def test_files_of_two_sets_in_a_folder_are_an_error(tmp_path):
 
 
 def test_records_of_another_size_than_their_name_says_are_refused(tmp_path):
-    path = write_records(tmp_path / "a-r03.tfrecords", [noise(0), noise(1, 16)])
-    images = FACES.read(path, "all")
+    images = FACES.read(write_records(tmp_path / "a-r03.tfrecords", [noise(0), noise(1, 16)]), "all")
     with pytest.raises(DataError, match=r"a-r03\.tfrecords/00001: expected 8x8 pixels .*got 16x16"):
         images.read(1)
 

@@ -1,6 +1,7 @@
 """The demo: what it shows, that it resumes, and that it leaves other folders alone."""
 
 import re
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -41,7 +42,7 @@ def test_other_files_and_runs_are_left_alone(tmp_path, capsys):
 
 @pytest.mark.parametrize("left", ["nothing", "an empty run", "a half-written run", "parameters", "a picture"])
 def test_it_resumes_if_it_was_interrupted_at_its_beginning(left, no_showcase, tmp_path, monkeypatch):
-    demo, minutes = tmp_path / "demo", []
+    demo, train = tmp_path / "demo", Mock(side_effect=KeyboardInterrupt)
     if left != "nothing":
         (demo / "run").mkdir(parents=True)
     if left == "a half-written run":
@@ -50,14 +51,10 @@ def test_it_resumes_if_it_was_interrupted_at_its_beginning(left, no_showcase, tm
         run_directory.claim(demo / "run", pp.load_parameters("photographs"))
     if left == "a picture":
         (demo / "pyramid.png").touch()
-
-    def interrupt(*_, **options):
-        minutes.append(options["minutes"])
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr("pixelpyramids.cli.demo.train", interrupt)
+    monkeypatch.setattr("pixelpyramids.cli.demo.train", train)
     assert status("demo", "--out", demo, "--minutes", 3) == 130
-    assert minutes == [3] and Image.open(demo / "pyramid.png").size[0] > 100
+    assert [call.kwargs["minutes"] for call in train.call_args_list] == [3]
+    assert Image.open(demo / "pyramid.png").size[0] > 100
     assert status("demo", "--out", demo, "--minutes", 4) == 130
 
 
@@ -75,11 +72,9 @@ def test_it_trains_scores_and_draws_and_resumes(no_showcase, tmp_path, capsys):
     assert model.config == pp.load_parameters("photographs")
     steps = steps_saved(demo / "run", model.config.L)
 
-    def stop(*_, **__):
-        raise KeyboardInterrupt
-
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr("pixelpyramids.training.evaluation.evaluate", stop)  # the first run has checked its result
+        # The first run has checked its result.
+        patched.setattr("pixelpyramids.training.evaluation.evaluate", Mock(side_effect=KeyboardInterrupt))
         # On a busy machine, the first step may have taken longer than all the minutes allowed.
         spent = max(level["minutes"] for level in read_sessions(demo / "run")[-1]["levels"].values())
         assert status("demo", "--out", demo, "--minutes", spent + 0.02) == 130

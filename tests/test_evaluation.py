@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from data_layouts import encode, noise, write_files
 from test_pixel_pyramid import tiny
 
 from pixelpyramids.data.folder import open_folder
@@ -22,10 +22,7 @@ def model():
 
 @pytest.fixture
 def folder(tmp_path):
-    rng = np.random.default_rng(0)
-    for i, size in enumerate(SIZES):
-        Image.fromarray(rng.integers(0, 256, (*size, 3), dtype=np.uint8)).save(tmp_path / f"{i}.png")
-    return tmp_path
+    return write_files(tmp_path, {f"{i}.png": encode(noise(i, *size)) for i, size in enumerate(SIZES)})
 
 
 def test_bits_per_dim_is_a_ratio_of_sums_with_its_standard_error(model, folder):

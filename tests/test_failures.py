@@ -35,12 +35,11 @@ def training(params, images, run, *options):
     return "train", params, "--data", images, "--out", run, "--device", "cpu", *options
 
 
-def scale_weights(run, factor, index=0):
-    """Multiply the weights of one level of a run; return the run."""
-    path = run_directory.level_file(run, index)
+def scale_weights(run, factor):
+    """Multiply the weights of level 0 of a run."""
+    path = run_directory.level_file(run, 0)
     tensors, metadata = run_directory.read_tensors(path)
     run_directory.save_tensors(path, {key: factor * value for key, value in tensors.items()}, metadata)
-    return run
 
 
 def strict_json(text):
@@ -67,7 +66,6 @@ def test_an_image_that_cannot_be_read_is_named_and_skipped(how, images, params, 
     else:
         monkeypatch.setattr(PngImagePlugin.PngImageFile, "load", fail)
         message = f"bad.png: expected an image that Pillow can read, got {how.__name__}"
-    capsys.readouterr()
     with at_most(60):
         captured = output_of(capsys, "score", trained, data / "bad.png", data / "00.png", expected=1)
         assert message in captured.err and "00.png" in captured.out
@@ -240,7 +238,6 @@ def test_a_training_with_nan_is_not_resumed(kind, images, params, trained, capsy
 
 def test_weights_that_have_diverged_are_named(images, trained, tmp_path, capsys):
     scale_weights(trained, 1e36)
-    capsys.readouterr()
     assert "level 0: the network's outputs are not finite, because its weights have diverged" in refusal(
         capsys, "sample", trained, "-n", 1, "--out", tmp_path / "drawn"
     )
@@ -320,8 +317,7 @@ def test_a_run_directory_has_its_own_parameters(images, params, trained, capsys)
 
 def test_statistics_of_batches_are_for_images_of_the_models_size(tmp_path, capsys):
     run = save_run(tmp_path / "run", KEYS | {"norm": "batch", "residual": 0, "residual_unit": "range"})
-    config = run_directory.read_parameters(run)
-    height, width = config.image_size
+    height, width = run_directory.read_parameters(run).image_size
     for size, said in (((height, width), None), ((height + 1, width), f"at most {height} x {width} pixels")):
         data = write_images(tmp_path / str(size), count=3, size=size)
         command = ("evaluate", run, "--data", data, "--split", "all", "--batch-statistics", 2)

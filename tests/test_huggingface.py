@@ -79,8 +79,7 @@ def equal_to_sources(images, numbers):
 
 
 def test_mapped_data_are_named_by_split_and_row(parquet):
-    test = open_hub(parquet, "test", size=(8, 7))
-    assert str(test.files[3]) == f"{parquet}/test/3"
+    assert str(open_hub(parquet, "test", size=(8, 7)).files[3]) == f"{parquet}/test/3"
     assert is_hub(parquet) and not is_stream(parquet)
     equal_to_sources(open_hub(parquet, "all"), [*range(100, 106), *range(25)])
 
@@ -368,9 +367,8 @@ def test_spooled_images_leave_nothing_behind(streamed, tmp_path):
         "import sys, tempfile\nfrom pixelpyramids.data.huggingface import open_hub\n"
         "from torch.utils.data import DataLoader\n"
         f"images = open_hub({streamed!r}, 'test')\nimages.in_memory = False\n"
-        "class Read:\n    def __getitem__(self, i): return images.read(i)\n"
-        "for epoch in range(2):\n"
-        "    print(sum(int(x.sum()) for x in DataLoader(Read(), batch_size=None, sampler=range(6), num_workers=2)))\n"
+        "loader = DataLoader(range(6), batch_size=None, collate_fn=images.read, num_workers=2)\n"
+        "for epoch in range(2):\n    print(sum(int(x.sum()) for x in loader))\n"
     )
     environment = ENVIRONMENT | {"TMPDIR": str(tmp_path)}
     run = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True)

@@ -5,7 +5,7 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy.special import expit
 from slices import mixture_of
@@ -28,8 +28,7 @@ def draw_outputs(rng, kind, components=10):
     """Draw the outputs of a site: an ordinary mixture, or anything up to the extremes of the range."""
     size = components * (1 + 2 * CHANNELS + 3)
     if kind == "ordinary":
-        centre = starting_outputs(components, CHANNELS)
-        return (centre + rng.normal(0, 3000, size)).astype(np.int32)
+        return (starting_outputs(components, CHANNELS) + rng.normal(0, 3000, size)).astype(np.int32)
     if kind == "network":
         return rng.integers(-LARGEST_OUTPUT, LARGEST_OUTPUT + 1, size).astype(np.int32)
     limits = [2**24, -(2**24), 0, 1, -1] if kind == "extreme" else [2**31 - 1, -(2**31), 0]
@@ -146,7 +145,6 @@ def test_scaled_weights_add_up_and_none_is_lost(numbers):
     assert np.abs(weights - expected).max() <= len(numbers) + 1
 
 
-@settings(deadline=None)
 @given(st.data())
 def test_find_inverts_cumulative(data):
     bits = data.draw(st.integers(1, 16))

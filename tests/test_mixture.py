@@ -54,8 +54,7 @@ def probabilities(outputs, n_values, channels, offset=None, unit=None):
 
 
 def random_offset(n_values, channels, positions, seed=0):
-    generator = torch.Generator().manual_seed(seed)
-    return torch.randint(0, n_values, (channels, positions), generator=generator)
+    return torch.randint(0, n_values, (channels, positions), generator=torch.Generator().manual_seed(seed))
 
 
 @pytest.mark.parametrize("with_offset", [False, True])
@@ -94,8 +93,7 @@ def test_far_tails_are_exact_even_if_differences_of_sigmoids_vanish():
     # that of exp(-10 (d - 1/2)) (1 - exp(-10))
     distance = np.abs(np.arange(1, 128) - 127.5)
     expected = -10 * (distance - 0.5) + np.log1p(-np.exp(-10)) - 2 * np.log1p(np.exp(-10 * (distance - 0.5)))
-    inner = found[1:128]
-    np.testing.assert_allclose(inner[distance > 3], expected[distance > 3], rtol=1e-9)
+    np.testing.assert_allclose(found[1:128][distance > 3], expected[distance > 3], rtol=1e-9)
     assert found[0] == pytest.approx(-10 * 127, rel=1e-9)
 
 

@@ -197,9 +197,8 @@ def test_a_source_is_opened_and_read_once(kind, options, is_lossy, tmp_path, mon
     path = tmp_path / "a"
     path.write_bytes(encode(noise(8, 3, 40, 40), kind, **options))
     taken = []
-    whole = io.BufferedReader
 
-    class Counted(whole):
+    class Counted(io.BufferedReader):
         def read(self, size=-1):
             taken.append(super().read(size))
             return taken[-1]

@@ -86,8 +86,7 @@ def test_only_the_header_is_read_until_pixels_are_needed():
 
 
 def test_draft_decodes_a_smaller_scale_from_the_start_of_the_file():
-    array = noise(8, 3, 300, 420)
-    data = pp.encode(array, effort="fast")
+    data = pp.encode(noise(8, 3, 300, 420), effort="fast")
     for size, scale in {(420, 300): 1, (211, 100): 1, (210, 150): 2, (105, 75): 4, (100, 75): 4, (3, 2): 128}.items():
         with open_bytes(data) as image:
             drafted = image.draft("RGB", size)

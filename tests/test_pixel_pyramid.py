@@ -40,9 +40,8 @@ def tiny(dtype=torch.float64, **changed):
 
 
 def random_images(model, batch, height, width, seed=0):
-    generator = torch.Generator().manual_seed(seed)
     shape = (batch, model.config.image_channels, height, width)
-    return torch.randint(0, model.config.n_values, shape, generator=generator)
+    return torch.randint(0, model.config.n_values, shape, generator=torch.Generator().manual_seed(seed))
 
 
 def walk_with_nats(model, batch, size, choose_values):
@@ -271,8 +270,7 @@ def test_a_new_model_needs_about_as_many_bits_as_the_depth(bits):
     for residual, unit in itertools.product(RESIDUALS, ("fine", "range")):
         keys = {"n_bits": bits, "residual": residual, "residual_unit": unit, "n_classes": 4 * [50]}
         model = PixelPyramid(parse_parameters(tiny().config.model_dump() | keys, "test"))
-        rate = model.rate(random_images(model, 2, 16, 16))
-        assert rate.nats.isfinite().all()
+        assert model.rate(random_images(model, 2, 16, 16)).nats.isfinite().all()
         smooth = torch.full((1, 3, 16, 16), 2**bits // 2)
         assert model.rate(smooth).bits_per_dim.item() < bits + 1.5
 

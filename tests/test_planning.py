@@ -1,14 +1,13 @@
 """Levels are measured, and shared among devices almost optimally; the printed commands run."""
 
 import itertools
-import json
 import shlex
 from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 
 import pytest
 import torch
-from command_line import KEYS, output_of, status, write_params
+from command_line import KEYS, json_of, output_of, status, write_params
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pictures import write_images
@@ -99,9 +98,8 @@ def test_plan_prints_a_command_for_each_device_that_runs_as_printed(tmp_path, ca
         words = [str(images) if word == "DIR" else word for word in shlex.split(command)]
         assert status(*words[1:], "--steps", 1) == 0
     assert len(run_directory.load(run).stages) == 4
-    capsys.readouterr()
     write_params(params, KEYS | {"data_root": "./here"})
-    printed = json.loads(output_of(capsys, "plan", params, "--devices", 3, "--device", "cpu", "--json").out)
+    printed = json_of(capsys, "plan", params, "--devices", 3, "--device", "cpu")
     assert sorted(level for share in printed["shares"] for level in share["levels"]) == [0, 1, 2, 3]
     assert all(" --data ./here " in share["command"] for share in printed["shares"])
     assert all(level["seconds_an_image"] > 0 and level["peak_bytes"] > 2**20 for level in printed["levels"])

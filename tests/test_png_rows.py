@@ -187,5 +187,4 @@ def test_every_kind_is_read_as_libpng_reads_it():
     for depth, kind, size in kinds:
         for extra in ((), (chunk(b"tRNS", b"\0\1"),)) if kind == 0 else ((),):
             data = png(8, 4, depth, kind, random_rows(4, size), *extra)
-            picture = read(data)
-            assert np.array_equal(widen(picture.array, depth, max(depth, 8)), imagecodecs.png_decode(data))
+            assert np.array_equal(widen(read(data).array, depth, max(depth, 8)), imagecodecs.png_decode(data))

@@ -233,8 +233,7 @@ def test_samples_can_be_interrupted_between_layers(folder, tmp_path):
         model.sample(16)
         layers.append("finished")
 
-    outcome = run.fit(Budget(steps=2), draw=draw)
-    assert outcome.interrupted and not layers
+    assert run.fit(Budget(steps=2), draw=draw).interrupted and not layers
 
 
 def test_samples_that_take_too_long_are_stopped(folder, tmp_path, monkeypatch):

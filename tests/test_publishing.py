@@ -1,5 +1,8 @@
 """Push and pull of a run directory, offline: a local folder stands for the hub."""
 
+import os
+from types import SimpleNamespace
+
 import pytest
 import torch
 from command_line import KEYS
@@ -31,17 +34,11 @@ def test_a_pulled_run_is_the_one_that_was_pushed(run, tmp_path):
 def test_pushing_uploads_the_same_files(run, monkeypatch):
     uploaded = {}
 
-    class Api:
-        def __init__(self, **_):
-            pass
+    def upload(repo_id, folder_path, **_):
+        uploaded[repo_id] = os.listdir(folder_path)
 
-        def create_repo(self, repo_id, **_):
-            return type("Repo", (), {"repo_id": repo_id})
-
-        def upload_folder(self, *, repo_id, folder_path, **_):
-            uploaded[repo_id] = sorted(path.name for path in run_directory.Path(folder_path).iterdir())
-
-    monkeypatch.setattr("huggingface_hub.hub_mixin.HfApi", Api)
+    api = SimpleNamespace(create_repo=lambda repo_id, **_: SimpleNamespace(repo_id=repo_id), upload_folder=upload)
+    monkeypatch.setattr("huggingface_hub.hub_mixin.HfApi", lambda **_: api)
     PublishedRun(run).push_to_hub("someone/model")
     assert {"parameters.json", "level_00.safetensors", "level_01.safetensors"} <= set(uploaded["someone/model"])
 

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 import zarr
-from command_line import ROOT, another_user, status
+from command_line import ROOT, another_user, output_of
 from data_layouts import encode, write_files, write_parquet
 from image_samples import own_file
 from PIL import Image, features
@@ -71,14 +71,6 @@ def make_zarr(root: Path) -> Path:
 
 def make_parquet(root: Path) -> Path:
     return write_parquet(root / "train-00000-of-00001.parquet", [encode(image) for image in NOISE.reshape(2, 6, 10, 3)])
-
-
-def make_run(root: Path) -> Path:
-    return run_directory.level_file(save_run(root / "run", seed=5), 1)
-
-
-def make_checkpoint(root: Path) -> Path:
-    return save_checkpoint(root / "a.pt", checkpoint(8)[0])
 
 
 def in_container(container: Container) -> Reader:
@@ -154,13 +146,14 @@ READERS = {
                                 unreadable=UNREADABLE[:3]),
     "WebDataset": Reader(lambda root: CONTAINERS["tar"].write(root / "train-0.tar"), read_shards, flips=10,
                          unreadable=UNREADABLE[:3]),
-    "weights of a run": Reader(make_run, lambda path: run_directory.load(path.parent), CheckpointError, is_whole=True),
+    "weights of a run": Reader(lambda root: run_directory.level_file(save_run(root / "run", seed=5), 1),
+                               lambda path: run_directory.load(path.parent), CheckpointError, is_whole=True),
     "weights of the codec": Reader(file_of("w.safetensors", WEIGHTS.read_bytes()), load_network, CheckpointError,
                                    is_whole=True, unreadable=UNREADABLE[:3]),
     "parameters": Reader(file_of("a.json", PARAMETERS), pp.load_parameters, ParameterError),
-    "the authors' weights": Reader(
-        make_checkpoint, lambda path: read_checkpoint(path, checkpoint(8)[1]), CheckpointError, is_whole=True, flips=10
-    ),
+    "the authors' weights": Reader(lambda root: save_checkpoint(root / "a.pt", checkpoint(8)[0]),
+                                   lambda path: read_checkpoint(path, checkpoint(8)[1]), CheckpointError,
+                                   is_whole=True, flips=10),
 }  # fmt: skip
 
 
@@ -255,7 +248,7 @@ def test_commands_name_a_bad_file_and_write_nothing(command, name, tmp_path, cap
             os.mkfifo(path)
         else:
             path.write_bytes(content)
-        assert status(command, path, *(("--out", out) if command.endswith("compress") else ())) == 1
-        printed = "".join(capsys.readouterr())
+        options = ("--out", out) if command.endswith("compress") else ()
+        printed = "".join(output_of(capsys, command, path, *options, expected=1))
         assert path.name in printed.replace("\n", "") and "Traceback" not in printed
         assert not out.exists() or not any(out.iterdir())

@@ -26,7 +26,7 @@ NARROW = {"C": 8, "n_channels": 8, "n_res_layers": 1, "condition_channels": 8, "
 
 def celeba_folders(root, size):
     names = [f"train/train/{i:05d}.png" for i in range(4)] + [f"validation/validation/{i:05d}.png" for i in range(2)]
-    write_pictures(root, *names, size=size)
+    return write_pictures(root, *names, size=size)
 
 
 FIXTURES = {
@@ -50,9 +50,7 @@ def test_each_of_the_six_trains_evaluates_and_samples(name, width, tmp_path):
         assert done.returncode == 0, done.stderr
         return done.stdout + done.stderr
 
-    root, params = tmp_path / "data", tmp_path / f"{name}.json"
-    root.mkdir()
-    FIXTURES[name](root)
+    root, params = FIXTURES[name](tmp_path / "data"), tmp_path / f"{name}.json"
     shipped = json.loads((ROOT / "params" / f"{name}.json").read_text())
     params.write_text(json.dumps(shipped | {"params": shipped["params"] | width}))
     config = load_parameters(params)
@@ -67,9 +65,7 @@ def test_each_of_the_six_trains_evaluates_and_samples(name, width, tmp_path):
 
 @pytest.mark.parametrize("name", DATA_SETS)
 def test_each_published_recipe_takes_a_step(name, tmp_path):
-    root, shipped = tmp_path / "data", load_parameters(f"{name}_authors")
-    root.mkdir()
-    FIXTURES[name](root)
+    root, shipped = FIXTURES[name](tmp_path / "data"), load_parameters(f"{name}_authors")
     config = Parameters.model_validate(shipped.model_dump() | NARROW | {"batch_size": 2})
     training = Training(config, tmp_path / "run", open_training(config, root), device="cpu", micro_batch=1)
     before = [next(stage.parameters()).clone() for stage in training.kept.stages]

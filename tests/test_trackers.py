@@ -60,8 +60,7 @@ def test_the_log_and_the_tracker_receive_rate_norm_and_seconds(folder, tmp_path)
 def test_the_logged_norm_is_the_one_before_clipping(folder, tmp_path):
     norms = []
     for clip in (None, 1e-6):
-        run = training(folder, tmp_path / str(clip), config(clip_norm=clip))
-        run.fit(Budget(steps=1))
+        training(folder, tmp_path / str(clip), config(clip_norm=clip)).fit(Budget(steps=1))
         norms.append(run_directory.read_log(tmp_path / str(clip), 0)[0]["gradient_norm"])
     assert norms[0] == norms[1] > 1e-6
 

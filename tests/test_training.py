@@ -159,8 +159,7 @@ def test_the_error_of_a_loaders_worker_has_no_traceback(folder, tmp_path, monkey
 
 def test_each_level_has_its_own_minutes(folder, tmp_path):
     """A level whose minutes are used up is not trained further; other levels are."""
-    first = training(folder, tmp_path / "run", levels=[0])
-    first.fit(Budget(minutes=0.02))
+    training(folder, tmp_path / "run", levels=[0]).fit(Budget(minutes=0.02))
     both = training(folder, tmp_path / "run", levels=[0, 1])
     steps = both.levels[0].step
     assert steps > 0 and both.levels[1].step == 0
@@ -192,8 +191,7 @@ def test_the_best_score_survives_a_kill_after_its_validation(folder, tmp_path):
     run = training(folder, tmp_path / "run", validate=True)
     run.fit(Budget(steps=2))
     run.levels[0].validate(10 * math.log(2), 10, tmp_path / "run")
-    again = training(folder, tmp_path / "run", validate=True)
-    assert again.levels[0].best == 1.0
+    assert training(folder, tmp_path / "run", validate=True).levels[0].best == 1.0
 
 
 def test_a_failed_validation_loses_no_steps(folder, tmp_path):
@@ -261,8 +259,7 @@ def test_training_learns(folder, tmp_path):
 
 
 def test_the_best_weights_on_the_validation_set_are_kept(folder, tmp_path):
-    run = training(folder, tmp_path / "run", validate=True)
-    level = run.levels[0]
+    level = training(folder, tmp_path / "run", validate=True).levels[0]
     level.validate(100.0, 10, tmp_path / "run")
     best = run_directory.read_tensors(run_directory.level_file(tmp_path / "run", 0))[0]
     with torch.no_grad():
