@@ -40,11 +40,12 @@ def test_patterns_match_names_and_paths(pattern, excluded):
     assert [name for name in names if is_excluded(name, [pattern])] == excluded
 
 
-def test_excluded_files_are_not_counted(tmp_path, capsys):
+@pytest.mark.parametrize("folder", ["raw", "raw/", "./raw", "in/raw", "in/raw/"])
+def test_excluded_files_are_not_counted(tmp_path, capsys, monkeypatch, folder):
+    monkeypatch.chdir(tmp_path)
     for name in ("a.png", "b.jpg", "raw/c.png"):
         save(tmp_path / "in" / name)
-    command = ("compress", tmp_path / "in", "--exclude", "*.jpg", "--exclude", "raw", "--out", tmp_path / "out")
-    out, err = output_of(capsys, *command)
+    out, err = output_of(capsys, "compress", "in", "--exclude", "*.jpg", "--exclude", folder, "--out", "out")
     assert files(tmp_path / "out") == ["a.ppyr"] and not err and out.endswith("MP/s\n")
 
 

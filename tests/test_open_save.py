@@ -3,6 +3,7 @@
 import io
 import os
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 
 import imagecodecs
 import numpy as np
@@ -234,6 +235,25 @@ def test_a_closed_file_is_not_called_damaged(format, tmp_path):
         pass
     with pytest.raises(DataError, match="a: expected an open file, got a closed one; open it again"):
         opened.read()
+
+
+@pytest.mark.parametrize("format", ["ppyr", "png"])
+def test_threads_share_an_open_file(format, tmp_path):
+    array = noise(8, 3)
+    pp.save(tmp_path / "a", array, format=format)
+    with pp.open(tmp_path / "a") as opened, ThreadPoolExecutor(8) as pool:
+        assert all(np.array_equal(pixels, array) for pixels in pool.map(lambda _: opened.read(), range(40)))
+
+
+def test_what_a_program_prints_while_another_thread_reads_is_not_taken_for_a_librarys(capfd, recwarn):
+    class Loud(io.BufferedReader):
+        def read(self, *size):
+            os.write(2, b"the program's own line\n")
+            return super().read(*size)
+
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(lambda: pp.open(Loud(io.BytesIO(encode(noise(8, 3))))).read()).result()
+    assert not recwarn.list and "the program's own line" in capfd.readouterr().err
 
 
 def test_only_the_start_of_a_jpeg_or_ppyr_file_is_read_for_its_facts():

@@ -3,8 +3,8 @@
 import os
 import tempfile
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
-from threading import Lock
+from contextlib import ExitStack, contextmanager, suppress
+from threading import Lock, current_thread, main_thread
 
 _STANDARD_ERROR = 2
 _ESCAPE = b"\x1b"
@@ -18,13 +18,16 @@ def catch_messages() -> Iterator[list[str]]:
     """Yield a list that holds, after the block, the lines that libraries printed to standard error within it.
 
     Only one thread at a time can do this. A progress bar that is drawn in the meantime is printed at the end.
+    Outside the main thread, nothing is caught, because the main thread may print something in the meantime.
     """
     lines: list[str] = []
     with _one_at_a_time, ExitStack() as stack:
-        try:
-            file = stack.enter_context(tempfile.TemporaryFile())
-            before = os.dup(_STANDARD_ERROR)
-        except OSError:  # it is closed, or no temporary file can be created
+        before = None
+        if current_thread() is main_thread():
+            with suppress(OSError):  # it is closed, or no temporary file can be created
+                file = stack.enter_context(tempfile.TemporaryFile())
+                before = os.dup(_STANDARD_ERROR)
+        if before is None:
             yield lines
             return
         os.dup2(file.fileno(), _STANDARD_ERROR)

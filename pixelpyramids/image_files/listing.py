@@ -46,7 +46,8 @@ def list_tasks(
 
     The target of a file is named `rename(name)`. It lies beside the source, or below `out`: a folder's files keep their
     place below the folder, and if there are several folders, each has a subfolder of its own name. Files and folders
-    whose name or path below the folder matches a shell pattern in `exclude` are left out and not reported.
+    whose name or path, with or without that of the folder, matches a shell pattern in `exclude` are left out and not
+    reported.
 
     Raises DataError if a path does not exist, if a folder cannot be listed or has no such file (`what` names them in
     the error), or if `out` is not a folder.
@@ -199,8 +200,10 @@ def _split_files(
             refuse_unlisted(error)
         errors.append((Path(error.filename), error))
 
-    for name in sorted(walk_files(root, note, is_left_out=lambda folder: is_excluded(folder, exclude))):
-        if not is_excluded(name, exclude):
+    patterns = [str(PurePosixPath(pattern)) for pattern in exclude]  # without a slash at the end
+    patterns += [pattern.removeprefix(f"{root}/") for pattern in patterns]
+    for name in sorted(walk_files(root, note, is_left_out=lambda folder: is_excluded(folder, patterns))):
+        if not is_excluded(name, patterns):
             is_taken = not is_hidden(name) and os.path.splitext(name)[1].lower() in extensions
             (names if is_taken else others).append(name)
     return names, others, errors

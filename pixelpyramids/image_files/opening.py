@@ -113,7 +113,7 @@ class ImageFile:
         if self.format == "PPYR":
             self._read_facts()  # so that shape and depth stay available after the file is closed
             with self._report_errors():
-                return decode(FileSource(self._file), scale, region, self._max_pixels)
+                return decode(self._source, scale, region, self._max_pixels)
         picture = self.load(f"{self._name}: ")
         array = picture.array
         height, width, channels = (*array.shape, 1)[:3]
@@ -149,6 +149,10 @@ class ImageFile:
                 inspected = self._inspect()
                 self._facts = inspected.facts or facts_of(inspected.load())
         return self._facts
+
+    @cached_property
+    def _source(self) -> FileSource:
+        return FileSource(self._file)
 
     def _content(self) -> bytes:
         """The content of the whole file, which is read only once."""
@@ -196,13 +200,12 @@ class ImageFile:
         return inspect.get(self.format, self._inspect_with_pillow)(self._content(), self._max_pixels)
 
     def _inspect_ppyr(self) -> Inspected:
-        header = read_index(FileSource(self._file), self._max_pixels).header
+        header = read_index(self._source, self._max_pixels).header
         shape = (header.height, header.width, header.channels)[: 2 + header.has_axis]
         dtype, metadata = np.dtype(np.uint16 if header.is_wide else np.uint8), dict(header.metadata)
 
         def load() -> Picture:
-            array = decode(FileSource(self._file), max_pixels=self._max_pixels)
-            return Picture(array, header.depth, metadata, "PPYR")
+            return Picture(decode(self._source, max_pixels=self._max_pixels), header.depth, metadata, "PPYR")
 
         return Inspected(Facts(shape, dtype, header.depth, metadata), load)
 
