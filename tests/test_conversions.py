@@ -29,7 +29,7 @@ NEGATIVE = Image.fromarray(255 - COLOUR)
 CASES = [
     (encode(COLOUR), 3, 8, ()),
     (encode(COLOUR, "JPEG"), 3, 8, ()),
-    (encode(Image.fromarray(GREY).convert("P")), 3, 8, ()),
+    (encode(Image.fromarray(COLOUR).convert("P")), 3, 8, ()),
     (encode(COLOUR), 1, 8, ("colour to grey",)),
     (encode(GREY), 1, 8, ()),
     (encode(GREY), 3, 8, ("grey repeated as red, green and blue",)),
@@ -59,6 +59,16 @@ CASES = [
 def test_conversions_are_reported_by_the_header_and_with_the_pixels(stored, channels, n_bits, conversions):
     assert read_header(stored, channels, n_bits).conversions == conversions
     assert read_decoded(stored, channels, n_bits).conversions == conversions
+
+
+@pytest.mark.parametrize("format", ["BMP", "GIF", "PNG", "TIFF"])
+def test_a_palette_of_which_only_greys_are_used_is_grey(format):
+    image = Image.fromarray(GREY // 16).convert("P")
+    image.putpalette([*np.repeat(np.arange(16) * 17, 3), 200, 0, 0])
+    stored = encode(image, format)
+    grey = read_decoded(stored, (1, 3))
+    assert (grey.pixels == GREY // 16 * 17).all() and len(grey.pixels) == 1 and grey.conversions == ()
+    assert read_decoded(stored, 3).conversions == ("grey repeated as red, green and blue",)
 
 
 @pytest.mark.parametrize("compression", [None, "zlib"])

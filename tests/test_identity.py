@@ -2,13 +2,14 @@
 
 import shutil
 
+import numpy as np
 import pytest
 from data_layouts import encode, noise, write_files, write_zip
 
 from pixelpyramids.data import identity as module
 from pixelpyramids.data.containers.zip_archive import ZipEntries
 from pixelpyramids.data.folder import open_folder
-from pixelpyramids.data.identity import data_identity, same_files
+from pixelpyramids.data.identity import data_identity, file_fingerprint, same_files
 from pixelpyramids.data.images import Images
 
 
@@ -64,8 +65,15 @@ def test_a_file_in_two_places_is_found_and_nothing_else(tmp_path):
 
 
 def test_files_that_differ_only_in_their_middle_are_not_the_same(tmp_path):
-    content = bytes(50_000)
+    content = np.random.default_rng(0).bytes(50_000)
     write_files(tmp_path, {"a": content * 2, "b": content + b"\1" + content[1:], "c": content * 2})
     a, b, c = (tmp_path / name for name in "abc")
     assert same_files([a], [b]) == []
     assert same_files([a, b], [c]) == [(a, c)], "a must not be lost behind b"
+
+
+@pytest.mark.parametrize("format", ["BMP", "PPM", "TIFF"])
+def test_uncompressed_pictures_with_equal_margins_have_different_fingerprints(tmp_path, format):
+    pictures = {str(number): np.pad(noise(number, 64), [(64, 64), (64, 64), (0, 0)]) for number in range(2)}
+    write_files(tmp_path, {name: encode(picture, format) for name, picture in pictures.items()})
+    assert file_fingerprint(tmp_path / "0") != file_fingerprint(tmp_path / "1")

@@ -18,7 +18,7 @@ from pixelpyramids.errors import CheckpointError
 from pixelpyramids.training import run_directory
 from pixelpyramids.training.evaluation import evaluate
 from pixelpyramids.training.progress import Budget, Recent
-from pixelpyramids.training.provenance import PROVENANCE, read_sessions
+from pixelpyramids.training.provenance import PROVENANCE, read_sessions, read_trained_on
 from pixelpyramids.training.publishing import PublishedRun
 
 
@@ -52,6 +52,15 @@ def test_a_session_records_software_data_and_settings(folder, tmp_path):
     level = session["levels"]["2"]
     assert level["first_step"] == 0 and level["step"] == 4 and level["minutes"] > 0
     assert level["epochs"] == pytest.approx(4 * 4 / training(folder, run, validate=True, seed=3).crops.items_per_epoch)
+
+
+def test_training_images_are_recorded_before_the_first_weights(folder, tmp_path):
+    def kill(_):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        training(folder, tmp_path, config(eval_interval=1), validate=True).fit(Budget(steps=99), validated=kill)
+    assert run_directory.load(tmp_path) and len(read_trained_on(tmp_path)) == len(open_folder(folder, "train"))
 
 
 def test_each_resume_and_each_level_adds_a_session(folder, tmp_path):

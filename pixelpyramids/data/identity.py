@@ -1,6 +1,6 @@
 """The identity of a data set: a hash of a small part of each image, cheap enough for the start of every training.
 
-    fingerprint of a file     SHA-256(size, first 4 KiB, last 4 KiB)
+    fingerprint of a file     SHA-256(size, first 4 KiB, last 4 KiB), or of its content if its end is monotonous
     fingerprint of an entry   SHA-256(shape, values) of an image inside a container
     identity                  SHA-256(count, the fingerprints in order)
 
@@ -13,6 +13,7 @@ A run records the first 8 bytes of the fingerprints of its training images, as n
 
 import hashlib
 import os
+import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -76,7 +77,11 @@ def file_fingerprint(file: Path) -> bytes:
             size = os.fstat(content.fileno()).st_size
             begin = content.read(_END)
             content.seek(max(size - _END, 0))
-            return hashlib.sha256(b"%d\n%b%b" % (size, begin, content.read(_END))).digest()
+            end = content.read(_END)
+            if size > 2 * _END and len(zlib.compress(end, 1)) < _END / 2:  # as margins of uncompressed pixels are
+                content.seek(0)
+                return hashlib.file_digest(content, "sha256").digest()
+            return hashlib.sha256(b"%d\n%b%b" % (size, begin, end)).digest()
     except OSError:
         return bytes(32)
 

@@ -64,12 +64,13 @@ class Decoded(NamedTuple):
 def read_header(source: FileOrContent, channels: int = 3, n_bits: int = 8, *, name: Path | None = None) -> Header:
     """Read the header of an image for `read_decoded` with the same arguments: size, format, conversions.
 
-    Errors call the source `name`. Raises DataError as `read_decoded` does, but does not notice damaged pixels.
+    Errors call the source `name`. Raises DataError as `read_decoded` does, but does not notice damaged pixels and takes
+    palettes for colour.
     """
     _check_request(channels, n_bits)
     with _open_image(source, name) as image:
         _check_image(image, n_bits)
-        conversions = _conversions(image, channels, n_bits)
+        conversions = _conversions(image, channels, n_bits, image.mode in _GREY)
         return Header(image.height, image.width, image.format or "unknown", conversions)
 
 
@@ -97,11 +98,13 @@ def read_decoded(
     untrusted files, or if its pixels are floating-point, CMYK (unless accepted) or L*a*b*, or have too few bits.
     """
     with _open_image(source, name) as image:
+        depth, format, is_grey = stored_bits(image), image.format, image.mode in _GREY
+        if image.mode in ("P", "PA"):  # the pixels show which colours of the palette are used
+            is_grey = pixels_of(image)[0].shape[2:] in ((), (2,))
         if not isinstance(channels, int):
-            fitting = (number for number in channels if (number < 3) == (image.mode in _GREY))
-            channels = next(fitting, channels[-1])
+            channels = next((number for number in channels if (number < 3) == is_grey), channels[-1])
         _check_request(channels, n_bits)
-        conversions, depth, format = _conversions(image, channels, n_bits), stored_bits(image), image.format
+        conversions = _conversions(image, channels, n_bits, is_grey)
         if accept_cmyk and image.mode == "CMYK":
             image = image.convert("RGB")
         _check_image(image, n_bits)
@@ -223,9 +226,9 @@ def _check_tiff(tags: Mapping[int, Any]) -> None:
         raise DataError("expected 0 to be black in a TIFF of more than 8 bits, got white; convert it to PNG")
 
 
-def _conversions(image: Image.Image, channels: int, n_bits: int) -> tuple[str, ...]:
-    """The conversions that `read_decoded` will make, in words, for an image whose pixels are not read yet."""
-    is_grey, depth = image.mode in _GREY, stored_bits(image)
+def _conversions(image: Image.Image, channels: int, n_bits: int, is_grey: bool) -> tuple[str, ...]:
+    """The conversions that `read_decoded` will make, in words. Only palettes may have been decoded before."""
+    depth = stored_bits(image)
     has_alpha = image.mode in _WITH_ALPHA or "transparency" in image.info
     found = {
         # The first "frame" of a Photoshop file is the whole picture.

@@ -246,6 +246,11 @@ class Training:
         self._write_record()
         return budget
 
+    def _write_trained_on(self) -> None:
+        """Record the training images: before the weights, in case a kill comes between."""
+        if self._record is not None and self.accelerator.is_main_process:
+            self._record.write_trained_on()
+
     def _write_record(self) -> None:
         """Write the progress of this session to the run's provenance."""
         if self._record is not None and self.accelerator.is_main_process:
@@ -316,6 +321,7 @@ class Training:
             interrupted,
         )
         self._spend(levels)
+        self._write_trained_on()
         for level in levels:
             nats = float(evaluation.nats[:, level.index].mean())
             if math.isfinite(nats):
@@ -332,8 +338,7 @@ class Training:
         return evaluation
 
     def _save(self, stopped: Mapping[int, str]) -> None:
-        if self._record is not None and self.accelerator.is_main_process:
-            self._record.write_trained_on()  # before the weights, in case a kill comes between
+        self._write_trained_on()
         for level in self.levels:
             level.save(self.run)
             chosen = self.held_out is not None and run_directory.level_file(self.run, level.index).exists()
