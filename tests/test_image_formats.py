@@ -292,12 +292,14 @@ def with_parts():
     yield put_in(jpeg, 2, segment(0xFE, b"one") + segment(0xFE, b"two")), "all JPEG comments except the last one"
     yield encode(pixels(), "JPEG2000") + struct.pack(">I4s", 10, b"xml ") + b"ab", "JPEG 2000 box xml"
     boxes = encode(pixels(), "JPEG2000")
-    profile = struct.pack(">I4sBBB", 15, b"colr", 2, 0, 0) + b"icc!"
     place = boxes.index(b"jp2h") - 4
     end = place + struct.unpack_from(">I", boxes, place)[0]
-    boxes = put_in(boxes, end, profile)
-    size = struct.pack(">I", end - place + len(profile))
-    yield boxes[:place] + size + boxes[place + 4 :], "JPEG 2000 box colr (a colour profile)"
+    for box, name in (
+        (struct.pack(">I4sBBB", 15, b"colr", 2, 0, 0) + b"icc!", "colr (a colour profile)"),
+        (struct.pack(">I4sI4s4H2B", 26, b"res ", 18, b"resd", 300, 1, 300, 1, 2, 2), "resd"),
+    ):
+        size = struct.pack(">I", end - place + len(box))
+        yield boxes[:place] + size + boxes[place + 4 : end] + box + boxes[end:], f"JPEG 2000 box {name}"
     yield encode(pixels(), "TGA", id_section=b"mine"), "the TGA's image ID"
     tga = encode(pixels(), "TGA")
     places = struct.pack("<II", len(tga) - 26, 0)

@@ -17,7 +17,7 @@ from pixelpyramids.image_files.pixel_coding import webp_chunks
 
 _WEBP = {b"VP8 ", b"VP8L", b"VP8X", b"ALPH", b"ICCP", b"EXIF", b"XMP ", b"ANIM", b"ANMF"}
 _BOXES = {
-    "JPEG 2000": {b"jP  ", b"ftyp", b"jp2h", b"jp2c", b"ihdr", b"bpcc", b"pclr", b"cmap", b"cdef", b"res "},
+    "JPEG 2000": {b"jP  ", b"ftyp", b"jp2h", b"jp2c", b"ihdr", b"bpcc", b"pclr", b"cmap", b"cdef", b"res ", b"resc"},
     "AVIF": {b"ftyp", b"meta", b"mdat", b"free", b"skip"},
 }
 _KEPT_SEGMENTS = (
@@ -60,7 +60,7 @@ def _in_boxes(data: bytes, kind: str, begin: int = 0, end: int | None = None) ->
         length = length or end - place
         if length < head or place + length > end:
             break
-        if name == b"jp2h":
+        if name in (b"jp2h", b"res "):
             yield from _in_boxes(data, kind, place + head, place + length)
         is_profile = name == b"colr" and data[place + head] != 1
         if is_profile or (name != b"colr" and name not in _BOXES[kind]):
