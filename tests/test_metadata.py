@@ -214,6 +214,7 @@ def test_what_jpeg_holds_is_read():
         *((format, EVERYTHING, "ICC, EXIF") for format in ("PPM", "BMP", "npy")),
         ("TIFF", EVERYTHING, "gAMA, cHRM"),
         ("TIFF", {"EXIF": b"no structure"}, "EXIF; left out"),
+        ("TIFF", {"EXIF": b"II*\0\x08\0\0\0\1\0\x12\1\2\0\4\0\0\0six\0" + bytes(4)}, "EXIF; left out"),
         ("PNG", {"other": b"x", "TIFF:33550": b"x"}, "other, TIFF:33550; left out"),
     ],
 )

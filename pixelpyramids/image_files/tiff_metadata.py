@@ -90,7 +90,12 @@ def metadata_to_tags(metadata: Mapping[str, bytes], tags: ImageFileDirectory_v2)
         elif name == "XMP":
             tags.tagtype[Tag.XMLPacket], tags[Tag.XMLPacket] = TiffTags.BYTE, blob
         elif name == "EXIF":
-            left_out += _add_exif(blob, tags)
+            try:
+                _add_exif(blob, trial := ImageFileDirectory_v2())
+                trial.tobytes()
+                left_out += _add_exif(blob, tags)
+            except DAMAGE:
+                left_out.append(name)
         elif name == "resolution":
             _add_resolution(blob, tags)
         elif not (name.startswith("TIFF:") and _add_tag(name, blob, tags)):
@@ -100,10 +105,7 @@ def metadata_to_tags(metadata: Mapping[str, bytes], tags: ImageFileDirectory_v2)
 
 def _add_exif(blob: bytes, tags: ImageFileDirectory_v2) -> list[str]:
     exif = Image.Exif()
-    try:
-        exif.load(blob)
-    except (SyntaxError, ValueError):
-        return ["EXIF"]
+    exif.load(blob)
     for tag in _FIELDS:
         if tag in exif:
             tags[tag] = _exact_text(exif[tag])
