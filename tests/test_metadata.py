@@ -336,9 +336,16 @@ def test_blobs_cannot_change_how_the_pixels_are_stored():
         assert np.array_equal(tifffile.imread(io.BytesIO(data)), PIXELS)
 
 
-def test_tags_of_unknown_types_are_named():
+def test_tags_of_unknown_and_fields_of_wrong_types_are_named():
     with pytest.warns(UserWarning, match="not kept: TIFF tag 40005"):
         read(tagged_tiff({40005: (17, 1, -(2**40))}))
+    exif = Image.Exif()
+    exif.get_ifd(34853).update({0: b"\2\3\0\0", 1: "N"})
+    data = own_file(PIXELS, 8, "tiff", {"EXIF": exif.tobytes()})
+    with pytest.warns(UserWarning, match="not kept: EXIF's field 0$"):
+        blobs = blobs_of(data.replace(struct.pack("<HHI", 0, 1, 4), struct.pack("<HHI", 0, 2, 4)))
+    exif.load(blobs["EXIF"])
+    assert exif.get_ifd(34853) == {1: "N"}
 
 
 @pytest.mark.filterwarnings("ignore")

@@ -56,15 +56,21 @@ def is_big(data: bytes) -> bool:
 
 def tags_to_metadata(
     tags: ImageFileDirectory_v2, read_fields: Callable[[int, int], Mapping[int, Any]]
-) -> dict[str, bytes]:
-    """The metadata in a TIFF's tags. `read_fields(tag, place)` returns the fields of the directory at `place`."""
+) -> tuple[dict[str, bytes], list[str]]:
+    """The metadata in a TIFF's tags, and the names of fields that cannot be kept, because they have unexpected types.
+
+    `read_fields(tag, place)` returns the fields of the directory at `place`.
+    """
     exif = Image.Exif()
-    for tag in _FIELDS:
-        if tag in tags:
-            exif[tag] = _exact_text(tags[tag])
+    named = {tag: _exact_text(tags[tag]) for tag in _FIELDS if tag in tags}
+    lost = _remove_unwritable(named)
+    for tag, value in named.items():
+        exif[tag] = value
     for tag, fields in _directories(tags, read_fields):
-        exif.get_ifd(tag).update(fields)
-        exif[tag] = exif.get_ifd(tag)
+        lost += _remove_unwritable(fields, tag)
+        if fields:
+            exif.get_ifd(tag).update(fields)
+            exif[tag] = exif.get_ifd(tag)
     found: dict[str, Any] = {
         "ICC": tags.get(Tag.InterColorProfile),
         "EXIF": exif.tobytes().removeprefix(EXIF_MARK) if len(exif) else None,
@@ -74,11 +80,11 @@ def tags_to_metadata(
     blobs = {name: blob for name, blob in found.items() if blob and isinstance(blob, bytes)}
     if (resolution := _read_resolution(tags)) is not None:
         blobs["resolution"] = resolution
-    named = {Tag.XMLPacket: "XMP", Tag.InterColorProfile: "ICC"}
-    known = _NO_BLOBS | {tag for tag, name in named.items() if name in blobs}
+    packets = {Tag.XMLPacket: "XMP", Tag.InterColorProfile: "ICC"}
+    known = _NO_BLOBS | {tag for tag, name in packets.items() if name in blobs}
     if tags.get(Tag.PhotometricInterpretation) == _YCBCR:  # these pixels become RGB
         known |= {Tag.ReferenceBlackWhite}
-    return blobs | {f"TIFF:{int(tag)}": _tag_alone(tags, tag) for tag in tags if tag not in known}
+    return blobs | {f"TIFF:{int(tag)}": _tag_alone(tags, tag) for tag in tags if tag not in known}, lost
 
 
 def metadata_to_tags(metadata: Mapping[str, bytes], tags: ImageFileDirectory_v2) -> list[str]:
@@ -157,6 +163,20 @@ def _add_tag(name: str, blob: bytes, tags: ImageFileDirectory_v2) -> bool:
         return False
     tags.tagtype[tag], tags[tag] = kept.tagtype[tag], value
     return True
+
+
+def _remove_unwritable(fields: dict[int, Any], group: int | None = None) -> list[str]:
+    """Remove the fields that Pillow cannot write, and return their names."""
+    names = []
+    for number, value in list(fields.items()):
+        directory = ImageFileDirectory_v2(group=group)
+        try:
+            directory[number] = value
+            directory.tobytes()
+        except DAMAGE:
+            names.append(f"EXIF's field {number}")
+            del fields[number]
+    return names
 
 
 def _tag_alone(tags: ImageFileDirectory_v2, tag: int) -> bytes:

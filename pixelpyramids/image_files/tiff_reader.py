@@ -67,8 +67,8 @@ def inspect_tiff(data: bytes, max_pixels: int) -> Inspected:
     tags = read_directory(data)
     tiff = _layout(tags, data)
     check_limit(tiff.height, tiff.width, max_pixels)
-    metadata = tags_to_metadata(tags, lambda tag, place: read_directory(data, place, tag))
-    not_kept = tuple(_find_tags_not_kept(tags, data))
+    metadata, lost = tags_to_metadata(tags, lambda tag, place: read_directory(data, place, tag))
+    not_kept = (*lost, *_find_tags_not_kept(tags, data))
 
     def load() -> Picture:
         planes = len(_several(tags.get(_METAMORPH_PLANES, 1)))
