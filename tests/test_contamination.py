@@ -145,7 +145,7 @@ def test_training_images_are_counted_in_any_folder(run, flat, tmp_path, capsys):
     run = published
     assert counted(renamed) == 32
     record = published / "provenance.json"
-    record.write_text(record.read_text().replace('"images": 32,', '"images": 2000,'))  # as if 32 of 2,000 were recorded
+    record.write_text(record.read_text().replace('"images": 32,', '"images": 200000,'))  # as if half were recorded
     assert counted(renamed) == 32 and counted(tmp_path / "other") is None
     (published / "trained_on.npy").write_bytes(b"\x93NUMPY")
     assert "trained_on.npy: damaged; remove it" in refusal(capsys, "evaluate", run, "--data", flat)
@@ -198,8 +198,10 @@ def test_copies_in_a_folder_without_splits_are_a_warning(params, tmp_path, capsy
     folder = write(tmp_path / "images", *(f"{number}.png" for number in range(30)))
     for number in range(30):
         shutil.copy(folder / f"{number}.png", folder / f"{number} copy.png")
-    train(params, folder, tmp_path / "run")
+    run = train(params, folder, tmp_path / "run")
     assert "warning:" in (said := capsys.readouterr().err) and "expected no training image among" in said
+    other = write(tmp_path / "other", "a.png", seed=1)
+    assert json_of(capsys, "evaluate", run, "--data", other, "--device", "cpu")["trained_on"] == 0
 
 
 @pytest.mark.parametrize("other", ["a", "back"])
@@ -277,10 +279,11 @@ def test_lists_of_splits_and_training_images_named_like_test_images_give_warning
     assert "list of test images" not in printed
 
 
-@pytest.mark.parametrize("out", ["run", "a/run", ""])
-def test_a_run_directory_among_its_images_is_refused(params, tmp_path, capsys, out):
+@pytest.mark.parametrize("out", ["new", "a/new", ""])
+@pytest.mark.parametrize("command", [["train"], ["data", "check"]])
+def test_writing_pictures_among_the_images_is_refused(params, tmp_path, capsys, command, out):
     folder = write(tmp_path / "photos", *(f"a/{number}.png" for number in range(20)))
-    error = refusal(capsys, "train", params, "--data", folder, "--out", folder / out, "--steps", 1)
+    error = refusal(capsys, *command, params, "--data", folder, "--out", folder / out)
     assert f"outside the folder of images {folder}" in error
     assert not list(folder.rglob("parameters.json"))
 

@@ -36,13 +36,13 @@ PAIRS_NAMED = 3
 _LISTS = {".txt", ".csv", ".tsv", ".json", ".jsonl", ".lst", ".mat", ".pkl", ".xml", ".yaml"}
 
 
-def refuse_run_among_images(config: AnyParameters, data: str | Path | None, run: Path) -> None:
-    """Raise DataError if the run directory is inside the folder of images: its samples would be used for training."""
+def refuse_among_images(config: AnyParameters, data: str | Path | None, out: Path, what: str) -> None:
+    """Raise DataError if pictures written to `out` would be inside the folder of images, and used for training."""
     root = name_images(config, data)
-    if is_plain_folder(config, data) and run.resolve().is_relative_to(Path(root).resolve()):
+    if is_plain_folder(config, data) and out.resolve().is_relative_to(Path(root).resolve()):
         raise DataError(
-            f"{run}: expected a run directory outside the folder of images {root}, because the samples in a run "
-            "directory are images too; choose or move it elsewhere"
+            f"{out}: expected a {what} outside the folder of images {root}, because all pictures in it are images of "
+            "the data set; choose or move it elsewhere"
         )
 
 
@@ -171,13 +171,13 @@ def count_trained(config: AnyParameters, run: Path, images: Images, skipped: Seq
     It is unknown for large containers, if files are compared with the images of a container, and if an earlier version
     trained some steps.
     """
-    known = read_trained_on(run)
-    if not len(known) or len(images) > (FILES_AT_MOST if are_files(images) else ENTRIES_AT_MOST):
+    known, covered = read_trained_on(run), FILES_AT_MOST if are_files(images) else ENTRIES_AT_MOST
+    if not len(known) or len(images) > covered:
         return None
     sessions = read_sessions(run)
     trained = [session["training_data"] for session in sessions]
     is_complete = _is_recorded(config, sessions) and all(
-        data.get("files") == are_files(images) and data["images"] <= len(known) for data in trained
+        data.get("files") == are_files(images) and data["images"] <= covered for data in trained
     )
     count = int(np.isin(image_numbers(images), known).sum())
     if are_files(images):  # entries of containers that cannot be read have no number

@@ -61,10 +61,11 @@ def data_check(
 
     Status 1 if an image cannot be read or is in two splits, or a split cannot be opened.
     """
-    from pixelpyramids.cli.contamination import warn_of_names
+    from pixelpyramids.cli.contamination import refuse_among_images, warn_of_names
     from pixelpyramids.cli.data_opening import open_images, open_training
 
     if out is not None:
+        refuse_among_images(params, data, out, "contact sheet")
         refuse_existing(out, overwrite)
     show: Callable[[str], None] = (lambda line: None) if json else stdout.print
     show_fault: Callable[[str], None] = (lambda line: None) if json else stderr.print

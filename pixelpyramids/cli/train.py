@@ -48,7 +48,7 @@ def train(
 
     Ctrl-C saves a checkpoint and stops. Status 1 if the training of a level stopped early.
     """
-    from pixelpyramids.cli.contamination import refuse_run_among_images, refuse_shared_images
+    from pixelpyramids.cli.contamination import refuse_among_images, refuse_shared_images
     from pixelpyramids.cli.data_opening import open_images, open_training
     from pixelpyramids.cli.report.pictures import save_grid
     from pixelpyramids.model.device import keep_freed_memory
@@ -62,7 +62,7 @@ def train(
     chosen = None if levels is None else parse_levels(levels, params.n_stages)
     keep_freed_memory()
     hold_out = not no_validation
-    refuse_run_among_images(params, data, out)
+    refuse_among_images(params, data, out, "run directory")
     crops = open_training(params, data, seed, hold_out=hold_out)
     refuse_shared_images(params, data, crops, out, hold_out)
     validation = open_images(params, data, "validation") if hold_out else None
