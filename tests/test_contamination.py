@@ -137,7 +137,7 @@ def test_training_images_are_counted_in_any_folder(run, flat, tmp_path, capsys):
     assert counted(write(tmp_path / "other", "a.png", "b.png", seed=6)) == 0
     captured = output_of(capsys, "score", run, renamed, "--device", "cpu", "--json")
     assert len(json.loads(captured.out)["trained_on"]) == 32
-    assert "the model was trained on 32 images of these, for example" in " ".join(captured.err.split())
+    assert "the model was trained on 32 of these images, for example" in " ".join(captured.err.split())
     assert status("evaluate", run, "--data", renamed, "--device", "cpu") == 0
     assert "; 32 of them were trained on" in " ".join(capsys.readouterr().out.split())
     published = tmp_path / "published"

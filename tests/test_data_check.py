@@ -149,7 +149,7 @@ def test_missing_splits_are_explained(params, tmp_path, capsys):
     assert set(result["splits"]) == {"test"} and set(result["missing"]) == {"train", "validation"}
     for data, message in (
         (["--data", tmp_path / "none"], "expected a folder of images"),
-        ([], "no images were named"),
+        ([], "no folder of images was named"),
         (["--data", "s3://bucket/images"], "s3://bucket/images: expected a local folder"),
         (["--data", "stream:"], "stream:: expected hub:owner/name"),
     ):

@@ -105,7 +105,7 @@ def test_unsupported_depths_and_channels_are_refused(tmp_path, channels, n_bits,
 
 def test_the_error_of_a_cut_file_says_that_it_is_cut():
     content = encode(greys(40, 50, 3, most=255))[:3000]
-    with pytest.raises(DataError, match="got image file is truncated; convert or replace the file"):
+    with pytest.raises(DataError, match="got image file is truncated; convert, replace or remove the file"):
         read_decoded(content)
 
 

@@ -138,7 +138,7 @@ def test_folders_and_files_that_are_no_run_are_refused(run, tmp_path):
     with pytest.raises(CheckpointError, match=r"empty: expected a run directory, but it holds no parameters\.json"):
         runs.load(tmp_path / "empty")
     for path in (tmp_path / "nowhere", run / "parameters.json"):
-        with pytest.raises(CheckpointError, match="found none of them"):
+        with pytest.raises(CheckpointError, match="found none; check the name"):
             runs.load(path)
 
 

@@ -7,9 +7,9 @@ from typing import Annotated
 import typer
 
 from pixelpyramids.atomic import refuse_existing
-from pixelpyramids.cli import model_options, options
+from pixelpyramids.cli import model_options
 from pixelpyramids.cli.console import count_of, stdout
-from pixelpyramids.cli.sample import refuse_other_pictures, save_numbered
+from pixelpyramids.cli.sample import OverwriteSet, refuse_other_pictures, save_numbered
 from pixelpyramids.errors import DataError
 
 SCALES = (2, 4, 8)
@@ -24,7 +24,7 @@ def complete(
     seed: model_options.Seed = 0,
     params: model_options.ModelParameters = None,
     device: model_options.Device = None,
-    overwrite: options.Overwrite = False,
+    overwrite: OverwriteSet = False,
 ) -> None:
     """Enlarge a small image: draw the missing detail.
 

@@ -170,6 +170,7 @@ def _read_split(name: str, images: Images, split: SplitSummary) -> Iterator[tupl
     values, channel by channel and row by row. A value is one byte, or two bytes (little-endian) above 8 bits.
     """
     digest = hashlib.sha256()
+    read: list[int] = []
     with progress_bar(f"reading {name} images") as report:
         for index in range(split.hashed):
             try:
@@ -177,12 +178,13 @@ def _read_split(name: str, images: Images, split: SplitSummary) -> Iterator[tupl
             except DataError as error:
                 split.unreadable.append(str(error))
                 continue
+            read.append(index)
             content = pixel_bytes(image)
             digest.update(content)
             yield image, str(images.files[index]), hashlib.sha256(content).digest()
             report(index + 1, split.hashed)
-    split.formats = dict(Counter(kind for kind in images.formats[: split.hashed] if kind))
-    split.conversions = dict(Counter(chain.from_iterable(images.conversions[: split.hashed])))
+    split.formats = dict(Counter(images.formats[index] for index in read))
+    split.conversions = dict(Counter(chain.from_iterable(images.conversions[index] for index in read)))
     split.sha256 = digest.hexdigest()
 
 
@@ -195,8 +197,9 @@ def _describe_counts(split: SplitSummary) -> str:
 
 def _describe_reading(split: SplitSummary) -> Iterator[str]:
     formats = ", ".join(f"{number} {kind}" for kind, number in split.formats.items())
-    which = f"all {split.hashed}" if split.hashed == split.count else f"only the first {split.hashed}"
-    yield f"SHA-256 of the pixels of {which} images ({formats}): {split.sha256}"
+    images = count_of(sum(split.formats.values()), "readable image" if split.unreadable else "image")
+    which = "all" if split.hashed == split.count else "only the first"
+    yield f"SHA-256 of the pixels of {which} {images} ({formats}): {split.sha256}"
     if split.conversions:
         yield f"  converted: {describe_conversions(split.conversions)}"
     if split.identity is not None:

@@ -82,7 +82,8 @@ def name_images(config: AnyParameters, root: str | Path | None) -> str:
     name = config.data_root if root is None else str(root)
     if not name.strip():
         raise DataError(
-            "no images were named; pass --data DIR (main.py: --data_root DIR), or set data_root in the parameters"
+            "no folder of images was named; pass --data DIR (with main.py: --data_root DIR), or set data_root in the "
+            "parameters"
         )
     if "://" in name:
         raise DataError(

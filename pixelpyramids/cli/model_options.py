@@ -7,7 +7,7 @@ import typer
 
 from pixelpyramids.model.parameters import Parameters, load_parameters
 
-PARAMETERS_HELP = "A parameter file, or the name of a shipped one (celeba_256)."
+PARAMETERS_HELP = "A parameter file, or the name of a shipped one (photographs, compact, celeba_256, …)."
 
 # `load_parameters` also returns CompactParameters, but Typer takes no unions.
 LoadedParameters = Annotated[Parameters, typer.Argument(metavar="PARAMS", parser=load_parameters, help=PARAMETERS_HELP)]

@@ -10,13 +10,17 @@ import typer
 
 from pixelpyramids.arguments import plain_array
 from pixelpyramids.atomic import refuse_existing
-from pixelpyramids.cli import model_options, options
+from pixelpyramids.cli import model_options
 from pixelpyramids.cli.console import count_of, progress_bar, stdout
 from pixelpyramids.cli.report.pictures import save_grid, save_png
 from pixelpyramids.errors import DataError, ParameterError
 from pixelpyramids.image_files.bit_depth import Pixels
 
 IN_GRID = 64
+OverwriteSet = Annotated[
+    bool,
+    typer.Option("--overwrite", help="Replace the numbered pictures of an earlier set in the folder, all of them."),
+]
 SIDE_HELP = "Default: that of the training images; compact has no default."
 
 
@@ -34,7 +38,7 @@ def sample(
     no_grid: Annotated[bool, typer.Option("--no-grid", help="Do not write grid.png.")] = False,
     params: model_options.ModelParameters = None,
     device: model_options.Device = None,
-    overwrite: options.Overwrite = False,
+    overwrite: OverwriteSet = False,
 ) -> None:
     """Draw images from a model: 0000.png, 0001.png, … and grid.png with the first 64.
 
@@ -82,8 +86,8 @@ def refuse_other_pictures(folder: Path, count: int) -> None:
     """Raise DataError if `save_numbered` would remove pictures from a folder that has no grid of an earlier set."""
     if (other := picture_path(folder, count)).exists() and not (folder / "grid.png").exists():
         raise DataError(
-            f"{other}: is not among the {count} pictures to write, and may be no picture of an earlier set; choose "
-            "another folder, or move it elsewhere"
+            f"{other}: would be removed as part of an earlier set, but there is no grid.png of such a set, so it may "
+            "be yours; choose another folder, or move the file elsewhere"
         )
 
 

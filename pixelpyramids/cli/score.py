@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pixelpyramids.cli import model_options, options
-from pixelpyramids.cli.console import count_of, print_json, stderr, stdout
+from pixelpyramids.cli.console import print_json, stderr, stdout
 from pixelpyramids.cli.likelihoods import LIKELIHOODS, OF_BUNDLED, OF_CHECKPOINT, warn_above
 from pixelpyramids.errors import DataError
 from pixelpyramids.image_files.bit_depth import Pixels
@@ -73,7 +73,7 @@ def score(
 
         trained = find_trained(Path(model), [Path(image["file"]) for image in scored])
     if trained:
-        stderr.print(f"the model was trained on {count_of(len(trained), 'image')} of these, for example {trained[0]}")
+        stderr.print(f"the model was trained on {len(trained)} of these images, for example {trained[0]}")
     if json:
         result = {"images": scored, "failed": failed, "likelihood": config.likelihood, "warning": warning}
         print_json(result | {"trained_on": list(map(str, trained))})

@@ -30,8 +30,10 @@ def train(
     epochs: Annotated[
         int | None, typer.Option(min=1, help="Epochs in all, over all resumed runs (default: from the parameter file).")
     ] = None,
-    steps: Annotated[int | None, typer.Option(min=1, help="Steps in all.")] = None,
-    minutes: Annotated[float | None, typer.Option(help="Minutes in all, including validation and samples.")] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="Steps in all, over all resumed runs.")] = None,
+    minutes: Annotated[
+        float | None, typer.Option(help="Minutes in all, over all resumed runs, including validation and samples.")
+    ] = None,
     seed: model_options.Seed = 0,
     device: model_options.Device = None,
     micro_batch: Annotated[int | None, typer.Option(min=1, help="Images to process at once, to save memory.")] = None,
@@ -138,7 +140,9 @@ def train(
     if outcome.stopped:
         return 1
     if outcome.steps == resumed_at:
-        stderr.print("nothing is left to train: give more --steps, --epochs or --minutes, which count from the start")
+        stderr.print(
+            "nothing is left to train: give more --steps, --epochs or --minutes, which count from the first run on"
+        )
     stderr.print(
         f"trained {count_of(outcome.steps, 'step')} in {format_duration(outcome.seconds)}; the model is in {out}"
     )

@@ -185,7 +185,9 @@ def _check_images(images: Any) -> NDArray[Any]:
     """Images as an array. Raises DataError unless they are 8-bit integers (B, C, H, W), C 1 or 3."""
     array = plain_array(images)
     if array.ndim != 4 or array.shape[1] not in (1, CHANNELS) or array.dtype.kind not in "iu" or not array.size:
-        raise DataError(f"expected integers (B, C, H, W) with C 1 or 3, got {array.dtype} {array.shape}")
+        raise DataError(
+            f"expected integers (B, C, H, W), C 1 (grey) or 3 (RGB), got {array.dtype} {array.shape}; leave alpha out"
+        )
     if array.min() < 0 or array.max() > 255:
         raise DataError(f"expected values from 0 to 255, got {array.min()} to {array.max()}")
     return array

@@ -99,12 +99,15 @@ class Batches(ABC):
         return crop[:, :, ::-1] if self.flip and draw.integers(2) else crop
 
 
-def check_crop(name: Path, got: Sequence[int], size: Sequence[int], count: int | None = None) -> None:
-    """Raise DataError if an image is smaller than the crop; `count` is the number of such images, if it is known."""
+NAMED_AT_MOST = 10  # of the images that are too small
+
+
+def check_crop(name: Path, got: Sequence[int], size: Sequence[int], others: Sequence[Path] = ()) -> None:
+    """Raise DataError if an image is smaller than the crop, as are `others`."""
     (h, w), (height, width) = got, size
     if h < height or w < width:
         raise DataError(
             f"{name}: expected an image of at least {height}x{width} pixels (height x width), the size of the crops, "
-            f"got {h}x{w}; use a parameter file with smaller crops, or remove such images"
-            f"{f' ({count} in all)' if count else ''}"
+            f"got {h}x{w}; move the image out of the folder, or use parameters with smaller crops"
+            f"{f'; likewise for {len(others)} more: ' if others else ''}{', '.join(map(str, others[:NAMED_AT_MOST]))}"
         )

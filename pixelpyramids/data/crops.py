@@ -34,8 +34,9 @@ class Crops(Batches):
     ) -> None:
         super().__init__(size, batch_size, seed, flip, folder.channels, folder.n_bits)
         slots = (folder.sizes // np.array(size)).astype(np.int64).prod(axis=1)
-        smallest = int(np.argmin(slots))
-        check_crop(folder.files[smallest], folder.sizes[smallest], size, int((slots == 0).sum()))
+        if too_small := np.flatnonzero(slots == 0).tolist():
+            first, *others = (folder.files[index] for index in too_small)
+            check_crop(first, folder.sizes[too_small[0]], size, others)
         self.folder, self.count, self.in_memory = folder, len(folder), folder.in_memory
         self._last_slot = np.cumsum(slots)
         self.items_per_epoch = int(self._last_slot[-1])

@@ -152,7 +152,7 @@ def _open_image(source: FileOrContent, name: Path | None) -> Iterator[Image.Imag
     path = "" if isinstance(source, bytes) else str(Path(source))
     label = str(name or path or "the image")
     with (
-        explain_damage(label, "an image that Pillow can read", "convert or replace the file", *_BOMB),
+        explain_damage(label, "an image that Pillow can read", "convert, replace or remove the file", *_BOMB),
         _add_name(label),
         io.BytesIO(source) if isinstance(source, bytes) else open_regular(Path(source)) as file,
         open_with_pillow(file, sorted(set(readable_formats().values())), path) as image,

@@ -65,7 +65,8 @@ def load(path: str | Path, params: str | Path | None = None, likelihood: str | N
         raise CheckpointError(f"{path}: a run directory holds its own parameters; leave out {params}")
     if not path.is_dir():
         raise CheckpointError(
-            f"{path}: expected compact, a run directory or a .pt checkpoint of the paper's authors, found none of them"
+            f"{path}: expected compact, a run directory or a .pt checkpoint of the paper's authors, found none; check "
+            "the name"
         )
     config = read_parameters(path)
     if likelihood is not None:
