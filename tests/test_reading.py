@@ -129,5 +129,5 @@ def test_a_decompression_bomb_is_refused(tmp_path, limit, monkeypatch):
 def test_a_ppyr_file_is_to_be_decompressed_first(tmp_path):
     importlib.import_module("pixelpyramids.image_files.pillow_plugin")  # which must make no difference
     pp.save(tmp_path / "a.ppyr", greys(3, 4, 3, most=255).astype(np.uint8))
-    with pytest.raises(DataError, match=r"a\.ppyr: .*got a \.ppyr file, which must be decompressed first; convert or"):
+    with pytest.raises(DataError, match=r"a\.ppyr: .*got a \.ppyr file, which must be decompressed first; convert,"):
         read_decoded(tmp_path / "a.ppyr")

@@ -239,9 +239,9 @@ def _is_trained_on(config: AnyParameters, root: str, trained: Sequence[Mapping[s
     for other in (Path(images["root"]).resolve() for images in others if "root" in images):
         if other.is_relative_to(place) or place.is_relative_to(other):
             raise DataError(
-                f"{root}: expected a folder that the run was not trained on, or its training folder, unchanged since it "
-                f"began; the run was trained on other images in {other}, which is this folder or one above or "
-                "below it, so any image here may have been trained on; score another folder, or pass --split all"
+                f"{root}: expected a folder that the run was not trained on, or its training folder without any "
+                f"change; the run was trained on other images in {other}, which is this folder or one above or below "
+                "it, so any image here may have been trained on; score another folder, or pass --split all"
             )
     return len(others) < len(trained)
 
