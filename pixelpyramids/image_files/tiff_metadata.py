@@ -7,7 +7,7 @@ pixels are stored becomes a blob TIFF:NUMBER, a little-endian TIFF structure tha
 
 import io
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from fractions import Fraction
 from numbers import Rational
@@ -62,15 +62,8 @@ def tags_to_metadata(
     `read_fields(tag, place)` returns the fields of the directory at `place`.
     """
     exif = Image.Exif()
-    named = {tag: _exact_text(tags[tag]) for tag in _FIELDS if tag in tags}
-    lost = _remove_unwritable(named)
-    for tag, value in named.items():
-        exif[tag] = value
-    for tag, fields in _directories(tags, read_fields):
-        lost += _remove_unwritable(fields, tag)
-        if fields:
-            exif.get_ifd(tag).update(fields)
-            exif[tag] = exif.get_ifd(tag)
+    fields, lost = _writable_fields(tags, read_fields)
+    exif.update(fields)
     found: dict[str, Any] = {
         "ICC": tags.get(Tag.InterColorProfile),
         "EXIF": exif.tobytes().removeprefix(EXIF_MARK) if len(exif) else None,
@@ -80,8 +73,7 @@ def tags_to_metadata(
     blobs = {name: blob for name, blob in found.items() if blob and isinstance(blob, bytes)}
     if (resolution := _read_resolution(tags)) is not None:
         blobs["resolution"] = resolution
-    packets = {Tag.XMLPacket: "XMP", Tag.InterColorProfile: "ICC"}
-    known = _NO_BLOBS | {tag for tag, name in packets.items() if name in blobs}
+    known = _NO_BLOBS | {tag for tag, name in ((Tag.XMLPacket, "XMP"), (Tag.InterColorProfile, "ICC")) if name in blobs}
     if tags.get(Tag.PhotometricInterpretation) == _YCBCR:  # these pixels become RGB
         known |= {Tag.ReferenceBlackWhite}
     return blobs | {f"TIFF:{int(tag)}": _tag_alone(tags, tag) for tag in tags if tag not in known}, lost
@@ -96,12 +88,7 @@ def metadata_to_tags(metadata: Mapping[str, bytes], tags: ImageFileDirectory_v2)
         elif name == "XMP":
             tags.tagtype[Tag.XMLPacket], tags[Tag.XMLPacket] = TiffTags.BYTE, blob
         elif name == "EXIF":
-            try:
-                _add_exif(blob, trial := ImageFileDirectory_v2())
-                trial.tobytes()
-                left_out += _add_exif(blob, tags)
-            except DAMAGE:
-                left_out.append(name)
+            left_out += _add_exif(blob, tags)
         elif name == "resolution":
             _add_resolution(blob, tags)
         elif not (name.startswith("TIFF:") and _add_tag(name, blob, tags)):
@@ -111,15 +98,15 @@ def metadata_to_tags(metadata: Mapping[str, bytes], tags: ImageFileDirectory_v2)
 
 def _add_exif(blob: bytes, tags: ImageFileDirectory_v2) -> list[str]:
     exif = Image.Exif()
-    exif.load(blob)
-    for tag in _FIELDS:
-        if tag in exif:
-            tags[tag] = _exact_text(exif[tag])
-    for tag, fields in _directories(exif, lambda tag, _: exif.get_ifd(tag)):
-        tags.tagtype[tag], tags[tag] = TiffTags.LONG, fields  # type: ignore[assignment]
+    try:
+        exif.load(blob)
+        fields, left_out = _writable_fields(exif, lambda tag, _: exif.get_ifd(tag))
+    except DAMAGE:
+        return ["EXIF"]
+    tags.update(fields)
     if Tag.XResolution not in tags and (resolution := _read_resolution(exif)) is not None:
         _add_resolution(resolution, tags)
-    left_out = [f"EXIF's field {tag}" for tag in exif if tag not in (*_FIELDS, *_DIRECTORIES, *_RESOLUTION)]
+    left_out += [f"EXIF's field {tag}" for tag in exif if tag not in (*_FIELDS, *_DIRECTORIES, *_RESOLUTION)]
     with suppress(*DAMAGE):  # the place of the thumbnail may be wrong
         left_out += ["EXIF's thumbnail"] if exif.get_ifd(IFD.IFD1) else []
     return left_out
@@ -136,20 +123,24 @@ def _add_resolution(blob: bytes, tags: ImageFileDirectory_v2) -> None:
     if (resolution := parse_resolution(blob)) is not None:
         scale = 100 if resolution.unit == "metre" else 1  # TIFF does not count per metre
         values = resolution.x / scale, resolution.y / scale, _UNITS.get(resolution.unit, 3)
-        for tag, value in zip(_RESOLUTION, values, strict=True):
-            tags[tag] = value
+        tags.update(zip(_RESOLUTION, values, strict=True))
 
 
-def _directories(
+def _writable_fields(
     tags: Mapping[int, Any], read_fields: Callable[[int, Any], Mapping[int, Any]]
-) -> Iterator[tuple[int, dict[int, Any]]]:
-    """The tags and the fields of the directories of EXIF and GPS, if these have fields."""
+) -> tuple[dict[int, Any], list[str]]:
+    """The fields of EXIF that Pillow can write, those of a directory under its tag; and the names of the others."""
+    found = {tag: _exact_text(tags[tag]) for tag in _FIELDS if tag in tags}
+    lost = _remove_unwritable(found)
     for tag in _DIRECTORIES:
-        if tag in tags and (fields := dict(read_fields(tag, tags[tag]))):
-            if _INTEROPERABILITY in fields:
-                with suppress(*DAMAGE):  # its place may be wrong
-                    fields[_INTEROPERABILITY] = dict(read_fields(_INTEROPERABILITY, fields[_INTEROPERABILITY]))
-            yield tag, {number: _exact_text(value) for number, value in fields.items()}
+        fields = dict(read_fields(tag, tags[tag])) if tag in tags else {}
+        if _INTEROPERABILITY in fields:
+            with suppress(*DAMAGE):  # its place may be wrong
+                fields[_INTEROPERABILITY] = dict(read_fields(_INTEROPERABILITY, fields[_INTEROPERABILITY]))
+        fields = {number: _exact_text(value) for number, value in fields.items()}
+        lost += _remove_unwritable(fields, tag)
+        found |= {tag: fields} if fields else {}
+    return found, lost
 
 
 def _add_tag(name: str, blob: bytes, tags: ImageFileDirectory_v2) -> bool:
