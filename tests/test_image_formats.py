@@ -70,12 +70,6 @@ def test_files_are_read_exactly(data, array, depth):
     assert_read(data, array, depth)
 
 
-def damaged_pcx():
-    for image in (Image.fromarray(noise(8)), indexed(noise(8, 3, 1, 256)[0], noise(8))):
-        data = encode(image, "PCX")
-        yield from (data[:-300], data[:-1], data[:140] + data[-769:], data[:10] + struct.pack("<H", 14) + data[12:])
-
-
 def with_byte(data, place, value):
     return data[:place] + bytes([value]) + data[place + 1 :]
 
@@ -119,8 +113,15 @@ def unreadable():
     data = encode(noise(8, 4), "JPEG2000")
     yield with_byte(data, data.index(b"colr") + 10, 18), "got colour space 18"
     yield with_byte(data, data.index(b"cdef") + 9 + 3 * 6, 2), "got premultiplied alpha"
-    for data in damaged_pcx():
-        yield data, "expected a (complete )?PCX"
+    for image in (Image.fromarray(noise(8)), indexed(noise(8, 3, 1, 256)[0], noise(8))):
+        data = encode(image, "PCX")
+        for damaged in (
+            data[:-300],
+            data[:-1],
+            data[:140] + data[-769:],
+            data[:10] + struct.pack("<H", 14) + data[12:],
+        ):
+            yield damaged, "expected a (complete )?PCX"
     colours, colour = struct.pack("<HH", 0x7FFF, 0xFFFF), struct.pack("<HHBB", 2, 1, 16, 1)
     for tga in (
         struct.pack("<BBBHHBHH", 0, 0, 2, 0, 0, 0, 0, 0) + colour + colours,

@@ -229,20 +229,16 @@ def test_arrays_are_new_and_facts_outlive_the_file(format, tmp_path):
 
 
 @pytest.mark.parametrize("format", ["ppyr", "png"])
-def test_a_closed_file_is_not_called_damaged(format, tmp_path):
-    pp.save(tmp_path / "a", noise(8, 3), format=format)
-    with pp.open(tmp_path / "a") as opened:
-        pass
-    with pytest.raises(DataError, match="a: expected an open file, got a closed one; open it again"):
-        opened.read()
-
-
-@pytest.mark.parametrize("format", ["ppyr", "png"])
-def test_threads_share_an_open_file(format, tmp_path):
+def test_threads_share_an_open_file_and_a_closed_one_is_not_called_damaged(format, tmp_path):
     array = noise(8, 3)
     pp.save(tmp_path / "a", array, format=format)
     with pp.open(tmp_path / "a") as opened, ThreadPoolExecutor(8) as pool:
         assert all(np.array_equal(pixels, array) for pixels in pool.map(lambda _: opened.read(), range(40)))
+    with pp.open(tmp_path / "a") as opened, open(tmp_path / "a", "rb") as file:
+        pass
+    for use in opened.read, lambda: pp.open(file):
+        with pytest.raises(DataError, match="a: expected an open file, got a closed one; open it again"):
+            use()
 
 
 def test_what_a_program_prints_while_another_thread_reads_is_not_taken_for_a_librarys(capfd, recwarn):

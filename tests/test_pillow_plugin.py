@@ -106,16 +106,12 @@ def test_draft_decodes_a_smaller_scale_from_the_start_of_the_file():
 
 
 def test_depths_that_pillow_has_no_mode_for_are_widened_or_refused():
-    two = noise(2)
-    with open_bytes(pp.encode(two, depth=2)) as image:
-        assert image.info["depth"] == 2 and np.array_equal(np.asarray(image), two * 85)
-    twelve = noise(12)[..., None]
-    with open_bytes(pp.encode(twelve, depth=12)) as image:
-        assert image.info["depth"] == 12 and image.mode == "I;16"
-        assert np.array_equal(np.asarray(image), twelve[..., 0])
-    wide = noise(8, 3).astype(np.uint16)
-    with open_bytes(pp.encode(wide, depth=8)) as image:
-        assert np.array_equal(np.asarray(image), wide)
+    two, twelve, wide = noise(2), noise(12)[..., None], noise(8, 3).astype(np.uint16)
+    shown = {2: two * 85, 12: twelve[..., 0], 8: wide}
+    for array, depth, mode in (two, 2, "L"), (twelve, 12, "I;16"), (wide, 8, "RGB"):
+        with open_bytes(pp.encode(array, depth=depth)) as image:
+            assert image.info["depth"] == depth and image.mode == mode
+            assert np.array_equal(np.asarray(image), shown[depth])
     for channels in (2, 3, 4):
         with pytest.raises(OSError, match=r"at most 8 bits of colour or alpha.*got 16 bits; use pixelpyramids\.decode"):
             open_bytes(pp.encode(noise(16, channels)))

@@ -32,8 +32,7 @@ def read_metadata(image: Image.Image) -> dict[str, bytes]:
     """The metadata of an image that Pillow has opened."""
     if isinstance(image, TiffImageFile):
         blobs, lost = tags_to_metadata(image.tag_v2, lambda tag, _: image.getexif().get_ifd(tag))
-        if lost:
-            warnings.warn(f"not kept: {', '.join(lost)}", stacklevel=2)
+        warn_left_out(lost, "PPYR")
         return blobs
     # Pillow puts a PNG's texts into `info` too, and their keys may be those that are read here.
     info = {key: value for key, value in image.info.items() if not isinstance(value, str) or key == "xmp"}

@@ -61,16 +61,17 @@ class ImageFile:
     missing, they raise PixelPyramidsError, which names the extra to install.
     """
 
+    _facts: Facts | None
     format: str
     """What the file is: "PPYR", "PPM", "npy", or Pillow's name of the format ("PNG", "JPEG", "TIFF", …)."""
 
     def __init__(self, file: BinaryIO, name: str, max_pixels: int, is_ours: bool) -> None:
         self._name, self._max_pixels = name, max_pixels
         self._owned = file if is_ours else None
-        self._file = file if file.seekable() else io.BytesIO(file.read())
-        self._facts: Facts | None = None
-        self.format = ""
+        self._file, self._facts, self.format = file, None, ""
         with self._report_errors():
+            self._file = file if file.seekable() else io.BytesIO(file.read())
+            self._source = FileSource(self._file)
             self.format = self._recognise()
 
     @property
@@ -149,10 +150,6 @@ class ImageFile:
                 inspected = self._inspect()
                 self._facts = inspected.facts or facts_of(inspected.load())
         return self._facts
-
-    @cached_property
-    def _source(self) -> FileSource:
-        return FileSource(self._file)
 
     def _content(self) -> bytes:
         """The content of the whole file, which is read only once."""
