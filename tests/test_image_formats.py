@@ -115,12 +115,8 @@ def unreadable():
     yield with_byte(data, data.index(b"cdef") + 9 + 3 * 6, 2), "got premultiplied alpha"
     for image in (Image.fromarray(noise(8)), indexed(noise(8, 3, 1, 256)[0], noise(8))):
         data = encode(image, "PCX")
-        for damaged in (
-            data[:-300],
-            data[:-1],
-            data[:140] + data[-769:],
-            data[:10] + struct.pack("<H", 14) + data[12:],
-        ):
+        cut = data[:-300], data[:-1], data[:140] + data[-769:]
+        for damaged in (*cut, data[:10] + struct.pack("<H", 14) + data[12:]):
             yield damaged, "expected a (complete )?PCX"
     colours, colour = struct.pack("<HH", 0x7FFF, 0xFFFF), struct.pack("<HHBB", 2, 1, 16, 1)
     for tga in (
@@ -201,9 +197,8 @@ def test_pixels_are_not_rotated(orientation, kind):
     exif[274] = orientation
     data = encode(array, kind, exif=exif, **(LOSSLESS if kind == "WEBP" else {}))
     assert_read(data, array, 8)
-    kept = Image.Exif()
-    kept.load(read(data).metadata["EXIF"])
-    assert kept[274] == orientation
+    exif.load(read(data).metadata["EXIF"])
+    assert exif[274] == orientation
 
 
 @pytest.mark.filterwarnings("error")
