@@ -260,12 +260,11 @@ def test_lists_of_splits_and_training_images_named_like_test_images_give_warning
     assert status("data", "check", params, "--data", listed, "--json") == 0
     assert "train_test_split.txt looks like a list" in capsys.readouterr().err
     (listed / "train_test_split.txt").unlink()
-    tables = (
+    for name, content, is_list in (
         ("a.csv", "id,y,Split,place", True),
         ("b.tsv", '"file"\t"is_test"', True),
         ("c.csv", "file,label\ntest,1", False),
-    )
-    for name, content, is_list in tables:
+    ):
         (listed / name).write_text(content, encoding="utf-8-sig")
         assert status("data", "check", params, "--data", listed) == 0
         assert (f"{name} looks like a list of test images" in capsys.readouterr().err) == is_list

@@ -92,13 +92,14 @@ def test_a_tiff_is_read_as_it_is_stored_or_refused(compression, byteorder, photo
         assert np.array_equal(read, np.atleast_3d(expected).transpose(2, 0, 1))
 
 
-def test_greys_of_12_bits_keep_their_values(tmp_path):
-    path = tmp_path / "a.tif"
-    path.write_bytes(tiff(GREY.astype(np.uint16) * 16 + 7, bitspersample=12))
-    assert (read_decoded(path, 1, 8).pixels[0] == GREY).all()
-    assert (read_decoded(path, 1, 12).pixels[0] == GREY.astype(np.uint16) * 16 + 7).all()
+def test_greys_of_12_bits_keep_their_values():
+    deep = GREY.astype(np.uint16) * 16 + 7
+    stored = tiff(deep, bitspersample=12)
+    assert (read_decoded(stored, 1, 8).pixels[0] == GREY).all() and (
+        read_decoded(stored, 1, 12).pixels[0] == deep
+    ).all()
     with pytest.raises(DataError, match="a 12-bit source"):
-        read_decoded(path, 1, 13)
+        read_decoded(stored, 1, 13)
 
 
 def test_every_reader_reports_conversions(tmp_path):

@@ -133,9 +133,8 @@ def test_a_copy_of_celeba_without_the_published_splits_gives_a_warning(built, na
         warnings.simplefilter("always")
         forms.open_celeba(built(LAYOUTS[name]), split="test", n_bits=8)
     is_divided = name.removeprefix("celeba ") in forms.CELEBA_DIVIDED
-    assert [("these are not the published test images" in str(warning.message)) for warning in caught] == (
-        [] if is_divided else [True]
-    )
+    said = ["these are not the published test images" in str(warning.message) for warning in caught]
+    assert said == ([] if is_divided else [True])
 
 
 @pytest.mark.parametrize(
@@ -206,11 +205,7 @@ def test_each_image_reports_its_own_encoding(tmp_path):
         (["a.txt"], "a.txt", "another file"),
         (["a.zip", "b.zip"], "", r"2 zip archive\(s\), such as a\.zip"),
         (["0.png", "x.zip"], "", r"1 image file\(s\), such as 0\.png, 1 zip archive\(s\), such as x\.zip"),
-        (
-            ["train/a.png", "train/b.tfrecords"],
-            "",
-            r"1 image file\(s\), such as a\.png, 1 TFRecord file\(s\), such as b",
-        ),
+        (["train/a.png", "train/b.tfrecords"], "", r"1 image.* such as a\.png, 1 TFRecord file\(s\), such as b"),
     ],
 )
 def test_unclear_forms_are_refused_with_a_list_of_all_forms(tmp_path, names, below, came):

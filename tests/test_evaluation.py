@@ -38,9 +38,7 @@ def test_bits_per_dim_is_a_ratio_of_sums_with_its_standard_error(model, folder):
 
 
 def test_the_standard_error_of_images_of_one_size_is_sd_over_root_n(model, folder):
-    (folder / "2.png").unlink()
-    (folder / "4.png").unlink()
-    result = evaluate(model, open_folder(folder, "all"))
+    result = evaluate(model, open_folder(folder, "all"), chosen=[0, 1, 3])
     bits = result.bits_per_dim_of_images
     np.testing.assert_allclose(result.standard_error, bits.std(ddof=1) / math.sqrt(3), rtol=1e-9)
     np.testing.assert_allclose(result.bits_per_dim, bits.mean(), rtol=1e-9)
@@ -48,9 +46,8 @@ def test_the_standard_error_of_images_of_one_size_is_sd_over_root_n(model, folde
 
 def test_the_result_does_not_depend_on_the_batch_size(model, folder):
     images = open_folder(folder, "all")
-    results = [evaluate(model, images, batch_size=size) for size in (1, 2, 16)]
-    for result in results[1:]:
-        np.testing.assert_allclose(result.nats, results[0].nats, rtol=1e-6)
+    nats = [evaluate(model, images, batch_size=size).nats for size in (1, 2, 16)]
+    np.testing.assert_allclose(nats, nats[:1] * 3, rtol=1e-6)
 
 
 def test_tiles_are_scored_as_separate_images_and_every_pixel_counts(model):

@@ -225,12 +225,10 @@ def test_minutes_include_validation_and_samples(folder, tmp_path, monkeypatch):
 
 def test_the_number_of_validation_images_depends_on_the_training_pixels(other, tmp_path):
     """Three are held out; they have more than a quarter of the pixels of one step's crops."""
-    run = training(other, tmp_path / "run", validate=True)
-    run.fit(Budget(steps=1))
-    assert len(run.held_out) == 3 and len(run.validation.chosen) == 1
-    same = training(other, tmp_path / "run", validate=True, validation_images=3)
-    same.fit(Budget(steps=1))
-    assert len(same.validation.chosen) == 3
+    for count, scored in ((None, 1), (3, 3)):
+        run = training(other, tmp_path / "run", validate=True, validation_images=count)
+        run.fit(Budget(steps=1))
+        assert len(run.held_out) == 3 and len(run.validation.chosen) == scored
 
 
 def test_samples_can_be_interrupted_between_layers(folder, tmp_path):

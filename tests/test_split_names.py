@@ -2,6 +2,7 @@
 
 import itertools
 import warnings
+from functools import partial
 
 import numpy as np
 import pytest
@@ -83,15 +84,12 @@ def test_celeba_is_divided_by_names_in_upper_and_lower_case(tmp_path, case, trai
         (("train/a", "train/a/Val_images", "test"), "train/a/Val_images"),
     ],
 )
-@pytest.mark.parametrize("reader", ["folder", "celeba"])
-def test_unclear_folders_are_refused_and_named(tmp_path, folders, named, reader):
+@pytest.mark.parametrize("open_split", [split_files, partial(open_celeba_hq, size=8, n_bits=8)])
+def test_unclear_folders_are_refused_and_named(tmp_path, folders, named, open_split):
     write_pictures(tmp_path, *itertools.chain.from_iterable(some(folder, 3) for folder in folders))
     for split in ("train", "validation", "test"):
         with pytest.raises(DataError, match=named):
-            if reader == "folder":
-                split_files(tmp_path, split)
-            else:
-                open_celeba_hq(tmp_path, split, 8, n_bits=8)
+            open_split(tmp_path, split)
     assert len(split_files(tmp_path, "all")) == 3 * len(folders)
 
 
@@ -118,15 +116,15 @@ def test_photographs_of_trains_and_tests_are_not_splits(tmp_path):
     assert split_files(write_pictures(tmp_path, *(f"{name}.png" for name in names)), "train")
 
 
-@pytest.mark.parametrize(("kind", "train"), [("lsun", "train"), ("imagenet", "train"), ("imagenet", "train_128x128")])
+@pytest.mark.parametrize(
+    ("train", "open_"),
+    [("train", partial(open_lsun, category="tower")), ("train", open_imagenet), ("train_128x128", open_imagenet)],
+)
 @pytest.mark.parametrize("hidden", ["test", "n1/test", "n1/a/Val_images"])
-def test_held_out_images_below_those_of_lsun_or_imagenet_are_refused(tmp_path, train, hidden, kind):
+def test_held_out_images_below_those_of_lsun_or_imagenet_are_refused(tmp_path, train, hidden, open_):
     write_pictures(tmp_path, *some(f"{train}/n1", 3), f"{train}/{hidden}/0.png", size=128)
     with pytest.raises(DataError, match=f"got {train}/{hidden}, which"):
-        if kind == "lsun":
-            open_lsun(tmp_path, "tower", "train", 128, n_bits=8)
-        else:
-            open_imagenet(tmp_path, "train", 128, n_bits=8)
+        open_(tmp_path, split="train", size=128, n_bits=8)
 
 
 def test_classes_are_not_splits(tmp_path):

@@ -248,7 +248,6 @@ def _is_trained_on(config: AnyParameters, root: str, trained: Sequence[Mapping[s
 
 def _identity(config: AnyParameters, root: str, hold_out: bool) -> str | None:
     """The hash of the training images, as sessions record it; None if there are none."""
-    try:
+    with suppress(DataError):
         return str(describe_batches(open_training(config, root, hold_out=hold_out))["sha256"])
-    except DataError:
-        return None
+    return None

@@ -242,18 +242,13 @@ class Training:
         if self.accelerator.is_main_process:
             for line in warning_lines:
                 warnings.warn(f"{self.run}: {line}", stacklevel=3)
-        self._record = record
+            self._record = record
         self._write_record()
         return budget
 
-    def _write_trained_on(self) -> None:
-        """Record the training images: before the weights, in case a kill comes between."""
-        if self._record is not None and self.accelerator.is_main_process:
-            self._record.write_trained_on()
-
     def _write_record(self) -> None:
         """Write the progress of this session to the run's provenance."""
-        if self._record is not None and self.accelerator.is_main_process:
+        if self._record is not None:
             self._record.write(None if self.validation is None else self.validation.reserve)
 
     def _spend(self, levels: Sequence[LevelTraining]) -> float:
@@ -321,7 +316,8 @@ class Training:
             interrupted,
         )
         self._spend(levels)
-        self._write_trained_on()
+        if self._record is not None:
+            self._record.write_trained_on()  # before the weights, in case a kill comes between
         for level in levels:
             nats = float(evaluation.nats[:, level.index].mean())
             if math.isfinite(nats):
@@ -338,7 +334,8 @@ class Training:
         return evaluation
 
     def _save(self, stopped: Mapping[int, str]) -> None:
-        self._write_trained_on()
+        if self._record is not None:
+            self._record.write_trained_on()
         for level in self.levels:
             level.save(self.run)
             chosen = self.held_out is not None and run_directory.level_file(self.run, level.index).exists()
