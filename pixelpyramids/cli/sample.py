@@ -21,7 +21,7 @@ OverwriteSet = Annotated[
     bool,
     typer.Option("--overwrite", help="Replace the numbered pictures of an earlier set in the folder, all of them."),
 ]
-SIDE_HELP = "Default: that of the training images; compact has no default."
+SIDE_HELP = "Default: that of the training crops; compact has no default."
 
 
 def sample(
