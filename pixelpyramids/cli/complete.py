@@ -28,7 +28,7 @@ def complete(
 ) -> None:
     """Enlarge a small image: draw the missing detail.
 
-    Each result contains the given image exactly, as every second, fourth or eighth pixel of its own rows and columns.
+    In each result, every second, fourth or eighth pixel of the rows and columns is the given image, exactly.
     """
     from pixelpyramids.cli.model_opening import open_model, read_for
     from pixelpyramids.model.parameters import Parameters
