@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-# These two files record what is installed. If pyproject.toml or the lock file is newer, pip runs again.
+# These two files record what is installed. If pyproject.toml, the lock file or the native core is newer, pip runs again.
 DEMO := $(VENV)/.installed-demo
 DEV := $(VENV)/.installed-dev
 
@@ -19,7 +19,10 @@ TORCH_INDEX ?= $(shell nvidia-smi -L >/dev/null 2>&1 || echo https://download.py
 # Minutes for which `make fuzz` attacks the codec
 FUZZ_MINUTES ?= 5
 
-.PHONY: demo test test-latest check lock bench fuzz clean
+# The systems that `make wheels` builds for; native/build.py has their names.
+TARGETS := linux-x86_64 linux-aarch64 macos-x86_64 macos-arm64 windows-x86_64
+
+.PHONY: demo test test-latest check lock bench fuzz wheels clean
 
 demo: $(DEMO)
 	$(BIN)/pixelpyramids demo
@@ -45,6 +48,10 @@ fuzz: $(DEV)
 	-$(PIP) install --quiet -e ".[fuzz]"
 	OMP_NUM_THREADS=1 $(BIN)/python tests/fuzz.py --minutes $(FUZZ_MINUTES)
 
+# Wheels for all systems, in dist/. Only those for Linux are tested.
+wheels: $(DEV)
+	for target in $(TARGETS); do CORE_TARGET=$$target $(PIP) wheel --quiet --no-deps --wheel-dir dist . || exit 1; done
+
 # The target is pip, not python: without Debian's python3-venv, a failed attempt leaves a python without pip.
 $(BIN)/pip:
 	$(PYTHON) -m venv $(VENV)
@@ -57,7 +64,7 @@ $(DEV): SIZE := 0.4 GB to download, 1.5 GB on disk
 
 $(DEMO) $(DEV): export REACH := import sys, urllib.request as r; r.urlopen(sys.argv[1], timeout=5)
 # Check first that the index can be reached: pip would retry for minutes.
-$(DEMO) $(DEV): pyproject.toml $(LOCK) | $(BIN)/pip
+$(DEMO) $(DEV): pyproject.toml $(LOCK) $(wildcard native/*) | $(BIN)/pip
 	@index="$(TORCH_INDEX)"; \
 	if [ -n "$$index" ] && ! $(BIN)/python -c "$$REACH" "$$index/torch/" 2>/dev/null; then \
 		echo "$$index cannot be reached: installing PyTorch from pip's own index"; index=; \

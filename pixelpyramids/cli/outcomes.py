@@ -123,11 +123,8 @@ class Outcomes:
         was named was skipped. An exception that is a bug is raised after all other files were processed.
         """
         from pixelpyramids.codec.bundled import available_threads
-        from pixelpyramids.codec.image import compile_kernels
 
         at_once = max(min(jobs, len(todo)), 1)
-        if at_once > 1:
-            compile_kernels()
         function = partial(_run_with_warnings, partial(function, threads=max(available_threads() // at_once, 1)))
         with progress_bar(what, self._quiet) as report:
             report(0, len(todo))

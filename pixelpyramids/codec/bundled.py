@@ -1,34 +1,38 @@
 """The models that come with the package, by name and by their identifier in files. Released models stay for ever."""
 
 import os
+import warnings
 from functools import lru_cache
 from pathlib import Path
 from threading import RLock
 
 from pixelpyramids.codec.compact_model import CompactModel
-from pixelpyramids.codec.engines import FastEngine
-from pixelpyramids.codec.integer_network import load_network
+from pixelpyramids.codec.engine import Engine
+from pixelpyramids.codec.integer_network import IntegerNetwork, load_network
+from pixelpyramids.codec.native import Instructions, NativeEngine
+from pixelpyramids.codec.reference import ReferenceEngine
 from pixelpyramids.errors import CheckpointError
 
 ASSETS = Path(__file__).parent.parent / "assets"
 MODELS = {"compact": "compact.safetensors"}
-ENGINE = "PIXELPYRAMIDS_ENGINE"  # environment variable; "reference" switches the fast engine off
+ENGINE = "PIXELPYRAMIDS_ENGINE"  # environment variable: "reference", or an instruction set of the native core
+ENGINES = ["reference", *(instructions.name.lower() for instructions in Instructions)]
 _LOADING = RLock()  # so that concurrent first calls load the model once
 
 
-def load_model(name: str | bytes, threads: int | None = None) -> CompactModel:
+def load_model(name: str | bytes) -> CompactModel:
     """Load a model by its name or its identifier in files. Raises CheckpointError if there is no such model."""
-    engine = os.environ.get(ENGINE, "fast")
-    if engine not in ("fast", "reference"):
-        raise CheckpointError(f"{ENGINE}: expected fast or reference, got {engine}")
+    engine = os.environ.get(ENGINE, "best")
+    if engine not in ENGINES:
+        raise CheckpointError(f"{ENGINE}: expected one of {', '.join(ENGINES)}, got {engine}")
     with _LOADING:
-        return _model(model_names()[name] if isinstance(name, bytes) else name, engine, threads or available_threads())
+        return _model(model_names()[name] if isinstance(name, bytes) else name, engine)
 
 
 @lru_cache
 def model_names() -> dict[bytes, str]:
     """Map the models' identifiers in files to their names."""
-    return {_model(name, "reference", 1).network.name: name for name in MODELS}
+    return {_model(name, "reference").network.name: name for name in MODELS}
 
 
 def available_threads() -> int:
@@ -37,8 +41,25 @@ def available_threads() -> int:
 
 
 @lru_cache
-def _model(name: str, engine: str, threads: int) -> CompactModel:
+def _model(name: str, engine: str) -> CompactModel:
     if not isinstance(name, str) or name not in MODELS:
         raise CheckpointError(f"expected a model among {', '.join(MODELS)}, got {name}")
     network = load_network(ASSETS / MODELS[name])
-    return CompactModel(network, FastEngine(network, threads) if engine == "fast" else network.run)
+    return CompactModel(network, _load_engine(network, engine))
+
+
+def _load_engine(network: IntegerNetwork, name: str) -> Engine:
+    """The native core or, with a warning, the reference if the core cannot be loaded."""
+    if name == "reference":
+        return ReferenceEngine(network)
+    try:
+        return NativeEngine(network, Instructions[name.upper()])
+    except OSError as error:
+        if name != Instructions.BEST.name.lower():
+            raise CheckpointError(f"{ENGINE}: {error}") from error
+        warnings.warn(
+            f"the native core cannot be loaded ({error}); using the reference, which gives the same files but takes "
+            "minutes for a photograph; install pixelpyramids again",
+            stacklevel=5,
+        )
+        return ReferenceEngine(network)

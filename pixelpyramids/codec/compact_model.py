@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pixelpyramids.arguments import convert_like, plain_array, whole_number
-from pixelpyramids.codec.blas import one_blas_thread
-from pixelpyramids.codec.coder import Coding, Corrections, PartReader, RandomReader, Symbols, no_corrections
-from pixelpyramids.codec.integer_network import CHANNELS, PER_COMPONENT, Engine, IntegerNetwork
+from pixelpyramids.codec.coder import PartReader, RandomReader, Symbols, no_corrections
+from pixelpyramids.codec.engine import Coding, Corrections, Engine
+from pixelpyramids.codec.integer_network import CHANNELS, PER_COMPONENT, IntegerNetwork
 from pixelpyramids.codec.outputs import coarsest_outputs
 from pixelpyramids.codec.parts import Part, Tile, list_parts
 from pixelpyramids.errors import DataError
@@ -59,13 +59,13 @@ class CompactModel:
 
     def encode(self, part: Part, pyramid: Sequence[Plane], codings: Codings) -> bytes:
         """Return the bytes of a part; `pyramid` holds the octaves' images, finest first."""
-        symbols = Symbols()
+        symbols = Symbols(self.engine)
         self._follow(part, pyramid, codings, lambda _: symbols.add)
         return symbols.to_bytes()
 
     def decode(self, data: bytes, part: Part, pyramid: Sequence[Plane], codings: Codings) -> None:
         """Fill in the pixels of a part; the coarser octaves must be there. Raises BitstreamError if it is damaged."""
-        reader = PartReader(data)
+        reader = PartReader(self.engine, data)
         self._follow(part, pyramid, codings, lambda _: reader.fill)
         reader.close()
 
@@ -86,7 +86,7 @@ class CompactModel:
         codings, nats = [Coding(8, 0, len(image))] * len(pyramid), [0.0] * len(pyramid)
 
         def add(octave: int, *of_slice: Any) -> None:
-            symbols = Symbols()
+            symbols = Symbols(self.engine)
             symbols.add(*of_slice)
             nats[octave] += symbols.bits() * math.log(2)
 
@@ -126,7 +126,7 @@ class CompactModel:
 
         If the image is so small that its coarsest pixels are drawn, the `known` ones among them are kept.
         """
-        draws = RandomReader(np.random.default_rng([whole_number("seed", seed, 0), number]))
+        draws = RandomReader(self.engine, np.random.default_rng([whole_number("seed", seed, 0), number]))
 
         def fill(*of_slice: Any) -> None:
             draws.fill(*of_slice)
@@ -134,7 +134,7 @@ class CompactModel:
                 octaves.find_coarse(image, known)[...] = known
 
         def coder_of(index: int) -> SliceCoder:
-            return fill if index < octave else Symbols().add  # which learns from the known octaves
+            return fill if index < octave else Symbols(self.engine).add  # which learns from the known octaves
 
         pyramid = octave_images(three_channels(image))
         for part in list_parts(*image.shape[-2:]):
@@ -145,17 +145,16 @@ class CompactModel:
         self, part: Part, pyramid: Sequence[Plane], codings: Codings, coder_of: Callable[[int], SliceCoder]
     ) -> None:
         """Code the slices of a part in order, those of each octave with the coder that `coder_of` returns for it."""
-        with one_blas_thread:
-            *learnt, of_coarsest = no_corrections(len(octaves.FINE) + 1, self.network.outputs)
-            if part.is_base:
-                image, coding = pyramid[-1], codings[-1]
-                components = self.network.outputs // PER_COMPONENT
-                outputs = coarsest_outputs(components, CHANNELS, coding.bits).astype(np.int32)
-                middle = np.full(image.shape, 2 << coding.bits, dtype=np.int32)
-                broadcast = np.broadcast_to(outputs, (*image.shape[-2:], len(outputs)))
-                coder_of(len(pyramid) - 1)(broadcast, middle, image, coding, of_coarsest)
-            for tile in part.tiles:
-                self._follow_tile(tile, pyramid, codings[tile.octave], coder_of(tile.octave), learnt)
+        *learnt, of_coarsest = no_corrections(len(octaves.FINE) + 1, self.network.outputs)
+        if part.is_base:
+            image, coding = pyramid[-1], codings[-1]
+            components = self.network.outputs // PER_COMPONENT
+            outputs = coarsest_outputs(components, CHANNELS, coding.bits).astype(np.int32)
+            middle = np.full(image.shape, 2 << coding.bits, dtype=np.int32)
+            broadcast = np.broadcast_to(outputs, (*image.shape[-2:], len(outputs)))
+            coder_of(len(pyramid) - 1)(broadcast, middle, image, coding, of_coarsest)
+        for tile in part.tiles:
+            self._follow_tile(tile, pyramid, codings[tile.octave], coder_of(tile.octave), learnt)
 
     def _follow_tile(
         self, tile: Tile, pyramid: Sequence[Plane], coding: Coding, code: SliceCoder, learnt: Sequence[Corrections]
@@ -165,7 +164,8 @@ class CompactModel:
         top, bottom = _lines_around(tile.top, tile.bottom, self.network.reach, rows)
         left, right = _lines_around(tile.left, tile.right, self.network.reach, columns)
         known = _cut_window(coarse, top - 1, bottom, left - 1, right)
-        features = self.engine(0, octaves.trunk_inputs(known, coding.bits, coding.gain).astype(np.uint8))
+        inputs = octaves.trunk_inputs(known, coding.bits, coding.gain).astype(np.uint8)
+        features = np.moveaxis(self.engine.run(0, [inputs], bottom - top, right - left), -1, 0)
         features = features[:, tile.top - top : tile.bottom - top, tile.left - left : tile.right - left]
         known = known[:, tile.top - top : tile.bottom - top + 1, tile.left - left : tile.right - left + 1]
         bands = fine_bands(image, tile)
@@ -177,8 +177,8 @@ class CompactModel:
                 band, lattice = octaves.SLICES[step.number]
                 number = octaves.FINE.index(band)
                 values = bands[number][:, *lattice.sites]
-                outputs = self.engine(1 + step.number, step.inputs)[:, : values.shape[-2], : values.shape[-1]]
-                code(np.moveaxis(outputs, 0, -1), step.base, values, coding, learnt[number])
+                outputs = self.engine.run(1 + step.number, step.inputs, *step.size)
+                code(outputs[: values.shape[-2], : values.shape[-1]], step.base, values, coding, learnt[number])
 
 
 def _check_images(images: Any) -> NDArray[Any]:

@@ -1,11 +1,11 @@
 """Images to bytes and back: arrays of any shape and depth to planes, planes to parts, parts to a file.
 
 encode: array -> planes -> parts (one thread per part) -> file
-decode: file -> parts -> planes, octave by octave (one thread per tile) -> array
+decode: file -> parts -> planes, coarse to fine (one thread per tile) -> array
 """
 
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import groupby
 from typing import Any
 
@@ -45,7 +45,7 @@ def encode(
     check_effort(effort)
     array, depth = planes.check_array(array, depth)
     threads = _thread_count(threads)
-    compact = bundled.load_model(model, threads)
+    compact = bundled.load_model(model)
     metadata = {} if metadata is None else metadata
     header, pyramids = planes.to_planes(array, depth, compact.network.name, metadata, source_format)
     codings = planes.codings_of(header)
@@ -85,36 +85,43 @@ def decode(
     if header.content != Content.MODEL:
         whole: Any = fallback.decode_stream(read_part(source, index, 0), header)
         return planes.cut_out(whole, header, level, region)
-    compact = bundled.load_model(header.model, threads)
+    compact = bundled.load_model(header.model)
     pyramids, codings = planes.empty_pyramids(header), planes.codings_of(header)
     wanted = planes.windows_to_decode(header, level, region, compact.network.reach)
-    layout = header.layout()
+    layout, reach = header.layout(), compact.network.reach
 
-    def decode_part(number: int) -> None:
+    def decode_part(number: int, coarser: list[Future[None]]) -> None:
+        for future in coarser:  # what the part depends on was submitted before, so that it is done or running
+            future.result()
         part, plane = layout[number]
         data = read_part(source, index, number)
         _decode_part(compact, index.entries[number].kind, data, part, pyramids[plane], codings[plane])
 
     with ThreadPoolExecutor(threads) as pool:
+        done: dict[int, Future[None]] = {}
+        needed: list[tuple[int, list[int]]] = []  # octaves, coarse to fine, and the numbers of their parts
         for octave, numbers in groupby(range(len(layout)), lambda number: layout[number][0].finest):
-            parts = ((number, layout[number][0]) for number in numbers)
-            needed = [number for number, part in parts if part.is_base or wanted[octave].touches(part.tiles[0])]
-            try:
-                list(pool.map(decode_part, needed))
-            except BitstreamError:
-                if not salvage or 0 in needed:  # without the base, there is no image
-                    raise
-                level = octave + 1
-                break
+            before, of_octave = needed[-1][1] if needed else [], []
+            for number in numbers:
+                part, plane = layout[number]
+                if part.is_base or wanted[octave].touches(part.tiles[0]):
+                    coarser = [at for at in before if layout[at][1] == plane and part.depends_on(layout[at][0], reach)]
+                    done[number] = pool.submit(decode_part, number, [done[at] for at in coarser])
+                    of_octave.append(number)
+            needed.append((octave, of_octave))
+        try:
+            for octave, of_octave in needed:
+                for number in of_octave:
+                    done[number].result()
+        except BitstreamError:
+            if not salvage or 0 in of_octave:  # without the base, there is no image
+                raise
+            level = octave + 1
+        finally:
+            pool.shutdown(cancel_futures=True)
     at = planes.find_window(header, level, region)
     images = [pyramid[level][:, at.top : at.bottom, at.left : at.right] for pyramid in pyramids]
     return planes.from_planes(header, images)
-
-
-def compile_kernels() -> None:
-    """Compile the functions for encoding and decoding now, so that worker processes do not all compile them."""
-    ramp = np.arange(4 * 4 * 3, dtype=np.uint8).reshape(4, 4, 3)
-    decode(encode(ramp, effort="fast"))
 
 
 def check_effort(effort: str) -> None:

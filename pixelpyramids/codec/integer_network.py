@@ -9,7 +9,7 @@ size) and int32 biases under the names of `networks.compact`.
 """
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -31,7 +31,6 @@ CHANNELS = 3  # of the images that the network sees
 PER_COMPONENT = 1 + 2 * CHANNELS + CHANNELS * (CHANNELS - 1) // 2  # outputs of a head for each mixture component
 
 Activations = NDArray[np.uint8]  # (channels, height, width)
-Engine = Callable[[int, Activations], NDArray[Any]]  # what `IntegerNetwork.run` does
 
 
 @dataclass(frozen=True)
@@ -83,13 +82,6 @@ class IntegerNetwork:
     def reach(self) -> int:
         """The reach of the trunk, in sites."""
         return self.stacks[0].reach
-
-    def run(self, stack: int, inputs: Activations) -> NDArray[Any]:
-        """Run stack 0, the trunk, on its inputs, which gives activations; or another one, a head, which gives outputs.
-
-        Outputs are int32. In NumPy, with matrix products of integers that float32 holds exactly.
-        """
-        return run_stack(self.stacks[stack], inputs).transpose(2, 0, 1).astype(np.int32 if stack else np.uint8)
 
     @property
     def outputs(self) -> int:

@@ -24,6 +24,11 @@ class Tile:
     left: int
     right: int
 
+    def holds_some_of(self, top: int, bottom: int, left: int, right: int) -> bool:
+        """Whether the tile holds some pixels of a window of its octave's image."""
+        rows = top // 2 < self.bottom and self.top <= (bottom - 1) // 2
+        return rows and left // 2 < self.right and self.left <= (right - 1) // 2
+
 
 @dataclass(frozen=True)
 class Part:
@@ -35,6 +40,15 @@ class Part:
     is_base: bool
     finest: int
     tiles: tuple[Tile, ...]
+
+    def depends_on(self, coarser: "Part", reach: int) -> bool:
+        """Whether the part, of one tile, is decoded from pixels of a part of the next coarser octave.
+
+        A tile uses `reach` + 1 lines of the coarser image around it.
+        """
+        (tile,) = self.tiles
+        window = tile.top - reach - 1, tile.bottom + reach, tile.left - reach - 1, tile.right + reach
+        return coarser.is_base or coarser.tiles[0].holds_some_of(*window)
 
 
 def list_parts(height: int, width: int) -> list[Part]:

@@ -40,8 +40,7 @@ class Window(NamedTuple):
 
     def touches(self, tile: Tile) -> bool:
         """Whether a tile of the octave holds some pixels of the window."""
-        rows = self.top // 2 < tile.bottom and tile.top <= (self.bottom - 1) // 2
-        return rows and self.left // 2 < tile.right and tile.left <= (self.right - 1) // 2
+        return tile.holds_some_of(*self)
 
 
 def check_array(array: Any, depth: int | None) -> tuple[ImageArray, int]:

@@ -116,7 +116,7 @@ class CompactStage(nn.Module):
         try:
             step = next(steps)
             while True:
-                outputs = self.network.heads[step.number](_activations(step.inputs))
+                outputs = self.network.heads[step.number](_activations(octaves.join_inputs(step.inputs, *step.size)))
                 outputs = outputs[..., : step.base.shape[-2], : step.base.shape[-1]]
                 values = code(index, octaves.SLICES[step.number], outputs, step.base / 4)
                 step = steps.send(values)

@@ -13,7 +13,7 @@ A pixel between two or four known pixels is coded around their mean, the base. A
 count as odd. Works on integer NumPy arrays and torch tensors. "In quarters" means multiplied by four.
 """
 
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from typing import NamedTuple
 
 from array_api_compat import array_namespace
@@ -144,14 +144,33 @@ def trunk_inputs(coarse: Array, n_bits: int, gain: int) -> Array:
 
 
 class Step(NamedTuple):
-    """The coding of one slice: its number, its head's inputs (…, inputs, h, w), and the base (…, C, rows, columns).
+    """The coding of one slice: its number, its head's inputs, and the base (…, C, rows, columns).
 
-    The base is in quarters, and only of the existing sites: rows <= h and columns <= w.
+    `inputs` are arrays (…, channels, h, w), one after the other, on a grid of `size`; if some of them lack its last row
+    or column, that is zero (see `join_inputs`). The base is in quarters, and only of the existing sites: rows <= size[0]
+    and columns <= size[1].
     """
 
     number: int
-    inputs: Array
+    inputs: tuple[Array, ...]
+    size: tuple[int, int]
     base: Array
+
+
+def join_inputs(inputs: Sequence[Array], rows: int, columns: int) -> Array:
+    """The inputs of a step as one array (…, channels, rows, columns)."""
+    xp = array_namespace(*inputs)
+    joined = []
+    for part in inputs:
+        *leading, height, width = part.shape
+        if height < rows:
+            zeros = xp.zeros((*leading, rows - height, width), dtype=part.dtype, device=part.device)
+            part = xp.concat([part, zeros], axis=-2)
+        if width < columns:
+            zeros = xp.zeros((*leading, rows, columns - width), dtype=part.dtype, device=part.device)
+            part = xp.concat([part, zeros], axis=-1)
+        joined.append(part)
+    return xp.concat(joined, axis=-3)
 
 
 def follow(
@@ -186,16 +205,16 @@ def follow(
             left, above = add_border(right)[..., 1:, :-1], add_border(below)[..., :-1, 1:]
             bases["ee"] = left + right + above + below
             cross = xp.astype(_differences(left, right, above, below, gain), features.dtype)
-            inputs = xp.concat([features, known["oe"], known["eo"], cross], axis=-3)
-        elif band == "oe":
-            seen = [_stack_lines(features, -1), known["oe"][..., 0::2]]
-            inputs = xp.concat(seen[: 1 + index], axis=-3)
+            inputs, size = [features, known["oe"], known["eo"], cross], (rows, columns)
+        elif band == "oe":  # even and odd columns side by side, then what is known of the even ones
+            inputs = [features[..., 0::2], features[..., 1::2], known["oe"][..., 0::2]][: 2 + index]
+            size = rows, (columns + 1) // 2
         else:
-            seen = [_stack_lines(features, -2), _stack_lines(known["oe"], -2), known["eo"][..., 0::2, :]]
-            inputs = xp.concat(seen[:index], axis=-3)
+            lines = [array[..., first::2, :] for array in (features, known["oe"]) for first in (0, 1)]
+            inputs, size = [*lines, known["eo"][..., 0::2, :]][: 2 + index], ((rows + 1) // 2, columns)
         at = (..., *lattice.sites)
         base = bases[band][..., :height, :width][at]
-        chosen = xp.astype((yield Step(index, inputs, base)), coarse.dtype)
+        chosen = xp.astype((yield Step(index, tuple(inputs), size, base)), coarse.dtype)
         values[band][at] = chosen
         if band != "ee":
             known[band][..., :height, :width][at] = xp.astype(compand(4 * chosen - base, gain), features.dtype)
@@ -216,13 +235,3 @@ def _differences(left: Array, right: Array, above: Array, below: Array, gain: in
     horizontal, vertical = 4 * (right - left), 4 * (below - above)
     mixed = 2 * (left + right - above - below)
     return array_namespace(left).concat([compand(d, gain) for d in (horizontal, vertical, mixed)], axis=-3)
-
-
-def _stack_lines(array: Array, axis: int) -> Array:
-    """Even and odd lines of (…, F, h, w) as 2F channels of half as many lines; a missing last odd line is zero."""
-    xp = array_namespace(array)
-    even, odd = (array[..., 0::2, :], array[..., 1::2, :]) if axis == -2 else (array[..., 0::2], array[..., 1::2])
-    if odd.shape[axis] < even.shape[axis]:
-        line = even[..., :1, :] if axis == -2 else even[..., :1]
-        odd = xp.concat([odd, xp.zeros_like(line)], axis=axis)
-    return xp.concat([even, odd], axis=-3)

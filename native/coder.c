@@ -1,0 +1,72 @@
+/* The entropy coder: rANS (Duda 2013) with states of 48 bits, words of 16 bits and frequencies of 2**24.
+ *
+ *     decode:  slot = state mod 2**24;  state = frequency * (state >> 24) + slot - start
+ *              while state < 2**32: state = state * 2**16 + the next word
+ *     encode:  the same backwards, from the state 2**32, once all starts and frequencies are known
+ */
+
+#include "coder.h"
+
+#include <stddef.h>
+
+static follow_slice_t *find_loops(int instructions) {
+#if defined(__x86_64__) || defined(_M_X64)
+    if (instructions == PPYR_BEST)
+        instructions = ppyr_supports(PPYR_AVX512) ? PPYR_AVX512 : ppyr_supports(PPYR_AVX2) ? PPYR_AVX2 : PPYR_PORTABLE;
+    if (!ppyr_supports(instructions)) return NULL;
+    if (instructions == PPYR_AVX512 || instructions == PPYR_AMX) return follow_slice_avx512;
+    if (instructions == PPYR_AVX2) return follow_slice_avx2;
+    return follow_slice_portable;
+#else
+    return instructions == PPYR_BEST || ppyr_supports(instructions) ? follow_slice_portable : NULL;
+#endif
+}
+
+static int is_valid(const ppyr_slice *slice) {
+    const int64_t side = (int64_t)1 << 24;
+    if (!slice || !slice->outputs || !slice->bases || !slice->learnt) return 0;
+    if (slice->height < 1 || slice->width < 1 || slice->height > side || slice->width > side) return 0;
+    if (slice->coded < 1 || slice->coded > CHANNELS) return 0;
+    return slice->bits >= 1 && slice->bits <= 16 && slice->gain >= -8 && slice->gain <= 8;
+}
+
+int ppyr_model_slice(const ppyr_slice *slice, const int32_t *values, uint32_t *starts, uint32_t *frequencies,
+                     int64_t capacity, int64_t *count, int instructions) {
+    follow_slice_t *follow = find_loops(instructions);
+    if (!follow || !is_valid(slice) || !values || !starts || !frequencies || !count || *count < 0) return PPYR_BAD_ARGUMENT;
+    if (*count > capacity || capacity - *count < slice->coded * slice->height * slice->width) return PPYR_BAD_ARGUMENT;
+    stream_t stream = {.values = values, .starts = starts, .frequencies = frequencies, .symbols = *count};
+    const int result = follow(slice, &stream, 0);
+    *count = stream.symbols;
+    return result;
+}
+
+int ppyr_encode(const uint32_t *starts, const uint32_t *frequencies, int64_t count, uint16_t *words, int64_t capacity,
+                int64_t *first, uint64_t *state) {
+    if (!starts || !frequencies || !words || !first || !state || count < 0 || capacity < 2 * count) return PPYR_BAD_ARGUMENT;
+    const uint64_t total = (uint64_t)1 << TOTAL_BITS;
+    uint64_t current = START;
+    int64_t place = capacity;
+    for (int64_t i = count - 1; i >= 0; i--) {
+        const uint64_t frequency = frequencies[i];
+        if (frequency < 1 || frequency + starts[i] > total) return PPYR_BAD_ARGUMENT;
+        while (current >= frequency << TOTAL_BITS) {
+            words[--place] = (uint16_t)current;
+            current >>= WORD;
+        }
+        current = ((current / frequency) << TOTAL_BITS) + starts[i] + current % frequency;
+    }
+    *first = place, *state = current;
+    return PPYR_OK;
+}
+
+int ppyr_decode_slice(const ppyr_slice *slice, const uint16_t *words, int64_t count, uint64_t *state, int64_t *taken,
+                      int32_t *values, int instructions) {
+    follow_slice_t *follow = find_loops(instructions);
+    if (!follow || !is_valid(slice) || !words || !state || !taken || !values) return PPYR_BAD_ARGUMENT;
+    if (*taken < 0 || *taken > count || *state < START || *state >> (WORD + 32)) return PPYR_BAD_ARGUMENT;
+    stream_t stream = {.words = words, .count = count, .taken = *taken, .state = *state, .decoded = values};
+    const int result = follow(slice, &stream, 1);
+    *state = stream.state, *taken = stream.taken;
+    return result;
+}

@@ -1,0 +1,101 @@
+/* The two inner loops of the .ppyr codec: the integer network and the entropy coder.
+ *
+ * Both compute on integers only, and give the same integers on every processor. docs/format.md is their specification;
+ * pixelpyramids/codec/ has the same computations in NumPy. Nothing here reads files, allocates what it does not free, or
+ * keeps state between calls, apart from the networks that ppyr_stack_new returns, which are read-only. All functions may
+ * be called from any number of threads.
+ *
+ * Functions return PPYR_OK or a negative error code. They check all lengths before they touch any data.
+ */
+
+#ifndef PPYR_CORE_H
+#define PPYR_CORE_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#if defined(_WIN32)
+#define PPYR_API __declspec(dllexport)
+#else
+#define PPYR_API __attribute__((visibility("default")))
+#endif
+
+#define PPYR_VERSION 1 /* of this interface */
+
+enum { PPYR_OK = 0, PPYR_BAD_ARGUMENT = -1, PPYR_NO_MEMORY = -2, PPYR_CUT = -3 /* the words end too early */ };
+
+/* Instruction sets. PPYR_BEST is the fastest that the processor supports. */
+enum { PPYR_BEST = -1, PPYR_PORTABLE = 0, PPYR_AVX2, PPYR_AVX512, PPYR_AMX, PPYR_NEON };
+
+PPYR_API int ppyr_version(void);
+
+/* Whether this build and this processor support an instruction set. */
+PPYR_API int ppyr_supports(int instructions);
+
+/* --- The network --------------------------------------------------------------------------------------------------
+ *
+ * A stack is a 3x3 convolution, residual blocks of two 3x3 convolutions each and, in a head, a 1x1 convolution:
+ *
+ *     a' = clamp(rne((sum of w a + b + 128 skip) / 128), 0, 255)     rne: round half to even; zero padding
+ *     outputs = sum of w a + b
+ *
+ * Activations are unsigned 8-bit, weights from -64 to 64, and no sum reaches 2**24 (the caller checks this).
+ */
+typedef struct ppyr_stack ppyr_stack;
+
+/* Pack a stack for an instruction set. `weights` holds all filters (outputs, inputs, rows, columns) one after the other,
+ * `biases` all biases; the counts must be exact. `outputs` is 0 for a stack without a last convolution. Returns NULL if
+ * an argument is out of range, the instruction set is not supported, or memory is short. */
+PPYR_API ppyr_stack *ppyr_stack_new(int inputs, int width, int blocks, int outputs, const int8_t *weights,
+                                    size_t weight_count, const int32_t *biases, size_t bias_count, int instructions);
+PPYR_API void ppyr_stack_free(ppyr_stack *stack);
+
+/* Some channels of a stack's inputs: (channels, height, width), with strides in bytes. If they have fewer rows or
+ * columns than the stack is run on, the rest is zero. */
+typedef struct {
+    const uint8_t *data;
+    int64_t channels, height, width;
+    int64_t channel_stride, row_stride, column_stride;
+} ppyr_channels;
+
+/* Run a stack on height x width sites. The inputs' channels must add up to the stack's. `results` is
+ * uint8 (height, width, stack's width) or, if the stack has a last convolution, int32 (height, width, outputs);
+ * `size` is its size in bytes. */
+PPYR_API int ppyr_stack_run(const ppyr_stack *stack, const ppyr_channels *inputs, int count, int64_t height,
+                            int64_t width, void *results, size_t size);
+
+/* --- The coder ----------------------------------------------------------------------------------------------------*/
+
+enum { PPYR_COMPONENTS = 5, PPYR_CHANNELS = 3 }; /* of the mixtures that the released models give */
+
+/* One slice: height x width sites; the network's outputs, int32 (height, width, 50); the bases in quarters, int32
+ * (3, height, width); what was learnt for the band, int64 (3, 8, 62), which the call updates; the number of coded
+ * channels; and the bits of values and the gain of the octave. */
+typedef struct {
+    const int32_t *outputs, *bases;
+    int64_t *learnt;
+    int64_t height, width, coded, bits, gain;
+} ppyr_slice;
+
+/* Write the starts and frequencies of the values (3, height, width) to the arrays, which hold `capacity`
+ * numbers; append after the first `*count`, and update it. Only the first `coded` channels are coded. */
+PPYR_API int ppyr_model_slice(const ppyr_slice *slice, const int32_t *values, uint32_t *starts, uint32_t *frequencies,
+                              int64_t capacity, int64_t *count, int instructions);
+
+/* Encode symbols backwards: fill `words` from its end. `first` is set to the first used word, `state` to the state. */
+PPYR_API int ppyr_encode(const uint32_t *starts, const uint32_t *frequencies, int64_t count, uint16_t *words,
+                         int64_t capacity, int64_t *first, uint64_t *state);
+
+/* Decode the values (coded, height, width) of a slice from `count` words; `state` and `taken`, the count of words that
+ * were used, go on from call to call. Returns PPYR_CUT if the words run out. */
+PPYR_API int ppyr_decode_slice(const ppyr_slice *slice, const uint16_t *words, int64_t count, uint64_t *state,
+                               int64_t *taken, int32_t *values, int instructions);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,6 @@
+/* The loops over sites, for AVX2. */
+
+#if defined(__x86_64__) || defined(_M_X64)
+#define FOLLOW_SLICE follow_slice_avx2
+#include "slices.h"
+#endif

@@ -1,0 +1,237 @@
+"""The native core, native/ppyr_core.h, called through ctypes, which lets other threads run meanwhile."""
+
+import ctypes
+import secrets
+import sys
+import threading
+import warnings
+from collections.abc import Sequence
+from enum import IntEnum
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pixelpyramids.codec.engine import Coding, Corrections
+from pixelpyramids.codec.distributions import CONTEXTS, INFLUENCES
+from pixelpyramids.codec.integer_network import CHANNELS, PER_COMPONENT, Activations, IntegerNetwork, Stack
+from pixelpyramids.codec.reference import ReferenceEngine
+
+VERSION = 1  # of the interface
+OUTPUTS = 5 * PER_COMPONENT  # of a site: the core is compiled for mixtures of five components
+WINDOW = 12  # sites a side of the image's own inputs on which the engines are compared
+_OK, _NO_MEMORY, _CUT = 0, -2, -3
+_SUFFIXES = {"darwin": ".dylib", "win32": ".dll"}
+
+
+class Instructions(IntEnum):
+    """The instruction sets that the core has kernels for; BEST is the fastest of this processor."""
+
+    BEST = -1
+    PORTABLE = 0
+    AVX2 = 1
+    AVX512 = 2
+    AMX = 3
+    NEON = 4
+
+
+class _Channels(ctypes.Structure):
+    _fields_ = [
+        ("data", ctypes.c_void_p),
+        *[(name, ctypes.c_int64) for name in ("channels", "height", "width")],
+        *[(name, ctypes.c_int64) for name in ("channel_stride", "row_stride", "column_stride")],
+    ]
+
+
+class _Slice(ctypes.Structure):
+    _fields_ = [
+        *[(name, ctypes.c_void_p) for name in ("outputs", "bases", "learnt")],
+        *[(name, ctypes.c_int64) for name in ("height", "width", "coded", "bits", "gain")],
+    ]
+
+
+@cache
+def load_core() -> ctypes.CDLL:
+    """Load the library. Raises OSError if it is missing, damaged or of another version."""
+    path = Path(__file__).with_name(f"ppyr_core{_SUFFIXES.get(sys.platform, '.so')}")
+    core = ctypes.CDLL(str(path))
+    if core.ppyr_version() != VERSION:
+        raise OSError(f"{path}: expected version {VERSION} of the native core, got {core.ppyr_version()}")
+    pointer, size, number, counter = ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int64, ctypes.POINTER(ctypes.c_int64)
+    state, of_slice = ctypes.POINTER(ctypes.c_uint64), ctypes.POINTER(_Slice)
+    sizes = [ctypes.c_int] * 4
+    core.ppyr_stack_new.restype = pointer
+    core.ppyr_stack_new.argtypes = [*sizes, pointer, size, pointer, size, ctypes.c_int]
+    core.ppyr_stack_free.restype, core.ppyr_stack_free.argtypes = None, [pointer]
+    core.ppyr_stack_run.argtypes = [
+        pointer, ctypes.POINTER(_Channels), ctypes.c_int, number, number, pointer, size,
+    ]  # fmt: skip
+    core.ppyr_model_slice.argtypes = [of_slice, pointer, pointer, pointer, number, counter, ctypes.c_int]
+    core.ppyr_encode.argtypes = [pointer, pointer, number, pointer, number, counter, state]
+    core.ppyr_decode_slice.argtypes = [of_slice, pointer, number, state, counter, pointer, ctypes.c_int]
+    return core
+
+
+def supported_instructions() -> list[Instructions]:
+    """The instruction sets that this processor and this build of the core support."""
+    core = load_core()
+    return [one for one in Instructions if one >= 0 and core.ppyr_supports(one)]
+
+
+class _NativeStack:
+    """A packed stack, freed with this object."""
+
+    def __init__(self, stack: Stack, instructions: Instructions) -> None:
+        core = self._core = load_core()
+        blocks = [convolution for block in stack.blocks for convolution in block]
+        convolutions = [stack.first, *blocks, *([] if stack.last is None else [stack.last])]
+        weights = np.concatenate([convolution.weight.ravel() for convolution in convolutions])
+        biases = np.concatenate([convolution.bias for convolution in convolutions])
+        self._outputs = 0 if stack.last is None else len(stack.last.bias)
+        self._width = len(stack.first.bias)
+        sizes = stack.inputs, self._width, len(stack.blocks), self._outputs
+        self._handle = core.ppyr_stack_new(
+            *sizes, weights.ctypes.data, weights.size, biases.ctypes.data, biases.size, instructions
+        )
+        if not self._handle:
+            raise OSError(f"the native core cannot run the network with {instructions.name}")
+
+    def __del__(self) -> None:
+        if getattr(self, "_handle", None):
+            self._core.ppyr_stack_free(self._handle)
+
+    def run(self, inputs: Sequence[Activations], height: int, width: int) -> Any:
+        """The results (height, width, channels)."""
+        channels = (_Channels * len(inputs))(
+            *(_Channels(part.ctypes.data, *part.shape, *part.strides) for part in inputs)
+        )
+        of_site, kind = (self._outputs, np.int32) if self._outputs else (self._width, np.uint8)
+        results = np.empty((height, width, of_site), dtype=kind)
+        arguments = channels, len(inputs), height, width, results.ctypes.data, results.nbytes
+        _check(self._core.ppyr_stack_run(self._handle, *arguments))
+        return results
+
+
+class NativeEngine:
+    """The network and the coder in the native core.
+
+    Once for every shape, each stack is compared with the reference on a window of the image's own inputs. If it
+    differs, a UserWarning says so, and the reference runs the network from then on. Raises OSError if the core cannot
+    be loaded, or does not support the instruction set.
+    """
+
+    def __init__(self, network: IntegerNetwork, instructions: Instructions = Instructions.BEST) -> None:
+        self._reference, self._instructions = ReferenceEngine(network), instructions
+        self._core = load_core()
+        self._stacks = [_NativeStack(stack, instructions) for stack in network.stacks]
+        self._lock = threading.Lock()
+        self._compared: set[tuple[int, int, int]] = set()
+        self._differs = False
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle the arguments only: a copy packs its own weights."""
+        return NativeEngine, (self._reference.network, self._instructions)
+
+    def run(self, stack: int, inputs: Sequence[Activations], height: int, width: int) -> NDArray[Any]:
+        """See `Engine`."""
+        if not self._differs:
+            found: NDArray[Any] = self._stacks[stack].run(inputs, height, width)
+            with self._lock:
+                if (stack, height, width) not in self._compared:
+                    self._compared.add((stack, height, width))
+                    self._differs = not self._is_equal_in_a_window(stack, inputs, found)
+                    if self._differs:
+                        warnings.warn(
+                            "the native core differs from the reference on this machine; using the slower reference, "
+                            "which gives the same files",
+                            stacklevel=5,
+                        )
+            if not self._differs:
+                return found
+        return self._reference.run(stack, inputs, height, width)
+
+    def model_slice(
+        self,
+        outputs: NDArray[np.int32],
+        bases: Any,
+        values: Any,
+        coding: Coding,
+        learnt: Corrections,
+        intervals: NDArray[np.uint32],
+    ) -> None:
+        """See `Engine`."""
+        arrays, of_slice = _slice(outputs, bases, coding, learnt)
+        values, count = _int32_array(values), ctypes.c_int64(0)
+        if values.shape != arrays[1].shape or not intervals.flags.c_contiguous or intervals.dtype != np.uint32:
+            raise ValueError(f"expected values {arrays[1].shape} and uint32 intervals, got {values.shape}")
+        places = intervals[0].ctypes.data, intervals[1].ctypes.data, intervals.shape[1]
+        _check(self._core.ppyr_model_slice(of_slice, values.ctypes.data, *places, count, self._instructions))
+
+    def encode_symbols(self, intervals: NDArray[np.uint32], words: NDArray[np.uint16]) -> tuple[int, int]:
+        """See `Engine`."""
+        first, state = ctypes.c_int64(), ctypes.c_uint64()
+        places = intervals[0].ctypes.data, intervals[1].ctypes.data, intervals.shape[1]
+        _check(self._core.ppyr_encode(*places, words.ctypes.data, len(words), first, state))
+        return first.value, state.value
+
+    def decode_slice(
+        self,
+        outputs: NDArray[np.int32],
+        bases: Any,
+        values: NDArray[np.int32],
+        coding: Coding,
+        learnt: Corrections,
+        words: NDArray[np.uint16],
+        position: tuple[int, int],
+    ) -> tuple[int, int]:
+        """See `Engine`."""
+        arrays, of_slice = _slice(outputs, bases, coding, learnt)
+        if values.shape != (coding.coded, *arrays[0].shape[:2]) or values.dtype != np.int32:
+            raise ValueError(f"expected int32 values of {coding.coded} channels, got {values.dtype} {values.shape}")
+        state, taken = ctypes.c_uint64(position[0]), ctypes.c_int64(position[1])
+        arguments = words.ctypes.data, len(words), state, taken, values.ctypes.data, self._instructions
+        result = self._core.ppyr_decode_slice(of_slice, *arguments)
+        if result == _CUT:
+            return state.value, len(words) + 1
+        _check(result)
+        return state.value, taken.value
+
+    def _is_equal_in_a_window(self, number: int, inputs: Sequence[Activations], found: Any) -> bool:
+        """Whether the results equal the reference's at random sites: those that depend on nothing beyond a window."""
+        reach, window, inner = self._reference.network.stacks[number].reach, [], []
+        for side in found.shape[:2]:
+            first = secrets.randbelow(max(side - WINDOW, 0) + 1)
+            last = min(first + WINDOW, side)
+            start = max(first - reach, 0)
+            window.append(slice(start, min(last + reach, side)))
+            inner.append(slice(first - start, last - start))
+        parts = [part[:, *window] for part in inputs]
+        expected = self._reference.run(number, parts, *(lines.stop - lines.start for lines in window))
+        return np.array_equal(found[*window][*inner], expected[*inner])
+
+
+def _slice(outputs: Any, bases: Any, coding: Coding, learnt: Corrections) -> tuple[list[Any], Any]:
+    """The arrays of a slice, which the caller keeps alive, and the structure that points to them."""
+    arrays = [_int32_array(outputs), _int32_array(bases), learnt]
+    height, width = arrays[0].shape[:2]
+    shapes = [array.shape for array in arrays]
+    expected = [(height, width, OUTPUTS), (CHANNELS, height, width), (3, CONTEXTS, OUTPUTS + INFLUENCES * CHANNELS)]
+    if shapes != expected or learnt.dtype != np.int64 or not learnt.flags.c_contiguous:
+        raise ValueError(f"expected outputs, bases and corrections of shapes {expected}, got {shapes}")
+    return arrays, _Slice(
+        *(array.ctypes.data for array in arrays), height, width, coding.coded, coding.bits, coding.gain
+    )
+
+
+def _int32_array(array: Any) -> NDArray[np.int32]:
+    return np.require(array, np.int32, ["C"])
+
+
+def _check(result: int) -> None:
+    """Raise an error for a result that only a mistake in this package, or a lack of memory, gives."""
+    if result == _NO_MEMORY:
+        raise MemoryError("the native core could not allocate memory")
+    if result != _OK:
+        raise ValueError(f"the native core refused its arguments ({result})")
