@@ -58,10 +58,10 @@ INFLUENCES = 4  # per channel: the left and the upper neighbour's influence on t
 LARGEST_SCORE = 4 << SLOPE_BITS
 MEMORY = 2  # a running score by width moves 2**-2 of the way to the latest one
 
-POWERS = [round(2.0 ** (16 - i / 256)) for i in range(257)]
+POWERS: list[int] = [round(2.0 ** (16 - i / 256)) for i in range(257)]
 """2**16 * 2**(-i / 256)."""
 
-SIGMOIDS = [round(TOTAL / (1 + math.exp(-i / 64))) for i in range(-1024, 1025)]
+SIGMOIDS: list[int] = [round(TOTAL / (1 + math.exp(-i / 64))) for i in range(-1024, 1025)]
 """2**24 * sigma(z), z from -16 to 16 in steps of 1/64."""
 
 Row = list[int]
@@ -70,7 +70,7 @@ TakeSymbol = Callable[[Callable[[int], int], int, int, int], int]
 
 
 class Component(NamedTuple):
-    """A component of a channel: z = (edge - mean) * inverse >> shift. Means have 9 fractional bits, from the base on."""
+    """A component of a channel: z = (edge - mean) * inverse >> shift. Means count from the base, in 2**-9."""
 
     mean: int
     inverse: int
@@ -344,7 +344,9 @@ def follow_sites(outputs: Any, bases: Any, coding: Coding, learnt: Corrections, 
                 value = take(f, guess_value(weights, placed, base), c, y * width + x)
                 lows, highs = (shares_below(placed, base, at, n) for at in (value, value + 1))
                 edge = edge_of(value, base)
-                slopes.append([differentiate(*args) for args in zip(placed, [edge] * components, lows, highs)])
+                slopes.append(
+                    [differentiate(at, edge, *shares) for at, *shares in zip(placed, lows, highs, strict=True)]
+                )
                 distances.append(4 * value - base)
                 weights = condition_weights(weights, lows, highs)
             learn(state, context, priors, weights, slopes, distances, coding.gain, left, above[x])

@@ -99,24 +99,23 @@ def decode(
 
     with ThreadPoolExecutor(threads) as pool:
         done: dict[int, Future[None]] = {}
-        needed: list[tuple[int, list[int]]] = []  # octaves, coarse to fine, and the numbers of their parts
+        before: list[int] = []  # the parts of the next coarser octave
         for octave, numbers in groupby(range(len(layout)), lambda number: layout[number][0].finest):
-            before, of_octave = needed[-1][1] if needed else [], []
+            of_octave = []
             for number in numbers:
                 part, plane = layout[number]
                 if part.is_base or wanted[octave].touches(part.tiles[0]):
                     coarser = [at for at in before if layout[at][1] == plane and part.depends_on(layout[at][0], reach)]
                     done[number] = pool.submit(decode_part, number, [done[at] for at in coarser])
                     of_octave.append(number)
-            needed.append((octave, of_octave))
+            before = of_octave
         try:
-            for octave, of_octave in needed:
-                for number in of_octave:
-                    done[number].result()
+            for number, future in done.items():
+                future.result()
         except BitstreamError:
-            if not salvage or 0 in of_octave:  # without the base, there is no image
+            if not salvage or number == 0:  # without the base, there is no image
                 raise
-            level = octave + 1
+            level = layout[number][0].finest + 1
         finally:
             pool.shutdown(cancel_futures=True)
     at = planes.find_window(header, level, region)

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pixelpyramids.codec.engine import Coding, Corrections
 from pixelpyramids.codec.distributions import CONTEXTS, INFLUENCES
+from pixelpyramids.codec.engine import Coding, Corrections
 from pixelpyramids.codec.integer_network import CHANNELS, PER_COMPONENT, Activations, IntegerNetwork, Stack
 from pixelpyramids.codec.reference import ReferenceEngine
 
@@ -214,7 +214,7 @@ class NativeEngine:
 
 def _slice(outputs: Any, bases: Any, coding: Coding, learnt: Corrections) -> tuple[list[Any], Any]:
     """The arrays of a slice, which the caller keeps alive, and the structure that points to them."""
-    arrays = [_int32_array(outputs), _int32_array(bases), learnt]
+    arrays: list[NDArray[Any]] = [_int32_array(outputs), _int32_array(bases), learnt]
     height, width = arrays[0].shape[:2]
     shapes = [array.shape for array in arrays]
     expected = [(height, width, OUTPUTS), (CHANNELS, height, width), (3, CONTEXTS, OUTPUTS + INFLUENCES * CHANNELS)]

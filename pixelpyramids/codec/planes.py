@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from pixelpyramids.arguments import plain_array, whole_number
-from pixelpyramids.codec.coder import Coding
 from pixelpyramids.codec.compact_model import Codings, Plane, octave_images, three_channels
 from pixelpyramids.codec.container import MAX_SIDE, Content, FileHeader, pack_values
+from pixelpyramids.codec.engine import Coding
 from pixelpyramids.codec.integer_network import CHANNELS
 from pixelpyramids.codec.parts import Tile, list_tiles
 from pixelpyramids.errors import BitstreamError, DataError

@@ -147,8 +147,8 @@ class Step(NamedTuple):
     """The coding of one slice: its number, its head's inputs, and the base (…, C, rows, columns).
 
     `inputs` are arrays (…, channels, h, w), one after the other, on a grid of `size`; if some of them lack its last row
-    or column, that is zero (see `join_inputs`). The base is in quarters, and only of the existing sites: rows <= size[0]
-    and columns <= size[1].
+    or column, that is zero (see `join_inputs`). The base is in quarters, and only of the existing sites: rows and
+    columns are at most `size`.
     """
 
     number: int
