@@ -110,10 +110,10 @@ def decode(
                     of_octave.append(number)
             before = of_octave
         try:
-            for number, future in done.items():
-                future.result()
+            for number in done:
+                done[number].result()
         except BitstreamError:
-            if not salvage or number == 0:  # without the base, there is no image
+            if not salvage or layout[number][0].is_base:  # without the base, there is no image
                 raise
             level = layout[number][0].finest + 1
         finally:
