@@ -2,8 +2,18 @@
 
 import numpy as np
 
-from pixelpyramids.codec import kernels
-from pixelpyramids.codec.coder import Coding, PartReader, Symbols, no_corrections
+from pixelpyramids.codec import distributions
+from pixelpyramids.codec.bundled import load_model
+from pixelpyramids.codec.coder import PartReader, Symbols, no_corrections
+from pixelpyramids.codec.engine import Coding
+
+COMPONENTS, CHANNELS, OUTPUTS = 5, 3, 50  # of the mixtures that the native core is compiled for
+TOTAL = 2**24
+
+
+def engine():
+    """The engine of the bundled model."""
+    return load_model("compact").engine
 
 
 def nothing_learnt(outputs):
@@ -11,8 +21,9 @@ def nothing_learnt(outputs):
 
 
 def symbols_of(outputs, bases, values, coding, learnt=None):
-    symbols = Symbols()
-    symbols.add(outputs, bases, values, coding, nothing_learnt(outputs) if learnt is None else learnt)
+    symbols, whole = Symbols(engine()), np.zeros_like(bases)  # channels that are not coded are not read
+    whole[: len(values)] = values
+    symbols.add(outputs, bases, whole, coding, nothing_learnt(outputs) if learnt is None else learnt)
     return symbols
 
 
@@ -25,16 +36,32 @@ def values_of(reader, outputs, bases, coding, learnt=None):
 
 def decode_part(data, *of_slice):
     """The values of a part that holds one slice."""
-    reader = PartReader(data)
+    reader = PartReader(engine(), data)
     values = values_of(reader, *of_slice)
     reader.close()
     return values
 
 
 def mixture_of(outputs, channel=0, distances=(0, 0, 0), bits=8, gain=0):
-    """The weights before any channel, and the places of a channel's components."""
-    weights, mixture = np.zeros(len(outputs) // 10, np.int64), np.zeros((5, len(outputs) // 10), np.int64)
-    kernels.start_weights(outputs, weights)
-    distances = np.array(distances, np.int64)
-    kernels.place_components(outputs, channel, distances, (0, 0), Coding(bits, gain, 3), mixture)
-    return weights, mixture
+    """The weights before any channel, and the components of a channel."""
+    given, before = np.asarray(outputs).tolist(), np.asarray(distances).tolist()
+    placed = distributions.place_components(given, channel, before, (0, 0), Coding(bits, gain, 3))
+    return distributions.start_weights(given[: len(given) // 10]), placed
+
+
+def cumulative_at(weights, placed, base, x, n):
+    """F(x), from the shares of the components."""
+    return distributions.cumulative(weights, distributions.shares_below(placed, base, x, n), x, n)
+
+
+def cumulative_of(outputs, base, bits):
+    """F at every edge of a site's first channel, in NumPy."""
+    (weights, placed), n = mixture_of(outputs, bits=bits), 2**bits
+    x, total, table = np.arange(n + 1), 0, np.array(distributions.SIGMOIDS)
+    for weight, (mean, inverse, shift) in zip(weights, placed, strict=True):
+        z = np.clip(((512 * x - 256 - 128 * int(base) - mean) * inverse >> shift) + 2**20, 0, 2**21 - 1)
+        low, high = table[z >> 10], table[(z >> 10) + 1]
+        total = total + weight * (low + ((high - low) * (z & 1023) >> 10))
+    found = x + ((total >> 24) * (TOTAL - n) >> 24)
+    found[[0, -1]] = 0, TOTAL
+    return found

@@ -1,6 +1,5 @@
 """The whole codec: images of every shape, depth and content come back unchanged; damaged files are refused."""
 
-import numba
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -10,7 +9,7 @@ from PIL import Image
 from ppyr_files import pixels
 
 import pixelpyramids as pp
-from pixelpyramids.codec import fallback, kernels
+from pixelpyramids.codec import fallback
 from pixelpyramids.codec.compact_model import octave_images
 from pixelpyramids.codec.container import read_index
 from pixelpyramids.codec.fields import MemorySource
@@ -119,24 +118,6 @@ def test_flips_and_cuts_of_a_file_of_many_parts_are_refused_or_salvaged_as_small
             assert place >= begin and any(np.array_equal(found, octave) for octave in octaves[1:])
             salvaged.add(found.shape)
     assert len(salvaged) > 2
-
-
-def test_kernels_are_compiled_once_for_all_images():
-    """Compiling takes seconds, during which the user waits."""
-    counts = []
-    for shape in [(16, 16, 3), (16, 16), (1, 64), (64, 1, 3), (65, 66, 4), (101, 130, 3)]:
-        image = pixels("smooth", shape, 8)
-        assert_same(pp.decode(pp.encode(image, effort="fast")), image)
-        counts.append(len(kernels.code_sites.signatures))
-    assert counts[0] == counts[-1]
-
-
-def test_compiling_other_peoples_functions_logs_nothing(caplog):
-    """Not even for functions without a module, as `exec` makes them."""
-    names = {}
-    exec("def following(x): return x + 1", names)
-    assert names["following"].__module__ is None
-    assert numba.njit(names["following"])(1) == 2 and not caplog.records
 
 
 @pytest.mark.parametrize(

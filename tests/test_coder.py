@@ -2,23 +2,30 @@
 
 import contextlib
 import os
-import subprocess
-import sys
 
 import constriction
-import numba
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from slices import decode_part, mixture_of, nothing_learnt, symbols_of, values_of
+from slices import (
+    CHANNELS,
+    COMPONENTS,
+    OUTPUTS,
+    TOTAL,
+    cumulative_of,
+    decode_part,
+    engine,
+    nothing_learnt,
+    symbols_of,
+    values_of,
+)
 
-from pixelpyramids.codec import kernels
-from pixelpyramids.codec.coder import Coding, PartReader, RandomReader
+from pixelpyramids.codec.coder import PartReader, RandomReader
+from pixelpyramids.codec.engine import Coding
 from pixelpyramids.codec.outputs import coarsest_outputs, starting_outputs
 from pixelpyramids.errors import BitstreamError
 
-TOTAL = 2**24
 EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "60"))
 EXTREMES = (-(2**31), -(2**24), -8192, -1, 0, 1, 8192, 2**24, 2**31 - 1)
 CONSTANT = 48  # bits: the state, of which 32 are its start
@@ -28,17 +35,13 @@ def sites(rng, height=9, width=14, bits=8, extreme=False):
     """Draw outputs and bases of a slice's sites."""
     n = 2**bits
     if extreme:
-        outputs = rng.choice([-(2**24), -1, 0, 2**24], (height, width, 100)).astype(np.int32)
+        outputs = rng.choice([-(2**24), -1, 0, 2**24], (height, width, OUTPUTS)).astype(np.int32)
     else:
-        outputs = (starting_outputs(10, 3) + rng.normal(0, 2000, (height, width, 100))).astype(np.int32)
+        outputs = (starting_outputs(COMPONENTS, CHANNELS) + rng.normal(0, 2000, (height, width, OUTPUTS))).astype(
+            np.int32
+        )
     bases = rng.integers(0, 4 * n - 3, (3, height, width), dtype=np.int32)
     return outputs, bases
-
-
-def cumulative_of(outputs, base, bits):
-    """F at every edge of a site's first channel."""
-    weights, mixture = mixture_of(outputs, bits=bits)
-    return np.array([kernels.cumulative(weights, mixture, int(base), x, 2**bits) for x in range(2**bits + 1)])
 
 
 @st.composite
@@ -47,12 +50,12 @@ def slices(draw):
     bits, gain, coded = draw(st.integers(1, 16)), draw(st.integers(-7, 8)), draw(st.sampled_from([1, 3]))
     height, width, n = draw(st.integers(1, 9)), draw(st.integers(1, 9)), 2**bits
     rng = np.random.default_rng(draw(st.integers(0, 2**32)))
-    shape = height, width, 100
+    shape = height, width, OUTPUTS
     outputs = {
         "extremes": lambda: rng.choice(EXTREMES, shape),
         "network": lambda: rng.integers(-(2**24), 2**24 + 1, shape),
-        "near": lambda: starting_outputs(10, 3) + rng.integers(-6000, 6000, shape),
-        "coarsest": lambda: np.broadcast_to(coarsest_outputs(10, 3, bits), shape),
+        "near": lambda: starting_outputs(COMPONENTS, CHANNELS) + rng.integers(-6000, 6000, shape),
+        "coarsest": lambda: np.broadcast_to(coarsest_outputs(COMPONENTS, CHANNELS, bits), shape),
     }[draw(st.sampled_from(["extremes", "network", "near", "coarsest"]))]().astype(np.int32)
     lowest = draw(st.sampled_from([0, 4 * (n - 1)]))
     bases = rng.integers(lowest, 4 * n - 3, (3, height, width), dtype=np.int32)
@@ -62,7 +65,9 @@ def slices(draw):
     values = {
         "any": lambda: rng.integers(0, n, (3, height, width)),
         "end": lambda: np.full((3, height, width), rng.choice([0, n - 1])),
-        "drawn": lambda: values_of(RandomReader(rng), outputs, bases, Coding(bits, gain, 3), corrections.copy()),
+        "drawn": lambda: values_of(
+            RandomReader(engine(), rng), outputs, bases, Coding(bits, gain, 3), corrections.copy()
+        ),
     }[draw(st.sampled_from(["any", "end", "drawn"]))]().astype(np.int32)
     return outputs, bases, values, Coding(bits, gain, coded), corrections
 
@@ -96,10 +101,10 @@ def test_parts_are_read_as_written_and_others_refused(slice_, seed):
 @pytest.mark.parametrize("which", ["drawn", "least", "most"])
 def test_the_length_is_the_sum_of_the_frequencies_logarithms(which, bits):
     """Within 0.2 % and the state: with frequencies of 2**24 and a state of 2**32, a step loses at most 2**-8 bits."""
-    rng, coding, width = np.random.default_rng(bits), Coding(bits, 0, 1), 400 if bits < 16 else 60
-    outputs, bases = sites(rng, 1, width, bits, extreme=which == "least")  # one row, of which nothing is learnt
-    values, exact = values_of(RandomReader(rng), outputs, bases, coding), 0.0
-    for x in range(width):
+    rng, coding, count = np.random.default_rng(bits), Coding(bits, 0, 1), 400 if bits < 16 else 60
+    outputs, bases = sites(rng, 1, count, bits, extreme=which == "least")  # one row, of which nothing is learnt
+    values, exact = values_of(RandomReader(engine(), rng), outputs, bases, coding), 0.0
+    for x in range(count):
         frequencies = np.diff(cumulative_of(outputs[0, x], bases[0, 0, x], bits))
         if which != "drawn":
             values[0, 0, x] = frequencies.argmin() if which == "least" else frequencies.argmax()
@@ -136,7 +141,7 @@ def test_constriction_needs_as_many_bits_and_gives_the_same_symbols(model_of, bi
     """With the same distributions, constriction's ANS coder, which has 32-bit words, differs by at most two words."""
     rng, coding = np.random.default_rng(0), Coding(bits, 0, 1)
     outputs, bases = sites(rng, 1, count, bits)  # one row, of which nothing is learnt
-    values = values_of(RandomReader(rng), outputs, bases, coding)
+    values = values_of(RandomReader(engine(), rng), outputs, bases, coding)
     models = [model_of(cumulative_of(outputs[0, x], bases[0, 0, x], bits)) for x in range(count)]
     coder = constriction.stream.stack.AnsCoder()
     for value, model in reversed(list(zip(values.ravel().tolist(), models, strict=True))):
@@ -156,38 +161,7 @@ def test_invalid_states_and_parts_too_short_are_refused(state, head):
     """An encoder's last state is at least 2**32, and takes 6 bytes only if 5 are too few."""
     data = state.to_bytes(head, "big")
     with pytest.raises(BitstreamError, match="invalid state"):
-        PartReader(data)
+        PartReader(engine(), data)
     for length in (0, 1, 2, 3, 4):
         with pytest.raises(BitstreamError, match="at least 5 bytes"):
-            PartReader(data[:length])
-
-
-def test_the_ends_of_the_tables():
-    for z in (-(2**62), -(2**20) - 1, -(2**20), 1 - 2**20, 2**20 - 1, 2**20, 2**20 + 1, 2**62):
-        assert 0 < kernels.sigmoid(z) < 2**24
-    found = [kernels.power(exponent) for exponent in range(4096)]
-    assert found[0] == 2**16 and found[-1] == 2**15
-    if numba.config.BOUNDSCHECK or numba.config.DISABLE_JIT:
-        with pytest.raises(IndexError):
-            kernels.power(8192)
-
-
-@pytest.mark.parametrize("variable", ["NUMBA_BOUNDSCHECK", "NUMBA_DISABLE_JIT"])
-def test_kernels_stay_within_their_arrays(variable, tmp_path):
-    """Reads out of bounds are silent in compiled code; these variables make them raise."""
-    environment = {variable: "1", "NUMBA_CACHE_DIR": str(tmp_path), "FUZZ_EXAMPLES": "25"}
-    run("-m", "pytest", "-q", "-x", __file__, "-k", "parts_are_read or ends_of_the_tables", **environment)
-
-
-def test_only_the_first_process_logs_that_it_compiles(tmp_path):
-    code = "from pixelpyramids.codec.image import compile_kernels; compile_kernels()"
-    first, second = (run("-c", code, NUMBA_CACHE_DIR=str(tmp_path)) for _ in range(2))
-    assert first.count("compiling the codec") == 1 and second == ""
-
-
-def run(*arguments, **environment):
-    """Run Python, which must succeed; return what it writes to standard error."""
-    environment = os.environ | environment
-    done = subprocess.run([sys.executable, *arguments], env=environment, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stderr
+            PartReader(engine(), data[:length])

@@ -11,9 +11,11 @@ from hypothesis import strategies as st
 from pictures import write_images
 
 import pixelpyramids as pp
-from pixelpyramids.codec.coder import Coding, Symbols
+from pixelpyramids.codec.coder import Symbols
 from pixelpyramids.codec.compact_model import CompactModel, octave_images
+from pixelpyramids.codec.engine import Coding
 from pixelpyramids.codec.integer_network import load_network
+from pixelpyramids.codec.native import NativeEngine
 from pixelpyramids.codec.parts import list_parts
 from pixelpyramids.data.crops import Crops
 from pixelpyramids.data.folder import open_folder
@@ -29,7 +31,7 @@ from pixelpyramids.training.progress import Budget
 
 KEYS = {
     "kind": "compact", "dataset_name": "compact", "batch_size": 2, "n_bits": 8, "width": 8, "trunk_blocks": 2,
-    "head_blocks": 1, "components": 2, "crop_size": 24, "warmup_steps": 2,
+    "head_blocks": 1, "components": 5, "crop_size": 24, "warmup_steps": 2,
 }  # fmt: skip
 SIZES = [(1, 1), (1, 2), (7, 1), (3, 3), (9, 14), (33, 20)]
 
@@ -130,15 +132,15 @@ def test_torch_gives_the_integers_of_the_codec(size, model, tmp_path):
 @pytest.mark.parametrize("size", [(33, 20), (64, 64)])
 def test_the_coders_length_is_that_of_the_float_model(size, model, tmp_path):
     """Each row is coded by itself, so that nothing is learnt."""
-    image, bits = images(1, *size), []
+    image, bits, codec = images(1, *size), [], codec_of(model, tmp_path)
 
     def add(outputs, bases, values, how, learnt):
         for y in range(len(outputs)):
-            row = Symbols()
+            row = Symbols(codec.engine)
             row.add(outputs[y : y + 1], bases[:, y : y + 1], values[:, y : y + 1], how, np.zeros_like(learnt))
             bits.append(row.bits())
 
-    walk_parts(codec_of(model, tmp_path), image, add)
+    walk_parts(codec, image, add)
     assert sum(bits) * np.log(2) == pytest.approx(float(model.rate(image).nats.sum()), rel=2e-3)
 
 
@@ -246,7 +248,7 @@ def test_the_loop_trains_it_and_a_resumed_training_equals_one_in_one_go(tmp_path
 def codec_of(model, folder):
     export_integers(model, folder / "weights.safetensors")
     network = load_network(folder / "weights.safetensors")
-    return CompactModel(network, network.run)
+    return CompactModel(network, NativeEngine(network))
 
 
 def walk_parts(codec, image, code):

@@ -5,14 +5,14 @@ import math
 import numpy as np
 import pytest
 import torch
-from slices import nothing_learnt, symbols_of, values_of
+from slices import CHANNELS, COMPONENTS, engine, nothing_learnt, symbols_of, values_of
 
-from pixelpyramids.codec import kernels
-from pixelpyramids.codec.coder import Coding, PartReader, RandomReader
+from pixelpyramids.codec.coder import PartReader, RandomReader
+from pixelpyramids.codec.distributions import LARGEST_CORRECTION
+from pixelpyramids.codec.engine import Coding
 from pixelpyramids.codec.outputs import UNIT, starting_outputs
 from pixelpyramids.model.mixture import Mixture, unpack
 
-COMPONENTS, CHANNELS = 5, 3
 SIZE = COMPONENTS * 10
 LOGARITHMS = np.zeros(SIZE, bool)  # logits and log-scales, whose units are factors of two
 LOGARITHMS[:COMPONENTS] = LOGARITHMS[4 * COMPONENTS : 7 * COMPONENTS] = True
@@ -28,7 +28,9 @@ def slice_of(seed=0, height=40, width=40, bits=8, away=0.0):
     bases = rng.integers(3 * 2**bits // 2, 5 * 2**bits // 2, (CHANNELS, height, width), dtype=np.int32)
     coding = Coding(bits, bits - 8, CHANNELS)
     rows = [slice(y, y + 1) for y in range(height)]  # each with nothing learnt
-    values = [values_of(RandomReader(rng), truth[row].astype(np.int32), bases[:, row], coding) for row in rows]
+    values = [
+        values_of(RandomReader(engine(), rng), truth[row].astype(np.int32), bases[:, row], coding) for row in rows
+    ]
     return outputs.astype(np.int32), bases, np.concatenate(values, axis=1), coding
 
 
@@ -109,7 +111,7 @@ def test_decoding_learns_the_same_corrections(coded):
     coding = coding._replace(coded=coded)
     written, read = nothing_learnt(outputs), nothing_learnt(outputs)
     part = symbols_of(outputs, bases, values, coding, written).to_bytes()
-    assert np.array_equal(values_of(PartReader(part), outputs, bases, coding, read), values[:coded])
+    assert np.array_equal(values_of(PartReader(engine(), part), outputs, bases, coding, read), values[:coded])
     assert np.array_equal(written, read) and written[0].any()
     if coded == 1:  # what only the other channels use stays
         for first in (COMPONENTS, 4 * COMPONENTS):
@@ -124,7 +126,7 @@ def test_corrections_stay_within_two_units():
     bases, values = np.zeros((3, 600, 9), np.int32), np.full((3, 600, 9), 255, np.int32)
     learnt = nothing_learnt(outputs)
     symbols_of(outputs, bases, values, Coding(8, 0, 3), learnt)
-    assert np.abs(learnt[0]).max() <= kernels.LARGEST_CORRECTION and not learnt[1].any() and learnt[2].min() >= 0
+    assert np.abs(learnt[0]).max() <= LARGEST_CORRECTION and not learnt[1].any() and learnt[2].min() >= 0
 
 
 def test_errors_that_neighbours_share_are_learnt():

@@ -81,7 +81,7 @@ def test_halving_size_is_reduced_to_the_coarsest_size(n_levels, coarsest):
 
 
 def test_importing_the_package_imports_nothing_slow():
-    assert not modules_after("import pixelpyramids") & {"torch", "numba", "openvino", "accelerate", "pydantic", "PIL"}
+    assert not modules_after("import pixelpyramids") & {"torch", "accelerate", "ctypes", "pydantic", "PIL"}
 
 
 def test_names_of_the_package_resolve_on_first_use():

@@ -9,7 +9,8 @@ import pytest
 import torch
 from PIL import Image
 
-from pixelpyramids.codec.kernels import START, TOTAL, encode_symbols
+from pixelpyramids.codec.bundled import load_model
+from pixelpyramids.codec.distributions import START, TOTAL
 from pixelpyramids.data.crops import Crops
 from pixelpyramids.data.folder import open_folder
 from pixelpyramids.data.photographs import photographs
@@ -120,12 +121,13 @@ def test_an_image_is_as_long_as_its_rate_and_comes_back(model, image):
     cumulative = frequencies(tables)
     starts = np.take_along_axis(cumulative, symbols[:, None].astype(np.int64), 1)[:, 0]
     ends = np.take_along_axis(cumulative, symbols[:, None].astype(np.int64) + 1, 1)[:, 0]
-    words = np.empty(2 * len(symbols) + 1, dtype="<u2")
-    first, state = encode_symbols(np.stack([starts, ends - starts]), words)
-    ours = 16 * (len(words) - first) + int(state).bit_length()
+    intervals = np.stack([starts, ends - starts]).astype(np.uint32)
+    words = np.empty(2 * len(symbols) + 1, dtype=np.uint16)
+    first, state = load_model("compact").engine.encode_symbols(intervals, words)
+    ours = 16 * (len(words) - first) + state.bit_length()
     assert ours == pytest.approx(bits, rel=1e-3)
 
-    place = [int(state), int(first)]
+    place = [state, first]
 
     def read(_stage, _slice, _channel, probabilities):
         values = np.empty(len(probabilities), dtype=np.int64)

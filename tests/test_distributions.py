@@ -2,19 +2,18 @@
 
 import math
 from fractions import Fraction
+from itertools import product
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.special import expit
-from slices import mixture_of
+from slices import CHANNELS, TOTAL, cumulative_at, cumulative_of, mixture_of
 
-from pixelpyramids.codec import kernels
+from pixelpyramids.codec import distributions
 from pixelpyramids.codec.outputs import SMALLEST_LOG_SCALE, UNIT, coarsest_outputs, starting_outputs
 
-CHANNELS = 3
-TOTAL = 2**24
 LARGEST_OUTPUT = 2**24  # of a network, in magnitude
 KINDS = ["ordinary", "network", "extreme", "int32"]
 
@@ -83,9 +82,9 @@ def test_the_distribution_is_the_formula_in_fractions(kind, bits):
             outputs = draw_outputs(rng, kind, components=3)
             base = int(rng.integers(0, 4 * 2**bits - 3))
             distances = rng.integers(-4 * 2**bits + 4, 4 * 2**bits - 3, CHANNELS)
-            weights, mixture = mixture_of(outputs, channel, distances, bits, gain)
+            weights, placed = mixture_of(outputs, channel, distances, bits, gain)
             for x in edges(rng, 2**bits, 12)[1:-1]:
-                found = kernels.cumulative(weights, mixture, base, x, 2**bits)
+                found = cumulative_at(weights, placed, base, x, 2**bits)
                 assert found == exact_cumulative(outputs, channel, distances, weights, bits, gain, base, x)
 
 
@@ -102,14 +101,14 @@ def test_the_distribution_is_scipys_logistic_mixture(bits):
     for _ in range(20):
         outputs = draw_outputs(rng, "ordinary")
         base = int(rng.integers(0, 4 * n - 3))
-        weights, mixture = mixture_of(outputs, bits=bits, gain=gain)
+        weights, placed = mixture_of(outputs, bits=bits, gain=gain)
         units = outputs.astype(np.float64) / UNIT
         priors = 2.0 ** (units[:10] - units[:10].max())
-        assert np.abs(weights / TOTAL - priors / priors.sum()).max() < 2.0**-9
+        assert np.abs(np.array(weights) / TOTAL - priors / priors.sum()).max() < 2.0**-9
         means, scales = 8 * units[10:40:3] * 2.0**gain, 2.0 ** np.clip(units[40:70:3] + gain, -6, 4 + bits)
         xs = np.array(edges(rng, n)[1:-1])
-        expected = expit((xs[:, None] - 0.5 - base / 4 - means) / scales) @ (weights / TOTAL)
-        found = np.array([kernels.cumulative(weights, mixture, base, int(x), n) for x in xs]) / TOTAL
+        expected = expit((xs[:, None] - 0.5 - base / 4 - means) / scales) @ np.array(weights) / TOTAL
+        found = np.array([cumulative_at(weights, placed, base, int(x), n) for x in xs]) / TOTAL
         assert np.abs(found - expected).max() < 3e-6 + 3.1e-4 + 2.0**-9 + n / TOTAL
 
 
@@ -122,27 +121,25 @@ def test_every_value_is_possible_and_none_overlap(kind, bits):
         outputs = draw_outputs(rng, kind)
         channel = int(rng.integers(CHANNELS))
         base, distances = int(rng.integers(0, 4 * n - 3)), rng.integers(-4 * n + 4, 4 * n - 3, CHANNELS)
-        weights, mixture = mixture_of(outputs, channel, distances, bits, gain)
+        weights, placed = mixture_of(outputs, channel, distances, bits, gain)
         some = edges(rng, n, 300)
-        found = [kernels.cumulative(weights, mixture, base, x, n) for x in some]
+        found = [cumulative_at(weights, placed, base, x, n) for x in some]
         assert found[0] == 0 and found[-1] == TOTAL
         assert (np.diff(found) >= np.diff(some)).all()
 
 
 @given(st.lists(st.integers(-(2**31), 2**31 - 1), min_size=1, max_size=12))
 def test_weights_add_up_and_none_is_lost(logits):
-    weights = np.zeros(len(logits), np.int64)
-    kernels.start_weights(np.array(logits, np.int32), weights)
-    assert weights.sum() == TOTAL and weights.min() >= 1
+    weights = distributions.start_weights(logits)
+    assert sum(weights) == TOTAL and min(weights) >= 1
 
 
-@given(st.lists(st.integers(0, 2**31), min_size=1, max_size=12).filter(lambda w: 0 < sum(w) <= 2**31))
+@given(st.lists(st.integers(0, 2**31), min_size=1, max_size=12).filter(lambda w: 0 < sum(w) < 2**31))
 def test_scaled_weights_add_up_and_none_is_lost(numbers):
-    weights = np.array(numbers, np.int64)
-    kernels.normalise(weights)
-    assert weights.sum() == TOTAL and weights.min() >= 1
+    weights = distributions.normalise(numbers)
+    assert sum(weights) == TOTAL and min(weights) >= 1
     expected = np.array(numbers) / sum(numbers) * TOTAL
-    assert np.abs(weights - expected).max() <= len(numbers) + 1
+    assert np.abs(np.array(weights) - expected).max() <= len(numbers) + 1
 
 
 @given(st.data())
@@ -154,13 +151,17 @@ def test_find_inverts_cumulative(data):
     n = 2**bits
     base = data.draw(st.integers(0, 4 * n - 4))
     slot = data.draw(st.integers(0, TOTAL - 1))
-    weights, mixture = mixture_of(outputs, bits=bits, gain=gain)
-    x, low, high = kernels.find_symbol(weights, mixture, base, slot, n)
+    weights, placed = mixture_of(outputs, bits=bits, gain=gain)
+
+    def f(at):
+        return cumulative_at(weights, placed, base, at, n)
+
+    guesses = distributions.guess_value(weights, placed, base), data.draw(st.integers(-(2**40), 2**40))
+    x, low, high = distributions.find_symbol(f, guesses[0], slot, n)
     assert 0 <= x < n and low <= slot < high
-    assert low == kernels.cumulative(weights, mixture, base, x, n)
-    assert high == kernels.cumulative(weights, mixture, base, x + 1, n)
-    for inside in (low, high - 1):
-        assert kernels.find_symbol(weights, mixture, base, inside, n) == (x, low, high)
+    assert (low, high) == (f(x), f(x + 1))
+    for guess, inside in product(guesses, (low, high - 1)):
+        assert distributions.find_symbol(f, guess, inside, n) == (x, low, high)
 
 
 @pytest.mark.parametrize("bits", [1, 4, 8, 12, 16])
@@ -181,27 +182,23 @@ def test_the_conditionals_multiply_to_the_joint_mixture(bits):
         values = np.clip(bases // 4 + rng.integers(-2, 3, CHANNELS) * 2**gain, 0, n - 1)
         distances = 4 * values - bases
         weights, _ = mixture_of(outputs, 0, distances, bits, gain)
-        priors = weights / TOTAL
+        priors = np.array(weights) / TOTAL
         conditionals, parts = [], []
         for c in range(CHANNELS):
-            _, mixture = mixture_of(outputs, c, distances, bits, gain)
+            _, placed = mixture_of(outputs, c, distances, bits, gain)
             base, value = int(bases[c]), int(values[c])
-            low, high = (kernels.cumulative(weights, mixture, base, value + d, n) for d in (0, 1))
+            low, high = (cumulative_at(weights, placed, base, value + d, n) for d in (0, 1))
             conditionals.append((high - low - 1) / (TOTAL - n))
+            lows, highs = (distributions.shares_below(placed, base, value + d, n) for d in (0, 1))
             edge = 512 * value - 256 - 128 * base
-            of_components = [
-                (TOTAL if value == n - 1 else kernels.share_below(mixture, k, edge + 512))
-                - (0 if value == 0 else kernels.share_below(mixture, k, edge))
-                for k in range(components)
-            ]
-            parts.append(np.array(of_components) / TOTAL)
-            kernels.write_bounds(mixture, base, value, n)
-            kernels.reweight(weights, mixture)
-            assert weights.sum() == TOTAL and weights.min() >= 1
-        joint, product = float((priors * np.prod(parts, axis=0)).sum()), math.prod(conditionals)
-        roundings = math.prod(q + 2 / (TOTAL - n) for q in conditionals) - product
+            assert lows == [0 if value == 0 else component.share_below(edge) for component in placed]
+            parts.append((np.array(highs) - lows) / TOTAL)
+            weights = distributions.condition_weights(weights, lows, highs)
+            assert sum(weights) == TOTAL and min(weights) >= 1
+        joint, multiplied = float((priors * np.prod(parts, axis=0)).sum()), math.prod(conditionals)
+        roundings = math.prod(q + 2 / (TOTAL - n) for q in conditionals) - multiplied
         lost = conditionals[0] * wrong * ((parts[1] * parts[2]).max() + conditionals[1] * parts[2].max())
-        assert abs(product - joint) <= roundings + lost
+        assert abs(multiplied - joint) <= roundings + lost
         seen += roundings + lost < joint / 20
     assert seen > 20
 
@@ -209,19 +206,38 @@ def test_the_conditionals_multiply_to_the_joint_mixture(bits):
 def test_weights_stay_if_no_component_could_give_a_value():
     outputs = np.zeros(100, np.int32)
     outputs[40:70] = -(2**24)
-    weights, mixture = mixture_of(outputs, bits=16)
-    before = weights.copy()
-    kernels.write_bounds(mixture, 0, 60000, 2**16)
-    kernels.reweight(weights, mixture)
-    assert np.array_equal(weights, before)
+    weights, placed = mixture_of(outputs, bits=16)
+    lows, highs = (distributions.shares_below(placed, 0, x, 2**16) for x in (60000, 60001))
+    assert lows == highs and distributions.condition_weights(weights, lows, highs) == weights
 
 
 @pytest.mark.parametrize("bits", range(1, 17))
 def test_the_coarsest_pixels_mixture_is_within_the_range(bits):
     outputs = coarsest_outputs(10, CHANNELS, bits).astype(np.int32)
-    weights, mixture = mixture_of(outputs, bits=bits)
+    weights, placed = mixture_of(outputs, bits=bits)
     n = 2**bits
     values = np.linspace(0, n, min(n, 256) + 1).astype(int)
-    found = [kernels.cumulative(weights, mixture, 2 * n, x, n) for x in values]
+    found = [cumulative_at(weights, placed, 2 * n, x, n) for x in values]
     assert np.diff(found)[1:-1].max(initial=0) < 2 * TOTAL / min(n, 256) + n
     assert np.diff(found).max() < TOTAL * 0.8
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("bits", [1, 8, 12])
+def test_the_tests_form_of_the_distribution_in_numpy_is_the_same(kind, bits):
+    """Other tests compare the coder with it."""
+    rng, n = np.random.default_rng(bits), 2**bits
+    outputs, base = draw_outputs(rng, kind, components=5), int(rng.integers(0, 4 * n - 3))
+    weights, placed = mixture_of(outputs, bits=bits)
+    assert cumulative_of(outputs, base, bits).tolist() == [
+        cumulative_at(weights, placed, base, x, n) for x in range(n + 1)
+    ]
+
+
+def test_the_ends_of_the_tables():
+    for z in (-(2**62), -(2**20) - 1, -(2**20), 1 - 2**20, 2**20 - 1, 2**20, 2**20 + 1, 2**62):
+        assert 0 < distributions.sigmoid(z) < 2**24
+    found = [distributions.power(exponent) for exponent in range(4096)]
+    assert found[0] == 2**16 and found[-1] == 2**15
+    with pytest.raises(IndexError):
+        distributions.power(8192)

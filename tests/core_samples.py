@@ -1,0 +1,88 @@
+"""Stacks, their inputs, and slices for the tests of the native core: ordinary ones and extremes."""
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from slices import COMPONENTS, OUTPUTS, nothing_learnt
+
+from pixelpyramids.codec.bundled import ASSETS, MODELS
+from pixelpyramids.codec.engine import Coding
+from pixelpyramids.codec.integer_network import Convolution, Stack, load_network
+from pixelpyramids.codec.outputs import coarsest_outputs, starting_outputs
+
+NETWORK = load_network(ASSETS / MODELS["compact"])
+WEIGHTS = ["random", "small", "largest", "smallest", "alternating", "signs"]
+ACTIVATIONS = ["random", "full", "alternating", "zero", "ends"]
+SITES = ["ordinary", "network", "extreme", "coarsest"]
+STARTS = [2**32, 2**40 - 1, 2**48 - 1]  # states of the coder
+LARGEST_SUM = 2**24 - 1
+
+
+def convolution(rng, inputs, outputs, size, kind):
+    """Random or extreme weights, and biases up to what leaves all sums exact."""
+    shape = outputs, inputs, size, size
+    weight = {
+        "random": lambda: rng.integers(-64, 65, shape),
+        "small": lambda: rng.integers(-2, 3, shape),
+        "largest": lambda: np.full(shape, 64),
+        "smallest": lambda: np.full(shape, -64),
+        "alternating": lambda: 64 * (1 - 2 * (np.indices(shape).sum(0) % 2)),
+        "signs": lambda: rng.choice([-64, 64], shape),
+    }[kind]()
+    most = (LARGEST_SUM - 128 * 255) // 255 // 64  # weights of 64 that a filter can have
+    weight.reshape(outputs, -1)[:, most:] = 0
+    left = LARGEST_SUM - 128 * 255 - 255 * np.abs(weight).sum((1, 2, 3))
+    wished = {
+        "small": rng.integers(-9000, 9000, outputs),
+        "middle": -128 * weight.sum((1, 2, 3)) + rng.integers(0, 2**14, outputs),
+        "limits": rng.choice([-left, left]),
+    }[rng.choice(["small", "middle", "limits"])]
+    return Convolution(weight.astype(np.int8), np.clip(wished, -left, left).astype(np.int32))
+
+
+def stack_of(rng, inputs, width, blocks, outputs, kind):
+    """A stack; without outputs, it is a trunk."""
+    pairs = tuple(tuple(convolution(rng, width, width, 3, kind) for _ in range(2)) for _ in range(blocks))
+    last = convolution(rng, width, outputs, 1, kind) if outputs else None
+    return Stack(convolution(rng, inputs, width, 3, kind), pairs, last)
+
+
+def activations(rng, shape, kind="random"):
+    """Activations (channels, height, width)."""
+    return {
+        "random": lambda: rng.integers(0, 256, shape),
+        "full": lambda: np.full(shape, 255),
+        "alternating": lambda: 255 * (np.indices(shape).sum(0) % 2),
+        "zero": lambda: np.zeros(shape),
+        "ends": lambda: rng.choice([0, 255], shape),
+    }[kind]().astype(np.uint8)
+
+
+class Slice(NamedTuple):
+    """A slice of the entropy coder, and what was learnt before."""
+
+    outputs: NDArray[np.int32]
+    bases: NDArray[np.int32]
+    values: NDArray[np.int32]
+    coding: Coding
+    learnt: NDArray[np.int64]
+
+
+def slice_of(rng, height, width, coding, kind, is_learnt):
+    """A slice with any values; what was learnt is nothing, or anything in range."""
+    n, shape = 2**coding.bits, (height, width, OUTPUTS)
+    outputs = {
+        "ordinary": lambda: starting_outputs(COMPONENTS, 3) + rng.integers(-6000, 6000, shape),
+        "network": lambda: rng.integers(-LARGEST_SUM, LARGEST_SUM + 1, shape),
+        "extreme": lambda: rng.choice([-LARGEST_SUM, -8192, -1, 0, 1, 8192, LARGEST_SUM], shape),
+        "coarsest": lambda: np.broadcast_to(coarsest_outputs(COMPONENTS, 3, coding.bits), shape),
+    }[kind]().astype(np.int32)
+    bases = rng.integers(0, 4 * n - 3, (3, height, width), dtype=np.int32)
+    near = np.clip(bases // 4 + rng.integers(-3, 4, bases.shape), 0, n - 1)
+    drawn = [rng.integers(0, n, bases.shape), np.broadcast_to(rng.choice([0, n - 1]), bases.shape), near]
+    learnt = nothing_learnt(outputs)
+    if is_learnt:
+        learnt[0] = rng.choice([-(2**21), 0, 2**21, 12345, -54321], learnt[0].shape)
+        learnt[2] = rng.integers(0, 2**44, learnt[2].shape) >> rng.integers(0, 44, learnt[2].shape)
+    return Slice(outputs, bases, drawn[rng.integers(3)].astype(np.int32), coding, learnt)
