@@ -59,7 +59,7 @@ def codecs(effort: str) -> list[Codec]:
 
 
 def warm_up(codec: Codec) -> None:
-    """Make a codec compile and load what it needs, so that the first image is timed like the others."""
+    """Make a codec load what it needs, so that the first image is timed like the others."""
     pixels = np.arange(72 * 72 * 3, dtype=np.uint32).astype(np.uint8).reshape(72, 72, 3)
     cost(codec, pixels, 8)
 
