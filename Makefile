@@ -18,11 +18,16 @@ TORCH_INDEX ?= $(shell nvidia-smi -L >/dev/null 2>&1 || echo https://download.py
 
 # Minutes for which `make fuzz` attacks the codec
 FUZZ_MINUTES ?= 5
+CLANG ?= clang
+
+# Flags with which the native core is compiled for its attacks, and the tests that `make sanitize` runs
+SANITIZERS := -g1 -O1 -fsanitize=address,undefined -fno-sanitize-recover=all
+SANITIZED := $(addprefix tests/test_,native.py coder.py learning.py codec.py compact.py hostile.py)
 
 # The systems that `make wheels` builds for; native/build.py has their names.
 TARGETS := linux-x86_64 linux-aarch64 macos-x86_64 macos-arm64 windows-x86_64
 
-.PHONY: demo test test-latest check lock bench fuzz wheels clean
+.PHONY: demo test test-latest check lock bench fuzz sanitize wheels clean
 
 demo: $(DEMO)
 	$(BIN)/pixelpyramids demo
@@ -43,13 +48,30 @@ check: $(DEV)
 bench: $(DEV)
 	$(BIN)/python -m benchmarks
 
-# atheris supports only some Python versions; without it, the rest of the attacks run.
+# atheris supports only some Python versions, and not every clang has libFuzzer; without them, the rest of the attacks run.
 fuzz: $(DEV)
 	-$(PIP) install --quiet -e ".[fuzz]"
 	OMP_NUM_THREADS=1 $(BIN)/python tests/fuzz.py --minutes $(FUZZ_MINUTES)
+	@folder=$$(mktemp -d); trap 'rm -rf "$$folder"' EXIT; \
+	if ! echo 'int LLVMFuzzerTestOneInput() { return 0; }' | \
+			$(CLANG) -fsanitize=fuzzer -x c - -o "$$folder/trial" 2>/dev/null; then \
+		echo "$(CLANG) has no libFuzzer, so nothing attacks the native core by itself; CLANG= names another clang"; exit; \
+	fi; \
+	CC=$(CLANG) $(BIN)/python native/build.py "$$folder" $(SANITIZERS) -fsanitize=fuzzer-no-link && \
+	$(CLANG) $(SANITIZERS) -fsanitize=fuzzer native/fuzz.c "$$folder/ppyr_core.so" -o "$$folder/attack" && \
+	seconds=$$($(BIN)/python -c "print(round(60 * $(FUZZ_MINUTES)))") && \
+	LD_LIBRARY_PATH="$$folder" "$$folder/attack" -max_total_time="$$seconds" -max_len=4096 -len_control=0
 
-# Wheels for all systems, in dist/. Only those for Linux are tested.
-wheels: $(DEV)
+# The tests of the codec, with a native core that stops at the first wrong access or undefined operation
+sanitize: $(DEV)
+	folder=$$(mktemp -d); trap 'rm -rf "$$folder"' EXIT; \
+	$(BIN)/python native/build.py "$$folder" $(SANITIZERS) && \
+	PIXELPYRAMIDS_CORE="$$folder/ppyr_core.so" OMP_NUM_THREADS=1 ASAN_OPTIONS=detect_leaks=0 \
+	LD_PRELOAD="$$($(CC) -print-file-name=libasan.so) $$($(CC) -print-file-name=libstdc++.so.6)" \
+	$(BIN)/python -m pytest -m "not long" $(SANITIZED)
+
+# Wheels for all systems, in dist/. docs/performance.md says which are tested.
+wheels: | $(BIN)/pip
 	for target in $(TARGETS); do CORE_TARGET=$$target $(PIP) wheel --quiet --no-deps --wheel-dir dist . || exit 1; done
 
 # The target is pip, not python: without Debian's python3-venv, a failed attempt leaves a python without pip.
@@ -64,7 +86,7 @@ $(DEV): SIZE := 0.4 GB to download, 1.5 GB on disk
 
 $(DEMO) $(DEV): export REACH := import sys, urllib.request as r; r.urlopen(sys.argv[1], timeout=5)
 # Check first that the index can be reached: pip would retry for minutes.
-$(DEMO) $(DEV): pyproject.toml $(LOCK) $(wildcard native/*) | $(BIN)/pip
+$(DEMO) $(DEV): pyproject.toml $(LOCK) native/build.py $(wildcard native/*.[ch]) | $(BIN)/pip
 	@index="$(TORCH_INDEX)"; \
 	if [ -n "$$index" ] && ! $(BIN)/python -c "$$REACH" "$$index/torch/" 2>/dev/null; then \
 		echo "$$index cannot be reached: installing PyTorch from pip's own index"; index=; \
@@ -85,4 +107,5 @@ lock:
 
 clean:
 	rm -rf .venv .venv-latest .venv-lock .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist
+	rm -f pixelpyramids/codec/ppyr_core.*
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -2,8 +2,8 @@
 
     python -m benchmarks.codec
 
-Each figure is of the second of two new processes, so that reading files for the first time does not count. The images are
-tiled with the bundled photographs.
+Each figure is of the second of two new processes, so that files are in memory already. The images are tiled with the
+bundled photographs.
 """
 
 import subprocess

@@ -78,6 +78,8 @@ def test_pins_leave_out_dependencies_of_torch_alone():
 def installed(tmp_path_factory):
     """A folder with the contents of the wheel."""
     wheel = pytest.importorskip("hatchling.builders.wheel")
+    if not shutil.which("cc"):
+        pytest.importorskip("ziglang", reason="there is no C compiler")
     folder = tmp_path_factory.mktemp("wheel")
     (path,) = wheel.WheelBuilder(str(ROOT)).build(directory=str(folder / "built"), versions=["standard"])
     with zipfile.ZipFile(path) as file:
@@ -105,6 +107,69 @@ def test_the_wheel_holds_parameter_files_and_the_formats_text(installed):
     for path in (ROOT / "params").iterdir():
         assert (package / "params" / path.name).read_bytes() == path.read_bytes()
     assert (package / "assets" / "format.md").read_bytes() == (ROOT / "docs" / "format.md").read_bytes()
+
+
+@pytest.fixture(scope="module")
+def build():
+    """The names of native/build.py."""
+    pytest.importorskip("hatchling")
+    return runpy.run_path(str(ROOT / "native" / "build.py"))
+
+
+def make_builder(build):
+    build["find_compiler"].cache_clear()
+    return build["CoreBuilder"](str(ROOT), {}, None, None, "", "wheel")
+
+
+@pytest.mark.parametrize("compiler", ["none at all", "a name without a program", "old"])
+def test_without_a_compiler_for_the_core_pip_fetches_ziglang(compiler, build, monkeypatch, tmp_path):
+    monkeypatch.delenv("CORE_TARGET", raising=False)
+    monkeypatch.delenv("CC", raising=False)
+    if compiler == "none at all":
+        monkeypatch.setenv("PATH", str(tmp_path))
+    elif compiler == "a name without a program":
+        monkeypatch.setenv("CC", str(tmp_path / "cc"))
+    else:  # it refuses an option that it does not know
+        (tmp_path / "cc").write_text("#!/bin/sh\necho unknown option >&2\nexit 1\n")
+        (tmp_path / "cc").chmod(0o755)
+        monkeypatch.setenv("CC", str(tmp_path / "cc"))
+    assert make_builder(build).dependencies() == ["ziglang>=0.13"]
+
+
+@pytest.mark.skipif(not shutil.which("cc"), reason="there is no C compiler")
+def test_with_a_compiler_pip_fetches_none_except_for_another_system(build, monkeypatch):
+    monkeypatch.delenv("CC", raising=False)
+    monkeypatch.delenv("CORE_TARGET", raising=False)
+    assert make_builder(build).dependencies() == []
+    monkeypatch.setenv("CORE_TARGET", "linux-aarch64")
+    assert make_builder(build).dependencies() == ["ziglang>=0.13"]
+
+
+@pytest.mark.parametrize(("target", "version"), [("amiga", "standard"), ("linux-aarch64", "editable")])
+def test_wheels_are_built_for_known_systems_only(target, version, build, monkeypatch):
+    monkeypatch.setenv("CORE_TARGET", target)
+    with pytest.raises(ValueError, match=f"linux-x86_64, .*; got {target}"):
+        make_builder(build).initialize(version, {})
+
+
+@pytest.mark.long
+def test_a_machine_without_a_compiler_installs_the_native_core(tmp_path):
+    """From the source distribution; pip fetches a compiler of 0.1 GB for the build."""
+    sdist = pytest.importorskip("hatchling.builders.sdist")
+    (source,) = sdist.SdistBuilder(str(ROOT)).build(directory=str(tmp_path / "built"), versions=["standard"])
+    python, temporary = tmp_path / "venv" / "bin" / "python", tmp_path / "temporary"
+    temporary.mkdir()
+    environment = {key: value for key, value in ENVIRONMENT.items() if key not in ("CC", "CORE_TARGET", "PYTHONPATH")}
+    environment |= {"PATH": str(tmp_path / "nothing"), "TMPDIR": str(temporary)}
+    options = {"env": environment, "cwd": tmp_path, "check": True}
+    subprocess.run([sys.executable, "-m", "venv", tmp_path / "venv"], **options)
+    subprocess.run([python, "-m", "pip", "install", "--quiet", source], **options)
+    assert not list(temporary.iterdir())
+    array = np.random.default_rng(0).integers(100, 110, (40, 50, 3), dtype=np.uint8)
+    (tmp_path / "a.ppyr").write_bytes(pp.encode(array, effort="fast"))
+    code = "import numpy, pixelpyramids as pp; numpy.save('a.npy', pp.open('a.ppyr').read())"
+    subprocess.run([python, "-W", "error", "-c", code], **options)  # it would warn if it used the reference
+    assert np.array_equal(np.load(tmp_path / "a.npy"), array)
 
 
 @pytest.mark.skipif(not shutil.which("make"), reason="make is not installed")

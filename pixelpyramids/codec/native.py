@@ -1,9 +1,9 @@
 """The native core, native/ppyr_core.h, called through ctypes, which lets other threads run meanwhile."""
 
 import ctypes
+import os
 import secrets
 import sys
-import threading
 import warnings
 from collections.abc import Sequence
 from enum import IntEnum
@@ -20,6 +20,7 @@ from pixelpyramids.codec.integer_network import CHANNELS, PER_COMPONENT, Activat
 from pixelpyramids.codec.reference import ReferenceEngine
 
 VERSION = 1  # of the interface
+CORE = "PIXELPYRAMIDS_CORE"  # environment variable: another library, such as one with sanitizers
 OUTPUTS = 5 * PER_COMPONENT  # of a site: the core is compiled for mixtures of five components
 WINDOW = 12  # sites a side of the image's own inputs on which the engines are compared
 _OK, _NO_MEMORY, _CUT = 0, -2, -3
@@ -55,7 +56,7 @@ class _Slice(ctypes.Structure):
 @cache
 def load_core() -> ctypes.CDLL:
     """Load the library. Raises OSError if it is missing, damaged or of another version."""
-    path = Path(__file__).with_name(f"ppyr_core{_SUFFIXES.get(sys.platform, '.so')}")
+    path = os.environ.get(CORE) or Path(__file__).with_name(f"ppyr_core{_SUFFIXES.get(sys.platform, '.so')}")
     core = ctypes.CDLL(str(path))
     if core.ppyr_version() != VERSION:
         raise OSError(f"{path}: expected version {VERSION} of the native core, got {core.ppyr_version()}")
@@ -126,7 +127,6 @@ class NativeEngine:
         self._reference, self._instructions = ReferenceEngine(network), instructions
         self._core = load_core()
         self._stacks = [_NativeStack(stack, instructions) for stack in network.stacks]
-        self._lock = threading.Lock()
         self._compared: set[tuple[int, int, int]] = set()
         self._differs = False
 
@@ -138,16 +138,15 @@ class NativeEngine:
         """See `Engine`."""
         if not self._differs:
             found: NDArray[Any] = self._stacks[stack].run(inputs, height, width)
-            with self._lock:
-                if (stack, height, width) not in self._compared:
-                    self._compared.add((stack, height, width))
-                    self._differs = not self._is_equal_in_a_window(stack, inputs, found)
-                    if self._differs:
-                        warnings.warn(
-                            "the native core differs from the reference on this machine; using the slower reference, "
-                            "which gives the same files",
-                            stacklevel=5,
-                        )
+            if (stack, height, width) not in self._compared:  # no lock, which a forked process could inherit held
+                if not self._is_equal_in_a_window(stack, inputs, found):
+                    self._differs = True
+                    warnings.warn(
+                        "the native core differs from the reference on this machine; using the slower reference, "
+                        "which gives the same files",
+                        stacklevel=5,
+                    )
+                self._compared.add((stack, height, width))
             if not self._differs:
                 return found
         return self._reference.run(stack, inputs, height, width)

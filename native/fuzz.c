@@ -1,0 +1,80 @@
+/* Attacks the core through its C interface: `make fuzz` builds this with clang's libFuzzer and sanitizers.
+ *
+ * An input is a function, an instruction set, sizes (some of them wrong), and then what fills all arrays, over and over.
+ * Arrays have exactly the size that the interface asks for, so that a sanitizer sees every access beyond it. */
+
+#include "ppyr_core.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum { SIDE = 40, MOST_INPUTS = 70, MOST_WIDTH = 70, MOST_BLOCKS = 3, OUTPUTS = 50, LEARNT = 3 * 8 * 62 };
+
+typedef struct {
+    const uint8_t *data;
+    size_t size, at;
+} source_t;
+
+static uint8_t take(source_t *source) { return source->size ? source->data[source->at++ % source->size] : 0; }
+
+/* A number from low to high; rarely, one around 0 or an extreme. */
+static int64_t take_number(source_t *source, int64_t low, int64_t high) {
+    static const int64_t extremes[] = {-1, 0, INT32_MAX, INT64_MAX, INT64_MIN, (int64_t)1 << 24, (int64_t)1 << 32, -(int64_t)1 << 40};
+    if (take(source) == 255) return extremes[take(source) % 8];
+    return low + take(source) % (high - low + 1);
+}
+
+static void *take_array(source_t *source, size_t size) {
+    uint8_t *array = malloc(size ? size : 1);
+    if (!array) abort();
+    for (size_t i = 0; i < size; i++) array[i] = take(source);
+    return array;
+}
+
+static void run_stack(source_t *source, int instructions) {
+    const int inputs = 1 + take(source) % MOST_INPUTS, width = 1 + take(source) % MOST_WIDTH;
+    const int blocks = take(source) % (MOST_BLOCKS + 1), outputs = take(source) % (OUTPUTS + 1), first = take(source) % inputs;
+    const size_t weights = (size_t)(9 * width * (inputs + 2 * blocks * width) + outputs * width);
+    const size_t biases = (size_t)((1 + 2 * blocks) * width + outputs), h = take(source) % SIDE, w = take(source) % SIDE;
+    int8_t *weight = take_array(source, weights);
+    int32_t *bias = take_array(source, biases * sizeof(int32_t));
+    for (size_t i = 0; i < weights; i++) weight[i] = (int8_t)(weight[i] % 65);
+    for (size_t i = 0; i < biases; i++) bias[i] %= 1 << 20;
+    const int64_t height = take_number(source, 1, SIDE), columns = take_number(source, 1, SIDE);
+    const int is_small = height >= 0 && height <= SIDE && columns >= 0 && columns <= SIDE;
+    const size_t size = is_small ? (size_t)(height * columns) * (outputs ? 4u * (size_t)outputs : (size_t)width) : 64;
+    uint8_t *pixels = take_array(source, h * w * (size_t)inputs), *results = take_array(source, size);
+    const int64_t row = (int64_t)w, channel = (int64_t)(h * w), sites = (int64_t)w * inputs;
+    ppyr_channels parts[2] = {{pixels, first, (int64_t)h, row, channel, row, 1},
+                              {pixels + first, inputs - first, (int64_t)h, row, 1, sites, inputs}};
+    ppyr_stack *stack = ppyr_stack_new(inputs, width, blocks, outputs, weight, weights, bias, biases, instructions);
+    const int count = first ? 2 : 1;
+    if (stack) ppyr_stack_run(stack, parts + 2 - count, count, height, columns, results, size + (take(source) == 255));
+    ppyr_stack_free(stack);
+    free(weight), free(bias), free(pixels), free(results);
+}
+
+static void decode_slice(source_t *source, int instructions) {
+    const int64_t height = take_number(source, 1, SIDE), width = take_number(source, 1, SIDE), coded = take_number(source, 1, 3);
+    const int is_small = height >= 0 && height <= SIDE && width >= 0 && width <= SIDE;
+    const size_t sites = is_small ? (size_t)(height * width) : 1, count = (size_t)take(source) * take(source);
+    const int64_t bits = take_number(source, 1, 16), gain = take_number(source, -8, 8);
+    int32_t *outputs = take_array(source, sites * OUTPUTS * 4), *bases = take_array(source, sites * 12);
+    for (size_t i = 0; i < sites * OUTPUTS; i++) outputs[i] %= 1 << 24; /* as the caller checks */
+    for (size_t i = 0; i < sites * 3; i++) bases[i] &= (1 << 18) - 1;
+    int64_t *learnt = calloc(LEARNT, sizeof(int64_t)), taken = take_number(source, 0, 4);
+    uint16_t *words = take_array(source, count * 2);
+    uint64_t state = ((uint64_t)1 << 32) + (uint64_t)take(source) * 0x101010101;
+    int32_t *values = calloc(sites * 3, 4);
+    const ppyr_slice slice = {outputs, bases, learnt, height, width, coded, bits, gain};
+    if (learnt && values)
+        for (int i = 0; i < 2; i++) ppyr_decode_slice(&slice, words, (int64_t)count, &state, &taken, values, instructions);
+    free(outputs), free(bases), free(learnt), free(words), free(values);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
+    source_t source = {data, size, 0};
+    const int function = take(&source), instructions = take(&source) % 6 - 1;
+    (function & 1 ? run_stack : decode_slice)(&source, instructions);
+    return 0;
+}
