@@ -78,7 +78,11 @@ def expect_the_reference(image, message):
     return found
 
 
-@pytest.mark.parametrize("content", [None, b"", b"\x7fELF", bytes(10_000), "front", "version"], ids=str)
+@pytest.mark.parametrize(
+    "content",
+    [None, b"", bytes(999), "front", "version"],
+    ids=["missing", "empty", "zeros", "cut short", "of another version"],
+)
 def test_without_a_sound_library_the_reference_writes_the_same_file(content, image, tmp_path, monkeypatch):
     image = image[:9, :8]
     expected, library = pp.encode(image, effort="fast"), next(bundled.ASSETS.parent.glob("codec/ppyr_core.*"))
@@ -139,7 +143,7 @@ from pixelpyramids.codec import bundled
 from pixelpyramids.codec.reference import ReferenceEngine
 
 rng = np.random.default_rng(int(sys.argv[1]))
-images = [rng.integers(0, 256, (40 + i, 50 - i, 3), dtype=np.uint8) for i in range(12)]
+images = [rng.integers(0, 256, (20 + i, 26 - i, 3), dtype=np.uint8) for i in range(5)]
 expected = [pp.encode(image, effort="fast", threads=1) for image in images]
 stop = threading.Event()
 
@@ -149,9 +153,9 @@ def work(first):
             return
         if i % 3 == 0:  # as in a new process: the core is compared with the reference again
             bundled._model.cache_clear()
-        assert pp.encode(images[i % 12], effort="fast", threads=2) == expected[i % 12]
+        assert pp.encode(images[i % 5], effort="fast", threads=2) == expected[i % 5]
 
-workers = [threading.Thread(target=work, args=(4 * i,)) for i in range(3)]
+workers = [threading.Thread(target=work, args=(i,)) for i in range(3)]
 for worker in workers:
     worker.start()
 time.sleep(rng.uniform(0, 0.2))

@@ -4,7 +4,6 @@ import os
 import warnings
 from functools import lru_cache
 from pathlib import Path
-from threading import RLock
 
 from pixelpyramids.codec.compact_model import CompactModel
 from pixelpyramids.codec.engine import Engine
@@ -17,7 +16,6 @@ ASSETS = Path(__file__).parent.parent / "assets"
 MODELS = {"compact": "compact.safetensors"}
 ENGINE = "PIXELPYRAMIDS_ENGINE"  # environment variable: "reference", or an instruction set of the native core
 ENGINES = ["reference", *(instructions.name.lower() for instructions in Instructions)]
-_LOADING = RLock()  # so that concurrent first calls load the model once
 
 
 def load_model(name: str | bytes) -> CompactModel:
@@ -25,8 +23,7 @@ def load_model(name: str | bytes) -> CompactModel:
     engine = os.environ.get(ENGINE, "best")
     if engine not in ENGINES:
         raise CheckpointError(f"{ENGINE}: expected one of {', '.join(ENGINES)}, got {engine}")
-    with _LOADING:
-        return _model(model_names()[name] if isinstance(name, bytes) else name, engine)
+    return _model(model_names()[name] if isinstance(name, bytes) else name, engine)
 
 
 @lru_cache

@@ -11,7 +11,6 @@ size) and int32 biases under the names of `networks.compact`.
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +39,7 @@ class Convolution:
     weight: NDArray[np.int8]
     bias: NDArray[np.int32]
 
-    @cached_property
+    @property
     def matrix(self) -> NDArray[np.float32]:
         """The weights (size * size * inputs, outputs) as float32."""
         return self.weight.transpose(2, 3, 1, 0).reshape(-1, len(self.weight)).astype(np.float32)
