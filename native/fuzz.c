@@ -19,7 +19,7 @@ static uint8_t take(source_t *source) { return source->size ? source->data[sourc
 
 /* A number from low to high; rarely, one around 0 or an extreme. */
 static int64_t take_number(source_t *source, int64_t low, int64_t high) {
-    static const int64_t extremes[] = {-1, 0, INT32_MAX, INT64_MAX, INT64_MIN, (int64_t)1 << 24, (int64_t)1 << 32, -(int64_t)1 << 40};
+    static const int64_t extremes[] = {-1, 0, INT32_MAX, INT64_MAX, INT64_MIN, (int64_t)1 << 24, (int64_t)1 << 32, -((int64_t)1 << 40)};
     if (take(source) == 255) return extremes[take(source) % 8];
     return low + take(source) % (high - low + 1);
 }
