@@ -32,11 +32,10 @@ def build_driver(folder, command, processor, *options):
     build = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(build)
     flags, objects, compiling = build.FLAGS.get(processor, {}), [], []
-    for source in [*NATIVE.glob("*.c"), NATIVE / "tests" / "driver.c"]:
-        if source.name != "fuzz.c":
-            objects.append(folder / f"{source.stem}.o")
-            compile_ = [*command, *build.COMMON, *flags.get(source.name, ()), *options, "-c", source, "-o", objects[-1]]
-            compiling.append(subprocess.Popen(compile_))
+    for source in [*build.CORE, NATIVE / "tests" / "driver.c"]:
+        objects.append(folder / f"{source.stem}.o")
+        compile_ = [*command, *build.COMMON, *flags.get(source.name, ()), *options, "-c", source, "-o", objects[-1]]
+        compiling.append(subprocess.Popen(compile_))
     assert [process.wait() for process in compiling] == [0] * len(objects)
     subprocess.run([*command, *options, *objects, "-o", folder / "driver"], check=True)
     return folder / "driver"

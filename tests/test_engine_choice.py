@@ -131,7 +131,7 @@ def test_an_instruction_set_that_the_processor_lacks_is_refused(monkeypatch):
         with pytest.raises(CheckpointError, match=f"{bundled.ENGINE}: .*{lacking.name}"):
             bundled.load_model("compact")
     monkeypatch.setenv(bundled.ENGINE, "fastest")
-    with pytest.raises(CheckpointError, match="expected one of reference, best, portable, .*, got fastest"):
+    with pytest.raises(CheckpointError, match=r"expected one of reference, best, portable, .*, got fastest"):
         bundled.load_model("compact")
 
 

@@ -1,5 +1,6 @@
 """`make` installs the versions of the lock file and a suitable build of PyTorch; the wheel holds all that is needed."""
 
+import ctypes
 import os
 import re
 import runpy
@@ -7,6 +8,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import sysconfig
 import tomllib
 import zipfile
 from pathlib import Path
@@ -85,6 +87,29 @@ def installed(tmp_path_factory):
     with zipfile.ZipFile(path) as file:
         file.extractall(folder / "installed")
     return folder / "installed"
+
+
+def test_the_wheel_holds_the_core_of_this_system(installed):
+    (library,) = installed.glob("pixelpyramids/codec/ppyr_core.*")
+    assert ctypes.CDLL(str(library)).ppyr_version() == 1
+    (metadata,) = installed.glob("*.dist-info")
+    tag = re.search("^Tag: (.+)", (metadata / "WHEEL").read_text(), re.M)[1]
+    assert tag == "py3-none-" + sysconfig.get_platform().replace("-", "_").replace(".", "_")
+    environment = os.environ | {"PYTHONPATH": str(installed), "PIXELPYRAMIDS_ENGINE": "portable"}
+    code = "import pixelpyramids as pp, numpy as np; print(pp.__file__, len(pp.encode(np.eye(9, dtype=np.uint8))))"
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, cwd=installed, check=True, stdout=-1, text=True
+    )
+    assert done.stdout.startswith(str(installed))
+
+
+@pytest.mark.parametrize("compiler", ["no-such-compiler", "false", ""])
+def test_without_a_compiler_the_build_requires_zig(compiler, monkeypatch):
+    pytest.importorskip("hatchling")
+    monkeypatch.setenv("CC", compiler)
+    monkeypatch.delenv("CORE_TARGET", raising=False)
+    build = runpy.run_path(str(ROOT / "native" / "build.py"))
+    assert build["CoreBuilder"].dependencies(None) == ["ziglang>=0.13"]
 
 
 def test_the_files_of_the_wheel_decode_an_archive(installed, tmp_path):

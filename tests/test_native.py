@@ -1,4 +1,4 @@
-"""The native core gives the same integers as the reference, and the reference as plain sums, for everything in range."""
+"""The native core gives the same integers as the reference for all in range, and that the same as plain sums."""
 
 import os
 import re
@@ -219,10 +219,10 @@ def test_arguments_of_wrong_shapes_and_values_are_refused():
         *(slice_._replace(coding=Coding(8, 0, coded)) for coded in (0, 4)),
     ]
     for number, one in enumerate(wrong):
-        with pytest.raises(ValueError, match="expected|refused"):
+        with pytest.raises(ValueError, match=r"expected|refused"):
             model_slice(engine, one)
         if number not in (3, 6, 7):  # values, which decoding returns
-            with pytest.raises(ValueError, match="expected|refused"):
+            with pytest.raises(ValueError, match=r"expected|refused"):
                 decode_slice(engine, one, np.zeros(99, np.uint16), (2**32, 0))
     for position in [(2**32 - 1, 0), (2**48, 0), (2**32, 6), (2**32, -1)]:
         with pytest.raises(ValueError, match="refused"):
