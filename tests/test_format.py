@@ -184,9 +184,8 @@ def test_the_tables_are_the_formulas_nearest_integers_and_none_is_near_a_tie():
             assert min(abs(entry % 1 - half) for entry in exact) > nearest
     assert (sum(distributions.POWERS), sum(distributions.SIGMOIDS)) == (12151364, 17188257792)
     assert np.array_equal(distributions.POWERS, decoder.POWERS)
-    assert np.array_equal(
-        distributions.SIGMOIDS, decoder.SIGMOIDS[:-1]
-    )  # the last one repeats, to be interpolated with
+    # the decoder repeats the last one, to interpolate with
+    assert np.array_equal(distributions.SIGMOIDS, decoder.SIGMOIDS[:-1])
 
 
 def test_the_coarsest_means_are_the_formulas_nearest_integers():
