@@ -20,7 +20,7 @@ NATIVE = ROOT / "native"
 REFERENCE = ReferenceEngine(NETWORK)
 STACK, MODEL, DECODE = 1, 2, 3  # functions of the driver
 CUT = (-3).to_bytes(4, "little", signed=True)
-SANITIZERS = ("-g", "-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
+SANITIZERS = ("-g", "-O0", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
 
 
 def build_driver(folder, command, processor, *options):
