@@ -31,12 +31,13 @@ data = pp.encode(image, effort="fast", threads=threads)
 assert np.array_equal(pp.decode(data, threads=threads), image)
 print(hashlib.sha256(data).hexdigest())
 """
+AS_USERS = {key: value for key, value in os.environ.items() if key != "OMP_NUM_THREADS"}  # NumPy's threads included
 TINY, SMALL, LARGE = (11, 13), (30, 34), (300, 560)  # for an emulator; one tile; several
 
 
 def digest(engine, size, threads=1, command=(sys.executable,)):
     """The digest of an image's file, which a new process writes and reads."""
-    environment = os.environ | {bundled.ENGINE: engine}
+    environment = AS_USERS | {bundled.ENGINE: engine}
     arguments = [*command, "-W", "error", "-c", DIGEST, *map(str, size), str(threads)]
     done = subprocess.run(arguments, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
@@ -176,7 +177,7 @@ sys.exit(status and f"the forked process ended with {status}")
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="the system does not fork")
 def test_a_process_that_is_forked_while_threads_encode_neither_hangs_nor_differs():
     for seed in range(20):
-        subprocess.run([sys.executable, "-W", "ignore", "-c", FORK, str(seed)], check=True, timeout=120)
+        subprocess.run([sys.executable, "-W", "ignore", "-c", FORK, str(seed)], check=True, timeout=120, env=AS_USERS)
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="the system does not fork")
@@ -193,7 +194,7 @@ def slow(*arguments):
 ReferenceEngine.run, parent = slow, os.getpid()
 workers = """,
     )
-    subprocess.run([sys.executable, "-W", "ignore", "-c", code, "0"], check=True, timeout=120)
+    subprocess.run([sys.executable, "-W", "ignore", "-c", code, "0"], check=True, timeout=120, env=AS_USERS)
 
 
 @pytest.mark.parametrize(

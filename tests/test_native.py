@@ -2,6 +2,8 @@
 
 import os
 import re
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache, partial
 
@@ -112,6 +114,28 @@ def test_every_instruction_set_runs_the_bundled_network_as_the_reference(size):
             expected = REFERENCE.run(number, [inputs], *size)
             for instructions in SETS:
                 assert np.array_equal(native(instructions).run(number, [inputs], *size), expected)
+
+
+ALONE = """
+import time
+import numpy as np
+from core_samples import NETWORK
+from pixelpyramids.codec.integer_network import run_stack
+
+inputs = np.full((NETWORK.stacks[0].inputs, 60, 60), 99, np.uint8)
+of_process, of_thread = time.process_time(), time.thread_time()
+for _ in range(3):
+    run_stack(NETWORK.stacks[0], inputs)
+of_process, of_thread = time.process_time() - of_process, time.thread_time() - of_thread
+assert of_process < 1.2 * of_thread, f"{of_process} s of all threads, {of_thread} s of this one"
+"""
+
+
+def test_the_reference_starts_no_threads_of_its_own():
+    """OpenBLAS's threads would take the processors from those that code other tiles."""
+    path = os.pathsep.join([str(ROOT / "tests"), str(ROOT)])
+    environment = os.environ | {"OMP_NUM_THREADS": "4", "PYTHONPATH": path}
+    subprocess.run([sys.executable, "-c", ALONE], env=environment, check=True)
 
 
 @st.composite

@@ -114,8 +114,20 @@ def _convolve(activations: NDArray[np.float32], convolution: Convolution) -> NDA
             padded[top : top + len(strip) + 2 * padding], (size, size), axis=(0, 1)
         )
         columns = windows.transpose(0, 1, 3, 4, 2).reshape(len(strip) * width, size * size * inputs)
-        strip[...] = (columns @ matrix + bias).reshape(strip.shape)
+        strip[...] = (_multiply(columns, matrix) + bias).reshape(strip.shape)
     return sums
+
+
+def _multiply(rows: NDArray[np.float32], matrix: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The product, in pieces of at most 2**18 multiplications, for which OpenBLAS starts no threads.
+
+    Those would wait actively, and take the processors from the threads that code other tiles.
+    """
+    inputs, outputs = matrix.shape
+    together = max(1, 2**18 // matrix.size)
+    whole = len(rows) // together * together
+    pieces = (rows[:whole].reshape(-1, together, inputs) @ matrix).reshape(-1, outputs)
+    return np.concatenate([pieces, rows[whole:] @ matrix])
 
 
 def _rescale(sums: NDArray[np.float32]) -> NDArray[np.float32]:
