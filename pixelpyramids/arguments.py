@@ -45,6 +45,14 @@ def plain_array(value: Any) -> NDArray[Any]:
     return array.astype(array.dtype.newbyteorder("="), copy=False)
 
 
+def namespace_of(*arrays: Any) -> Any:
+    """The functions of the array API for these arrays or tensors.
+
+    NumPy has them itself; `array_api_compat.numpy` would import all of NumPy's modules, which takes as long as NumPy.
+    """
+    return np if all(isinstance(array, np.ndarray) for array in arrays) else array_namespace(*arrays)
+
+
 def convert_like(given: Any, result: NDArray[Any]) -> Any:
     """`result` as a tensor on the device of `given`, if `given` is a tensor; otherwise unchanged."""
-    return array_namespace(given).asarray(result, device=given.device) if is_torch_array(given) else result
+    return namespace_of(given).asarray(result, device=given.device) if is_torch_array(given) else result

@@ -16,8 +16,7 @@ count as odd. Works on integer NumPy arrays and torch tensors. "In quarters" mea
 from collections.abc import Generator, Sequence
 from typing import NamedTuple
 
-from array_api_compat import array_namespace
-
+from pixelpyramids.arguments import namespace_of
 from pixelpyramids.errors import DataError
 from pixelpyramids.pyramid.levels import Slice
 from pixelpyramids.pyramid.splitting import Array, pad_coarse
@@ -110,7 +109,7 @@ def bands(image: Array) -> Bands:
 
 def add_border(array: Array) -> Array:
     """Repeat the first row and the first column."""
-    xp = array_namespace(array)
+    xp = namespace_of(array)
     array = xp.concat([array[..., :1, :], array], axis=-2)
     return xp.concat([array[..., :1], array], axis=-1)
 
@@ -120,7 +119,7 @@ def compand(quarters: Array, gain: int) -> Array:
 
     A magnitude a becomes min(a, 72 + a // 4, 124 + a // 8, 255), which is exact up to 24 values.
     """
-    xp = array_namespace(quarters)
+    xp = namespace_of(quarters)
     magnitude = xp.where(quarters < 0, -quarters, quarters)
     magnitude = magnitude >> gain if gain >= 0 else magnitude << -gain
     level = xp.minimum(xp.minimum(magnitude, 72 + (magnitude >> 2)), 124 + (magnitude >> 3))
@@ -134,7 +133,7 @@ def trunk_inputs(coarse: Array, n_bits: int, gain: int) -> Array:
 
     They are each value's distance above and below the middle of the range, and its differences to the left and above.
     """
-    xp = array_namespace(coarse)
+    xp = namespace_of(coarse)
     here = coarse[..., 1:, 1:]
     signed = 2 * ((here << 8) >> n_bits) - 255
     zero = xp.zeros_like(signed)
@@ -159,7 +158,7 @@ class Step(NamedTuple):
 
 def join_inputs(inputs: Sequence[Array], rows: int, columns: int) -> Array:
     """The inputs of a step as one array (…, channels, rows, columns)."""
-    xp = array_namespace(*inputs)
+    xp = namespace_of(*inputs)
     joined = []
     for part in inputs:
         *leading, height, width = part.shape
@@ -182,7 +181,7 @@ def follow(
     the image's edge); `features` (…, F, rows, columns) are the trunk's outputs; `shapes` are the heights and widths of
     OE, EO and EE. Scoring sends the true values; sampling and decoding send what they drew or decoded.
     """
-    xp = array_namespace(coarse)
+    xp = namespace_of(coarse)
     *batch, channels, _, _ = coarse.shape
     rows, columns = features.shape[-2:]
     device = features.device
@@ -223,7 +222,7 @@ def follow(
 
 def merge_bands(bands_: Bands, height: int, width: int) -> Array:
     """The image (…, height, width) with these bands: the inverse of `bands`."""
-    xp = array_namespace(bands_.oo)
+    xp = namespace_of(bands_.oo)
     image = xp.zeros((*bands_.oo.shape[:-2], height, width), dtype=bands_.oo.dtype, device=bands_.oo.device)
     for part, whole in zip(bands_, bands(image), strict=True):
         whole[...] = part
@@ -234,4 +233,4 @@ def _differences(left: Array, right: Array, above: Array, below: Array, gain: in
     """The last slice's inputs (…, 6C, h, w) from the four pixels around each site."""
     horizontal, vertical = 4 * (right - left), 4 * (below - above)
     mixed = 2 * (left + right - above - below)
-    return array_namespace(left).concat([compand(d, gain) for d in (horizontal, vertical, mixed)], axis=-3)
+    return namespace_of(left).concat([compand(d, gain) for d in (horizontal, vertical, mixed)], axis=-3)

@@ -9,8 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from array_api_compat import array_namespace
-
+from pixelpyramids.arguments import namespace_of
 from pixelpyramids.pyramid.splitting import Array
 
 
@@ -51,7 +50,7 @@ def cat(rates: Sequence[Rate]) -> Rate:
 
 
 def _concatenate(rates: Sequence[Rate], axis: int) -> Rate:
-    xp = array_namespace(*(rate.nats for rate in rates))
+    xp = namespace_of(*(rate.nats for rate in rates))
     return Rate(
         xp.concat([rate.nats for rate in rates], axis=axis), xp.concat([rate.dimensions for rate in rates], axis=axis)
     )

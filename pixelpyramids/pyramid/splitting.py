@@ -8,7 +8,7 @@ Everything here works on integer NumPy arrays and torch tensors.
 
 from typing import Any
 
-from array_api_compat import array_namespace
+from pixelpyramids.arguments import namespace_of
 
 Array = Any  # numpy.ndarray or torch.Tensor: the package's import graph keeps torch out of this module
 
@@ -48,7 +48,7 @@ def merge(fine: Array, coarse: Array, axis: int = -2) -> Array:
             f"got fine {tuple(fine.shape)} and coarse {tuple(coarse.shape)}"
         )
     others[axis] = lines
-    image = array_namespace(fine, coarse).empty(tuple(others), dtype=fine.dtype, device=fine.device)
+    image = namespace_of(fine, coarse).empty(tuple(others), dtype=fine.dtype, device=fine.device)
     if axis == -2:
         image[..., 0::2, :], image[..., 1::2, :] = fine, coarse
     else:
@@ -58,7 +58,7 @@ def merge(fine: Array, coarse: Array, axis: int = -2) -> Array:
 
 def pad_coarse(coarse: Array, fine_shape: tuple[int, int]) -> Array:
     """Repeat the last row and column of coarse (…, h, w) if fine, of `fine_shape` (height, width), has one more."""
-    xp = array_namespace(coarse)
+    xp = namespace_of(coarse)
     if coarse.shape[-2] < fine_shape[0]:
         coarse = xp.concat([coarse, coarse[..., -1:, :]], axis=-2)
     if coarse.shape[-1] < fine_shape[1]:
@@ -74,7 +74,7 @@ def between(coarse: Array, axis: int) -> Array:
     """
     _check_axis(axis)
     coarse = _to_int64(coarse)
-    xp = array_namespace(coarse)
+    xp = namespace_of(coarse)
     first, others = (coarse[..., :1, :], coarse[..., :-1, :]) if axis == -2 else (coarse[..., :1], coarse[..., :-1])
     return coarse + xp.concat([first, others], axis=axis)
 
@@ -91,7 +91,7 @@ def from_residual(residual: Array, coarse: Array, n_values: int, shift: int) -> 
 
 def _to_int64(values: Array) -> Array:
     """As int64, in which sums and differences of values cannot overflow."""
-    xp = array_namespace(values)
+    xp = namespace_of(values)
     return xp.astype(values, xp.int64)
 
 
