@@ -33,7 +33,8 @@ static int is_valid(const ppyr_slice *slice) {
 int ppyr_model_slice(const ppyr_slice *slice, const int32_t *values, uint32_t *starts, uint32_t *frequencies,
                      int64_t capacity, int64_t *count, int instructions) {
     follow_slice_t *follow = find_loops(instructions);
-    if (!follow || !is_valid(slice) || !values || !starts || !frequencies || !count || *count < 0) return PPYR_BAD_ARGUMENT;
+    if (!follow || !is_valid(slice) || !values || !starts || !frequencies || !count || *count < 0)
+        return PPYR_BAD_ARGUMENT;
     if (*count > capacity || capacity - *count < slice->coded * slice->height * slice->width) return PPYR_BAD_ARGUMENT;
     stream_t stream = {.values = values, .starts = starts, .frequencies = frequencies, .symbols = *count};
     const int result = follow(slice, &stream, 0);
@@ -43,7 +44,8 @@ int ppyr_model_slice(const ppyr_slice *slice, const int32_t *values, uint32_t *s
 
 int ppyr_encode(const uint32_t *starts, const uint32_t *frequencies, int64_t count, uint16_t *words, int64_t capacity,
                 int64_t *first, uint64_t *state) {
-    if (!starts || !frequencies || !words || !first || !state || count < 0 || capacity < 2 * count) return PPYR_BAD_ARGUMENT;
+    if (!starts || !frequencies || !words || !first || !state || count < 0 || count > capacity / 2)
+        return PPYR_BAD_ARGUMENT;
     const uint64_t total = (uint64_t)1 << TOTAL_BITS;
     uint64_t current = START;
     int64_t place = capacity;

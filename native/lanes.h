@@ -1,7 +1,7 @@
 /* A number for each component of a mixture, with two implementations: a vector of AVX-512, or plain integers.
  *
- * The vector has three lanes more than a mixture has components. They are computed, too; all that is needed to keep them
- * out is that their weights are 0. */
+ * The vector has three lanes more than a mixture has components. They are computed, too; all that is needed to keep
+ * them out is that their weights are 0. */
 
 #ifndef PPYR_LANES_H
 #define PPYR_LANES_H
@@ -37,7 +37,9 @@ INLINE lanes_t add_to_lane(lanes_t a, int k, int64_t b) {
 }
 
 /* The first lane that holds the largest number. */
-INLINE int first_largest(lanes_t a) { return __builtin_ctz(_mm512_cmpeq_epi64_mask(a, all(_mm512_reduce_max_epi64(a)))); }
+INLINE int first_largest(lanes_t a) {
+    return __builtin_ctz(_mm512_cmpeq_epi64_mask(a, all(_mm512_reduce_max_epi64(a))));
+}
 
 INLINE lanes_t look_up(const int32_t *table, lanes_t index) {
     return _mm512_cvtepi32_epi64(_mm512_i64gather_epi32(index, table, 4));
@@ -61,11 +63,11 @@ typedef struct {
     int64_t k[LANES];
 } lanes_t;
 
-#define MAKE_LANES(value)                                              \
-    do {                                                               \
-        lanes_t result;                                                \
-        for (int k = 0; k < LANES; k++) result.k[k] = (value);         \
-        return result;                                                 \
+#define MAKE_LANES(value)                                      \
+    do {                                                       \
+        lanes_t result;                                        \
+        for (int k = 0; k < LANES; k++) result.k[k] = (value); \
+        return result;                                         \
     } while (0)
 
 INLINE lanes_t all(int64_t a) { MAKE_LANES(a); }
@@ -111,8 +113,8 @@ INLINE lanes_t divide(lanes_t a, lanes_t b) { MAKE_LANES((int64_t)((double)a.k[k
 #endif
 
 /* times_32: both factors fit into 32 bits. look_up_pair: entries of the table, which are not negative, and those that
- * follow them. divide: the quotients of numbers from 0 to 2**45 and from 1 to 2**25, rounded down; doubles divide exactly
- * here, because a quotient that is not whole is further below the next whole number than its rounding. */
+ * follow them. divide: the quotients of numbers from 0 to 2**45 and from 1 to 2**25, rounded down; doubles divide
+ * exactly here, because a quotient that is not whole is further below the next whole number than its rounding. */
 
 INLINE lanes_t clamp_all(lanes_t a, int64_t low, int64_t high) { return smaller_of(larger_of(a, all(low)), all(high)); }
 

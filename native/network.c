@@ -1,7 +1,7 @@
 /* The integer network: packing of filters, and the walk through a stack's layers.
  *
- * All layers advance together, row by row: once a layer has row y + 1 of its inputs, it computes row y. So only four rows
- * of each layer's inputs are kept, and activations stay in the processor's second-level cache:
+ * All layers advance together, row by row: once a layer has row y + 1 of its inputs, it computes row y. So only four
+ * rows of each layer's inputs are kept, and activations stay in the processor's second-level cache:
  *
  *     step t:   row t of the inputs  ->  row t - 1 of layer 0  ->  row t - 2 of layer 1  ->  ...
  */
@@ -12,7 +12,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { KEPT = 4, MAX_INPUTS = 1024, MAX_BLOCKS = 64 }; /* KEPT: a second convolution adds the row before the latest two */
+enum {
+    KEPT = 4, /* rows of each layer's inputs: a second convolution adds the row before the latest two */
+    MAX_INPUTS = 1024,
+    MAX_BLOCKS = 64,
+};
 
 struct ppyr_stack {
     int inputs, width, blocks, outputs;
@@ -73,7 +77,8 @@ static void pack_filter(filter_t *filter, int inputs, int outputs, const int8_t 
             for (int r = 0; r < size; r++) {
                 for (int x = 0; x < size; x++, weights++) {
                     const int i = x * filter->pitch + c;
-                    filter->weights[((r * filter->groups + i / GROUP) * filter->outputs + o) * GROUP + i % GROUP] = *weights;
+                    const int group = r * filter->groups + i / GROUP;
+                    filter->weights[(group * filter->outputs + o) * GROUP + i % GROUP] = *weights;
                     if (signed_inputs) filter->biases[o] += 128 * *weights;
                 }
             }
@@ -88,9 +93,8 @@ ppyr_stack *ppyr_stack_new(int inputs, int width, int blocks, int outputs, const
     if (inputs < 1 || inputs > MAX_INPUTS || width < 1 || width > MAX_OUTPUTS) return NULL;
     if (blocks < 0 || blocks > MAX_BLOCKS || outputs < 0 || outputs > MAX_OUTPUTS) return NULL;
     const int layers = 1 + 2 * blocks, count = layers + (outputs > 0), pitch = (int)round_up(width, LANES);
-    const size_t of_inner = (size_t)width * (size_t)width * 9;
-    if (weight_count != (size_t)inputs * (size_t)width * 9 + of_inner * 2 * (size_t)blocks + (size_t)outputs * (size_t)width)
-        return NULL;
+    const size_t inner_layers = 2 * (size_t)blocks, of_output = (size_t)inputs * 9 + inner_layers * (size_t)width * 9;
+    if (weight_count != (size_t)width * (of_output + (size_t)outputs)) return NULL;
     if (bias_count != (size_t)width * (size_t)layers + (size_t)outputs) return NULL;
 
     ppyr_stack *stack = calloc(1, sizeof(*stack));
@@ -165,10 +169,11 @@ static int is_valid(const ppyr_stack *stack, const ppyr_channels *inputs, int co
 int ppyr_stack_run(const ppyr_stack *stack, const ppyr_channels *inputs, int count, int64_t height, int64_t width,
                    void *results, size_t size) {
     if (!is_valid(stack, inputs, count, height, width, results, size)) return PPYR_BAD_ARGUMENT;
-    /* Rows of activations begin with one site of zeros, and end with one; kernels read past that, but use nothing of it. */
+    /* Rows of activations begin and end with a site of zeros; kernels read past that, but use nothing of it. */
     const filter_t *filters = stack->filters, *last = filters + stack->layers;
     const int64_t sites = round_up(width, SITES) + 3, pitch = round_up(stack->width, LANES);
-    const int64_t outer = round_up(sites * filters->pitch + MAX_TILE, 64), inner = round_up(sites * pitch + MAX_TILE, 64);
+    const int64_t outer = round_up(sites * filters->pitch + MAX_TILE, 64);
+    const int64_t inner = round_up(sites * pitch + MAX_TILE, 64);
     const int64_t of_sums = stack->outputs ? sites * last->outputs * (int64_t)sizeof(int32_t) : 0;
     const int64_t longest = outer > inner ? outer : inner;
     uint8_t *memory = calloc((size_t)(longest + KEPT * outer + KEPT * inner * stack->layers + of_sums + 64), 1);
@@ -176,10 +181,10 @@ int ppyr_stack_run(const ppyr_stack *stack, const ppyr_channels *inputs, int cou
     uint8_t *zeros = memory + (64 - (uintptr_t)memory % 64) % 64, *first = zeros + longest;
     int32_t *sums = (int32_t *)(void *)(first + KEPT * outer + KEPT * inner * stack->layers);
     /* Row y of the inputs of a layer, from its padding on. Layer `layers` is what comes after the last one. */
-#define ROW(layer, y)                                                  \
-    ((y) < 0 || (y) >= height ? zeros                                  \
-     : (layer) == 0           ? first + (y) % KEPT * outer             \
-                              : first + KEPT * outer + (((layer) - 1) * KEPT + (y) % KEPT) * inner)
+#define ROW(layer, y)                                      \
+    ((y) < 0 || (y) >= height ? zeros                      \
+     : (layer) == 0           ? first + (y) % KEPT * outer \
+                              : first + KEPT * outer + ((layer - 1) * KEPT + (y) % KEPT) * inner)
     for (int64_t t = 0; t < height + stack->layers; t++) {
         if (t < height) gather_row(inputs, count, t, width, filters->pitch, ROW(0, t) + filters->pitch);
         for (int layer = 0; layer < stack->layers; layer++) {

@@ -1,9 +1,9 @@
 /* The two inner loops of the .ppyr codec: the integer network and the entropy coder.
  *
  * Both compute on integers only, and give the same integers on every processor. docs/format.md is their specification;
- * pixelpyramids/codec/ has the same computations in NumPy. Nothing here reads files, allocates what it does not free, or
- * keeps state between calls, apart from the networks that ppyr_stack_new returns, which are read-only. All functions may
- * be called from any number of threads.
+ * pixelpyramids/codec/ has the same computations in NumPy. Nothing here reads files, allocates what it does not free,
+ * or keeps state between calls, apart from the networks that ppyr_stack_new returns, which are read-only. All functions
+ * may be called from any number of threads.
  *
  * Functions return PPYR_OK or a negative error code. They check all lengths before they touch any data.
  */
@@ -47,9 +47,9 @@ PPYR_API int ppyr_supports(int instructions);
  */
 typedef struct ppyr_stack ppyr_stack;
 
-/* Pack a stack for an instruction set. `weights` holds all filters (outputs, inputs, rows, columns) one after the other,
- * `biases` all biases; the counts must be exact. `outputs` is 0 for a stack without a last convolution. Returns NULL if
- * an argument is out of range, the instruction set is not supported, or memory is short. */
+/* Pack a stack for an instruction set. `weights` holds all filters (outputs, inputs, rows, columns) one after the
+ * other, `biases` all biases; the counts must be exact. `outputs` is 0 for a stack without a last convolution. Returns
+ * NULL if an argument is out of range, the instruction set is not supported, or memory is short. */
 PPYR_API ppyr_stack *ppyr_stack_new(int inputs, int width, int blocks, int outputs, const int8_t *weights,
                                     size_t weight_count, const int32_t *biases, size_t bias_count, int instructions);
 PPYR_API void ppyr_stack_free(ppyr_stack *stack);

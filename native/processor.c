@@ -34,16 +34,17 @@ static int has_bits(uint64_t a, uint64_t bits) { return (a & bits) == bits; }
 
 int ppyr_supports(int instructions) {
     enum { YMM = 0x6, ZMM = 0xe6, TILES = 0x60000 };
+    const uint32_t f_dq_bw_vl = 1u << 16 | 1u << 17 | 1u << 30 | 1u << 31, vnni = 1u << 11;
     uint32_t a, b, c, d;
     if (instructions == PPYR_PORTABLE) return 1;
     if (!__get_cpuid(1, &a, &b, &c, &d) || !has_bits(c, 1u << 27)) return 0; /* OSXSAVE */
     const uint64_t states = enabled_states();
     if (!__get_cpuid_count(7, 0, &a, &b, &c, &d)) return 0;
     const int avx2 = has_bits(states, YMM) && has_bits(b, 1u << 5);
-    const int avx512 = avx2 && has_bits(states, ZMM) && has_bits(b, 1u << 16 | 1u << 17 | 1u << 30 | 1u << 31) && has_bits(c, 1u << 11);
+    const int avx512 = avx2 && has_bits(states, ZMM) && has_bits(b, f_dq_bw_vl) && has_bits(c, vnni);
     switch (instructions) {
     case PPYR_AVX2: return avx2;
-    case PPYR_AVX512: return avx512; /* F, DQ, BW, VL and VNNI */
+    case PPYR_AVX512: return avx512;
     case PPYR_AMX: return avx512 && has_bits(states, TILES) && has_bits(d, 1u << 24 | 1u << 25) && may_use_tiles();
     default: return 0;
     }

@@ -12,11 +12,11 @@
 #include <stdint.h>
 
 enum {
-    SHIFT = 7,      /* bits by which a sum is shifted to give an activation */
-    LANES = 16,     /* outputs are padded to a multiple of this; so are inner activations */
-    GROUP = 4,      /* activations that one 32-bit lane of weights is multiplied with */
-    MAX_TILE = 64,  /* bytes of a run that one AMX tile holds */
-    SITES = 16,     /* sites that kernels may compute at once, past the end of a row too */
+    SHIFT = 7,     /* bits by which a sum is shifted to give an activation */
+    LANES = 16,    /* outputs are padded to a multiple of this; so are inner activations */
+    GROUP = 4,     /* activations that one 32-bit lane of weights is multiplied with */
+    MAX_TILE = 64, /* bytes of a run that one AMX tile holds */
+    SITES = 16,    /* sites that kernels may compute at once, past the end of a row too */
     MAX_OUTPUTS = 256,
 };
 
@@ -29,7 +29,7 @@ typedef struct {
     int32_t *biases;
 } filter_t;
 
-/* Compute the rescaled activations of a row: bytes [x * outputs + o]. `skip`, if it is not NULL, is added (same layout). */
+/* Compute the rescaled activations of a row, [x * outputs + o]. `skip`, of the same layout, is added if not NULL. */
 typedef void activate_row_t(const filter_t *filter, const uint8_t *const *in, int64_t width, const uint8_t *skip,
                             uint8_t *out);
 

@@ -94,17 +94,18 @@ INLINE void sum_sites(const filter_t *filter, const uint8_t *const *in, int64_t 
     }
 }
 
-#define FOR_ALL_SITES(CALL, ...)                                                        \
-    configure(filter->chunk);                                                           \
-    for (int64_t x = 0; x < width; x += SITES) {                                        \
-        const int blocks = filter->outputs / LANES;                                     \
-        int b = 0;                                                                      \
+#define FOR_ALL_SITES(CALL, ...)                                                                           \
+    configure(filter->chunk);                                                                              \
+    for (int64_t x = 0; x < width; x += SITES) {                                                           \
+        const int blocks = filter->outputs / LANES;                                                        \
+        int b = 0;                                                                                         \
         for (; b + MAX_BLOCKS <= blocks; b += MAX_BLOCKS) CALL(filter, in, x, b, MAX_BLOCKS, __VA_ARGS__); \
-        for (; b < blocks; b++) CALL(filter, in, x, b, 1, __VA_ARGS__);                 \
-    }                                                                                   \
+        for (; b < blocks; b++) CALL(filter, in, x, b, 1, __VA_ARGS__);                                    \
+    }                                                                                                      \
     _tile_release();
 
-static void activate(const filter_t *filter, const uint8_t *const *in, int64_t width, const uint8_t *skip, uint8_t *out) {
+static void activate(const filter_t *filter, const uint8_t *const *in, int64_t width, const uint8_t *skip,
+                     uint8_t *out) {
     FOR_ALL_SITES(activate_sites, width, skip, out)
 }
 

@@ -8,7 +8,7 @@
 #include <immintrin.h>
 #include <string.h>
 
-enum { HALF = 8, BLOCKS = 2, TOGETHER = 4 }; /* outputs of a vector, vectors of outputs, sites that are computed together */
+enum { HALF = 8, BLOCKS = 2, TOGETHER = 4 }; /* outputs of a vector; vectors of outputs, and sites, computed together */
 
 #define INLINE static inline __attribute__((always_inline))
 
@@ -69,16 +69,19 @@ INLINE void sum_sites(const filter_t *filter, const uint8_t *const *in, int64_t 
             _mm256_storeu_si256((__m256i *)(out + (x + s) * filter->outputs + HALF * (first + b)), sums[s][b]);
 }
 
-#define FOR_ALL_SITES(CALL, ...)                                                  \
-    for (int64_t x = 0, sites; x < width; x += sites) {                           \
-        sites = width - x >= TOGETHER ? TOGETHER : 1;                             \
-        for (int b = 0; b < filter->outputs / HALF; b += BLOCKS) {                \
-            if (sites == TOGETHER) CALL(filter, in, x, b, TOGETHER, __VA_ARGS__); \
-            else CALL(filter, in, x, b, 1, __VA_ARGS__);                          \
-        }                                                                         \
+#define FOR_ALL_SITES(CALL, ...)                                   \
+    for (int64_t x = 0, sites; x < width; x += sites) {            \
+        sites = width - x >= TOGETHER ? TOGETHER : 1;              \
+        for (int b = 0; b < filter->outputs / HALF; b += BLOCKS) { \
+            if (sites == TOGETHER)                                 \
+                CALL(filter, in, x, b, TOGETHER, __VA_ARGS__);     \
+            else                                                   \
+                CALL(filter, in, x, b, 1, __VA_ARGS__);            \
+        }                                                          \
     }
 
-static void activate(const filter_t *filter, const uint8_t *const *in, int64_t width, const uint8_t *skip, uint8_t *out) {
+static void activate(const filter_t *filter, const uint8_t *const *in, int64_t width, const uint8_t *skip,
+                     uint8_t *out) {
     FOR_ALL_SITES(activate_sites, skip, out)
 }
 

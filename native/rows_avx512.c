@@ -42,8 +42,8 @@ INLINE __m128i rescale_16(__m512i sum) {
     return _mm512_cvtusepi32_epi8(_mm512_max_epi32(rounded, _mm512_setzero_si512()));
 }
 
-INLINE void activate_sites(const filter_t *filter, const uint8_t *const *in, int64_t x, int first, int sites, int blocks,
-                           const uint8_t *skip, uint8_t *out) {
+INLINE void activate_sites(const filter_t *filter, const uint8_t *const *in, int64_t x, int first, int sites,
+                           int blocks, const uint8_t *skip, uint8_t *out) {
     __m512i sums[8][MAX_BLOCKS];
     add_products(filter, in, x, first, sites, blocks, sums);
     for (int s = 0; s < sites; s++) {
@@ -69,22 +69,27 @@ INLINE void sum_sites(const filter_t *filter, const uint8_t *const *in, int64_t 
 }
 
 /* Eight sites at a time, then one at a time; three blocks of outputs at a time, then one at a time. */
-#define FOR_ALL_SITES(CALL, ...)                                                     \
-    for (int64_t x = 0, sites; x < width; x += sites) {                              \
-        const int blocks = filter->outputs / LANES;                                  \
-        int b = 0;                                                                   \
-        sites = width - x >= 8 ? 8 : 1;                                              \
-        for (; b + MAX_BLOCKS <= blocks; b += MAX_BLOCKS) {                          \
-            if (sites == 8) CALL(filter, in, x, b, 8, MAX_BLOCKS, __VA_ARGS__);      \
-            else CALL(filter, in, x, b, 1, MAX_BLOCKS, __VA_ARGS__);                 \
-        }                                                                            \
-        for (; b < blocks; b++) {                                                    \
-            if (sites == 8) CALL(filter, in, x, b, 8, 1, __VA_ARGS__);               \
-            else CALL(filter, in, x, b, 1, 1, __VA_ARGS__);                          \
-        }                                                                            \
+#define FOR_ALL_SITES(CALL, ...)                                    \
+    for (int64_t x = 0, sites; x < width; x += sites) {             \
+        const int blocks = filter->outputs / LANES;                 \
+        int b = 0;                                                  \
+        sites = width - x >= 8 ? 8 : 1;                             \
+        for (; b + MAX_BLOCKS <= blocks; b += MAX_BLOCKS) {         \
+            if (sites == 8)                                         \
+                CALL(filter, in, x, b, 8, MAX_BLOCKS, __VA_ARGS__); \
+            else                                                    \
+                CALL(filter, in, x, b, 1, MAX_BLOCKS, __VA_ARGS__); \
+        }                                                           \
+        for (; b < blocks; b++) {                                   \
+            if (sites == 8)                                         \
+                CALL(filter, in, x, b, 8, 1, __VA_ARGS__);          \
+            else                                                    \
+                CALL(filter, in, x, b, 1, 1, __VA_ARGS__);          \
+        }                                                           \
     }
 
-static void activate(const filter_t *filter, const uint8_t *const *in, int64_t width, const uint8_t *skip, uint8_t *out) {
+static void activate(const filter_t *filter, const uint8_t *const *in, int64_t width, const uint8_t *skip,
+                     uint8_t *out) {
     FOR_ALL_SITES(activate_sites, skip, out)
 }
 

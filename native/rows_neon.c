@@ -8,7 +8,7 @@
 #include <arm_neon.h>
 #include <string.h>
 
-enum { QUARTER = 4, BLOCKS = 4, TOGETHER = 4 }; /* outputs of a vector, vectors of outputs and sites computed together */
+enum { QUARTER = 4, BLOCKS = 4, TOGETHER = 4 }; /* outputs of a vector; vectors of outputs, and sites, together */
 
 #define INLINE static inline __attribute__((always_inline))
 
@@ -35,7 +35,7 @@ INLINE void add_products(const filter_t *filter, const uint8_t *const *in, int64
     }
 }
 
-/* vrshr rounds halves up; the bit that makes it round them to even is taken off first. */
+/* Round halves to even, and saturate to 16 bits; packing saturates to 8 bits. */
 INLINE int16x4_t rescale_4(int32x4_t sum) {
     const int32x4_t odd = vandq_s32(vshrq_n_s32(sum, SHIFT), vdupq_n_s32(1));
     const int32x4_t half = vdupq_n_s32((1 << (SHIFT - 1)) - 1);
@@ -69,16 +69,19 @@ INLINE void sum_sites(const filter_t *filter, const uint8_t *const *in, int64_t 
         for (int b = 0; b < BLOCKS; b++) vst1q_s32(out + (x + s) * filter->outputs + QUARTER * (first + b), sums[s][b]);
 }
 
-#define FOR_ALL_SITES(CALL, ...)                                                  \
-    for (int64_t x = 0, sites; x < width; x += sites) {                           \
-        sites = width - x >= TOGETHER ? TOGETHER : 1;                             \
-        for (int b = 0; b < filter->outputs / QUARTER; b += BLOCKS) {             \
-            if (sites == TOGETHER) CALL(filter, in, x, b, TOGETHER, __VA_ARGS__); \
-            else CALL(filter, in, x, b, 1, __VA_ARGS__);                          \
-        }                                                                         \
+#define FOR_ALL_SITES(CALL, ...)                                      \
+    for (int64_t x = 0, sites; x < width; x += sites) {               \
+        sites = width - x >= TOGETHER ? TOGETHER : 1;                 \
+        for (int b = 0; b < filter->outputs / QUARTER; b += BLOCKS) { \
+            if (sites == TOGETHER)                                    \
+                CALL(filter, in, x, b, TOGETHER, __VA_ARGS__);        \
+            else                                                      \
+                CALL(filter, in, x, b, 1, __VA_ARGS__);               \
+        }                                                             \
     }
 
-static void activate(const filter_t *filter, const uint8_t *const *in, int64_t width, const uint8_t *skip, uint8_t *out) {
+static void activate(const filter_t *filter, const uint8_t *const *in, int64_t width, const uint8_t *skip,
+                     uint8_t *out) {
     FOR_ALL_SITES(activate_sites, skip, out)
 }
 

@@ -20,7 +20,8 @@ static void sum_site(const filter_t *filter, const uint8_t *const *in, int64_t x
     }
 }
 
-static void activate(const filter_t *filter, const uint8_t *const *in, int64_t width, const uint8_t *skip, uint8_t *out) {
+static void activate(const filter_t *filter, const uint8_t *const *in, int64_t width, const uint8_t *skip,
+                     uint8_t *out) {
     int32_t sums[MAX_OUTPUTS];
     for (int64_t x = 0; x < width; x++) {
         sum_site(filter, in, x, sums);

@@ -1,8 +1,8 @@
 /* Runs the core on what it reads from standard input, and writes the results to standard output, so that tests can run
  * builds that Python cannot load: for other processors under an emulator, and with sanitizers.
  *
- * Input, little-endian: records of an int32 that names the function, its arguments as int32, and its arrays. Output: for
- * each record, the function's result as int32, and then its arrays. Exits with 1 if the input ends within a record. */
+ * Input, little-endian: records of an int32 that names the function, its arguments as int32, and its arrays. Output:
+ * for each record, the function's result as int32, and then its arrays. Exits with 1 if a record is cut short. */
 
 #include "../ppyr_core.h"
 
@@ -31,7 +31,8 @@ static void give_result(int32_t result) { give(&result, sizeof(result)); }
 
 static void run_stack(int instructions) {
     int32_t *sizes = take(6 * sizeof(int32_t)); /* inputs, width, blocks, outputs, height, width of the sites */
-    const size_t inputs = (size_t)sizes[0], width = (size_t)sizes[1], blocks = (size_t)sizes[2], outputs = (size_t)sizes[3];
+    const size_t inputs = (size_t)sizes[0], width = (size_t)sizes[1];
+    const size_t blocks = (size_t)sizes[2], outputs = (size_t)sizes[3];
     const size_t height = (size_t)sizes[4], columns = (size_t)sizes[5];
     const size_t weight_count = 9 * width * (inputs + 2 * blocks * width) + width * outputs;
     const size_t bias_count = width * (1 + 2 * blocks) + outputs;
@@ -40,8 +41,8 @@ static void run_stack(int instructions) {
     uint8_t *activations = take(inputs * height * columns);
     const size_t size = height * columns * (outputs ? outputs * sizeof(int32_t) : width);
     void *results = allocate(size);
-    ppyr_stack *stack = ppyr_stack_new(sizes[0], sizes[1], sizes[2], sizes[3], weights, weight_count, biases, bias_count,
-                                       instructions);
+    ppyr_stack *stack =
+        ppyr_stack_new(sizes[0], sizes[1], sizes[2], sizes[3], weights, weight_count, biases, bias_count, instructions);
     const ppyr_channels channels = {activations, sizes[0], sizes[4], sizes[5], (int64_t)height * sizes[5], sizes[5], 1};
     const int result = ppyr_stack_run(stack, &channels, 1, sizes[4], sizes[5], results, size);
     give_result(result);
@@ -79,7 +80,8 @@ static void run_slice(int instructions, int is_decoding) {
         if (result == PPYR_OK) {
             const int64_t used = (int64_t)capacity - first;
             give(starts, symbols * sizeof(uint32_t)), give(frequencies, symbols * sizeof(uint32_t));
-            give(&state, sizeof(state)), give(&used, sizeof(used)), give(words + first, (size_t)used * sizeof(uint16_t));
+            give(&state, sizeof(state)), give(&used, sizeof(used));
+            give(words + first, (size_t)used * sizeof(uint16_t));
         }
         free(values), free(starts), free(frequencies), free(words);
     }
@@ -91,8 +93,10 @@ int main(int argc, char **argv) {
     const int instructions = argc > 1 ? atoi(argv[1]) : PPYR_BEST;
     if (instructions != PPYR_BEST && !ppyr_supports(instructions)) return 2;
     for (int32_t function; fread(&function, sizeof(function), 1, stdin) == 1;) {
-        if (function == STACK) run_stack(instructions);
-        else run_slice(instructions, function == DECODE);
+        if (function == STACK)
+            run_stack(instructions);
+        else
+            run_slice(instructions, function == DECODE);
     }
     return 0;
 }
