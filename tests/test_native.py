@@ -256,6 +256,27 @@ def test_arguments_of_wrong_shapes_and_values_are_refused():
             engine.encode_symbols(np.array([[start], [frequency]], np.uint32), np.zeros(3, np.uint16))
     with pytest.raises(ValueError, match="refused"):
         engine.encode_symbols(np.ones((2, 4), np.uint32), np.zeros(7, np.uint16))
+    words = np.zeros(9, np.uint16)
+    for wrong in (np.ones((2, 8), np.uint32)[:, ::2], np.ones((1, 4), np.uint32), np.ones((2, 4), np.int64)):
+        with pytest.raises(ValueError, match="expected"):
+            engine.encode_symbols(wrong, words)
+        with pytest.raises(ValueError, match="expected"):
+            engine.model_slice(*slice_, wrong)
+    for wrong in (words[::-1], words.astype(np.uint8)):
+        with pytest.raises(ValueError, match="expected"):
+            engine.encode_symbols(np.ones((2, 4), np.uint32), wrong)
+        with pytest.raises(ValueError, match="expected"):
+            decode_slice(engine, slice_, wrong, (2**32, 0))
+    for wrong in (
+        np.zeros((3, 3, 4), np.int64),
+        np.zeros((3, 4, 3), np.int32),
+        np.zeros((3, 3, 8), np.int32)[..., ::2],
+    ):
+        with pytest.raises(ValueError, match="expected"):
+            engine.decode_slice(*slice_[:2], wrong, *slice_[3:], words, (2**32, 0))
+    for wrong in (np.zeros((18, 4, 4), np.int8), np.zeros((18, 16), np.uint8)):
+        with pytest.raises(ValueError, match="expected uint8"):
+            engine.run(0, [wrong], 4, 4)
     for channels, size in [(17, (4, 4)), (19, (4, 4)), (18, (0, 4)), (18, (4, 0))]:
         with pytest.raises(ValueError, match="refused"):
             _NativeStack(NETWORK.stacks[0], Instructions.BEST).run([activations(rng, (channels, 4, 4))], *size)

@@ -105,6 +105,8 @@ class _NativeStack:
 
     def run(self, inputs: Sequence[Activations], height: int, width: int) -> Any:
         """The results (height, width, channels)."""
+        if any(part.dtype != np.uint8 or part.ndim != 3 for part in inputs):
+            raise ValueError(f"expected uint8 (channels, h, w), got {[(part.dtype, part.shape) for part in inputs]}")
         channels = (_Channels * len(inputs))(
             *(_Channels(part.ctypes.data, *part.shape, *part.strides) for part in inputs)
         )
@@ -163,16 +165,14 @@ class NativeEngine:
         """See `Engine`."""
         arrays, of_slice = _slice(outputs, bases, coding, learnt)
         values, count = _int32_array(values), ctypes.c_int64(0)
-        if values.shape != arrays[1].shape or not intervals.flags.c_contiguous or intervals.dtype != np.uint32:
-            raise ValueError(f"expected values {arrays[1].shape} and uint32 intervals, got {values.shape}")
-        places = intervals[0].ctypes.data, intervals[1].ctypes.data, intervals.shape[1]
-        _check(self._core.ppyr_model_slice(of_slice, values.ctypes.data, *places, count, self._instructions))
+        place, places = _address(values, np.int32, arrays[1].shape), _addresses_of_intervals(intervals)
+        _check(self._core.ppyr_model_slice(of_slice, place, *places, count, self._instructions))
 
     def encode_symbols(self, intervals: NDArray[np.uint32], words: NDArray[np.uint16]) -> tuple[int, int]:
         """See `Engine`."""
         first, state = ctypes.c_int64(), ctypes.c_uint64()
-        places = intervals[0].ctypes.data, intervals[1].ctypes.data, intervals.shape[1]
-        _check(self._core.ppyr_encode(*places, words.ctypes.data, len(words), first, state))
+        place = _address(words, np.uint16, (len(words),))
+        _check(self._core.ppyr_encode(*_addresses_of_intervals(intervals), place, len(words), first, state))
         return first.value, state.value
 
     def decode_slice(
@@ -187,11 +187,10 @@ class NativeEngine:
     ) -> tuple[int, int]:
         """See `Engine`."""
         arrays, of_slice = _slice(outputs, bases, coding, learnt)
-        if values.shape != (coding.coded, *arrays[0].shape[:2]) or values.dtype != np.int32:
-            raise ValueError(f"expected int32 values of {coding.coded} channels, got {values.dtype} {values.shape}")
         state, taken = ctypes.c_uint64(position[0]), ctypes.c_int64(position[1])
-        arguments = words.ctypes.data, len(words), state, taken, values.ctypes.data, self._instructions
-        result = self._core.ppyr_decode_slice(of_slice, *arguments)
+        source = _address(words, np.uint16, (len(words),)), len(words)
+        place = _address(values, np.int32, (coding.coded, *arrays[0].shape[:2]))
+        result = self._core.ppyr_decode_slice(of_slice, *source, state, taken, place, self._instructions)
         if result == _CUT:
             return state.value, len(words) + 1
         _check(result)
@@ -215,13 +214,23 @@ def _slice(outputs: Any, bases: Any, coding: Coding, learnt: Corrections) -> tup
     """The arrays of a slice, which the caller keeps alive, and the structure that points to them."""
     arrays: list[NDArray[Any]] = [_int32_array(outputs), _int32_array(bases), learnt]
     height, width = arrays[0].shape[:2]
-    shapes = [array.shape for array in arrays]
-    expected = [(height, width, OUTPUTS), (CHANNELS, height, width), (3, CONTEXTS, OUTPUTS + INFLUENCES * CHANNELS)]
-    if shapes != expected or learnt.dtype != np.int64 or not learnt.flags.c_contiguous:
-        raise ValueError(f"expected outputs, bases and corrections of shapes {expected}, got {shapes}")
-    return arrays, _Slice(
-        *(array.ctypes.data for array in arrays), height, width, coding.coded, coding.bits, coding.gain
-    )
+    shapes = (height, width, OUTPUTS), (CHANNELS, height, width), (3, CONTEXTS, OUTPUTS + INFLUENCES * CHANNELS)
+    places = map(_address, arrays, (np.int32, np.int32, np.int64), shapes)
+    return arrays, _Slice(*places, height, width, coding.coded, coding.bits, coding.gain)
+
+
+def _address(array: NDArray[Any], kind: type, shape: tuple[int, ...]) -> int:
+    """Where an array begins. Raises ValueError unless it has this type and shape, without gaps."""
+    if array.dtype != kind or array.shape != shape or not array.flags.c_contiguous:
+        raise ValueError(f"expected {kind.__name__} {shape} without gaps, got {array.dtype} {array.shape}")
+    return array.ctypes.data
+
+
+def _addresses_of_intervals(intervals: NDArray[np.uint32]) -> tuple[int, int, int]:
+    """Where the starts begin and where the frequencies do, and their number."""
+    count = intervals.shape[-1]
+    first = _address(intervals, np.uint32, (2, count))
+    return first, first + intervals.itemsize * count, count
 
 
 def _int32_array(array: Any) -> NDArray[np.int32]:
