@@ -23,11 +23,10 @@ SOURCES = Path(__file__).resolve().parent
 CORE = sorted(path for path in SOURCES.glob("*.c") if path.stem != "fuzz")
 NAME = "ppyr_core"
 PLACE = "pixelpyramids/codec"  # the library's folder in the package
-COMMON = ("-std=c11", "-O3", "-Wall", "-Wextra", "-fvisibility=hidden")
+COMMON = ("-std=c11", "-O3", "-Wall", "-Wextra", "-Wpedantic", "-fvisibility=hidden")
 AVX512 = ("-mavx2", "-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mavx512vnni")
-FLAGS: dict[
-    str, dict[str, tuple[str, ...]]
-] = {  # by processor and source file; the last file needs the newest compiler
+# By processor and source file; the last file of a processor needs the newest compiler.
+FLAGS: dict[str, dict[str, tuple[str, ...]]] = {
     "x86_64": {
         "slices_avx2.c": ("-mavx2",),
         "slices_avx512.c": AVX512,

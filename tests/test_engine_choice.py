@@ -32,7 +32,7 @@ assert np.array_equal(pp.decode(data, threads=threads), image)
 print(hashlib.sha256(data).hexdigest())
 """
 AS_USERS = {key: value for key, value in os.environ.items() if key != "OMP_NUM_THREADS"}  # NumPy's threads included
-TINY, SMALL, LARGE = (11, 13), (30, 34), (300, 560)  # for an emulator; one tile; several
+TINY, SMALL, LARGE = (11, 13), (30, 34), (70, 770)  # for an emulator; one part; two tiles of an octave, among others
 
 
 def digest(engine, size, threads=1, command=(sys.executable,)):

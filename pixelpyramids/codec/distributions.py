@@ -1,6 +1,4 @@
-"""The integer model and the coder in plain Python: what native/coder.c computes, line by line, but slowly.
-
-It is the reference that the native core is tested against, and what runs if that cannot be loaded.
+"""The integer model in plain Python, which native/slices.h computes too. See `codec.reference`.
 
 The mixture of logistics, without floats:
 
@@ -58,9 +56,7 @@ INFLUENCES = 4  # per channel: the left and the upper neighbour's influence on t
 LARGEST_SCORE = 4 << SLOPE_BITS
 MEMORY = 2  # a running score by width moves 2**-2 of the way to the latest one
 
-POWERS: list[int] = [round(2.0 ** (16 - i / 256)) for i in range(257)]
-"""2**16 * 2**(-i / 256)."""
-
+POWERS: list[int] = [round(2.0 ** (16 - i / 256)) for i in range(257)]  # 2**16 * 2**(-i / 256)
 SIGMOIDS: list[int] = [round(TOTAL / (1 + math.exp(-i / 64))) for i in range(-1024, 1025)]
 """2**24 * sigma(z), z from -16 to 16 in steps of 1/64."""
 

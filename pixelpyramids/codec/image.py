@@ -4,7 +4,7 @@ encode: array -> planes -> parts (one thread per part) -> file
 decode: file -> parts -> planes, coarse to fine (one thread per tile) -> array
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import groupby
 from typing import Any
@@ -88,7 +88,7 @@ def decode(
     compact = bundled.load_model(header.model)
     pyramids, codings = planes.empty_pyramids(header), planes.codings_of(header)
     wanted = planes.windows_to_decode(header, level, region, compact.network.reach)
-    layout, reach = header.layout(), compact.network.reach
+    layout = header.layout()
 
     def decode_part(number: int, coarser: list[Future[None]]) -> None:
         for future in coarser:  # what the part depends on was submitted before, so that it is done or running
@@ -98,17 +98,9 @@ def decode(
         _decode_part(compact, index.entries[number].kind, data, part, pyramids[plane], codings[plane])
 
     with ThreadPoolExecutor(threads) as pool:
-        done: dict[int, Future[None]] = {}
-        before: list[int] = []  # the parts of the next coarser octave
-        for octave, numbers in groupby(range(len(layout)), lambda number: layout[number][0].finest):
-            of_octave = []
-            for number in numbers:
-                part, plane = layout[number]
-                if part.is_base or wanted[octave].touches(part.tiles[0]):
-                    coarser = [at for at in before if layout[at][1] == plane and part.depends_on(layout[at][0], reach)]
-                    done[number] = pool.submit(decode_part, number, [done[at] for at in coarser])
-                    of_octave.append(number)
-            before = of_octave
+        done = _submit_parts(
+            lambda *arguments: pool.submit(decode_part, *arguments), layout, wanted, compact.network.reach
+        )
         try:
             for number in done:
                 done[number].result()
@@ -142,6 +134,27 @@ def _refuse_cut(index: FileIndex, size: int, level: int) -> None:
         if held is not None:
             way = f"; read that (scale={1 << held} or --scale {1 << held}), or what is left (salvage=True or --salvage)"
         raise BitstreamError(f"expected {index.size} bytes, got {size}: the file is cut short and holds {until}{way}")
+
+
+def _submit_parts(
+    submit: Callable[[int, list[Future[None]]], Future[None]],
+    layout: list[tuple[Part, int]],
+    wanted: list[planes.Window],
+    reach: int,
+) -> dict[int, Future[None]]:
+    """Submit the wanted parts in file order, each with the parts of the next coarser octave that it depends on."""
+    submitted: dict[int, Future[None]] = {}
+    before: list[int] = []  # the parts of the next coarser octave
+    for octave, numbers in groupby(range(len(layout)), lambda number: layout[number][0].finest):
+        of_octave = []
+        for number in numbers:
+            part, plane = layout[number]
+            if part.is_base or wanted[octave].touches(part.tiles[0]):
+                coarser = [at for at in before if layout[at][1] == plane and part.depends_on(layout[at][0], reach)]
+                submitted[number] = submit(number, [submitted[at] for at in coarser])
+                of_octave.append(number)
+        before = of_octave
+    return submitted
 
 
 def _encode_part(compact: CompactModel, part: Part, pyramid: Sequence[Plane], codings: Codings) -> tuple[Kind, bytes]:
