@@ -1,4 +1,4 @@
-"""Speed and memory of the codec: seconds to the first byte, megapixels per second, memory of a large photograph.
+"""Speed and memory of the codec: seconds to the first byte, megapixels per second, the stages, memory of a large image.
 
     python -m benchmarks.codec
 
@@ -9,6 +9,9 @@ bundled photographs.
 import subprocess
 import sys
 import time
+from collections import Counter
+from collections.abc import Callable
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
@@ -16,6 +19,8 @@ import numpy as np
 from PIL import Image
 
 import pixelpyramids as pp
+from pixelpyramids.codec.bundled import load_model
+from pixelpyramids.codec.engine import Engine
 from pixelpyramids.data.photographs import photographs
 
 
@@ -46,6 +51,40 @@ def speed(side: int) -> str:
     return f"{side * side / 1e6:.1f} MP: {encoded:.2f} MP/s encoding, {decoded:.2f} MP/s decoding, {len(data)} bytes"
 
 
+class Timed:
+    """An engine that adds up the seconds of this thread in each of its functions."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine, self.seconds = engine, Counter[str]()
+
+    def __getattr__(self, name: str) -> Callable[..., object]:
+        def timed(*arguments: object) -> object:
+            began = time.thread_time()
+            result = getattr(self.engine, name)(*arguments)
+            self.seconds[name] += time.thread_time() - began
+            return result
+
+        return timed
+
+
+def stages(side: int) -> str:
+    image, model = mosaic(side, side), load_model("compact")
+    data = pp.encode(image, effort="fast", threads=1)  # which also compares the engines for all shapes
+    model.engine, lines = Timed(model.engine), ["us per pixel, one thread: network, coder, the rest"]
+    for name, call in {
+        "encoding": partial(pp.encode, image, effort="fast"),
+        "decoding": partial(pp.decode, data),
+    }.items():
+        model.engine.seconds.clear()
+        began = time.process_time()
+        call(threads=1)
+        whole, network = time.process_time() - began, model.engine.seconds.pop("run")
+        coder = model.engine.seconds.total()
+        shares = (1e6 * seconds / side**2 for seconds in (network, coder, whole - network - coder))
+        lines.append(f"{name}: {', '.join(f'{share:.2f}' for share in shares)}")
+    return "\n".join(lines)
+
+
 def memory(height: int, width: int) -> str:
     image = mosaic(height, width)
     data = pp.encode(image)
@@ -63,7 +102,7 @@ def peak() -> float:
 
 
 def main() -> None:
-    measures = {"first_byte": "began", "speed": "2048", "memory": "4000, 6000"}
+    measures = {"first_byte": "began", "speed": "2048", "stages": "1024", "memory": "4000, 6000"}
     for name, arguments in measures.items():
         for is_second in (False, True):
             if not is_second and name == "memory":
