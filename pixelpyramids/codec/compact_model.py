@@ -163,8 +163,8 @@ class CompactModel:
         rows, columns = (-(-side // 2) for side in image.shape[-2:])
         top, bottom = _lines_around(tile.top, tile.bottom, self.network.reach, rows)
         left, right = _lines_around(tile.left, tile.right, self.network.reach, columns)
-        known = _cut_window(coarse, top - 1, bottom, left - 1, right)
-        inputs = octaves.trunk_inputs(known, coding.bits, coding.gain).astype(np.uint8)
+        known = _cut_window(coarse, top - 1, bottom, left - 1, right).astype(_difference_type(coding))
+        inputs = octaves.trunk_inputs(known, coding.bits, coding.gain)
         features = np.moveaxis(self.engine.run(0, [inputs], bottom - top, right - left), -1, 0)
         features = features[:, tile.top - top : tile.bottom - top, tile.left - left : tile.right - left]
         known = known[:, tile.top - top : tile.bottom - top + 1, tile.left - left : tile.right - left + 1]
@@ -221,8 +221,13 @@ def _lines_around(begin: int, end: int, reach: int, sites: int) -> tuple[int, in
     return first, first + count
 
 
-def _cut_window(image: Plane, top: int, bottom: int, left: int, right: int) -> NDArray[np.int32]:
+def _difference_type(coding: Coding) -> Any:
+    """The type in which differences of values in quarters, multiplied by 2**-gain, cannot overflow."""
+    return np.int16 if coding.bits + max(-coding.gain, 0) <= 12 else np.int32
+
+
+def _cut_window(image: Plane, top: int, bottom: int, left: int, right: int) -> Plane:
     """Return rows [top, bottom) and columns [left, right) of an image; beyond its edges, the nearest pixels repeat."""
     rows = np.clip(np.arange(top, bottom), 0, image.shape[-2] - 1)
     columns = np.clip(np.arange(left, right), 0, image.shape[-1] - 1)
-    return image[:, rows[:, None], columns].astype(np.int32)
+    return image[:, rows[:, None], columns]

@@ -115,29 +115,28 @@ def add_border(array: Array) -> Array:
 
 
 def compand(quarters: Array, gain: int) -> Array:
-    """Signed differences (…, C, h, w), in quarters of values / 2**gain, as 2C channels from 0 to 255: plus, then minus.
+    """Signed differences (…, C, h, w), in quarters of values / 2**gain, as 2C channels of uint8: plus, then minus.
 
     A magnitude a becomes min(a, 72 + a // 4, 124 + a // 8, 255), which is exact up to 24 values.
     """
     xp = namespace_of(quarters)
-    magnitude = xp.where(quarters < 0, -quarters, quarters)
-    magnitude = magnitude >> gain if gain >= 0 else magnitude << -gain
+    magnitude = xp.abs(quarters)
+    if gain:
+        magnitude = magnitude >> gain if gain > 0 else magnitude << -gain
     level = xp.minimum(xp.minimum(magnitude, 72 + (magnitude >> 2)), 124 + (magnitude >> 3))
-    level = xp.minimum(level, xp.full_like(level, 255))
-    zero = xp.zeros_like(level)
-    return xp.concat([xp.where(quarters > 0, level, zero), xp.where(quarters < 0, level, zero)], axis=-3)
+    level = xp.astype(xp.clip(level, 0, 255), xp.uint8)
+    return xp.concat([level * xp.astype(sign, xp.uint8) for sign in (quarters > 0, quarters < 0)], axis=-3)
 
 
 def trunk_inputs(coarse: Array, n_bits: int, gain: int) -> Array:
-    """The trunk's inputs (…, 6C, h, w), from coarse (…, C, h + 1, w + 1) with the lines above and left of the sites.
+    """The trunk's inputs (…, 6C, h, w), uint8, from coarse (…, C, h + 1, w + 1), with the lines above and left of it.
 
     They are each value's distance above and below the middle of the range, and its differences to the left and above.
     """
     xp = namespace_of(coarse)
     here = coarse[..., 1:, 1:]
-    signed = 2 * ((here << 8) >> n_bits) - 255
-    zero = xp.zeros_like(signed)
-    above, below = xp.maximum(signed, zero), xp.maximum(-signed, zero)
+    signed = 2 * (here << 8 - n_bits if n_bits < 8 else here >> n_bits - 8) - 255
+    above, below = (xp.astype(xp.clip(distance, 0, 255), xp.uint8) for distance in (signed, -signed))
     left, up = 4 * (here - coarse[..., 1:, :-1]), 4 * (here - coarse[..., :-1, 1:])
     return xp.concat([above, below, compand(left, gain), compand(up, gain)], axis=-3)
 
