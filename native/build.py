@@ -166,7 +166,10 @@ def _platform_tag(target: Target | None) -> str:
 def _run(command: list[str], caches: str) -> None:
     """Run a compiler; zig keeps its caches in the folder, unless variables name others."""
     environment = {"ZIG_GLOBAL_CACHE_DIR": caches, "ZIG_LOCAL_CACHE_DIR": caches} | os.environ
-    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, errors="replace", env=environment)
+    except OSError as error:  # such as a compiler for another processor
+        raise RuntimeError(f"{' '.join(command)}\n{error}") from error
     if done.returncode != 0:
         raise RuntimeError(f"{' '.join(command)}\n{done.stdout}{done.stderr}")
     if done.stderr:

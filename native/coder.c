@@ -22,12 +22,28 @@ static follow_slice_t *find_loops(int instructions) {
 #endif
 }
 
+/* Whether all numbers are from `low` to `high`. */
+static int are_within(const int64_t *numbers, int count, int64_t low, int64_t high) {
+    int are = 1;
+    for (int i = 0; i < count; i++) are &= numbers[i] >= low && numbers[i] <= high;
+    return are;
+}
+
+/* In these ranges, all sums and products are below 2**63; the gradients of a row need most. */
 static int is_valid(const ppyr_slice *slice) {
-    const int64_t side = (int64_t)1 << 24;
+    enum { OF_KIND = CONTEXTS * (OUTPUTS + CHANNELS * INFLUENCES) };
+    const int64_t side = (int64_t)1 << 15, most = (int64_t)1 << 60;
     if (!slice || !slice->outputs || !slice->bases || !slice->learnt) return 0;
     if (slice->height < 1 || slice->width < 1 || slice->height > side || slice->width > side) return 0;
     if (slice->coded < 1 || slice->coded > CHANNELS) return 0;
-    return slice->bits >= 1 && slice->bits <= 16 && slice->gain >= -8 && slice->gain <= 8;
+    if (slice->bits < 1 || slice->bits > 16 || slice->gain < -8 || slice->gain > 8) return 0;
+    const int64_t sites = slice->height * slice->width;
+    int are_bases = 1;
+    for (int64_t i = 0; i < slice->coded * sites; i++)
+        are_bases &= slice->bases[i] >= 0 && slice->bases[i] <= LARGEST_BASE;
+    return are_bases && are_within(slice->learnt, OF_KIND, -LARGEST_CORRECTION, LARGEST_CORRECTION) &&
+           are_within(slice->learnt + OF_KIND, OF_KIND, 0, 0) &&
+           are_within(slice->learnt + 2 * OF_KIND, OF_KIND, 0, most);
 }
 
 int ppyr_model_slice(const ppyr_slice *slice, const int32_t *values, uint32_t *starts, uint32_t *frequencies,

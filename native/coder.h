@@ -12,6 +12,9 @@ enum {
     OUTPUTS = COMPONENTS * PARAMETERS,                             /* of the network, for a site */
     CONTEXTS = 8,                                                  /* of corrections */
     INFLUENCES = 4, /* per channel: the left and the upper neighbour's influence on the shift, then on the width */
+    CORRECTION_BITS = 20,
+    LARGEST_CORRECTION = 2 << CORRECTION_BITS,
+    LARGEST_BASE = 4 << 16, /* in quarters of values of up to 16 bits */
     WORD = 16,
     TOTAL_BITS = 24,
 };

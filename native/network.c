@@ -137,7 +137,7 @@ static void gather_row(const ppyr_channels *inputs, int count, int64_t y, int64_
     for (int i = 0; i < count; row += inputs[i++].channels) {
         const ppyr_channels *from = inputs + i;
         const int64_t columns = y >= from->height ? 0 : from->width < width ? from->width : width;
-        const uint8_t *data = from->data + y * from->row_stride;
+        const uint8_t *data = from->data + (columns > 0 ? y * from->row_stride : 0); /* no address of a missing row */
         if (from->channel_stride == 1) {
             for (int64_t x = 0; x < columns; x++)
                 memcpy(row + x * pitch, data + x * from->column_stride, (size_t)from->channels);
@@ -156,7 +156,7 @@ static int is_valid(const ppyr_stack *stack, const ppyr_channels *inputs, int co
     const int64_t side = (int64_t)1 << 24;
     if (!stack || !inputs || !results || height < 1 || width < 1 || height > side || width > side) return 0;
     const size_t of_site = stack->outputs ? (size_t)stack->outputs * sizeof(int32_t) : (size_t)stack->width;
-    if (size != (size_t)height * (size_t)width * of_site) return 0;
+    if (size != (uint64_t)height * (uint64_t)width * of_site) return 0; /* which a size_t may not hold */
     int64_t channels = 0;
     for (int i = 0; i < count; i++) {
         if (!inputs[i].data || inputs[i].channels < 1 || inputs[i].channels > stack->inputs) return 0;
@@ -176,7 +176,8 @@ int ppyr_stack_run(const ppyr_stack *stack, const ppyr_channels *inputs, int cou
     const int64_t inner = round_up(sites * pitch + MAX_TILE, 64);
     const int64_t of_sums = stack->outputs ? sites * last->outputs * (int64_t)sizeof(int32_t) : 0;
     const int64_t longest = outer > inner ? outer : inner;
-    uint8_t *memory = calloc((size_t)(longest + KEPT * outer + KEPT * inner * stack->layers + of_sums + 64), 1);
+    const int64_t bytes = longest + KEPT * outer + KEPT * inner * stack->layers + of_sums + 64;
+    uint8_t *memory = bytes == (int64_t)(size_t)bytes ? calloc((size_t)bytes, 1) : NULL;
     if (!memory) return PPYR_NO_MEMORY;
     uint8_t *zeros = memory + (64 - (uintptr_t)memory % 64) % 64, *first = zeros + longest;
     int32_t *sums = (int32_t *)(void *)(first + KEPT * outer + KEPT * inner * stack->layers);

@@ -73,8 +73,9 @@ PPYR_API int ppyr_stack_run(const ppyr_stack *stack, const ppyr_channels *inputs
 enum { PPYR_COMPONENTS = 5, PPYR_CHANNELS = 3 }; /* of the mixtures that the released models give */
 
 /* One slice: height x width sites; the network's outputs, int32 (height, width, 50); the bases in quarters, int32
- * (3, height, width); what was learnt for the band, int64 (3, 8, 62), which the call updates; the number of coded
- * channels; and the bits of values and the gain of the octave. */
+ * (3, height, width), from 0 to 2**18; what was learnt for the band, int64 (3, 8, 62), which the call updates: zeros
+ * before the first slice, and then what the last successful call left; the number of coded channels; and the bits of
+ * values and the gain of the octave. A side has at most 2**15 sites. Whatever is out of range is refused. */
 typedef struct {
     const int32_t *outputs, *bases;
     int64_t *learnt;

@@ -1,5 +1,6 @@
 """Every engine writes the same files; if the native core cannot be used, the reference does, with a warning."""
 
+import _ctypes
 import copy
 import os
 import pickle
@@ -81,8 +82,8 @@ def expect_the_reference(image, message):
 
 @pytest.mark.parametrize(
     "content",
-    [None, b"", bytes(999), "front", "version"],
-    ids=["missing", "empty", "zeros", "cut short", "of another version"],
+    [None, b"", bytes(999), 500, 4096, -1, "other", "version"],
+    ids=["missing", "empty", "zeros", "cut early", "cut within its code", "cut late", "another", "of another version"],
 )
 def test_without_a_sound_library_the_reference_writes_the_same_file(content, image, tmp_path, monkeypatch):
     image = image[:9, :8]
@@ -93,8 +94,12 @@ def test_without_a_sound_library_the_reference_writes_the_same_file(content, ima
         monkeypatch.setattr(native, "VERSION", 99)
     else:
         monkeypatch.setattr(native, "__file__", str(tmp_path / "native.py"))
-        if content is not None:
-            (tmp_path / library.name).write_bytes(library.read_bytes()[:500] if content == "front" else content)
+        if content == "other":
+            shutil.copy(_ctypes.__file__, tmp_path / library.name)
+        elif content is not None:
+            (tmp_path / library.name).write_bytes(
+                library.read_bytes()[:content] if isinstance(content, int) else content
+            )
     assert expect_the_reference(image, "cannot be loaded .*takes minutes.*install pixelpyramids again") == expected
     assert isinstance(bundled.load_model("compact").engine, ReferenceEngine)
     monkeypatch.setenv(bundled.ENGINE, "portable")

@@ -137,7 +137,7 @@ def make_builder(build):
     return build["CoreBuilder"](str(ROOT), {}, None, None, "", "wheel")
 
 
-@pytest.mark.parametrize("compiler", ["none at all", "an empty name", "a name without a program", "old"])
+@pytest.mark.parametrize("compiler", ["none at all", "an empty name", "a name without a program", "old", "foreign"])
 def test_without_a_compiler_for_the_core_pip_fetches_ziglang(compiler, build, monkeypatch, tmp_path):
     monkeypatch.delenv("CORE_TARGET", raising=False)
     monkeypatch.delenv("CC", raising=False)
@@ -147,8 +147,9 @@ def test_without_a_compiler_for_the_core_pip_fetches_ziglang(compiler, build, mo
         monkeypatch.setenv("CC", "")
     elif compiler == "a name without a program":
         monkeypatch.setenv("CC", str(tmp_path / "cc"))
-    else:  # it refuses an option that it does not know
-        (tmp_path / "cc").write_text("#!/bin/sh\necho unknown option >&2\nexit 1\n")
+    else:  # it refuses an option that it does not know, in the words of another encoding; or it is no program here
+        refuses = b"#!/bin/sh\nprintf 'option inconnue \\351' >&2\nexit 1\n"
+        (tmp_path / "cc").write_bytes(refuses if compiler == "old" else b"\x7fELF")
         (tmp_path / "cc").chmod(0o755)
         monkeypatch.setenv("CC", str(tmp_path / "cc"))
     assert make_builder(build).dependencies() == ["ziglang>=0.13"]

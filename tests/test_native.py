@@ -17,7 +17,7 @@ from scipy.signal import correlate2d
 
 from pixelpyramids.codec import distributions
 from pixelpyramids.codec.engine import Coding
-from pixelpyramids.codec.integer_network import run_stack
+from pixelpyramids.codec.integer_network import Convolution, Stack, run_stack
 from pixelpyramids.codec.native import Instructions, NativeEngine, _NativeStack, supported_instructions
 from pixelpyramids.codec.reference import ReferenceEngine
 from pixelpyramids.pyramid.octaves import join_inputs
@@ -228,6 +228,69 @@ def test_calls_from_many_threads_do_not_mix(instructions):
         assert_equal(found, model_slice(REFERENCE, slice_))
 
 
+def unlearnable(slice_):
+    """Outputs, bases and what was learnt, out of the ranges in which no sum exceeds 63 bits."""
+    for base in (-1, 2**18 + 1, -(2**31), 2**31 - 1):
+        yield slice_.outputs, np.full_like(slice_.bases, base), slice_.learnt
+    for kind, number in [(0, 2**21 + 1), (0, -(2**21) - 1), (1, 1), (1, -1), (2, -1), (2, -(2**28)), (2, 2**63 - 1)]:
+        learnt = slice_.learnt.copy()
+        learnt[kind, -1, -1] = number
+        yield slice_.outputs, slice_.bases, learnt
+    width = 2**15 + 1
+    yield np.zeros((1, width, slice_.outputs.shape[2]), np.int32), np.zeros((3, 1, width), np.int32), slice_.learnt
+
+
+def test_arrays_that_cannot_be_written_to_or_are_not_aligned_are_refused():
+    engine, slice_ = (
+        native(Instructions.BEST),
+        slice_of(np.random.default_rng(0), 3, 4, Coding(8, 0, 3), "ordinary", True),
+    )
+    intervals, words, values = np.ones((2, 36), np.uint32), np.zeros(99, np.uint16), np.zeros((3, 3, 4), np.int32)
+
+    def change(array, is_aligned):
+        changed = np.frombuffer(bytes(not is_aligned) + array.tobytes(), array.dtype, offset=not is_aligned)
+        return changed.reshape(array.shape)
+
+    for is_aligned, message in ((True, "read-only"), (False, "without gaps")):
+        learnt, *others = (change(array, is_aligned) for array in (slice_.learnt, intervals, words, values))
+        for call in (
+            partial(engine.model_slice, *slice_[:4], learnt, intervals),
+            partial(engine.model_slice, *slice_, others[0]),
+            partial(engine.encode_symbols, intervals, others[1]),
+            partial(engine.decode_slice, *slice_[:2], values, slice_.coding, learnt, words, (2**32, 0)),
+            partial(engine.decode_slice, *slice_[:2], others[2], *slice_[3:], words, (2**32, 0)),
+        ):
+            with pytest.raises(ValueError, match=message):
+                call()
+    unaligned = slice_._replace(
+        **{name: change(getattr(slice_, name), False) for name in ("outputs", "bases", "values")}
+    )
+    assert_equal(model_slice(engine, unaligned), model_slice(engine, slice_))
+
+
+def test_weights_of_wider_types_are_refused():
+    stack = NETWORK.stacks[1]
+    for first in (
+        Convolution(stack.first.weight.astype(np.int16), stack.first.bias),
+        Convolution(stack.first.weight, stack.first.bias.astype(np.int64)),
+    ):
+        with pytest.raises(TypeError, match="safe"):
+            _NativeStack(Stack(first, stack.blocks, stack.last), Instructions.BEST)
+
+
+@pytest.mark.parametrize("instructions", SETS)
+def test_strides_of_single_rows_columns_and_channels_do_not_matter(instructions):
+    """Whatever they are, nothing lies there; the rest of the rows and columns is zero."""
+    rng, wild = np.random.default_rng(0), 2**62
+    stack = stack_of(rng, 3, 17, 1, 0, "random")
+    for shape in (3, 1, 5), (3, 5, 1), (3, 1, 1):
+        part = activations(rng, shape)
+        strides = [wild if side == 1 else stride for side, stride in zip(shape, part.strides, strict=True)]
+        strided = np.lib.stride_tricks.as_strided(part, strides=strides)
+        expected = run_stack(stack, join_inputs([part], 5, 5))
+        assert np.array_equal(_NativeStack(stack, instructions).run([strided], 5, 5), expected)
+
+
 def test_arguments_of_wrong_shapes_and_values_are_refused():
     rng, engine = np.random.default_rng(0), native(Instructions.BEST)
     slice_ = slice_of(rng, 3, 4, Coding(8, 0, 3), "ordinary", False)
@@ -256,6 +319,12 @@ def test_arguments_of_wrong_shapes_and_values_are_refused():
             engine.encode_symbols(np.array([[start], [frequency]], np.uint32), np.zeros(3, np.uint16))
     with pytest.raises(ValueError, match="refused"):
         engine.encode_symbols(np.ones((2, 4), np.uint32), np.zeros(7, np.uint16))
+    for outputs, bases, learnt in unlearnable(slice_):
+        wrong = slice_._replace(outputs=outputs, bases=bases, learnt=learnt)
+        with pytest.raises(ValueError, match="refused"):
+            model_slice(engine, wrong._replace(values=np.zeros_like(bases)))
+        with pytest.raises(ValueError, match="refused"):
+            decode_slice(engine, wrong, np.zeros(99, np.uint16), (2**32, 0))
     words = np.zeros(9, np.uint16)
     for wrong in (np.ones((2, 8), np.uint32)[:, ::2], np.ones((1, 4), np.uint32), np.ones((2, 4), np.int64)):
         with pytest.raises(ValueError, match="expected"):

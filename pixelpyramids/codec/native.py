@@ -3,6 +3,7 @@
 import ctypes
 import os
 import secrets
+import struct
 import sys
 import warnings
 from collections.abc import Sequence
@@ -57,9 +58,12 @@ class _Slice(ctypes.Structure):
 def load_core() -> ctypes.CDLL:
     """Load the library. Raises OSError if it is missing, damaged or of another version."""
     path = os.environ.get(CORE) or Path(__file__).with_name(f"ppyr_core{_SUFFIXES.get(sys.platform, '.so')}")
+    if Path(path).is_file():
+        _check_length(Path(path))
     core = ctypes.CDLL(str(path))
-    if core.ppyr_version() != VERSION:
-        raise OSError(f"{path}: expected version {VERSION} of the native core, got {core.ppyr_version()}")
+    version = core.ppyr_version() if hasattr(core, "ppyr_version") else "another library"
+    if version != VERSION:
+        raise OSError(f"{path}: expected version {VERSION} of the native core, got {version}")
     pointer, size, number, counter = ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int64, ctypes.POINTER(ctypes.c_int64)
     state, of_slice = ctypes.POINTER(ctypes.c_uint64), ctypes.POINTER(_Slice)
     sizes = [ctypes.c_int] * 4
@@ -75,6 +79,16 @@ def load_core() -> ctypes.CDLL:
     return core
 
 
+def _check_length(path: Path) -> None:
+    """Raise OSError if a library of Linux ends before its last table: loading it could end the process."""
+    with path.open("rb") as file:
+        head, size = file.read(64), file.seek(0, os.SEEK_END)
+    if head.startswith(b"\x7fELF") and size >= 64:
+        place, entry, count = struct.unpack("<40xQ10xHH2x", head)
+        if place + entry * count > size:
+            raise OSError(f"{path} is cut short")
+
+
 def supported_instructions() -> list[Instructions]:
     """The instruction sets that this processor and this build of the core support."""
     core = load_core()
@@ -88,8 +102,8 @@ class _NativeStack:
         core = self._core = load_core()
         blocks = [convolution for block in stack.blocks for convolution in block]
         convolutions = [stack.first, *blocks, *([] if stack.last is None else [stack.last])]
-        weights = np.concatenate([convolution.weight.ravel() for convolution in convolutions])
-        biases = np.concatenate([convolution.bias for convolution in convolutions])
+        weights = np.concatenate([one.weight.ravel() for one in convolutions], dtype=np.int8, casting="safe")
+        biases = np.concatenate([one.bias for one in convolutions], dtype=np.int32, casting="safe")
         self._outputs = 0 if stack.last is None else len(stack.last.bias)
         self._width = len(stack.first.bias)
         sizes = stack.inputs, self._width, len(stack.blocks), self._outputs
@@ -165,13 +179,13 @@ class NativeEngine:
         """See `Engine`."""
         arrays, of_slice = _slice(outputs, bases, coding, learnt)
         values, count = _int32_array(values), ctypes.c_int64(0)
-        place, places = _address(values, np.int32, arrays[1].shape), _addresses_of_intervals(intervals)
+        place, places = _address(values, np.int32, arrays[1].shape), _addresses_of_intervals(intervals, True)
         _check(self._core.ppyr_model_slice(of_slice, place, *places, count, self._instructions))
 
     def encode_symbols(self, intervals: NDArray[np.uint32], words: NDArray[np.uint16]) -> tuple[int, int]:
         """See `Engine`."""
         first, state = ctypes.c_int64(), ctypes.c_uint64()
-        place = _address(words, np.uint16, (len(words),))
+        place = _address(words, np.uint16, (len(words),), is_written=True)
         _check(self._core.ppyr_encode(*_addresses_of_intervals(intervals), place, len(words), first, state))
         return first.value, state.value
 
@@ -189,7 +203,7 @@ class NativeEngine:
         arrays, of_slice = _slice(outputs, bases, coding, learnt)
         state, taken = ctypes.c_uint64(position[0]), ctypes.c_int64(position[1])
         source = _address(words, np.uint16, (len(words),)), len(words)
-        place = _address(values, np.int32, (coding.coded, *arrays[0].shape[:2]))
+        place = _address(values, np.int32, (coding.coded, *arrays[0].shape[:2]), is_written=True)
         result = self._core.ppyr_decode_slice(of_slice, *source, state, taken, place, self._instructions)
         if result == _CUT:
             return state.value, len(words) + 1
@@ -215,26 +229,28 @@ def _slice(outputs: Any, bases: Any, coding: Coding, learnt: Corrections) -> tup
     arrays: list[NDArray[Any]] = [_int32_array(outputs), _int32_array(bases), learnt]
     height, width = arrays[0].shape[:2]
     shapes = (height, width, OUTPUTS), (CHANNELS, height, width), (3, CONTEXTS, OUTPUTS + INFLUENCES * CHANNELS)
-    places = map(_address, arrays, (np.int32, np.int32, np.int64), shapes)
+    places = map(_address, arrays, (np.int32, np.int32, np.int64), shapes, (False, False, True))
     return arrays, _Slice(*places, height, width, coding.coded, coding.bits, coding.gain)
 
 
-def _address(array: NDArray[Any], kind: type, shape: tuple[int, ...]) -> int:
-    """Where an array begins. Raises ValueError unless it has this type and shape, without gaps."""
-    if array.dtype != kind or array.shape != shape or not array.flags.c_contiguous:
+def _address(array: NDArray[Any], kind: type, shape: tuple[int, ...], is_written: bool = False) -> int:
+    """Where an array begins. Raises ValueError unless it has this type and shape, aligned and without gaps."""
+    if array.dtype != kind or array.shape != shape or not (array.flags.c_contiguous and array.flags.aligned):
         raise ValueError(f"expected {kind.__name__} {shape} without gaps, got {array.dtype} {array.shape}")
+    if is_written and not array.flags.writeable:
+        raise ValueError(f"expected {kind.__name__} {shape} to write to, got a read-only array")
     return array.ctypes.data
 
 
-def _addresses_of_intervals(intervals: NDArray[np.uint32]) -> tuple[int, int, int]:
+def _addresses_of_intervals(intervals: NDArray[np.uint32], is_written: bool = False) -> tuple[int, int, int]:
     """Where the starts begin and where the frequencies do, and their number."""
     count = intervals.shape[-1]
-    first = _address(intervals, np.uint32, (2, count))
+    first = _address(intervals, np.uint32, (2, count), is_written)
     return first, first + intervals.itemsize * count, count
 
 
 def _int32_array(array: Any) -> NDArray[np.int32]:
-    return np.require(array, np.int32, ["C"])
+    return np.require(array, np.int32, ["C", "A"])
 
 
 def _check(result: int) -> None:
