@@ -170,6 +170,8 @@ def _way_out(split: str, hold_out: bool) -> str:
         return "nothing is held out of train here: hold images out, or make sub-folders validation and test"
     if split == "train":
         return "put the training images into a sub-folder train, or choose the split that has images"
+    if split == "validation":
+        return "add images, so that there are at least three, or pass --no-validation to train on all of them"
     return f"add images, put some into a sub-folder {split}, or choose another split, such as all"
 
 
