@@ -79,8 +79,8 @@ def refuse_shared_images(
         held_out += validation.files
     if trained := find_trained(run, held_out):
         warnings.warn(
-            f"{run}: an earlier session was trained on {len(trained)} of the images that are for validation or test "
-            f"now, for example {trained[0]}; do not trust results on them",
+            f"{run}: an earlier session was trained on at least {len(trained)} of the images that are for validation "
+            f"or test now, for example {trained[0]}; do not trust results on them",
             stacklevel=2,
         )
     if pairs:
@@ -165,15 +165,15 @@ def find_trained(run: Path, files: Sequence[Path]) -> list[Path]:
     return [file for file, was in zip(files, trained, strict=True) if was]
 
 
-def count_trained(config: AnyParameters, run: Path, images: Images, skipped: Sequence[Path]) -> int | None:
-    """How many of the images that were not skipped the run is known to be trained on; None if that is unknown.
+def count_trained(config: AnyParameters, run: Path, images: Images, skipped: Sequence[Path]) -> tuple[int | None, bool]:
+    """How many of the images that were not skipped the run was trained on, and whether that is exact or a lower bound.
 
-    It is unknown for large containers, if files are compared with the images of a container, and if an earlier version
-    trained some steps.
+    A bound is for runs that did not record all their training images, which may be too many, of an earlier version, or
+    not files where `images` are files. The number is None if nothing is known: for large containers, or if it is 0.
     """
     known, covered = read_trained_on(run), FILES_AT_MOST if are_files(images) else ENTRIES_AT_MOST
     if not len(known) or len(images) > covered:
-        return None
+        return None, False
     sessions = read_sessions(run)
     trained = [session["training_data"] for session in sessions]
     is_complete = _is_recorded(config, sessions) and all(
@@ -182,7 +182,7 @@ def count_trained(config: AnyParameters, run: Path, images: Images, skipped: Seq
     count = int(np.isin(image_numbers(images), known).sum())
     if are_files(images):  # entries of containers that cannot be read have no number
         count -= len(find_trained(run, skipped))
-    return count or (0 if is_complete else None)
+    return count or (0 if is_complete else None), is_complete
 
 
 def _is_recorded(config: AnyParameters, sessions: Sequence[Mapping[str, Any]]) -> bool:

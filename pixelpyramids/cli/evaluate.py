@@ -90,12 +90,13 @@ def evaluate(
         stderr.print("the code length is not finite, because the model's weights have diverged", style="bold red")
     warning = warn_above(evaluation.bits_per_dim_of_images, config.n_bits)
     paper = find_paper_figure(config) if chosen == "test" else None
-    trained = count_trained(config, run, images, evaluation.skipped)
+    trained, is_exact = count_trained(config, run, images, evaluation.skipped)
     if json:
         result = evaluation_json(evaluation, str(run), counts) | {
             "split": chosen,
             "which_images": which,
             "trained_on": trained,
+            "trained_on_is_exact": is_exact,
             "n_bits": config.n_bits,
             "likelihood": config.likelihood,
             "batch_statistics": batch_statistics,
@@ -120,11 +121,11 @@ def evaluate(
     statistics = "" if batch_statistics is None else f", statistics of batches of {batch_statistics}"
     tiles = f"; {tiled} of them in tiles of at most {tile} x {tile}" if tiled else ""
     converted = f"; converted: {describe_conversions(conversions)}" if conversions else ""
-    compared = "; not compared with the training images"
+    known = f"; {'' if is_exact else 'at least '}{trained} of them were trained on" if trained else ""
     stdout.print(
         f"{evaluation.bits_per_dim:.4f}{error} bits/dim on {count_of(len(evaluation.files), noun)} ({sources}), "
         f"{config.n_bits} bits, {kind}{statistics}{tiles}; every pixel counted{converted}"
-        f"{compared if trained is None else f'; {trained} of them were trained on' if trained else ''}"
+        f"{'; not compared with the training images' if trained is None else known}"
     )
     if paper is not None:
         stdout.print(

@@ -73,7 +73,7 @@ def score(
 
         trained = find_trained(Path(model), [Path(image["file"]) for image in scored])
     if trained:
-        stderr.print(f"the model was trained on {len(trained)} of these images, for example {trained[0]}")
+        stderr.print(f"the model was trained on at least {len(trained)} of these images, for example {trained[0]}")
     if json:
         result = {"images": scored, "failed": failed, "likelihood": config.likelihood, "warning": warning}
         print_json(result | {"trained_on": list(map(str, trained))})
