@@ -11,6 +11,7 @@ import sys
 
 import numpy as np
 import pytest
+from command_line import json_of
 from core_samples import NETWORK
 from safetensors.numpy import load_file, save_file
 
@@ -100,7 +101,10 @@ def test_without_a_sound_library_the_reference_writes_the_same_file(content, ima
             (tmp_path / library.name).write_bytes(
                 library.read_bytes()[:content] if isinstance(content, int) else content
             )
-    assert expect_the_reference(image, "cannot be loaded .*takes minutes.*install pixelpyramids again") == expected
+    assert (
+        expect_the_reference(image, "cannot be loaded .*takes about ten minutes.*install pixelpyramids again")
+        == expected
+    )
     assert isinstance(bundled.load_model("compact").engine, ReferenceEngine)
     monkeypatch.setenv(bundled.ENGINE, "portable")
     with pytest.raises(CheckpointError, match=r"PIXELPYRAMIDS_ENGINE: .*ppyr_core"):
@@ -139,6 +143,15 @@ def test_an_instruction_set_that_the_processor_lacks_is_refused(monkeypatch):
     monkeypatch.setenv(bundled.ENGINE, "fastest")
     with pytest.raises(CheckpointError, match=r"expected one of reference, best, portable, .*, got fastest"):
         bundled.load_model("compact")
+
+
+def test_info_estimates_the_time_that_the_engine_takes(image, tmp_path, monkeypatch, capsys):
+    (tmp_path / "a.ppyr").write_bytes(pp.encode(image, effort="fast"))
+    seconds = []
+    for engine in "best", "portable", "reference":
+        monkeypatch.setenv(bundled.ENGINE, engine)
+        seconds.append(json_of(capsys, "info", tmp_path)["files"][0]["decode_seconds"])
+    assert seconds[0] <= seconds[1] < seconds[2] / 5
 
 
 FORK = """

@@ -11,9 +11,7 @@ from pixelpyramids.terminal import explain
 if TYPE_CHECKING:
     from pixelpyramids.codec.container import FileIndex
 
-# An upper bound on the seconds that one processor takes to decode a megapixel of a coded channel. With AVX-512, we
-# measured 3.0 s for noisy colours and 2.5 s for noisy 16-bit grey; processors without it are slower.
-MODEL_SECONDS, LIBRARY_SECONDS = 6.0, 0.1
+LIBRARY_SECONDS = 0.1  # to decode a megapixel of a PNG or WebP
 
 
 def info(files: options.CompressedFiles, max_pixels: options.MaxPixels = 2**28, json: options.Json = False) -> int:
@@ -74,8 +72,10 @@ def _describe(index: "FileIndex", size: int) -> dict[str, Any]:
         left = "nothing" if reached is None else f"the image at 1/{1 << reached} of its size"
         fault = f"cut short: only {size} of {index.size} bytes are left; --salvage recovers {left}"
     model = bundled.model_names().get(header.model, "unknown to this version")
-    seconds = header.height * header.width / 1e6
-    seconds *= MODEL_SECONDS * len(header.coded) if header.content == Content.MODEL else LIBRARY_SECONDS
+    of_megapixel = LIBRARY_SECONDS
+    if header.content == Content.MODEL:
+        engine = bundled.load_model("compact").engine
+        of_megapixel = len(header.coded) * engine.megapixel_seconds(bundled.available_threads())
     return {
         "bytes": size,
         "version": VERSION,
@@ -93,7 +93,7 @@ def _describe(index: "FileIndex", size: int) -> dict[str, Any]:
         "parts": len(index.entries),
         "header_bytes": index.begin,
         "octaves": listed,
-        "decode_seconds": seconds / (bundled.available_threads() if header.content == Content.MODEL else 1),
+        "decode_seconds": header.height * header.width / 1e6 * of_megapixel,
         "fault": fault,
     }
 

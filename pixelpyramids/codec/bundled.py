@@ -56,7 +56,7 @@ def _load_engine(network: IntegerNetwork, name: str) -> Engine:
             raise CheckpointError(f"{ENGINE}: {error}") from error
         warnings.warn(
             f"the native core cannot be loaded ({error}); using the reference, which gives the same files but takes "
-            "minutes for a photograph; install pixelpyramids again",
+            "about ten minutes for each megapixel; install pixelpyramids again",
             stacklevel=5,
         )
         return ReferenceEngine(network)

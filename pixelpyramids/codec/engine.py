@@ -61,3 +61,6 @@ class Engine(Protocol):
         `position` is the state and the count of words taken; returns both afterwards. If the words run out, the count
         exceeds their number.
         """
+
+    def megapixel_seconds(self, threads: int) -> float:
+        """How many seconds it can take to decode a megapixel of a plane: an estimate, on the safe side."""

@@ -86,3 +86,7 @@ class ReferenceEngine:
         except IndexError:  # the words ran out
             taken = len(words) + 1
         return state, taken
+
+    def megapixel_seconds(self, threads: int) -> float:
+        """See `Engine`. Python computes in one thread at a time; we measured 530 s for noisy colours."""
+        return 1000.0
