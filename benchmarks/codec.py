@@ -69,7 +69,7 @@ class Timed:
 
 def stages(side: int) -> str:
     image, model = mosaic(side, side), load_model("compact")
-    data = pp.encode(image, effort="fast", threads=1)  # which also compares the engines for all shapes
+    data = pp.encode(image, effort="fast", threads=1)  # which also compares the engines
     model.engine, lines = Timed(model.engine), ["us per pixel, one thread: network, coder, the rest"]
     for name, call in {
         "encoding": partial(pp.encode, image, effort="fast"),

@@ -134,16 +134,16 @@ class _NativeStack:
 class NativeEngine:
     """The network and the coder in the native core.
 
-    Once for every shape, each stack is compared with the reference on a window of the image's own inputs. If it
-    differs, a UserWarning says so, and the reference runs the network from then on. Raises OSError if the core cannot
-    be loaded, or does not support the instruction set.
+    Each stack is compared with the reference on a window of the image's own inputs, once for narrow and once for wide
+    ones. If it differs, a UserWarning says so, and the reference runs the network from then on. Raises OSError if the
+    core cannot be loaded, or does not support the instruction set.
     """
 
     def __init__(self, network: IntegerNetwork, instructions: Instructions = Instructions.BEST) -> None:
         self._reference, self._instructions = ReferenceEngine(network), instructions
         self._core = load_core()
         self._stacks = [_NativeStack(stack, instructions) for stack in network.stacks]
-        self._compared: set[tuple[int, int, int]] = set()
+        self._compared: set[tuple[int, bool]] = set()  # stacks, and whether the inputs were wider than the window
         self._differs = False
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -154,7 +154,7 @@ class NativeEngine:
         """See `Engine`."""
         if not self._differs:
             found: NDArray[Any] = self._stacks[stack].run(inputs, height, width)
-            if (stack, height, width) not in self._compared:  # no lock, which a forked process could inherit held
+            if (stack, width > WINDOW) not in self._compared:  # no lock, which a forked process could inherit held
                 if not self._is_equal_in_a_window(stack, inputs, found):
                     self._differs = True
                     warnings.warn(
@@ -162,7 +162,7 @@ class NativeEngine:
                         "which gives the same files",
                         stacklevel=5,
                     )
-                self._compared.add((stack, height, width))
+                self._compared.add((stack, width > WINDOW))
             if not self._differs:
                 return found
         return self._reference.run(stack, inputs, height, width)
