@@ -31,6 +31,15 @@ def test_a_pulled_run_is_the_one_that_was_pushed(run, tmp_path):
     assert "training" not in names
 
 
+def test_records_of_a_run_that_was_published_there_before_do_not_stay(run, tmp_path):
+    records = [tmp_path / "hub" / name for name in ("provenance.json", "trained_on.npy")]
+    records[0].parent.mkdir()
+    for record in records:
+        record.write_bytes(b"of another run")
+    PublishedRun(run).save_pretrained(tmp_path / "hub")
+    assert not any(record.exists() for record in records)
+
+
 def test_pushing_uploads_the_same_files(run, monkeypatch):
     uploaded = {}
 

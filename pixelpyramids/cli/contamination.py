@@ -33,6 +33,7 @@ from pixelpyramids.training.provenance import read_sessions, read_trained_on
 from pixelpyramids.training.session import describe_batches
 
 PAIRS_NAMED = 3
+_LIST_NAME = re.compile("split|partition|(test|val|eval|dev)[-_ ]?(list|files|ids|names|classes)", re.IGNORECASE)
 _LISTS = {".txt", ".csv", ".tsv", ".json", ".jsonl", ".lst", ".mat", ".pkl", ".xml", ".yaml"}
 
 
@@ -113,10 +114,10 @@ def warn_of_names(config: AnyParameters, data: str | Path | None, crops: Batches
             f"{held_out[0]}; if they are, move them elsewhere",
             stacklevel=3,
         )
-    if not is_pooled or not files:
+    if not is_pooled:
         return
     trained = {(file.stem, file.suffix): file for file in files}
-    others, formats = sorted(set(find_images(root)) - set(files)), {suffix for _, suffix in trained}
+    others, formats = sorted(set(find_images(root)) - set(files)) if files else [], {suffix for _, suffix in trained}
     named = ((file, trained.get((file.stem, suffix))) for file in others for suffix in formats - {file.suffix})
     if alike := [(file, other) for file, other in named if other is not None]:
         warnings.warn(
@@ -124,13 +125,16 @@ def warn_of_names(config: AnyParameters, data: str | Path | None, crops: Batches
             f"format, such as {alike[0][0]} and {alike[0][1]}; if they show the same picture, keep one of each",
             stacklevel=3,
         )
-    lists = [Path(name) for name in walk_files(Path(root), lambda _: None) if Path(name).suffix.lower() in _LISTS]
+    names = [Path(name) for name in walk_files(Path(root), lambda _: None)]
     lists = [
         file
-        for file in lists
-        if resembles_split(file.stem)
-        or re.search("split|partition", file.stem, re.I)
-        or any(map(is_split_column, _read_columns(Path(root, file))))
+        for file in names
+        if Path(file.name.lower().removesuffix(".gz")).suffix in _LISTS
+        and (
+            resembles_split(file.stem)
+            or _LIST_NAME.search(file.stem)
+            or any(map(is_split_column, _read_columns(Path(root, file))))
+        )
     ]
     if lists:
         warnings.warn(

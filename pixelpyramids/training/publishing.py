@@ -34,6 +34,9 @@ class PublishedRun(ModelHubMixin, library_name="pixelpyramids", tags=["pixelpyra
     def _save_pretrained(self, save_directory: Path) -> None:
         config = run_directory.read_parameters(self.run).model_copy(update={"data_root": ""})
         run_directory.write_parameters(save_directory, config)
+        for record in (provenance.PROVENANCE, provenance.TRAINED_ON):
+            if not (self.run / record).exists():  # that of a run that was published there before
+                (save_directory / record).unlink(missing_ok=True)
         if sessions := provenance.read_sessions(self.run):
             provenance.write_sessions(save_directory, provenance.without_paths(sessions))
         for file in sorted([*self.run.glob(WEIGHTS), *self.run.glob(provenance.TRAINED_ON)]):
