@@ -42,6 +42,32 @@ typedef struct {
     int signed_inputs; /* activations are read as a - 128: biases are corrected for this when filters are packed */
 } kernels_t;
 
+#define INLINE static inline __attribute__((always_inline))
+
+/* Define the functions of an instruction set, called NAME_kernels, from its own FOR_ALL_SITES, activate_sites and
+ * sum_sites. */
+#define DEFINE_KERNELS(NAME, SIGNED_INPUTS)                                                                    \
+    static void activate(const filter_t *filter, const uint8_t *const *in, int64_t width, const uint8_t *skip, \
+                         uint8_t *out) {                                                                       \
+        FOR_ALL_SITES(activate_sites, skip, out)                                                               \
+    }                                                                                                          \
+    static void sum(const filter_t *filter, const uint8_t *const *in, int64_t width, int32_t *out) {           \
+        FOR_ALL_SITES(sum_sites, out)                                                                          \
+    }                                                                                                          \
+    const kernels_t NAME##_kernels = {activate, sum, SIGNED_INPUTS};
+
+/* Compute TOGETHER sites at a time, then one at a time, and BLOCKS vectors of OF_VECTOR outputs at a time. */
+#define FOR_SITES_AND_BLOCKS(CALL, ...)                                 \
+    for (int64_t x = 0, sites; x < width; x += sites) {                 \
+        sites = width - x >= TOGETHER ? TOGETHER : 1;                   \
+        for (int b = 0; b < filter->outputs / OF_VECTOR; b += BLOCKS) { \
+            if (sites == TOGETHER)                                      \
+                CALL(filter, in, x, b, TOGETHER, __VA_ARGS__);          \
+            else                                                        \
+                CALL(filter, in, x, b, 1, __VA_ARGS__);                 \
+        }                                                               \
+    }
+
 /* Round half to even after division by 2**SHIFT, and clamp to 0..255. */
 static inline uint8_t rescale(int32_t sum) {
     const int32_t rounded = (sum + ((1 << (SHIFT - 1)) - 1) + ((sum >> SHIFT) & 1)) >> SHIFT;

@@ -3,7 +3,7 @@
  * A tile of sites is loaded from the row itself, with the pitch of a site as its stride, so that successive rows of the
  * tile overlap; nothing is copied. */
 
-#include "rows.h"
+#include "rows_512.h"
 
 #if defined(__x86_64__) || defined(_M_X64)
 
@@ -11,8 +11,6 @@
 #include <string.h>
 
 enum { MAX_BLOCKS = 3 }; /* of 16 outputs that are computed together: tiles 0 to 2; 3 holds sites, 4 to 6 weights */
-
-#define INLINE static inline __attribute__((always_inline))
 
 /* Configure the tiles for filters of `groups` groups a tile. */
 INLINE void configure(int groups) {
@@ -55,13 +53,6 @@ INLINE void add_products(const filter_t *filter, const uint8_t *const *in, int64
     if (blocks > 2) _tile_stored(2, sums[2], 64);
 }
 
-INLINE __m128i rescale_16(__m512i sum) {
-    const __m512i odd = _mm512_and_si512(_mm512_srai_epi32(sum, SHIFT), _mm512_set1_epi32(1));
-    const __m512i half = _mm512_set1_epi32((1 << (SHIFT - 1)) - 1);
-    const __m512i rounded = _mm512_srai_epi32(_mm512_add_epi32(_mm512_add_epi32(sum, half), odd), SHIFT);
-    return _mm512_cvtusepi32_epi8(_mm512_max_epi32(rounded, _mm512_setzero_si512()));
-}
-
 INLINE void activate_sites(const filter_t *filter, const uint8_t *const *in, int64_t x, int first, int blocks,
                            int64_t width, const uint8_t *skip, uint8_t *out) {
     int32_t sums[MAX_BLOCKS][SITES][LANES] __attribute__((aligned(64)));
@@ -71,12 +62,8 @@ INLINE void activate_sites(const filter_t *filter, const uint8_t *const *in, int
         const __m512i bias = _mm512_loadu_si512(filter->biases + LANES * (first + b));
         for (int64_t s = 0; s < sites; s++) {
             const int64_t at = (x + s) * filter->outputs + LANES * (first + b);
-            __m512i sum = _mm512_add_epi32(_mm512_load_si512(sums[b][s]), bias);
-            if (skip) {
-                const __m512i added = _mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)(skip + at)));
-                sum = _mm512_add_epi32(sum, _mm512_slli_epi32(added, SHIFT));
-            }
-            _mm_storeu_si128((__m128i *)(out + at), rescale_16(sum));
+            const __m512i sum = _mm512_add_epi32(_mm512_load_si512(sums[b][s]), bias);
+            activate_16(sum, skip ? skip + at : NULL, out + at);
         }
     }
 }
@@ -94,25 +81,16 @@ INLINE void sum_sites(const filter_t *filter, const uint8_t *const *in, int64_t 
     }
 }
 
-#define FOR_ALL_SITES(CALL, ...)                                                                           \
-    configure(filter->chunk);                                                                              \
-    for (int64_t x = 0; x < width; x += SITES) {                                                           \
-        const int blocks = filter->outputs / LANES;                                                        \
-        int b = 0;                                                                                         \
-        for (; b + MAX_BLOCKS <= blocks; b += MAX_BLOCKS) CALL(filter, in, x, b, MAX_BLOCKS, __VA_ARGS__); \
-        for (; b < blocks; b++) CALL(filter, in, x, b, 1, __VA_ARGS__);                                    \
-    }                                                                                                      \
+#define FOR_ALL_SITES(CALL, ...)                                                                                  \
+    configure(filter->chunk);                                                                                     \
+    for (int64_t x = 0; x < width; x += SITES) {                                                                  \
+        const int blocks = filter->outputs / LANES;                                                               \
+        int b = 0;                                                                                                \
+        for (; b + MAX_BLOCKS <= blocks; b += MAX_BLOCKS) CALL(filter, in, x, b, MAX_BLOCKS, width, __VA_ARGS__); \
+        for (; b < blocks; b++) CALL(filter, in, x, b, 1, width, __VA_ARGS__);                                    \
+    }                                                                                                             \
     _tile_release();
 
-static void activate(const filter_t *filter, const uint8_t *const *in, int64_t width, const uint8_t *skip,
-                     uint8_t *out) {
-    FOR_ALL_SITES(activate_sites, width, skip, out)
-}
-
-static void sum(const filter_t *filter, const uint8_t *const *in, int64_t width, int32_t *out) {
-    FOR_ALL_SITES(sum_sites, width, out)
-}
-
-const kernels_t amx_kernels = {activate, sum, 0};
+DEFINE_KERNELS(amx, 0)
 
 #endif

@@ -8,24 +8,22 @@
 #include <immintrin.h>
 #include <string.h>
 
-enum { HALF = 8, BLOCKS = 2, TOGETHER = 4 }; /* outputs of a vector; vectors of outputs, and sites, computed together */
-
-#define INLINE static inline __attribute__((always_inline))
+enum { OF_VECTOR = 8, BLOCKS = 2, TOGETHER = 4 }; /* outputs of a vector; vectors and sites computed together */
 
 INLINE void add_products(const filter_t *filter, const uint8_t *const *in, int64_t x, int first, int sites,
                          __m256i sums[][BLOCKS]) {
     const int64_t pitch = filter->pitch, step = (int64_t)GROUP * filter->outputs;
-    const int8_t *weights = filter->weights + GROUP * HALF * first;
+    const int8_t *weights = filter->weights + GROUP * OF_VECTOR * first;
     const __m256i ones = _mm256_set1_epi16(1);
     for (int b = 0; b < BLOCKS; b++) {
-        const __m256i bias = _mm256_loadu_si256((const __m256i *)(filter->biases + HALF * (first + b)));
+        const __m256i bias = _mm256_loadu_si256((const __m256i *)(filter->biases + OF_VECTOR * (first + b)));
         for (int s = 0; s < sites; s++) sums[s][b] = bias;
     }
     for (int r = 0; r < filter->rows; r++) {
         const uint8_t *site = in[r] + x * pitch;
         for (int g = 0; g < filter->groups; g++, site += GROUP, weights += step) {
             const __m256i w0 = _mm256_load_si256((const __m256i *)weights);
-            const __m256i w1 = _mm256_load_si256((const __m256i *)(weights + GROUP * HALF));
+            const __m256i w1 = _mm256_load_si256((const __m256i *)(weights + GROUP * OF_VECTOR));
             for (int s = 0; s < sites; s++) {
                 int32_t four;
                 memcpy(&four, site + s * pitch, sizeof(four));
@@ -48,9 +46,9 @@ INLINE void activate_sites(const filter_t *filter, const uint8_t *const *in, int
     __m256i sums[TOGETHER][BLOCKS];
     add_products(filter, in, x, first, sites, sums);
     for (int s = 0; s < sites; s++) {
-        const int64_t at = (x + s) * filter->outputs + HALF * first;
+        const int64_t at = (x + s) * filter->outputs + OF_VECTOR * first;
         for (int b = 0; skip && b < BLOCKS; b++) {
-            const __m256i added = _mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)(skip + at + HALF * b)));
+            const __m256i added = _mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)(skip + at + OF_VECTOR * b)));
             sums[s][b] = _mm256_add_epi32(sums[s][b], _mm256_slli_epi32(added, SHIFT));
         }
         /* Packing saturates to 16 and then to 8 bits, within each half of 128 bits. */
@@ -66,29 +64,11 @@ INLINE void sum_sites(const filter_t *filter, const uint8_t *const *in, int64_t 
     add_products(filter, in, x, first, sites, sums);
     for (int s = 0; s < sites; s++)
         for (int b = 0; b < BLOCKS; b++)
-            _mm256_storeu_si256((__m256i *)(out + (x + s) * filter->outputs + HALF * (first + b)), sums[s][b]);
+            _mm256_storeu_si256((__m256i *)(out + (x + s) * filter->outputs + OF_VECTOR * (first + b)), sums[s][b]);
 }
 
-#define FOR_ALL_SITES(CALL, ...)                                   \
-    for (int64_t x = 0, sites; x < width; x += sites) {            \
-        sites = width - x >= TOGETHER ? TOGETHER : 1;              \
-        for (int b = 0; b < filter->outputs / HALF; b += BLOCKS) { \
-            if (sites == TOGETHER)                                 \
-                CALL(filter, in, x, b, TOGETHER, __VA_ARGS__);     \
-            else                                                   \
-                CALL(filter, in, x, b, 1, __VA_ARGS__);            \
-        }                                                          \
-    }
+#define FOR_ALL_SITES FOR_SITES_AND_BLOCKS
 
-static void activate(const filter_t *filter, const uint8_t *const *in, int64_t width, const uint8_t *skip,
-                     uint8_t *out) {
-    FOR_ALL_SITES(activate_sites, skip, out)
-}
-
-static void sum(const filter_t *filter, const uint8_t *const *in, int64_t width, int32_t *out) {
-    FOR_ALL_SITES(sum_sites, out)
-}
-
-const kernels_t avx2_kernels = {activate, sum, 0};
+DEFINE_KERNELS(avx2, 0)
 
 #endif

@@ -1,6 +1,6 @@
 /* Row kernels with AVX-512 VNNI: vpdpbusd adds four products of unsigned and signed bytes to each of 16 sums. */
 
-#include "rows.h"
+#include "rows_512.h"
 
 #if defined(__x86_64__) || defined(_M_X64)
 
@@ -8,8 +8,6 @@
 #include <string.h>
 
 enum { MAX_BLOCKS = 3 }; /* of 16 outputs that are computed together */
-
-#define INLINE static inline __attribute__((always_inline))
 
 /* Add the products of `sites` sites, from x on, with `blocks` blocks of 16 outputs, from `first` on. */
 INLINE void add_products(const filter_t *filter, const uint8_t *const *in, int64_t x, int first, int sites, int blocks,
@@ -35,13 +33,6 @@ INLINE void add_products(const filter_t *filter, const uint8_t *const *in, int64
     }
 }
 
-INLINE __m128i rescale_16(__m512i sum) {
-    const __m512i odd = _mm512_and_si512(_mm512_srai_epi32(sum, SHIFT), _mm512_set1_epi32(1));
-    const __m512i half = _mm512_set1_epi32((1 << (SHIFT - 1)) - 1);
-    const __m512i rounded = _mm512_srai_epi32(_mm512_add_epi32(_mm512_add_epi32(sum, half), odd), SHIFT);
-    return _mm512_cvtusepi32_epi8(_mm512_max_epi32(rounded, _mm512_setzero_si512()));
-}
-
 INLINE void activate_sites(const filter_t *filter, const uint8_t *const *in, int64_t x, int first, int sites,
                            int blocks, const uint8_t *skip, uint8_t *out) {
     __m512i sums[8][MAX_BLOCKS];
@@ -49,12 +40,7 @@ INLINE void activate_sites(const filter_t *filter, const uint8_t *const *in, int
     for (int s = 0; s < sites; s++) {
         for (int b = 0; b < blocks; b++) {
             const int64_t at = (x + s) * filter->outputs + LANES * (first + b);
-            __m512i sum = sums[s][b];
-            if (skip) {
-                const __m512i added = _mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)(skip + at)));
-                sum = _mm512_add_epi32(sum, _mm512_slli_epi32(added, SHIFT));
-            }
-            _mm_storeu_si128((__m128i *)(out + at), rescale_16(sum));
+            activate_16(sums[s][b], skip ? skip + at : NULL, out + at);
         }
     }
 }
@@ -88,15 +74,6 @@ INLINE void sum_sites(const filter_t *filter, const uint8_t *const *in, int64_t 
         }                                                           \
     }
 
-static void activate(const filter_t *filter, const uint8_t *const *in, int64_t width, const uint8_t *skip,
-                     uint8_t *out) {
-    FOR_ALL_SITES(activate_sites, skip, out)
-}
-
-static void sum(const filter_t *filter, const uint8_t *const *in, int64_t width, int32_t *out) {
-    FOR_ALL_SITES(sum_sites, out)
-}
-
-const kernels_t avx512_kernels = {activate, sum, 0};
+DEFINE_KERNELS(avx512, 0)
 
 #endif

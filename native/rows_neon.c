@@ -8,23 +8,21 @@
 #include <arm_neon.h>
 #include <string.h>
 
-enum { QUARTER = 4, BLOCKS = 4, TOGETHER = 4 }; /* outputs of a vector; vectors of outputs, and sites, together */
-
-#define INLINE static inline __attribute__((always_inline))
+enum { OF_VECTOR = 4, BLOCKS = 4, TOGETHER = 4 }; /* outputs of a vector; vectors and sites computed together */
 
 INLINE void add_products(const filter_t *filter, const uint8_t *const *in, int64_t x, int first, int sites,
                          int32x4_t sums[][BLOCKS]) {
     const int64_t pitch = filter->pitch, step = (int64_t)GROUP * filter->outputs;
-    const int8_t *weights = filter->weights + GROUP * QUARTER * first;
+    const int8_t *weights = filter->weights + GROUP * OF_VECTOR * first;
     for (int b = 0; b < BLOCKS; b++) {
-        const int32x4_t bias = vld1q_s32(filter->biases + QUARTER * (first + b));
+        const int32x4_t bias = vld1q_s32(filter->biases + OF_VECTOR * (first + b));
         for (int s = 0; s < sites; s++) sums[s][b] = bias;
     }
     for (int r = 0; r < filter->rows; r++) {
         const uint8_t *site = in[r] + x * pitch;
         for (int g = 0; g < filter->groups; g++, site += GROUP, weights += step) {
             int8x16_t w[BLOCKS];
-            for (int b = 0; b < BLOCKS; b++) w[b] = vld1q_s8(weights + GROUP * QUARTER * b);
+            for (int b = 0; b < BLOCKS; b++) w[b] = vld1q_s8(weights + GROUP * OF_VECTOR * b);
             for (int s = 0; s < sites; s++) {
                 uint32_t four;
                 memcpy(&four, site + s * pitch, sizeof(four));
@@ -47,7 +45,7 @@ INLINE void activate_sites(const filter_t *filter, const uint8_t *const *in, int
     int32x4_t sums[TOGETHER][BLOCKS];
     add_products(filter, in, x, first, sites, sums);
     for (int s = 0; s < sites; s++) {
-        const int64_t at = (x + s) * filter->outputs + QUARTER * first;
+        const int64_t at = (x + s) * filter->outputs + OF_VECTOR * first;
         if (skip) {
             const uint8x16_t bytes = vld1q_u8(skip + at);
             const uint16x8_t low = vshll_n_u8(vget_low_u8(bytes), SHIFT), high = vshll_n_u8(vget_high_u8(bytes), SHIFT);
@@ -66,29 +64,12 @@ INLINE void sum_sites(const filter_t *filter, const uint8_t *const *in, int64_t 
     int32x4_t sums[TOGETHER][BLOCKS];
     add_products(filter, in, x, first, sites, sums);
     for (int s = 0; s < sites; s++)
-        for (int b = 0; b < BLOCKS; b++) vst1q_s32(out + (x + s) * filter->outputs + QUARTER * (first + b), sums[s][b]);
+        for (int b = 0; b < BLOCKS; b++)
+            vst1q_s32(out + (x + s) * filter->outputs + OF_VECTOR * (first + b), sums[s][b]);
 }
 
-#define FOR_ALL_SITES(CALL, ...)                                      \
-    for (int64_t x = 0, sites; x < width; x += sites) {               \
-        sites = width - x >= TOGETHER ? TOGETHER : 1;                 \
-        for (int b = 0; b < filter->outputs / QUARTER; b += BLOCKS) { \
-            if (sites == TOGETHER)                                    \
-                CALL(filter, in, x, b, TOGETHER, __VA_ARGS__);        \
-            else                                                      \
-                CALL(filter, in, x, b, 1, __VA_ARGS__);               \
-        }                                                             \
-    }
+#define FOR_ALL_SITES FOR_SITES_AND_BLOCKS
 
-static void activate(const filter_t *filter, const uint8_t *const *in, int64_t width, const uint8_t *skip,
-                     uint8_t *out) {
-    FOR_ALL_SITES(activate_sites, skip, out)
-}
-
-static void sum(const filter_t *filter, const uint8_t *const *in, int64_t width, int32_t *out) {
-    FOR_ALL_SITES(sum_sites, out)
-}
-
-const kernels_t neon_kernels = {activate, sum, 1};
+DEFINE_KERNELS(neon, 1)
 
 #endif

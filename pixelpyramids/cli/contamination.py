@@ -125,10 +125,9 @@ def warn_of_names(config: AnyParameters, data: str | Path | None, crops: Batches
             f"format, such as {alike[0][0]} and {alike[0][1]}; if they show the same picture, keep one of each",
             stacklevel=3,
         )
-    names = [Path(name) for name in walk_files(Path(root), lambda _: None)]
     lists = [
         file
-        for file in names
+        for file in map(Path, walk_files(Path(root), lambda _: None))
         if Path(file.name.lower().removesuffix(".gz")).suffix in _LISTS
         and (
             resembles_split(file.stem)
