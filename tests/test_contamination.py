@@ -3,6 +3,7 @@
 import json
 import shutil
 from functools import partial
+from hashlib import sha256
 
 import numpy as np
 import pytest
@@ -10,7 +11,9 @@ from command_line import json_of, output_of, refusal, status
 from data_layouts import encode, noise, write_parquet, write_pictures
 from PIL import Image
 
+from pixelpyramids.data.folder import open_folder
 from pixelpyramids.model.parameters import load_parameters
+from pixelpyramids.training.provenance import read_sessions, write_sessions
 from pixelpyramids.training.publishing import PublishedRun
 
 write = partial(write_pictures, size=16)
@@ -151,6 +154,31 @@ def test_training_images_are_counted_in_any_folder(run, flat, tmp_path, capsys):
     assert "trained_on.npy: damaged; remove it" in refusal(capsys, "evaluate", run, "--data", flat)
     (published / "trained_on.npy").unlink()
     assert counted(renamed) is None
+
+
+def test_records_of_earlier_versions_are_understood(params, tmp_path, capsys):
+    """They took the first and last 4 KiB of uncompressed files."""
+    folder, copy = tmp_path / "images", tmp_path / "copy"
+    folder.mkdir()
+    for number in range(20):
+        Image.fromarray(noise(number, 64)).save(folder / f"{number:02d}.bmp")
+    run = train(params, folder, tmp_path / "run")
+    shutil.copytree(folder, copy)
+    (session,) = read_sessions(run)
+    contents = [file.read_bytes() for file in open_folder(folder, "train").files]
+    earlier = [sha256(b"%d\n%b%b" % (len(whole), whole[:4096], whole[-4096:])).digest() for whole in contents]
+    recorded = sha256(b"%d\n%b" % (len(earlier), b"".join(earlier))).hexdigest()
+    assert recorded != session["training_data"]["sha256"]
+    session["training_data"]["sha256"] = recorded
+    write_sessions(run, [session])
+    np.save(run / "trained_on.npy", np.unique(np.frombuffer(b"".join(one[:8] for one in earlier), "<u8")))
+    capsys.readouterr()
+    for place in (folder, copy):
+        assert evaluate_folder(capsys, run, place)[:2] == (2, "test")
+        result = json_of(capsys, "evaluate", run, "--data", place, "--split", "all", "--device", "cpu")
+        assert (result["images"], result["trained_on"]) == (20, 16)
+    assert status("train", params, "--data", folder, "--out", run, "--steps", 2, "--device", "cpu") == 0
+    assert "training images have changed" not in capsys.readouterr().err
 
 
 def test_an_image_that_cannot_be_read_does_not_count_as_trained_on(params, tmp_path, capsys):

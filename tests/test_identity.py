@@ -5,11 +5,12 @@ import shutil
 import numpy as np
 import pytest
 from data_layouts import encode, noise, write_files, write_zip
+from PIL import Image, TiffImagePlugin
 
 from pixelpyramids.data import identity as module
 from pixelpyramids.data.containers.zip_archive import ZipEntries
 from pixelpyramids.data.folder import open_folder
-from pixelpyramids.data.identity import data_identity, file_fingerprint, same_files
+from pixelpyramids.data.identity import data_identity, file_fingerprints, same_files
 from pixelpyramids.data.images import Images
 
 
@@ -76,4 +77,14 @@ def test_files_that_differ_only_in_their_middle_are_not_the_same(tmp_path):
 def test_uncompressed_pictures_with_equal_margins_have_different_fingerprints(tmp_path, format):
     pictures = {str(number): np.pad(noise(number, 64), [(64, 64), (64, 64), (0, 0)]) for number in range(2)}
     write_files(tmp_path, {name: encode(picture, format) for name, picture in pictures.items()})
-    assert file_fingerprint(tmp_path / "0") != file_fingerprint(tmp_path / "1")
+    assert file_fingerprints(tmp_path / "0").present != file_fingerprints(tmp_path / "1").present
+
+
+def test_tiffs_with_equal_margins_and_a_profile_behind_the_pixels_have_different_fingerprints(tmp_path, monkeypatch):
+    monkeypatch.setattr(TiffImagePlugin, "WRITE_LIBTIFF", True)  # pixels first, directory and tags last
+    files, profile = [tmp_path / "0.tif", tmp_path / "1.tif"], np.random.default_rng(0).bytes(5000)
+    for number, file in enumerate(files):
+        picture = np.pad(noise(number, 64), [(64, 64), (64, 64), (0, 0)], constant_values=255)
+        Image.fromarray(picture).save(file, icc_profile=profile)
+    assert file_fingerprints(files[0]).earlier == file_fingerprints(files[1]).earlier
+    assert file_fingerprints(files[0]).present != file_fingerprints(files[1]).present

@@ -19,7 +19,7 @@ from pixelpyramids.data.identity import (
     FILES_AT_MOST,
     are_files,
     as_numbers,
-    file_fingerprint,
+    file_fingerprints,
     image_numbers,
     same_files,
 )
@@ -30,7 +30,7 @@ from pixelpyramids.errors import DataError, EmptySplitError
 from pixelpyramids.image_files.listing import walk_files
 from pixelpyramids.model.parameters import AnyParameters
 from pixelpyramids.training.provenance import read_sessions, read_trained_on
-from pixelpyramids.training.session import describe_batches
+from pixelpyramids.training.session import training_hashes
 
 PAIRS_NAMED = 3
 _LIST_NAME = re.compile("split|partition|(test|val|eval|dev)[-_ ]?(list|files|ids|names|classes)", re.IGNORECASE)
@@ -164,7 +164,7 @@ def find_trained(run: Path, files: Sequence[Path]) -> list[Path]:
     known = read_trained_on(run)
     if not len(known):
         return []
-    trained = np.isin(as_numbers(map(file_fingerprint, files)), known)
+    trained = np.logical_or(*np.isin(as_numbers(map(file_fingerprints, files)), known).T)
     return [file for file, was in zip(files, trained, strict=True) if was]
 
 
@@ -182,7 +182,7 @@ def count_trained(config: AnyParameters, run: Path, images: Images, skipped: Seq
     is_complete = _is_recorded(config, sessions) and all(
         data.get("files") == are_files(images) and data["images"] <= covered for data in trained
     )
-    count = int(np.isin(image_numbers(images), known).sum())
+    count = int(np.isin(image_numbers(images), known).any(axis=1).sum())
     if are_files(images):  # entries of containers that cannot be read have no number
         count -= len(find_trained(run, skipped))
     return count or (0 if is_complete else None), is_complete
@@ -208,8 +208,8 @@ def choose_images(
     """
     root, trained = name_images(config, data), [session["training_data"] for session in sessions]
     if split == "validation" and trained:
-        whole, rest = (_identity(config, root, hold_out) for hold_out in (False, True))
-        if whole != rest and whole in (images["sha256"] for images in trained):
+        whole, rest = (_hashes(config, root, hold_out) for hold_out in (False, True))
+        if (whole - rest) & {images["sha256"] for images in trained}:
             raise DataError(
                 f"{root}: expected validation images that the run was not trained on, but it was trained with "
                 "--no-validation, so it held none out; pass --split test"
@@ -236,8 +236,8 @@ def _is_trained_on(config: AnyParameters, root: str, trained: Sequence[Mapping[s
     """Whether the images in `trained` are the training split of this undivided folder, or of a copy of it."""
     if not trained:
         return False
-    identities = {_identity(config, root, hold_out) for hold_out in (True, False)}
-    others = [images for images in trained if images["sha256"] not in identities]
+    hashes = _hashes(config, root, True) | _hashes(config, root, False)
+    others = [images for images in trained if images["sha256"] not in hashes]
     place = Path(root).resolve()
     for other in (Path(images["root"]).resolve() for images in others if "root" in images):
         if other.is_relative_to(place) or place.is_relative_to(other):
@@ -249,8 +249,8 @@ def _is_trained_on(config: AnyParameters, root: str, trained: Sequence[Mapping[s
     return len(others) < len(trained)
 
 
-def _identity(config: AnyParameters, root: str, hold_out: bool) -> str | None:
-    """The hash of the training images, as sessions record it; None if there are none."""
+def _hashes(config: AnyParameters, root: str, hold_out: bool) -> set[str]:
+    """The hashes of the training images that sessions may have recorded; none if there are no images."""
     with suppress(DataError):
-        return str(describe_batches(open_training(config, root, hold_out=hold_out))["sha256"])
-    return None
+        return training_hashes(open_training(config, root, hold_out=hold_out))
+    return set()

@@ -77,7 +77,7 @@ class SessionRecord:
             )
         for index, session in sorted(self._last.items()):
             before, after = session["training_data"], now["training_data"]
-            if before["sha256"] != after["sha256"]:
+            if before["sha256"] != after["sha256"] and before["sha256"] not in training_hashes(self.crops):
                 data = f"the training images have changed: before {_name_images(before)}, now {_name_images(after)}"
                 changes.setdefault(data, []).append(index)
             if index in self.indices and session["precision"] != now["precision"]:
@@ -108,7 +108,7 @@ class SessionRecord:
         """Write which images the levels were trained on, after the first step; the images of a stream are not known."""
         steps = [level.step for level in self.levels]
         if steps != self._first_steps and not self._recorded and isinstance(self.crops, Crops):
-            record_trained_on(self.run, image_numbers(self.crops.folder))
+            record_trained_on(self.run, image_numbers(self.crops.folder)[:, 0])
             self._recorded = True
 
     def write(self, reserve: float | None) -> None:
@@ -174,6 +174,14 @@ def describe_batches(batches: Batches) -> dict[str, Any]:
     named = repr(([shard.name for shard in shards], batches.shards.counts))
     root = os.path.abspath(shards[0].parent)
     return {"root": root, "images": batches.count, "sha256": hashlib.sha256(named.encode()).hexdigest()}
+
+
+def training_hashes(batches: Batches) -> set[str]:
+    """The hashes by which sessions of this version and of earlier ones record these training images."""
+    if isinstance(batches, Crops):
+        identity = data_identity(batches.folder)
+        return {identity.sha256, identity.earlier}
+    return {describe_batches(batches)["sha256"]}
 
 
 def _name_images(images: Mapping[str, Any]) -> str:
