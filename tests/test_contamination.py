@@ -12,6 +12,7 @@ from data_layouts import encode, noise, write_parquet, write_pictures
 from PIL import Image
 
 from pixelpyramids.data.folder import open_folder
+from pixelpyramids.data.splits import split_files
 from pixelpyramids.model.parameters import load_parameters
 from pixelpyramids.training.provenance import read_sessions, write_sessions
 from pixelpyramids.training.publishing import PublishedRun
@@ -230,6 +231,26 @@ def test_copies_in_a_folder_without_splits_are_a_warning(params, tmp_path, capsy
     assert "warning:" in (said := capsys.readouterr().err) and "expected no training image among" in said
     other = write(tmp_path / "other", "a.png", seed=1)
     assert json_of(capsys, "evaluate", run, "--data", other, "--device", "cpu")["trained_on"] == 0
+
+
+@pytest.mark.parametrize("folders", [(), ("test",)])
+def test_copies_of_the_validation_images_among_the_training_images_are_a_warning(params, tmp_path, capsys, folders):
+    folder, within = tmp_path / "images", "train/" if folders else ""
+    write(folder, *(f"{within}{number}.png" for number in range(30)), *(f"{name}/x.png" for name in folders))
+    held_out, *_ = split_files(folder, "validation")
+    for number in range(8):  # several, because some of the copies may be held out themselves
+        shutil.copy(held_out, held_out.with_name(f"copy {number}.png"))
+
+    def shared(split, hold_out):
+        train, other = (split_files(folder, name, hold_out=hold_out) for name in ("train", split))
+        return {file.read_bytes() for file in train} & {file.read_bytes() for file in other}
+
+    assert shared("validation", hold_out=True)
+    train(params, folder, tmp_path / "run")
+    printed = capsys.readouterr().err
+    assert "warning:" in printed and "expected no training image among the validation and test images" in printed
+    train(params, folder, tmp_path / "run-2", "--no-validation")
+    assert ("expected no training image among" in capsys.readouterr().err) == bool(shared("test", hold_out=False))
 
 
 @pytest.mark.parametrize("other", ["a", "back"])

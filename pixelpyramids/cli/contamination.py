@@ -52,8 +52,8 @@ def refuse_shared_images(
 ) -> None:
     """Raise DataError if a training file is also in the folder for validation or test.
 
-    If the folder has no split folders, only warn, because the package itself chose the test files. Also warn if the run
-    was already trained on files that are for validation or test now. Files are compared by their sizes and ends first,
+    If the package itself held out the other file, because there is no such folder, only warn. Also warn if the run was
+    already trained on files that are for validation or test now. Files are compared by their sizes and ends first,
     so 30,000 files take seconds. Other data are not compared, and a line says so.
     """
     root = name_images(config, data)
@@ -74,24 +74,27 @@ def refuse_shared_images(
     held_out: list[Path] = []
     for split in ("validation", "test"):
         with suppress(EmptySplitError):
-            held_out += open_images(config, data, split, hold_out=False).files
-    pairs = same_files(files, held_out)
-    if hold_out and (validation := open_images(config, data, "validation")).files[0] not in held_out:
-        held_out += validation.files
+            held_out += open_images(config, data, split, hold_out).files
     if trained := find_trained(run, held_out):
         warnings.warn(
             f"{run}: an earlier session was trained on at least {len(trained)} of the images that are for validation "
             f"or test now, for example {trained[0]}; do not trust results on them",
             stacklevel=2,
         )
-    if pairs:
+    if pairs := same_files(files, held_out):
+        in_folders = [(one, other) for one, other in pairs if _is_in_held_out_folder(other.relative_to(root))]
+        named = ", ".join(f"{one} and {other}" for one, other in (in_folders or pairs)[:PAIRS_NAMED])
         message = (
             f"{root}: expected no training image among the validation and test images, got {len(pairs)}, for example "
-            f"{', '.join(f'{one} and {other}' for one, other in pairs[:PAIRS_NAMED])}; remove one of each pair"
+            f"{named}; remove one of each pair"
         )
-        if any(split_of(folder) for folder in pairs[0][1].relative_to(root).parts[:-1]):
+        if in_folders:
             raise DataError(message)
         warnings.warn(message, stacklevel=2)
+
+
+def _is_in_held_out_folder(file: Path) -> bool:
+    return any(split_of(folder) not in (None, "train") for folder in file.parts[:-1])
 
 
 def warn_of_names(config: AnyParameters, data: str | Path | None, crops: Batches) -> None:
