@@ -73,6 +73,17 @@ def test_each_resume_and_each_level_adds_a_session(folder, tmp_path):
     assert levels[2]["0"]["first_step"] == 1 and levels[2]["0"]["step"] == 2
 
 
+def test_epochs_are_counted_by_the_images_of_each_session(folder, other, tmp_path):
+    run, expected, steps = tmp_path / "run", 0.0, 0
+    for images, more in ((folder, 3), (other, 2), (folder, 1)):
+        steps += more
+        resumed = training(images, run)
+        resumed.fit(Budget(steps=steps))
+        expected += more * resumed.crops.batch_size / resumed.crops.items_per_epoch
+        for level in read_sessions(run)[-1]["levels"].values():
+            assert level["epochs"] == pytest.approx(expected)
+
+
 def test_an_older_run_without_provenance_is_resumed(folder, tmp_path):
     run = tmp_path / "run"
     training(folder, run).fit(Budget(steps=1))

@@ -113,12 +113,11 @@ class SessionRecord:
 
     def write(self, reserve: float | None) -> None:
         """Write the progress of the levels, and the seconds that are reserved for validation, if there is one."""
-        items = self.crops.items_per_epoch
         self.session["levels"] = {
             str(level.index): {
                 "first_step": first_step,
                 "step": level.step,
-                "epochs": items and level.step * self.crops.batch_size / items,
+                "epochs": self._count_epochs(level, first_step),
                 "minutes": level.seconds / 60,
             }
             for level, first_step in zip(self.levels, self._first_steps, strict=True)
@@ -126,6 +125,15 @@ class SessionRecord:
         if reserve is not None:
             self.session["validation_data"]["reserve"] = reserve
         self._place = record_session(self.run, self.session, self._place)
+
+    def _count_epochs(self, level: LevelTraining, first_step: int) -> float | None:
+        """The sum over all sessions, whose images may differ; None if the images of one were not counted."""
+        items, before = self.crops.items_per_epoch, {"step": 0, "epochs": 0}
+        if first_step and level.index in self._last:
+            before = self._last[level.index]["levels"][str(level.index)]
+        if items is None or before["epochs"] is None:
+            return None
+        return float(before["epochs"] + (level.step - before["step"]) * self.crops.batch_size / items)
 
 
 def _describe_machine(device: torch.device) -> dict[str, Any]:
