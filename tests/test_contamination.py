@@ -301,16 +301,12 @@ def test_images_that_are_not_compared_are_reported(params, tmp_path, capsys, mon
     assert "training images are not compared with validation and test images" in capsys.readouterr().err
 
 
-def test_lists_of_splits_and_training_images_named_like_test_images_give_warnings(
-    params, tmp_path, capsys, monkeypatch
-):
+def test_lists_of_splits_and_training_images_named_like_test_images_give_warnings(params, tmp_path, capsys):
     listed = write(tmp_path / "listed", *(f"images/{number}.png" for number in range(6)))
     (listed / "train_test_split.txt").write_text("1 0\n")
     train(params, listed, tmp_path / "run")
     assert "train_test_split.txt looks like a list of test images, but lists are not read" in capsys.readouterr().err
-    with monkeypatch.context() as patched:  # as if the files themselves were too many to be compared
-        patched.setattr("pixelpyramids.cli.contamination.FILES_AT_MOST", 1)
-        assert status("data", "check", params, "--data", listed, "--json") == 0
+    assert status("data", "check", params, "--data", listed, "--json") == 0
     assert "train_test_split.txt looks like a list" in capsys.readouterr().err
     (listed / "train_test_split.txt").unlink()
     for name, content, is_list in (
@@ -331,6 +327,17 @@ def test_lists_of_splits_and_training_images_named_like_test_images_give_warning
     printed = capsys.readouterr().err
     assert "1 training image named like validation or test images" in printed
     assert "list of test images" not in printed
+
+
+def test_names_are_compared_for_any_number_of_images(params, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("pixelpyramids.cli.contamination.FILES_AT_MOST", 1)
+    folder = write(tmp_path / "images", *(f"{n}.{end}" for n in range(30) for end in ("png", "bmp")), "0_val_1.png")
+    (folder / "test.txt").write_text("1\n")
+    assert status("data", "check", params, "--data", folder, "--json") == 0
+    printed = " ".join(capsys.readouterr().err.split())
+    assert "1 training image named like validation or test images" in printed
+    assert "have the name of a training image in another format" in printed
+    assert "test.txt looks like a list" in printed
 
 
 @pytest.mark.parametrize("out", ["new", "a/new", ""])

@@ -64,8 +64,8 @@ def refuse_shared_images(
             f"{root}: training on data named {name}, which suggests images for validation or test", stacklevel=2
         )
     warn_of_names(config, data, crops)
-    files = _files_to_compare(crops)
-    if not files:
+    files = _files_of(crops)
+    if not 0 < len(files) <= FILES_AT_MOST:
         stderr.print(
             "training images are not compared with validation and test images, because only folders of up to "
             f"{FILES_AT_MOST:,} files are; run `pixelpyramids data check` to compare them"
@@ -105,7 +105,7 @@ def warn_of_names(config: AnyParameters, data: str | Path | None, crops: Batches
     `1.tif`. It also prints how such a folder is divided, because its folders may be splits with names that this package
     does not know.
     """
-    root, files = name_images(config, data), _files_to_compare(crops)
+    root, files = name_images(config, data), _files_of(crops)
     if is_pooled := is_plain_folder(config, data) and not is_divided(root):
         stderr.print(
             f"{root}: no folders named train, validation or test, so a hash of the paths assigns about a tenth of the "
@@ -120,7 +120,7 @@ def warn_of_names(config: AnyParameters, data: str | Path | None, crops: Batches
     if not is_pooled:
         return
     trained = {(file.stem, file.suffix): file for file in files}
-    others, formats = sorted(set(find_images(root)) - set(files)) if files else [], {suffix for _, suffix in trained}
+    others, formats = sorted(set(find_images(root)) - set(files)), {suffix for _, suffix in trained}
     named = ((file, trained.get((file.stem, suffix))) for file in others for suffix in formats - {file.suffix})
     if alike := [(file, other) for file, other in named if other is not None]:
         warnings.warn(
@@ -155,11 +155,9 @@ def _read_columns(file: Path) -> list[str]:
     return []
 
 
-def _files_to_compare(crops: Batches) -> Sequence[Path]:
-    """The training images, if they are files and few enough to be compared with others; otherwise none."""
-    if isinstance(crops, Crops) and are_files(crops.folder) and len(crops.folder) <= FILES_AT_MOST:
-        return crops.folder.files
-    return ()
+def _files_of(crops: Batches) -> Sequence[Path]:
+    """The training images, if they are files; otherwise none."""
+    return crops.folder.files if isinstance(crops, Crops) and are_files(crops.folder) else ()
 
 
 def find_trained(run: Path, files: Sequence[Path]) -> list[Path]:
