@@ -71,6 +71,8 @@ def test_celeba_is_divided_by_names_in_upper_and_lower_case(tmp_path, case, trai
         (("imagesTr", "imagesTs"), "imagesTr, imagesTs;"),
         (("Tr", "Te"), "Te, Tr;"),
         (("tests", "a"), "tests"),
+        (("photos", "testphotos"), "testphotos"),
+        (("pictures", "valpicture"), "valpicture"),
         (("TESTset", "a"), "TESTset"),
         (("a", "evaluation"), "evaluation"),
         (("train", "test2"), "test2"),
@@ -130,7 +132,19 @@ def test_held_out_images_below_those_of_lsun_or_imagenet_are_refused(tmp_path, t
 def test_classes_are_not_splits(tmp_path):
     write_pictures(tmp_path, *some("contest", 9), *some("latest", 9), *some("rain", 9), *some("valley", 9))
     assert 0 < len(split_files(tmp_path, "train", hold_out=False)) < 36
-    for name in ("contest", "latest", "valley", "evaluator", "device", "training_shoe", "n01440764", "images"):
+    for name in (
+        "contest",
+        "latest",
+        "valley",
+        "evaluator",
+        "device",
+        "testament",
+        "devices",
+        "testphotography",
+        "training_shoe",
+        "n01440764",
+        "images",
+    ):
         assert not resembles_held_out(name)
     for split, names in NAMES.items():
         for name in names:

@@ -28,7 +28,7 @@ _HELD_OUT = (
     "(?:mini)?(?:val(?:id(?:ation|at[a-z]+)?)?|dev(?:el(?:opment)?)?|eval(?:uation|uate)?|test(?:ing)?|tst|unseen"
     "|held_?out|hold_?out)"
 )
-_WHAT = "(?:sets?|data|images?|imgs?|splits?)?"
+_WHAT = "(?:sets?|data|images?|imgs?|splits?|photos?|photographs?|pictures?|pics?|frames?|faces?|samples?|files?)?"
 _LIKE_TRAIN = re.compile(f"[a-z]?{_TRAIN}{_WHAT}")
 _LIKE_HELD_OUT = re.compile(f"[a-z]?{_TRAIN}?(?:{_HELD_OUT})+(?:{_WHAT}|s)")
 _ANYWHERE = re.compile(f"{_TRAIN}|{_HELD_OUT}|(?<![a-z])t[rse](?![a-z])")
