@@ -255,6 +255,12 @@ def test_the_table_of_levels():
     assert all(len(line) <= 80 for line in text.splitlines())
 
 
+def test_the_only_level_of_a_model_is_not_called_the_coarsest():
+    one = {"nats": np.ones((1, 1)), "dimensions": np.full((1, 1), 72), "seconds": np.ones(1)}
+    rows, _ = printed(levels_table(evaluation(((4, 6),), **one), [1]))
+    assert rows[0][:3] == ["0", "4 x 6", "72"]
+
+
 def test_the_table_of_levels_of_mixed_sizes():
     rows, _ = printed(levels_table(evaluation(((4, 6), (8, 8))), [1, 1, 1]))
     assert [row[1] for row in rows] == ["–", "–", "–", ""]

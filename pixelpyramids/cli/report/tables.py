@@ -23,7 +23,8 @@ from pixelpyramids.training.evaluation import Evaluation
 def levels_table(evaluation: Evaluation, parameter_counts: Sequence[int]) -> Table:
     """What each level costs, finest first: means over images, parameters of the level's network, and a row of totals.
 
-    The size (of the fine half, or of the coarsest image) is given if all images have the same.
+    The size (of the fine half, or of the coarsest image) is given if all images have the same. The last level is that
+    of the coarsest image, unless it is the only one.
     `parameter_counts` has a count for each level.
     """
     images, levels = evaluation.nats.shape
@@ -31,7 +32,7 @@ def levels_table(evaluation: Evaluation, parameter_counts: Sequence[int]) -> Tab
     milliseconds = 1000 * evaluation.seconds / images
     table = new_table("level", "height x width", "dims", "nats", "bits/dim", "%", "params", "ms")
     for level, (size, count) in enumerate(zip(_level_sizes(evaluation), parameter_counts, strict=True)):
-        name = "coarsest" if level == levels - 1 else str(level)
+        name = "coarsest" if 0 < level == levels - 1 else str(level)
         share = format_figure(100 * ratio(nats[level], nats.sum()), 1)
         row = _format_costs(nats[level], dimensions[level])
         table.add_row(name, size, *row, share, str(count), format_figure(milliseconds[level], 1))
