@@ -90,9 +90,9 @@ def test_batches_double_until_they_do_not_fit_or_take_long(monkeypatch):
 def test_plan_prints_a_command_for_each_device_that_runs_as_printed(tmp_path, capsys):
     params, run = write_params(tmp_path / "my params.json", KEYS), tmp_path / "my run"
     images = write_images(tmp_path / "my images", count=4)
-    said = output_of(capsys, "plan", params, "--devices", 2, "--device", "cpu", "--out", run).out
+    said = output_of(capsys, "plan", params, "--devices", 2, "--device", "cpu", "--memory", 2.5, "--out", run).out
     commands = [line for line in said.splitlines() if line.startswith("pixelpyramids train ")]
-    assert len(commands) == 2 and "times as fast" in said
+    assert len(commands) == 2 and "times as fast" in said and "fit 2.5 GiB" in said
     assert "--data DIR " in said and "replace DIR with the folder of your images" in said
     for command in commands:
         words = [str(images) if word == "DIR" else word for word in shlex.split(command)]

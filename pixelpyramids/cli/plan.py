@@ -62,7 +62,8 @@ def plan(
         print_json(whole)
         return
     seconds = sum(cost.seconds for cost in costs)
-    table = new_table("level", "params", "s an image", "share", f"GiB at {batch_size}", f"fit {limit / GIB:.0f} GiB")
+    memory_of_each = f"{limit / GIB:.1f}".removesuffix(".0")
+    table = new_table("level", "params", "s an image", "share", f"GiB at {batch_size}", f"fit {memory_of_each} GiB")
     for cost, level in zip(costs, levels, strict=True):
         fit, peak = level["images_that_fit"], cost.peak(batch_size) / GIB
         figures = f"{cost.seconds:.3f}", f"{cost.seconds / seconds:.1%}", f"{peak:.2f}"
