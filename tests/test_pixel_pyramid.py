@@ -206,6 +206,7 @@ def test_all_integer_types_give_the_same_rate_and_arrays_give_arrays():
     assert np.array_equal(arrays.nats, rate.nats) and np.array_equal(arrays.dimensions, rate.dimensions)
     completed = model.complete(images, 10, 6), model.complete(images.numpy(), 10, 6)
     assert isinstance(completed[1], np.ndarray) and np.array_equal(*completed)
+    assert completed[1].dtype == np.uint8  # which `save` and `encode` accept
 
 
 @pytest.mark.parametrize("norm", ["channel", "batch"])

@@ -86,12 +86,15 @@ class ImageModel(nn.Module, ABC):
     def complete(self, coarse: ArrayOrTensor, height: int, width: int, seed: int = 0, first: int = 0) -> ArrayOrTensor:
         """Sample the missing levels between `coarse` (B, C, h, w) and an image of height x width.
 
-        The pyramid of the result contains `coarse` exactly. Seeds and batches work as for `sample`. Raises DataError if
-        no level of such an image has a coarse half of that size.
+        The pyramid of the result contains `coarse` exactly. Tensors are int64, arrays uint8, or uint16 above 8 bits.
+        Seeds and batches work as for `sample`. Raises DataError if no level of such an image has a coarse half of that
+        size.
         """
         tensor = check_images(coarse, self.config, self.device)
         drawn: Any = self._draw_in_batches(tensor, len(tensor), height, width, seed, first)
-        completed: ArrayOrTensor = drawn if isinstance(coarse, Tensor) else drawn.cpu().numpy()
+        if not isinstance(coarse, Tensor):
+            drawn = drawn.cpu().numpy().astype(np.uint8 if self.config.n_bits <= 8 else np.uint16)
+        completed: ArrayOrTensor = drawn
         return completed
 
     @torch.no_grad()
