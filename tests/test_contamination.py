@@ -288,7 +288,9 @@ def test_files_and_the_images_of_a_container_are_not_compared(params, run, flat,
         assert (f"; {count} of them were trained on" if count else "; not compared with the training images") in said
 
 
-@pytest.mark.parametrize(("name", "pattern"), [("Test", ""), ("val2017", ""), ("held-out", ""), ("test", "/*.parquet")])
+@pytest.mark.parametrize(
+    ("name", "pattern"), [("Test", ""), ("val2017", ""), ("held-out", ""), ("a_valid_HR", ""), ("test", "/*.parquet")]
+)
 def test_training_on_shards_in_a_folder_named_test_or_validation_is_a_warning(params, tmp_path, capsys, name, pattern):
     write_parquet(tmp_path / "shards" / name / "0.parquet", [encode(noise(number, 16)) for number in range(5)])
     train(params, f"{tmp_path}/shards/{name}{pattern}", tmp_path / "run")
@@ -313,6 +315,10 @@ def test_lists_of_splits_and_training_images_named_like_test_images_give_warning
         ("a.csv", "id,y,Split,place", True),
         ("b.tsv", '"file"\t"is_test"', True),
         ("c.csv", "file,label\ntest,1", False),
+        ("metadata.jsonl", '{"file_name": "1.png", "split": "test"}\n', True),
+        ("captions.jsonl", '{"file_name": "1.png", "text": "a split: test"}\n', False),
+        ("numbers.jsonl", "[1]\n", False),
+        ("damaged.jsonl", '{"split"', False),
         ("tri_testlist.txt", "", True),
         ("mimic-split.csv.gz", "", True),
     ):

@@ -1,5 +1,6 @@
 """Keep training images out of evaluations: what `train` refuses, and which images `evaluate` scores by default."""
 
+import json
 import re
 import warnings
 from collections.abc import Mapping, Sequence
@@ -33,6 +34,7 @@ from pixelpyramids.training.provenance import read_sessions, read_trained_on
 from pixelpyramids.training.session import training_hashes
 
 PAIRS_NAMED = 3
+_LONGEST_LINE = 2**16  # that is searched for the names of columns
 _LIST_NAME = re.compile("split|partition|(test|val|eval|dev)[-_ ]?(list|files|ids|names|classes)", re.IGNORECASE)
 _LISTS = {".txt", ".csv", ".tsv", ".json", ".jsonl", ".lst", ".mat", ".pkl", ".xml", ".yaml"}
 
@@ -59,7 +61,7 @@ def refuse_shared_images(
     root = name_images(config, data)
     place = Path(root.removeprefix("stream:"))
     name = next((part for part in reversed(place.resolve().parts) if not has_magic(part)), "")
-    if not root.startswith("hub:") and resembles_held_out("".join(re.findall("[a-z]+", Path(name).stem.lower()))):
+    if not root.startswith("hub:") and resembles_held_out(Path(name).stem):
         warnings.warn(
             f"{root}: training on data named {name}, which suggests images for validation or test", stacklevel=2
         )
@@ -147,11 +149,14 @@ def warn_of_names(config: AnyParameters, data: str | Path | None, crops: Batches
 
 
 def _read_columns(file: Path) -> list[str]:
-    """The names of the columns of a .csv or .tsv file; none of other files, and if it cannot be read."""
-    if file.suffix.lower() not in (".csv", ".tsv"):
+    """The columns of a .csv or .tsv file, or the keys of a .jsonl file; none of other files, and if it is damaged."""
+    if file.suffix.lower() not in (".csv", ".tsv", ".jsonl"):
         return []
-    with suppress(OSError), open(file, encoding="utf-8-sig", errors="replace") as table:
-        return [name.strip("\" '") for name in re.split("[,;\t]", table.readline(4096).strip())]
+    with suppress(OSError, ValueError, RecursionError), open(file, encoding="utf-8-sig", errors="replace") as table:
+        line = table.readline(_LONGEST_LINE)
+        if file.suffix.lower() != ".jsonl":
+            return [name.strip("\" '") for name in re.split("[,;\t]", line.strip())]
+        return list(row) if isinstance(row := json.loads(line), dict) else []
     return []
 
 
