@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import pixelpyramids as pp
 from pixelpyramids.pyramid.levels import Slice, coarsest_size, decompose, halving_size, walk
 from pixelpyramids.pyramid.splitting import merge
 
@@ -82,6 +83,14 @@ def test_halving_size_is_reduced_to_the_coarsest_size(n_levels, coarsest):
 
 def test_importing_the_package_imports_nothing_slow():
     assert not modules_after("import pixelpyramids") & {"torch", "accelerate", "ctypes", "pydantic", "PIL"}
+
+
+def test_decoding_imports_no_more_than_it_needs(tmp_path):
+    image = np.random.default_rng(0).integers(0, 256, (24, 24, 3), dtype=np.uint8) // 32
+    (tmp_path / "a.ppyr").write_bytes(pp.encode(image, effort="fast"))
+    modules = modules_after(f"import pixelpyramids as pp; pp.decode(open({str(tmp_path / 'a.ppyr')!r}, 'rb').read())")
+    slow = {"PIL", "pydantic", "rich", "secrets", "tifffile", "torch", "typer"}  # NumPy's random imports secrets
+    assert "numpy" in modules and not modules & slow
 
 
 def test_names_of_the_package_resolve_on_first_use():

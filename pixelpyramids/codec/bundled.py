@@ -29,7 +29,7 @@ def load_model(name: str | bytes) -> CompactModel:
 @lru_cache
 def model_names() -> dict[bytes, str]:
     """Map the models' identifiers in files to their names."""
-    return {_model(name, "reference").network.name: name for name in MODELS}
+    return {_network(name).name: name for name in MODELS}
 
 
 def available_threads() -> int:
@@ -41,8 +41,13 @@ def available_threads() -> int:
 def _model(name: str, engine: str) -> CompactModel:
     if not isinstance(name, str) or name not in MODELS:
         raise CheckpointError(f"expected a model among {', '.join(MODELS)}, got {name}")
-    network = load_network(ASSETS / MODELS[name])
+    network = _network(name)
     return CompactModel(network, _load_engine(network, engine))
+
+
+@lru_cache
+def _network(name: str) -> IntegerNetwork:
+    return load_network(ASSETS / MODELS[name])
 
 
 def _load_engine(network: IntegerNetwork, name: str) -> Engine:

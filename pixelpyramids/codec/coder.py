@@ -11,7 +11,7 @@ A slice is coded by its outputs (h, w, O), bases in quarters (C, h, w), values (
 """
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,9 @@ from pixelpyramids.codec.distributions import CONTEXTS, INFLUENCES, START, TOTAL
 from pixelpyramids.codec.engine import Coding, Corrections, Engine
 from pixelpyramids.codec.integer_network import CHANNELS
 from pixelpyramids.errors import BitstreamError
+
+if TYPE_CHECKING:
+    from numpy.random import Generator
 
 
 def no_corrections(bands: int, outputs: int) -> Corrections:
@@ -84,7 +87,7 @@ class PartReader:
 class RandomReader:
     """Decodes random bits instead of a part, which draws values from the model's distribution."""
 
-    def __init__(self, engine: Engine, generator: np.random.Generator) -> None:
+    def __init__(self, engine: Engine, generator: "Generator") -> None:
         self._engine, self._generator = engine, generator
         self._state = int(generator.integers(START, START << WORD))
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from pixelpyramids.arguments import whole_number
-from pixelpyramids.codec import bundled, fallback, planes
+from pixelpyramids.codec import bundled, planes
 from pixelpyramids.codec.compact_model import Codings, CompactModel, Plane, fine_bands
 from pixelpyramids.codec.container import Content, FileIndex, Kind, build_file, read_index, read_part
 from pixelpyramids.codec.fields import ByteSource, MemorySource
@@ -53,6 +53,8 @@ def encode(
         contents = pool.map(lambda at: _encode_part(compact, at[0], pyramids[at[1]], codings[at[1]]), header.layout())
         best = build_file(header, list(contents))
     if effort != "fast":
+        from pixelpyramids.codec import fallback
+
         best = fallback.smallest_file(array, header, best, always=effort == "max")
     return best
 
@@ -83,6 +85,8 @@ def decode(
     if index.size > source.size and not salvage and region is None:
         _refuse_cut(index, source.size, level)
     if header.content != Content.MODEL:
+        from pixelpyramids.codec import fallback  # imports Pillow, which other files do not need
+
         whole: Any = fallback.decode_stream(read_part(source, index, 0), header)
         return planes.cut_out(whole, header, level, region)
     compact = bundled.load_model(header.model)

@@ -12,7 +12,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from pixelpyramids.arguments import plain_array, whole_number
 from pixelpyramids.codec.compact_model import Codings, Plane, octave_images, three_channels
@@ -45,6 +44,8 @@ class Window(NamedTuple):
 
 def check_array(array: Any, depth: int | None) -> tuple[ImageArray, int]:
     """Return the array and its depth in bits. Raises DataError if it is not an image that the codec supports."""
+    from PIL import Image
+
     if isinstance(array, Image.Image) and (array.mode not in _ARRAY_MODES or "transparency" in array.info):
         raise DataError(
             f"expected an array, or a Pillow image of mode {', '.join(_ARRAY_MODES)} without a transparent colour, got "
