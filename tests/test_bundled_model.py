@@ -14,7 +14,7 @@ WITHOUT_EXTRAS = """
 import sys
 class Missing:
     def find_spec(self, name, path=None, target=None):
-        if name in ("torch", "accelerate", "jaxtyping", "huggingface_hub", "datasets", "matplotlib"):
+        if name in "torch accelerate jaxtyping huggingface_hub datasets matplotlib pixelpyramids.model".split():
             raise ModuleNotFoundError(f"No module named {name!r}", name=name)
 sys.meta_path.insert(0, Missing())
 """

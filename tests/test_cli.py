@@ -195,12 +195,13 @@ def test_main_trains_evaluates_and_samples(images, tmp_path, monkeypatch, capsys
     assert "bits/dim on 2 test images" in capsys.readouterr().out
 
 
-def test_help_needs_neither_torch_nor_the_codec():
+def test_help_needs_neither_torch_nor_pydantic_nor_the_codec():
     code = """if True:
         import sys, typer
         from pixelpyramids.cli.main import app
 
-        sys.modules |= dict.fromkeys(["torch", "accelerate", "pixelpyramids.codec.native", "datasets", "matplotlib"])
+        ours = ["pixelpyramids.codec.native", "pixelpyramids.model.parameters"]
+        sys.modules |= dict.fromkeys(["torch", "accelerate", "datasets", "matplotlib", *ours])
         for command in ([], ["data"], ["data", "check"], *([name] for name in typer.main.get_command(app).commands)):
             try:
                 app([*command, "--help"])

@@ -2,7 +2,7 @@
 
 import math
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -11,6 +11,9 @@ from pixelpyramids.cli import model_options
 from pixelpyramids.cli.console import count_of, stdout
 from pixelpyramids.cli.sample import OverwriteSet, refuse_other_pictures, save_numbered
 from pixelpyramids.errors import DataError
+
+if TYPE_CHECKING:
+    from pixelpyramids.loading import ModelConfig
 
 SCALES = (2, 4, 8)
 
@@ -31,19 +34,15 @@ def complete(
     In each result, every second, fourth or eighth pixel of the rows and columns is the given image, exactly.
     """
     from pixelpyramids.cli.model_opening import open_model, read_for
-    from pixelpyramids.model.parameters import Parameters
+    from pixelpyramids.loading import is_bundled
 
     if scale not in SCALES:
         raise DataError(f"expected --scale {' or '.join(map(str, SCALES))}, got {scale}")
     refuse_existing(out, overwrite)
     refuse_other_pictures(out, n)
     loaded = open_model(model, params, None, device)
-    levels = 2 * int(math.log2(scale))
-    if isinstance(loaded.config, Parameters) and levels > loaded.config.L - 1:
-        raise DataError(
-            f"--scale {scale} needs {levels} levels, but this model has {loaded.config.L - 1} (L = {loaded.config.L}); "
-            "choose a smaller scale, or another model"
-        )
+    if not is_bundled(model):
+        _check_levels(loaded.config, scale)
     coarse, _, conversions = read_for(loaded.config, image)
     height, width = scale * coarse.shape[1], scale * coarse.shape[2]
     drawn = (loaded.complete(coarse[None], height, width, seed=seed, first=i)[0] for i in range(n))
@@ -51,3 +50,15 @@ def complete(
     converted = f" (converted: {', '.join(conversions)})" if conversions else ""
     size = f"{height} x {width} (height x width)"
     stdout.print(f"{count_of(n, 'completion')} of {image}{converted} at {size} in {out}")
+
+
+def _check_levels(config: "ModelConfig", scale: int) -> None:
+    """Raise DataError if a model of the paper has too few levels to multiply the sides by `scale`."""
+    from pixelpyramids.model.parameters import Parameters
+
+    levels = 2 * int(math.log2(scale))
+    if isinstance(config, Parameters) and levels > config.L - 1:
+        raise DataError(
+            f"--scale {scale} needs {levels} levels, but this model has {config.L - 1} (L = {config.L}); choose a "
+            "smaller scale, or another model"
+        )

@@ -20,10 +20,10 @@ from pixelpyramids.data.identity import data_identity, pixel_bytes
 from pixelpyramids.data.images import Images
 from pixelpyramids.errors import DataError, EmptySplitError
 from pixelpyramids.image_files.bit_depth import Pixels
-from pixelpyramids.model.parameters import AnyParameters
 
 if TYPE_CHECKING:
     from pixelpyramids.data.batches import Batches
+    from pixelpyramids.model.parameters import AnyParameters
 
 STREAM_IMAGES = 100  # of a stream, only the first training images are read
 MAX_IN_SHEET, MIN_IN_SHEET, SHEET_PIXELS = 36, 4, 2**24
@@ -124,7 +124,7 @@ def data_check(
     return 1 if failed or pairs or any(split.unreadable for split in splits.values()) else 0
 
 
-def save_contact_sheet(path: Path, splits: Sequence[list[Pixels]], config: AnyParameters) -> None:
+def save_contact_sheet(path: Path, splits: Sequence[list[Pixels]], config: "AnyParameters") -> None:
     """Write a picture of the first images of each split, each cropped or padded with black to the parameters' size."""
     height, width = config.image_size
     most = min(max(SHEET_PIXELS // (height * width), MIN_IN_SHEET), MAX_IN_SHEET)

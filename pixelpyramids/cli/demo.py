@@ -21,7 +21,6 @@ from pixelpyramids.data.photographs import photographs
 from pixelpyramids.errors import PixelPyramidsError
 from pixelpyramids.extras import import_extra
 from pixelpyramids.image_files.bit_depth import Pixels
-from pixelpyramids.model.parameters import load_parameters, require_paper
 
 if TYPE_CHECKING:
     from pixelpyramids.loading import Model
@@ -44,6 +43,7 @@ def demo(
     from pixelpyramids.cli.report.rivals import PNG, WEBP
     from pixelpyramids.cli.report.tables import images_table, levels_table
     from pixelpyramids.cli.showcase import compress_photographs, read_parts, save_completions
+    from pixelpyramids.model.parameters import load_parameters, require_paper
     from pixelpyramids.training.evaluation import evaluate
     from pixelpyramids.training.progress import Budget
     from pixelpyramids.training.run_directory import claim, load

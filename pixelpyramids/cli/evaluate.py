@@ -12,7 +12,6 @@ from pixelpyramids.cli import model_options, options
 from pixelpyramids.cli.console import count_of, describe_conversions, print_json, progress_bar, stderr, stdout
 from pixelpyramids.cli.likelihoods import LIKELIHOODS, warn_above
 from pixelpyramids.errors import DataError, ParameterError
-from pixelpyramids.model.parameters import find_paper_figure
 
 
 def evaluate(
@@ -52,6 +51,7 @@ def evaluate(
     from pixelpyramids.cli.contamination import choose_images, count_trained
     from pixelpyramids.cli.model_opening import load_to_device
     from pixelpyramids.cli.report.tables import evaluation_json, levels_table
+    from pixelpyramids.model.parameters import find_paper_figure
     from pixelpyramids.training.evaluation import default_tile
     from pixelpyramids.training.evaluation import evaluate as score_images
     from pixelpyramids.training.provenance import read_sessions

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -10,23 +10,27 @@ from pixelpyramids.atomic import refuse_existing
 from pixelpyramids.cli import model_options, options
 from pixelpyramids.cli.console import progress_bar, stdout
 from pixelpyramids.errors import CheckpointError
-from pixelpyramids.model.parameters import Parameters, load_parameters, require_paper
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from pixelpyramids.data.images import Images
+    from pixelpyramids.model.parameters import Parameters
+else:
+    Parameters = Any  # only some commands need pydantic
+
+
+def _load_parameters(name: str) -> Parameters:
+    from pixelpyramids.model.parameters import load_parameters, require_paper
+
+    return require_paper(load_parameters(name), name)
 
 
 def import_checkpoint(
     file: Annotated[Path, typer.Argument(metavar="FILE.pt", help="A checkpoint of the authors' release.")],
     params: Annotated[
         Parameters,
-        typer.Option(
-            metavar="PARAMS",
-            parser=lambda path: require_paper(load_parameters(path), path),
-            help="Its parameter file.",
-        ),
+        typer.Option(metavar="PARAMS", parser=_load_parameters, help="Its parameter file."),
     ],
     out: model_options.Out,
     averaged: Annotated[bool, typer.Option("--averaged", help="Take the averaged weights.")] = False,

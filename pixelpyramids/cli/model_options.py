@@ -1,16 +1,28 @@
 """The options of commands that train or use models."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from pixelpyramids.model.parameters import Parameters, load_parameters
+if TYPE_CHECKING:
+    from pixelpyramids.model.parameters import AnyParameters
+else:
+    AnyParameters = Any  # Typer takes no unions, and only some commands need pydantic
 
 PARAMETERS_HELP = "A parameter file, or the name of a shipped one (photographs, compact, celeba_256, …)."
 
-# `load_parameters` also returns CompactParameters, but Typer takes no unions.
-LoadedParameters = Annotated[Parameters, typer.Argument(metavar="PARAMS", parser=load_parameters, help=PARAMETERS_HELP)]
+
+def load_parameters(name: str) -> AnyParameters:
+    """The parameters of a file, or of a shipped one."""
+    from pixelpyramids.model import parameters
+
+    return parameters.load_parameters(name)
+
+
+LoadedParameters = Annotated[
+    AnyParameters, typer.Argument(metavar="PARAMS", parser=load_parameters, help=PARAMETERS_HELP)
+]
 ModelName = Annotated[
     str,
     typer.Argument(

@@ -10,7 +10,6 @@ import typer
 from pixelpyramids.cli import model_options, options
 from pixelpyramids.cli.console import print_json, progress_bar, stdout
 from pixelpyramids.cli.report.figures import new_table
-from pixelpyramids.model.parameters import load_parameters
 
 if TYPE_CHECKING:
     from pixelpyramids.training.planning import Share
@@ -32,6 +31,7 @@ def plan(
 ) -> None:
     """Measure what each level costs here, and print the commands that share the training among devices."""
     from pixelpyramids.model.device import choose_device, memory_of
+    from pixelpyramids.model.parameters import load_parameters
     from pixelpyramids.training.planning import images_that_fit, measure_levels, share_levels
 
     config = load_parameters(params)
