@@ -10,9 +10,6 @@ from contextlib import contextmanager
 from typing import Any
 
 from rich.console import Console
-from rich.live import Live
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.text import Text
 
 from pixelpyramids.terminal import printable
 
@@ -57,6 +54,9 @@ def live_line() -> Iterator[Callable[[str], None]]:
     """Show a status line: on a terminal it is replaced in place, elsewhere a new line appears every 20 seconds."""
     last = [-LINE_EVERY]
     if stderr.is_terminal:
+        from rich.live import Live
+        from rich.text import Text
+
         with Live(console=stderr, refresh_per_second=4, transient=False) as live:
             yield lambda line: live.update(Text(printable(line), no_wrap=False))
         return
@@ -72,8 +72,13 @@ def live_line() -> Iterator[Callable[[str], None]]:
 @contextmanager
 def progress_bar(what: str, quiet: bool = False) -> Iterator[Callable[[int, int], None]]:
     """Show a progress bar and the time left if standard error is a terminal, unless `quiet`."""
+    if quiet or not stderr.is_terminal:
+        yield lambda done, of: None
+        return
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=stderr, transient=True, disable=quiet or not stderr.is_terminal) as progress:
+    with Progress(*columns, console=stderr, transient=True) as progress:
         task = progress.add_task(what, total=None)
         yield lambda done, of: progress.update(task, completed=done, total=of)
 

@@ -2,8 +2,9 @@
 
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 
 from pixelpyramids.codec.fields import ByteSource, MemorySource
@@ -17,11 +18,29 @@ STANDARD_INPUT = "standard input"
 IMAGES = "images"
 AN_IMAGE = "an image (.png, .tif, .webp, …)"
 A_PPYR_FILE = "a .ppyr file"
+_SUFFIXES_WITHOUT_PILLOW = {".png", ".tif", ".tiff", ".pbm", ".pgm", ".ppm", ".pnm", ".npy"}
+
+
+class _ImageSuffixes(Container[str]):
+    """The suffixes of the image files that can be read. To know those of Pillow, it must import all its readers."""
+
+    def __contains__(self, suffix: object) -> bool:
+        return suffix in _SUFFIXES_WITHOUT_PILLOW or suffix in self._of_pillow
+
+    @cached_property
+    def _of_pillow(self) -> set[str]:
+        from pixelpyramids.image_files.opening import READ
+        from pixelpyramids.image_files.pillow_reading import readable_formats
+
+        return {".mpo"} | {suffix for suffix, format in readable_formats().items() if format in READ}  # MPO is JPEG
+
+
+IMAGE_SUFFIXES = _ImageSuffixes()
 
 
 def list_images(paths: Sequence[Path], out: Path | None, exclude: Sequence[str] | None) -> Listing:
     """The images among `paths` and below its folders, each with its .ppyr file as the target."""
-    listing = list_tasks(paths, out, compressed_name, image_suffixes(), AN_IMAGE, exclude or [])
+    listing = list_tasks(paths, out, compressed_name, IMAGE_SUFFIXES, AN_IMAGE, exclude or [])
     return listing._replace(others=[path for path in listing.others if path.suffix.lower() != SUFFIX])
 
 
@@ -47,19 +66,10 @@ def name_of(task: Task) -> str:
     return STANDARD_INPUT if is_standard([task.source]) else str(task.source)
 
 
-def image_suffixes() -> set[str]:
-    """The suffixes of the image files that can be read."""
-    from pixelpyramids.image_files.opening import READ
-    from pixelpyramids.image_files.pillow_reading import readable_formats
-
-    opened_by_pillow = {suffix for suffix, format in readable_formats().items() if format in READ}
-    return opened_by_pillow | {".pbm", ".pgm", ".ppm", ".pnm", ".npy", ".mpo"}  # Pillow opens .mpo as JPEG
-
-
 def compressed_name(name: str) -> str:
     """`a.png` becomes a.ppyr. A name without the suffix of an image gets .ppyr appended."""
     stem, suffix = os.path.splitext(name)
-    return (stem if suffix.lower() in image_suffixes() else name) + SUFFIX
+    return (stem if suffix.lower() in IMAGE_SUFFIXES else name) + SUFFIX
 
 
 def decompressed_name(name: str, suffix: str) -> str:

@@ -80,9 +80,7 @@ def _pair_folders(
             )
     # Both sides are matched by their paths below their folders.
     files = list_tasks(paths, against[0], str, {sources.SUFFIX}, sources.A_PPYR_FILE, ignore)
-    images = list_tasks(
-        against, against[0], sources.compressed_name, sources.image_suffixes(), sources.AN_IMAGE, ignore
-    )
+    images = list_tasks(against, against[0], sources.compressed_name, sources.IMAGE_SUFFIXES, sources.AN_IMAGE, ignore)
     verified = {file.source.absolute() for file in files.tasks}
     outcomes.take_listing(files)
     outcomes.take_listing(
