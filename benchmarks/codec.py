@@ -1,4 +1,4 @@
-"""Speed and memory of the codec: seconds to the first byte, megapixels per second, the stages, memory of a large image.
+"""Speed and memory of the codec: time to the first byte, MP/s, its stages, the network alone, memory of a large image.
 
     python -m benchmarks.codec
 
@@ -6,11 +6,13 @@ Each figure is of the second of two new processes, so that files are in memory a
 bundled photographs.
 """
 
+import math
 import subprocess
 import sys
 import time
 from collections import Counter
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
@@ -19,8 +21,9 @@ import numpy as np
 from PIL import Image
 
 import pixelpyramids as pp
-from pixelpyramids.codec.bundled import load_model
+from pixelpyramids.codec.bundled import available_threads, load_model
 from pixelpyramids.codec.engine import Engine
+from pixelpyramids.codec.native import NativeEngine, supported_instructions
 from pixelpyramids.data.photographs import photographs
 
 
@@ -85,6 +88,29 @@ def stages(side: int) -> str:
     return "\n".join(lines)
 
 
+def network(side: int) -> str:
+    """The network alone, on grids of that many sites a side, with each instruction set; all threads."""
+    whole, threads, lines = load_model("compact").network, available_threads(), []
+    inputs = [np.full((stack.inputs, side, side), 9, dtype=np.uint8) for stack in whole.stacks]
+    filters = [shape for stack in whole.stacks for shape in stack.filters]
+    filters += [stack.last.weight.shape for stack in whole.stacks if stack.last]
+
+    def run_all(engine: Engine) -> None:
+        for number, array in enumerate(inputs):
+            engine.run(number, [array], side, side)
+
+    for instructions in supported_instructions():
+        engine = NativeEngine(whole, instructions)
+        with ThreadPoolExecutor(threads) as pool:
+            list(pool.map(run_all, [engine] * threads))  # which also compares the engines
+            began = time.perf_counter()
+            list(pool.map(run_all, [engine] * 4 * threads))
+            seconds = time.perf_counter() - began
+        billions = 4 * threads * side**2 * sum(map(math.prod, filters)) / seconds / 1e9
+        lines.append(f"network, {instructions.name}, {threads} threads: {billions:.0f} * 10^9 multiplications/s")
+    return "\n".join(lines)
+
+
 def memory(height: int, width: int) -> str:
     image = mosaic(height, width)
     data = pp.encode(image)
@@ -102,10 +128,10 @@ def peak() -> float:
 
 
 def main() -> None:
-    measures = {"first_byte": "began", "speed": "2048", "stages": "1024", "memory": "4000, 6000"}
+    measures = {"first_byte": "began", "speed": "2048", "stages": "1024", "network": "256", "memory": "4000, 6000"}
     for name, arguments in measures.items():
         for is_second in (False, True):
-            if not is_second and name == "memory":
+            if not is_second and name in ("network", "memory"):
                 continue
             code = f"import time; began = time.time(); from benchmarks import codec; print(codec.{name}({arguments}))"
             said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
