@@ -1,5 +1,6 @@
 """The compact network: its walk, its two forms, its integers in torch and in the codec, and its training."""
 
+import itertools
 from functools import cache
 
 import numpy as np
@@ -24,6 +25,7 @@ from pixelpyramids.model.models import new_model
 from pixelpyramids.model.networks.compact import IntegerConv
 from pixelpyramids.model.parameters import parse_parameters
 from pixelpyramids.pyramid import octaves
+from pixelpyramids.pyramid.splitting import pad_coarse
 from pixelpyramids.training import run_directory
 from pixelpyramids.training.integer_weights import export_integers
 from pixelpyramids.training.loop import Training
@@ -111,6 +113,37 @@ def test_the_stepwise_form_equals_the_parallel_one(size, model):
 
     assert torch.equal(walk_slices(model, truth, score), truth)
     torch.testing.assert_close(torch.stack(nats).sum(0), model.rate(truth).nats[:, 0], rtol=1e-12, atol=1e-12)
+
+
+def plain_nats(stage, image):
+    """The nats of all octaves but the coarsest pixels, with nothing but operations that autograd knows."""
+    total, pyramid = 0.0, octave_images(image)
+    for fine, coarse in itertools.pairwise(pyramid):
+        height, width = fine.shape[-2:]
+        bordered = octaves.add_border(pad_coarse(coarse, (-(-height // 2), -(-width // 2))))
+        features = stage.network.trunk(octaves.trunk_inputs(bordered, 8, 0).float())
+        steps = octaves.follow(bordered, features, octaves.fine_shapes(height, width), 0)
+        step = next(steps)
+        while step is not None:
+            head, part = stage.network.heads[step.number], octaves.SLICES[step.number]
+            outputs = 128 * head.last(head.body(octaves.join_inputs(step.inputs, *step.size)))
+            outputs = outputs[..., : step.base.shape[-2], : step.base.shape[-1]]
+            values = getattr(octaves.bands(fine), part.band)[(..., *part.lattice.sites)]
+            total = total - stage._mixture(outputs).log_prob(values, step.base / 4, 256).sum()
+            try:
+                step = steps.send(values)
+            except StopIteration:
+                step = None
+    return total
+
+
+@pytest.mark.parametrize("size", [(3, 3), (9, 14), (33, 20)])
+def test_gradients_are_those_of_plain_operations(size, model):
+    image, weights = images(2, *size), list(model.stage.parameters())
+    expected = torch.autograd.grad(plain_nats(model.stage, image), weights)
+    found = torch.autograd.grad(model.stage(image).sum(), weights)
+    for one, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5 * float(other.abs().max()))
 
 
 def test_an_images_likelihood_does_not_depend_on_its_batch(model):

@@ -6,7 +6,8 @@ The few coarsest pixels have one fixed mixture. `pixelpyramids.codec.outputs` sa
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -21,6 +22,7 @@ from pixelpyramids.codec.outputs import (
     coarsest_outputs,
     starting_outputs,
 )
+from pixelpyramids.model import compact_loss
 from pixelpyramids.model.mixture import Mixture, unpack
 from pixelpyramids.model.networks.compact import CompactNetwork, Head
 from pixelpyramids.model.parameters import CompactParameters
@@ -66,7 +68,11 @@ class CompactStage(nn.Module):
                 at = (..., *part.lattice.sites)
                 values = getattr(octaves.bands(values), part.band)[at]
                 place = getattr(octaves.bands(place), part.band)[at]
-            place.copy_(-self._mixture(outputs.to(dtype)).log_prob(values, offset, self.n_values))
+            outputs = outputs.to(dtype)
+            if outputs.requires_grad:
+                place.copy_(compact_loss.nats(outputs, values, offset, self.n_values))
+            else:
+                place.copy_(-self._mixture(outputs).log_prob(values, offset, self.n_values))
             return values
 
         self.follow(fine.shape[0], fine.shape[-2], fine.shape[-1], code)
@@ -84,8 +90,9 @@ class CompactStage(nn.Module):
             image, start = self._coarsest(batch, *sizes[-1], len(sizes) - 1, code), len(sizes) - 1
             if coarse is not None:  # some of the coarsest pixels, which are independent
                 octaves.find_coarse(image, coarse)[...] = coarse
-        for index in reversed(range(start)):
-            image = self._octave(index, image, *sizes[index], code)
+        with self.network.hold_weights():
+            for index in reversed(range(start)):
+                image = self._octave(index, image, *sizes[index], code)
         return image
 
     def sample(self, outputs: Tensor, uniforms: Tensor, offset: Tensor) -> Tensor:
@@ -112,17 +119,50 @@ class CompactStage(nn.Module):
     def _octave(self, index: int, image: Tensor, height: int, width: int, code: Code) -> Tensor:
         coarse = octaves.add_border(pad_coarse(image, (-(-height // 2), -(-width // 2))))
         features = self.network.trunk(_activations(octaves.trunk_inputs(coarse, self.n_bits, 0)))
-        steps = octaves.follow(coarse, features, octaves.fine_shapes(height, width), 0)
+        steps = octaves.follow(coarse, features.detach(), octaves.fine_shapes(height, width), 0)
         try:
             step = next(steps)
             while True:
-                outputs = self.network.heads[step.number](_activations(octaves.join_inputs(step.inputs, *step.size)))
+                outputs = self.network.heads[step.number](_join(features, step))
                 outputs = outputs[..., : step.base.shape[-2], : step.base.shape[-1]]
                 values = code(index, octaves.SLICES[step.number], outputs, step.base / 4)
                 step = steps.send(values)
         except StopIteration as stop:
             whole: Tensor = octaves.merge_bands(octaves.Bands(image, *stop.value), height, width)
             return whole
+
+
+def _join(features: Tensor, step: octaves.Step) -> Tensor:
+    """The inputs of a step, joined, through which gradients reach the features that are among them."""
+    joined: Tensor = _Join.apply(features, step)  # type: ignore[no-untyped-call]
+    return joined
+
+
+class _Join(torch.autograd.Function):
+    """Both ways keep the channels last in memory. (The gradients of slices would have them first: slow to add.)"""
+
+    @staticmethod
+    def forward(ctx: Any, features: Tensor, step: octaves.Step) -> Tensor:
+        ctx.save_for_backward(features)
+        ctx.number = step.number
+        channels = [part.shape[1] for part in step.inputs]
+        joined = _empty(features, (len(features), sum(channels), *step.size)).zero_()
+        for part, place in zip(step.inputs, joined.split(channels, 1), strict=True):
+            place[..., : part.shape[-2], : part.shape[-1]] = part
+        return joined
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+        (features,) = ctx.saved_tensors
+        of_features = _empty(features, features.shape)
+        given_parts = gradient.split(features.shape[1], 1)  # the first ones are those of the features
+        for part, given in zip(octaves.lines_of(of_features, ctx.number), given_parts, strict=False):
+            part.copy_(given[..., : part.shape[-2], : part.shape[-1]])
+        return of_features, None
+
+
+def _empty(like: Tensor, shape: Sequence[int]) -> Tensor:
+    return torch.empty(*shape, dtype=like.dtype, device=like.device, memory_format=torch.channels_last)
 
 
 def _activations(integers: Tensor) -> Tensor:

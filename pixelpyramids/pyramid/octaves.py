@@ -198,18 +198,18 @@ def follow(
         height, width = values[band].shape[-2:]
         if 0 in lattice.shape(height, width):
             continue
+        inputs = lines_of(features, index)
         if index == 4:
             below, right = (pad_coarse(values[side], (rows, columns)) for side in ("oe", "eo"))
             left, above = add_border(right)[..., 1:, :-1], add_border(below)[..., :-1, 1:]
             bases["ee"] = left + right + above + below
             cross = xp.astype(_differences(left, right, above, below, gain), features.dtype)
-            inputs, size = [features, known["oe"], known["eo"], cross], (rows, columns)
+            inputs, size = [*inputs, known["oe"], known["eo"], cross], (rows, columns)
         elif band == "oe":  # even and odd columns side by side, then what is known of the even ones
-            inputs = [features[..., 0::2], features[..., 1::2], known["oe"][..., 0::2]][: 2 + index]
-            size = rows, (columns + 1) // 2
+            inputs, size = [*inputs, known["oe"][..., 0::2]][: 2 + index], (rows, (columns + 1) // 2)
         else:
-            lines = [array[..., first::2, :] for array in (features, known["oe"]) for first in (0, 1)]
-            inputs, size = [*lines, known["eo"][..., 0::2, :]][: 2 + index], ((rows + 1) // 2, columns)
+            inputs = [*inputs, *lines_of(known["oe"], index), known["eo"][..., 0::2, :]][: 2 + index]
+            size = (rows + 1) // 2, columns
         at = (..., *lattice.sites)
         base = bases[band][..., :height, :width][at]
         chosen = xp.astype((yield Step(index, tuple(inputs), size, base)), coarse.dtype)
@@ -217,6 +217,15 @@ def follow(
         if band != "ee":
             known[band][..., :height, :width][at] = xp.astype(compand(4 * chosen - base, gain), features.dtype)
     return values["oe"], values["eo"], values["ee"]
+
+
+def lines_of(array: Array, number: int) -> list[Array]:
+    """Views of an array (…, h, w) that a head has side by side: even and odd columns or rows, or all, by its slice."""
+    if number < 2:
+        return [array[..., 0::2], array[..., 1::2]]
+    if number < 4:
+        return [array[..., 0::2, :], array[..., 1::2, :]]
+    return [array]
 
 
 def merge_bands(bands_: Bands, height: int, width: int) -> Array:

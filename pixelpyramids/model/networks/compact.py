@@ -17,6 +17,8 @@ float32 adds exactly in any order. In bfloat16, activations and weights are exac
 activations.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -40,6 +42,7 @@ class IntegerConv(nn.Conv2d):
         nn.init.kaiming_normal_(self.weight, nonlinearity="relu")
         assert self.bias is not None
         nn.init.zeros_(self.bias)
+        self.held: tuple[Tensor, Tensor] | None = None
 
     def integers(self) -> tuple[Tensor, Tensor]:
         """Weights w and biases b, integers in floating point."""
@@ -48,12 +51,17 @@ class IntegerConv(nn.Conv2d):
         bias = (OUTPUT_SCALE * self.bias.detach()).round().clamp(-LARGEST_BIAS, LARGEST_BIAS)
         return weight, bias
 
-    def forward(self, activations: Tensor) -> Tensor:
+    def straight(self) -> tuple[Tensor, Tensor]:
+        """Weights w / 128 and biases b / 128, with the gradients of W and of 32 B."""
         weight, bias = self.integers()
         assert self.bias is not None
         straight_weight = self.weight + (weight / WEIGHT_SCALE - self.weight).detach()
         straight_bias = ACTIVATION_SCALE * self.bias + (bias / WEIGHT_SCALE - ACTIVATION_SCALE * self.bias).detach()
-        return F.conv2d(activations, straight_weight, straight_bias, padding=self.padding)
+        return straight_weight, straight_bias
+
+    def forward(self, activations: Tensor) -> Tensor:
+        weight, bias = self.held or self.straight()
+        return F.conv2d(activations, weight, bias, padding=self.padding)
 
 
 class _Rescale(torch.autograd.Function):
@@ -105,7 +113,10 @@ class Body(nn.Sequential):
 
 
 class Head(nn.Module):
-    """The mixture's outputs at the sites of one slice: sums in float32, of which 4096 are a unit."""
+    """The mixture's outputs at the sites of one slice: sums in float32, of which 4096 are a unit.
+
+    The last convolution is a product of matrices, whose result has each output in one piece of memory.
+    """
 
     def __init__(self, inputs: int, width: int, blocks: int, outputs: int) -> None:
         super().__init__()
@@ -114,9 +125,12 @@ class Head(nn.Module):
 
     def forward(self, activations: Tensor) -> Tensor:
         activations = self.body(activations)
+        batch, _, height, width = activations.shape
         with torch.autocast(activations.device.type, enabled=False):
-            sums: Tensor = self.last(activations.float())
-        return WEIGHT_SCALE * sums
+            weight, bias = self.last.held or self.last.straight()
+            sites = activations.float().permute(0, 2, 3, 1).flatten(0, 2)
+            sums: Tensor = torch.addmm(WEIGHT_SCALE * bias.unsqueeze(1), WEIGHT_SCALE * weight.flatten(1), sites.t())
+        return sums.view(-1, batch, height, width).transpose(0, 1)
 
 
 class CompactNetwork(nn.Module):
@@ -130,3 +144,15 @@ class CompactNetwork(nn.Module):
         inputs = (2 * width, 2 * width + known, 2 * width + 2 * known, 2 * width + 3 * known, width + 5 * known)
         outputs = parameters.components * outputs_per_component(channels)
         self.heads = nn.ModuleList(Head(count, width, parameters.head_blocks, outputs) for count in inputs)
+
+    @contextmanager
+    def hold_weights(self) -> Iterator[None]:
+        """Round the weights once for all octaves, not in each of them."""
+        convolutions = [module for module in self.modules() if isinstance(module, IntegerConv)]
+        try:
+            for convolution in convolutions:
+                convolution.held = convolution.straight()
+            yield
+        finally:
+            for convolution in convolutions:
+                convolution.held = None
