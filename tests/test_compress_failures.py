@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from command_line import COMMAND, ENVIRONMENT, ROOT, another_user, output_of, refusal, status
-from pictures import files, pixels, save
+from pictures import files, pixels, save, write_images
 from PIL import Image
 
 import pixelpyramids as pp
@@ -28,6 +28,13 @@ def spawn(*arguments, **options):
     return subprocess.Popen(
         [*COMMAND, *map(str, arguments)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=ENVIRONMENT, **options
     )
+
+
+def test_no_image_gets_the_number_of_a_closed_stream(tmp_path):
+    """Libraries print to standard error, and what they print is caught by its number."""
+    write_images(tmp_path, count=2, size=(100, 100))
+    script = shlex.join([*COMMAND, "compress", str(tmp_path)])
+    assert subprocess.run(f"exec 2>&-; {script}", shell=True, env=ENVIRONMENT).returncode == 0
 
 
 def test_a_process_that_dies_fails_only_its_file(tmp_path, monkeypatch):

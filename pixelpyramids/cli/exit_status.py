@@ -24,6 +24,7 @@ _READER_DIED = re.compile(r"DataLoader worker \(pid.*", re.DOTALL)
 
 def run(command: Callable[[], object]) -> int:
     """Call `command`; return the exit status. An error that a user can cause becomes a line on standard error."""
+    _fill_closed_streams()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # file names may hold bytes that are not text
@@ -45,6 +46,15 @@ def run(command: Callable[[], object]) -> int:
         finally:
             _leave_process_group()
     return 0
+
+
+def _fill_closed_streams() -> None:
+    """Open the null device in place of standard streams that are closed, so that no image gets their numbers."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
 
 
 def _print_error(line: str) -> None:
