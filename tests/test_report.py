@@ -266,6 +266,13 @@ def test_the_table_of_levels_of_mixed_sizes():
     assert [row[1] for row in rows] == ["–", "–", "–", ""]
 
 
+def test_the_table_of_levels_gives_only_sizes_that_tiles_keep():
+    """5 x 6 pixels in tiles of 3 x 3, whose rows are halved to 2 and 1, and of 2 x 3."""
+    dimensions = 3 * np.array([[2 * (2 * 3 + 1 * 3), 2 * (1 * 2 + 1 * 2), 2 * (1 * 1 + 1 * 1)]])
+    rows, _ = printed(levels_table(evaluation(((5, 6),), dimensions=dimensions), [1, 1, 1]))
+    assert [row[1:3] for row in rows] == [["3 x 6", "54"], ["–", "24"], ["–", "12"], ["", "90"]]
+
+
 def test_the_table_of_images():
     table = images_table(evaluation(((4, 6), (8, 6))), {"PNG": [4.0, 3.0], "WebP": [math.nan, 3.5]})
     rows, text = printed(table)

@@ -23,8 +23,8 @@ from pixelpyramids.training.evaluation import Evaluation
 def levels_table(evaluation: Evaluation, parameter_counts: Sequence[int]) -> Table:
     """What each level costs, finest first: means over images, parameters of the level's network, and a row of totals.
 
-    The size (of the fine half, or of the coarsest image) is given if all images have the same. The last level is that
-    of the coarsest image, unless it is the only one.
+    The size (of the fine half, or of the coarsest image) is given if all images have the same, and their tiles together
+    have as many pixels. The last level is that of the coarsest image, unless it is the only one.
     `parameter_counts` has a count for each level.
     """
     images, levels = evaluation.nats.shape
@@ -105,8 +105,13 @@ def _level_sizes(evaluation: Evaluation) -> list[str]:
     levels = evaluation.nats.shape[1]
     if len(set(evaluation.sizes)) != 1:
         return [NOTHING] * levels
-    stages = walk(*evaluation.sizes[0], (0,) * (levels - 1))
-    return [f"{s.height} x {s.width}" if s.axis is None or s.is_split else NOTHING for s in reversed(stages)]
+    (height, width), dimensions = evaluation.sizes[0], evaluation.dimensions[0]
+    channels = dimensions.sum() // (height * width)
+    stages = reversed(walk(height, width, (0,) * (levels - 1)))
+    return [
+        f"{s.height} x {s.width}" if 0 < s.height * s.width * channels == count else NOTHING
+        for s, count in zip(stages, dimensions, strict=True)
+    ]
 
 
 def _format_costs(nats: float, dimensions: float) -> tuple[str, str, str]:
