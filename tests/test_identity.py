@@ -1,5 +1,7 @@
 """Identities distinguish data sets, and copies of a file are found, without reading all bytes."""
 
+import hashlib
+import os
 import shutil
 
 import numpy as np
@@ -78,6 +80,17 @@ def test_uncompressed_pictures_with_equal_margins_have_different_fingerprints(tm
     pictures = {str(number): np.pad(noise(number, 64), [(64, 64), (64, 64), (0, 0)]) for number in range(2)}
     write_files(tmp_path, {name: encode(picture, format) for name, picture in pictures.items()})
     assert file_fingerprints(tmp_path / "0").present != file_fingerprints(tmp_path / "1").present
+
+
+def test_an_uncompressed_file_is_read_once_until_it_changes(tmp_path, monkeypatch):
+    digest, read = hashlib.file_digest, []
+    monkeypatch.setattr(hashlib, "file_digest", lambda file, name: read.append(file.name) or digest(file, name))
+    folder = write_files(tmp_path, {f"{number}.bmp": encode(noise(number, 64), "BMP") for number in range(2)})
+    first, _ = identity(folder), same_files([folder / "0.bmp"], [folder / "1.bmp"])
+    assert len(read) == 2 and identity(folder) == first
+    write_files(tmp_path, {"1.bmp": encode(noise(2, 64), "BMP")})
+    os.utime(folder / "1.bmp", (0, 0))
+    assert identity(folder) != first and len(read) == 3
 
 
 def test_tiffs_with_equal_margins_and_a_profile_behind_the_pixels_have_different_fingerprints(tmp_path, monkeypatch):

@@ -20,6 +20,7 @@ import os
 import re
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -99,7 +100,8 @@ def file_fingerprints(file: Path) -> Fingerprints:
     """Equal for equal files; the present one is almost never equal for others."""
     try:
         with open(file, "rb") as content:
-            size = os.fstat(content.fileno()).st_size
+            status = os.fstat(content.fileno())
+            size = status.st_size
             begin = content.read(_END)
             content.seek(max(size - _END, 0))
             end = content.read(_END)
@@ -107,8 +109,7 @@ def file_fingerprints(file: Path) -> Fingerprints:
             is_monotonous = len(zlib.compress(end, 1)) < _END / 2
             if size <= 2 * _END or (_COMPRESSED.match(begin) and not is_monotonous):
                 return Fingerprints(of_ends, of_ends)
-            content.seek(0)
-            of_content = hashlib.file_digest(content, "sha256").digest()
+            of_content = _hash_content(file, status.st_ino, size, status.st_mtime_ns)
             return Fingerprints(of_content, of_content if is_monotonous else of_ends)
     except OSError:
         return Fingerprints(bytes(32), bytes(32))
@@ -131,10 +132,17 @@ def same_files(first: Sequence[Path], second: Sequence[Path]) -> list[tuple[Path
 def _content_hash(file: Path) -> bytes | Path:
     """SHA-256 of a file's content. If the file cannot be read, its path, which equals no other value."""
     try:
-        with open(file, "rb") as content:
-            return hashlib.file_digest(content, "sha256").digest()
+        status = file.stat()
+        return _hash_content(file, status.st_ino, status.st_size, status.st_mtime_ns)
     except OSError:
         return file
+
+
+@lru_cache(FILES_AT_MOST)
+def _hash_content(file: Path, *status: int) -> bytes:
+    """SHA-256 of a file's content, which is read once as long as the file's `status` is the same."""
+    with open(file, "rb") as content:
+        return hashlib.file_digest(content, "sha256").digest()
 
 
 def _entry_fingerprint(images: Images, index: int) -> bytes:
