@@ -56,11 +56,17 @@ class SessionRecord:
             "batch_size": crops.batch_size,
             "budget": budget.as_dict,
             "training_data": describe_batches(crops),
-            "validation_data": None if held_out is None else _describe_images(held_out),
+            "validation_data": None if held_out is None else self._describe_validation(held_out),
         }
         self._first_steps = [level.step for level in levels]
         self._place: int | None = None
         self._recorded = False
+
+    def _describe_validation(self, held_out: Images) -> dict[str, Any]:
+        """The validation images, with the hash of an earlier version if the best weights were chosen on it."""
+        before = ((self.before or {}).get("validation_data") or {}).get("sha256")
+        earlier = data_identity(held_out).earlier
+        return _describe_images(held_out) | ({"sha256": earlier} if before == earlier else {})
 
     def describe_changes(self) -> list[str]:
         """The differences from the last session of each level, one line each.
