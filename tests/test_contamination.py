@@ -12,9 +12,10 @@ from data_layouts import encode, noise, write_parquet, write_pictures
 from PIL import Image
 
 from pixelpyramids.data.folder import open_folder
+from pixelpyramids.data.identity import Fingerprints, data_identity
 from pixelpyramids.data.splits import split_files
 from pixelpyramids.model.parameters import load_parameters
-from pixelpyramids.training.provenance import read_sessions, write_sessions
+from pixelpyramids.training.provenance import read_sessions
 from pixelpyramids.training.publishing import PublishedRun
 
 write = partial(write_pictures, size=16)
@@ -157,29 +158,32 @@ def test_training_images_are_counted_in_any_folder(run, flat, tmp_path, capsys):
     assert counted(renamed) is None
 
 
-def test_records_of_earlier_versions_are_understood(params, tmp_path, capsys):
+def test_records_of_earlier_versions_are_understood(params, tmp_path, capsys, monkeypatch):
     """They took the first and last 4 KiB of uncompressed files."""
+
+    def of_ends(file):
+        whole = file.read_bytes()
+        return Fingerprints(*2 * [sha256(b"%d\n%b%b" % (len(whole), whole[:4096], whole[-4096:])).digest()])
+
     folder, copy = tmp_path / "images", tmp_path / "copy"
     folder.mkdir()
     for number in range(20):
         Image.fromarray(noise(number, 64)).save(folder / f"{number:02d}.bmp")
-    run = train(params, folder, tmp_path / "run")
+    with monkeypatch.context() as patch:
+        patch.setattr("pixelpyramids.data.identity.file_fingerprints", of_ends)
+        run = train(params, folder, tmp_path / "run")
     shutil.copytree(folder, copy)
     (session,) = read_sessions(run)
-    contents = [file.read_bytes() for file in open_folder(folder, "train").files]
-    earlier = [sha256(b"%d\n%b%b" % (len(whole), whole[:4096], whole[-4096:])).digest() for whole in contents]
-    recorded = sha256(b"%d\n%b" % (len(earlier), b"".join(earlier))).hexdigest()
-    assert recorded != session["training_data"]["sha256"]
-    session["training_data"]["sha256"] = recorded
-    write_sessions(run, [session])
-    np.save(run / "trained_on.npy", np.unique(np.frombuffer(b"".join(one[:8] for one in earlier), "<u8")))
+    assert session["training_data"]["sha256"] != data_identity(open_folder(folder, "train")).sha256
     capsys.readouterr()
     for place in (folder, copy):
         assert evaluate_folder(capsys, run, place)[:2] == (2, "test")
         result = json_of(capsys, "evaluate", run, "--data", place, "--split", "all", "--device", "cpu")
         assert (result["images"], result["trained_on"]) == (20, 16)
     assert status("train", params, "--data", folder, "--out", run, "--steps", 2, "--device", "cpu") == 0
-    assert "training images have changed" not in capsys.readouterr().err
+    printed = capsys.readouterr().err
+    assert "training images have changed" not in printed
+    assert "best weights were chosen on other validation images" not in printed
 
 
 def test_an_image_that_cannot_be_read_does_not_count_as_trained_on(params, tmp_path, capsys):
@@ -333,6 +337,28 @@ def test_lists_of_splits_and_training_images_named_like_test_images_give_warning
     printed = capsys.readouterr().err
     assert "1 training image named like validation or test images" in printed
     assert "list of test images" not in printed
+
+
+@pytest.mark.parametrize(
+    ("place", "images", "is_found"),
+    [
+        ("list_eval_partition.txt", "img_align_celeba", True),
+        ("train_test_split.txt", "images", True),
+        ("meta/test.json", "images", True),
+        ("ImageSets/Main/test.txt", "JPEGImages", True),
+        ("other/test.txt", "images", False),
+        ("test.txt", "train", False),
+    ],
+)
+def test_lists_of_splits_beside_the_folder_of_images_give_warnings(params, tmp_path, capsys, place, images, is_found):
+    folder = write(tmp_path / images, *(f"pie/{number}.png" for number in range(1000, 1006)))
+    (tmp_path / place).parent.mkdir(parents=True, exist_ok=True)
+    content = {"train_test_split.txt": "1 0\n2 1\n", "other/test.txt": "buy milk\n"}
+    listed = json.dumps([f"pie/{number}" for number in range(1000, 1006)]).replace(", ", "\n")
+    (tmp_path / place).write_text(content.get(place, listed))
+    assert status("data", "check", params, "--data", folder, "--json") == 0
+    printed = capsys.readouterr().err
+    assert (f"{place} looks like a list of test images" in printed) == is_found
 
 
 def test_names_are_compared_for_any_number_of_images(params, tmp_path, capsys, monkeypatch):

@@ -1,11 +1,13 @@
 """Keep training images out of evaluations: what `train` refuses, and which images `evaluate` scores by default."""
 
 import json
+import os
 import re
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from glob import has_magic
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +36,8 @@ from pixelpyramids.training.provenance import read_sessions, read_trained_on
 from pixelpyramids.training.session import training_hashes
 
 PAIRS_NAMED = 3
-_LONGEST_LINE = 2**16  # that is searched for the names of columns
+_LONGEST_LINE = 2**16  # that is searched for the names of columns, or of images
+_FILES_BESIDE = 10_000  # that are looked at outside the folder of images
 _LIST_NAME = re.compile("split|partition|(test|val|eval|dev)[-_ ]?(list|files|ids|names|classes)", re.IGNORECASE)
 _LISTS = {".txt", ".csv", ".tsv", ".json", ".jsonl", ".lst", ".mat", ".pkl", ".xml", ".yaml"}
 
@@ -103,9 +106,9 @@ def warn_of_names(config: AnyParameters, data: str | Path | None, crops: Batches
     """Warn if files that are trained on are named like held-out images, or if there are lists of splits.
 
     Many data sets publish their splits as lists, such as `test.txt`, which this package does not read. This function
-    looks for them in folders without split folders, and there for pictures in two formats, such as `1.jpg` and
-    `1.tif`. It also prints how such a folder is divided, because its folders may be splits with names that this package
-    does not know.
+    looks for them in and beside folders without split folders, and there for pictures in two formats, such as `1.jpg`
+    and `1.tif`. It also prints how such a folder is divided, because its folders may be splits with names that this
+    package does not know.
     """
     root, files = name_images(config, data), _files_of(crops)
     if is_pooled := is_plain_folder(config, data) and not is_divided(root):
@@ -130,22 +133,47 @@ def warn_of_names(config: AnyParameters, data: str | Path | None, crops: Batches
             f"format, such as {alike[0][0]} and {alike[0][1]}; if they show the same picture, keep one of each",
             stacklevel=3,
         )
-    lists = [
-        file
-        for file in map(Path, walk_files(Path(root), lambda _: None))
-        if Path(file.name.lower().removesuffix(".gz")).suffix in _LISTS
-        and (
-            resembles_split(file.stem)
-            or _LIST_NAME.search(file.stem)
-            or any(map(is_split_column, _read_columns(Path(root, file))))
-        )
-    ]
-    if lists:
+    lists = sorted(file for file in walk_files(Path(root), lambda _: None) if _is_list(Path(root, file)))
+    if first := next(chain(lists, _lists_beside(Path(root), files)), None):
         warnings.warn(
-            f"{root}: {min(lists)} looks like a list of test images, but lists are not read: a hash of the paths "
+            f"{root}: {first} looks like a list of test images, but lists are not read: a hash of the paths "
             "chooses the test images; if it is one, move the images into folders named train and test",
             stacklevel=3,
         )
+
+
+def _is_list(file: Path) -> bool:
+    """Whether a file may say which images are for test, by its name or those of its columns."""
+    return Path(file.name.lower().removesuffix(".gz")).suffix in _LISTS and bool(
+        resembles_split(file.stem) or _LIST_NAME.search(file.stem) or any(map(is_split_column, _read_columns(file)))
+    )
+
+
+def _lists_beside(root: Path, images: Sequence[Path]) -> Iterator[Path]:
+    """Lists in the folder that holds `root`, and in its other folders, that name one of the images.
+
+    In that folder itself, the name of a file may suffice, because some lists (CUB-200's) have numbers instead.
+    """
+    above, stems = root.resolve().parent, {image.stem for image in images}
+    for file in filter(_is_list, islice(_files_beside(root.resolve()), _FILES_BESIDE)):
+        words = map(Path, _read_words(file))
+        if (file.parent == above and _LIST_NAME.search(file.stem)) or any(word.stem in stems for word in words):
+            yield file
+
+
+def _files_beside(root: Path) -> Iterator[Path]:
+    """Files in the folder that holds `root` and in its other folders, two deep. None if `root` resembles a split."""
+    for folder, inner, names in os.walk(root.parent) if not resembles_split(root.name) else ():
+        depth = len(Path(folder).relative_to(root.parent).parts)
+        inner[:] = sorted(name for name in inner if depth < 2 and name[0] != "." and Path(folder, name) != root)
+        yield from (Path(folder, name) for name in sorted(names))
+
+
+def _read_words(file: Path) -> list[str]:
+    """The first words of a text, such as names of files; none if it cannot be read."""
+    with suppress(OSError), open(file, encoding="utf-8-sig", errors="replace") as text:
+        return re.findall(r"[^\s,;\"']+", text.read(_LONGEST_LINE))
+    return []
 
 
 def _read_columns(file: Path) -> list[str]:
