@@ -144,9 +144,10 @@ def warn_of_names(config: AnyParameters, data: str | Path | None, crops: Batches
 
 def _is_list(file: Path) -> bool:
     """Whether a file may say which images are for test, by its name or those of its columns."""
-    return Path(file.name.lower().removesuffix(".gz")).suffix in _LISTS and bool(
-        resembles_split(file.stem) or _LIST_NAME.search(file.stem) or any(map(is_split_column, _read_columns(file)))
-    )
+    if Path(file.name.lower().removesuffix(".gz")).suffix not in _LISTS or not os.path.isfile(file):
+        return False
+    is_named = resembles_split(file.stem) or _LIST_NAME.search(file.stem)
+    return bool(is_named) or any(map(is_split_column, _read_columns(file)))
 
 
 def _lists_beside(root: Path, images: Sequence[Path]) -> Iterator[Path]:
