@@ -38,6 +38,7 @@ from pixelpyramids.training.session import training_hashes
 PAIRS_NAMED = 3
 _LONGEST_LINE = 2**16  # that is searched for the names of columns, or of images
 _FILES_BESIDE = 10_000  # that are looked at outside the folder of images
+_LONGEST_NUMBER = 5  # digits; of longer ones, such as VOC's 000005, images have their names
 _LIST_NAME = re.compile("split|partition|(test|val|eval|dev)[-_ ]?(list|files|ids|names|classes)", re.IGNORECASE)
 _LISTS = {".txt", ".csv", ".tsv", ".json", ".jsonl", ".lst", ".mat", ".pkl", ".xml", ".yaml"}
 
@@ -151,14 +152,13 @@ def _is_list(file: Path) -> bool:
 
 
 def _lists_beside(root: Path, images: Sequence[Path]) -> Iterator[Path]:
-    """Lists in the folder that holds `root`, and in its other folders, that name one of the images.
+    """Lists in the folder that holds `root`, and in its other folders, that name two or more of the images.
 
     In that folder itself, the name of a file may suffice, because some lists (CUB-200's) have numbers instead.
     """
     above, stems = root.resolve().parent, {image.stem for image in images}
     for file in filter(_is_list, islice(_files_beside(root.resolve()), _FILES_BESIDE)):
-        words = map(Path, _read_words(file))
-        if (file.parent == above and _LIST_NAME.search(file.stem)) or any(word.stem in stems for word in words):
+        if (file.parent == above and _LIST_NAME.search(file.stem)) or len(stems & _read_stems(file)) > 1:
             yield file
 
 
@@ -170,11 +170,12 @@ def _files_beside(root: Path) -> Iterator[Path]:
         yield from (Path(folder, name) for name in sorted(names))
 
 
-def _read_words(file: Path) -> list[str]:
-    """The first words of a text, such as names of files; none if it cannot be read."""
+def _read_stems(file: Path) -> set[str]:
+    """The first words of a text that may be names of files, without suffix; none if it cannot be read."""
     with suppress(OSError), open(file, encoding="utf-8-sig", errors="replace") as text:
-        return re.findall(r"[^\s,;\"']+", text.read(_LONGEST_LINE))
-    return []
+        words = re.findall(r"[^\s,;\"']+", text.read(_LONGEST_LINE))
+        return {Path(word).stem for word in words if not word.isdecimal() or len(word) > _LONGEST_NUMBER}
+    return set()
 
 
 def _read_columns(file: Path) -> list[str]:
