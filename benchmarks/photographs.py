@@ -4,7 +4,8 @@
     python -m benchmarks.photographs DIR [--more FOLDER | --no-training]
 
 DIR/train is made of the wallpapers of three Debian packages; DIR/validation (which chooses the weights) and DIR/test
-are photographs from scikit-image and scikit-learn. DIR/packaged has copies of the files of these two. The wallpapers
+are photographs from scikit-image and scikit-learn. With --no-training, DIR/packaged gets copies of the files of these
+two, instead of DIR/train (`train` takes no other folders beside those of the splits). The wallpapers
 are JPEGs, so they are reduced by 2, 3 and 5, which removes the JPEG's blocks; every fourth is also made grey. Pictures
 that people store are often softer and were JPEGs before, so each is also added as a decoded JPEG, half of these
 enlarged by 2 from the smallest size. Authors and licences: pixelpyramids/assets/compact.md.
@@ -43,16 +44,16 @@ def wallpapers() -> list[Path]:
     return sorted(path for path in WALLPAPERS.rglob("*.jpg") if not path.is_symlink())
 
 
-def write_packaged(folder: Path) -> None:
-    """Write the photographs for validation and test as PNG files, and copies of their own files."""
-    packaged = folder / "packaged"
-    packaged.mkdir(parents=True)
+def write_packaged(folder: Path, as_they_are: bool) -> None:
+    """Write the photographs for validation and test as PNG files and, if wanted, copies of their own files."""
     for root, splits in PACKAGED.items():
         for split, names in splits.items():
-            (folder / split).mkdir(exist_ok=True)
+            (folder / split).mkdir(parents=True, exist_ok=True)
             for name in names:
                 Image.open(root / name).convert("RGB").save(folder / split / f"{Path(name).stem}.png")
-                shutil.copyfile(root / name, packaged / name)
+                if as_they_are:
+                    (folder / "packaged").mkdir(exist_ok=True)
+                    shutil.copyfile(root / name, folder / "packaged" / name)
 
 
 def write_train(folder: Path, more: Path | None) -> None:
@@ -128,13 +129,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, metavar="DIR", help="a folder that does not exist yet")
     parser.add_argument("--more", type=Path, metavar="FOLDER", help="more training photographs, as WebP files")
-    parser.add_argument("--no-training", action="store_true", help="leave out DIR/train, which needs the wallpapers")
+    parser.add_argument("--no-training", action="store_true", help="write DIR/packaged instead of DIR/train")
     arguments = parser.parse_args()
     if arguments.folder.exists():
         parser.error(f"{arguments.folder} exists already; name another folder, or remove it")
     if not arguments.no_training and not wallpapers():
         parser.error(f"no wallpapers in {WALLPAPERS}; install the three Debian packages, or pass --no-training")
-    write_packaged(arguments.folder)
+    write_packaged(arguments.folder, as_they_are=arguments.no_training)
     if not arguments.no_training:
         write_train(arguments.folder, arguments.more)
 
