@@ -138,7 +138,7 @@ def _content_hash(file: Path) -> bytes | Path:
         return file
 
 
-@lru_cache(FILES_AT_MOST)
+@lru_cache(2 * FILES_AT_MOST)
 def _hash_content(file: Path, *status: int) -> bytes:
     """SHA-256 of a file's content, which is read once as long as the file's `status` is the same."""
     with open(file, "rb") as content:
