@@ -56,17 +56,11 @@ class SessionRecord:
             "batch_size": crops.batch_size,
             "budget": budget.as_dict,
             "training_data": describe_batches(crops),
-            "validation_data": None if held_out is None else self._describe_validation(held_out),
+            "validation_data": None if held_out is None else _describe_images(held_out, self.before),
         }
         self._first_steps = [level.step for level in levels]
         self._place: int | None = None
         self._recorded = False
-
-    def _describe_validation(self, held_out: Images) -> dict[str, Any]:
-        """The validation images, with the hash of an earlier version if the best weights were chosen on it."""
-        before = ((self.before or {}).get("validation_data") or {}).get("sha256")
-        earlier = data_identity(held_out).earlier
-        return _describe_images(held_out) | ({"sha256": earlier} if before == earlier else {})
 
     def describe_changes(self) -> list[str]:
         """The differences from the last session of each level, one line each.
@@ -171,11 +165,15 @@ def _find_commit(direct_url: str | None) -> str | None:
         return None
 
 
-def _describe_images(images: Images) -> dict[str, Any]:
-    """The images' folder, their count, the hash that `data check` prints, and whether they are files."""
+def _describe_images(images: Images, before: Session | None = None) -> dict[str, Any]:
+    """The images' folder, their count, the hash that `data check` prints, and whether they are files.
+
+    If an earlier version recorded the same images as the validation data of the session `before`, the hash is its hash.
+    """
     root = os.path.commonpath([images.files[0].parent, images.files[len(images) - 1].parent])
-    identity = data_identity(images)
-    described = {"root": os.path.abspath(root), "images": identity.images, "sha256": identity.sha256}
+    identity, recorded = data_identity(images), (before or {}).get("validation_data") or {}
+    sha256 = identity.earlier if recorded.get("sha256") == identity.earlier else identity.sha256
+    described = {"root": os.path.abspath(root), "images": identity.images, "sha256": sha256}
     return described | {"files": are_files(images)}
 
 
