@@ -293,7 +293,8 @@ def test_files_and_the_images_of_a_container_are_not_compared(params, run, flat,
 
 
 @pytest.mark.parametrize(
-    ("name", "pattern"), [("Test", ""), ("val2017", ""), ("held-out", ""), ("a_valid_HR", ""), ("test", "/*.parquet")]
+    ("name", "pattern"),
+    [("set.Test", ""), ("val2017", ""), ("held-out", ""), ("a_valid_HR", ""), ("test", "/*.parquet")],
 )
 def test_training_on_shards_in_a_folder_named_test_or_validation_is_a_warning(params, tmp_path, capsys, name, pattern):
     write_parquet(tmp_path / "shards" / name / "0.parquet", [encode(noise(number, 16)) for number in range(5)])

@@ -65,7 +65,7 @@ def refuse_shared_images(
     root = name_images(config, data)
     place = Path(root.removeprefix("stream:"))
     name = next((part for part in reversed(place.resolve().parts) if not has_magic(part)), "")
-    if not root.startswith("hub:") and resembles_held_out(Path(name).stem):
+    if not root.startswith("hub:") and resembles_held_out(name):
         warnings.warn(
             f"{root}: training on data named {name}, which suggests images for validation or test", stacklevel=2
         )
