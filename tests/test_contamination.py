@@ -355,7 +355,11 @@ def test_lists_of_splits_and_training_images_named_like_test_images_give_warning
 def test_lists_of_splits_beside_the_folder_of_images_give_warnings(params, tmp_path, capsys, place, images, is_found):
     folder = write(tmp_path / images, *(f"pie/{number}.png" for number in range(1000, 1006)))
     (tmp_path / place).parent.mkdir(parents=True, exist_ok=True)
-    content = {"train_test_split.txt": "1 0\n2 1\n", "other/test.txt": "milk\n", "numbers/test.txt": "1000\n1001\n"}
+    content = {
+        "train_test_split.txt": "1 0\n2 1\n",
+        "other/test.txt": "milk\n",
+        "numbers/test.txt": "[1000, 1001.5, 1002.25]",
+    }
     listed = json.dumps([f"pie/{number}" for number in range(1000, 1006)]).replace(", ", "\n")
     (tmp_path / place).write_text(content.get(place, listed))
     assert status("data", "check", params, "--data", folder, "--json") == 0

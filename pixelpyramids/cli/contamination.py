@@ -38,7 +38,7 @@ from pixelpyramids.training.session import training_hashes
 PAIRS_NAMED = 3
 _LONGEST_LINE = 2**16  # that is searched for the names of columns, or of images
 _FILES_BESIDE = 10_000  # that are looked at outside the folder of images
-_LONGEST_NUMBER = 5  # digits; of longer ones, such as VOC's 000005, images have their names
+_NUMBER = re.compile(r"\d{1,5}|-?\d+\.\d+(e[-+]?\d+)?")  # no name of an image; VOC's are longer, such as 000005
 _LIST_NAME = re.compile("split|partition|(test|val|eval|dev)[-_ ]?(list|files|ids|names|classes)", re.IGNORECASE)
 _LISTS = {".txt", ".csv", ".tsv", ".json", ".jsonl", ".lst", ".mat", ".pkl", ".xml", ".yaml"}
 
@@ -173,8 +173,8 @@ def _files_beside(root: Path) -> Iterator[Path]:
 def _read_stems(file: Path) -> set[str]:
     """The first words of a text that may be names of files, without suffix; none if it cannot be read."""
     with suppress(OSError), open(file, encoding="utf-8-sig", errors="replace") as text:
-        words = re.findall(r"[^\s,;\"']+", text.read(_LONGEST_LINE))
-        return {Path(word).stem for word in words if not word.isdecimal() or len(word) > _LONGEST_NUMBER}
+        words = re.findall(r"[^\s,;:\"'\[\]{}]+", text.read(_LONGEST_LINE))
+        return {Path(word).stem for word in words if not _NUMBER.fullmatch(word)}
     return set()
 
 
