@@ -90,7 +90,7 @@ def test_draft_decodes_a_smaller_scale_from_the_start_of_the_file():
     for size, scale in {(420, 300): 1, (211, 100): 1, (210, 150): 2, (105, 75): 4, (100, 75): 4, (3, 2): 128}.items():
         with open_bytes(data) as image:
             drafted = image.draft("RGB", size)
-            assert drafted == (None if scale == 1 else ("RGB", (0, 0, 420 / scale, 300 / scale)))
+            assert drafted == (None if scale == 1 else ("RGB", (0, 0, *image.size)))
             expected = pp.decode(data, scale=scale)
             assert image.size == expected.shape[1::-1]
             assert np.array_equal(np.asarray(image), expected)
@@ -103,6 +103,16 @@ def test_draft_decodes_a_smaller_scale_from_the_start_of_the_file():
         assert image.draft(None, None) is None
         image.thumbnail((64, 64))
         assert image.size == (64, 46)
+
+
+@pytest.mark.parametrize(("width", "height"), [(603, 401), (602, 400), (400, 301)])
+def test_thumbnails_of_every_size_resemble_the_image(width, height):
+    whole = Image.linear_gradient("L").resize((width, height))
+    with open_bytes(encode(whole, "PPYR")) as image:
+        image.thumbnail((50, 50))
+    whole.thumbnail((50, 50))
+    assert image.size == whole.size
+    assert np.abs(np.asarray(image, int) - np.asarray(whole, int)).max() <= 8
 
 
 def test_depths_that_pillow_has_no_mode_for_are_widened_or_refused():

@@ -46,7 +46,7 @@ class PyramidImageFile(ImageFile.ImageFile):
         info, self.text = blobs.to_pillow(header.metadata)
         self.info |= info | {"depth": header.depth}
 
-    def draft(self, mode: str | None, size: tuple[int, int] | None) -> tuple[str, tuple[int, int, float, float]] | None:
+    def draft(self, mode: str | None, size: tuple[int, int] | None) -> tuple[str, tuple[int, int, int, int]] | None:
         """Choose the coarsest octave that is at least as large as `size`, or else the whole image; `mode` is ignored.
 
         As for a JPEG, returns None if nothing changes, else the mode and the box of the whole image in the new size.
@@ -62,7 +62,7 @@ class PyramidImageFile(ImageFile.ImageFile):
         self._scale = 1 << level
         height, width = sizes[level]
         self._size = width, height
-        return self.mode, (0, 0, header.width / self._scale, header.height / self._scale)
+        return self.mode, (0, 0, width, height)
 
     def load(self) -> Any:
         """Decode the pixels."""
