@@ -20,6 +20,7 @@ from PIL.TiffImagePlugin import IFDRational, ImageFileDirectory_v2
 import pixelpyramids as pp
 from pixelpyramids.codec.container import MAX_METADATA
 from pixelpyramids.errors import DataError
+from pixelpyramids.image_files.metadata import read_metadata, to_pillow
 from pixelpyramids.image_files.png_writer import add_metadata
 from pixelpyramids.image_files.resolution import Resolution, parse_physical, parse_resolution
 
@@ -253,6 +254,30 @@ def test_resolutions_are_parsed_and_written():
     assert parse_resolution(b"118 118 centimetre").per_inch() == pytest.approx((299.72, 299.72))
     resolution = parse_resolution(blobs_of(encode(PIXELS, "BMP", dpi=(300, 300)))["resolution"])
     assert resolution.per_inch() == pytest.approx((300, 300), abs=0.02)
+
+
+@pytest.mark.parametrize(
+    ("blob", "held"),
+    [
+        (b"2/5 2/5 ratio", b"2 2 ratio"),
+        (b"3/2 5/2 ratio", b"3 5 ratio"),
+        (b"1 10667/10000 ratio", b"10000 10667 ratio"),
+        (b"9999999999 1/7 ratio", b"2147483647 1 ratio"),
+        (b"1/250 1/250 centimetre", b"1 1 metre"),
+    ],
+)
+def test_a_resolution_that_png_cannot_hold_keeps_its_shape_and_is_named(blob, held):
+    with pytest.warns(UserWarning, match="PNG cannot hold the metadata resolution's fractions; left out"):
+        png = own_file(PIXELS, 8, "png", {"resolution": blob})
+    assert blobs_of(png)["resolution"] == held
+
+
+def test_a_ratio_of_fractions_passes_through_pillow():
+    blobs, _ = to_pillow({"resolution": b"3/2 2 ratio"})
+    assert blobs == {"aspect": (Fraction(3, 2), 2)}
+    image = Image.fromarray(PIXELS)
+    image.info |= blobs
+    assert read_metadata(image)["resolution"] == b"3/2 2 ratio"
 
 
 def tagged_tiff(tags=TAGS, order="<", big=False):

@@ -69,8 +69,10 @@ def to_pillow(metadata: Mapping[str, bytes]) -> tuple[dict[Any, Any], dict[str, 
     if "EXIF" in metadata:
         info["exif"] = EXIF_MARK + metadata["EXIF"]
     if (resolution := parse_resolution(metadata.get("resolution", b""))) is not None:
-        key = "aspect" if resolution.unit == "ratio" else "dpi"
-        info[key] = (int(resolution.x), int(resolution.y)) if key == "aspect" else resolution.per_inch()
+        if resolution.unit == "ratio":
+            info["aspect"] = tuple(int(side) if side.denominator == 1 else side for side in resolution[:2])
+        else:
+            info["dpi"] = resolution.per_inch()
     if len(gamma := metadata.get("gAMA", b"")) == 4:
         info["gamma"] = struct.unpack(">I", gamma)[0] / _SCALE
     if len(points := metadata.get("cHRM", b"")) == 32:

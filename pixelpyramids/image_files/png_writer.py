@@ -62,6 +62,8 @@ def add_metadata(png: bytes, metadata: Mapping[str, bytes]) -> tuple[bytes, list
             chunks.append(_chunk("iTXt", XMP_KEYWORD.encode() + b"\0\0\0\0\0" + content))
         elif name == "resolution" and (resolution := parse_resolution(content)) is not None:
             chunks.append(_chunk("pHYs", resolution.physical()))
+            if not resolution.fits_physical():
+                left_out.append("resolution's fractions")
         elif name.startswith(("text:", "text.")) and "\0" not in name:
             chunks.append(_text_chunk(name, metadata))
         elif (text := _OF_TEXT.sub("text", name)) == name or text not in metadata or b"\0" in content:

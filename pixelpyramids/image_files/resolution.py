@@ -4,6 +4,7 @@ A ratio gives only the shape of a pixel. The blob keeps the unit of the file, so
 written to the same format again: PNG counts pixels per metre, TIFF and JPEG per inch or centimetre.
 """
 
+import math
 import re
 import struct
 from fractions import Fraction
@@ -26,9 +27,21 @@ class Resolution(NamedTuple):
         return f"{self.x} {self.y} {self.unit}".encode()
 
     def physical(self) -> bytes:
-        """The content of PNG's chunk pHYs: pixels per metre, rounded, or a ratio."""
-        x, y = (min(round(number * _UNITS[self.unit]), _LARGEST) for number in (self.x, self.y))
-        return struct.pack(">IIB", x, y, self.unit != "ratio")
+        """The content of PNG's chunk pHYs: pixels per metre, rounded, or a ratio of whole numbers."""
+        is_ratio = self.unit == "ratio"
+        scale = Fraction(math.lcm(self.x.denominator, self.y.denominator)) if is_ratio else _UNITS[self.unit]
+        if is_ratio and max(self.x, self.y) * scale > _LARGEST:
+            scale = _LARGEST / max(self.x, self.y)
+        x, y = (min(max(round(number * scale), int(number > 0)), _LARGEST) for number in (self.x, self.y))
+        return struct.pack(">IIB", x, y, not is_ratio)
+
+    def fits_physical(self) -> bool:
+        """Whether `physical` holds the numbers: a ratio's exactly, others but for a hundredth."""
+        x, y, is_metre = struct.unpack(">IIB", self.physical())
+        if not is_metre:
+            return (self.x, self.y) == (x, y)
+        exact = self.x * _UNITS[self.unit], self.y * _UNITS[self.unit]
+        return all(abs(held - number) * 100 <= number for held, number in zip((x, y), exact, strict=True))
 
     def per_inch(self) -> tuple[float, float]:
         """Pixels per inch, as Pillow's writers expect them."""
