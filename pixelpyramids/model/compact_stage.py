@@ -6,7 +6,7 @@ The few coarsest pixels have one fixed mixture. `pixelpyramids.codec.outputs` sa
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -145,24 +145,16 @@ class _Join(torch.autograd.Function):
     def forward(ctx: Any, features: Tensor, step: octaves.Step) -> Tensor:
         ctx.save_for_backward(features)
         ctx.number = step.number
-        channels = [part.shape[1] for part in step.inputs]
-        joined = _empty(features, (len(features), sum(channels), *step.size)).zero_()
-        for part, place in zip(step.inputs, joined.split(channels, 1), strict=True):
-            place[..., : part.shape[-2], : part.shape[-1]] = part
-        return joined
+        return _activations(octaves.join_inputs(step.inputs, *step.size))
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
         (features,) = ctx.saved_tensors
-        of_features = _empty(features, features.shape)
+        of_features = torch.empty_like(features, memory_format=torch.channels_last)
         given_parts = gradient.split(features.shape[1], 1)  # the first ones are those of the features
         for part, given in zip(octaves.lines_of(of_features, ctx.number), given_parts, strict=False):
             part.copy_(given[..., : part.shape[-2], : part.shape[-1]])
         return of_features, None
-
-
-def _empty(like: Tensor, shape: Sequence[int]) -> Tensor:
-    return torch.empty(*shape, dtype=like.dtype, device=like.device, memory_format=torch.channels_last)
 
 
 def _activations(integers: Tensor) -> Tensor:
