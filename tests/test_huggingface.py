@@ -16,6 +16,7 @@ from data_layouts import encode, noise, write_files, write_parquet, write_tar
 from test_training import assert_equal_runs
 from torch.utils.data import DataLoader
 
+from pixelpyramids.cli.data_opening import open_images
 from pixelpyramids.data.containers.arrow import ArrowEntries
 from pixelpyramids.data.crops import Crops
 from pixelpyramids.data.folder import open_folder
@@ -169,6 +170,23 @@ def test_folders_of_images_stay_folders_of_images(tmp_path):
     (tmp_path / "train").rmdir()
     write_files(tmp_path, {"a.png": content(0)})
     assert not is_hub(str(tmp_path))
+
+
+@pytest.mark.parametrize("beside", ["photos/1.png", "photos/more/1.png"])
+def test_shards_among_the_images_of_a_folder_do_not_hide_them(tmp_path, beside):
+    write_webdataset(tmp_path / "photos/backup.tar", [content(0)])
+    assert is_hub(str(tmp_path)) and is_hub(str(tmp_path / "photos"))
+    write_files(tmp_path, {beside: content(1)})
+    for folder in (tmp_path, tmp_path / "photos"):
+        assert not is_hub(str(folder)) and not is_stream(str(folder))
+    assert is_hub(f"{tmp_path}/photos/*.tar") and is_hub(f"stream:{tmp_path}")
+
+
+def test_split_folders_of_images_with_tables_beside_the_images_are_read(tmp_path):
+    for split, count in (("train", 3), ("test", 2)):
+        write_files(tmp_path / split, {f"{number}.png": content(number) for number in range(count)})
+        datasets.Dataset.from_dict({"file_name": ["0.png"]}).to_parquet(str(tmp_path / split / "metadata.parquet"))
+    assert len(open_images(PARAMETERS, tmp_path, "test")) == 2
 
 
 @pytest.mark.parametrize(("columns", "count"), [(["label"], 0), (["image", "mask"], 2)])

@@ -37,17 +37,17 @@ _ON_THE_HUB = re.compile(r"([\w.-]+(?:/[\w.-]+)?)(?::([\w.-]+))?")
 def is_hub(root: str) -> bool:
     """Whether this module opens `root`: it has one of the prefixes, or it holds shards.
 
-    A folder with other folders or images beside the shards is a folder of images.
+    A folder with other folders or images beside its shards, or beside those of a folder in it, is a folder of images.
     """
     if root.startswith(("hub:", "stream:")):
         return True
     shards, path = find_shards(root), Path(root).expanduser()
     if not shards or not path.is_dir():
         return bool(shards)
-    folders = {file.parent for file in shards}
+    folders = {path, *(file.parent for file in shards)}
     return not any(
         child not in folders if child.is_dir() else child.suffix.lower() in readable_formats()
-        for child in path.iterdir()
+        for child in chain.from_iterable(folder.iterdir() for folder in folders)
         if not child.name.startswith(".")
     )
 
