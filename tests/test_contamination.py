@@ -8,7 +8,7 @@ from hashlib import sha256
 import numpy as np
 import pytest
 from command_line import json_of, output_of, refusal, status
-from data_layouts import encode, noise, write_parquet, write_pictures
+from data_layouts import encode, noise, write_parquet, write_pictures, write_tar
 from PIL import Image
 
 from pixelpyramids.data.folder import open_folder
@@ -64,6 +64,26 @@ def test_the_test_split_of_the_training_folder_is_scored_and_named(params, run, 
         assert "it held none out" in refusal(capsys, "evaluate", run, "--data", flat, "--split", "validation")
     else:
         assert evaluate_folder(capsys, run, flat, "--split", "validation")[:2] == (4, "validation")
+
+
+@pytest.mark.parametrize("first", ["folder", "shards"])
+@pytest.mark.parametrize("kind", ["tar", "parquet"])
+def test_images_of_shards_may_be_those_of_the_test_split(params, flat, tmp_path, capsys, first, kind):
+    contents = {file.name: file.read_bytes() for file in sorted(flat.iterdir())}
+    if kind == "tar":
+        write_tar(tmp_path / "shards/0.tar", contents)
+    else:
+        write_parquet(tmp_path / "shards/0.parquet", list(contents.values()))
+    run, data = tmp_path / "run", (flat, tmp_path / "shards")
+    for steps, folder in enumerate(data if first == "folder" else data[::-1], 1):
+        assert status("train", params, "--data", folder, "--out", run, "--steps", steps, "--device", "cpu") == 0
+    doubt = "but the run was trained on images that cannot be compared with these, and may be the same"
+    count, split, which = evaluate_folder(capsys, run, flat)
+    assert (count, split) == (4, "test")
+    assert which == f"4 of 40 images: the test split of the training folder, {doubt}; --split all scores all"
+    assert doubt in evaluate_folder(capsys, run, flat, "--split", "validation")[2]
+    other = write(tmp_path / "other", *(f"{number}.png" for number in range(9)), seed=1)
+    assert f"by a hash of their paths, {doubt}" in evaluate_folder(capsys, run, other, "--split", "test")[2]
 
 
 def test_a_missing_record_of_the_training_images_is_reported(run, flat, tmp_path, capsys):

@@ -210,18 +210,26 @@ def count_trained(config: AnyParameters, run: Path, images: Images, skipped: Seq
     A bound is for runs that did not record all their training images, which may be too many, of an earlier version, or
     not files where `images` are files. The number is None if nothing is known: for large containers, or if it is 0.
     """
-    known, covered = read_trained_on(run), FILES_AT_MOST if are_files(images) else ENTRIES_AT_MOST
-    if not len(known) or len(images) > covered:
+    known, files = read_trained_on(run), are_files(images)
+    if not len(known) or len(images) > _covered(files):
         return None, False
     sessions = read_sessions(run)
-    trained = [session["training_data"] for session in sessions]
     is_complete = _is_recorded(config, sessions) and all(
-        data.get("files") == are_files(images) and data["images"] <= covered for data in trained
+        _is_comparable(session["training_data"], files) for session in sessions
     )
     count = int(np.isin(image_numbers(images), known).any(axis=1).sum())
-    if are_files(images):  # entries of containers that cannot be read have no number
+    if files:  # entries of containers that cannot be read have no number
         count -= len(find_trained(run, skipped))
     return count or (0 if is_complete else None), is_complete
+
+
+def _is_comparable(trained: Mapping[str, Any], files: bool) -> bool:
+    """Whether a session recorded all its training images, as files or else as entries of a container."""
+    return trained.get("files") == files and trained["images"] <= _covered(files)
+
+
+def _covered(files: bool) -> int:
+    return FILES_AT_MOST if files else ENTRIES_AT_MOST
 
 
 def _is_recorded(config: AnyParameters, sessions: Sequence[Mapping[str, Any]]) -> bool:
@@ -237,7 +245,8 @@ def choose_images(
 
     The default split is "test". A folder without split folders has a test split only for a model that was trained on
     the rest of the folder; for other models the default is "all". `sessions` are the training sessions of the run.
-    If they do not cover the whole training, the line says that some of the images may have been trained on.
+    If they do not cover the whole training, or one was trained on shards or a stream, whose images cannot be compared
+    with files, the line says that some of the images may have been trained on.
 
     Raises DataError as `open_images` does. Also raises it if the run was trained on this folder, or on one above or
     below it, and the images have changed since: then any split may contain images that were trained on.
@@ -253,7 +262,8 @@ def choose_images(
     if not is_plain_folder(config, data) or split in ("train", "all") or is_divided(root):
         split = split or "test"
         return split, open_images(config, data, split), ""
-    known = _is_trained_on(config, root, trained)
+    others = _other_images(config, root, trained)
+    known = len(others) < len(trained)
     if split is None and not known:
         images = open_images(config, data, "all")
         unrecorded = (
@@ -265,13 +275,17 @@ def choose_images(
     images = open_images(config, data, split)
     count, all_count = len(images) + len(images.skipped), len(find_images(root))
     which = "of the training folder" if known else "by a hash of their paths"
+    if not _is_recorded(config, sessions) or not all(_is_comparable(other, True) for other in others):
+        which += ", but the run was trained on images that cannot be compared with these, and may be the same"
     return split, images, f"{count} of {all_count} images: the {split} split {which}; --split all scores all"
 
 
-def _is_trained_on(config: AnyParameters, root: str, trained: Sequence[Mapping[str, Any]]) -> bool:
-    """Whether the images in `trained` are the training split of this undivided folder, or of a copy of it."""
+def _other_images(
+    config: AnyParameters, root: str, trained: Sequence[Mapping[str, Any]]
+) -> Sequence[Mapping[str, Any]]:
+    """Those of `trained` that are not the training split of this undivided folder, or of a copy of it."""
     if not trained:
-        return False
+        return ()
     hashes = _hashes(config, root, True) | _hashes(config, root, False)
     others = [images for images in trained if images["sha256"] not in hashes]
     place = Path(root).resolve()
@@ -282,7 +296,7 @@ def _is_trained_on(config: AnyParameters, root: str, trained: Sequence[Mapping[s
                 f"change; the run was trained on other images in {other}, which is this folder or one above or below "
                 "it, so any image here may have been trained on; score another folder, or pass --split all"
             )
-    return len(others) < len(trained)
+    return others
 
 
 def _hashes(config: AnyParameters, root: str, hold_out: bool) -> set[str]:
