@@ -164,6 +164,11 @@ def test_training_images_are_counted_in_any_folder(run, flat, tmp_path, capsys):
     assert len(json.loads(captured.out)["trained_on"]) == 32
     assert "the model was trained on at least 32 of these images, for example" in " ".join(captured.err.split())
     assert "; 32 of them were trained" in " ".join(output_of(capsys, "evaluate", run, "--data", renamed).out.split())
+    (tmp_path / "single").mkdir()
+    shutil.copy(split_files(flat, "train")[0], tmp_path / "single")
+    assert "; 1 of them was trained on" in " ".join(
+        output_of(capsys, "evaluate", run, "--data", tmp_path / "single").out.split()
+    )
     published = tmp_path / "published"
     PublishedRun(run).save_pretrained(published)
     run = published

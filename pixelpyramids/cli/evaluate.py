@@ -121,7 +121,8 @@ def evaluate(
     statistics = "" if batch_statistics is None else f", statistics of batches of {batch_statistics}"
     tiles = f"; {tiled} of them in tiles of at most {tile} x {tile}" if tiled else ""
     converted = f"; converted: {describe_conversions(conversions)}" if conversions else ""
-    known = f"; {'' if is_exact else 'at least '}{trained} of them were trained on" if trained else ""
+    were = "was" if trained == 1 else "were"
+    known = f"; {'' if is_exact else 'at least '}{trained} of them {were} trained on" if trained else ""
     stdout.print(
         f"{evaluation.bits_per_dim:.4f}{error} bits/dim on {count_of(len(evaluation.files), noun)} ({sources}), "
         f"{config.n_bits} bits, {kind}{statistics}{tiles}; every pixel counted{converted}"
