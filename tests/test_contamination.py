@@ -5,6 +5,7 @@ import shutil
 from functools import partial
 from hashlib import sha256
 
+import datasets
 import numpy as np
 import pytest
 from command_line import json_of, output_of, refusal, status
@@ -345,6 +346,8 @@ def test_lists_of_splits_and_training_images_named_like_test_images_give_warning
         ("a.csv", "id,y,Split,place", True),
         ("b.tsv", '"file"\t"is_test"', True),
         ("c.csv", "file,label\ntest,1", False),
+        ("metadata.csv", "file_name,Usage", True),
+        ("other.csv", "file_name,memory_usage,data_set", False),
         ("metadata.jsonl", '{"file_name": "1.png", "split": "test"}\n', True),
         ("captions.jsonl", '{"file_name": "1.png", "text": "a split: test"}\n', False),
         ("numbers.jsonl", "[1]\n", False),
@@ -363,6 +366,19 @@ def test_lists_of_splits_and_training_images_named_like_test_images_give_warning
     printed = capsys.readouterr().err
     assert "1 training image named like validation or test images" in printed
     assert "list of test images" not in printed
+
+
+def test_tables_beside_the_images_whose_columns_name_splits_give_warnings(params, tmp_path, capsys):
+    folder = write(tmp_path / "images", *(f"{number}.png" for number in range(6)))
+    for column, is_list in (("split", True), ("Data_Split", True), ("caption", False)):
+        table = folder / f"metadata-{len(column)}.parquet"
+        datasets.Dataset.from_dict({"file_name": ["0.png"], column: ["a"]}).to_parquet(str(table))
+        assert status("data", "check", params, "--data", folder) == 0
+        assert (f"{table.name} looks like a list of test images" in capsys.readouterr().err) == is_list
+        table.unlink()
+    (folder / "damaged.parquet").write_bytes(b"PAR1")
+    assert status("data", "check", params, "--data", folder) == 0
+    assert "looks like a list" not in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from pixelpyramids.data.imagenet import open_imagenet
 from pixelpyramids.data.lsun import open_lsun
 from pixelpyramids.data.shard_names import refuse_held_out_files, split_shards
 from pixelpyramids.data.shards import count_examples
-from pixelpyramids.data.split_names import NAMES, resembles_held_out, resembles_split, split_of
+from pixelpyramids.data.split_names import NAMES, is_split_column, resembles_held_out, resembles_split, split_of
 from pixelpyramids.data.splits import split_files
 from pixelpyramids.errors import DataError
 
@@ -149,6 +149,23 @@ def test_classes_are_not_splits(tmp_path):
     for split, names in NAMES.items():
         for name in names:
             assert split_of(name) == split and resembles_split(name) and resembles_held_out(name) == (split != "train")
+
+
+def test_columns_that_may_name_splits_are_known():
+    for name in (
+        "split",
+        "Usage",
+        "phase",
+        "data_split",
+        "DATASET_SPLIT",
+        "splitName",
+        "set type",
+        "Partition",
+        "fold_1",
+    ):
+        assert is_split_column(name)
+    for name in ("memory_usage", "moon_phase", "data_set", "caption", "offset", "splitter"):
+        assert not is_split_column(name)
 
 
 def test_images_beside_the_splits_belong_to_none_and_give_a_warning(tmp_path):

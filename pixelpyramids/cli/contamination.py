@@ -29,7 +29,9 @@ from pixelpyramids.data.identity import (
 from pixelpyramids.data.images import Images
 from pixelpyramids.data.split_names import is_split_column, resembles_held_out, resembles_split, split_of
 from pixelpyramids.data.splits import find_images, is_divided
-from pixelpyramids.errors import DataError, EmptySplitError
+from pixelpyramids.errors import DataError, EmptySplitError, PixelPyramidsError
+from pixelpyramids.extras import import_extra
+from pixelpyramids.image_files.file_source import DAMAGE
 from pixelpyramids.image_files.listing import walk_files
 from pixelpyramids.model.parameters import AnyParameters
 from pixelpyramids.training.provenance import read_sessions, read_trained_on
@@ -40,7 +42,7 @@ _LONGEST_LINE = 2**16  # that is searched for the names of columns, or of images
 _FILES_BESIDE = 10_000  # that are looked at outside the folder of images
 _NUMBER = re.compile(r"\d{1,5}|-?\d+\.\d+(e[-+]?\d+)?")  # no name of an image; VOC's are longer, such as 000005
 _LIST_NAME = re.compile("split|partition|(test|val|eval|dev)[-_ ]?(list|files|ids|names|classes)", re.IGNORECASE)
-_LISTS = {".txt", ".csv", ".tsv", ".json", ".jsonl", ".lst", ".mat", ".pkl", ".xml", ".yaml"}
+_LISTS = {".txt", ".csv", ".tsv", ".json", ".jsonl", ".parquet", ".lst", ".mat", ".pkl", ".xml", ".yaml"}
 
 
 def refuse_among_images(config: AnyParameters, data: str | Path | None, out: Path, what: str) -> None:
@@ -179,7 +181,13 @@ def _read_stems(file: Path) -> set[str]:
 
 
 def _read_columns(file: Path) -> list[str]:
-    """The columns of a .csv or .tsv file, or the keys of a .jsonl file; none of other files, and if it is damaged."""
+    """The columns of a .csv, .tsv or .parquet file, or the keys of a .jsonl file.
+
+    None of other files, if it is damaged, or of a .parquet file if pyarrow is not installed.
+    """
+    if file.suffix.lower() == ".parquet":
+        with suppress(PixelPyramidsError, *DAMAGE):
+            return list(import_extra("pyarrow.parquet", "data").read_schema(file).names)
     if file.suffix.lower() not in (".csv", ".tsv", ".jsonl"):
         return []
     with suppress(OSError, ValueError, RecursionError), open(file, encoding="utf-8-sig", errors="replace") as table:

@@ -32,7 +32,8 @@ _WHAT = "(?:sets?|data|images?|imgs?|splits?|photos?|photographs?|pictures?|pics
 _LIKE_TRAIN = re.compile(f"[a-z]?{_TRAIN}{_WHAT}")
 _LIKE_HELD_OUT = re.compile(f"[a-z]?{_TRAIN}?(?:{_HELD_OUT})+(?:{_WHAT}|s)")
 _ANYWHERE = re.compile(f"{_TRAIN}|{_HELD_OUT}|(?<![a-z])t[rse](?![a-z])")
-_SPLIT_COLUMNS = ("split", "splits", "set", "subset", "fold", "partition")
+_SPLIT_COLUMNS = {"set", "usage", "phase"}
+_SPLIT_WORDS = {"split", "splits", "datasplit", "set_type", "subset", "fold", "partition"}  # in the name of a column
 _NAMED_AT_MOST = 5
 
 
@@ -58,7 +59,7 @@ def resembles_held_out(name: str) -> bool:
 
 def is_split_column(name: str) -> bool:
     """Whether a column of that name may say which rows are for validation or test."""
-    return name.lower() in _SPLIT_COLUMNS or resembles_split(name)
+    return name.lower() in _SPLIT_COLUMNS or not _SPLIT_WORDS.isdisjoint(_words(name)) or resembles_split(name)
 
 
 def _words(name: str) -> Iterator[str]:
