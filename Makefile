@@ -22,7 +22,7 @@ CLANG ?= clang
 
 # Flags with which the native core is compiled for its attacks, and the tests that `make sanitize` runs
 SANITIZERS := -g1 -O1 -fsanitize=address,undefined -fno-sanitize-recover=all
-SANITIZED := $(addprefix tests/test_,native.py coder.py learning.py codec.py compact.py hostile.py)
+SANITIZED := $(addprefix tests/test_,native.py coder.py mixing.py learning.py codec.py compact.py hostile.py)
 
 # The systems that `make wheels` builds for; native/build.py has their names.
 TARGETS := linux-x86_64 linux-aarch64 macos-x86_64 macos-arm64 windows-x86_64

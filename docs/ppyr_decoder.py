@@ -12,6 +12,10 @@ import math
 import re
 import sys
 import zlib
+from array import array
+from collections import Counter
+from collections.abc import Callable
+from copy import deepcopy
 from io import BytesIO
 from types import SimpleNamespace
 from typing import Any
@@ -24,6 +28,8 @@ MODEL, WEBP, PNG = 0, 1, 2  # how the image is coded (§3)
 CODED, CONSTANT, STORED = 0, 1, 2  # how a part is coded (§5)
 POWERS = np.array([round(2.0 ** (16 - i / 256)) for i in range(257)], np.int64)  # §12
 SIGMOIDS = np.array([round(2**24 / (1 + math.exp(-min(i, 1024) / 64))) for i in range(-1024, 1026)], np.int64)
+LOGARITHMS = [round(4096 * math.log(1 + (i + 0.5) / 256)) for i in range(256)]  # §13
+STRETCHES = [round(4096 * math.log((i + 0.5) / (4095.5 - i))) for i in range(4096)]
 
 
 class FormatError(Exception):
@@ -85,6 +91,9 @@ def read_header(fields: Fields, max_pixels: int) -> SimpleNamespace:
     header.coded = [3 if channels >= 3 and not is_grey else 1] + [1] * (channels in (2, 4))  # channels of each plane
     if content == MODEL:
         header.model, header.values = fields.take(8), list(range(2**depth))
+        header.mixed = list(fields.take(len(header.coded)))  # of each plane: bit c is 1 if channel c is mixed
+        sound = all(mixed < 2**coded for mixed, coded in zip(header.mixed, header.coded, strict=True))
+        require(sound, "the header mixes channels that are not coded")
         if has_values:
             bitmap = np.frombuffer(fields.packed(max(2**depth, 8) // 8), np.uint8)
             header.values = np.flatnonzero(np.unpackbits(bitmap, bitorder="little")).tolist()
@@ -238,8 +247,19 @@ def share_below(mixture: tuple[Any, Any, Any], edge: int) -> tuple[Any, Any]:
     """Return an edge's place on each logistic, in 65536ths of its scale, and the share of 2**24 below it."""
     mean, inverse, shift = mixture  # means and edges in 512ths of a value from the base
     place = np.clip((edge - mean) * inverse >> shift, -(2**20), 2**20)
+    return place, sigmoid(place)
+
+
+def sigmoid(place: Any) -> Any:
+    """Return the share of 2**24 below a place, from -2**20 to 2**20 65536ths: interpolate SIGMOIDS."""
     index, rest = (place >> 10) + 1024, place & 1023
-    return place, SIGMOIDS[index] + ((SIGMOIDS[index + 1] - SIGMOIDS[index]) * rest >> 10)
+    return SIGMOIDS[index] + ((SIGMOIDS[index + 1] - SIGMOIDS[index]) * rest >> 10)
+
+
+def logarithm(frequency: int) -> int:
+    """Return the natural logarithm of a frequency, in 4096ths."""
+    exponent = frequency.bit_length() - 1
+    return 2839 * exponent + LOGARITHMS[(frequency << 8 >> exponent) - 256]
 
 
 def normalise(weights: Any) -> Any:
@@ -255,38 +275,146 @@ def components_of(numbers: Any) -> tuple[Any, Any, Any, Any]:
     return numbers[:count], *numbers[count:].reshape(3, count, 3)
 
 
-class Coder:
-    """Decodes the bytes of one part, and learns corrections for OE, EO, EE and the coarsest pixels."""
+class Memory:
+    """What is learnt while a plane is decoded, and handed from coarse to fine (§8)."""
 
-    def __init__(self, data: bytes, bits: int, coded: int, size: int) -> None:
-        self.bits, self.coded, self.learnt = bits, coded, np.zeros((4, 3, 8, size + 12), np.int64)
+    def __init__(self, size: int) -> None:
+        # Corrections, slopes and squares for OE, EO, EE and the coarsest pixels (§12)
+        self.corrections = np.zeros((4, 3, 8, size + 12), np.int64)
+        # Shares and ages of the counters; and for each channel and decision the weights and the map (§13)
+        self.shares, self.ages = array("H", [2048]) * 2**20, array("B", [0]) * 2**20
+        self.weights = [[[52000, 8000, 8000, 8000] for _ in range(18)] for _ in range(3)]
+        self.maps = [[(SIGMOIDS[:2049:64] >> 8).tolist() for _ in range(18)] for _ in range(3)]
+
+
+def inherited(handed_on: dict[Tile, Memory], tile: Tile) -> Memory:
+    """Return the memory that the parent of a tile handed on: the tile around its middle, one octave coarser (§8)."""
+    octave, top, bottom, left, right = tile
+    i, j = (top + bottom) // 4, (left + right) // 4
+    for (coarser, *rows, begin, end), memory in handed_on.items():
+        if coarser == octave + 1 and i in range(*rows) and j in range(begin, end):
+            return memory
+    raise AssertionError("each octave beyond the base has a coarser one")
+
+
+def scramble(key: int, number: int) -> int:
+    """Return a hash of both numbers (§13)."""
+    key = (key ^ number * 0x9E3779B1) * 0x85EBCA6B % 2**32
+    return key ^ key >> 15
+
+
+def counter_keys(
+    channel: int, value: list[int], near: list[int], opposite: list[int], left: list[int]
+) -> list[tuple[int, int]]:
+    """Return `from` and the key of a channel's counters, by the pixel's earlier channels and other pixels (§13)."""
+    table = [  # from, a and b of each counter of each channel
+        [(0, near[0], opposite[0]), (0, 0, 0), (left[0], 0, 0)],
+        [
+            (value[0], near[1] - near[0], opposite[1] - opposite[0]),
+            (0, value[0], 0),
+            (opposite[1], value[0] - opposite[0], 0),
+        ],
+        [
+            (value[1], value[1] - value[0], 0),
+            (0, value[1], 0),
+            (opposite[2], value[1] - opposite[1], value[0] - opposite[0]),
+        ],
+    ]
+    return [
+        (origin, scramble(scramble((3 * channel + i) * 0x27D4EB2F, a), b))
+        for i, (origin, a, b) in enumerate(table[channel], 1)
+    ]
+
+
+class Coder:
+    """Decodes the bytes of one part, and learns from what it decodes."""
+
+    def __init__(self, data: bytes, bits: int, coded: int, mixed: int, memory: Memory) -> None:
+        self.bits, self.coded, self.mixed, self.memory = bits, coded, mixed, memory
         head = 5 if len(data) % 2 else 6
         require(len(data) >= head, "a part is shorter than a state of the coder")
         self.state = int.from_bytes(data[:head], "big")
         require(self.state >= (2**32 if head == 5 else 2**40), "a part begins with an invalid state")
         self.words = np.frombuffer(data, "<u2", offset=head).tolist()[::-1]
 
-    def symbol(self, weights: Any, mixture: tuple[Any, Any, Any], base: int, n: int) -> int:
-        """Decode the next value, from 0 to n - 1."""
+    def take(self, start: int, end: int) -> None:
+        """Take the symbol whose interval is [start, end)."""
+        self.state = (end - start) * (self.state >> 24) + self.state % 2**24 - start
+        while self.state < 2**32:
+            require(self.words, "a part ends before its last symbol")
+            self.state = self.state << 16 | self.words.pop()
+
+    def bisect(self, cumulative: Callable[[int], int], begin: int, end: int) -> int:
+        """Take one symbol: the value within [begin, end), which is stretched to [0, 2**24)."""
+        place = begin + ((self.state % 2**24 + 1) * (end - begin) - 1 >> 24)
+        low, high = 0, 1 << self.bits  # cumulative(low) <= place < cumulative(high)
+        while high - low > 1:
+            middle = (low + high) // 2
+            low, high = (middle, high) if cumulative(middle) <= place else (low, middle)
+        self.take(*((cumulative(x) - begin) * 2**24 // (end - begin) for x in (low, low + 1)))
+        return low
+
+    def value(
+        self, weights: Any, mixture: tuple[Any, Any, Any], base: int, channel: int, keys: list[tuple[int, int]] | None
+    ) -> int:
+        """Decode the next value: as one symbol or, with the keys of its counters, as decisions (§13)."""
+        n = 1 << self.bits
 
         def cumulative(x: int) -> int:
             total = int((weights * share_below(mixture, 512 * x - 256 - 128 * base)[1]).sum())
             return x + ((total >> 24) * (2**24 - n) >> 24) if 0 < x < n else x // n * 2**24
 
-        slot, low, high = self.state % 2**24, 0, n  # cumulative(low) <= slot < cumulative(high)
-        while high - low > 1:
-            middle = (low + high) // 2
-            low, high = (middle, high) if cumulative(middle) <= slot else (low, middle)
-        start = cumulative(low)
-        self.state = (cumulative(low + 1) - start) * (self.state >> 24) + slot - start
-        while self.state < 2**32:
-            require(self.words, "a part ends before its last symbol")
-            self.state = self.state << 16 | self.words.pop()
-        return low
+        if keys is None:
+            return self.bisect(cumulative, 0, 2**24)
+        mean = int(((weights >> 8) * mixture[0] >> 16).sum()) + 128 * base
+        value = min(max(mean + 256 >> 9, 0), n - 1)
+        start, end = cumulative(value), cumulative(value + 1)
+        if self.decide(channel, 0, value, end - start, 2**24 - (end - start), keys):
+            return value
+        is_above = self.decide(channel, 1, value, 2**24 - end, start, keys)
+        for decision in range(2, 18):
+            value += 1 if is_above else -1
+            start, end = cumulative(value), cumulative(value + 1)
+            if self.decide(channel, decision, value, end - start, 2**24 - end if is_above else start, keys):
+                return value
+        return self.bisect(cumulative, end, 2**24) if is_above else self.bisect(cumulative, 0, start)
 
-    def values(self, outputs: Any, bases: Any, band: Any, gain: int, number: int) -> None:
-        """Fill in a slice (3, height, width) of the band of that number, row by row, and learn from each."""
-        (corrections, slopes, squares), size = self.learnt[number], len(outputs)
+    def decide(self, channel: int, decision: int, value: int, yes: int, no: int, keys: list[tuple[int, int]]) -> bool:
+        """Decode a decision, to which the network gives the frequencies `yes` and `no`, and learn from it."""
+        if not yes or not no:
+            return yes > 0
+        weights, map_ = self.memory.weights[channel][decision], self.memory.maps[channel][decision]
+        shares, ages, counters = self.memory.shares, self.memory.ages, []
+        for origin, key in keys:
+            group = scramble(key + 1 if decision == 1 else key, value - origin >> 3)
+            counters.append(8 * (group >> 15) + (value - origin & 7))
+        inputs = [logarithm(yes) - logarithm(no)] + [STRETCHES[shares[counter]] for counter in counters]
+        total = sum(weight * input_ for weight, input_ in zip(weights, inputs, strict=True))
+        place = min(max(total >> 12, -(2**20)), 2**20)
+        sigma, j = int(sigmoid(place)), min(place + 2**20 >> 16, 31)
+        r = place + 2**20 - (j << 16)
+        mapped = map_[j] * (65536 - r) + map_[j + 1] * r >> 8
+        share = min(max(sigma + mapped >> 1, 1), 2**24 - 1)
+        answer = bool(self.state % 2**24 < share)
+        self.take(*((0, share) if answer else (share, 2**24)))
+        error = 65536 * answer - (sigma >> 8)
+        for i, input_ in enumerate(inputs):
+            weights[i] = min(max(weights[i] + (input_ * error + 2**18 >> 19), -(2**20)), 2**20)
+        for counter in counters:
+            step = (4095 * answer - shares[counter]) * (131072 // (2 * ages[counter] + 3))
+            shares[counter] += step + 2**15 >> 16
+            ages[counter] = min(ages[counter] + 1, 15)
+        nearest = min(j + (r >> 15), 32)
+        map_[nearest] += 65535 * answer - map_[nearest] >> 6
+        return answer
+
+    def values(self, outputs: Any, references: Any, band: Any, gain: int, number: int) -> None:
+        """Fill in a slice (3, height, width) of the band of that number, row by row, and learn from each.
+
+        References are the base and, where values may be mixed, the pixels near and opposite.
+        """
+        learnt, size = self.memory.corrections[number], len(outputs)
+        corrections, slopes, squares = learnt
         above = np.zeros((band.shape[2], 2, 3), np.int64)  # scores of the channels, by shift and by width
         for y in range(band.shape[1]):
             left = np.zeros((2, 3), np.int64)
@@ -296,17 +424,20 @@ class Coder:
                 corrected = outputs[:, y, x] + (corrections[context, :size] >> 8)
                 around = np.stack([left[0], above[x, 0], left[1], above[x, 1]], axis=1)
                 moves = (corrections[context, size:].reshape(3, 4) * around).reshape(3, 2, 2).sum(axis=2)
-                slope, scores = self.site(corrected, bases[: self.coded, y, x].tolist(), band[:, y, x], gain, moves)
+                base, *pixels = references[:, :, y, x].tolist()
+                if pixels:  # near, opposite, and then left
+                    pixels.append(band[:, y, x - 1].tolist() if x else pixels[0])
+                slope, scores = self.site(corrected, base[: self.coded], pixels, band[:, y, x], gain, moves)
                 slope = np.concatenate([slope, (scores.repeat(2, axis=0).T * around >> 12).ravel()])
-                self.learnt[number, 1:, context] += np.stack([slope, slope * slope])
-                for memory in (left, above[x]):
-                    memory[0], memory[1] = scores[0], memory[1] + (scores[1] - memory[1] >> 2)
+                learnt[1:, context] += np.stack([slope, slope * slope])
+                for kept in (left, above[x]):
+                    kept[0], kept[1] = scores[0], kept[1] + (scores[1] - kept[1] >> 2)
             steps = np.clip((slopes << 31) // (squares + 2**28), -(2**16), 2**16)
             corrections[...] = np.clip(corrections - steps, -(2**21), 2**21)
             squares -= np.where(slopes == 0, 0, squares >> 3)
             slopes[...] = 0
 
-    def site(self, outputs: Any, bases: list[int], values: Any, gain: int, moves: Any) -> Any:
+    def site(self, outputs: Any, bases: list[int], pixels: list[list[int]], values: Any, gain: int, moves: Any) -> Any:
         """Fill in the values of a site by channel; return the slopes of its nats by the outputs, and scores."""
         slopes, pulls, n, distances = np.zeros_like(outputs), np.zeros((len(outputs) // 10, 3), int), 2**self.bits, []
         logits, means, scales, factors = components_of(outputs)
@@ -322,7 +453,9 @@ class Coder:
             part = ((scale & 4095) + 8) >> 4
             mean = mean + ((moves[channel, 0] >> 16) * POWERS[256 - part] >> 22 - (scale >> 12))
             mixture = mean, POWERS[part], 9 + (scale >> 12)
-            value = self.symbol(weights, mixture, base, n)
+            is_mixed = pixels and self.mixed >> channel & 1
+            keys = counter_keys(channel, values.tolist(), *pixels) if is_mixed else None
+            value = self.value(weights, mixture, base, channel, keys)
             edge = 512 * value - 256 - 128 * base
             (place, low), (_, high) = share_below(mixture, edge), share_below(mixture, edge + 512)
             low, high = low * (value > 0), high if value < n - 1 else np.full_like(high, 2**24)
@@ -361,34 +494,36 @@ def decode_tile(coder: Coder, network: Network, features: Any, images: list[Any]
     features = features[:, top:bottom, left:right]
     rows, columns = features.shape[1:]
     here = window(coarse, (top, bottom), (left, right))
-    oe_base = 2 * (window(coarse, (top, bottom), (left - 1, right - 1)) + here)
-    eo_base = 2 * (window(coarse, (top - 1, bottom - 1), (left, right)) + here)
+    west, north = (window(coarse, (top - y, bottom - y), (left - x, right - x)) for y, x in ((0, 1), (1, 0)))
+    # Of each slice: the base, and the pixels near and opposite
+    oe_references = np.stack([2 * (west + here), west, here])
+    eo_references = np.stack([2 * (north + here), north, here])
     oe_known, eo_known = np.zeros((6, rows, columns), np.int64), np.zeros((6, rows, columns), np.int64)
 
-    def decode_slice(number: int, inputs: list[Any], band: Any, base: Any, known: Any = None) -> None:
+    def decode_slice(number: int, inputs: list[Any], band: Any, references: Any, known: Any = None) -> None:
         """Fill in a slice of a band, and what later slices see of it; all arrays are those of the slice's sites."""
         height, width = band.shape[1:]
-        base = base[:, :height, :width]
+        references = references[..., :height, :width]
         activations = network.body(f"heads.{number}.body", np.concatenate(inputs))
         outputs = network.convolution(f"heads.{number}.last", activations).astype(np.int64)
-        coder.values(outputs, base, band, gain, number // 2)
+        coder.values(outputs, references, band, gain, number // 2)
         if known is not None:
-            known[:, :height, :width] = compand(4 * band - base, gain)
+            known[:, :height, :width] = compand(4 * band - references[0], gain)
 
     by_columns, by_rows = interleave(features, 2), interleave(features, 1)
-    even, odd = np.s_[:, :, 0::2], np.s_[:, :, 1::2]
-    decode_slice(0, [by_columns], oe[even], oe_base[even], oe_known[even])
-    decode_slice(1, [by_columns, oe_known[even]], oe[odd], oe_base[odd], oe_known[odd])
-    even, odd = np.s_[:, 0::2], np.s_[:, 1::2]
+    even, odd = np.s_[..., 0::2], np.s_[..., 1::2]
+    decode_slice(0, [by_columns], oe[even], oe_references[even], oe_known[even])
+    decode_slice(1, [by_columns, oe_known[even]], oe[odd], oe_references[odd], oe_known[odd])
+    even, odd = np.s_[..., 0::2, :], np.s_[..., 1::2, :]
     inputs = [by_rows, interleave(oe_known, 1)]
-    decode_slice(2, inputs, eo[even], eo_base[even], eo_known[even])
-    decode_slice(3, [*inputs, eo_known[even]], eo[odd], eo_base[odd], eo_known[odd])
+    decode_slice(2, inputs, eo[even], eo_references[even], eo_known[even])
+    decode_slice(3, [*inputs, eo_known[even]], eo[odd], eo_references[odd], eo_known[odd])
     if ee.size:
         west, east = window(eo, (0, rows), (-1, columns - 1)), window(eo, (0, rows), (0, columns))
         north, south = window(oe, (-1, rows - 1), (0, columns)), window(oe, (0, rows), (0, columns))
         cross = [4 * (east - west), 4 * (south - north), 2 * (west + east - north - south)]
         inputs = [features, oe_known, eo_known] + [compand(difference, gain) for difference in cross]
-        decode_slice(4, inputs, ee, west + east + north + south)
+        decode_slice(4, inputs, ee, np.stack([west + east + north + south, west, north]))
 
 
 def coarsest_outputs(bits: int, count: int, shape: tuple[int, int]) -> Any:
@@ -426,17 +561,23 @@ def decode_planes(header: SimpleNamespace, fields: Fields, network: Network) -> 
         for height, width in octave_sizes(header.height, header.width)[:-1]:
             images.append(images[-1][:, lines(height, 1), lines(width, 1)])
     features: dict[tuple[int, int], Any] = {}  # of each plane and octave
+    size, tiles_of = len(network.tensors["heads.0.last.bias"]), Counter(tile[0] for tiles in layout for tile in tiles)
+    handed_on: list[dict[Tile, Memory]] = [{} for _ in planes]  # what each tile hands on
     for is_base, tiles in zip([True] + [False] * len(layout), layout, strict=False):
         for plane, (images, coded) in enumerate(zip(planes, header.coded, strict=True)):
             kind, data = next(parts)
+            inheritance = Memory(size) if is_base else inherited(handed_on[plane], tiles[0])
+            memory = deepcopy(inheritance)
+            teaches = kind == CODED and all(tiles_of[tile[0]] <= 64 for tile in tiles)
+            handed_on[plane].update(dict.fromkeys(tiles, memory if teaches else inheritance))
             if kind != CODED:
                 finest = images[tiles[-1][0]] if tiles else images[-1]
                 fill_uncoded(kind, data, [finest] if is_base else fine_bands(finest, tiles[0]), bits, coded)
                 continue
-            coder = Coder(data, bits, coded, len(network.tensors["heads.0.last.bias"]))
+            coder = Coder(data, bits, coded, header.mixed[plane], memory)
             if is_base:
-                outputs = coarsest_outputs(bits, (coder.learnt.shape[-1] - 12) // 10, images[-1].shape[1:])
-                coder.values(outputs, np.full(images[-1].shape, 2 * 2**bits), images[-1], 0, 3)
+                outputs = coarsest_outputs(bits, size // 10, images[-1].shape[1:])
+                coder.values(outputs, np.full((1, *images[-1].shape), 2 * 2**bits), images[-1], 0, 3)
             for tile in tiles:
                 octave, gain = tile[0], header.gains[plane][tile[0]]
                 if (plane, octave) not in features:

@@ -29,6 +29,23 @@ static int are_within(const int64_t *numbers, int count, int64_t low, int64_t hi
     return are;
 }
 
+static int is_mixing_valid(const ppyr_slice *slice) {
+    enum { WEIGHTS = CHANNELS * DECISIONS * INPUTS };
+    if (!slice->mixed) return 1;
+    if (!slice->near || !slice->counters || !slice->maps || !slice->weights) return 0;
+    int are = 1;
+    for (int i = 0; i < WEIGHTS; i++)
+        are &= slice->weights[i] >= -LARGEST_MIXING_WEIGHT && slice->weights[i] <= LARGEST_MIXING_WEIGHT;
+    return are;
+}
+
+/* The most symbols that a slice can have. */
+static int64_t count_symbols(const ppyr_slice *slice) {
+    int64_t of_site = 0;
+    for (int c = 0; c < slice->coded; c++) of_site += slice->mixed >> c & 1 ? DECISIONS + 1 : 1;
+    return of_site * slice->height * slice->width;
+}
+
 /* In these ranges, all sums and products are below 2**63; the gradients of a row need most. */
 static int is_valid(const ppyr_slice *slice) {
     enum { OF_KIND = CONTEXTS * (OUTPUTS + CHANNELS * INFLUENCES) };
@@ -37,6 +54,7 @@ static int is_valid(const ppyr_slice *slice) {
     if (slice->height < 1 || slice->width < 1 || slice->height > side || slice->width > side) return 0;
     if (slice->coded < 1 || slice->coded > CHANNELS) return 0;
     if (slice->bits < 1 || slice->bits > 16 || slice->gain < -8 || slice->gain > 8) return 0;
+    if (slice->mixed < 0 || slice->mixed >> slice->coded || !is_mixing_valid(slice)) return 0;
     const int64_t sites = slice->height * slice->width;
     int are_bases = 1;
     for (int64_t i = 0; i < slice->coded * sites; i++)
@@ -51,7 +69,7 @@ int ppyr_model_slice(const ppyr_slice *slice, const int32_t *values, uint32_t *s
     follow_slice_t *follow = find_loops(instructions);
     if (!follow || !is_valid(slice) || !values || !starts || !frequencies || !count || *count < 0)
         return PPYR_BAD_ARGUMENT;
-    if (*count > capacity || capacity - *count < slice->coded * slice->height * slice->width) return PPYR_BAD_ARGUMENT;
+    if (*count > capacity || capacity - *count < count_symbols(slice)) return PPYR_BAD_ARGUMENT;
     stream_t stream = {.values = values, .starts = starts, .frequencies = frequencies, .symbols = *count};
     const int result = follow(slice, &stream, 0);
     *count = stream.symbols;

@@ -14,6 +14,11 @@ enum {
     INFLUENCES = 4, /* per channel: the left and the upper neighbour's influence on the shift, then on the width */
     CORRECTION_BITS = 20,
     LARGEST_CORRECTION = 2 << CORRECTION_BITS,
+    INPUTS = PPYR_INPUTS,
+    COUNTERS = INPUTS - 1, /* of a decision */
+    DECISIONS = PPYR_DECISIONS,
+    MAP_ENTRIES = PPYR_MAP_ENTRIES,
+    LARGEST_MIXING_WEIGHT = 16 << 16,
     LARGEST_BASE = 4 << 16, /* in quarters of values of up to 16 bits */
     WORD = 16,
     TOTAL_BITS = 24,

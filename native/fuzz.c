@@ -9,6 +9,7 @@
 #include <string.h>
 
 enum { SIDE = 20, MOST_INPUTS = 70, MOST_WIDTH = 70, MOST_BLOCKS = 3, OUTPUTS = 50, LEARNT = 3 * 8 * 62 };
+enum { WEIGHTS = 3 * PPYR_DECISIONS * PPYR_INPUTS, MAPS = 3 * PPYR_DECISIONS * PPYR_MAP_ENTRIES };
 
 typedef struct {
     const uint8_t *data;
@@ -67,12 +68,19 @@ static ppyr_slice take_slice(source_t *source, size_t *sites) {
     for (size_t i = 0; i < *sites * OUTPUTS; i++) outputs[i] %= 1 << 24; /* as the caller checks */
     for (size_t i = 0; i < *sites * 3; i++) bases[i] &= (1 << 18) - 1;
     int64_t *learnt = calloc(LEARNT, sizeof(int64_t));
-    if (!learnt) abort();
-    return (ppyr_slice){outputs, bases, learnt, height, width, coded, bits, take_number(source, -8, 8)};
+    uint16_t *counters = malloc(PPYR_COUNTERS * sizeof(uint16_t));
+    if (!learnt || !counters) abort();
+    memset(counters, take(source), PPYR_COUNTERS * sizeof(uint16_t)); /* all equal, which takes less time */
+    int32_t *near = take_array(source, *sites * 24), *weights = take_array(source, WEIGHTS * 4);
+    for (size_t i = 0; i < WEIGHTS; i++) weights[i] %= (1 << 20) + 1;
+    uint16_t *maps = take_array(source, MAPS * 2);
+    const int64_t gain = take_number(source, -8, 8), mixed = take_number(source, 0, ((int64_t)1 << (coded & 3)) - 1);
+    return (ppyr_slice){outputs, bases, near, learnt, counters, maps, weights, height, width, coded, bits, gain, mixed};
 }
 
 static void free_slice(const ppyr_slice *slice) {
-    free((void *)slice->outputs), free((void *)slice->bases), free(slice->learnt);
+    free((void *)slice->outputs), free((void *)slice->bases), free((void *)slice->near), free(slice->learnt);
+    free(slice->counters), free(slice->maps), free(slice->weights);
 }
 
 static void decode_slice(source_t *source, int instructions) {
@@ -91,7 +99,7 @@ static void decode_slice(source_t *source, int instructions) {
 static void encode_slice(source_t *source, int instructions) {
     size_t sites;
     const ppyr_slice slice = take_slice(source, &sites);
-    const int64_t capacity = (int64_t)sites * (take_number(source, 0, 3) % 4);
+    const int64_t capacity = (int64_t)sites * (take_number(source, 0, 3) % 4) * (PPYR_DECISIONS + 1);
     const size_t held = capacity > 0 ? (size_t)capacity : 0;
     int32_t *values = take_array(source, sites * 12);
     for (size_t i = 0; take(source) % 2 && i < sites * 3; i++) values[i] &= 1; /* else, most are out of range */

@@ -119,6 +119,25 @@ INLINE int64_t cumulative(lanes_t weights, lanes_t shares, int64_t x, int64_t n)
     return x + (((sum_of(times_32(weights, shares)) >> TOTAL_BITS) * (TOTAL - n)) >> TOTAL_BITS);
 }
 
+/* The mixture's mean, in 512ths of a value, counted from the base. */
+INLINE int64_t mean_of_mixture(lanes_t weights, const mixture_t *mixture) {
+    return sum_of(shift_down(times(shift_down(weights, 8), mixture->mean), TOTAL_BITS - 8));
+}
+
+/* The value nearest to a place that is counted from the base; it may lie outside of the range. */
+INLINE int64_t nearest_value(int64_t place, int64_t base) {
+    return (place + base * (1 << (MEAN_BITS - 2)) + (1 << (MEAN_BITS - 1))) >> MEAN_BITS;
+}
+
+/* Set start and end to F(x) and F(x + 1), and keep the shares there. */
+INLINE void find_bounds(lanes_t weights, mixture_t *mixture, int64_t base, int64_t x, int64_t n, int64_t *start,
+                        int64_t *end) {
+    mixture->low = shares_below(mixture, base, x, n);
+    mixture->high = shares_below(mixture, base, x + 1, n);
+    *start = cumulative(weights, mixture->low, x, n);
+    *end = cumulative(weights, mixture->high, x + 1, n);
+}
+
 /* log2, with 8 fractional bits, by a straight line from each power of two to the next. */
 INLINE int64_t rough_log2(uint64_t a) {
     const int zeros = __builtin_clzll(a);
@@ -129,11 +148,10 @@ INLINE int64_t rough_log2(uint64_t a) {
  * share slot / 2**24 below it. */
 INLINE int64_t guess_value(lanes_t weights, const mixture_t *mixture, int64_t base, int64_t slot) {
     enum { LN2 = 177 }; /* of 256 */
-    const lanes_t shares = shift_down(weights, 8);
-    const int64_t mean = sum_of(shift_down(times(shares, mixture->mean), TOTAL_BITS - 8));
-    const int64_t scale = sum_of(shift_down(times_32(shares, mixture->scale), TOTAL_BITS - 8));
+    const int64_t mean = mean_of_mixture(weights, mixture);
+    const int64_t scale = sum_of(shift_down(times_32(shift_down(weights, 8), mixture->scale), TOTAL_BITS - 8));
     const int64_t z = (rough_log2((uint64_t)slot + 1) - rough_log2((uint64_t)(TOTAL - slot))) * LN2;
-    return (mean + ((scale * z) >> 16) + base * (1 << (MEAN_BITS - 2)) + (1 << (MEAN_BITS - 1))) >> MEAN_BITS;
+    return nearest_value(mean + ((scale * z) >> 16), base);
 }
 
 /* The symbol x with F(x) <= slot < F(x + 1), both bounds, and the shares at both edges: from the guess outwards in

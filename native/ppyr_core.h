@@ -24,7 +24,7 @@ extern "C" {
 #define PPYR_API __attribute__((visibility("default")))
 #endif
 
-#define PPYR_VERSION 1 /* of this interface */
+#define PPYR_VERSION 2 /* of this interface */
 
 enum { PPYR_OK = 0, PPYR_BAD_ARGUMENT = -1, PPYR_NO_MEMORY = -2, PPYR_CUT = -3 /* the words end too early */ };
 
@@ -72,18 +72,29 @@ PPYR_API int ppyr_stack_run(const ppyr_stack *stack, const ppyr_channels *inputs
 
 enum { PPYR_COMPONENTS = 5, PPYR_CHANNELS = 3 }; /* of the mixtures that the released models give */
 
+/* Of the context mixing: the counters; a decision's number of inputs; the decisions of a value; and the map of each. */
+enum { PPYR_COUNTERS = 1 << 20, PPYR_INPUTS = 4, PPYR_DECISIONS = 18, PPYR_MAP_ENTRIES = 33 };
+
 /* One slice: height x width sites; the network's outputs, int32 (height, width, 50); the bases in quarters, int32
  * (3, height, width), from 0 to 2**18; what was learnt for the band, int64 (3, 8, 62), which the call updates: zeros
  * before the first slice, and then what the last successful call left; the number of coded channels; and the bits of
- * values and the gain of the octave. A side has at most 2**15 sites. Whatever is out of range is refused. */
+ * values and the gain of the octave. A side has at most 2**15 sites. Whatever is out of range is refused.
+ *
+ * `mixed` has a bit for each coded channel that is coded with context mixing. If it is not 0, `near` holds the known
+ * pixels on either side of each site, (2, 3, height, width); and what was learnt for the mixing is in `counters`,
+ * `weights`, (3, decisions, inputs), and `maps`, (3, decisions, entries of a map), which the call updates, too.
+ * docs/format.md says what they are before the first slice. */
 typedef struct {
-    const int32_t *outputs, *bases;
+    const int32_t *outputs, *bases, *near;
     int64_t *learnt;
-    int64_t height, width, coded, bits, gain;
+    uint16_t *counters, *maps;
+    int32_t *weights;
+    int64_t height, width, coded, bits, gain, mixed;
 } ppyr_slice;
 
 /* Write the starts and frequencies of the values (3, height, width) to the arrays, which hold `capacity`
- * numbers; append after the first `*count`, and update it. Only the first `coded` channels are coded. */
+ * numbers; append after the first `*count`, and update it. Only the first `coded` channels are coded. There is room
+ * for as many symbols as the slice can have: one for a value or, if its channel is mixed, PPYR_DECISIONS + 1. */
 PPYR_API int ppyr_model_slice(const ppyr_slice *slice, const int32_t *values, uint32_t *starts, uint32_t *frequencies,
                               int64_t capacity, int64_t *count, int instructions);
 

@@ -6,6 +6,7 @@
  */
 
 #include "learning.h"
+#include "mixing.h"
 
 #include <stdlib.h>
 
@@ -41,12 +42,12 @@ static void copy_learnt(int64_t *outside, context_t *contexts, int is_saving) {
     }
 }
 
-/* Decode one symbol; return 0 if the words run out. */
-INLINE int take_symbol(stream_t *stream, lanes_t weights, mixture_t *mixture, int64_t base, int64_t n, int64_t *value) {
-    int64_t start, end;
-    const int64_t slot = (int64_t)(stream->state & (TOTAL - 1));
-    *value = find_symbol(weights, mixture, base, slot, n, &start, &end);
-    stream->state = (uint64_t)(end - start) * (stream->state >> TOTAL_BITS) + (uint64_t)(slot - start);
+INLINE int64_t slot_of(const stream_t *stream) { return (int64_t)(stream->state & (TOTAL - 1)); }
+
+/* Go on to the next state after a symbol; return 0 if the words run out. */
+INLINE int take_interval(stream_t *stream, int64_t start, int64_t end) {
+    const uint64_t rest = (uint64_t)(slot_of(stream) - start);
+    stream->state = (uint64_t)(end - start) * (stream->state >> TOTAL_BITS) + rest;
     while (stream->state < START) {
         if (stream->taken >= stream->count) return 0;
         stream->state = stream->state << WORD | stream->words[stream->taken++];
@@ -54,16 +55,93 @@ INLINE int take_symbol(stream_t *stream, lanes_t weights, mixture_t *mixture, in
     return 1;
 }
 
+INLINE void give_interval(stream_t *stream, int64_t start, int64_t end) {
+    stream->starts[stream->symbols] = (uint32_t)start;
+    stream->frequencies[stream->symbols++] = (uint32_t)(end - start);
+}
+
+/* Decode one symbol; return 0 if the words run out. */
+INLINE int take_symbol(stream_t *stream, lanes_t weights, mixture_t *mixture, int64_t base, int64_t n, int64_t *value) {
+    int64_t start, end;
+    *value = find_symbol(weights, mixture, base, slot_of(stream), n, &start, &end);
+    return take_interval(stream, start, end);
+}
+
 /* Store the interval of a given value; return 0 if the value is out of range. */
 INLINE int give_symbol(stream_t *stream, lanes_t weights, mixture_t *mixture, int64_t base, int64_t n, int64_t value) {
+    int64_t start, end;
     if (value < 0 || value >= n) return 0;
-    mixture->low = shares_below(mixture, base, value, n);
-    mixture->high = shares_below(mixture, base, value + 1, n);
-    const int64_t low = cumulative(weights, mixture->low, value, n);
-    const int64_t high = cumulative(weights, mixture->high, value + 1, n);
-    stream->starts[stream->symbols] = (uint32_t)low;
-    stream->frequencies[stream->symbols++] = (uint32_t)(high - low);
+    find_bounds(weights, mixture, base, value, n, &start, &end);
+    give_interval(stream, start, end);
     return 1;
+}
+
+/* Code whether a decision is yes (which is known if it is encoded), given the network's frequencies of yes and no.
+ * Return -1 if the words run out. */
+INLINE int decide(stream_t *stream, int is_decoding, const ppyr_slice *slice, int c, int number, const keys_t *keys,
+                  int64_t value, int64_t yes, int64_t no, int is_yes) {
+    decision_t decision;
+    if (yes == 0 || no == 0) return no == 0;
+    predict(slice, c, number, keys, value, yes, no, &decision);
+    if (is_decoding) is_yes = slot_of(stream) < decision.probability;
+    const int64_t start = is_yes ? 0 : decision.probability, end = is_yes ? decision.probability : TOTAL;
+    if (!is_decoding)
+        give_interval(stream, start, end);
+    else if (!take_interval(stream, start, end))
+        return -1;
+    learn_decision(&decision, is_yes);
+    return is_yes;
+}
+
+/* Code a value that is above or below all that was decided on, by the network alone: its frequencies from `first` to
+ * `last` are scaled to 2**24. Return 0 if the words run out. */
+static int code_rest(stream_t *stream, int is_decoding, lanes_t weights, mixture_t *mixture, int64_t base, int64_t n,
+                     int64_t first, int64_t last, int64_t *value) {
+    int64_t start, end;
+    const int64_t slot = first + (((slot_of(stream) + 1) * (last - first) - 1) >> TOTAL_BITS);
+    if (is_decoding)
+        *value = find_symbol(weights, mixture, base, slot, n, &start, &end);
+    else
+        find_bounds(weights, mixture, base, *value, n, &start, &end);
+    start = (start - first) * TOTAL / (last - first), end = (end - first) * TOTAL / (last - first);
+    if (is_decoding) return take_interval(stream, start, end);
+    give_interval(stream, start, end);
+    return 1;
+}
+
+/* Code a value as mixed decisions, outwards from the mixture's mean. Return 0 if the words run out. */
+static __attribute__((noinline)) int mix_symbol(stream_t *stream, int is_decoding, const ppyr_slice *slice, int c,
+                                                const place_t *place, lanes_t weights, mixture_t *mixture, int64_t base,
+                                                int64_t n, int64_t *value) {
+    keys_t keys;
+    find_keys(c, place, &keys);
+    int64_t start, end, at = clamp(nearest_value(mean_of_mixture(weights, mixture), base), 0, n - 1);
+    prefetch(slice, &keys, at, 0), prefetch(slice, &keys, at, 1);
+    find_bounds(weights, mixture, base, at, n, &start, &end);
+    int is = decide(stream, is_decoding, slice, c, 0, &keys, at, end - start, TOTAL - (end - start), *value == at);
+    if (is == 0) {
+        const int is_above = decide(stream, is_decoding, slice, c, SIGN, &keys, at, TOTAL - end, start, *value > at);
+        if (is_above < 0) return 0;
+        for (int step = FIRST_STEP; is == 0 && step < DECISIONS; step++) {
+            at += is_above ? 1 : -1;
+            if (is_above) {
+                mixture->low = mixture->high, start = end;
+                mixture->high = shares_below(mixture, base, at + 1, n);
+                end = cumulative(weights, mixture->high, at + 1, n);
+            } else {
+                mixture->high = mixture->low, end = start;
+                mixture->low = shares_below(mixture, base, at, n);
+                start = cumulative(weights, mixture->low, at, n);
+            }
+            const int64_t no = is_above ? TOTAL - end : start;
+            is = decide(stream, is_decoding, slice, c, step, &keys, at, end - start, no, *value == at);
+        }
+        if (is == 0)
+            return code_rest(stream, is_decoding, weights, mixture, base, n, is_above ? end : 0,
+                             is_above ? TOTAL : start, value);
+    }
+    *value = at;
+    return is > 0;
 }
 
 /* Correct a site's outputs by what the context of its likeliest component learnt; return the context. `raw` holds what
@@ -105,7 +183,16 @@ INLINE int follow_sites(const ppyr_slice *slice, stream_t *stream, context_t *co
                 int64_t offset, widening, value;
                 find_influence(learnt, c, &left, row + x, &offset, &widening);
                 place_components(corrected, c, distances, offset, widening, slice, &mixture);
-                if (is_decoding) {
+                if (slice->mixed >> c & 1) {
+                    const int32_t *own = (is_decoding ? stream->decoded : stream->values) + site;
+                    const int32_t *near = slice->near + site;
+                    const place_t place = {near, near + CHANNELS * sites, x ? own - 1 : near, own, sites};
+                    value = is_decoding ? 0 : own[c * sites];
+                    if (value < 0 || value >= n) return PPYR_BAD_ARGUMENT;
+                    if (!mix_symbol(stream, is_decoding, slice, c, &place, weights, &mixture, base, n, &value))
+                        return PPYR_CUT;
+                    if (is_decoding) stream->decoded[c * sites + site] = (int32_t)value;
+                } else if (is_decoding) {
                     if (!take_symbol(stream, weights, &mixture, base, n, &value)) return PPYR_CUT;
                     stream->decoded[c * sites + site] = (int32_t)value;
                 } else {

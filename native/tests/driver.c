@@ -53,22 +53,32 @@ static void run_stack(int instructions) {
 
 /* Model a slice and encode it, or decode it from the given words. */
 static void run_slice(int instructions, int is_decoding) {
-    int32_t *sizes = take(6 * sizeof(int32_t)); /* height, width, coded, bits, gain, words */
-    const size_t sites = (size_t)sizes[0] * (size_t)sizes[1], coded = (size_t)sizes[2], words_count = (size_t)sizes[5];
-    const size_t of_learnt = 3 * 8 * 62 * sizeof(int64_t);
+    int32_t *sizes = take(7 * sizeof(int32_t)); /* height, width, coded, bits, gain, mixed, words */
+    const size_t sites = (size_t)sizes[0] * (size_t)sizes[1], coded = (size_t)sizes[2], words_count = (size_t)sizes[6];
+    const size_t of_learnt = 3 * 8 * 62 * sizeof(int64_t), is_mixed = sizes[5] != 0;
+    const size_t of_counters = is_mixed * PPYR_COUNTERS * sizeof(uint16_t);
+    const size_t of_weights = is_mixed * 3 * PPYR_DECISIONS * PPYR_INPUTS * sizeof(int32_t);
+    const size_t of_maps = is_mixed * 3 * PPYR_DECISIONS * PPYR_MAP_ENTRIES * sizeof(uint16_t);
     int32_t *outputs = take(sites * 50 * sizeof(int32_t)), *bases = take(sites * 3 * sizeof(int32_t));
+    int32_t *near = take(is_mixed * sites * 6 * sizeof(int32_t));
     int64_t *learnt = take(of_learnt), count = 0, first = 0;
-    const ppyr_slice slice = {outputs, bases, learnt, sizes[0], sizes[1], sizes[2], sizes[3], sizes[4]};
+    uint16_t *counters = take(of_counters);
+    int32_t *weights = take(of_weights);
+    uint16_t *maps = take(of_maps);
+    const ppyr_slice slice = {outputs, bases, near, learnt, counters, maps, weights,
+                              sizes[0], sizes[1], sizes[2], sizes[3], sizes[4], sizes[5]};
     if (is_decoding) {
         uint64_t *state = take(sizeof(uint64_t));
         uint16_t *words = take(words_count * sizeof(uint16_t));
         int32_t *values = allocate(sites * coded * sizeof(int32_t));
         memset(values, 0, sites * coded * sizeof(int32_t));
-        give_result(ppyr_decode_slice(&slice, words, sizes[5], state, &count, values, instructions));
+        give_result(ppyr_decode_slice(&slice, words, sizes[6], state, &count, values, instructions));
         give(values, sites * coded * sizeof(int32_t)), give(state, sizeof(*state)), give(&count, sizeof(count));
         free(state), free(words), free(values);
     } else {
-        const size_t symbols = sites * coded, capacity = 2 * symbols + 1;
+        size_t symbols = sites * coded;
+        for (size_t c = 0; c < coded; c++) symbols += sites * PPYR_DECISIONS * ((size_t)sizes[5] >> c & 1);
+        const size_t capacity = 2 * symbols + 1;
         int32_t *values = take(sites * 3 * sizeof(int32_t));
         uint32_t *starts = allocate(symbols * sizeof(uint32_t)), *frequencies = allocate(symbols * sizeof(uint32_t));
         uint16_t *words = allocate(capacity * sizeof(uint16_t));
@@ -79,14 +89,15 @@ static void run_slice(int instructions, int is_decoding) {
         give_result(result);
         if (result == PPYR_OK) {
             const int64_t used = (int64_t)capacity - first;
-            give(starts, symbols * sizeof(uint32_t)), give(frequencies, symbols * sizeof(uint32_t));
+            const size_t of_symbols = (size_t)count * sizeof(uint32_t);
+            give(starts, of_symbols), give(frequencies, of_symbols);
             give(&state, sizeof(state)), give(&used, sizeof(used));
             give(words + first, (size_t)used * sizeof(uint16_t));
         }
         free(values), free(starts), free(frequencies), free(words);
     }
-    give(learnt, of_learnt);
-    free(sizes), free(outputs), free(bases), free(learnt);
+    give(learnt, of_learnt), give(counters, of_counters), give(weights, of_weights), give(maps, of_maps);
+    free(sizes), free(outputs), free(bases), free(near), free(learnt), free(counters), free(weights), free(maps);
 }
 
 int main(int argc, char **argv) {

@@ -12,8 +12,8 @@ Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Print only failures 
 Effort = Annotated[
     Literal["fast", "default", "max"],
     typer.Option(
-        help="Which encoders to try; the smallest result is kept. fast: the network alone; default: also PNG and "
-        "lossless WebP, if they may win; max: always all three."
+        help="How much to try; the smallest result is kept. fast: the network, and context mixing where it saves much; "
+        "default: mixing where it saves some, also PNG and lossless WebP, if they may win; max: always all of them."
     ),
 ]
 OutBeside = Annotated[

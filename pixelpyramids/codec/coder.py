@@ -7,27 +7,19 @@
 A part of a file is the last state, big-endian in 5 or 6 bytes, and then the words in the order of decoding, each
 little-endian. If a decoder does not end in the state 2**32 with all bytes consumed, the part is damaged.
 
-A slice is coded by its outputs (h, w, O), bases in quarters (C, h, w), values (C, h, w), and what was learnt before.
+A symbol is a value or, if the value's channel is mixed, a decision about it (see `codec.mixing`).
 """
 
-import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from pixelpyramids.codec.distributions import CONTEXTS, INFLUENCES, START, TOTAL_BITS, WORD
-from pixelpyramids.codec.engine import Coding, Corrections, Engine
-from pixelpyramids.codec.integer_network import CHANNELS
+from pixelpyramids.codec.distributions import START, TOTAL_BITS, WORD
+from pixelpyramids.codec.engine import Engine, SliceModel
 from pixelpyramids.errors import BitstreamError
 
 if TYPE_CHECKING:
     from numpy.random import Generator
-
-
-def no_corrections(bands: int, outputs: int) -> Corrections:
-    """Return the zeros that each band of a part starts with: (bands, 3, contexts, outputs and influences)."""
-    return np.zeros((bands, 3, CONTEXTS, outputs + INFLUENCES * CHANNELS), dtype=np.int64)
 
 
 class Symbols:
@@ -37,11 +29,11 @@ class Symbols:
         self._engine = engine
         self._intervals = [np.empty((2, 0), dtype=np.uint32)]
 
-    def add(self, outputs: NDArray[np.int32], bases: Any, values: Any, coding: Coding, learnt: Corrections) -> None:
+    def add(self, model: SliceModel, values: Any) -> None:
         """Add a slice."""
-        intervals = np.empty((2, coding.coded * math.prod(outputs.shape[:2])), dtype=np.uint32)
-        self._engine.model_slice(outputs, bases, values, coding, learnt, intervals)
-        self._intervals.append(intervals)
+        intervals = np.empty((2, model.capacity), dtype=np.uint32)
+        count = self._engine.model_slice(model, values, intervals)
+        self._intervals.append(intervals if count == model.capacity else intervals[:, :count].copy())
 
     def bits(self) -> float:
         """Return the code length in bits: the sum of -log2(frequency / 2**24)."""
@@ -69,11 +61,10 @@ class PartReader:
         self._words = np.frombuffer(data, dtype="<u2", offset=head).astype(np.uint16)
         self._position = state, 0
 
-    def fill(self, outputs: NDArray[np.int32], bases: Any, values: Any, coding: Coding, learnt: Corrections) -> None:
+    def fill(self, model: SliceModel, values: Any) -> None:
         """Decode a slice into `values`."""
-        found = np.empty((coding.coded, *outputs.shape[:2]), dtype=np.int32)
-        places = coding, learnt, self._words, self._position
-        self._position = self._engine.decode_slice(outputs, bases, found, *places)
+        found = np.empty((model.coding.coded, *model.outputs.shape[:2]), dtype=np.int32)
+        self._position = self._engine.decode_slice(model, found, self._words, self._position)
         if self._position[1] > len(self._words):
             raise BitstreamError("a part ends before its last symbol; the file is damaged")
         values[...] = found
@@ -91,9 +82,9 @@ class RandomReader:
         self._engine, self._generator = engine, generator
         self._state = int(generator.integers(START, START << WORD))
 
-    def fill(self, outputs: NDArray[np.int32], bases: Any, values: Any, coding: Coding, learnt: Corrections) -> None:
+    def fill(self, model: SliceModel, values: Any) -> None:
         """Draw a slice into `values`."""
-        words = self._generator.integers(0, 1 << WORD, 2 * coding.coded * math.prod(outputs.shape[:2]), dtype=np.uint16)
-        found = np.empty((coding.coded, *outputs.shape[:2]), dtype=np.int32)
-        self._state, _ = self._engine.decode_slice(outputs, bases, found, coding, learnt, words, (self._state, 0))
+        words = self._generator.integers(0, 1 << WORD, 2 * model.capacity, dtype=np.uint16)
+        found = np.empty((model.coding.coded, *model.outputs.shape[:2]), dtype=np.int32)
+        self._state, _ = self._engine.decode_slice(model, found, words, (self._state, 0))
         values[...] = found

@@ -15,9 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pixelpyramids.arguments import convert_like, plain_array, whole_number
-from pixelpyramids.codec.coder import PartReader, RandomReader, Symbols, no_corrections
-from pixelpyramids.codec.engine import Coding, Corrections, Engine
+from pixelpyramids.codec.coder import PartReader, RandomReader, Symbols
+from pixelpyramids.codec.engine import Coding, Engine, SliceModel
 from pixelpyramids.codec.integer_network import CHANNELS, PER_COMPONENT, IntegerNetwork
+from pixelpyramids.codec.memory import Inheritance, Memory
 from pixelpyramids.codec.outputs import coarsest_outputs
 from pixelpyramids.codec.parts import Part, Tile, list_parts
 from pixelpyramids.errors import DataError
@@ -27,9 +28,8 @@ from pixelpyramids.pyramid.rate import Rate
 Plane = NDArray[np.uint16]
 ArrayOrTensor = TypeVar("ArrayOrTensor")
 
-SliceCoder = Callable[[NDArray[np.int32], Any, Any, Coding, Corrections], None]
-"""Codes one slice. Its arguments: outputs (h, w, O), bases in quarters (C, h, w), values (C, h, w), which is a view of
-the plane to read or fill in, how values are coded, and the corrections learnt for the part's band."""
+SliceCoder = Callable[[SliceModel, Any], None]
+"""Codes one slice, given its values (C, h, w): a view of the plane to read or fill in."""
 
 Codings = Sequence[Coding]  # of a plane's octaves, finest first, and then of its coarsest pixels
 
@@ -57,22 +57,28 @@ class CompactModel:
     def __init__(self, network: IntegerNetwork, engine: Engine) -> None:
         self.network, self.engine = network, engine
 
-    def encode(self, part: Part, pyramid: Sequence[Plane], codings: Codings) -> bytes:
-        """Return the bytes of a part; `pyramid` holds the octaves' images, finest first."""
+    @property
+    def components(self) -> int:
+        """The number of components of its mixtures."""
+        return self.network.outputs // PER_COMPONENT
+
+    def encode(self, part: Part, pyramid: Sequence[Plane], codings: Codings, memory: Memory) -> bytes:
+        """Return the bytes of a part; `pyramid` holds the octaves' images, finest first. Updates the memory."""
         symbols = Symbols(self.engine)
-        self._follow(part, pyramid, codings, lambda _: symbols.add)
+        self.follow(part, pyramid, codings, memory, lambda _: symbols.add)
         return symbols.to_bytes()
 
-    def decode(self, data: bytes, part: Part, pyramid: Sequence[Plane], codings: Codings) -> None:
+    def decode(self, data: bytes, part: Part, pyramid: Sequence[Plane], codings: Codings, memory: Memory) -> None:
         """Fill in the pixels of a part; the coarser octaves must be there. Raises BitstreamError if it is damaged."""
         reader = PartReader(self.engine, data)
-        self._follow(part, pyramid, codings, lambda _: reader.fill)
+        self.follow(part, pyramid, codings, memory, lambda _: reader.fill)
         reader.close()
 
     def rate(self, images: Any) -> Rate:
         """Return the code length of each octave of 8-bit images (B, C, H, W), C 1 or 3, integers from 0 to 255.
 
-        The finest octave comes first; the last level is the coarsest pixels. Raises DataError for other images.
+        The finest octave comes first; the last level is the coarsest pixels. Samples have this probability. Files may
+        be shorter, by context mixing. Raises DataError for other images.
         """
         array = _check_images(images)
         nats = np.array([self._nats_of(image) for image in array])
@@ -90,8 +96,7 @@ class CompactModel:
             symbols.add(*of_slice)
             nats[octave] += symbols.bits() * math.log(2)
 
-        for part in list_parts(*image.shape[-2:]):
-            self._follow(part, pyramid, codings, lambda octave: partial(add, octave))
+        self._follow_all(pyramid, codings, lambda octave: partial(add, octave))
         return nats
 
     def sample(self, n: int, height: int, width: int, seed: int = 0, first: int = 0) -> NDArray[np.uint8]:
@@ -137,27 +142,38 @@ class CompactModel:
             return fill if index < octave else Symbols(self.engine).add  # which learns from the known octaves
 
         pyramid = octave_images(three_channels(image))
-        for part in list_parts(*image.shape[-2:]):
-            if part.finest < octave:
-                self._follow(part, pyramid, [Coding(8, 0, len(image))] * len(pyramid), coder_of)
+        self._follow_all(pyramid, [Coding(8, 0, len(image))] * len(pyramid), coder_of)
 
-    def _follow(
-        self, part: Part, pyramid: Sequence[Plane], codings: Codings, coder_of: Callable[[int], SliceCoder]
+    def _follow_all(self, pyramid: Sequence[Plane], codings: Codings, coder_of: Callable[[int], SliceCoder]) -> None:
+        """Code all parts in order, without mixing: each octave with the coder that `coder_of` returns for it."""
+        parts = list_parts(*pyramid[0].shape[-2:])
+        inheritance = Inheritance(parts, self.components, 0)
+        for number, part in enumerate(parts):
+            memory = inheritance.begin(number)
+            self.follow(part, pyramid, codings, memory, coder_of)
+            inheritance.end(number, memory)
+
+    def follow(
+        self,
+        part: Part,
+        pyramid: Sequence[Plane],
+        codings: Codings,
+        memory: Memory,
+        coder_of: Callable[[int], SliceCoder],
     ) -> None:
         """Code the slices of a part in order, those of each octave with the coder that `coder_of` returns for it."""
-        *learnt, of_coarsest = no_corrections(len(octaves.FINE) + 1, self.network.outputs)
         if part.is_base:
             image, coding = pyramid[-1], codings[-1]
-            components = self.network.outputs // PER_COMPONENT
-            outputs = coarsest_outputs(components, CHANNELS, coding.bits).astype(np.int32)
+            outputs = coarsest_outputs(self.components, CHANNELS, coding.bits).astype(np.int32)
             middle = np.full(image.shape, 2 << coding.bits, dtype=np.int32)
             broadcast = np.broadcast_to(outputs, (*image.shape[-2:], len(outputs)))
-            coder_of(len(pyramid) - 1)(broadcast, middle, image, coding, of_coarsest)
+            model = SliceModel(broadcast, middle, None, coding, len(octaves.FINE), memory)
+            coder_of(len(pyramid) - 1)(model, image)
         for tile in part.tiles:
-            self._follow_tile(tile, pyramid, codings[tile.octave], coder_of(tile.octave), learnt)
+            self._follow_tile(tile, pyramid, codings[tile.octave], memory, coder_of(tile.octave))
 
     def _follow_tile(
-        self, tile: Tile, pyramid: Sequence[Plane], coding: Coding, code: SliceCoder, learnt: Sequence[Corrections]
+        self, tile: Tile, pyramid: Sequence[Plane], coding: Coding, memory: Memory, code: SliceCoder
     ) -> None:
         image, coarse = pyramid[tile.octave], pyramid[tile.octave + 1]
         rows, columns = (-(-side // 2) for side in image.shape[-2:])
@@ -178,7 +194,8 @@ class CompactModel:
                 number = octaves.FINE.index(band)
                 values = bands[number][:, *lattice.sites]
                 outputs = self.engine.run(1 + step.number, step.inputs, *step.size)
-                code(outputs[: values.shape[-2], : values.shape[-1]], step.base, values, coding, learnt[number])
+                outputs = outputs[: values.shape[-2], : values.shape[-1]]
+                code(SliceModel(outputs, step.base, step.near, coding, number, memory), values)
 
 
 def _check_images(images: Any) -> NDArray[Any]:

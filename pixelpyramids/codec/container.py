@@ -60,8 +60,8 @@ class FileHeader:
 
     `values`, if not None, lists the values that occur, in ascending order: the planes hold indices into it. `grey`
     means that the colours of each pixel are equal, so only one is coded. `gains` holds the gain of each octave of each
-    plane, finest first. `source_format` is the format of the file that the image came from, in lower case; "png" if it
-    is unknown.
+    plane, finest first; `mixed` has a bit for each channel of a plane that is coded with mixing. `source_format` is the
+    format of the file that the image came from, in lower case; "png" if it is unknown.
     """
 
     height: int
@@ -75,6 +75,7 @@ class FileHeader:
     grey: bool = False
     values: tuple[int, ...] | None = None
     gains: tuple[tuple[int, ...], ...] = ()
+    mixed: tuple[int, ...] = ()
     metadata: Mapping[str, bytes] = field(default_factory=dict)
     source_format: str = _DEFAULT_FORMAT
 
@@ -94,9 +95,13 @@ class FileHeader:
         """The number of octaves."""
         return len(octave_sizes(self.height, self.width)) - 1
 
+    def parts(self) -> list[Part]:
+        """The parts of each plane, in file order."""
+        return list_parts(self.height, self.width)
+
     def layout(self) -> list[tuple[Part, int]]:
         """The parts in file order, each with the number of its plane."""
-        return [(part, plane) for part in list_parts(self.height, self.width) for plane in range(len(self.coded))]
+        return [(part, plane) for part in self.parts() for plane in range(len(self.coded))]
 
 
 @dataclass(frozen=True)
@@ -182,7 +187,7 @@ def _build_header(header: FileHeader) -> bytes:
     out = bytearray(MAGIC + bytes([VERSION, flags, header.depth, header.channels]))
     out += encode_varint(header.height) + encode_varint(header.width)
     if header.content == Content.MODEL:
-        out += header.model
+        out += header.model + bytes(header.mixed)
         if header.values is not None:
             out += pack_values(header.values, header.depth)
         if header.bits > 8:
@@ -238,12 +243,14 @@ def _parse_header(reader: FieldReader, max_pixels: int, names: Mapping[bytes, ob
         )
     header = FileHeader(height, width, channels, bool(flags & 1), is_wide, depth, Content(content), grey=grey)
     if content == Content.MODEL:
-        header = replace(header, model=reader.take(NAME_BYTES))
+        header = replace(header, model=reader.take(NAME_BYTES), mixed=tuple(reader.take(len(header.coded))))
         if names is not None and header.model not in names:
             raise BitstreamError(
                 f"the file needs the model {header.model.hex()}, which this version of pixelpyramids does not have; "
                 "install a newer one"
             )
+        if any(mixed >> coded for mixed, coded in zip(header.mixed, header.coded, strict=True)):
+            raise BitstreamError("the header contradicts itself; the file is damaged")
         if has_values:
             header = replace(header, values=_parse_values(reader.read_packed(max(1 << depth, 8) // 8), depth))
         if header.bits > 8:

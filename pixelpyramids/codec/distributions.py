@@ -25,10 +25,11 @@ all components, in units of their scales, and by the logarithm of all scales.
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from pixelpyramids.codec.engine import Coding, Corrections
+from pixelpyramids.codec.engine import Coding, SliceModel
 from pixelpyramids.codec.integer_network import CHANNELS, PER_COMPONENT
+from pixelpyramids.codec.memory import CONTEXTS, INFLUENCES, Corrections
 from pixelpyramids.codec.outputs import LARGEST_PAIR_WEIGHT, SMALLEST_LOG_SCALE
 
 START = 1 << 32  # the state in which encoding starts and decoding ends
@@ -42,7 +43,6 @@ POWER_UNIT_BITS = 16  # fractional bits of the entries of POWERS
 STEP_BITS = 6  # z from one entry of SIGMOIDS to the next is 2**-6
 Z_BITS = 16
 LARGEST_Z = 16 << Z_BITS
-CONTEXTS = 8  # of corrections
 SMALLEST_CONTEXT = -2  # units of log-scale; the first context also holds everything below
 SLOPE_BITS = 12  # fractional bits of derivatives
 FINE_SLOPE_BITS = 20  # fractional bits of derivatives by the mean, per value
@@ -52,7 +52,6 @@ LARGEST_STEP = 1 << (CORRECTION_BITS - 4)
 LARGEST_CORRECTION = 2 << CORRECTION_BITS
 CAUTION = 16 << 2 * SLOPE_BITS  # added to H
 FORGETTING = 3  # H decays by 2**-3 per row
-INFLUENCES = 4  # per channel: the left and the upper neighbour's influence on the shift, then on the width
 LARGEST_SCORE = 4 << SLOPE_BITS
 MEMORY = 2  # a running score by width moves 2**-2 of the way to the latest one
 
@@ -178,9 +177,12 @@ def cumulative(weights: Sequence[int], shares: Sequence[int], x: int, n: int) ->
 
 
 def guess_value(weights: Sequence[int], placed: Sequence[Component], base: int) -> int:
-    """The mean of the mixture, which may lie outside of the range: where the search for a symbol begins."""
+    """The value nearest to the mean of the mixture, which may lie outside of the range.
+
+    The search for a symbol begins there, and so do the decisions of the mixing.
+    """
     parts = ((weight >> 8) * component.mean >> 16 for weight, component in zip(weights, placed, strict=True))
-    return (sum(parts) + (base << (MEAN_BITS - 2))) >> MEAN_BITS
+    return (sum(parts) + (base << (MEAN_BITS - 2)) + (1 << (MEAN_BITS - 1))) >> MEAN_BITS
 
 
 def find_symbol(f: Callable[[int], int], guess: int, slot: int, n: int) -> tuple[int, int, int]:
@@ -311,11 +313,12 @@ def learn(
         above.update(c, shift, width)
 
 
-def follow_sites(outputs: Any, bases: Any, coding: Coding, learnt: Corrections, take: TakeSymbol) -> None:
+def follow_sites(model: SliceModel, take: TakeSymbol) -> None:
     """Go through the sites of a slice in raster order, and learn from them; `take` returns each value."""
+    outputs, bases, coding = model.outputs, model.bases, model.coding
     height, width, size = outputs.shape
     n, components = 1 << coding.bits, size // PER_COMPONENT
-    state, above = Learnt(learnt), [Scores() for _ in range(width)]
+    state, above = Learnt(model.corrections), [Scores() for _ in range(width)]
     for y in range(height):
         left, of_row, bases_of_row = Scores(), outputs[y].tolist(), bases[:, y].T.tolist()
         for x in range(width):

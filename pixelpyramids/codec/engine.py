@@ -10,16 +10,41 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pixelpyramids.codec.integer_network import Activations
-
-Corrections = NDArray[np.int64]  # (3, contexts, numbers): corrections and influences, then their slopes and squares
+from pixelpyramids.codec.memory import DECISIONS, Corrections, Memory
 
 
 class Coding(NamedTuple):
-    """How values are coded: their bits, the octave's gain, the number of coded channels (the first ones)."""
+    """How values are coded: their bits, the octave's gain, the number of coded channels (the first ones).
+
+    `mixed` has a bit for each channel that is coded with context mixing.
+    """
 
     bits: int
     gain: int
     coded: int
+    mixed: int = 0
+
+
+class SliceModel(NamedTuple):
+    """What gives the distribution of a slice's values: its surroundings, and what was learnt before."""
+
+    outputs: NDArray[np.int32]  # (h, w, O), of the network
+    bases: Any  # integers (3, h, w), in quarters
+    near: tuple[Any, Any] | None  # integers (3, h, w): the known pixels on either side; only mixing uses them
+    coding: Coding
+    band: int  # whose corrections are used
+    memory: Memory  # which is updated
+
+    @property
+    def corrections(self) -> Corrections:
+        """What was learnt for the band."""
+        return self.memory.corrections[self.band]
+
+    @property
+    def capacity(self) -> int:
+        """The most symbols that the slice can have."""
+        height, width, _ = self.outputs.shape
+        return int(height) * int(width) * (self.coding.coded + DECISIONS * self.coding.mixed.bit_count())
 
 
 class Engine(Protocol):
@@ -32,29 +57,17 @@ class Engine(Protocol):
         the rest is zero. Returns (height, width, channels).
         """
 
-    def model_slice(
-        self,
-        outputs: NDArray[np.int32],
-        bases: Any,
-        values: Any,
-        coding: Coding,
-        learnt: Corrections,
-        intervals: NDArray[np.uint32],
-    ) -> None:
-        """Write the starts and frequencies of a slice's values to `intervals` (2, symbols), and learn from them."""
+    def model_slice(self, model: SliceModel, values: Any, intervals: NDArray[np.uint32]) -> int:
+        """Learn from a slice's values (3, h, w), and write their symbols' starts and frequencies to `intervals`.
+
+        These are (2, n), n at least the model's capacity. Returns the number of symbols.
+        """
 
     def encode_symbols(self, intervals: NDArray[np.uint32], words: NDArray[np.uint16]) -> tuple[int, int]:
         """Fill `words` from the end. Return the index of the first used word, and the state."""
 
     def decode_slice(
-        self,
-        outputs: NDArray[np.int32],
-        bases: Any,
-        values: NDArray[np.int32],
-        coding: Coding,
-        learnt: Corrections,
-        words: NDArray[np.uint16],
-        position: tuple[int, int],
+        self, model: SliceModel, values: NDArray[np.int32], words: NDArray[np.uint16], position: tuple[int, int]
     ) -> tuple[int, int]:
         """Fill in the `values` (coded, h, w) of a slice, and learn from them.
 

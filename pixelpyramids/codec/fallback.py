@@ -50,7 +50,7 @@ def smallest_file(array: ImageArray, header: FileHeader, ours: bytes, always: bo
     pixels = array.reshape(header.height, header.width, -1)
     if not always and len(ours) >= SMALL and not _is_worth_trying(pixels, header, len(ours)):
         return ours
-    packed = replace(header, model=b"", grey=False, values=None, gains=())
+    packed = replace(header, model=b"", grey=False, values=None, gains=(), mixed=())
     streams = _library_streams(pixels, header)
     files = [build_file(replace(packed, content=kind), [(Kind.STORED, stream)]) for kind, stream in streams]
     return min([ours, *files], key=len)

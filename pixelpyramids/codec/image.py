@@ -6,6 +6,7 @@ decode: file -> parts -> planes, coarse to fine (one thread per tile) -> array
 
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from itertools import groupby
 from typing import Any
 
@@ -14,10 +15,12 @@ import numpy as np
 from pixelpyramids.arguments import whole_number
 from pixelpyramids.codec import bundled, planes
 from pixelpyramids.codec.compact_model import Codings, CompactModel, Plane, fine_bands
-from pixelpyramids.codec.container import Content, FileIndex, Kind, build_file, read_index, read_part
+from pixelpyramids.codec.container import Content, FileHeader, FileIndex, Kind, build_file, read_index, read_part
 from pixelpyramids.codec.fields import ByteSource, MemorySource
+from pixelpyramids.codec.memory import Inheritance, Memory
 from pixelpyramids.codec.parts import Part
 from pixelpyramids.codec.planes import ImageArray, Region
+from pixelpyramids.codec.trial import choose_mixed
 from pixelpyramids.errors import BitstreamError, DataError
 
 MAX_PIXELS = 2**28
@@ -48,10 +51,11 @@ def encode(
     compact = bundled.load_model(model)
     metadata = {} if metadata is None else metadata
     header, pyramids = planes.to_planes(array, depth, compact.network.name, metadata, source_format)
-    codings = planes.codings_of(header)
     with ThreadPoolExecutor(threads) as pool:
-        contents = pool.map(lambda at: _encode_part(compact, at[0], pyramids[at[1]], codings[at[1]]), header.layout())
-        best = build_file(header, list(contents))
+        efforts = EFFORTS if effort == "max" else (effort,)
+        chosen = {choose_mixed(compact, header, pyramids, one, pool) for one in efforts}
+        files = [_encode_parts(compact, replace(header, mixed=mixed), pyramids, pool) for mixed in chosen]
+        best = min(files, key=len)
     if effort != "fast":
         from pixelpyramids.codec import fallback
 
@@ -92,14 +96,17 @@ def decode(
     compact = bundled.load_model(header.model)
     pyramids, codings = planes.empty_pyramids(header), planes.codings_of(header)
     wanted = planes.windows_to_decode(header, level, region, compact.network.reach)
-    layout = header.layout()
+    layout, lines = header.layout(), _inheritances(compact, header)
 
     def decode_part(number: int, coarser: list[Future[None]]) -> None:
         for future in coarser:  # what the part depends on was submitted before, so that it is done or running
             future.result()
         part, plane = layout[number]
         data = read_part(source, index, number)
-        _decode_part(compact, index.entries[number].kind, data, part, pyramids[plane], codings[plane])
+        line, of_plane = lines[plane], number // len(lines)
+        memory = line.begin(of_plane)
+        _decode_part(compact, index.entries[number].kind, data, part, pyramids[plane], codings[plane], memory)
+        line.end(of_plane, memory)
 
     with ThreadPoolExecutor(threads) as pool:
         done = _submit_parts(
@@ -161,14 +168,57 @@ def _submit_parts(
     return submitted
 
 
-def _encode_part(compact: CompactModel, part: Part, pyramid: Sequence[Plane], codings: Codings) -> tuple[Kind, bytes]:
-    """Encode a part in the smallest way; return its kind and its bytes."""
-    bits, _, coded = codings[-1]
+def _encode_parts(
+    compact: CompactModel, header: FileHeader, pyramids: Sequence[Sequence[Plane]], pool: ThreadPoolExecutor
+) -> bytes:
+    """Return the file of the planes, coded as the header says."""
+    codings, layout, lines = planes.codings_of(header), header.layout(), _inheritances(compact, header)
+
+    def encode_part(number: int, teacher: Future[tuple[Kind, bytes]] | None) -> tuple[Kind, bytes]:
+        if teacher is not None:  # submitted before, so that it is done or running
+            teacher.result()
+        part, plane = layout[number]
+        return _encode_part(compact, part, pyramids[plane], codings[plane], lines[plane], number // len(lines))
+
+    contents: list[Future[tuple[Kind, bytes]]] = []
+    for number, (_, plane) in enumerate(layout):
+        teacher = lines[plane].teachers[number // len(lines)]
+        at = None if teacher is None else contents[teacher * len(lines) + plane]
+        contents.append(pool.submit(encode_part, number, at))
+    try:
+        return build_file(header, [content.result() for content in contents])
+    finally:
+        for content in contents:
+            content.cancel()
+
+
+def _inheritances(compact: CompactModel, header: FileHeader) -> list[Inheritance]:
+    """Return what hands on the memory of each plane."""
+    parts = header.parts()
+    return [Inheritance(parts, compact.components, mixed) for mixed in header.mixed]
+
+
+def _encode_part(
+    compact: CompactModel, part: Part, pyramid: Sequence[Plane], codings: Codings, line: Inheritance, number: int
+) -> tuple[Kind, bytes]:
+    """Encode a part of a plane, whose number there is given, in the smallest way; return its kind and its bytes."""
+    memory = line.begin(number)
+    learnt = memory.copy()
+    kind, data = _smallest_part(compact, part, pyramid, codings, learnt)
+    line.end(number, learnt if kind == Kind.MODEL else memory)
+    return kind, data
+
+
+def _smallest_part(
+    compact: CompactModel, part: Part, pyramid: Sequence[Plane], codings: Codings, memory: Memory
+) -> tuple[Kind, bytes]:
+    """Return the kind and the bytes of a part: all equal, by the model, or as they are. Updates the memory."""
+    bits, _, coded, _ = codings[-1]
     fields = _coded_pixels(part, pyramid, coded)
     first = [field[:, :1, :1] for field in fields if field.size]
     if all((field == first[0]).all() for field in fields):
         return Kind.CONSTANT, first[0].astype("<u2").tobytes()
-    data = compact.encode(part, pyramid, codings)
+    data = compact.encode(part, pyramid, codings, memory)
     plain = -(-sum(field.size for field in fields) * bits // 8)
     if len(data) <= plain:
         return Kind.MODEL, data
@@ -178,12 +228,21 @@ def _encode_part(compact: CompactModel, part: Part, pyramid: Sequence[Plane], co
 
 
 def _decode_part(
-    compact: CompactModel, kind: Kind, data: bytes, part: Part, pyramid: Sequence[Plane], codings: Codings
+    compact: CompactModel,
+    kind: Kind,
+    data: bytes,
+    part: Part,
+    pyramid: Sequence[Plane],
+    codings: Codings,
+    memory: Memory,
 ) -> None:
-    """Fill in the pixels of a part. Raises BitstreamError if the bytes are not a valid part of this kind."""
-    bits, _, coded = codings[-1]
+    """Fill in the pixels of a part, and update the memory if it is coded by the model.
+
+    Raises BitstreamError if the bytes are not a valid part of this kind.
+    """
+    bits, _, coded, _ = codings[-1]
     if kind == Kind.MODEL:
-        compact.decode(data, part, pyramid, codings)
+        compact.decode(data, part, pyramid, codings, memory)
         return
     fields = _coded_pixels(part, pyramid, coded)
     count = sum(field.size for field in fields)

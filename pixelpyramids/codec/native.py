@@ -14,12 +14,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pixelpyramids.codec.distributions import CONTEXTS, INFLUENCES
-from pixelpyramids.codec.engine import Coding, Corrections
+from pixelpyramids.codec.engine import SliceModel
 from pixelpyramids.codec.integer_network import CHANNELS, PER_COMPONENT, Activations, IntegerNetwork, Stack
+from pixelpyramids.codec.memory import (
+    CONTEXTS,
+    COUNTER_BITS,
+    DECISIONS,
+    INFLUENCES,
+    INPUTS,
+    MAP_ENTRIES,
+)
 from pixelpyramids.codec.reference import ReferenceEngine
 
-VERSION = 1  # of the interface
+VERSION = 2  # of the interface
 CORE = "PIXELPYRAMIDS_CORE"  # environment variable: another library, such as one with sanitizers
 OUTPUTS = 5 * PER_COMPONENT  # of a site: the core is compiled for mixtures of five components
 WINDOW = 12  # sites a side of the image's own inputs on which the engines are compared
@@ -48,8 +55,8 @@ class _Channels(ctypes.Structure):
 
 class _Slice(ctypes.Structure):
     _fields_ = [
-        *[(name, ctypes.c_void_p) for name in ("outputs", "bases", "learnt")],
-        *[(name, ctypes.c_int64) for name in ("height", "width", "coded", "bits", "gain")],
+        *[(name, ctypes.c_void_p) for name in ("outputs", "bases", "near", "learnt", "counters", "maps", "weights")],
+        *[(name, ctypes.c_int64) for name in ("height", "width", "coded", "bits", "gain", "mixed")],
     ]
 
 
@@ -166,20 +173,13 @@ class NativeEngine:
                 return found
         return self._reference.run(stack, inputs, height, width)
 
-    def model_slice(
-        self,
-        outputs: NDArray[np.int32],
-        bases: Any,
-        values: Any,
-        coding: Coding,
-        learnt: Corrections,
-        intervals: NDArray[np.uint32],
-    ) -> None:
+    def model_slice(self, model: SliceModel, values: Any, intervals: NDArray[np.uint32]) -> int:
         """See `Engine`."""
-        arrays, of_slice = _slice(outputs, bases, coding, learnt)
+        arrays, of_slice = _slice(model)
         values, count = _int32_array(values), ctypes.c_int64(0)
         place, places = _address(values, np.int32, arrays[1].shape), _addresses_of_intervals(intervals, True)
         _check(self._core.ppyr_model_slice(of_slice, place, *places, count, self._instructions))
+        return count.value
 
     def encode_symbols(self, intervals: NDArray[np.uint32], words: NDArray[np.uint16]) -> tuple[int, int]:
         """See `Engine`."""
@@ -189,20 +189,13 @@ class NativeEngine:
         return first.value, state.value
 
     def decode_slice(
-        self,
-        outputs: NDArray[np.int32],
-        bases: Any,
-        values: NDArray[np.int32],
-        coding: Coding,
-        learnt: Corrections,
-        words: NDArray[np.uint16],
-        position: tuple[int, int],
+        self, model: SliceModel, values: NDArray[np.int32], words: NDArray[np.uint16], position: tuple[int, int]
     ) -> tuple[int, int]:
         """See `Engine`."""
-        arrays, of_slice = _slice(outputs, bases, coding, learnt)
+        arrays, of_slice = _slice(model)
         state, taken = ctypes.c_uint64(position[0]), ctypes.c_int64(position[1])
         source = _address(words, np.uint16, (len(words),)), len(words)
-        place = _address(values, np.int32, (coding.coded, *arrays[0].shape[:2]), is_written=True)
+        place = _address(values, np.int32, (model.coding.coded, *arrays[0].shape[:2]), is_written=True)
         result = self._core.ppyr_decode_slice(of_slice, *source, state, taken, place, self._instructions)
         if result == _CUT:
             return state.value, len(words) + 1
@@ -228,13 +221,25 @@ class NativeEngine:
         return np.array_equal(found[*window][*inner], expected[*inner])
 
 
-def _slice(outputs: Any, bases: Any, coding: Coding, learnt: Corrections) -> tuple[list[Any], Any]:
+def _slice(model: SliceModel) -> tuple[list[Any], Any]:
     """The arrays of a slice, which the caller keeps alive, and the structure that points to them."""
-    arrays: list[NDArray[Any]] = [_int32_array(outputs), _int32_array(bases), learnt]
-    height, width = arrays[0].shape[:2]
-    shapes = (height, width, OUTPUTS), (CHANNELS, height, width), (3, CONTEXTS, OUTPUTS + INFLUENCES * CHANNELS)
-    places = map(_address, arrays, (np.int32, np.int32, np.int64), shapes, (False, False, True))
-    return arrays, _Slice(*places, height, width, coding.coded, coding.bits, coding.gain)
+    arrays = [_int32_array(model.outputs), _int32_array(model.bases)]
+    (height, width), coding, of = arrays[0].shape[:2], model.coding, model.memory.mixing
+    outputs = _address(arrays[0], np.int32, (height, width, OUTPUTS))
+    bases = _address(arrays[1], np.int32, (CHANNELS, height, width))
+    numbers = OUTPUTS + INFLUENCES * CHANNELS
+    learnt = _address(model.corrections, np.int64, (3, CONTEXTS, numbers), is_written=True)
+    near, mixing = None, tuple[int | None, ...]((None,) * 3)
+    if coding.mixed and of is not None and model.near is not None:
+        arrays.append(_int32_array(np.stack(model.near)))
+        near = _address(arrays[2], np.int32, (2, CHANNELS, height, width))
+        mixing = (
+            _address(of.counters, np.uint16, (1 << COUNTER_BITS,), is_written=True),
+            _address(of.maps, np.uint16, (CHANNELS, DECISIONS, MAP_ENTRIES), is_written=True),
+            _address(of.weights, np.int32, (CHANNELS, DECISIONS, INPUTS), is_written=True),
+        )
+    sizes = height, width, coding.coded, coding.bits, coding.gain, coding.mixed
+    return arrays, _Slice(outputs, bases, near, learnt, *mixing, *sizes)
 
 
 def _address(array: NDArray[Any], kind: type, shape: tuple[int, ...], is_written: bool = False) -> int:

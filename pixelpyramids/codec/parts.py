@@ -7,11 +7,13 @@ than 128 sites is merged with the one before it.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import groupby
 
 from pixelpyramids.pyramid.octaves import octave_sizes
 
 BASE_SIDE = 64  # pixels
 TILE = 256  # sites of an octave's grid
+MOST_TEACHERS = 64  # tiles of an octave that hand on what they learnt
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,26 @@ def list_parts(height: int, width: int) -> list[Part]:
     in_base = sum(max(size) <= BASE_SIDE for size in sizes)  # octaves, each of one tile
     base = Part(True, len(sizes) - in_base, tuple(tiles[:in_base]))
     return [base] + [Part(False, tile.octave, (tile,)) for tile in tiles[in_base:]]
+
+
+def find_teachers(parts: list[Part]) -> list[int | None]:
+    """Return, for each part, the number of the one whose memory it begins with; None for the base.
+
+    It is the part of the next coarser octave that holds the tile's middle. But a tile of an octave with many tiles
+    hands on what it began with, and so its own teacher counts.
+    """
+    teachers: list[int | None] = [None]
+    first, rows, columns = 0, 1, 1  # the first part of the next coarser octave, and how many it has along each side
+    for _, of_octave in groupby(range(1, len(parts)), lambda number: parts[number].finest):
+        numbers = list(of_octave)
+        tiles = [parts[number].tiles[0] for number in numbers]
+        for tile in tiles:
+            row, column = (tile.top + tile.bottom) // 4 // TILE, (tile.left + tile.right) // 4 // TILE
+            parent = first + min(row, rows - 1) * columns + min(column, columns - 1)
+            teachers.append(teachers[parent] if rows * columns > MOST_TEACHERS else parent)
+        first, columns = numbers[0], sum(tile.top == 0 for tile in tiles)
+        rows = len(tiles) // columns
+    return teachers
 
 
 def list_tiles(octave: int, height: int, width: int) -> Iterator[Tile]:

@@ -126,10 +126,16 @@ def empty_pyramids(header: FileHeader) -> list[list[Plane]]:
 
 
 def codings_of(header: FileHeader) -> list[Codings]:
-    """Return how each plane is coded. Above 8 bits, the file holds the octaves' gains; else they are fixed."""
+    """Return how each plane is coded. Above 8 bits, the file holds the octaves' gains; else they are fixed.
+
+    The coarsest pixels come last, and are never mixed. Without a choice, no channel is mixed.
+    """
     gains = header.gains or ((header.bits - 8,) * header.octaves,) * len(header.coded)
-    planes = zip(header.coded, gains, strict=True)
-    return [[Coding(header.bits, gain, coded) for gain in (*of_plane, 0)] for coded, of_plane in planes]
+    planes = zip(header.coded, gains, header.mixed or (0,) * len(header.coded), strict=True)
+    return [
+        [*(Coding(header.bits, gain, coded, mixed) for gain in of_plane), Coding(header.bits, 0, coded)]
+        for coded, of_plane, mixed in planes
+    ]
 
 
 def from_planes(header: FileHeader, planes: Sequence[Plane]) -> ImageArray:

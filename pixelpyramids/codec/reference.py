@@ -4,14 +4,16 @@ The native core is tested against it, and it runs if the core cannot be loaded.
 """
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pixelpyramids.codec.distributions import START, TOTAL, TOTAL_BITS, WORD, find_symbol, follow_sites
-from pixelpyramids.codec.engine import Coding, Corrections
+from pixelpyramids.codec.engine import SliceModel
 from pixelpyramids.codec.integer_network import Activations, IntegerNetwork, run_stack
+from pixelpyramids.codec.mixing import SymbolCoder, find_keys, mix_value
 from pixelpyramids.pyramid.octaves import join_inputs
 
 
@@ -26,25 +28,13 @@ class ReferenceEngine:
         found = run_stack(self.network.stacks[stack], join_inputs(inputs, height, width))
         return found.astype(np.int32 if stack else np.uint8)
 
-    def model_slice(
-        self,
-        outputs: NDArray[np.int32],
-        bases: Any,
-        values: Any,
-        coding: Coding,
-        learnt: Corrections,
-        intervals: NDArray[np.uint32],
-    ) -> None:
+    def model_slice(self, model: SliceModel, values: Any, intervals: NDArray[np.uint32]) -> int:
         """See `Engine`."""
-        given, found = values.reshape(len(values), -1).tolist(), []
-
-        def take(f: Callable[[int], int], guess: int, c: int, site: int) -> int:
-            value: int = given[c][site]
-            found.append((f(value), f(value + 1) - f(value)))
-            return value
-
-        follow_sites(outputs, bases, coding, learnt, take)
-        intervals[...] = np.array(found, dtype=np.uint32).T
+        found: list[tuple[int, int]] = []
+        given = values.reshape(len(values), -1).tolist()
+        _follow(model, _Giver(found), given, lambda c, site: int(given[c][site]))
+        intervals[:, : len(found)] = np.array(found, dtype=np.uint32).T
+        return len(found)
 
     def encode_symbols(self, intervals: NDArray[np.uint32], words: NDArray[np.uint16]) -> tuple[int, int]:
         """See `Engine`."""
@@ -58,35 +48,80 @@ class ReferenceEngine:
         return first, state
 
     def decode_slice(
-        self,
-        outputs: NDArray[np.int32],
-        bases: Any,
-        values: NDArray[np.int32],
-        coding: Coding,
-        learnt: Corrections,
-        words: NDArray[np.uint16],
-        position: tuple[int, int],
+        self, model: SliceModel, values: NDArray[np.int32], words: NDArray[np.uint16], position: tuple[int, int]
     ) -> tuple[int, int]:
         """See `Engine`."""
-        (state, taken), left, width = position, words.tolist(), values.shape[2]
-
-        def take(f: Callable[[int], int], guess: int, c: int, site: int) -> int:
-            nonlocal state, taken
-            slot = state & (TOTAL - 1)
-            value, start, end = find_symbol(f, guess, slot, 1 << coding.bits)
-            state = (end - start) * (state >> TOTAL_BITS) + slot - start
-            while state < START:
-                state = state << WORD | left[taken]
-                taken += 1
-            values[c, site // width, site % width] = value
-            return value
-
-        try:
-            follow_sites(outputs, bases, coding, learnt, take)
-        except IndexError:  # the words ran out
-            taken = len(words) + 1
-        return state, taken
+        taker, decoded = _Taker(words.tolist(), *position), [[0] * (values.shape[1] * values.shape[2]) for _ in values]
+        with suppress(IndexError):  # the words ran out
+            _follow(model, taker, decoded, lambda c, site: None)
+            values[...] = np.array(decoded).reshape(values.shape)
+            return taker.state, taker.taken
+        return taker.state, len(words) + 1
 
     def megapixel_seconds(self, threads: int) -> float:
         """See `Engine`. Python computes in one thread at a time; we measured 530 s for noisy colours."""
         return 1000.0
+
+
+class _Giver:
+    """Appends the starts and frequencies of symbols to a list: see `SymbolCoder`."""
+
+    def __init__(self, found: list[tuple[int, int]]) -> None:
+        self._found = found
+
+    def decide(self, probability: int, is_yes: bool | None) -> bool:
+        self._found.append((0, probability) if is_yes else (probability, TOTAL - probability))
+        return bool(is_yes)
+
+    def code_value(self, f: Callable[[int], int], guess: int, first: int, last: int, n: int, value: int | None) -> int:
+        assert value is not None
+        start, end = ((f(edge) - first) * TOTAL // (last - first) for edge in (value, value + 1))
+        self._found.append((start, end - start))
+        return value
+
+
+class _Taker:
+    """Decodes symbols from words: see `SymbolCoder`. Raises IndexError if the words run out."""
+
+    def __init__(self, words: list[int], state: int, taken: int) -> None:
+        self._words, self.state, self.taken = words, state, taken
+
+    def decide(self, probability: int, is_yes: bool | None) -> bool:
+        answer = self.state & (TOTAL - 1) < probability
+        self._take(0 if answer else probability, probability if answer else TOTAL)
+        return answer
+
+    def code_value(self, f: Callable[[int], int], guess: int, first: int, last: int, n: int, value: int | None) -> int:
+        slot = first + (((self.state & (TOTAL - 1)) + 1) * (last - first) - 1 >> TOTAL_BITS)
+        found, start, end = find_symbol(f, guess, slot, n)
+        self._take(*((bound - first) * TOTAL // (last - first) for bound in (start, end)))
+        return found
+
+    def _take(self, start: int, end: int) -> None:
+        slot = self.state & (TOTAL - 1)
+        self.state = (end - start) * (self.state >> TOTAL_BITS) + slot - start
+        while self.state < START:
+            self.state = self.state << WORD | self._words[self.taken]
+            self.taken += 1
+
+
+def _follow(
+    model: SliceModel, coder: SymbolCoder, values: list[list[int]], value_of: Callable[[int, int], int | None]
+) -> None:
+    """Code a slice. `values` by channel and site are those of earlier sites, at least; the coded ones are stored."""
+    coding, width, n = model.coding, model.outputs.shape[1], 1 << model.coding.bits
+    near, opposite = (side.reshape(len(side), -1).T.tolist() for side in model.near or (model.bases, model.bases))
+
+    def take(f: Callable[[int], int], guess: int, c: int, site: int) -> int:
+        value = value_of(c, site)
+        if coding.mixed >> c & 1 and model.memory.mixing is not None:
+            own = [of_channel[site] for of_channel in values[:c]]
+            left = values[0][site - 1] if site % width else near[site][0]
+            keys = find_keys(c, own, near[site], opposite[site], left)
+            value = mix_value(model.memory.mixing, coder, f, guess, c, keys, n, value)
+        else:
+            value = coder.code_value(f, guess, 0, TOTAL, n, value)
+        values[c][site] = value
+        return value
+
+    follow_sites(model, take)

@@ -153,6 +153,7 @@ class Step(NamedTuple):
     inputs: tuple[Array, ...]
     size: tuple[int, int]
     base: Array
+    near: tuple[Array, Array]
 
 
 def join_inputs(inputs: Sequence[Array], rows: int, columns: int) -> Array:
@@ -186,6 +187,7 @@ def follow(
     device = features.device
     here, left, above = coarse[..., 1:, 1:], coarse[..., 1:, :-1], coarse[..., :-1, 1:]
     bases = {"oe": 2 * (left + here), "eo": 2 * (above + here)}  # in quarters
+    near = {"oe": (left, here), "eo": (above, here)}
     values = {
         band: xp.zeros((*batch, channels, *shape), dtype=coarse.dtype, device=device)
         for band, shape in zip(FINE, shapes, strict=True)
@@ -203,6 +205,7 @@ def follow(
             below, right = (pad_coarse(values[side], (rows, columns)) for side in ("oe", "eo"))
             left, above = add_border(right)[..., 1:, :-1], add_border(below)[..., :-1, 1:]
             bases["ee"] = left + right + above + below
+            near["ee"] = left, above
             cross = xp.astype(_differences(left, right, above, below, gain), features.dtype)
             inputs, size = [*inputs, known["oe"], known["eo"], cross], (rows, columns)
         elif band == "oe":  # even and odd columns side by side, then what is known of the even ones
@@ -212,7 +215,8 @@ def follow(
             size = (rows + 1) // 2, columns
         at = (..., *lattice.sites)
         base = bases[band][..., :height, :width][at]
-        chosen = xp.astype((yield Step(index, tuple(inputs), size, base)), coarse.dtype)
+        first, second = (side[..., :height, :width][at] for side in near[band])
+        chosen = xp.astype((yield Step(index, tuple(inputs), size, base, (first, second))), coarse.dtype)
         values[band][at] = chosen
         if band != "ee":
             known[band][..., :height, :width][at] = xp.astype(compand(4 * chosen - base, gain), features.dtype)
