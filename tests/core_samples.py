@@ -1,14 +1,12 @@
 """Stacks, their inputs, and slices for the tests of the native core: ordinary ones and extremes."""
 
-from typing import NamedTuple
-
 import numpy as np
-from numpy.typing import NDArray
-from slices import COMPONENTS, OUTPUTS, nothing_learnt
+from slices import COMPONENTS, OUTPUTS
 
 from pixelpyramids.codec.bundled import ASSETS, MODELS
-from pixelpyramids.codec.engine import Coding
+from pixelpyramids.codec.engine import SliceModel
 from pixelpyramids.codec.integer_network import Convolution, Stack, load_network
+from pixelpyramids.codec.memory import initial_memory
 from pixelpyramids.codec.outputs import coarsest_outputs, starting_outputs
 
 NETWORK = load_network(ASSETS / MODELS["compact"])
@@ -59,18 +57,8 @@ def activations(rng, shape, kind="random"):
     }[kind]().astype(np.uint8)
 
 
-class Slice(NamedTuple):
-    """A slice of the entropy coder, and what was learnt before."""
-
-    outputs: NDArray[np.int32]
-    bases: NDArray[np.int32]
-    values: NDArray[np.int32]
-    coding: Coding
-    learnt: NDArray[np.int64]
-
-
 def slice_of(rng, height, width, coding, kind, is_learnt):
-    """A slice with any values; what was learnt is nothing, or anything in range."""
+    """The model of a slice, and any values; what was learnt is nothing, or anything in range."""
     n, shape = 2**coding.bits, (height, width, OUTPUTS)
     outputs = {
         "ordinary": lambda: starting_outputs(COMPONENTS, 3) + rng.integers(-6000, 6000, shape),
@@ -79,10 +67,32 @@ def slice_of(rng, height, width, coding, kind, is_learnt):
         "coarsest": lambda: np.broadcast_to(coarsest_outputs(COMPONENTS, 3, coding.bits), shape),
     }[kind]().astype(np.int32)
     bases = rng.integers(0, 4 * n - 3, (3, height, width), dtype=np.int32)
-    near = np.clip(bases // 4 + rng.integers(-3, 4, bases.shape), 0, n - 1)
-    drawn = [rng.integers(0, n, bases.shape), np.broadcast_to(rng.choice([0, n - 1]), bases.shape), near]
-    learnt = nothing_learnt(outputs)
+
+    def draw_values():
+        nearby = np.clip(bases // 4 + rng.integers(-3, 4, bases.shape), 0, n - 1)
+        drawn = [rng.integers(0, n, bases.shape), np.broadcast_to(rng.choice([0, n - 1]), bases.shape), nearby]
+        return drawn[rng.integers(3)].astype(np.int32)
+
+    memory, band = initial_memory(COMPONENTS, coding.mixed), int(rng.integers(3))
     if is_learnt:
-        learnt[0] = rng.choice([-(2**21), 0, 2**21, 12345, -54321], learnt[0].shape)
-        learnt[2] = rng.integers(0, 2**44, learnt[2].shape) >> rng.integers(0, 44, learnt[2].shape)
-    return Slice(outputs, bases, drawn[rng.integers(3)].astype(np.int32), coding, learnt)
+        learn_anything(rng, memory, band)
+    return SliceModel(outputs, bases, (draw_values(), draw_values()), coding, band, memory), draw_values()
+
+
+def learn_anything(rng, memory, band):
+    """Fill a memory with anything that is in range."""
+    corrections, _, squares = memory.corrections[band]
+    corrections[:] = rng.choice([-(2**21), 0, 2**21, 12345, -54321], corrections.shape)
+    squares[:] = rng.integers(0, 2**44, squares.shape) >> rng.integers(0, 44, squares.shape)
+    if memory.mixing is not None:
+        counters, weights, maps = memory.mixing.counters, memory.mixing.weights, memory.mixing.maps
+        counters[:] = rng.integers(0, 2**16, counters.shape)
+        counters[rng.random(counters.shape) < 0.3] = rng.choice([0, 15, 2**16 - 16, 2**16 - 1])
+        weights[:] = rng.choice([-(2**20), 2**20, -1, 0, 52000, 8000], weights.shape)
+        maps[:] = rng.choice([0, 2**16 - 1, 31, 2**15, 2**16 - 40], maps.shape)
+
+
+def parts_of(memory):
+    """The arrays of a memory."""
+    of = memory.mixing
+    return [*memory.corrections, *(() if of is None else (of.counters, of.weights, of.maps))]

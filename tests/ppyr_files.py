@@ -9,6 +9,7 @@ import struct
 import zlib
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from command_line import ROOT
 from image_samples import SIGNATURE, chunk
 
 import pixelpyramids as pp
-from pixelpyramids.codec import bundled
+from pixelpyramids.codec import bundled, image
 from pixelpyramids.codec.container import read_index, read_part
 from pixelpyramids.codec.fields import FieldReader, MemorySource
 from pixelpyramids.errors import BitstreamError
@@ -59,7 +60,7 @@ def join_metadata(pairs):
 
 @dataclass(frozen=True)
 class File:
-    """Every field of a file. `fields` is all between the model and the index, `size` the bytes of height and width."""
+    """Every field of a file. `fields` is all between `mixed` and the index, `size` the bytes of height and width."""
 
     height: int
     width: int
@@ -70,6 +71,7 @@ class File:
     magic: bytes = b"\x8fPPY"
     size: bytes | None = None
     model: bytes | None = None
+    mixed: bytes | None = None
     fields: bytes = b""
     parts: tuple[tuple[int, bytes], ...] = ()
     index: bytes | None = None
@@ -86,10 +88,11 @@ class File:
         reader = FieldReader(MemorySource(data))
         _, flags, depth, channels = reader.take(8)[4:]
         height, width = reader.read_varint(2**30), reader.read_varint(2**30)
-        model = b"" if flags & (WEBP | PNG) else reader.take(8)
+        planes = 0 if flags & (WEBP | PNG) else 1 + (channels % 2 == 0)
+        model, mixed = (reader.take(8), reader.take(planes)) if planes else (b"", b"")
         entries = sum(len(varint(len(part) << 2)) + 4 for _, part in parts)
         fields = data[reader.position : index.begin - 4 - entries]
-        return File(height, width, flags, depth, channels, model=model, fields=fields, parts=parts)
+        return File(height, width, flags, depth, channels, model=model, mixed=mixed, fields=fields, parts=parts)
 
     def with_part(self, number, kind, data):
         """The same file with another part."""
@@ -99,8 +102,10 @@ class File:
         """The bytes before the index."""
         front = self.magic + bytes([self.version, self.flags, self.depth, self.channels])
         front += varint(self.height) + varint(self.width) if self.size is None else self.size
-        model = b"" if self.flags & (WEBP | PNG) else NAME
-        return front + (model if self.model is None else self.model) + self.fields
+        unmixed = bytes(1 + (self.channels % 2 == 0))
+        model, mixed = (b"", b"") if self.flags & (WEBP | PNG) else (NAME, unmixed)
+        model, mixed = model if self.model is None else self.model, mixed if self.mixed is None else self.mixed
+        return front + model + mixed + self.fields
 
     def to_bytes(self, header=None):
         """The bytes of the file, by default with its own header."""
@@ -136,13 +141,30 @@ def pixels(kind, shape, depth, wide=None, seed=0):
 def smooth(height=20, width=9, channels=3, depth=8):
     """A small image that the model codes well."""
     y, x = np.mgrid[:height, :width]
-    image = (2**depth - 1) * (0.5 + 0.4 * np.sin(y[..., None] / 5 + np.arange(channels)) * np.cos(x[..., None] / 7))
-    return image.astype(np.uint8 if depth <= 8 else np.uint16)
+    array = (2**depth - 1) * (0.5 + 0.4 * np.sin(y[..., None] / 5 + np.arange(channels)) * np.cos(x[..., None] / 7))
+    return array.astype(np.uint8 if depth <= 8 else np.uint16)
 
 
-def stream_file(image, content, data, flags=AXIS, **fields):
+def interleave(fine, coarse):
+    """The image whose pixels are `fine`, but whose next octave is `coarse`."""
+    array = fine.copy()
+    array[1::2, 1::2] = coarse
+    return array
+
+
+def encode_mixed(array, mixed, **options):
+    """The file of an image, by default at effort fast, in which the channels of these bits are mixed."""
+
+    def choose(_, header, *others):
+        return tuple(mixed & ((1 << coded) - 1) for coded in header.coded)
+
+    with mock.patch.object(image, "choose_mixed", choose):
+        return pp.encode(array, **{"effort": "fast"} | options)
+
+
+def stream_file(array, content, data, flags=AXIS, **fields):
     """A file of an image's size that holds the stream of a library."""
-    height, width, channels = image.shape
+    height, width, channels = array.shape
     return File(height, width, flags | content, channels=channels, parts=((STORED, data),), **fields)
 
 
@@ -173,11 +195,11 @@ def assert_refused(file, match=".", **options):
         decode_as_specified(data)
 
 
-def assert_decoded(file, image):
+def assert_decoded(file, array):
     """Both decoders give exactly this image."""
     data = file.to_bytes() if isinstance(file, File) else file
     for found in (pp.decode(data), decode_as_specified(data)):
-        assert found.dtype == image.dtype and found.shape == image.shape and np.array_equal(found, image)
+        assert found.dtype == array.dtype and found.shape == array.shape and np.array_equal(found, array)
 
 
 def assert_alike(data):

@@ -4,8 +4,9 @@ import numpy as np
 
 from pixelpyramids.codec import distributions
 from pixelpyramids.codec.bundled import load_model
-from pixelpyramids.codec.coder import PartReader, Symbols, no_corrections
-from pixelpyramids.codec.engine import Coding
+from pixelpyramids.codec.coder import PartReader, Symbols
+from pixelpyramids.codec.engine import Coding, SliceModel
+from pixelpyramids.codec.memory import Memory, initial_memory
 
 COMPONENTS, CHANNELS, OUTPUTS = 5, 3, 50  # of the mixtures that the native core is compiled for
 TOTAL = 2**24
@@ -17,20 +18,26 @@ def engine():
 
 
 def nothing_learnt(outputs):
-    return no_corrections(1, outputs.shape[-1])[0]
+    return initial_memory(outputs.shape[-1] // 10, 0).corrections[0]
+
+
+def model_of(outputs, bases, coding, learnt=None):
+    """The model of a slice without mixing; what was learnt is updated."""
+    corrections = nothing_learnt(outputs) if learnt is None else learnt
+    return SliceModel(outputs, bases, None, coding, 0, Memory((corrections,), None))
 
 
 def symbols_of(outputs, bases, values, coding, learnt=None):
     symbols, whole = Symbols(engine()), np.zeros_like(bases)  # channels that are not coded are not read
     whole[: len(values)] = values
-    symbols.add(outputs, bases, whole, coding, nothing_learnt(outputs) if learnt is None else learnt)
+    symbols.add(model_of(outputs, bases, coding, learnt), whole)
     return symbols
 
 
 def values_of(reader, outputs, bases, coding, learnt=None):
     """The values that a reader decodes."""
     values = np.empty((coding.coded, *outputs.shape[:2]), np.int32)
-    reader.fill(outputs, bases, values, coding, nothing_learnt(outputs) if learnt is None else learnt)
+    reader.fill(model_of(outputs, bases, coding, learnt), values)
     return values
 
 

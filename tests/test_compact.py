@@ -16,6 +16,7 @@ from pixelpyramids.codec.coder import Symbols
 from pixelpyramids.codec.compact_model import CompactModel, octave_images
 from pixelpyramids.codec.engine import Coding
 from pixelpyramids.codec.integer_network import load_network
+from pixelpyramids.codec.memory import Inheritance, initial_memory
 from pixelpyramids.codec.native import NativeEngine
 from pixelpyramids.codec.parts import list_parts
 from pixelpyramids.data.crops import Crops
@@ -80,7 +81,7 @@ def test_the_slices_of_an_image_hold_each_pixel_once_in_the_order_of_the_codec(s
     assert torch.equal(walk_slices(model, whole, lambda values, _o, _b: slices.append(values[0, 0].flatten())), whole)
     in_torch = torch.cat(slices).numpy()
     assert sorted(in_torch) == list(range(numbers.size)) and len(slices) == model.config.count_steps(*size)
-    walk_parts(codec_of(model, tmp_path), whole, lambda _o, _b, values, _h, _l: coded.append(values[0].ravel()))
+    walk_parts(codec_of(model, tmp_path), whole, lambda _, values: coded.append(values[0].ravel()))
     assert np.array_equal(np.concatenate(coded), in_torch)
 
 
@@ -156,7 +157,7 @@ def test_an_images_likelihood_does_not_depend_on_its_batch(model):
 def test_torch_gives_the_integers_of_the_codec(size, model, tmp_path):
     image, of_torch, of_codec = images(1, *size), [], []
     walk_slices(model, image, lambda _, o, b: of_torch.append((o[0].permute(1, 2, 0).numpy(), 4 * b[0].numpy())))
-    walk_parts(codec_of(model, tmp_path), image, lambda o, b, _v, _h, _l: of_codec.append((o, b)))
+    walk_parts(codec_of(model, tmp_path), image, lambda model, _: of_codec.append((model.outputs, model.bases)))
     assert len(of_torch) == len(of_codec)
     for (outputs, bases), (integers, quarters) in zip(of_torch, of_codec, strict=True):
         assert np.array_equal(outputs, integers) and np.array_equal(bases, quarters)
@@ -167,10 +168,11 @@ def test_the_coders_length_is_that_of_the_float_model(size, model, tmp_path):
     """Each row is coded by itself, so that nothing is learnt."""
     image, bits, codec = images(1, *size), [], codec_of(model, tmp_path)
 
-    def add(outputs, bases, values, how, learnt):
-        for y in range(len(outputs)):
+    def add(model, values):
+        for y in range(len(model.outputs)):
             row = Symbols(codec.engine)
-            row.add(outputs[y : y + 1], bases[:, y : y + 1], values[:, y : y + 1], how, np.zeros_like(learnt))
+            lines = model._replace(outputs=model.outputs[y : y + 1], bases=model.bases[:, y : y + 1])
+            row.add(lines._replace(memory=initial_memory(codec.components, 0)), values[:, y : y + 1])
             bits.append(row.bits())
 
     walk_parts(codec, image, add)
@@ -181,7 +183,12 @@ def test_the_rate_is_the_length_of_what_the_coder_writes(model, tmp_path):
     image, codec = images(1, 70, 66), codec_of(model, tmp_path)
     rate, pyramid = codec.rate(image.numpy()), octave_images(image[0].numpy().astype(np.uint16))
     assert rate.dimensions.sum() == image.numel()
-    written = [codec.encode(part, pyramid, format_of((70, 66))) for part in list_parts(70, 66)]
+    written, parts = [], list_parts(70, 66)
+    line = Inheritance(parts, codec.components, 0)
+    for number, part in enumerate(parts):
+        memory = line.begin(number)
+        written.append(codec.encode(part, pyramid, format_of((70, 66)), memory))
+        line.end(number, memory)
     length = 8 * sum(map(len, written))
     assert 0 <= length - rate.nats.sum() / np.log(2) < 48 * len(written)
 
@@ -288,7 +295,7 @@ def walk_parts(codec, image, code):
     """Go through the slices of an image (1, 3, H, W) in the codec; `code` receives each slice."""
     size, pyramid = image.shape[-2:], octave_images(image[0].numpy().astype(np.uint16))
     for part in list_parts(*size):
-        codec._follow(part, pyramid, format_of(size), lambda _: code)
+        codec.follow(part, pyramid, format_of(size), initial_memory(codec.components, 0), lambda _: code)
 
 
 def format_of(size):

@@ -9,7 +9,7 @@ import sys
 import numpy as np
 import pytest
 from command_line import ROOT
-from core_samples import ACTIVATIONS, NETWORK, SITES, STARTS, WEIGHTS, activations, slice_of, stack_of
+from core_samples import ACTIVATIONS, NETWORK, SITES, STARTS, WEIGHTS, activations, parts_of, slice_of, stack_of
 
 from pixelpyramids.codec.engine import Coding
 from pixelpyramids.codec.integer_network import run_stack
@@ -58,31 +58,39 @@ def stack_record(rng):
     return record, int32(0) + run_stack(stack, given).astype(np.int32 if outputs else np.uint8).tobytes()
 
 
+def bytes_of(model):
+    """The bytes of what a slice's model has learnt."""
+    mixing = parts_of(model.memory)[-3:] if model.coding.mixed else []
+    return b"".join(array.tobytes() for array in (model.corrections, *mixing))
+
+
 def slice_records(rng):
     """Records that encode a slice, decode it, and decode noise and cut words; and their answers."""
-    coding = Coding(int(rng.integers(1, 17)), int(rng.integers(-7, 9)), int(rng.integers(1, 4)))
+    coded = int(rng.integers(1, 4))
+    coding = Coding(int(rng.integers(1, 17)), int(rng.integers(-7, 9)), coded, int(rng.integers(2**coded)))
     height, width = int(rng.integers(1, 4)), int(rng.integers(1, 6))
-    slice_ = slice_of(rng, height, width, coding, rng.choice(SITES), rng.random() < 0.5)
-    count, arrays = slice_.values[: coding.coded].size, slice_.outputs.tobytes() + slice_.bases.tobytes()
-    before, learnt, intervals = slice_.learnt.tobytes(), slice_.learnt.copy(), np.zeros((2, count), np.uint32)
-    sizes = height, width, coding.coded, coding.bits, coding.gain
-    REFERENCE.model_slice(*slice_[:4], learnt, intervals)
-    words = np.zeros(2 * count + 1, np.uint16)
+    model, values = slice_of(rng, height, width, coding, rng.choice(SITES), rng.random() < 0.5)
+    near = model.near if coding.mixed else ()
+    arrays = b"".join(array.tobytes() for array in (model.outputs, model.bases, *near)) + bytes_of(model)
+    sizes = height, width, coded, coding.bits, coding.gain, coding.mixed
+    ending = model._replace(memory=model.memory.copy())
+    intervals, words = np.zeros((2, model.capacity), np.uint32), np.zeros(2 * model.capacity + 1, np.uint16)
+    intervals = intervals[:, : REFERENCE.model_slice(ending, values, intervals)]
     first, state = REFERENCE.encode_symbols(intervals, words)
     words = words[first:]
     position = np.array([state, len(words)], np.uint64).tobytes()
     yield (
-        int32(MODEL, *sizes, 0) + arrays + before + slice_.values.tobytes(),
-        int32(0) + intervals.tobytes() + position + words.tobytes() + learnt.tobytes(),
+        int32(MODEL, *sizes, 0) + arrays + values.tobytes(),
+        int32(0) + intervals.tobytes() + position + words.tobytes() + bytes_of(ending),
     )
-    noise = rng.integers(0, 2**16, 2 * count, dtype=np.uint16)
+    noise = rng.integers(0, 2**16, 2 * model.capacity, dtype=np.uint16)
     for some, begin in ((words, state), (noise, int(rng.choice(STARTS))), (words[: len(words) // 2], state)):
-        values, learnt = np.zeros((coding.coded, height, width), np.int32), slice_.learnt.copy()
-        state_, taken = REFERENCE.decode_slice(*slice_[:2], values, coding, learnt, some, (begin, 0))
-        answer = values.tobytes() + np.array([state_, taken], np.uint64).tobytes() + learnt.tobytes()
+        found, ending = np.zeros((coded, height, width), np.int32), model._replace(memory=model.memory.copy())
+        state_, taken = REFERENCE.decode_slice(ending, found, some, (begin, 0))
+        answer = found.tobytes() + np.array([state_, taken], np.uint64).tobytes() + bytes_of(ending)
         # if the words run out, what follows the result is not defined
         answer = (CUT, 4 + len(answer)) if taken > len(some) else int32(0) + answer
-        head = int32(DECODE, *sizes, len(some)) + arrays + before
+        head = int32(DECODE, *sizes, len(some)) + arrays
         yield head + begin.to_bytes(8, "little") + some.tobytes(), answer
 
 

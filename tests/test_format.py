@@ -21,20 +21,31 @@ from ppyr_files import (
     File,
     assert_decoded,
     decoder,
+    encode_mixed,
     pack,
     pixels,
 )
 
 import pixelpyramids as pp
-from pixelpyramids.codec import compact_model, container, distributions, image, integer_network, outputs, parts
+from pixelpyramids.codec import (
+    compact_model,
+    container,
+    distributions,
+    image,
+    integer_network,
+    memory,
+    mixing,
+    outputs,
+    parts,
+)
 from pixelpyramids.codec.container import Kind, read_index
 from pixelpyramids.codec.fields import MemorySource
 from pixelpyramids.pyramid import octaves
 
 
-def assert_agree(array, **options):
-    """Both decoders return the array; return its file's index."""
-    data = pp.encode(array, **options)
+def assert_agree(array, mixed=None, **options):
+    """Both decoders return the array; return its file's index. With `mixed`, these channels are mixed."""
+    data = pp.encode(array, **options) if mixed is None else encode_mixed(array, mixed, **options)
     assert_decoded(data, array)
     return read_index(MemorySource(data), 2**28)
 
@@ -48,7 +59,8 @@ def test_the_decoder_agrees_at_every_depth(depth):
         kind = kinds[(depth + number) % len(kinds)]
         shape = shape if channels is None else (*shape, channels)
         wide = depth > 8 or (depth + number) % 3 == 0
-        assert_agree(pixels(kind, shape, depth, wide, depth), depth=depth, effort="fast")
+        for mixed in (None, 1 + (depth + number) % 7):
+            assert_agree(pixels(kind, shape, depth, wide, depth), mixed, depth=depth, effort="fast")
 
 
 @pytest.mark.parametrize("kind", ["smooth", "grey"])
@@ -60,7 +72,7 @@ def test_the_decoder_agrees_on_odd_and_even_sides(shape, kind):
 
 @pytest.mark.parametrize("shape", [(3, 1300), (1300, 3), (2, 780, 3), (1, 770, 2)])
 def test_the_decoder_agrees_across_tiles(shape):
-    index = assert_agree(pixels("smooth", shape, 8), effort="fast")
+    index = assert_agree(pixels("smooth", shape, 8), mixed=5)
     tiles = [part.tiles[0] for part, _ in index.header.layout() if not part.is_base]
     assert sum(tile.octave == 0 for tile in tiles) > 1
     if max(shape) == 1300:  # the coarser octave is one tile of more sites than others
@@ -133,7 +145,7 @@ def test_from_the_command_line(tmp_path):
 
 def test_the_decoder_is_short_and_imports_nothing_of_the_package():
     text = DECODER.read_text(encoding="utf-8")
-    assert len(text.splitlines()) < 520
+    assert len(text.splitlines()) < 680
     names = set()
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.Import):
@@ -148,10 +160,11 @@ def test_the_decoder_is_short_and_imports_nothing_of_the_package():
 def constants():
     """The upper-case names in the modules of the format, with their values; for a table, its length."""
     found = {}
-    for module in (container, parts, octaves, integer_network, outputs, distributions, compact_model, image):
+    modules = container, parts, octaves, integer_network, outputs, distributions, memory, mixing, compact_model, image
+    for module in modules:
         for node in ast.parse(Path(module.__file__).read_text(encoding="utf-8")).body:
             targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
-            for target in targets:
+            for target in [name for some in targets if some for name in ast.walk(some)]:
                 value = getattr(module, target.id, None) if isinstance(target, ast.Name) else None
                 if isinstance(value, list):
                     value = len(value)
@@ -162,7 +175,7 @@ def constants():
 
 def test_the_text_names_every_constant_with_its_value():
     text = (DECODER.parent / "format.md").read_text(encoding="utf-8")
-    rows = re.findall(r"^\| `(\w+\.[A-Z_]+)` \| ([^|]+) \|", text, re.MULTILINE)
+    rows = re.findall(r"^\| `(\w+\.[A-Z][A-Z_0-9]+)` \| ([^|]+) \|", text, re.MULTILINE)
     told = {
         name: bytes.fromhex(value.strip("`")) if value.startswith("`") else eval(value.replace("^", "**"))
         for name, value in rows
@@ -176,14 +189,21 @@ def test_the_tables_are_the_formulas_nearest_integers_and_none_is_near_a_tie():
         two, half = Decimal(2), Decimal("0.5")
         powers = [two**16 * (-two.ln() * i / 256).exp() for i in range(257)]
         sigmoids = [two**24 / (1 + (-Decimal(i) / 64).exp()) for i in range(-1024, 1025)]
+        logarithms = [4096 * (1 + (i + half) / 256).ln() for i in range(256)]
+        stretches = [4096 * ((i + half) / (Decimal("4095.5") - i)).ln() for i in range(4096)]
         for exact, table, nearest in (
             (powers, distributions.POWERS, Decimal("0.0042")),
             (sigmoids, distributions.SIGMOIDS, Decimal("0.00023")),
+            (logarithms, mixing.LOGARITHMS, Decimal("0.00006")),
+            (stretches, mixing.STRETCHES, Decimal("0.00006")),
         ):
             assert table == [int(entry.to_integral_value()) for entry in exact]
             assert min(abs(entry % 1 - half) for entry in exact) > nearest
     assert (sum(distributions.POWERS), sum(distributions.SIGMOIDS)) == (12151364, 17188257792)
     assert np.array_equal(distributions.POWERS, decoder.POWERS)
+    assert round(4096 * math.log(2)) == mixing.LN2
+    first = memory.initial_memory(5, 1).mixing.maps
+    assert (first == [distributions.SIGMOIDS[64 * i] >> 8 for i in range(33)]).all()
     # the decoder repeats the last one, to interpolate with
     assert np.array_equal(distributions.SIGMOIDS, decoder.SIGMOIDS[:-1])
 

@@ -1,16 +1,19 @@
-"""Files of the implementation on numba and OpenVINO (commit f16b267) decode, and encoding gives the same bytes.
+"""Files of version 0 by the first implementation with context mixing are decoded, and encoding gives the same bytes.
 
-They are in the folder golden: every depth, every number of channels, values in a list, several tiles, and the streams
-of libraries, whose bytes depend on the library's version and are only decoded. To write them again, run
-`python tests/test_golden.py` in a checkout of that commit.
+They are in the folder golden: every depth, every number of channels, values in a list, every choice of mixed channels,
+several tiles, which inherit across parts of any kind, and the streams of libraries, whose bytes depend on the library's
+version and are only decoded. `python tests/test_golden.py` writes them; do so only if the format's version changes.
 """
 
 from pathlib import Path
 
 import numpy as np
 import pytest
+from ppyr_files import decode_as_specified, encode_mixed, interleave
 
 import pixelpyramids as pp
+from pixelpyramids.codec.container import Kind, read_index
+from pixelpyramids.codec.fields import MemorySource
 from pixelpyramids.errors import CheckpointError
 
 FOLDER = Path(__file__).parent / "golden"
@@ -26,7 +29,7 @@ def picture(height, width, channels, depth=8):
 
 
 def list_cases():
-    """Names of files, with their images and the encoder's options."""
+    """Names of files, with their images and the encoder's options; `mixed` has a bit for each channel to mix."""
     cases = {}
     for depth in range(1, 17):
         cases[f"grey-{depth}-bits"] = picture(13, 17, 1, depth)[..., 0], {"depth": depth}
@@ -44,10 +47,31 @@ def list_cases():
     corner = picture(8, 240, 1)
     corner[:, 60:] = 99
     cases["constant-parts"] = corner.repeat(5, axis=1), {}
+    for mixed in range(8):
+        cases[f"mixed-{mixed}"] = picture(24, 26, 3), {"mixed": mixed}
+    cases["mixed-alpha"] = picture(14, 15, 4), {"mixed": 5}
+    cases["mixed-16-bits"] = picture(14, 15, 3, 16), {"mixed": 7}
+    cases["mixed-list"] = picture(40, 30, 1, 12) // 400 * 400, {"depth": 12, "mixed": 1}
+    cases["mixed-tiles"] = picture(2, 1300, 3), {"mixed": 7}
+    cases["mixed-parts-constant"] = between_waves(picture(66, 8, 3) * 0 + 99), {"mixed": 7}
+    cases["mixed-parts-stored"] = between_waves(noise(66, 8, 3)), {"mixed": 7}
     drawing = np.kron(picture(6, 7, 3) // 64 * 64, np.ones((9, 9, 1), np.uint8))
     cases["stream-default"] = drawing, {"effort": "default"}
     cases["stream-max"] = drawing[..., 0], {"effort": "max"}
     return cases
+
+
+def noise(*shape):
+    """Bytes of a sequence without a pattern, by integers alone."""
+    numbers = np.arange(1, 1 + np.prod(shape), dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
+    return ((numbers ^ numbers >> np.uint64(29)) * np.uint64(0xBF58476D1CE4E5B9) >> np.uint64(56)).reshape(shape) % 256
+
+
+def between_waves(second):
+    """Waves whose second octave is another image, but not the third."""
+    height, width, channels = second.shape
+    inner = interleave(second.astype(np.uint8), picture(height // 2, width // 2, channels))
+    return interleave(picture(2 * height, 2 * width, channels), inner)
 
 
 CASES = list_cases()
@@ -55,6 +79,8 @@ CASES = list_cases()
 
 def encode(image, options):
     """The file of an image: at effort fast, unless the options name another one."""
+    if "mixed" in options:
+        return encode_mixed(image, **options)
     return pp.encode(image, **{"effort": "fast", **options})
 
 
@@ -64,6 +90,7 @@ def test_a_golden_file_is_decoded_and_written_again(name):
     data = (FOLDER / f"{name}.ppyr").read_bytes()
     found = pp.decode(data)
     assert found.dtype == image.dtype and np.array_equal(found, image)
+    assert np.array_equal(decode_as_specified(data), image)
     if "effort" not in options:
         assert encode(image, options) == data
 
@@ -71,20 +98,32 @@ def test_a_golden_file_is_decoded_and_written_again(name):
 @pytest.mark.parametrize("engine", ["reference", "portable", "avx2", "avx512", "amx", "neon"])
 def test_every_engine_decodes_and_writes_a_golden_file(engine, monkeypatch):
     monkeypatch.setenv("PIXELPYRAMIDS_ENGINE", engine)
-    image, options = CASES["channels-4"]
-    data = (FOLDER / "channels-4.ppyr").read_bytes()
-    try:
-        assert encode(image, options) == data
-    except CheckpointError as error:
-        pytest.skip(str(error))
-    assert np.array_equal(pp.decode(data), image)
+    for name in ("channels-4", "mixed-alpha"):
+        image, options = CASES[name]
+        data = (FOLDER / f"{name}.ppyr").read_bytes()
+        try:
+            assert encode(image, options) == data
+        except CheckpointError as error:
+            pytest.skip(str(error))
+        assert np.array_equal(pp.decode(data), image)
 
 
 def test_the_folder_holds_these_files():
     assert {path.stem for path in FOLDER.iterdir()} == set(CASES)
 
 
+def test_they_hold_every_kind_of_part_and_choice_of_channels():
+    indices = {name: read_index(MemorySource((FOLDER / f"{name}.ppyr").read_bytes()), 2**20) for name in CASES}
+    for name, kind in (("constant", Kind.CONSTANT), ("stored", Kind.STORED)):
+        kinds = [entry.kind for entry in indices[f"mixed-parts-{name}"].entries]
+        assert kinds == [Kind.MODEL, kind, Kind.MODEL]
+    chosen = {index.header.mixed for name, index in indices.items() if "mixed" not in CASES[name][1]}
+    assert {index.header.mixed for index in indices.values()} > {(mixed,) for mixed in range(8)} and len(chosen) > 3
+
+
 if __name__ == "__main__":
     FOLDER.mkdir(exist_ok=True)
+    for path in FOLDER.iterdir():
+        path.unlink()
     for name, (image, options) in CASES.items():
         (FOLDER / f"{name}.ppyr").write_bytes(encode(image, options))

@@ -31,6 +31,7 @@ from ppyr_files import (
     chunks_of,
     decode_as_specified,
     decoder,
+    encode_mixed,
     join_metadata,
     pack,
     png_of,
@@ -96,6 +97,10 @@ WRONG = {name: (replace(SOUND, **changes), "contradicts itself") for name, chang
     "an endless large number": (replace(SOUND, size=b"\xff" * 4000), "out of range"),
     "an unknown model": (replace(SOUND, model=bytes(8)), "needs the model 0000000000000000, which this version"),
     "a short model": (replace(SOUND, model=NAME[:3]), "."),
+    "a mixed channel beyond a grey one": (replace(SOUND, mixed=b"\2"), "contradicts itself"),
+    "a mixed channel beyond equal ones": (replace(SOUND, flags=AXIS | GREY, channels=3, mixed=b"\3"), "contradicts"),
+    "a mixed channel beyond two planes": (replace(DEEP, mixed=b"\7\2"), "contradicts itself"),
+    "bits beyond the channels": (replace(COLOUR, mixed=b"\x87"), "contradicts itself"),
     "no index": (replace(SOUND, index=b"", parts=()), "cut short"),
     "an unknown kind": (replace(SOUND, index=varint(3) + bytes(4)), "unknown kind"),
     "a length above the limit": (replace(SOUND, index=varint(2**40 + 1) + bytes(4)), "out of range"),
@@ -168,11 +173,14 @@ def test_the_files_that_wrong_ones_are_made_of_are_sound():
     assert_decoded(value_file(8, pack(b"\7" + bytes(31)), b"\2\0"), np.full((4, 2, 1), 2, np.uint8))
 
 
-@pytest.mark.parametrize("kind", ["colour", "constant", "alpha", "PNG"])
+@pytest.mark.parametrize("kind", ["colour", "constant", "alpha", "mixed", "PNG"])
 def test_every_bit_flip_every_cut_and_bytes_behind_are_refused(kind):
     image = {"colour": smooth(20, 9), "constant": np.full((5, 7, 4), 255, np.uint8), "alpha": smooth(9, 7, 2)}.get(kind)
-    few = PALETTE[..., :3]
-    data = stream_file(few, PNG, encode(few)).to_bytes() if image is None else pp.encode(image, effort="fast")
+    data = None if image is None else pp.encode(image, effort="fast")
+    if kind == "mixed":
+        data = encode_mixed(smooth(9, 7, 4), 7)
+    elif kind == "PNG":
+        data = stream_file(PALETTE[..., :3], PNG, encode(PALETTE[..., :3])).to_bytes()
     for bit in range(8 * len(data)):
         assert_refused(data[: bit // 8] + bytes([data[bit // 8] ^ 1 << bit % 8]) + data[bit // 8 + 1 :])
     for length in range(len(data)):
@@ -268,6 +276,8 @@ def small_files():
     yield value_file(12, pack(bytes([0b10100010]) + bytes(511))).with_part(0, STORED, b"\x24\x00").to_bytes()
     yield pp.encode(comb, depth=10, effort="fast")
     yield pp.encode(smooth(5, 7, 4, 12), depth=12, effort="fast")
+    yield encode_mixed(smooth(5, 7, 4, 10), 5, depth=10)
+    yield encode_mixed(smooth(8, 5, 1), 1)
     for channels in (1, 2, 3, 4):
         noise = rng.integers(0, 256, (6, 7, channels), dtype=np.uint8)
         for image in (noise, PALETTE[..., :channels]) if channels > 2 else (noise,):
@@ -320,7 +330,7 @@ def hostile_files(draw):
     file = sound = File.of(draw(st.sampled_from(SMALL)))
     number = st.one_of(st.sampled_from(OFTEN), st.integers(0, 80))
     sizes = {"flags": st.integers(0, 255), "depth": st.integers(0, 20), "channels": st.integers(0, 5)}
-    sizes |= {"height": number, "width": number}
+    sizes |= {"height": number, "width": number, "mixed": st.binary(max_size=2)}
     header = None
     for what in draw(st.lists(st.sampled_from([1, *range(1, 7), 5, 5, 6, 6, 6]), min_size=1, max_size=3)):
         at = draw(st.integers(0, len(file.parts) - 1))

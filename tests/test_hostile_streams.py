@@ -202,11 +202,12 @@ def test_an_index_beyond_the_palette_is_refused(colours, index):
         assert_refused(file, "beyond the end of the palette")
 
 
-def test_streams_are_chosen_for_drawings():
+def test_streams_are_chosen_for_drawings_that_repeat_themselves():
+    tile = np.random.default_rng(0).integers(0, 2, (12, 18), dtype=np.uint8)
     for depth, channels in product([1, 8], [None, 1, 2, 3, 4]):
-        drawing = np.zeros((60, 90) if channels is None else (60, 90, channels), np.uint8)
-        drawing[10:40, 30:80] = (1 << depth) - 1
-        drawing[::7, :60, ...] = 1
+        drawing = np.tile(tile, (5, 5)) * np.uint8((1 << depth) - 1)
+        drawing = drawing if channels is None else drawing[..., None].repeat(channels, axis=2)
+        drawing[:30, :30, ...] = 1
         for effort in ("default", "max"):
             data = pp.encode(drawing, depth=depth, effort=effort)
             assert File.of(data).flags & (PNG | WEBP)

@@ -5,17 +5,19 @@ import re
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import cache, partial
+from itertools import product
 
 import numpy as np
 import pytest
 from command_line import ROOT
-from core_samples import ACTIVATIONS, NETWORK, SITES, STARTS, WEIGHTS, activations, slice_of, stack_of
+from core_samples import ACTIVATIONS, NETWORK, SITES, STARTS, WEIGHTS, activations, parts_of, slice_of, stack_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.signal import correlate2d
 
-from pixelpyramids.codec import distributions
+from pixelpyramids.codec import distributions, mixing
 from pixelpyramids.codec.engine import Coding
 from pixelpyramids.codec.integer_network import Convolution, Stack, run_stack
 from pixelpyramids.codec.native import Instructions, NativeEngine, _NativeStack, supported_instructions
@@ -140,18 +142,19 @@ def test_the_reference_starts_no_threads_of_its_own():
 
 @st.composite
 def slices(draw):
-    """A slice with any outputs, values, ways to be coded, and learnt numbers."""
-    rng = np.random.default_rng(draw(st.integers(0, 2**32)))
-    coding = Coding(draw(st.integers(1, 16)), draw(st.integers(-7, 8)), draw(st.integers(1, 3)))
+    """A slice with any outputs, values, ways to be coded, mixed channels, and learnt numbers."""
+    rng, coded = np.random.default_rng(draw(st.integers(0, 2**32))), draw(st.integers(1, 3))
+    mixed = draw(st.integers(0, 2**coded - 1))
+    coding = Coding(draw(st.integers(1, 16)), draw(st.integers(-7, 8)), coded, mixed)
     size = draw(st.integers(1, 4)), draw(st.integers(1, 5))
     return slice_of(rng, *size, coding, draw(st.sampled_from(SITES)), draw(st.booleans()))
 
 
-def model_slice(engine, slice_):
+def model_slice(engine, model, values):
     """The intervals of a slice, and what was learnt afterwards."""
-    learnt, intervals = slice_.learnt.copy(), np.zeros((2, slice_.values[: slice_.coding.coded].size), np.uint32)
-    engine.model_slice(*slice_[:4], learnt, intervals)
-    return intervals, learnt
+    memory, intervals = model.memory.copy(), np.zeros((2, model.capacity), np.uint32)
+    count = engine.model_slice(model._replace(memory=memory), values, intervals)
+    return [intervals[:, :count].copy(), *parts_of(memory)]
 
 
 def encode_symbols(engine, intervals):
@@ -160,12 +163,11 @@ def encode_symbols(engine, intervals):
     return words[first:], state
 
 
-def decode_slice(engine, slice_, words, position):
+def decode_slice(engine, model, words, position):
     """The values that words hold, the position afterwards, and what was learnt."""
-    learnt = slice_.learnt.copy()
-    values = np.zeros((slice_.coding.coded, *slice_.outputs.shape[:2]), np.int32)
-    position = engine.decode_slice(slice_.outputs, slice_.bases, values, slice_.coding, learnt, words, position)
-    return values, position, learnt
+    memory, values = model.memory.copy(), np.zeros((model.coding.coded, *model.outputs.shape[:2]), np.int32)
+    position = engine.decode_slice(model._replace(memory=memory), values, words, position)
+    return [values, position, *parts_of(memory)]
 
 
 def assert_equal(found, expected):
@@ -176,32 +178,47 @@ def assert_equal(found, expected):
 @settings(max_examples=EXAMPLES)
 @given(slices(), st.integers(0, 2**32))
 def test_every_instruction_set_codes_any_slice_as_the_reference(slice_, seed):
-    rng, symbols = np.random.default_rng(seed), slice_.values[: slice_.coding.coded].size
-    modelled = model_slice(REFERENCE, slice_)
+    rng, (model, values) = np.random.default_rng(seed), slice_
+    modelled = model_slice(REFERENCE, model, values)
     words, state = encode_symbols(REFERENCE, modelled[0])
-    decoded = decode_slice(REFERENCE, slice_, words, (state, 0))
-    assert_equal(decoded, (slice_.values[: slice_.coding.coded], (2**32, len(words)), modelled[1]))
-    noise, begin = rng.integers(0, 2**16, 2 * symbols + 3, np.uint16), (int(rng.choice(STARTS)), 3)
-    from_noise = decode_slice(REFERENCE, slice_, noise, begin)
+    decoded = decode_slice(REFERENCE, model, words, (state, 0))
+    assert_equal(decoded, [values[: model.coding.coded], (2**32, len(words)), *modelled[1:]])
+    noise, begin = rng.integers(0, 2**16, 2 * model.capacity + 3, np.uint16), (int(rng.choice(STARTS)), 3)
+    from_noise = decode_slice(REFERENCE, model, noise, begin)
     for instructions in SETS:
         engine = native(instructions)
-        assert_equal(model_slice(engine, slice_), modelled)
+        assert_equal(model_slice(engine, model, values), modelled)
         assert_equal(encode_symbols(engine, modelled[0]), (words, state))
-        assert_equal(decode_slice(engine, slice_, words, (state, 0)), decoded)
-        assert_equal(decode_slice(engine, slice_, noise, begin), from_noise)
+        assert_equal(decode_slice(engine, model, words, (state, 0)), decoded)
+        assert_equal(decode_slice(engine, model, noise, begin), from_noise)
+
+
+def test_a_counter_that_two_contexts_share_learns_twice_in_every_engine():
+    """The contexts are two pixels, which are found by trial, and nothing; the value is where the network expects it."""
+    value, nothing = 999, mixing.counter_of(mixing.key_of(1, 0), 999, False)
+    pairs = product(range(1024), repeat=2)
+    pair = next(pair for pair in pairs if mixing.counter_of(mixing.key_of(0, 0, *pair), value, False) == nothing)
+    near = tuple(np.full((3, 1, 1), pixel, np.int32) for pixel in pair)
+    model, values = slice_of(np.random.default_rng(0), 1, 1, Coding(10, 0, 1, 1), "ordinary", False)
+    model = model._replace(outputs=0 * model.outputs, bases=0 * model.bases + 4 * value, near=near)
+    expected = model_slice(REFERENCE, model, 0 * values + value)
+    counters = expected[-3]
+    assert counters[nothing] & 15 == 2 and np.count_nonzero(counters & 15) == 2
+    for instructions in SETS:
+        assert_equal(model_slice(native(instructions), model, 0 * values + value), expected)
 
 
 @settings(max_examples=EXAMPLES)
 @given(slices(), st.integers(0, 2**32))
 def test_words_cut_short_are_found_by_every_engine(slice_, seed):
     """The count of words taken then exceeds their number."""
-    rng = np.random.default_rng(seed)
-    intervals, _ = model_slice(REFERENCE, slice_)
+    rng, (model, values) = np.random.default_rng(seed), slice_
+    intervals, *_ = model_slice(REFERENCE, model, values)
     words, state = encode_symbols(REFERENCE, intervals)
     for kept in {0, len(words) - 1, int(rng.integers(len(words) + 1))} - {-1, len(words)}:
         for engine in (REFERENCE, *map(native, SETS)):
-            values, (_, taken), _ = decode_slice(engine, slice_, words[:kept], (state, 0))
-            assert taken == kept + 1 and values.min() >= 0 and values.max() < 2**slice_.coding.bits
+            found, (_, taken), *_ = decode_slice(engine, model, words[:kept], (state, 0))
+            assert taken == kept + 1 and found.min() >= 0 and found.max() < 2**model.coding.bits
 
 
 @settings(max_examples=EXAMPLES)
@@ -217,55 +234,80 @@ def test_any_intervals_are_encoded_as_by_the_reference(frequencies, seed):
 def test_calls_from_many_threads_do_not_mix(instructions):
     rng = np.random.default_rng(0)
     given_ = [activations(rng, (18, 20 + i % 3, 30)) for i in range(12)]
-    coded = [slice_of(rng, 4, 5, Coding(8, 0, 3), "ordinary", True) for _ in range(12)]
+    coded = [slice_of(rng, 4, 5, Coding(8, 0, 3, number % 8), "ordinary", True) for number in range(12)]
     engine = NativeEngine(NETWORK, instructions)
     with ThreadPoolExecutor(4) as pool:
         ran = [pool.submit(engine.run, 0, [inputs], *inputs.shape[1:]) for inputs in given_]
-        modelled = list(pool.map(partial(model_slice, engine), coded))
+        modelled = [pool.submit(model_slice, engine, *slice_) for slice_ in coded]
     for future, inputs in zip(ran, given_, strict=True):
         assert np.array_equal(future.result(), run_stack(NETWORK.stacks[0], inputs))
     for found, slice_ in zip(modelled, coded, strict=True):
-        assert_equal(found, model_slice(REFERENCE, slice_))
+        assert_equal(found.result(), model_slice(REFERENCE, *slice_))
 
 
-def unlearnable(slice_):
-    """Outputs, bases and what was learnt, out of the ranges in which no sum exceeds 63 bits."""
+def unlearnable(model):
+    """The model with bases and a memory out of the ranges in which no sum exceeds 63 bits; and with too many sites."""
     for base in (-1, 2**18 + 1, -(2**31), 2**31 - 1):
-        yield slice_.outputs, np.full_like(slice_.bases, base), slice_.learnt
+        yield model._replace(bases=np.full_like(model.bases, base))
     for kind, number in [(0, 2**21 + 1), (0, -(2**21) - 1), (1, 1), (1, -1), (2, -1), (2, -(2**28)), (2, 2**63 - 1)]:
-        learnt = slice_.learnt.copy()
-        learnt[kind, -1, -1] = number
-        yield slice_.outputs, slice_.bases, learnt
-    width = 2**15 + 1
-    yield np.zeros((1, width, slice_.outputs.shape[2]), np.int32), np.zeros((3, 1, width), np.int32), slice_.learnt
+        memory = model.memory.copy()
+        memory.corrections[model.band][kind, -1, -1] = number
+        yield model._replace(memory=memory)
+    for number in (2**20 + 1, -(2**20) - 1, 2**31 - 1, -(2**31)):
+        for place in ((0, 0, 0), (-1, -1, -1)):
+            memory = model.memory.copy()
+            memory.mixing.weights[place] = number
+            yield model._replace(memory=memory)
+    wide = np.zeros((3, 1, 2**15 + 1), np.int32)
+    yield model._replace(outputs=np.zeros((*wide.shape[1:], 50), np.int32), bases=wide, near=(wide, wide))
+
+
+def unmixable(model):
+    """The model with a mixing whose arrays are missing, or have another shape or type."""
+    yield model._replace(near=None)
+    yield model._replace(near=tuple(side[:2] for side in model.near))
+    yield model._replace(near=tuple(side[:, :2] for side in model.near))
+    yield model._replace(memory=replace(model.memory, mixing=None))
+    for name in ("counters", "weights", "maps"):
+        array = getattr(model.memory.mixing, name)
+        for wrong in (array[1:], array[..., :-1], array.astype(np.int64)):
+            yield model._replace(memory=replace(model.memory, mixing=replace(model.memory.mixing, **{name: wrong})))
 
 
 def test_arrays_that_cannot_be_written_to_or_are_not_aligned_are_refused():
-    engine, slice_ = (
-        native(Instructions.BEST),
-        slice_of(np.random.default_rng(0), 3, 4, Coding(8, 0, 3), "ordinary", True),
-    )
-    intervals, words, values = np.ones((2, 36), np.uint32), np.zeros(99, np.uint16), np.zeros((3, 3, 4), np.int32)
+    engine = native(Instructions.BEST)
+    model, values = slice_of(np.random.default_rng(0), 3, 4, Coding(8, 0, 3, 5), "ordinary", True)
+    intervals, words = np.ones((2, model.capacity), np.uint32), np.zeros(99, np.uint16)
 
     def change(array, is_aligned):
         changed = np.frombuffer(bytes(not is_aligned) + array.tobytes(), array.dtype, offset=not is_aligned)
         return changed.reshape(array.shape)
 
+    def change_memory(is_aligned):
+        """Models with another array of their memories changed."""
+        memory = model.memory
+        yield replace(memory, corrections=tuple(change(array, is_aligned) for array in memory.corrections))
+        for name in ("counters", "weights", "maps"):
+            changed = change(getattr(memory.mixing, name), is_aligned)
+            yield replace(memory, mixing=replace(memory.mixing, **{name: changed}))
+
     for is_aligned, message in ((True, "read-only"), (False, "without gaps")):
-        learnt, *others = (change(array, is_aligned) for array in (slice_.learnt, intervals, words, values))
-        for call in (
-            partial(engine.model_slice, *slice_[:4], learnt, intervals),
-            partial(engine.model_slice, *slice_, others[0]),
+        others = [change(array, is_aligned) for array in (intervals, words, values)]
+        calls = [
+            partial(engine.model_slice, model, values, others[0]),
             partial(engine.encode_symbols, intervals, others[1]),
-            partial(engine.decode_slice, *slice_[:2], values, slice_.coding, learnt, words, (2**32, 0)),
-            partial(engine.decode_slice, *slice_[:2], others[2], *slice_[3:], words, (2**32, 0)),
-        ):
+            partial(engine.decode_slice, model, others[2], words, (2**32, 0)),
+        ]
+        for memory in change_memory(is_aligned):
+            wrong = model._replace(memory=memory)
+            calls.append(partial(engine.model_slice, wrong, values, intervals))
+            calls.append(partial(engine.decode_slice, wrong, np.zeros_like(values), words, (2**32, 0)))
+        for call in calls:
             with pytest.raises(ValueError, match=message):
                 call()
-    unaligned = slice_._replace(
-        **{name: change(getattr(slice_, name), False) for name in ("outputs", "bases", "values")}
-    )
-    assert_equal(model_slice(engine, unaligned), model_slice(engine, slice_))
+    sides = tuple(change(side, False) for side in model.near)
+    unaligned = model._replace(outputs=change(model.outputs, False), bases=change(model.bases, False), near=sides)
+    assert_equal(model_slice(engine, unaligned, change(values, False)), model_slice(engine, model, values))
 
 
 def test_weights_of_wider_types_are_refused():
@@ -293,56 +335,61 @@ def test_strides_of_single_rows_columns_and_channels_do_not_matter(instructions)
 
 def test_arguments_of_wrong_shapes_and_values_are_refused():
     rng, engine = np.random.default_rng(0), native(Instructions.BEST)
-    slice_ = slice_of(rng, 3, 4, Coding(8, 0, 3), "ordinary", False)
-    wrong = [
-        slice_._replace(outputs=slice_.outputs[..., :49]),
-        slice_._replace(outputs=slice_.outputs[:2]),
-        slice_._replace(bases=slice_.bases[:2]),
-        slice_._replace(values=slice_.values[:, :2]),
-        slice_._replace(learnt=slice_.learnt[:, :7]),
-        slice_._replace(learnt=slice_.learnt.astype(np.int32)),
-        *(slice_._replace(values=slice_.values * 0 + value) for value in (-1, 256)),
-        *(slice_._replace(coding=Coding(*coding)) for coding in [(0, 0, 3), (17, 0, 3), (8, 9, 3), (8, -9, 3)]),
-        *(slice_._replace(coding=Coding(8, 0, coded)) for coded in (0, 4)),
-    ]
-    for number, one in enumerate(wrong):
+    model, values = slice_of(rng, 3, 4, Coding(8, 0, 3, 7), "ordinary", False)
+    learnt = model.corrections
+    codings = [(0, 0, 3), (17, 0, 3), (8, 9, 3), (8, -9, 3), (8, 0, 0), (8, 0, 4)]
+    codings += [(8, 0, 1, 2), (8, 0, 2, 4), (8, 0, 3, 8), (8, 0, 3, -1), (8, 0, 1, 2**40)]
+    for wrong in (
+        model._replace(outputs=model.outputs[..., :49]),
+        model._replace(outputs=model.outputs[:2]),
+        model._replace(bases=model.bases[:2]),
+        *(
+            model._replace(memory=replace(model.memory, corrections=(array,) * 4))
+            for array in (learnt[:, :7], learnt.astype(np.int32))
+        ),
+        *(model._replace(coding=Coding(*coding)) for coding in codings),
+        *unmixable(model),
+        *unlearnable(model),
+    ):
+        sides, roomy = np.zeros(wrong.bases.shape, np.int32), np.zeros((2, wrong.outputs[..., 0].size * 99), np.uint32)
         with pytest.raises(ValueError, match=r"expected|refused"):
-            model_slice(engine, one)
-        if number not in (3, 6, 7):  # values, which decoding returns
+            engine.model_slice(wrong, sides, roomy)
+        with pytest.raises(ValueError, match=r"expected|refused"):
+            decode_slice(engine, wrong, np.zeros(99, np.uint16), (2**32, 0))
+    for mixed in range(8):
+        mixing = model._replace(coding=Coding(8, 0, 3, mixed))
+        for wrong in (values[:, :2], values * 0 - 1, values * 0 + 256):
             with pytest.raises(ValueError, match=r"expected|refused"):
-                decode_slice(engine, one, np.zeros(99, np.uint16), (2**32, 0))
+                model_slice(engine, mixing, wrong)
+        engine.model_slice(mixing, values, np.zeros((2, mixing.capacity), np.uint32))
+        with pytest.raises(ValueError, match="refused"):
+            engine.model_slice(mixing, values, np.zeros((2, mixing.capacity - 1), np.uint32))
     for position in [(2**32 - 1, 0), (2**48, 0), (2**32, 6), (2**32, -1)]:
         with pytest.raises(ValueError, match="refused"):
-            decode_slice(engine, slice_, np.zeros(5, np.uint16), position)
+            decode_slice(engine, model, np.zeros(5, np.uint16), position)
     for start, frequency in [(0, 0), (1, 2**24), (2**24, 1), (2**32 - 1, 2**32 - 1)]:
         with pytest.raises(ValueError, match="refused"):
             engine.encode_symbols(np.array([[start], [frequency]], np.uint32), np.zeros(3, np.uint16))
     with pytest.raises(ValueError, match="refused"):
         engine.encode_symbols(np.ones((2, 4), np.uint32), np.zeros(7, np.uint16))
-    for outputs, bases, learnt in unlearnable(slice_):
-        wrong = slice_._replace(outputs=outputs, bases=bases, learnt=learnt)
-        with pytest.raises(ValueError, match="refused"):
-            model_slice(engine, wrong._replace(values=np.zeros_like(bases)))
-        with pytest.raises(ValueError, match="refused"):
-            decode_slice(engine, wrong, np.zeros(99, np.uint16), (2**32, 0))
     words = np.zeros(9, np.uint16)
     for wrong in (np.ones((2, 8), np.uint32)[:, ::2], np.ones((1, 4), np.uint32), np.ones((2, 4), np.int64)):
         with pytest.raises(ValueError, match="expected"):
             engine.encode_symbols(wrong, words)
         with pytest.raises(ValueError, match="expected"):
-            engine.model_slice(*slice_, wrong)
+            engine.model_slice(model, values, wrong)
     for wrong in (words[::-1], words.astype(np.uint8)):
         with pytest.raises(ValueError, match="expected"):
             engine.encode_symbols(np.ones((2, 4), np.uint32), wrong)
         with pytest.raises(ValueError, match="expected"):
-            decode_slice(engine, slice_, wrong, (2**32, 0))
+            decode_slice(engine, model, wrong, (2**32, 0))
     for wrong in (
         np.zeros((3, 3, 4), np.int64),
         np.zeros((3, 4, 3), np.int32),
         np.zeros((3, 3, 8), np.int32)[..., ::2],
     ):
         with pytest.raises(ValueError, match="expected"):
-            engine.decode_slice(*slice_[:2], wrong, *slice_[3:], words, (2**32, 0))
+            engine.decode_slice(model, wrong, words, (2**32, 0))
     for wrong in (np.zeros((18, 4, 4), np.int8), np.zeros((18, 16), np.uint8)):
         with pytest.raises(ValueError, match="expected uint8"):
             engine.run(0, [wrong], 4, 4)
@@ -353,8 +400,11 @@ def test_arguments_of_wrong_shapes_and_values_are_refused():
 
 def test_the_tables_of_the_core_are_those_of_the_reference():
     """tests/test_format.py compares these with the formulas."""
-    text = (ROOT / "native" / "tables.h").read_text()
-    tables = re.findall(r"int32_t (\w+)\[(\d+)\] = \{([^}]+)\}", text)
-    found = {name: [int(number) for number in re.findall(r"\d+", numbers)] for name, _, numbers in tables}
-    assert found == {"POWERS": distributions.POWERS, "SIGMOIDS": distributions.SIGMOIDS}
-    assert [int(size) for _, size, _ in tables] == [257, 2049]
+    for file, names, module in (
+        ("tables.h", ["POWERS", "SIGMOIDS"], distributions),
+        ("mixing_tables.h", ["LOGARITHMS", "STRETCHES", "RATES"], mixing),
+    ):
+        tables = re.findall(r"(\w+)\[(\d+)\] = \{([^}]+)\}", (ROOT / "native" / file).read_text())
+        found = {name: [int(number) for number in re.findall(r"-?\d+", numbers)] for name, _, numbers in tables}
+        assert found == {name: getattr(module, name) for name in names}
+        assert [int(size) for _, size, _ in tables] == [len(table) for table in found.values()]
