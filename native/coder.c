@@ -40,7 +40,7 @@ static int is_mixing_valid(const ppyr_slice *slice) {
 }
 
 /* The most symbols that a slice can have. */
-static int64_t count_symbols(const ppyr_slice *slice) {
+static int64_t most_symbols(const ppyr_slice *slice) {
     int64_t of_site = 0;
     for (int c = 0; c < slice->coded; c++) of_site += slice->mixed >> c & 1 ? DECISIONS + 1 : 1;
     return of_site * slice->height * slice->width;
@@ -69,7 +69,7 @@ int ppyr_model_slice(const ppyr_slice *slice, const int32_t *values, uint32_t *s
     follow_slice_t *follow = find_loops(instructions);
     if (!follow || !is_valid(slice) || !values || !starts || !frequencies || !count || *count < 0)
         return PPYR_BAD_ARGUMENT;
-    if (*count > capacity || capacity - *count < count_symbols(slice)) return PPYR_BAD_ARGUMENT;
+    if (*count > capacity || capacity - *count < most_symbols(slice)) return PPYR_BAD_ARGUMENT;
     stream_t stream = {.values = values, .starts = starts, .frequencies = frequencies, .symbols = *count};
     const int result = follow(slice, &stream, 0);
     *count = stream.symbols;

@@ -15,7 +15,7 @@
 
 enum {
     STRETCH_BITS = 12, /* fractional bits of logits in the mixing */
-    LN2 = 2839,        /* of 2**12 */
+    LN2_OF_4096 = 2839,
     COUNTER_BITS = 20,
     GROUP_BITS = 3,
     AGE_BITS = 4, /* the low bits of a counter: how often it was used */
@@ -86,7 +86,7 @@ INLINE void find_keys(int c, const place_t *at, keys_t *keys) {
 /* ln(a) in 4096ths. */
 INLINE int64_t logarithm(uint64_t a) {
     const int zeros = __builtin_clzll(a);
-    return (63 - zeros) * LN2 + LOGARITHMS[a << zeros << 1 >> 56];
+    return (63 - zeros) * LN2_OF_4096 + LOGARITHMS[a << zeros << 1 >> 56];
 }
 
 /* sigma(z) in units of 2**-24, for z in units of 2**-16, given z + 16. */

@@ -147,10 +147,10 @@ INLINE int64_t rough_log2(uint64_t a) {
 /* The value whose lower edge is nearest to where a logistic distribution with the mixture's mean and mean scale has the
  * share slot / 2**24 below it. */
 INLINE int64_t guess_value(lanes_t weights, const mixture_t *mixture, int64_t base, int64_t slot) {
-    enum { LN2 = 177 }; /* of 256 */
+    enum { LN2_OF_256 = 177 };
     const int64_t mean = mean_of_mixture(weights, mixture);
     const int64_t scale = sum_of(shift_down(times_32(shift_down(weights, 8), mixture->scale), TOTAL_BITS - 8));
-    const int64_t z = (rough_log2((uint64_t)slot + 1) - rough_log2((uint64_t)(TOTAL - slot))) * LN2;
+    const int64_t z = (rough_log2((uint64_t)slot + 1) - rough_log2((uint64_t)(TOTAL - slot))) * LN2_OF_256;
     return nearest_value(mean + ((scale * z) >> 16), base);
 }
 

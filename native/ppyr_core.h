@@ -81,9 +81,10 @@ enum { PPYR_COUNTERS = 1 << 20, PPYR_INPUTS = 4, PPYR_DECISIONS = 18, PPYR_MAP_E
  * values and the gain of the octave. A side has at most 2**15 sites. Whatever is out of range is refused.
  *
  * `mixed` has a bit for each coded channel that is coded with context mixing. If it is not 0, `near` holds the known
- * pixels on either side of each site, (2, 3, height, width); and what was learnt for the mixing is in `counters`,
- * `weights`, (3, decisions, inputs), and `maps`, (3, decisions, entries of a map), which the call updates, too.
- * docs/format.md says what they are before the first slice. */
+ * pixels on either side of each site, int32 (2, 3, height, width), any numbers; and what was learnt for the mixing is in
+ * `counters`, uint16 (PPYR_COUNTERS), `maps`, uint16 (3, PPYR_DECISIONS, PPYR_MAP_ENTRIES), and `weights`, int32
+ * (3, PPYR_DECISIONS, PPYR_INPUTS), from -2**20 to 2**20, which the call updates, too. docs/format.md says what they are
+ * before the first slice. */
 typedef struct {
     const int32_t *outputs, *bases, *near;
     int64_t *learnt;

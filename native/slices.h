@@ -67,13 +67,11 @@ INLINE int take_symbol(stream_t *stream, lanes_t weights, mixture_t *mixture, in
     return take_interval(stream, start, end);
 }
 
-/* Store the interval of a given value; return 0 if the value is out of range. */
-INLINE int give_symbol(stream_t *stream, lanes_t weights, mixture_t *mixture, int64_t base, int64_t n, int64_t value) {
+/* Store the interval of a given value. */
+INLINE void give_symbol(stream_t *stream, lanes_t weights, mixture_t *mixture, int64_t base, int64_t n, int64_t value) {
     int64_t start, end;
-    if (value < 0 || value >= n) return 0;
     find_bounds(weights, mixture, base, value, n, &start, &end);
     give_interval(stream, start, end);
-    return 1;
 }
 
 /* Code whether a decision is yes (which is known if it is encoded), given the network's frequencies of yes and no.
@@ -118,11 +116,11 @@ static __attribute__((noinline)) int mix_symbol(stream_t *stream, int is_decodin
     int64_t start, end, at = clamp(nearest_value(mean_of_mixture(weights, mixture), base), 0, n - 1);
     prefetch(slice, &keys, at, 0), prefetch(slice, &keys, at, 1);
     find_bounds(weights, mixture, base, at, n, &start, &end);
-    int is = decide(stream, is_decoding, slice, c, 0, &keys, at, end - start, TOTAL - (end - start), *value == at);
-    if (is == 0) {
+    int answer = decide(stream, is_decoding, slice, c, 0, &keys, at, end - start, TOTAL - (end - start), *value == at);
+    if (answer == 0) {
         const int is_above = decide(stream, is_decoding, slice, c, SIGN, &keys, at, TOTAL - end, start, *value > at);
         if (is_above < 0) return 0;
-        for (int step = FIRST_STEP; is == 0 && step < DECISIONS; step++) {
+        for (int step = FIRST_STEP; answer == 0 && step < DECISIONS; step++) {
             at += is_above ? 1 : -1;
             if (is_above) {
                 mixture->low = mixture->high, start = end;
@@ -134,14 +132,14 @@ static __attribute__((noinline)) int mix_symbol(stream_t *stream, int is_decodin
                 start = cumulative(weights, mixture->low, at, n);
             }
             const int64_t no = is_above ? TOTAL - end : start;
-            is = decide(stream, is_decoding, slice, c, step, &keys, at, end - start, no, *value == at);
+            answer = decide(stream, is_decoding, slice, c, step, &keys, at, end - start, no, *value == at);
         }
-        if (is == 0)
+        if (answer == 0)
             return code_rest(stream, is_decoding, weights, mixture, base, n, is_above ? end : 0,
                              is_above ? TOTAL : start, value);
     }
     *value = at;
-    return is > 0;
+    return answer > 0;
 }
 
 /* Correct a site's outputs by what the context of its likeliest component learnt; return the context. `raw` holds what
@@ -183,22 +181,19 @@ INLINE int follow_sites(const ppyr_slice *slice, stream_t *stream, context_t *co
                 int64_t offset, widening, value;
                 find_influence(learnt, c, &left, row + x, &offset, &widening);
                 place_components(corrected, c, distances, offset, widening, slice, &mixture);
+                const int32_t *own = (is_decoding ? stream->decoded : stream->values) + site;
+                value = is_decoding ? 0 : own[c * sites];
+                if (value < 0 || value >= n) return PPYR_BAD_ARGUMENT;
                 if (slice->mixed >> c & 1) {
-                    const int32_t *own = (is_decoding ? stream->decoded : stream->values) + site;
                     const int32_t *near = slice->near + site;
                     const place_t place = {near, near + CHANNELS * sites, x ? own - 1 : near, own, sites};
-                    value = is_decoding ? 0 : own[c * sites];
-                    if (value < 0 || value >= n) return PPYR_BAD_ARGUMENT;
                     if (!mix_symbol(stream, is_decoding, slice, c, &place, weights, &mixture, base, n, &value))
                         return PPYR_CUT;
-                    if (is_decoding) stream->decoded[c * sites + site] = (int32_t)value;
-                } else if (is_decoding) {
-                    if (!take_symbol(stream, weights, &mixture, base, n, &value)) return PPYR_CUT;
-                    stream->decoded[c * sites + site] = (int32_t)value;
-                } else {
-                    value = stream->values[c * sites + site];
-                    if (!give_symbol(stream, weights, &mixture, base, n, value)) return PPYR_BAD_ARGUMENT;
-                }
+                } else if (!is_decoding)
+                    give_symbol(stream, weights, &mixture, base, n, value);
+                else if (!take_symbol(stream, weights, &mixture, base, n, &value))
+                    return PPYR_CUT;
+                if (is_decoding) stream->decoded[c * sites + site] = (int32_t)value;
                 distances[c] = 4 * value - base;
                 differentiate(&mixture, base, value, slopes + c);
                 weights = condition_weights(weights, &mixture, least);

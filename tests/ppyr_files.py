@@ -156,7 +156,7 @@ def encode_mixed(array, mixed, **options):
     """The file of an image, by default at effort fast, in which the channels of these bits are mixed."""
 
     def choose(_, header, *others):
-        return tuple(mixed & ((1 << coded) - 1) for coded in header.coded)
+        return dict.fromkeys(image.EFFORTS, tuple(mixed & ((1 << coded) - 1) for coded in header.coded))
 
     with mock.patch.object(image, "choose_mixed", choose):
         return pp.encode(array, **{"effort": "fast"} | options)

@@ -33,6 +33,7 @@ from pixelpyramids.codec import (
     distributions,
     image,
     integer_network,
+    learning,
     memory,
     mixing,
     outputs,
@@ -160,7 +161,19 @@ def test_the_decoder_is_short_and_imports_nothing_of_the_package():
 def constants():
     """The upper-case names in the modules of the format, with their values; for a table, its length."""
     found = {}
-    modules = container, parts, octaves, integer_network, outputs, distributions, memory, mixing, compact_model, image
+    modules = (
+        container,
+        parts,
+        octaves,
+        integer_network,
+        outputs,
+        distributions,
+        learning,
+        memory,
+        mixing,
+        compact_model,
+        image,
+    )
     for module in modules:
         for node in ast.parse(Path(module.__file__).read_text(encoding="utf-8")).body:
             targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
@@ -201,7 +214,7 @@ def test_the_tables_are_the_formulas_nearest_integers_and_none_is_near_a_tie():
             assert min(abs(entry % 1 - half) for entry in exact) > nearest
     assert (sum(distributions.POWERS), sum(distributions.SIGMOIDS)) == (12151364, 17188257792)
     assert np.array_equal(distributions.POWERS, decoder.POWERS)
-    assert round(4096 * math.log(2)) == mixing.LN2
+    assert round(4096 * math.log(2)) == mixing.LN2_OF_4096
     first = memory.initial_memory(5, 1).mixing.maps
     assert (first == [distributions.SIGMOIDS[64 * i] >> 8 for i in range(33)]).all()
     # the decoder repeats the last one, to interpolate with

@@ -8,8 +8,8 @@ import torch
 from slices import CHANNELS, COMPONENTS, engine, nothing_learnt, symbols_of, values_of
 
 from pixelpyramids.codec.coder import PartReader, RandomReader
-from pixelpyramids.codec.distributions import LARGEST_CORRECTION
 from pixelpyramids.codec.engine import Coding
+from pixelpyramids.codec.learning import LARGEST_CORRECTION
 from pixelpyramids.codec.outputs import UNIT, starting_outputs
 from pixelpyramids.model.mixture import Mixture, unpack
 

@@ -18,12 +18,12 @@ from pixelpyramids.codec import mixing, trial
 from pixelpyramids.codec.coder import Symbols
 from pixelpyramids.codec.compact_model import octave_images
 from pixelpyramids.codec.container import Kind, read_index
-from pixelpyramids.codec.distributions import follow_sites
 from pixelpyramids.codec.engine import Coding
 from pixelpyramids.codec.fields import MemorySource
 from pixelpyramids.codec.memory import initial_memory
 from pixelpyramids.codec.parts import list_parts
 from pixelpyramids.codec.reference import ReferenceEngine
+from pixelpyramids.codec.sites import follow_sites
 from pixelpyramids.data.photographs import photographs
 
 TOTAL = 2**24

@@ -30,7 +30,7 @@ class Symbols:
         self._intervals = [np.empty((2, 0), dtype=np.uint32)]
 
     def add(self, model: SliceModel, values: Any) -> None:
-        """Add a slice."""
+        """Add a slice's values (3, h, w)."""
         intervals = np.empty((2, model.capacity), dtype=np.uint32)
         count = self._engine.model_slice(model, values, intervals)
         self._intervals.append(intervals if count == model.capacity else intervals[:, :count].copy())
@@ -62,7 +62,7 @@ class PartReader:
         self._position = state, 0
 
     def fill(self, model: SliceModel, values: Any) -> None:
-        """Decode a slice into `values`."""
+        """Decode a slice into `values` (3, h, w), a view of a plane."""
         found = np.empty((model.coding.coded, *model.outputs.shape[:2]), dtype=np.int32)
         self._position = self._engine.decode_slice(model, found, self._words, self._position)
         if self._position[1] > len(self._words):
@@ -83,7 +83,7 @@ class RandomReader:
         self._state = int(generator.integers(START, START << WORD))
 
     def fill(self, model: SliceModel, values: Any) -> None:
-        """Draw a slice into `values`."""
+        """Draw a slice into `values` (3, h, w), a view of a plane."""
         words = self._generator.integers(0, 1 << WORD, 2 * model.capacity, dtype=np.uint16)
         found = np.empty((model.coding.coded, *model.outputs.shape[:2]), dtype=np.int32)
         self._state, _ = self._engine.decode_slice(model, found, words, (self._state, 0))

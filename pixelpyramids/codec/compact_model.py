@@ -77,8 +77,8 @@ class CompactModel:
     def rate(self, images: Any) -> Rate:
         """Return the code length of each octave of 8-bit images (B, C, H, W), C 1 or 3, integers from 0 to 255.
 
-        The finest octave comes first; the last level is the coarsest pixels. Samples have this probability. Files may
-        be shorter, by context mixing. Raises DataError for other images.
+        The finest octave comes first; the last level is the coarsest pixels. `sample` draws from
+        exactly this distribution; files may be shorter, by context mixing. Raises DataError for other images.
         """
         array = _check_images(images)
         nats = np.array([self._nats_of(image) for image in array])

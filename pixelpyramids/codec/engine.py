@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pixelpyramids.codec.integer_network import Activations
-from pixelpyramids.codec.memory import DECISIONS, Corrections, Memory
+from pixelpyramids.codec.memory import DECISIONS, Corrections, Memory, Mixing
 
 
 class Coding(NamedTuple):
@@ -39,6 +39,12 @@ class SliceModel(NamedTuple):
     def corrections(self) -> Corrections:
         """What was learnt for the band."""
         return self.memory.corrections[self.band]
+
+    def needed_for_mixing(self) -> tuple[Mixing, tuple[Any, Any]]:
+        """Return what the mixing has learnt, and the pixels on either side. Raises ValueError if there are none."""
+        if self.memory.mixing is None or self.near is None:
+            raise ValueError("expected the pixels on either side and a memory of the mixing for mixed channels, got none")
+        return self.memory.mixing, self.near
 
     @property
     def capacity(self) -> int:

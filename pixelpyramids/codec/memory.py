@@ -1,10 +1,12 @@
 """What is learnt while a plane is coded, and how parts hand it on, from coarse to fine.
 
-A part begins with what its parent had learnt when it ended; the base begins with nothing (docs/format.md, section 8).
+A part begins with what its teacher (`parts.find_teachers`) had learnt when it ended, and the base with nothing. Section
+8 of docs/format.md is the specification.
 """
 
 import math
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from threading import Lock
 
@@ -66,29 +68,30 @@ def initial_memory(components: int, mixed: int) -> Memory:
 class Inheritance:
     """Hands the memory of one plane from part to part; threads may share it.
 
-    `parts` are all parts of the plane, and are known by their numbers. Memories are kept as long as a part needs them.
+    `parts` are all parts of the plane, and are known by their numbers. Those that will begin are `used`: all, if it is
+    None. A memory is kept until the last of them that inherits it has begun.
     """
 
-    def __init__(self, parts: list[Part], components: int, mixed: int) -> None:
+    def __init__(self, parts: list[Part], components: int, mixed: int, used: Sequence[int] | None = None) -> None:
         self.teachers = find_teachers(parts)
         self._first = initial_memory(components, mixed)
-        self._heirs = Counter(self.teachers)
+        self._heirs = Counter(self.teachers[number] for number in (range(len(parts)) if used is None else used))
         self._kept: dict[int, Memory] = {}
         self._lock = Lock()
 
     def begin(self, number: int) -> Memory:
-        """Return the memory that a part begins with: its own copy. Its teacher has ended."""
+        """Return the memory that a part begins with: its own. Its teacher has ended."""
         teacher = self.teachers[number]
         if teacher is None:
             return self._first.copy()
         with self._lock:
-            memory = self._kept[teacher]
             self._heirs[teacher] -= 1
             if not self._heirs[teacher]:
-                del self._kept[teacher]
-        return memory.copy()
+                return self._kept.pop(teacher)
+            return self._kept[teacher].copy()  # before the last heir changes it
 
     def end(self, number: int, memory: Memory) -> None:
         """Hand on the memory of a part."""
-        if self._heirs[number]:
-            self._kept[number] = memory
+        with self._lock:
+            if self._heirs[number]:
+                self._kept[number] = memory

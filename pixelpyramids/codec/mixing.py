@@ -23,7 +23,7 @@ GROUP_BITS = 3
 MAP_RATE = 6
 MIXING_RATE = 19
 LARGEST_MIXING_WEIGHT = 16 << 16
-LN2 = 2839  # in 4096ths
+LN2_OF_4096 = 2839
 
 LOGARITHMS: list[int] = [round(4096 * math.log(1 + (i + 0.5) / 256)) for i in range(256)]
 STRETCHES: list[int] = [round(4096 * math.log((i + 0.5) / (4095.5 - i))) for i in range(4096)]
@@ -43,7 +43,7 @@ class SymbolCoder(Protocol):
 def logarithm(a: int) -> int:
     """ln(a) in 4096ths."""
     whole = a.bit_length() - 1
-    return whole * LN2 + LOGARITHMS[((a << 8) >> whole) - 256]
+    return whole * LN2_OF_4096 + LOGARITHMS[((a << 8) >> whole) - 256]
 
 
 def scramble(key: int, number: int) -> int:
@@ -65,7 +65,11 @@ def key_of(number: int, origin: int, a: int = 0, b: int = 0) -> Key:
 
 
 def find_keys(channel: int, own: Sequence[int], near: Sequence[int], opposite: Sequence[int], left: int) -> list[Key]:
-    """The keys of a value's counters: of its channels before, the pixels on either side, and its neighbour's value."""
+    """The keys of a value's counters.
+
+    They are made of the pixel's own channels before, the known pixels on either side, and the first channel of the
+    pixel before it in its row.
+    """
     if channel == 0:
         return [key_of(0, 0, near[0], opposite[0]), key_of(1, 0), key_of(2, left)]
     if channel == 1:

@@ -203,7 +203,7 @@ class NativeEngine:
         return state.value, taken.value
 
     def megapixel_seconds(self, threads: int) -> float:
-        """See `Engine`. We measured 2 s with AMX, 6 s with AVX2, 28 s with SSE2 and 100 s without vectors."""
+        """See `Engine`. We measured up to 3 s with AVX-512, 5 s with AVX2, 30 s with SSE2, 100 s without vectors."""
         chosen = [self._instructions] if self._instructions >= 0 else supported_instructions()
         return (8.0 if max(chosen) > Instructions.PORTABLE else 150.0) / threads
 
@@ -224,22 +224,24 @@ class NativeEngine:
 def _slice(model: SliceModel) -> tuple[list[Any], Any]:
     """The arrays of a slice, which the caller keeps alive, and the structure that points to them."""
     arrays = [_int32_array(model.outputs), _int32_array(model.bases)]
-    (height, width), coding, of = arrays[0].shape[:2], model.coding, model.memory.mixing
+    (height, width), coding = arrays[0].shape[:2], model.coding
     outputs = _address(arrays[0], np.int32, (height, width, OUTPUTS))
     bases = _address(arrays[1], np.int32, (CHANNELS, height, width))
     numbers = OUTPUTS + INFLUENCES * CHANNELS
     learnt = _address(model.corrections, np.int64, (3, CONTEXTS, numbers), is_written=True)
-    near, mixing = None, tuple[int | None, ...]((None,) * 3)
-    if coding.mixed and of is not None and model.near is not None:
-        arrays.append(_int32_array(np.stack(model.near)))
+    for_mixing: tuple[int | None, ...] = (None, None, None)
+    near = None
+    if coding.mixed:
+        of, sides = model.needed_for_mixing()
+        arrays.append(_int32_array(np.stack(sides)))
         near = _address(arrays[2], np.int32, (2, CHANNELS, height, width))
-        mixing = (
+        for_mixing = (
             _address(of.counters, np.uint16, (1 << COUNTER_BITS,), is_written=True),
             _address(of.maps, np.uint16, (CHANNELS, DECISIONS, MAP_ENTRIES), is_written=True),
             _address(of.weights, np.int32, (CHANNELS, DECISIONS, INPUTS), is_written=True),
         )
     sizes = height, width, coding.coded, coding.bits, coding.gain, coding.mixed
-    return arrays, _Slice(outputs, bases, near, learnt, *mixing, *sizes)
+    return arrays, _Slice(outputs, bases, near, learnt, *for_mixing, *sizes)
 
 
 def _address(array: NDArray[Any], kind: type, shape: tuple[int, ...], is_written: bool = False) -> int:

@@ -70,7 +70,7 @@ def check_array(array: Any, depth: int | None) -> tuple[ImageArray, int]:
 def to_planes(
     array: ImageArray, depth: int, model: bytes, metadata: Mapping[str, bytes], source_format: str
 ) -> tuple[FileHeader, list[list[Plane]]]:
-    """Return the header for an array, and the octave images of its planes."""
+    """Return the header for an array, without mixed channels, and the octave images of its planes."""
     height, width = array.shape[:2]
     pixels = array.reshape(height, width, -1)
     channels = pixels.shape[2]
@@ -94,7 +94,7 @@ def to_planes(
     if header.bits > 8:
         gains = tuple(tuple(_gain(image, header.bits) for image in plane[:-1]) for plane in planes)
         header = replace(header, gains=gains)
-    return header, planes
+    return replace(header, mixed=(0,) * len(planes)), planes
 
 
 def _sparse_values(pixels: Any, depth: int) -> NDArray[np.intp] | None:
@@ -128,10 +128,10 @@ def empty_pyramids(header: FileHeader) -> list[list[Plane]]:
 def codings_of(header: FileHeader) -> list[Codings]:
     """Return how each plane is coded. Above 8 bits, the file holds the octaves' gains; else they are fixed.
 
-    The coarsest pixels come last, and are never mixed. Without a choice, no channel is mixed.
+    The coarsest pixels come last, and are never mixed.
     """
     gains = header.gains or ((header.bits - 8,) * header.octaves,) * len(header.coded)
-    planes = zip(header.coded, gains, header.mixed or (0,) * len(header.coded), strict=True)
+    planes = zip(header.coded, gains, header.mixed, strict=True)
     return [
         [*(Coding(header.bits, gain, coded, mixed) for gain in of_plane), Coding(header.bits, 0, coded)]
         for coded, of_plane, mixed in planes
