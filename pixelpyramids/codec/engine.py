@@ -43,7 +43,7 @@ class SliceModel(NamedTuple):
     def needed_for_mixing(self) -> tuple[Mixing, tuple[Any, Any]]:
         """Return what the mixing has learnt, and the pixels on either side. Raises ValueError if there are none."""
         if self.memory.mixing is None or self.near is None:
-            raise ValueError("for mixed channels, expected the pixels on either side and a memory of the mixing, got none")
+            raise ValueError("expected near pixels and a memory of the mixing, because channels are mixed, got none")
         return self.memory.mixing, self.near
 
     @property
