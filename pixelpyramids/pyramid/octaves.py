@@ -142,11 +142,11 @@ def trunk_inputs(coarse: Array, n_bits: int, gain: int) -> Array:
 
 
 class Step(NamedTuple):
-    """The coding of one slice: its number, its head's inputs, and the base (…, C, rows, columns).
+    """The coding of one slice: its number, its head's inputs, the base (…, C, rows, columns), and known pixels near it.
 
     `inputs` are arrays (…, channels, h, w), one after the other, on a grid of `size`; if some of them lack its last row
     or column, that is zero (see `join_inputs`). The base is in quarters, and only of the existing sites: rows and
-    columns are at most `size`.
+    columns are at most `size`. `near` are two of the pixels that the base is the mean of, one on either side, like it.
     """
 
     number: int
