@@ -373,6 +373,13 @@ def test_a_stream_without_images_is_an_error(tmp_path):
         Stream(noise, SIZE, 1)[0]
 
 
+@pytest.mark.parametrize("prefix", ["", "stream:"])
+def test_a_split_without_rows_is_refused_by_name(tmp_path, prefix):
+    write_parquet(tmp_path / "test-0.parquet", [])
+    with pytest.raises(DataError, match=r"(?s)" + str(tmp_path)):
+        open_hub(f"{prefix}{tmp_path}", "test")
+
+
 def test_missing_shards_are_reported(tmp_path):
     root = shards(tmp_path, "tar", train=(6, 6, 6), test=(6,))
     (root / "train-00001-of-00003.tar").unlink()

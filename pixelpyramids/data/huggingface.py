@@ -78,6 +78,7 @@ def open_hub(
     parts, holds_out = _choose_parts(opened, split, hold_out)
     if not is_stream(root):
         table = _open_table(opened, parts)
+        _refuse_nothing(root, split, len(table))
         entries = ArrowEntries(table, Path(root, split if split == "all" else parts[0]))
         chosen = hold_out_indices(len(table), seed)[split == "validation"] if holds_out else None
         if size is not None:
@@ -91,7 +92,14 @@ def open_hub(
     streams = [_open_shards(opened, part, holds_out) for part in parts]
     items = streams[0].read_held_out() if holds_out else chain.from_iterable(stream.read_all() for stream in streams)
     spooled = SpooledEntries(islice(items, HOLD_OUT_MOST if split == "validation" else None))
+    _refuse_nothing(root, split, len(spooled))
     return Images.of_any_size(spooled, channels=channels, n_bits=n_bits, size=size)
+
+
+def _refuse_nothing(root: str, split: str, count: int) -> None:
+    """Raise DataError if a split has no rows."""
+    if not count:
+        raise DataError(f"{root}: expected at least one image in {split}, got none; check the files")
 
 
 def open_shards(root: str, *, hold_out: bool = True) -> Shards:
