@@ -31,7 +31,9 @@ static int are_within(const int64_t *numbers, int count, int64_t low, int64_t hi
 
 static int is_mixing_valid(const ppyr_slice *slice) {
     enum { WEIGHTS = CHANNELS * DECISIONS * INPUTS };
+    const int is_last_mixed = slice->mixed >> (CHANNELS - 1) & 1;
     if (!slice->mixed) return 1;
+    if (slice->mixed & PPYR_YCBCR && (!slice->colours || slice->bits != 8 || !is_last_mixed)) return 0;
     if (!slice->near || !slice->counters || !slice->maps || !slice->weights) return 0;
     int are = 1;
     for (int i = 0; i < WEIGHTS; i++)
@@ -54,7 +56,7 @@ static int is_valid(const ppyr_slice *slice) {
     if (slice->height < 1 || slice->width < 1 || slice->height > side || slice->width > side) return 0;
     if (slice->coded < 1 || slice->coded > CHANNELS) return 0;
     if (slice->bits < 1 || slice->bits > 16 || slice->gain < -8 || slice->gain > 8) return 0;
-    if (slice->mixed < 0 || slice->mixed >> slice->coded || !is_mixing_valid(slice)) return 0;
+    if (slice->mixed < 0 || (slice->mixed & ~(int64_t)(PPYR_FAR | PPYR_YCBCR)) >> slice->coded || !is_mixing_valid(slice)) return 0;
     const int64_t sites = slice->height * slice->width;
     int are_bases = 1;
     for (int64_t i = 0; i < slice->coded * sites; i++)

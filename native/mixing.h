@@ -25,6 +25,9 @@ enum {
     MIXING_RATE = 19,
     SIGN = 1,
     FIRST_STEP = 2, /* the numbers of decisions: 0 is for q itself */
+    MOST_STEPS = DECISIONS - FIRST_STEP,
+    FEW_STEPS = 2,
+    WORDS_OF_VALUES = 256 / 64,
 };
 
 /* What is known of a value's surroundings: the colours of the pixels before and after it, of the one to the left in the
@@ -81,6 +84,46 @@ INLINE void find_keys(int c, const place_t *at, keys_t *keys) {
         set_key(keys, 1, 7, 0, before, 0);
         set_key(keys, 2, 8, opposite[stride], before - opposite[0], first - at->opposite[0]);
     }
+}
+
+/* How many values on one side of q get decisions of their own. */
+INLINE int steps_of(const ppyr_slice *slice, int c) {
+    return slice->mixed & PPYR_FAR || c == CHANNELS - 1 ? MOST_STEPS : FEW_STEPS;
+}
+
+/* The possible values of channel 2, a bit for each of 256, if the colours of the whole image come from YCbCr. NULL if
+ * all are possible, or none (in damaged files). */
+INLINE const uint64_t *possible_values(const ppyr_slice *slice, int c, const place_t *place) {
+    if (!(slice->mixed & PPYR_YCBCR) || c < CHANNELS - 1) return NULL;
+    const uint64_t *row = slice->colours + WORDS_OF_VALUES * (place->own[0] << 8 | place->own[place->stride]);
+    return row[0] | row[1] | row[2] | row[3] ? row : NULL;
+}
+
+INLINE int is_possible(const uint64_t *possible, int64_t x) { return !possible || (possible[x >> 6] >> (x & 63) & 1); }
+
+/* The first possible value after x; n if there is none. */
+INLINE int64_t possible_after(const uint64_t *possible, int64_t x, int64_t n) {
+    if (!possible || x == n - 1) return x + 1;
+    int64_t i = ++x >> 6;
+    uint64_t word = possible[i] >> (x & 63) << (x & 63);
+    while (!word && ++i < WORDS_OF_VALUES) word = possible[i];
+    return word ? i << 6 | __builtin_ctzll(word) : n;
+}
+
+/* The last possible value before x; -1 if there is none. */
+INLINE int64_t possible_before(const uint64_t *possible, int64_t x) {
+    if (!possible || x == 0) return x - 1;
+    int64_t i = --x >> 6;
+    uint64_t word = possible[i] << (63 - (x & 63)) >> (63 - (x & 63));
+    while (!word && --i >= 0) word = possible[i];
+    return word ? i << 6 | (63 - __builtin_clzll(word)) : -1;
+}
+
+/* The possible value that is nearest to x; the smaller one of two. */
+INLINE int64_t nearest_possible(const uint64_t *possible, int64_t x, int64_t n) {
+    if (!possible) return x;
+    const int64_t above = possible_after(possible, x - 1, n), below = possible_before(possible, x + 1);
+    return below < 0 || (above < n && above - x < x - below) ? above : below;
 }
 
 /* ln(a) in 4096ths. */

@@ -24,7 +24,7 @@ extern "C" {
 #define PPYR_API __attribute__((visibility("default")))
 #endif
 
-#define PPYR_VERSION 2 /* of this interface */
+#define PPYR_VERSION 3 /* of this interface */
 
 enum { PPYR_OK = 0, PPYR_BAD_ARGUMENT = -1, PPYR_NO_MEMORY = -2, PPYR_CUT = -3 /* the words end too early */ };
 
@@ -75,6 +75,15 @@ enum { PPYR_COMPONENTS = 5, PPYR_CHANNELS = 3 }; /* of the mixtures that the rel
 /* Of the context mixing: the counters; a decision's number of inputs; the decisions of a value; and the map of each. */
 enum { PPYR_COUNTERS = 1 << 20, PPYR_INPUTS = 4, PPYR_DECISIONS = 18, PPYR_MAP_ENTRIES = 33 };
 
+/* In a slice's `mixed`: all channels have all decisions, not only the last one; only some colours can occur. */
+enum { PPYR_FAR = 1 << 3, PPYR_YCBCR = 1 << 4 };
+
+enum { PPYR_COLOURS = 1 << 24 }; /* of three channels with 8 bits */
+
+/* Find the colours that the conversion from YCbCr gives (docs/format.md): bit `blue` of the 256 bits (four numbers) of
+ * red and green is set. `colours` has PPYR_COLOURS bits: red is the slowest index. */
+PPYR_API void ppyr_find_colours(uint64_t *colours);
+
 /* One slice: height x width sites; the network's outputs, int32 (height, width, 50); the bases in quarters, int32
  * (3, height, width), from 0 to 2**18; what was learnt for the band, int64 (3, 8, 62), which the call updates: zeros
  * before the first slice, and then what the last successful call left; the number of coded channels; and the bits of
@@ -84,12 +93,14 @@ enum { PPYR_COUNTERS = 1 << 20, PPYR_INPUTS = 4, PPYR_DECISIONS = 18, PPYR_MAP_E
  * pixels on either side of each site, int32 (2, 3, height, width), any numbers; and what was learnt for the mixing is in
  * `counters`, uint16 (PPYR_COUNTERS), `maps`, uint16 (3, PPYR_DECISIONS, PPYR_MAP_ENTRIES), and `weights`, int32
  * (3, PPYR_DECISIONS, PPYR_INPUTS), from -2**20 to 2**20, which the call updates, too. docs/format.md says what they are
- * before the first slice. */
+ * before the first slice. With PPYR_YCBCR, channel 2 is mixed, values have 8 bits, and `colours` says which ones can
+ * occur. */
 typedef struct {
     const int32_t *outputs, *bases, *near;
     int64_t *learnt;
     uint16_t *counters, *maps;
     int32_t *weights;
+    const uint64_t *colours;
     int64_t height, width, coded, bits, gain, mixed;
 } ppyr_slice;
 

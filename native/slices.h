@@ -107,29 +107,36 @@ static int code_rest(stream_t *stream, int is_decoding, lanes_t weights, mixture
     return 1;
 }
 
-/* Code a value as mixed decisions, outwards from the mixture's mean. Return 0 if the words run out. */
+/* Code a value as mixed decisions, outwards from the mixture's mean. Each is about the cell of a possible value: that
+ * value, and the impossible ones after it. Return 0 if the words run out. */
 static __attribute__((noinline)) int mix_symbol(stream_t *stream, int is_decoding, const ppyr_slice *slice, int c,
                                                 const place_t *place, lanes_t weights, mixture_t *mixture, int64_t base,
                                                 int64_t n, int64_t *value) {
     keys_t keys;
     find_keys(c, place, &keys);
-    int64_t start, end, at = clamp(nearest_value(mean_of_mixture(weights, mixture), base), 0, n - 1);
+    const uint64_t *possible = possible_values(slice, c, place);
+    int64_t at = nearest_possible(possible, clamp(nearest_value(mean_of_mixture(weights, mixture), base), 0, n - 1), n);
     prefetch(slice, &keys, at, 0), prefetch(slice, &keys, at, 1);
-    find_bounds(weights, mixture, base, at, n, &start, &end);
+    int64_t below = possible_before(possible, at), above = possible_after(possible, at, n);
+    mixture->low = shares_below(mixture, base, below + 1, n);
+    mixture->high = shares_below(mixture, base, above, n);
+    int64_t start = cumulative(weights, mixture->low, below + 1, n), end = cumulative(weights, mixture->high, above, n);
     int answer = decide(stream, is_decoding, slice, c, 0, &keys, at, end - start, TOTAL - (end - start), *value == at);
     if (answer == 0) {
         const int is_above = decide(stream, is_decoding, slice, c, SIGN, &keys, at, TOTAL - end, start, *value > at);
         if (is_above < 0) return 0;
-        for (int step = FIRST_STEP; answer == 0 && step < DECISIONS; step++) {
-            at += is_above ? 1 : -1;
+        const int last_step = FIRST_STEP + steps_of(slice, c);
+        for (int step = FIRST_STEP; answer == 0 && step < last_step; step++) {
             if (is_above) {
+                at = above, above = possible_after(possible, at, n);
                 mixture->low = mixture->high, start = end;
-                mixture->high = shares_below(mixture, base, at + 1, n);
-                end = cumulative(weights, mixture->high, at + 1, n);
+                mixture->high = shares_below(mixture, base, above, n);
+                end = cumulative(weights, mixture->high, above, n);
             } else {
+                at = below, below = possible_before(possible, at);
                 mixture->high = mixture->low, end = start;
-                mixture->low = shares_below(mixture, base, at, n);
-                start = cumulative(weights, mixture->low, at, n);
+                mixture->low = shares_below(mixture, base, below + 1, n);
+                start = cumulative(weights, mixture->low, below + 1, n);
             }
             const int64_t no = is_above ? TOTAL - end : start;
             answer = decide(stream, is_decoding, slice, c, step, &keys, at, end - start, no, *value == at);
@@ -139,6 +146,10 @@ static __attribute__((noinline)) int mix_symbol(stream_t *stream, int is_decodin
                              is_above ? TOTAL : start, value);
     }
     *value = at;
+    if (possible) {
+        mixture->low = shares_below(mixture, base, at, n);
+        mixture->high = shares_below(mixture, base, at + 1, n);
+    }
     return answer > 0;
 }
 
@@ -187,6 +198,8 @@ INLINE int follow_sites(const ppyr_slice *slice, stream_t *stream, context_t *co
                 if (slice->mixed >> c & 1) {
                     const int32_t *near = slice->near + site;
                     const place_t place = {near, near + CHANNELS * sites, x ? own - 1 : near, own, sites};
+                    if (!is_decoding && !is_possible(possible_values(slice, c, &place), value))
+                        return PPYR_BAD_ARGUMENT;
                     if (!mix_symbol(stream, is_decoding, slice, c, &place, weights, &mixture, base, n, &value))
                         return PPYR_CUT;
                 } else if (!is_decoding)

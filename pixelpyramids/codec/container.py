@@ -14,6 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from pixelpyramids.codec.fields import ByteSource, FieldReader, MemorySource, encode_varint, pack_bytes
+from pixelpyramids.codec.memory import ALL_CHANNELS, YCBCR
 from pixelpyramids.codec.parts import Part, list_parts, part_count
 from pixelpyramids.errors import BitstreamError, DataError
 from pixelpyramids.pyramid.octaves import octave_sizes
@@ -61,7 +62,8 @@ class FileHeader:
 
     `values`, if not None, lists the values that occur, in ascending order: the planes hold indices into it. `grey`
     means that the colours of each pixel are equal, so only one is coded. `gains` holds the gain of each octave of each
-    plane, finest first; `mixed` has a bit for each channel of a plane that is coded with mixing. `source_format` is the
+    plane, finest first; `mixed` has a bit for each channel of a plane that is coded with mixing, and FAR
+    and YCBCR (`codec.memory`). `source_format` is the
     format of the file that the image came from, in lower case; "png" if it is unknown.
     """
 
@@ -90,6 +92,12 @@ class FileHeader:
         """The number of coded channels of each plane: the colours, and alpha if there is one."""
         colours = 3 if self.channels >= 3 and not self.grey else 1
         return (colours, 1) if self.channels in (2, 4) else (colours,)
+
+    def can_mix(self, mixed: int, coded: int) -> bool:
+        """Whether a plane with so many coded channels can be mixed like this."""
+        channels = mixed & ALL_CHANNELS
+        from_ycbcr = not mixed & YCBCR or (channels >> 2 == 1 and self.depth == 8 and self.values is None)
+        return not channels >> coded and mixed < 2 * YCBCR and (channels > 0 or mixed == 0) and from_ycbcr
 
     @property
     def octaves(self) -> int:
@@ -250,10 +258,10 @@ def _parse_header(reader: FieldReader, max_pixels: int, names: Mapping[bytes, ob
                 f"the file needs the model {header.model.hex()}, which this version of pixelpyramids does not have; "
                 "install a newer one"
             )
-        if any(mixed >> coded for mixed, coded in zip(header.mixed, header.coded, strict=True)):
-            raise BitstreamError(f"the header contradicts itself; {_UNREADABLE}")
         if has_values:
             header = replace(header, values=_parse_values(reader.read_packed(max(1 << depth, 8) // 8), depth))
+        if not all(header.can_mix(mixed, coded) for mixed, coded in zip(header.mixed, header.coded, strict=True)):
+            raise BitstreamError(f"the header contradicts itself; {_UNREADABLE}")
         if header.bits > 8:
             header = replace(header, gains=tuple(tuple(reader.take(header.octaves)) for _ in header.coded))
             if any(gain > header.bits - 8 for plane in header.gains for gain in plane):

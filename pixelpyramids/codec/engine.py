@@ -10,13 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pixelpyramids.codec.integer_network import Activations
-from pixelpyramids.codec.memory import DECISIONS, Corrections, Memory, Mixing
+from pixelpyramids.codec.memory import ALL_CHANNELS, DECISIONS, Corrections, Memory, Mixing
 
 
 class Coding(NamedTuple):
     """How values are coded: their bits, the octave's gain, the number of coded channels (the first ones).
 
-    `mixed` has a bit for each channel that is coded with context mixing.
+    `mixed` has a bit for each channel that is coded with context mixing, and FAR and YCBCR (`codec.memory`).
     """
 
     bits: int
@@ -50,7 +50,7 @@ class SliceModel(NamedTuple):
     def capacity(self) -> int:
         """The most symbols that the slice can have."""
         height, width, _ = self.outputs.shape
-        return int(height) * int(width) * (self.coding.coded + DECISIONS * self.coding.mixed.bit_count())
+        return int(height) * int(width) * (self.coding.coded + DECISIONS * (self.coding.mixed & ALL_CHANNELS).bit_count())
 
 
 class Engine(Protocol):
@@ -80,6 +80,9 @@ class Engine(Protocol):
         `position` is the state and the count of words taken; returns both afterwards. If the words run out, the count
         exceeds their number.
         """
+
+    def possible_colours(self) -> NDArray[np.uint64]:
+        """See `ycbcr.possible_colours`."""
 
     def megapixel_seconds(self, threads: int) -> float:
         """How many seconds it can take to decode a megapixel of a plane: an estimate, on the safe side."""

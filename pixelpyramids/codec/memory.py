@@ -26,6 +26,11 @@ INPUTS = 4  # of a decision: the network, and three counters
 MAP_ENTRIES = 33
 NETWORK_WEIGHT, COUNTER_WEIGHT = 52000, 8000  # of 2**16, before anything is learnt
 
+# The bits of `mixed`: one for each channel that is coded with mixing, and
+ALL_CHANNELS = (1 << CHANNELS) - 1
+FAR = 1 << CHANNELS  # decisions go far from the mean in all channels, not only in the last one
+YCBCR = 2 * FAR  # all colours of the image come from YCbCr, so that channel 2 has fewer possible values
+
 Corrections = NDArray[np.int64]  # (3, contexts, numbers): corrections and influences, then their slopes and squares
 
 
@@ -53,7 +58,7 @@ class Memory:
 
 
 def initial_memory(components: int, mixed: int) -> Memory:
-    """Return what a plane begins with, for mixtures of so many components. `mixed` has a bit for each mixed channel."""
+    """Return what a plane begins with, for mixtures of so many components. `mixed` is 0 if no channel is mixed."""
     shape = 3, CONTEXTS, components * PER_COMPONENT + INFLUENCES * CHANNELS
     corrections = tuple(np.zeros(shape, dtype=np.int64) for _ in range(BANDS))
     if not mixed:

@@ -11,14 +11,17 @@ docs/format.md is the specification.
 """
 
 import math
+from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
 
 from pixelpyramids.codec.distributions import LARGEST_Z, TOTAL, clamp, sigmoid
-from pixelpyramids.codec.memory import AGE_BITS, COUNTER_BITS, DECISIONS, MAP_ENTRIES, Mixing
+from pixelpyramids.codec.integer_network import CHANNELS
+from pixelpyramids.codec.memory import AGE_BITS, COUNTER_BITS, DECISIONS, FAR, MAP_ENTRIES, Mixing
 
 SIGN = 1  # the number of a decision: 0 is for q itself, and from 2 on come the steps away from it
 FIRST_STEP = 2
+FEW_STEPS = 2
 GROUP_BITS = 3
 MAP_RATE = 6
 MIXING_RATE = 19
@@ -92,6 +95,11 @@ def counter_of(key: Key, value: int, is_sign: bool) -> int:
     return group >> (32 - COUNTER_BITS + GROUP_BITS) << GROUP_BITS | distance & ((1 << GROUP_BITS) - 1)
 
 
+def steps_of(channel: int, mixed: int) -> int:
+    """How many values on one side of q get decisions of their own."""
+    return DECISIONS - FIRST_STEP if mixed & FAR or channel == CHANNELS - 1 else FEW_STEPS
+
+
 class Decision:
     """A decision about a value: the probability of yes, of 2**24, and what is to learn from the answer.
 
@@ -141,12 +149,15 @@ def mix_value(
     guess: int,
     channel: int,
     keys: Sequence[Key],
+    steps: int,
+    possible: Sequence[int],
     n: int,
     value: int | None,
 ) -> int:
     """Code a value of [0, n), with the network's F, as decisions outwards from a guess; return it.
 
-    `value` is None if it is decoded.
+    Each decision is about the cell of a possible value: that value, and the impossible ones that follow it outwards.
+    `steps` values on one side get a decision of their own. `value` is None if it is decoded.
     """
 
     def decide(number: int, at: int, yes: int, no: int, is_yes: bool | None) -> bool:
@@ -157,16 +168,27 @@ def mix_value(
         decision.learn(answer)
         return answer
 
-    at = middle = clamp(guess, 0, n - 1)
-    start, end = f(at), f(at + 1)
+    edges = [-1, *possible, n]  # so that possible value i lies between edges i and i + 2
+    place = _nearest(possible, guess)
+    at = possible[place]
+    start, end = f(edges[place] + 1), f(edges[place + 2])
     if decide(0, at, end - start, TOTAL - (end - start), None if value is None else value == at):
         return at
     is_above = decide(SIGN, at, TOTAL - end, start, None if value is None else value > at)
-    for number in range(FIRST_STEP, DECISIONS):
-        at += 1 if is_above else -1
-        start, end = f(at), f(at + 1)
+    for number in range(FIRST_STEP, FIRST_STEP + steps):
+        place += 1 if is_above else -1
+        at = possible[place]
+        start, end = (end, f(edges[place + 2])) if is_above else (f(edges[place] + 1), start)
         no = TOTAL - end if is_above else start
         if decide(number, at, end - start, no, None if value is None else value == at):
             return at
     first, last = (end, TOTAL) if is_above else (0, start)
-    return coder.code_value(f, middle, first, last, n, value)
+    return coder.code_value(f, guess, first, last, n, value)
+
+
+def _nearest(possible: Sequence[int], guess: int) -> int:
+    """The index of the possible value that is nearest to the guess; of two, the smaller one's."""
+    place = bisect_left(possible, guess)
+    if place and (place == len(possible) or guess - possible[place - 1] <= possible[place] - guess):
+        return place - 1
+    return place

@@ -23,10 +23,11 @@ from pixelpyramids.codec.memory import (
     INFLUENCES,
     INPUTS,
     MAP_ENTRIES,
+    YCBCR,
 )
 from pixelpyramids.codec.reference import ReferenceEngine
 
-VERSION = 2  # of the interface
+VERSION = 3  # of the interface
 CORE = "PIXELPYRAMIDS_CORE"  # environment variable: another library, such as one with sanitizers
 OUTPUTS = 5 * PER_COMPONENT  # of a site: the core is compiled for mixtures of five components
 WINDOW = 12  # sites a side of the image's own inputs on which the engines are compared
@@ -55,7 +56,7 @@ class _Channels(ctypes.Structure):
 
 class _Slice(ctypes.Structure):
     _fields_ = [
-        *[(name, ctypes.c_void_p) for name in ("outputs", "bases", "near", "learnt", "counters", "maps", "weights")],
+        *[(name, ctypes.c_void_p) for name in ("outputs", "bases", "near", "learnt", "counters", "maps", "weights", "colours")],
         *[(name, ctypes.c_int64) for name in ("height", "width", "coded", "bits", "gain", "mixed")],
     ]
 
@@ -79,6 +80,7 @@ def load_core() -> ctypes.CDLL:
     core.ppyr_stack_run.argtypes = [
         pointer, ctypes.POINTER(_Channels), ctypes.c_int, number, number, pointer, size,
     ]  # fmt: skip
+    core.ppyr_find_colours.restype, core.ppyr_find_colours.argtypes = None, [pointer]
     core.ppyr_model_slice.argtypes = [of_slice, pointer, pointer, pointer, number, counter, ctypes.c_int]
     core.ppyr_encode.argtypes = [pointer, pointer, number, pointer, number, counter, state]
     core.ppyr_decode_slice.argtypes = [of_slice, pointer, number, state, counter, pointer, ctypes.c_int]
@@ -202,6 +204,10 @@ class NativeEngine:
         _check(result)
         return state.value, taken.value
 
+    def possible_colours(self) -> NDArray[np.uint64]:
+        """See `Engine`."""
+        return _possible_colours()
+
     def megapixel_seconds(self, threads: int) -> float:
         """See `Engine`. We measured 3 s with AVX-512, 5 s with AVX2, 50 s with SSE2 and 100 s without vectors."""
         chosen = [self._instructions] if self._instructions >= 0 else supported_instructions()
@@ -221,6 +227,13 @@ class NativeEngine:
         return np.array_equal(found[*window][*inner], expected[*inner])
 
 
+@cache
+def _possible_colours() -> NDArray[np.uint64]:
+    colours = np.empty((256, 256, 4), dtype=np.uint64)
+    load_core().ppyr_find_colours(colours.ctypes.data)
+    return colours
+
+
 def _slice(model: SliceModel) -> tuple[list[Any], Any]:
     """The arrays of a slice, which the caller keeps alive, and the structure that points to them."""
     arrays = [_int32_array(model.outputs), _int32_array(model.bases)]
@@ -229,7 +242,7 @@ def _slice(model: SliceModel) -> tuple[list[Any], Any]:
     bases = _address(arrays[1], np.int32, (CHANNELS, height, width))
     numbers = OUTPUTS + INFLUENCES * CHANNELS
     learnt = _address(model.corrections, np.int64, (3, CONTEXTS, numbers), is_written=True)
-    for_mixing: tuple[int | None, ...] = (None, None, None)
+    for_mixing: tuple[int | None, ...] = (None, None, None, None)
     near = None
     if coding.mixed:
         of, sides = model.needed_for_mixing()
@@ -239,6 +252,7 @@ def _slice(model: SliceModel) -> tuple[list[Any], Any]:
             _address(of.counters, np.uint16, (1 << COUNTER_BITS,), is_written=True),
             _address(of.maps, np.uint16, (CHANNELS, DECISIONS, MAP_ENTRIES), is_written=True),
             _address(of.weights, np.int32, (CHANNELS, DECISIONS, INPUTS), is_written=True),
+            _possible_colours().ctypes.data if coding.mixed & YCBCR else None,
         )
     sizes = height, width, coding.coded, coding.bits, coding.gain, coding.mixed
     return arrays, _Slice(outputs, bases, near, learnt, *for_mixing, *sizes)

@@ -9,11 +9,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pixelpyramids.codec.distributions import START, TOTAL, TOTAL_BITS, WORD, find_symbol
+from pixelpyramids.codec.distributions import START, TOTAL, TOTAL_BITS, WORD, clamp, find_symbol
 from pixelpyramids.codec.engine import SliceModel
-from pixelpyramids.codec.integer_network import Activations, IntegerNetwork, run_stack
-from pixelpyramids.codec.mixing import SymbolCoder, find_keys, mix_value
+from pixelpyramids.codec.integer_network import CHANNELS, Activations, IntegerNetwork, run_stack
+from pixelpyramids.codec.memory import YCBCR
+from pixelpyramids.codec.mixing import SymbolCoder, find_keys, mix_value, steps_of
 from pixelpyramids.codec.sites import follow_sites
+from pixelpyramids.codec.ycbcr import possible_colours
 from pixelpyramids.pyramid.octaves import join_inputs
 
 
@@ -58,6 +60,10 @@ class ReferenceEngine:
             return taker.state, len(words) + 1
         values[...] = np.array(decoded).reshape(values.shape)
         return taker.state, taker.taken
+
+    def possible_colours(self) -> NDArray[np.uint64]:
+        """See `Engine`."""
+        return possible_colours()
 
     def megapixel_seconds(self, threads: int) -> float:
         """See `Engine`. Python computes in one thread at a time; we measured up to 1,940 s, with all channels mixed."""
@@ -117,7 +123,9 @@ def _follow(
 ) -> None:
     """Code a slice. `values` by channel and site are those of earlier sites, at least; the coded ones are stored."""
     coding, width, n = model.coding, model.outputs.shape[1], 1 << model.coding.bits
-    mixing, near, opposite = None, [], []
+    mixing, colours, near, opposite = None, None, [], []
+    if coding.mixed & YCBCR:
+        colours = possible_colours()
     if coding.mixed:
         mixing, sides = model.needed_for_mixing()
         near, opposite = (side.reshape(len(side), -1).T.tolist() for side in sides)
@@ -128,10 +136,20 @@ def _follow(
             own = [of_channel[site] for of_channel in values[:c]]
             left = values[0][site - 1] if site % width else near[site][0]
             keys = find_keys(c, own, near[site], opposite[site], left)
-            value = mix_value(mixing, coder, f, guess, c, keys, n, value)
+            possible = _possible_values(colours, own) or range(n)
+            guess = clamp(guess, 0, n - 1)
+            value = mix_value(mixing, coder, f, guess, c, keys, steps_of(c, coding.mixed), possible, n, value)
         else:
             value = coder.code_value(f, guess, 0, TOTAL, n, value)
         values[c][site] = value
         return value
 
     follow_sites(model, take)
+
+
+def _possible_values(colours: NDArray[np.uint64] | None, own: Sequence[int]) -> list[int]:
+    """The values of channel 2 that the pixel's own channels before allow; empty if no limit is known."""
+    if colours is None or len(own) < CHANNELS - 1:
+        return []
+    words = colours[tuple(own)].astype("<u8")
+    return np.flatnonzero(np.unpackbits(words.view(np.uint8), bitorder="little")).tolist()
