@@ -1,4 +1,4 @@
-"""A trial on a smaller version of an image: how much context mixing is worth its time."""
+"""A trial on patches of an image: how much context mixing is worth its time."""
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -8,31 +8,33 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pixelpyramids.codec.coder import Symbols
-from pixelpyramids.codec.compact_model import Codings, CompactModel, Plane, SliceCoder
+from pixelpyramids.codec.compact_model import Codings, CompactModel, Plane
 from pixelpyramids.codec.container import FileHeader
 from pixelpyramids.codec.engine import SliceModel
-from pixelpyramids.codec.memory import ALL_CHANNELS, FAR, YCBCR, Inheritance
-from pixelpyramids.codec.parts import Part
+from pixelpyramids.codec.memory import ALL_CHANNELS, FAR, YCBCR, initial_memory
+from pixelpyramids.codec.parts import Part, Tile
 from pixelpyramids.codec.planes import codings_of
 from pixelpyramids.codec.ycbcr import can_come_from_ycbcr
-from pixelpyramids.pyramid.octaves import octave_sizes
 
 # By the number of coded channels: none are mixed, some, or all. Those of a plane are tried in this order.
 CHOICES = {3: (0, 0b110, ALL_CHANNELS | FAR), 1: (0, 1 | FAR)}
-LEAST_SAVED = {"fast": 0.02, "default": 0.003, "max": 0.0}  # of a plane's bits, by one choice beside those before it
-MOST_PIXELS = 2**16  # of the smaller version; it has at least a fourth of that, unless the image has fewer
+# What a plane's bits must shrink by, beside the best choice before: for mixing some channels, and for mixing all.
+LEAST_SAVED = {"fast": (0.02, 0.1), "default": (0.003, 0.01), "max": (0.0, 0.0)}
+PATCH = 64  # sites a side of the finest octave's grid; there are two patches along each side
 
 
 def choose_mixed(
     compact: CompactModel, header: FileHeader, pyramids: Sequence[Sequence[Plane]], pool: ThreadPoolExecutor
 ) -> dict[str, tuple[int, ...]]:
     """Return for each effort how the planes are mixed (`FileHeader.mixed`): with more where that saves enough."""
-    sizes = octave_sizes(header.height, header.width)
-    parts = [part for part in header.parts() if part.is_base or np.prod(sizes[part.finest]) <= MOST_PIXELS]
+    if not header.octaves:
+        return dict.fromkeys(LEAST_SAVED, (0,) * len(header.coded))
+    spans = [_spans(-(-side // 2)) for side in (header.height, header.width)]
+    patches = Part(False, 0, tuple(Tile(0, *rows, *columns) for rows in spans[0] for columns in spans[1]))
     choices = [_choices(compact, header, pyramid[0], coded) for pyramid, coded in zip(pyramids, header.coded, strict=True)]
 
     def count(pyramid: Sequence[Plane], codings: Codings, of_plane: Sequence[int]) -> NDArray[Any]:
-        return _count_bits(compact, parts, pyramid, codings, of_plane)
+        return _count_bits(compact, patches, pyramid, codings, of_plane)
 
     bits = list(pool.map(count, pyramids, codings_of(header), choices))
     return {
@@ -51,35 +53,35 @@ def _choices(compact: CompactModel, header: FileHeader, plane: Plane, coded: int
     return limited if is_limited else list(mixed)
 
 
-def _best(choices: Sequence[int], bits: NDArray[Any], least: float) -> int:
+def _best(choices: Sequence[int], bits: NDArray[Any], least: Sequence[float]) -> int:
     """The last of the choices that saves enough beside the best one before it."""
     best = 0
-    for i in range(1, len(choices)):
-        if bits[best] - bits[i] > least * bits[0]:
+    for i, share in zip(range(1, len(choices)), least[1 - len(choices) :], strict=True):
+        if bits[best] - bits[i] > share * bits[0]:
             best = i
     return choices[best]
 
 
+def _spans(sites: int) -> list[tuple[int, int]]:
+    """Where the patches begin and end along a side of the grid; they begin at even sites."""
+    if sites <= 2 * PATCH:
+        return [(0, sites)]
+    begins = [(middle - PATCH // 2) // 2 * 2 for middle in (sites // 4, 3 * sites // 4)]
+    return [(begin, begin + PATCH) for begin in begins]
+
+
 def _count_bits(
-    compact: CompactModel, parts: list[Part], pyramid: Sequence[Plane], codings: Codings, masks: Sequence[int]
+    compact: CompactModel, patches: Part, pyramid: Sequence[Plane], codings: Codings, choices: Sequence[int]
 ) -> NDArray[Any]:
-    """The code length of the parts, which are the first ones of a plane, mixed in each of these ways."""
-    inheritances = [Inheritance(parts, compact.components, mask) for mask in masks]
-    bits = np.zeros(len(masks))
-    for number, part in enumerate(parts):
-        memories = [inheritance.begin(number) for inheritance in inheritances]
+    """The code length of the patches, mixed in each of these ways."""
+    memories = [initial_memory(compact.components, mixed) for mixed in choices]
+    bits = np.zeros(len(choices))
 
-        def add(model: SliceModel, values: Any, memories: Any = memories) -> None:
-            for i, (mask, memory) in enumerate(zip(masks, memories, strict=True)):
-                symbols = Symbols(compact.engine)
-                coding = model.coding._replace(mixed=0 if model.near is None else mask)
-                symbols.add(model._replace(coding=coding, memory=memory), values)
-                bits[i] += symbols.bits()
+    def add(model: SliceModel, values: Any) -> None:
+        for i, (mixed, memory) in enumerate(zip(choices, memories, strict=True)):
+            symbols = Symbols(compact.engine)
+            symbols.add(model._replace(coding=model.coding._replace(mixed=mixed), memory=memory), values)
+            bits[i] += symbols.bits()
 
-        def coder_of(octave: int, add: SliceCoder = add) -> SliceCoder:
-            return add
-
-        compact.follow(part, pyramid, codings, memories[0], coder_of)  # `add` replaces the memory by each of its own
-        for inheritance, memory in zip(inheritances, memories, strict=True):
-            inheritance.end(number, memory)
+    compact.follow(patches, pyramid, codings, memories[0], lambda _: add)  # `add` uses memories of its own
     return bits
