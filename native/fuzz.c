@@ -63,7 +63,7 @@ static ppyr_slice take_slice(source_t *source, size_t *sites) {
     const int64_t height = take_number(source, 1, SIDE), width = take_number(source, 1, SIDE);
     const int is_small = height >= 0 && height <= SIDE && width >= 0 && width <= SIDE;
     *sites = is_small ? (size_t)(height * width) : 1;
-    const int64_t coded = take_number(source, 1, 3), bits = take_number(source, 1, 16);
+    const int64_t coded = take_number(source, 1, 3), bits = take(source) % 4 ? take_number(source, 1, 16) : 8;
     int32_t *outputs = take_array(source, *sites * OUTPUTS * 4), *bases = take_array(source, *sites * 12);
     for (size_t i = 0; i < *sites * OUTPUTS; i++) outputs[i] %= 1 << 24; /* as the caller checks */
     for (size_t i = 0; i < *sites * 3; i++) bases[i] &= (1 << 18) - 1;
@@ -74,13 +74,20 @@ static ppyr_slice take_slice(source_t *source, size_t *sites) {
     int32_t *near = take_array(source, *sites * 24), *weights = take_array(source, WEIGHTS * 4);
     for (size_t i = 0; i < WEIGHTS; i++) weights[i] %= (1 << 20) + 1;
     uint16_t *maps = take_array(source, MAPS * 2);
-    const int64_t gain = take_number(source, -8, 8), mixed = take_number(source, 0, ((int64_t)1 << (coded & 3)) - 1);
-    return (ppyr_slice){outputs, bases, near, learnt, counters, maps, weights, height, width, coded, bits, gain, mixed};
+    const int64_t gain = take_number(source, -8, 8), mixed = take_number(source, 0, 31);
+    uint64_t *colours = NULL;
+    if (mixed & PPYR_YCBCR && take(source) != 255) {
+        colours = malloc(PPYR_COLOURS / 8);
+        if (!colours) abort();
+        ppyr_find_colours(colours);
+    }
+    return (ppyr_slice){outputs, bases, near,  learnt, counters, maps, weights,
+                        colours, height, width, coded, bits,     gain, mixed};
 }
 
 static void free_slice(const ppyr_slice *slice) {
     free((void *)slice->outputs), free((void *)slice->bases), free((void *)slice->near), free(slice->learnt);
-    free(slice->counters), free(slice->maps), free(slice->weights);
+    free(slice->counters), free(slice->maps), free(slice->weights), free((void *)slice->colours);
 }
 
 static void decode_slice(source_t *source, int instructions) {

@@ -4,9 +4,9 @@ import numpy as np
 from slices import COMPONENTS, OUTPUTS
 
 from pixelpyramids.codec.bundled import ASSETS, MODELS
-from pixelpyramids.codec.engine import SliceModel
+from pixelpyramids.codec.engine import Coding, SliceModel
 from pixelpyramids.codec.integer_network import Convolution, Stack, load_network
-from pixelpyramids.codec.memory import initial_memory
+from pixelpyramids.codec.memory import FAR, YCBCR, initial_memory
 from pixelpyramids.codec.outputs import coarsest_outputs, starting_outputs
 
 NETWORK = load_network(ASSETS / MODELS["compact"])
@@ -57,8 +57,17 @@ def activations(rng, shape, kind="random"):
     }[kind]().astype(np.uint8)
 
 
+def draw_coding(rng):
+    """Any way to code a slice."""
+    bits, coded = int(rng.choice([8, *range(1, 17)])), int(rng.integers(1, 4))
+    mixed = int(rng.integers(2**coded))
+    mixed |= int(rng.choice([0, FAR])) if mixed else 0
+    mixed |= int(rng.choice([0, YCBCR])) if mixed & 4 and bits == 8 else 0
+    return Coding(bits, int(rng.integers(-7, 9)), coded, mixed)
+
+
 def slice_of(rng, height, width, coding, kind, is_learnt):
-    """The model of a slice, and any values; what was learnt is nothing, or anything in range."""
+    """The model of a slice, and any values that it can have; what was learnt is nothing, or anything in range."""
     n, shape = 2**coding.bits, (height, width, OUTPUTS)
     outputs = {
         "ordinary": lambda: starting_outputs(COMPONENTS, 3) + rng.integers(-6000, 6000, shape),
@@ -73,10 +82,22 @@ def slice_of(rng, height, width, coding, kind, is_learnt):
         drawn = [rng.integers(0, n, bases.shape), np.broadcast_to(rng.choice([0, n - 1]), bases.shape), nearby]
         return drawn[rng.integers(3)].astype(np.int32)
 
+    values = draw_colours(rng, height, width) if coding.mixed & YCBCR else draw_values()
     memory, band = initial_memory(COMPONENTS, coding.mixed), int(rng.integers(3))
     if is_learnt:
         learn_anything(rng, memory, band)
-    return SliceModel(outputs, bases, (draw_values(), draw_values()), coding, band, memory), draw_values()
+    return SliceModel(outputs, bases, (draw_values(), draw_values()), coding, band, memory), values
+
+
+def draw_colours(rng, height, width):
+    """Colours (3, height, width) that come from YCbCr."""
+    return convert_ycbcr(*rng.integers(0, 256, (3, height, width)))
+
+
+def convert_ycbcr(y, cb, cr):
+    """Red, green and blue, by the formula of docs/format.md."""
+    offsets = 91881 * (cr - 128), -22554 * (cb - 128) - 46802 * (cr - 128), 116130 * (cb - 128)
+    return np.stack([(y + (offset + 2**15 >> 16)).clip(0, 255) for offset in offsets]).astype(np.int32)
 
 
 def learn_anything(rng, memory, band):

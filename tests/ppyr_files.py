@@ -20,6 +20,7 @@ import pixelpyramids as pp
 from pixelpyramids.codec import bundled, image
 from pixelpyramids.codec.container import read_index, read_part
 from pixelpyramids.codec.fields import FieldReader, MemorySource
+from pixelpyramids.codec.memory import FAR, YCBCR
 from pixelpyramids.errors import BitstreamError
 
 AXIS, WIDE, WEBP, PNG, GREY, VALUES, METADATA, UNKNOWN = 1, 2, 4, 8, 16, 32, 64, 128
@@ -153,10 +154,15 @@ def interleave(fine, coarse):
 
 
 def encode_mixed(array, mixed, **options):
-    """The file of an image, by default at effort fast, in which the channels of these bits are mixed."""
+    """The file of an image, by default at effort fast, that is mixed as these bits say, as far as it can be."""
+
+    def limit(header, coded):
+        channels = mixed & ((1 << coded) - 1)
+        bits = channels | (mixed & FAR if channels else 0)
+        return bits | mixed & YCBCR if header.can_mix(bits | YCBCR, coded) else bits
 
     def choose(_, header, *others):
-        return dict.fromkeys(image.EFFORTS, tuple(mixed & ((1 << coded) - 1) for coded in header.coded))
+        return dict.fromkeys(image.EFFORTS, tuple(limit(header, coded) for coded in header.coded))
 
     with mock.patch.object(image, "choose_mixed", choose):
         return pp.encode(array, **{"effort": "fast"} | options)

@@ -9,9 +9,19 @@ import sys
 import numpy as np
 import pytest
 from command_line import ROOT
-from core_samples import ACTIVATIONS, NETWORK, SITES, STARTS, WEIGHTS, activations, parts_of, slice_of, stack_of
+from core_samples import (
+    ACTIVATIONS,
+    NETWORK,
+    SITES,
+    STARTS,
+    WEIGHTS,
+    activations,
+    draw_coding,
+    parts_of,
+    slice_of,
+    stack_of,
+)
 
-from pixelpyramids.codec.engine import Coding
 from pixelpyramids.codec.integer_network import run_stack
 from pixelpyramids.codec.native import Instructions
 from pixelpyramids.codec.reference import ReferenceEngine
@@ -66,13 +76,12 @@ def bytes_of(model):
 
 def slice_records(rng):
     """Records that encode a slice, decode it, and decode noise and cut words; and their answers."""
-    coded = int(rng.integers(1, 4))
-    coding = Coding(int(rng.integers(1, 17)), int(rng.integers(-7, 9)), coded, int(rng.integers(2**coded)))
+    coding = draw_coding(rng)
     height, width = int(rng.integers(1, 4)), int(rng.integers(1, 6))
     model, values = slice_of(rng, height, width, coding, rng.choice(SITES), rng.random() < 0.5)
     near = model.near if coding.mixed else ()
     arrays = b"".join(array.tobytes() for array in (model.outputs, model.bases, *near)) + bytes_of(model)
-    sizes = height, width, coded, coding.bits, coding.gain, coding.mixed
+    sizes = height, width, coding.coded, coding.bits, coding.gain, coding.mixed
     ending = model._replace(memory=model.memory.copy())
     intervals, words = np.zeros((2, model.capacity), np.uint32), np.zeros(2 * model.capacity + 1, np.uint16)
     intervals = intervals[:, : REFERENCE.model_slice(ending, values, intervals)]
@@ -85,7 +94,7 @@ def slice_records(rng):
     )
     noise = rng.integers(0, 2**16, 2 * model.capacity, dtype=np.uint16)
     for some, begin in ((words, state), (noise, int(rng.choice(STARTS))), (words[: len(words) // 2], state)):
-        found, ending = np.zeros((coded, height, width), np.int32), model._replace(memory=model.memory.copy())
+        found, ending = np.zeros((coding.coded, height, width), np.int32), model._replace(memory=model.memory.copy())
         state_, taken = REFERENCE.decode_slice(ending, found, some, (begin, 0))
         answer = found.tobytes() + np.array([state_, taken], np.uint64).tobytes() + bytes_of(ending)
         # if the words run out, what follows the result is not defined

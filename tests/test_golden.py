@@ -9,11 +9,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from core_samples import convert_ycbcr
 from ppyr_files import decode_as_specified, encode_mixed, interleave
 
 import pixelpyramids as pp
 from pixelpyramids.codec.container import Kind, read_index
 from pixelpyramids.codec.fields import MemorySource
+from pixelpyramids.codec.memory import YCBCR
 from pixelpyramids.errors import CheckpointError
 
 FOLDER = Path(__file__).parent / "golden"
@@ -47,8 +49,11 @@ def list_cases():
     corner = picture(8, 240, 1)
     corner[:, 60:] = 99
     cases["constant-parts"] = corner.repeat(5, axis=1), {}
-    for mixed in range(8):
+    for mixed in (*range(8), *range(9, 16)):
         cases[f"mixed-{mixed}"] = picture(24, 26, 3), {"mixed": mixed}
+    from_ycbcr = np.moveaxis(convert_ycbcr(*np.moveaxis(picture(24, 26, 3).astype(int), -1, 0)), 0, -1).astype(np.uint8)
+    for mixed in (4, 6, 7, 12, 15):
+        cases[f"ycbcr-{mixed}"] = from_ycbcr, {"mixed": mixed | YCBCR}
     cases["mixed-alpha"] = picture(14, 15, 4), {"mixed": 5}
     cases["mixed-16-bits"] = picture(14, 15, 3, 16), {"mixed": 7}
     cases["mixed-list"] = picture(40, 30, 1, 12) // 400 * 400, {"depth": 12, "mixed": 1}
@@ -118,7 +123,9 @@ def test_they_hold_every_kind_of_part_and_choice_of_channels():
         kinds = [entry.kind for entry in indices[f"mixed-parts-{name}"].entries]
         assert kinds == [Kind.MODEL, kind, Kind.MODEL]
     chosen = {index.header.mixed for name, index in indices.items() if "mixed" not in CASES[name][1]}
-    assert {index.header.mixed for index in indices.values()} > {(mixed,) for mixed in range(8)} and len(chosen) > 3
+    found = {index.header.mixed for index in indices.values()}
+    assert found >= {(mixed,) for mixed in [*range(8), *range(9, 16), 20, 22, 23, 28, 31]}
+    assert len(chosen) > 3
 
 
 if __name__ == "__main__":

@@ -12,7 +12,18 @@ from itertools import product
 import numpy as np
 import pytest
 from command_line import ROOT
-from core_samples import ACTIVATIONS, NETWORK, SITES, STARTS, WEIGHTS, activations, parts_of, slice_of, stack_of
+from core_samples import (
+    ACTIVATIONS,
+    NETWORK,
+    SITES,
+    STARTS,
+    WEIGHTS,
+    activations,
+    draw_coding,
+    parts_of,
+    slice_of,
+    stack_of,
+)
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.signal import correlate2d
@@ -20,6 +31,7 @@ from scipy.signal import correlate2d
 from pixelpyramids.codec import distributions, mixing
 from pixelpyramids.codec.engine import Coding
 from pixelpyramids.codec.integer_network import Convolution, Stack, run_stack
+from pixelpyramids.codec.memory import YCBCR
 from pixelpyramids.codec.native import Instructions, NativeEngine, _NativeStack, supported_instructions
 from pixelpyramids.codec.reference import ReferenceEngine
 from pixelpyramids.pyramid.octaves import join_inputs
@@ -143,9 +155,8 @@ def test_the_reference_starts_no_threads_of_its_own():
 @st.composite
 def slices(draw):
     """A slice with any outputs, values, ways to be coded, mixed channels, and learnt numbers."""
-    rng, coded = np.random.default_rng(draw(st.integers(0, 2**32))), draw(st.integers(1, 3))
-    mixed = draw(st.integers(0, 2**coded - 1))
-    coding = Coding(draw(st.integers(1, 16)), draw(st.integers(-7, 8)), coded, mixed)
+    rng = np.random.default_rng(draw(st.integers(0, 2**32)))
+    coding = draw_coding(rng)
     size = draw(st.integers(1, 4)), draw(st.integers(1, 5))
     return slice_of(rng, *size, coding, draw(st.sampled_from(SITES)), draw(st.booleans()))
 
@@ -338,7 +349,8 @@ def test_arguments_of_wrong_shapes_and_values_are_refused():
     model, values = slice_of(rng, 3, 4, Coding(8, 0, 3, 7), "ordinary", False)
     learnt = model.corrections
     codings = [(0, 0, 3), (17, 0, 3), (8, 9, 3), (8, -9, 3), (8, 0, 0), (8, 0, 4)]
-    codings += [(8, 0, 1, 2), (8, 0, 2, 4), (8, 0, 3, 8), (8, 0, 3, -1), (8, 0, 1, 2**40)]
+    codings += [(8, 0, 1, 2), (8, 0, 2, 4), (8, 0, 3, 32), (8, 0, 3, -1), (8, 0, 1, 2**40)]
+    codings += [(8, 0, 3, YCBCR | 3), (7, 0, 3, YCBCR | 7), (8, 0, 2, YCBCR | 4)]
     for wrong in (
         model._replace(outputs=model.outputs[..., :49]),
         model._replace(outputs=model.outputs[:2]),

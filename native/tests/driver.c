@@ -65,7 +65,9 @@ static void run_slice(int instructions, int is_decoding) {
     uint16_t *counters = take(of_counters);
     int32_t *weights = take(of_weights);
     uint16_t *maps = take(of_maps);
-    const ppyr_slice slice = {outputs, bases, near, learnt, counters, maps, weights,
+    uint64_t *colours = allocate(PPYR_COLOURS / 8);
+    ppyr_find_colours(colours);
+    const ppyr_slice slice = {outputs, bases, near, learnt, counters, maps, weights, colours,
                               sizes[0], sizes[1], sizes[2], sizes[3], sizes[4], sizes[5]};
     if (is_decoding) {
         uint64_t *state = take(sizeof(uint64_t));
@@ -97,7 +99,7 @@ static void run_slice(int instructions, int is_decoding) {
         free(values), free(starts), free(frequencies), free(words);
     }
     give(learnt, of_learnt), give(counters, of_counters), give(weights, of_weights), give(maps, of_maps);
-    free(sizes), free(outputs), free(bases), free(near), free(learnt), free(counters), free(weights), free(maps);
+    free(sizes), free(outputs), free(bases), free(near), free(learnt), free(counters), free(weights), free(maps), free(colours);
 }
 
 int main(int argc, char **argv) {

@@ -50,7 +50,9 @@ class SliceModel(NamedTuple):
     def capacity(self) -> int:
         """The most symbols that the slice can have."""
         height, width, _ = self.outputs.shape
-        return int(height) * int(width) * (self.coding.coded + DECISIONS * (self.coding.mixed & ALL_CHANNELS).bit_count())
+        return (
+            int(height) * int(width) * (self.coding.coded + DECISIONS * (self.coding.mixed & ALL_CHANNELS).bit_count())
+        )
 
 
 class Engine(Protocol):

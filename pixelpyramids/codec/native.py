@@ -56,7 +56,10 @@ class _Channels(ctypes.Structure):
 
 class _Slice(ctypes.Structure):
     _fields_ = [
-        *[(name, ctypes.c_void_p) for name in ("outputs", "bases", "near", "learnt", "counters", "maps", "weights", "colours")],
+        *[
+            (name, ctypes.c_void_p)
+            for name in ("outputs", "bases", "near", "learnt", "counters", "maps", "weights", "colours")
+        ],
         *[(name, ctypes.c_int64) for name in ("height", "width", "coded", "bits", "gain", "mixed")],
     ]
 

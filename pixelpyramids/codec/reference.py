@@ -137,6 +137,8 @@ def _follow(
             left = values[0][site - 1] if site % width else near[site][0]
             keys = find_keys(c, own, near[site], opposite[site], left)
             possible = _possible_values(colours, own) or range(n)
+            if value is not None and value not in possible:
+                raise ValueError(f"expected a possible value of channel {c}, got {value}")
             guess = clamp(guess, 0, n - 1)
             value = mix_value(mixing, coder, f, guess, c, keys, steps_of(c, coding.mixed), possible, n, value)
         else:

@@ -31,7 +31,9 @@ def choose_mixed(
         return dict.fromkeys(LEAST_SAVED, (0,) * len(header.coded))
     spans = [_spans(-(-side // 2)) for side in (header.height, header.width)]
     patches = Part(False, 0, tuple(Tile(0, *rows, *columns) for rows in spans[0] for columns in spans[1]))
-    choices = [_choices(compact, header, pyramid[0], coded) for pyramid, coded in zip(pyramids, header.coded, strict=True)]
+    choices = [
+        _choices(compact, header, pyramid[0], coded) for pyramid, coded in zip(pyramids, header.coded, strict=True)
+    ]
 
     def count(pyramid: Sequence[Plane], codings: Codings, of_plane: Sequence[int]) -> NDArray[Any]:
         return _count_bits(compact, patches, pyramid, codings, of_plane)
