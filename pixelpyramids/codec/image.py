@@ -42,9 +42,8 @@ def encode(
     one pixel, is uint8 or uint16 in either byte order, and holds values below 2**depth (default: all bits of its type).
     `metadata` maps names to bytes. `effort` "max" also tries PNG and lossless WebP and returns the smallest file;
     "default" does so for small images and if a quick trial looks promising; "fast" never does. Channels are coded with
-    context mixing, which takes longer, if this saves 2 % ("fast") or 0.3 % ("default") in a trial on a smaller version
-    of the image; "max" codes the image in up to three ways. `threads` defaults to
-    the number of available processors. `source_format` is the format of the file that the image came from, in lower
+    context mixing, which takes longer, if this saves 2 % ("fast") or 0.3 % ("default") in a trial on patches of the
+    image; "max" codes the image in up to three ways. `threads` defaults to the number of available processors. `source_format` is the format of the file that the image came from, in lower
     case, so that `decompress` can restore it. Raises DataError if an argument is invalid.
     """
     check_effort(effort)
