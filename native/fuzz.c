@@ -75,19 +75,16 @@ static ppyr_slice take_slice(source_t *source, size_t *sites) {
     for (size_t i = 0; i < WEIGHTS; i++) weights[i] %= (1 << 20) + 1;
     uint16_t *maps = take_array(source, MAPS * 2);
     const int64_t gain = take_number(source, -8, 8), mixed = take_number(source, 0, 31);
-    uint64_t *colours = NULL;
-    if (mixed & PPYR_YCBCR && take(source) != 255) {
-        colours = malloc(PPYR_COLOURS / 8);
-        if (!colours) abort();
-        ppyr_find_colours(colours);
-    }
+    static uint64_t all_colours[PPYR_COLOURS / 64];
+    if (!all_colours[0]) ppyr_find_colours(all_colours);
+    const uint64_t *colours = take(source) == 255 ? NULL : all_colours;
     return (ppyr_slice){outputs, bases, near,  learnt, counters, maps, weights,
                         colours, height, width, coded, bits,     gain, mixed};
 }
 
 static void free_slice(const ppyr_slice *slice) {
     free((void *)slice->outputs), free((void *)slice->bases), free((void *)slice->near), free(slice->learnt);
-    free(slice->counters), free(slice->maps), free(slice->weights), free((void *)slice->colours);
+    free(slice->counters), free(slice->maps), free(slice->weights);
 }
 
 static void decode_slice(source_t *source, int instructions) {
