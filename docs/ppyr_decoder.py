@@ -1,4 +1,4 @@
-"""Decode a `.ppyr` file of version 0 as specified in docs/format.md: one file, slow and obvious, with NumPy only.
+"""Decode a `.ppyr` file of version 1 as specified in docs/format.md: one file, slow and obvious, with NumPy only.
 
     python ppyr_decoder.py FILE.ppyr WEIGHTS.safetensors OUT.npy
 
@@ -78,7 +78,7 @@ def read_header(fields: Fields, max_pixels: int) -> SimpleNamespace:
     """Read the header (§3) and the metadata (§4)."""
     require(fields.take(4) == b"\x8fPPY", "this is not a .ppyr file")
     version, flags, depth, channels = fields.take(4)
-    require(version == 0, f"expected a file of version 0, got {version}")
+    require(version == 1, f"expected a file of version 1, got {version}")
     height, width, content = fields.varint(2**30), fields.varint(2**30), flags >> 2 & 3
     has_axis, is_wide, is_grey, has_values, has_metadata = (bool(flags >> bit & 1) for bit in (0, 1, 4, 5, 6))
     sound = height and width and content < 3 and not flags >> 7 and 1 <= channels <= 4

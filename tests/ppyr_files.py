@@ -68,7 +68,7 @@ class File:
     flags: int = AXIS
     depth: int = 8
     channels: int = 1
-    version: int = 0
+    version: int = 1
     magic: bytes = b"\x8fPPY"
     size: bytes | None = None
     model: bytes | None = None

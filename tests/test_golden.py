@@ -1,4 +1,4 @@
-"""Files of version 0 by the first implementation with context mixing are decoded, and encoding gives the same bytes.
+"""Files of version 1 are decoded for ever, and encoding gives the same bytes.
 
 They are in the folder golden: every depth, every number of channels, values in a list, every choice of mixed channels,
 several tiles, which inherit across parts of any kind, and the streams of libraries, whose bytes depend on the library's

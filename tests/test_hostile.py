@@ -88,7 +88,8 @@ CONTRADICTIONS = {
 }
 WRONG = {name: (replace(SOUND, **changes), "contradicts itself") for name, changes in CONTRADICTIONS.items()} | {
     "another magic": (replace(SOUND, magic=b"\x89PNG"), "expected a .ppyr file"),
-    "a newer version": (replace(SOUND, version=1), "expected a file of version 0, got 1; install"),
+    "a newer version": (replace(SOUND, version=2), "expected a file of version 1, got 2; install"),
+    "a draft": (replace(SOUND, version=0), "got version 0, a draft"),
     "a side above the limit": (replace(SOUND, height=2**30 + 1), "out of range"),
     "more pixels than the limit": (replace(SOUND, height=2**30, width=2**30), "more than the limit"),
     "a long number": (replace(SOUND, size=b"\x94\x00\2"), "shortest form"),

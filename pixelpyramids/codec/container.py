@@ -20,14 +20,13 @@ from pixelpyramids.errors import BitstreamError, DataError
 from pixelpyramids.pyramid.octaves import octave_sizes
 
 MAGIC = b"\x8fPPY"
-VERSION = 0  # the format may still change
+VERSION = 1
 NAME_BYTES = 8
 MAX_METADATA = 2**24  # bytes, uncompressed
 MAX_BLOBS = 2**12
 MAX_NAME = 255  # bytes
 MAX_SIDE = 2**30
 _SOURCE_FORMAT = "source_format"  # the metadata entry that holds it
-_UNREADABLE = "the file is damaged, or an earlier version of pixelpyramids made it, whose format was another"
 _DEFAULT_FORMAT = "png"  # not written, to keep small files small
 
 
@@ -158,11 +157,11 @@ def read_index(source: ByteSource, max_pixels: int, names: Mapping[bytes, object
     parsed = [_parse_entry(reader) for _ in range(count)]
     expected = zlib.crc32(reader.taken_bytes())
     if int.from_bytes(reader.take(4), "little") != expected:
-        raise BitstreamError(f"the header's checksum does not match; {_UNREADABLE}")
+        raise BitstreamError("the header's checksum does not match; the file is damaged")
     offsets = accumulate((length for _, length, _ in parsed), initial=reader.position)
     entries = tuple(Entry(*fields, offset) for fields, offset in zip(parsed, offsets, strict=False))
     if not is_model and entries[0].kind != Kind.STORED:
-        raise BitstreamError(f"the header contradicts itself; {_UNREADABLE}")
+        raise BitstreamError("the header contradicts itself; the file is damaged")
     return FileIndex(header, entries, reader.position)
 
 
@@ -233,6 +232,11 @@ def _parse_header(reader: FieldReader, max_pixels: int, names: Mapping[bytes, ob
     if reader.take(len(MAGIC)) != MAGIC:
         raise BitstreamError("expected a .ppyr file, got another kind of file; check the name")
     version, flags, depth, channels = reader.take(4)
+    if version == 0:
+        raise BitstreamError(
+            "expected a file of version 1, got version 0, a draft; decompress it with the development version of "
+            "pixelpyramids that made it"
+        )
     if version != VERSION:
         raise BitstreamError(
             f"expected a file of version {VERSION}, got {version}; install a version of pixelpyramids that reads it"
@@ -244,7 +248,7 @@ def _parse_header(reader: FieldReader, max_pixels: int, names: Mapping[bytes, ob
     sound = 1 <= depth <= (16 if is_wide else 8) and 1 <= channels <= 4 and height and width and content < 3
     sound = sound and not flags & 128 and (channels == 1 or bool(flags & 1)) and (channels >= 3 or not grey)
     if not sound or (content != Content.MODEL and (grey or has_values)):
-        raise BitstreamError(f"the header contradicts itself; {_UNREADABLE}")
+        raise BitstreamError("the header contradicts itself; the file is damaged")
     if height * width > max_pixels:
         raise BitstreamError(
             f"the image has {height} x {width} pixels, more than the limit of {max_pixels}; raise the limit "
@@ -261,11 +265,11 @@ def _parse_header(reader: FieldReader, max_pixels: int, names: Mapping[bytes, ob
         if has_values:
             header = replace(header, values=_parse_values(reader.read_packed(max(1 << depth, 8) // 8), depth))
         if not all(header.can_mix(mixed, coded) for mixed, coded in zip(header.mixed, header.coded, strict=True)):
-            raise BitstreamError(f"the header contradicts itself; {_UNREADABLE}")
+            raise BitstreamError("the header contradicts itself; the file is damaged")
         if header.bits > 8:
             header = replace(header, gains=tuple(tuple(reader.take(header.octaves)) for _ in header.coded))
             if any(gain > header.bits - 8 for plane in header.gains for gain in plane):
-                raise BitstreamError(f"the header contradicts itself; {_UNREADABLE}")
+                raise BitstreamError("the header contradicts itself; the file is damaged")
     if flags & 64:
         metadata = _parse_metadata(reader.read_packed(MAX_METADATA))
         source_format = metadata.pop(_SOURCE_FORMAT, _DEFAULT_FORMAT.encode()).decode("latin-1")
