@@ -81,14 +81,16 @@ def read_header(fields: Fields, max_pixels: int) -> SimpleNamespace:
     require(version == 1, f"expected a file of version 1, got {version}")
     height, width, content = fields.varint(2**30), fields.varint(2**30), flags >> 2 & 3
     has_axis, is_wide, is_grey, has_values, has_metadata = (bool(flags >> bit & 1) for bit in (0, 1, 4, 5, 6))
-    sound = height and width and content < 3 and not flags >> 7 and 1 <= channels <= 4
+    sound = height and width and content < 3 and not flags >> 7 and 1 <= channels <= 64
     sound = sound and 1 <= depth <= (16 if is_wide else 8) and (has_axis or channels == 1)
-    sound = sound and (channels >= 3 or not is_grey) and (content == MODEL or not (is_grey or has_values))
+    sound = sound and (channels in (3, 4) or not is_grey) and (content == MODEL or not (is_grey or has_values))
     require(sound, "the header contradicts itself")
-    require(height * width <= max_pixels, f"the image has {height} x {width} pixels, over the limit of {max_pixels}")
+    sound = height * width * max(channels, 4) <= 4 * max_pixels
+    require(sound, f"the image has {height} x {width} x {channels} values, over the limit of {max_pixels} pixels")
     header = SimpleNamespace(height=height, width=width, channels=channels, has_axis=has_axis, is_wide=is_wide)
     header.depth, header.bits, header.content, header.metadata = depth, depth, content, {}
-    header.coded = [3 if channels >= 3 and not is_grey else 1] + [1] * (channels in (2, 4))  # channels of each plane
+    header.planes = [3] * (channels // 3) + [1] * (channels % 3)  # the number of channels of each plane
+    header.coded = [1 if is_grey else header.planes[0], *header.planes[1:]]
     if content == MODEL:
         header.model, header.values = fields.take(8), list(range(2**depth))
         header.mixed = list(fields.take(len(header.coded)))  # of each plane: bit c is 1 if channel c is mixed
@@ -593,6 +595,7 @@ def decode_stream(stream: bytes, header: SimpleNamespace) -> Any:
     from PIL import Image, PngImagePlugin, WebPImagePlugin
 
     is_webp, alpha, palettes = header.content == WEBP, header.channels in (2, 4), [(bits, 3) for bits in (1, 2, 4, 8)]
+    require(header.channels <= 4, "no kind of stream holds more than four channels")
     types = {1: [(1, 0), (8, 0)], 2: [(8, 4)], 3: [(8, 2), *palettes], 4: [(8, 6), *palettes]}[header.channels]
     types = [(16, 0)] * (header.channels == 1) if header.is_wide else types  # bit depths and colour types
     sound = stream[8:16] == b"WEBPVP8L" and not header.is_wide and header.height * header.width <= 2**27
@@ -625,7 +628,7 @@ def decode(data: bytes, weights: bytes, max_pixels: int = 2**28) -> Any:
     header = read_header(fields, max_pixels)
     if header.content == MODEL:
         planes = decode_planes(header, fields, Network(weights))
-        pixels = np.concatenate([planes[0][: 3 if header.channels >= 3 else 1], *(alpha[:1] for alpha in planes[1:])])
+        pixels = np.concatenate([plane[:count] for plane, count in zip(planes, header.planes, strict=True)])
         require(pixels.max() < len(header.values), "a pixel holds a value that the header does not list")
         pixels = np.array(header.values)[pixels.transpose(1, 2, 0)]
     else:

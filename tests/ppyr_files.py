@@ -59,6 +59,11 @@ def join_metadata(pairs):
     return b"".join(varint(len(name)) + name + varint(len(data)) + data for name, data in pairs)
 
 
+def plane_count(channels):
+    """How many planes hold so many channels: three in each, and each that is left in its own."""
+    return channels // 3 + channels % 3
+
+
 @dataclass(frozen=True)
 class File:
     """Every field of a file. `fields` is all between `mixed` and the index, `size` the bytes of height and width."""
@@ -89,8 +94,8 @@ class File:
         reader = FieldReader(MemorySource(data))
         _, flags, depth, channels = reader.take(8)[4:]
         height, width = reader.read_varint(2**30), reader.read_varint(2**30)
-        planes = 0 if flags & (WEBP | PNG) else 1 + (channels % 2 == 0)
-        model, mixed = (reader.take(8), reader.take(planes)) if planes else (b"", b"")
+        is_stream = flags & (WEBP | PNG)
+        model, mixed = (b"", b"") if is_stream else (reader.take(8), reader.take(plane_count(channels)))
         entries = sum(len(varint(len(part) << 2)) + 4 for _, part in parts)
         fields = data[reader.position : index.begin - 4 - entries]
         return File(height, width, flags, depth, channels, model=model, mixed=mixed, fields=fields, parts=parts)
@@ -103,8 +108,7 @@ class File:
         """The bytes before the index."""
         front = self.magic + bytes([self.version, self.flags, self.depth, self.channels])
         front += varint(self.height) + varint(self.width) if self.size is None else self.size
-        unmixed = bytes(1 + (self.channels % 2 == 0))
-        model, mixed = (b"", b"") if self.flags & (WEBP | PNG) else (NAME, unmixed)
+        model, mixed = (b"", b"") if self.flags & (WEBP | PNG) else (NAME, bytes(plane_count(self.channels)))
         model, mixed = model if self.model is None else self.model, mixed if self.mixed is None else self.mixed
         return front + model + mixed + self.fields
 

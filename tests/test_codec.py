@@ -11,8 +11,9 @@ from ppyr_files import pixels
 import pixelpyramids as pp
 from pixelpyramids.codec import fallback
 from pixelpyramids.codec.compact_model import octave_images
-from pixelpyramids.codec.container import read_index
+from pixelpyramids.codec.container import MAX_CHANNELS, read_index
 from pixelpyramids.codec.fields import MemorySource
+from pixelpyramids.codec.memory import YCBCR
 from pixelpyramids.data.photographs import photographs
 from pixelpyramids.errors import BitstreamError, DataError
 
@@ -57,10 +58,48 @@ def test_any_small_image_comes_back(data):
     depth = data.draw(st.integers(1, 16))
     shape = data.draw(st.tuples(st.integers(1, 40), st.integers(1, 40)))
     channels = data.draw(st.sampled_from([(), (1,), (2,), (3,), (4,)]))
-    kind = data.draw(st.sampled_from(["noise", "constant", "smooth", "grey", "comb"]))
-    is_wide = depth > 8 or data.draw(st.booleans())
-    image = pixels(kind, (*shape, *channels), depth, is_wide, data.draw(st.integers(0, 99)))
+    image = draw_pixels(data, (*shape, *channels), depth)
     assert_same(pp.decode(pp.encode(image, depth=depth)), image)
+
+
+def draw_pixels(data, shape, depth):
+    kind = data.draw(st.sampled_from(["noise", "constant", "smooth", "grey", "comb"]))
+    return pixels(kind, shape, depth, depth > 8 or data.draw(st.booleans()), data.draw(st.integers(0, 99)))
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.data())
+def test_an_image_of_any_number_of_channels_comes_back_whole_and_in_parts(data):
+    height, width = data.draw(st.tuples(st.integers(1, 20), st.integers(1, 150)))
+    depth, channels = data.draw(st.sampled_from([1, 8, 8, 12, 16])), data.draw(st.integers(1, MAX_CHANNELS))
+    image = draw_pixels(data, (height, width, channels), depth)
+    file = pp.encode(image, depth=depth, effort=data.draw(st.sampled_from(["fast", "default", "max"])))
+    assert_same(pp.decode(file), image)
+    x, y = data.draw(st.integers(0, width - 1)), data.draw(st.integers(0, height - 1))
+    right, bottom = data.draw(st.integers(x + 1, width)), data.draw(st.integers(y + 1, height))
+    assert_same(pp.decode(file, region=(x, y, right - x, bottom - y)), image[y:bottom, x:right])
+    if read_index(MemorySource(file), 2**28).header.octaves:
+        rows, columns = (slice(side > 1, None, 2) for side in (height, width))
+        assert_same(pp.decode(file, scale=2), image[rows, columns])
+
+
+@pytest.mark.parametrize("effort", ["fast", "max"])
+def test_more_than_four_channels_are_coded_in_threes_without_grey_and_colours_of_ycbcr(effort):
+    image = photograph(height=40, width=64)
+    image = np.concatenate([image, image[::-1], image[..., :1].repeat(2, axis=2)], axis=2)
+    header = read_index(MemorySource(pp.encode(image, effort=effort)), 2**28).header
+    assert header.coded == (3, 3, 1, 1) and not any(mixed & YCBCR for mixed in header.mixed)
+    equal = read_index(MemorySource(pp.encode(image[..., :1].repeat(5, axis=2), effort=effort)), 2**28).header
+    assert equal.coded == (3, 1, 1) and not equal.grey
+
+
+def test_the_limit_of_pixels_also_limits_the_values():
+    file = pp.encode(np.zeros((3, 5, 9), np.uint8))
+    assert pp.decode(file, max_pixels=34).shape == (3, 5, 9)
+    with pytest.raises(
+        BitstreamError, match="3 x 5 pixels of 9 channels, more than the limit of 33 pixels of 4 channels"
+    ):
+        pp.decode(file, max_pixels=33)
 
 
 def test_grey_costs_less_than_the_same_as_colour():
@@ -83,7 +122,8 @@ def test_deep_values_in_the_upper_bits_cost_hardly_more():
     [
         (np.zeros((4, 4), np.float32), {}, "uint8 or uint16, got float32"),
         (np.zeros((4, 4), np.int16), {}, "got int16"),
-        (np.zeros((4, 4, 5), np.uint8), {}, r"got \(4, 4, 5\)"),
+        (np.zeros((4, 4, 65), np.uint8), {}, r"C from 1 to 64 .* got \(4, 4, 65\)"),
+        (np.zeros((4, 4, 0), np.uint8), {}, r"got \(4, 4, 0\)"),
         (np.zeros((0, 4), np.uint8), {}, r"got \(0, 4\)"),
         (np.zeros(4, np.uint8), {}, r"got \(4,\)"),
         (np.full((2, 2), 8, np.uint8), {"depth": 3}, r"below 2\*\*3, got 8"),

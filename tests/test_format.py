@@ -71,6 +71,14 @@ def test_the_decoder_agrees_on_odd_and_even_sides(shape, kind):
         assert_agree(pixels(kind, (*shape, channels), 8), effort="fast")
 
 
+@pytest.mark.parametrize("channels", [5, 6, 7, 64])
+@pytest.mark.parametrize("depth", [8, 16])
+def test_the_decoder_agrees_on_many_channels(depth, channels):
+    for kind in ("smooth", "comb", "constant"):
+        index = assert_agree(pixels(kind, (9, 7, channels), depth), mixed=0)
+    assert len(index.entries) == channels // 3 + channels % 3
+
+
 @pytest.mark.parametrize("shape", [(3, 1300), (1300, 3), (2, 780, 3), (1, 770, 2)])
 def test_the_decoder_agrees_across_tiles(shape):
     index = assert_agree(pixels("smooth", shape, 8), mixed=5)

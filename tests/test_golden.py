@@ -38,6 +38,8 @@ def list_cases():
         cases[f"colours-{depth}-bits"] = picture(7, 8, 3, depth), {"depth": depth}
     for channels in (1, 2, 3, 4):
         cases[f"channels-{channels}"] = picture(21, 30, channels), {}
+    cases["channels-5"] = picture(21, 30, 5, 12), {"depth": 12}
+    cases["channels-64"] = picture(9, 12, 64), {}
     equal = picture(12, 9, 1).repeat(3, axis=2)
     cases["equal-colours"] = equal, {}
     cases["equal-colours-alpha"] = np.concatenate([equal, picture(12, 9, 1)[::-1]], axis=2), {}

@@ -43,6 +43,7 @@ from ppyr_files import (
 import pixelpyramids as pp
 from pixelpyramids.codec.container import MAX_BLOBS, MAX_METADATA, read_index
 from pixelpyramids.codec.fields import MemorySource
+from pixelpyramids.codec.memory import YCBCR
 from pixelpyramids.codec.parts import list_parts, part_count
 from pixelpyramids.errors import BitstreamError, DataError
 
@@ -53,6 +54,8 @@ PALETTE = np.array([[1, 2, 3, 4], [9, 8, 7, 255]], np.uint8)[np.eye(6, 7, dtype=
 SOUND = File(2, 2, parts=((CONSTANT, b"\5\0"),))
 DEEP = File.of(pp.encode(smooth(20, 9, 4, 12), depth=12, effort="fast"))
 COLOUR = File.of(pp.encode(smooth(), effort="fast"))
+SIX = File.of(pp.encode(smooth(channels=6), effort="fast"))
+PNG_OF_COLOURS, WEBP_OF_COLOURS = encode(PALETTE[..., :3]), encode(PALETTE[..., :3], "WEBP", lossless=True)
 GREY_LINE = File(1, 3, depth=3, parts=((STORED, b"\xff\x80"),))
 
 
@@ -81,8 +84,11 @@ CONTRADICTIONS = {
     "depth 9 of bytes": {"depth": 9},
     "depth 17": {"depth": 17, "flags": AXIS | WIDE},
     "depth 255": {"depth": 255},
+    "grey of five channels": {"flags": AXIS | GREY, "channels": 5},
+    "grey of six channels": {"flags": AXIS | GREY, "channels": 6},
     "no channel": {"channels": 0},
-    "five channels": {"channels": 5},
+    "65 channels": {"channels": 65},
+    "255 channels": {"channels": 255},
     "height 0": {"height": 0},
     "width 0": {"width": 0},
 }
@@ -92,6 +98,7 @@ WRONG = {name: (replace(SOUND, **changes), "contradicts itself") for name, chang
     "a draft": (replace(SOUND, version=0), "got version 0, a draft"),
     "a side above the limit": (replace(SOUND, height=2**30 + 1), "out of range"),
     "more pixels than the limit": (replace(SOUND, height=2**30, width=2**30), "more than the limit"),
+    "more values than the limit": (replace(SOUND, height=2**14, width=2**14, channels=5), "more than the limit"),
     "a long number": (replace(SOUND, size=b"\x94\x00\2"), "shortest form"),
     "a longer number": (replace(SOUND, size=b"\x94\x80\x80\x00\2"), "shortest form"),
     "an endless number": (replace(SOUND, size=b"\x80" * 30), "out of range|contradicts|shortest"),
@@ -106,6 +113,9 @@ WRONG = {name: (replace(SOUND, **changes), "contradicts itself") for name, chang
     "YCbCr, but its last channel is not mixed": (replace(COLOUR, mixed=b"\x13"), "contradicts itself"),
     "YCbCr in a grey image": (replace(SOUND, mixed=b"\x11"), "contradicts itself"),
     "YCbCr of fewer bits": (replace(COLOUR, depth=7, mixed=b"\x16"), "contradicts itself"),
+    "colours of YCbCr in six channels": (replace(SIX, mixed=bytes([4 | YCBCR, 0])), "contradicts itself"),
+    "a PNG of six channels": (stream_file(np.zeros((6, 7, 6)), PNG, PNG_OF_COLOURS), "not a plain PNG"),
+    "a WebP of six channels": (stream_file(np.zeros((6, 7, 6)), WEBP, WEBP_OF_COLOURS), "not a lossless WebP"),
     "no index": (replace(SOUND, index=b"", parts=()), "cut short"),
     "an unknown kind": (replace(SOUND, index=varint(3) + bytes(4)), "unknown kind"),
     "a length above the limit": (replace(SOUND, index=varint(2**40 + 1) + bytes(4)), "out of range"),
@@ -169,6 +179,7 @@ def test_wrong_fields_are_refused(name):
 
 def test_the_files_that_wrong_ones_are_made_of_are_sound():
     assert COLOUR.to_bytes() == pp.encode(smooth(), effort="fast")
+    assert SIX.to_bytes() == pp.encode(smooth(channels=6), effort="fast")
     assert DEEP.to_bytes() == pp.encode(smooth(20, 9, 4, 12), depth=12, effort="fast")
     assert_decoded(SOUND, np.full((2, 2, 1), 5, np.uint8))
     assert_decoded(GREY_LINE, np.full((1, 3, 1), 7, np.uint8))
@@ -283,6 +294,7 @@ def small_files():
     yield pp.encode(smooth(5, 7, 4, 12), depth=12, effort="fast")
     yield encode_mixed(smooth(5, 7, 4, 10), 5, depth=10)
     yield encode_mixed(smooth(8, 5, 1), 1)
+    yield encode_mixed(smooth(5, 7, 7), 0)
     for channels in (1, 2, 3, 4):
         noise = rng.integers(0, 256, (6, 7, channels), dtype=np.uint8)
         for image in (noise, PALETTE[..., :channels]) if channels > 2 else (noise,):
@@ -334,8 +346,12 @@ def hostile_files(draw):
     """A small file with up to three wrong fields."""
     file = sound = File.of(draw(st.sampled_from(SMALL)))
     number = st.one_of(st.sampled_from(OFTEN), st.integers(0, 80))
-    sizes = {"flags": st.integers(0, 255), "depth": st.integers(0, 20), "channels": st.integers(0, 5)}
-    sizes |= {"height": number, "width": number, "mixed": st.binary(max_size=2)}
+    sizes = {
+        "flags": st.integers(0, 255),
+        "depth": st.integers(0, 20),
+        "channels": st.sampled_from([*range(9), 64, 65]),
+    }
+    sizes |= {"height": number, "width": number, "mixed": st.binary(max_size=3)}
     header = None
     for what in draw(st.lists(st.sampled_from([1, *range(1, 7), 5, 5, 6, 6, 6]), min_size=1, max_size=3)):
         at = draw(st.integers(0, len(file.parts) - 1))

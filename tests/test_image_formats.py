@@ -99,7 +99,7 @@ def unreadable():
     for damaged in (data[:-1], data[:40], data.replace(b"(11", b"((1"), huge, data.replace(b"'|u1'", b"'|O1'")):
         yield damaged, "expected|more than the limit"
     yield npy(np.zeros((2, 2), np.float32)), "uint8 or uint16, got float32"
-    yield npy(np.zeros((3, 9, 8), np.uint8)), r"C from 1 to 4, .* got uint8 of shape \(3, 9, 8\)"
+    yield npy(np.zeros((3, 9, 65), np.uint8)), r"C from 1 to 64, .* got uint8 of shape \(3, 9, 65\)"
     for mode in ("CMYK", "YCbCr", "LAB", "F", "I"):
         yield encode(Image.new(mode, (5, 4)), "TIFF"), r"four inks|\(YCbCr\)|got L\*a\*b|got float values|signed"
     frames = [Image.fromarray(noise(8, 3)) for _ in range(2)]

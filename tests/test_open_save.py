@@ -26,13 +26,13 @@ from pixelpyramids.image_files.bit_depth import widen
 from pixelpyramids.image_files.saving import FORMATS
 
 DEPTHS = {  # the depths that each format holds, by the number of channels
-    "ppyr": dict.fromkeys((1, 2, 3, 4), range(1, 17)),
+    "ppyr": dict.fromkeys(range(1, 65), range(1, 17)),
     "png": dict.fromkeys((1, 2, 3, 4), range(1, 17)),
-    "tiff": {1: (1, 2, 4, 8, 12, 16), 2: (8, 16), 3: (8, 16), 4: (8, 16)},
+    "tiff": {1: (1, 2, 4, 8, 12, 16)} | dict.fromkeys(range(2, 65), (8, 16)),
     "webp": {3: (8,), 4: (8,)},
     "ppm": {1: range(1, 17), 3: range(1, 17)},
     "bmp": {1: (1, 8), 3: (8,)},
-    "npy": dict.fromkeys((1, 2, 3, 4), (8, 16)),
+    "npy": dict.fromkeys(range(1, 65), (8, 16)),
 }
 OTHERS = {  # other libraries that read the file, as 8 bits or more
     "png": imagecodecs.png_decode,
@@ -45,7 +45,8 @@ OTHERS = {  # other libraries that read the file, as 8 bits or more
 @st.composite
 def images(draw, formats=tuple(DEPTHS), most=20):
     """A format, and an array with its depth, which the format may not be able to hold."""
-    channels, depth = draw(st.integers(1, 4)), draw(st.sampled_from((1, 2, 3, 4, 5, 8, 8, 10, 12, 16, 16)))
+    channels = draw(st.one_of(st.integers(1, 4), st.integers(1, 64)))
+    depth = draw(st.sampled_from((1, 2, 3, 4, 5, 8, 8, 10, 12, 16, 16)))
     sides = st.integers(1, most)
     shape = (draw(sides), draw(sides)) + (channels,) * (channels > 1 or draw(st.booleans()))
     generator = np.random.default_rng(draw(st.integers(0, 2**32)))
@@ -69,7 +70,9 @@ def test_what_is_saved_is_opened_the_same_or_refused(image):
             save(array, depth, format)
         return
     if depth not in DEPTHS[format].get(channels, ()):
-        with pytest.raises(DataError, match=rf"expected .* for {format}, got ({depth}|{channels}); choose png"):
+        with pytest.raises(
+            DataError, match=rf"expected .* for {format}, got ({depth}|{channels}); choose (png|tiff|npy)"
+        ):
             save(array, depth, format)
         return
     data = save(array, depth, format)
@@ -92,7 +95,7 @@ def test_scale_and_region_are_those_of_the_ppyr_file(image, data):
     format, array, depth = image
     channels = array.shape[2] if array.ndim == 3 else 1
     if depth not in DEPTHS[format].get(channels, ()):
-        format = "png"
+        format = "png" if channels <= 4 else "ppyr"
     packed = pp.encode(array if format in ("ppyr", "npy") or channels > 1 else array.reshape(array.shape[:2]), depth)
     height, width = array.shape[:2]
     x, y = data.draw(st.integers(0, width - 1)), data.draw(st.integers(0, height - 1))
@@ -154,6 +157,8 @@ def test_the_suffix_decides_the_format_and_nothing_is_replaced(tmp_path):
         ("a.gif", noise(8), {}, r"expected a name that ends in .png, .*\.ppyr, got .*a\.gif"),
         ("a", noise(8), {"format": "gif"}, "expected a format among png, tiff"),
         ("a.png", noise(8), {"depth": 1}, r"values below 2\*\*1"),
+        ("a.png", noise(8, 64), {}, "expected 1, 2, 3 or 4 channels for png, got 64; choose tiff or npy"),
+        ("a.tif", noise(12, 5), {"depth": 12}, "expected a depth of 8 or 16 bits for tiff, got 12; choose npy"),
         ("a.webp", np.zeros((1, 17000, 3), np.uint8), {}, "cannot write this picture as WEBP"),
     ],
 )

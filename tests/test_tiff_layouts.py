@@ -22,6 +22,8 @@ KINDS = [
     ("rgb", 3, None),
     ("rgb", 4, "unassalpha"),
     ("palette", 1, None),
+    ("minisblack", 5, "unspecified"),
+    ("rgb", 64, "unspecified"),
 ]
 LAYOUTS = [  # planes, tiles, predictor, order of bytes, BigTIFF
     ("contig", None, False, "<", False),
@@ -47,7 +49,7 @@ def layouts(kind, depth):
         options = {"photometric": photometric, "compression": compression, "tile": tile, "predictor": predictor}
         options |= {} if tile else {"rowsperstrip": 8}
         options |= {"planarconfig": planes} if channels > 1 else {}
-        options |= {"extrasamples": [extra]} if extra else {}
+        options |= {"extrasamples": [extra] * (channels - (3 if photometric == "rgb" else 1))} if extra else {}
         options |= {"bitspersample": depth} if depth not in (8, 16) else {}
         colours = RNG.integers(0, 1 << 16, (3, 1 << depth)).astype(np.uint16)
         options |= {"colormap": colours} if photometric == "palette" else {}
@@ -136,9 +138,24 @@ def test_pixels_are_not_rotated_by_the_xmp_packet(monkeypatch):
     assert np.array_equal(read(data).array, array)
 
 
+@pytest.mark.parametrize("depth", [8, 16])
+@pytest.mark.parametrize("channels", [5, 6, 64])
+def test_many_channels_are_written_as_another_library_reads_them(channels, depth):
+    array = noise(depth, channels, 33, 41)
+    data = own_file(array, depth, "tiff")
+    assert np.array_equal(tifffile.imread(io.BytesIO(data)), array)
+    assert_read(data, array, depth)
+
+
+def test_colours_among_many_channels_are_named():
+    with pytest.warns(UserWarning, match="not kept: that the TIFF's first channels are red, green and blue"):
+        pp.open(io.BytesIO(tiff(noise(8, 5), photometric="rgb"))).read()
+
+
 @pytest.mark.parametrize(
     ("array", "options", "message"),
     [
+        (noise(8, 65), {"photometric": "minisblack", "planarconfig": "contig"}, "at most 64 channels, got 65"),
         (noise(8, 2), {"photometric": "minisblack", "extrasamples": ["assocalpha"]}, "premultiplied alpha"),
         (noise(8, 2), {"photometric": "miniswhite", "extrasamples": ["unassalpha"]}, "grey .0 is black."),
         (noise(8, 4), {"photometric": "rgb", "extrasamples": ["unspecified"]}, "other channels"),

@@ -45,6 +45,8 @@ def chunk_files(path):
         ((2, 3, 20, 30), (1, 1, 20, 17), (20, 17)),
         ((2, 3, 20, 3), (1, 1, 20, 3), (1, 20, 3)),
         ((2, 20, 30, 3), (1, 20, 30, 3), (20, 30, 3)),
+        ((20, 30, 64), (10, 30, 5), (10, 30, 5)),
+        ((2, 20, 30, 64), (1, 20, 30, 64), (20, 30, 64)),
     ],
 )
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, ">u2"])
@@ -76,7 +78,7 @@ def test_the_stored_metadata_name_the_codec_and_its_effort(tmp_path):
     assert numcodecs.get_codec(compressor) == PyramidCompressor("max")
 
 
-@pytest.mark.parametrize("shape", [(5,), (2, 5, 6), (5, 6, 5), (2, 1, 5, 6), ()])
+@pytest.mark.parametrize("shape", [(5,), (2, 5, 65), (5, 6, 0), (2, 1, 5, 6), ()])
 def test_chunks_that_are_not_images_are_refused(shape, tmp_path):
     message = r"expected chunks \(H, W\) or .*; choose other chunks"
     with pytest.raises(DataError, match=message):

@@ -14,6 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from pixelpyramids.codec.fields import ByteSource, FieldReader, MemorySource, encode_varint, pack_bytes
+from pixelpyramids.codec.integer_network import CHANNELS
 from pixelpyramids.codec.memory import ALL_CHANNELS, YCBCR
 from pixelpyramids.codec.parts import Part, list_parts, part_count
 from pixelpyramids.errors import BitstreamError, DataError
@@ -26,6 +27,8 @@ MAX_METADATA = 2**24  # bytes, uncompressed
 MAX_BLOBS = 2**12
 MAX_NAME = 255  # bytes
 MAX_SIDE = 2**30
+MAX_CHANNELS = 64
+VALUES_PER_PIXEL = 4  # a limit of pixels also limits the values, to so many for each pixel
 _SOURCE_FORMAT = "source_format"  # the metadata entry that holds it
 _DEFAULT_FORMAT = "png"  # not written, to keep small files small
 
@@ -87,15 +90,22 @@ class FileHeader:
         return self.depth if self.values is None else max((len(self.values) - 1).bit_length(), 1)
 
     @property
+    def planes(self) -> tuple[int, ...]:
+        """The number of channels that each plane holds: three, and one for each of the channels that are left."""
+        return (CHANNELS,) * (self.channels // CHANNELS) + (1,) * (self.channels % CHANNELS)
+
+    @property
     def coded(self) -> tuple[int, ...]:
-        """The number of coded channels of each plane: the colours, and alpha if there is one."""
-        colours = 3 if self.channels >= 3 and not self.grey else 1
-        return (colours, 1) if self.channels in (2, 4) else (colours,)
+        """The number of coded channels of each plane: all of them, but one of equal colours."""
+        first, *others = self.planes
+        return (1 if self.grey else first, *others)
 
     def can_mix(self, mixed: int, coded: int) -> bool:
         """Whether a plane with so many coded channels can be mixed like this."""
         channels = mixed & ALL_CHANNELS
-        from_ycbcr = not mixed & YCBCR or (channels >> 2 == 1 and self.depth == 8 and self.values is None)
+        from_ycbcr = not mixed & YCBCR or (
+            channels >> 2 == 1 and self.channels <= 4 and self.depth == 8 and self.values is None
+        )
         return not channels >> coded and mixed < 2 * YCBCR and (channels > 0 or mixed == 0) and from_ycbcr
 
     @property
@@ -176,6 +186,17 @@ def read_part(source: ByteSource, index: FileIndex, number: int) -> bytes:
     return data
 
 
+def describe_excess(shape: Sequence[int], max_pixels: int) -> str:
+    """Say that an image (H, W) or (H, W, C) has more than `max_pixels` pixels of four channels; "" if it has not."""
+    height, width, channels = (*shape, 1)[:3]
+    if height * width > max_pixels:
+        return f"the image has {height} x {width} pixels, more than the limit of {max_pixels}"
+    if height * width * channels > VALUES_PER_PIXEL * max_pixels:
+        most = f"{max_pixels} pixels of {VALUES_PER_PIXEL} channels"
+        return f"the image has {height} x {width} pixels of {channels} channels, more than the limit of {most}"
+    return ""
+
+
 def check_metadata(metadata: Mapping[str, bytes]) -> None:
     """Raise DataError unless the metadata map str of a length and alphabet that files hold to bytes."""
     if not isinstance(metadata, Mapping):
@@ -245,15 +266,12 @@ def _parse_header(reader: FieldReader, max_pixels: int, names: Mapping[bytes, ob
     content = flags >> 2 & 3
     is_wide = bool(flags & 2)
     grey, has_values = bool(flags & 16), bool(flags & 32)
-    sound = 1 <= depth <= (16 if is_wide else 8) and 1 <= channels <= 4 and height and width and content < 3
-    sound = sound and not flags & 128 and (channels == 1 or bool(flags & 1)) and (channels >= 3 or not grey)
+    sound = 1 <= depth <= (16 if is_wide else 8) and 1 <= channels <= MAX_CHANNELS and height and width and content < 3
+    sound = sound and not flags & 128 and (channels == 1 or bool(flags & 1)) and (channels in (3, 4) or not grey)
     if not sound or (content != Content.MODEL and (grey or has_values)):
         raise BitstreamError("the header contradicts itself; the file is damaged")
-    if height * width > max_pixels:
-        raise BitstreamError(
-            f"the image has {height} x {width} pixels, more than the limit of {max_pixels}; raise the limit "
-            "(max_pixels, --max-pixels) if you trust the file"
-        )
+    if excess := describe_excess((height, width, channels), max_pixels):
+        raise BitstreamError(f"{excess}; raise the limit (max_pixels, --max-pixels) if you trust the file")
     header = FileHeader(height, width, channels, bool(flags & 1), is_wide, depth, Content(content), grey=grey)
     if content == Content.MODEL:
         header = replace(header, model=reader.take(NAME_BYTES), mixed=tuple(reader.take(len(header.coded))))

@@ -42,10 +42,10 @@ _PNG_TYPES = {  # (is the array wide, its channels): bit depths and colour types
 def smallest_file(array: ImageArray, header: FileHeader, ours: bytes, always: bool) -> bytes:
     """Return the smallest of our file and files that hold a PNG or a WebP.
 
-    The libraries, which cannot hold 16-bit colours and 16-bit alpha, run if `always` is set, if our file is small, or
-    if a trial is promising.
+    The libraries, which cannot hold 16-bit colours, 16-bit alpha or more than four channels, run if `always` is set, if
+    our file is small, or if a trial is promising.
     """
-    if header.is_wide and header.channels > 1:
+    if (header.is_wide, header.channels) not in _PNG_TYPES:
         return ours
     pixels = array.reshape(header.height, header.width, -1)
     if not always and len(ours) >= SMALL and not _is_worth_trying(pixels, header, len(ours)):
@@ -88,7 +88,8 @@ def _is_webp(stream: bytes, header: FileHeader) -> bool:
 def _fits_webp(header: FileHeader) -> bool:
     """Whether WebP can hold the image and Pillow can read it."""
     sides = header.height, header.width
-    return not header.is_wide and max(sides) <= WEBP_SIDE and math.prod(sides) <= WEBP_PIXELS
+    is_small = max(sides) <= WEBP_SIDE and math.prod(sides) <= WEBP_PIXELS
+    return is_small and not header.is_wide and header.channels in _MODES
 
 
 def _is_png(stream: bytes, header: FileHeader) -> bool:

@@ -38,13 +38,14 @@ def encode(
 ) -> bytes:
     """Return the bytes of a .ppyr file. `decode` turns them back into exactly the same array.
 
-    `array` is (H, W) or (H, W, C) with C from 1 to 4 (grey, grey and alpha, colour, colour and alpha). It has at least
-    one pixel, is uint8 or uint16 in either byte order, and holds values below 2**depth (default: all bits of its type).
-    `metadata` maps names to bytes. `effort` "max" also tries PNG and lossless WebP and returns the smallest file;
-    "default" does so for small images and if a quick trial looks promising; "fast" never does. Channels are coded with
-    context mixing, which takes longer, if this saves 2 % ("fast") or 0.3 % ("default") in a trial on patches of the
-    image; "max" codes the image in up to three ways. `threads` defaults to the number of available processors. `source_format` is the format of the file that the image came from, in lower
-    case, so that `decompress` can restore it. Raises DataError if an argument is invalid.
+    `array` is (H, W) or (H, W, C) with C from 1 to 64 (grey, grey and alpha, colour, colour and alpha, or any channels,
+    which are coded in threes). It has at least one pixel, is uint8 or uint16 in either byte order, and holds values
+    below 2**depth (default: all bits of its type). `metadata` maps names to bytes. `effort` "max" also tries PNG and
+    lossless WebP and returns the smallest file; "default" does so for small images and if a quick trial looks
+    promising; "fast" never does. Channels are coded with context mixing, which takes longer, if this saves 2 % ("fast")
+    or 0.3 % ("default") in a trial on patches of the image; "max" codes the image in up to three ways. `threads`
+    defaults to the number of available processors. `source_format` is the format of the file that the image came from,
+    in lower case, so that `decompress` can restore it. Raises DataError if an argument is invalid.
     """
     check_effort(effort)
     array, depth = planes.check_array(array, depth)
@@ -77,8 +78,8 @@ def decode(
     `scale` 2, 4, … returns the image decimated by that factor, and reads only the front of the file. `region` (x, y,
     width, height), in pixels of the full-size image, returns that part, on the scaled grid. `salvage` returns the
     largest scaled image that a damaged or truncated file still holds intact. Raises BitstreamError if the file is
-    damaged, not a .ppyr file, or larger than `max_pixels`; DataError if an argument is invalid or does not fit the
-    image.
+    damaged, not a .ppyr file, or larger than `max_pixels` pixels of four channels; DataError if an argument is invalid
+    or does not fit the image.
     """
     source = data if isinstance(data, ByteSource) else MemorySource(data)
     threads = _thread_count(threads)

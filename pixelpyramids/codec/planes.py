@@ -1,7 +1,8 @@
 """Convert arrays of any shape and depth to planes and back; find the lines of an octave that a region covers.
 
-The colours are one plane (3, H, W), alpha is another. Only the first channel of a plane is coded if all three are
-equal. If an image has more than 8 bits and few distinct values, its planes hold indices into the list of these values.
+A plane (3, H, W) holds three channels; each channel that is left has its own plane. Only the first channel of a plane
+is coded if all three are equal. If an image has more than 8 bits and few distinct values, its planes hold indices into
+the list of these values.
 """
 
 import math
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 
 from pixelpyramids.arguments import plain_array, whole_number
 from pixelpyramids.codec.compact_model import Codings, Plane, octave_images, three_channels
-from pixelpyramids.codec.container import MAX_SIDE, Content, FileHeader, pack_values
+from pixelpyramids.codec.container import MAX_CHANNELS, MAX_SIDE, Content, FileHeader, pack_values
 from pixelpyramids.codec.engine import Coding
 from pixelpyramids.codec.integer_network import CHANNELS
 from pixelpyramids.codec.parts import Tile, list_tiles
@@ -54,9 +55,10 @@ def check_array(array: Any, depth: int | None) -> tuple[ImageArray, int]:
     array = plain_array(array)
     if array.dtype not in (np.uint8, np.uint16):
         raise DataError(f"expected an array of uint8 or uint16, got {array.dtype}; scale and round it first")
-    if array.ndim not in (2, 3) or (array.ndim == 3 and not 1 <= array.shape[2] <= 4) or not array.size:
+    if array.ndim not in (2, 3) or (array.ndim == 3 and not 1 <= array.shape[2] <= MAX_CHANNELS) or not array.size:
         raise DataError(
-            f"expected an image (H, W) or (H, W, C) with C from 1 to 4 and at least one pixel, got {array.shape}"
+            f"expected an image (H, W) or (H, W, C) with C from 1 to {MAX_CHANNELS} and at least one pixel, got "
+            f"{array.shape}"
         )
     if max(array.shape[:2]) > MAX_SIDE:
         raise DataError(f"expected at most {MAX_SIDE} pixels a side, got {array.shape[0]} x {array.shape[1]}")
@@ -80,16 +82,16 @@ def to_planes(
         numbers = np.zeros(1 << depth, dtype=np.uint16)
         numbers[occurring] = np.arange(len(occurring))
         pixels = numbers[pixels]
-    colours = pixels[..., :3] if channels >= 3 else pixels[..., :1]
-    grey = channels >= 3 and bool((colours[..., :1] == colours[..., 1:]).all())
+    grey = channels in (3, 4) and bool((pixels[..., :1] == pixels[..., 1:3]).all())
     header = FileHeader(
         height, width, channels, array.ndim == 3, array.itemsize == 2, depth, Content.MODEL, model, grey, values,
         metadata=metadata, source_format=source_format,
     )  # fmt: skip
-    parts = [colours[..., : header.coded[0]]] + [pixels[..., -1:]] * (len(header.coded) - 1)
+    parts = np.split(pixels, np.cumsum(header.planes)[:-1], axis=-1)
+    coded = [part[..., :count] for part, count in zip(parts, header.coded, strict=True)]
     planes = [
         octave_images(np.broadcast_to(np.moveaxis(part, -1, 0).astype(np.uint16), (CHANNELS, height, width)))
-        for part in parts
+        for part in coded
     ]
     if header.bits > 8:
         gains = tuple(tuple(_gain(image, header.bits) for image in plane[:-1]) for plane in planes)
@@ -140,9 +142,8 @@ def codings_of(header: FileHeader) -> list[Codings]:
 
 def from_planes(header: FileHeader, planes: Sequence[Plane]) -> ImageArray:
     """Return the array of planes, which hold the whole image or a window of an octave."""
-    colours, *alpha = planes
-    array = np.empty((*colours.shape[1:], header.channels), dtype=np.uint16 if header.is_wide else np.uint8)
-    channels = [*colours[: header.channels - len(alpha)], *(plane[0] for plane in alpha)]
+    array = np.empty((*planes[0].shape[1:], header.channels), dtype=np.uint16 if header.is_wide else np.uint8)
+    channels = (channel for plane, count in zip(planes, header.planes, strict=True) for channel in plane[:count])
     for number, channel in enumerate(channels):
         array[..., number] = channel if header.values is None else _look_up(channel, header.values)
     return restore_axes(array, header)

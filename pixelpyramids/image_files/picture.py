@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from pixelpyramids.codec.container import describe_excess
 from pixelpyramids.errors import DataError
 from pixelpyramids.image_files.bit_depth import Pixels
 
@@ -45,10 +46,7 @@ def facts_of(picture: Picture) -> Facts:
     return Facts(picture.array.shape, picture.array.dtype, picture.depth, picture.metadata)
 
 
-def check_limit(height: int, width: int, max_pixels: int) -> None:
-    """Raise DataError if an image has more than `max_pixels` pixels."""
-    if height * width > max_pixels:
-        raise DataError(
-            f"the image has {height} x {width} pixels, more than the limit of {max_pixels}; raise it (max_pixels, "
-            "--max-pixels) if the file is trusted"
-        )
+def check_limit(height: int, width: int, max_pixels: int, channels: int = 1) -> None:
+    """Raise DataError if an image has more than `max_pixels` pixels of four channels."""
+    if excess := describe_excess((height, width, channels), max_pixels):
+        raise DataError(f"{excess}; raise it (max_pixels, --max-pixels) if the file is trusted")

@@ -122,6 +122,11 @@ def _max_pixels() -> int:
 
 
 def _mode(header: FileHeader) -> str:
+    if header.channels not in MODES:
+        raise OSError(
+            f"expected at most {max(MODES)} channels, because Pillow has no mode for more, got {header.channels}; use "
+            "pixelpyramids.decode, which returns an array"
+        )
     if header.depth <= 8:
         return "1" if header.depth == 1 and header.channels == 1 else MODES[header.channels]
     if header.channels > 1:

@@ -8,7 +8,7 @@ If a format cannot hold the pixels exactly, that is an error. If it cannot hold 
 
 import io
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from os import PathLike
 from pathlib import Path
 from typing import Any, BinaryIO, cast
@@ -17,7 +17,7 @@ import numpy as np
 from PIL import Image
 
 from pixelpyramids.atomic import write_bytes
-from pixelpyramids.codec.container import check_metadata
+from pixelpyramids.codec.container import MAX_CHANNELS, check_metadata
 from pixelpyramids.codec.image import check_effort, encode
 from pixelpyramids.codec.planes import check_array
 from pixelpyramids.errors import DataError
@@ -39,11 +39,13 @@ FORMATS = {
 }
 """The formats that can be written, besides ppyr, and the suffixes of their files."""
 
-_HELD: dict[str, dict[int, Sequence[int]]] = {  # depths in bits, by the number of channels; other formats hold all
-    "tiff": {1: (1, 2, 4, 8, 12, 16), 2: (8, 16), 3: (8, 16), 4: (8, 16)},
+_HELD: dict[str, dict[int, Sequence[int]]] = {  # depths in bits, by the number of channels
+    "png": dict.fromkeys((1, 2, 3, 4), range(1, 17)),
+    "tiff": {1: (1, 2, 4, 8, 12, 16)} | dict.fromkeys(range(2, MAX_CHANNELS + 1), (8, 16)),
     "webp": {3: (8,), 4: (8,)},
     "ppm": dict.fromkeys((1, 3), range(1, 17)),
     "bmp": {1: (1, 8), 3: (8,)},
+    "npy": dict.fromkeys(range(1, MAX_CHANNELS + 1), range(1, 17)),
 }
 _BY_SUFFIX = {suffix: format for format, suffixes in FORMATS.items() for suffix in suffixes} | {".ppyr": "ppyr"}
 
@@ -102,13 +104,14 @@ def write_image(
     """
     channels = array.shape[2] if array.ndim == 3 else 1
     pixels = (array[..., 0] if array.ndim == 3 and channels == 1 else array).astype(pixel_type(depth), copy=False)
-    held = _HELD.get(format, {channels: (depth,)})
-    if depth not in held.get(channels, (depth,)):
-        depths = ", ".join(map(str, held[channels]))
-        raise DataError(f"expected a depth of {depths} bits for {format}, got {depth}; choose png")
+    if format not in FORMATS:
+        raise DataError(f"expected a format among {', '.join(FORMATS)}, got {format}")
+    held, others = _HELD[format], [name for name, of in _HELD.items() if depth in of.get(channels, ())]
     if channels not in held:
-        counts = " or ".join(map(str, held))
-        raise DataError(f"expected {counts} channels for {format}, got {channels}; choose png or tiff")
+        raise DataError(f"expected {_any_of(held)} channels for {format}, got {channels}; choose {_any_of(others)}")
+    if depth not in held[channels]:
+        depths = _any_of(held[channels])
+        raise DataError(f"expected a depth of {depths} bits for {format}, got {depth}; choose {_any_of(others)}")
     if format == "png":
         target.write(write_png(pixels, depth, metadata, about))
     elif format == "tiff":
@@ -122,11 +125,14 @@ def write_image(
         np.save(target, array)
     elif format == "webp":
         _save_with_pillow(pixels, target, "WEBP", lossless=True, exact=True, **webp_options(metadata, about))
-    elif format == "bmp":
+    else:
         warn_left_out(list(metadata), f"{about}BMP")
         _save_with_pillow(pixels > 0 if depth == 1 else pixels, target, "BMP")
-    else:
-        raise DataError(f"expected a format among {', '.join(FORMATS)}, got {format}")
+
+
+def _any_of(choices: Iterable[object]) -> str:
+    *others, last = map(str, choices)
+    return f"{', '.join(others)} or {last}" if others else last
 
 
 def _save_with_pillow(pixels: Any, target: BinaryIO, kind: str, **options: Any) -> None:

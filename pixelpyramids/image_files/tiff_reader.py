@@ -15,6 +15,7 @@ from PIL import Image
 from PIL.ExifTags import Base as Tag
 from PIL.TiffImagePlugin import ImageFileDirectory_v2, TiffImageFile
 
+from pixelpyramids.codec.container import MAX_CHANNELS
 from pixelpyramids.errors import DataError, PixelPyramidsError
 from pixelpyramids.extras import import_extra
 from pixelpyramids.image_files.bit_depth import Pixels, narrow, pixel_type
@@ -29,8 +30,8 @@ _WITH_PREDICTOR = (5, *_DEFLATED, 34925, 50000)  # LZW, Deflate, LZMA, Zstandard
 _KNOWN_TO_LIBTIFF = (1, 2, 3, 4, 32773, *_WITH_PREDICTOR, *_JPEG)
 _WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _INDEXED, _YCBCR = 0, 1, 2, 3, 6
 _REVERSED_BITS = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))  # the bits of each byte, the last one first
-_ALPHA = 2  # not premultiplied
-_WITH_ALPHA = (_BLACK_IS_ZERO, _RGB)
+_UNSPECIFIED, _ALPHA = 0, 2  # kinds of extra channels; alpha is not premultiplied
+_WITH_EXTRA = (_BLACK_IS_ZERO, _RGB)
 _METAMORPH_PLANES = 33629
 _TURN = Image.Transpose
 _UNDO_ROTATION = {  # what Pillow did to the pixels, by the orientation
@@ -66,9 +67,12 @@ def inspect_tiff(data: bytes, max_pixels: int) -> Inspected:
     """Read a TIFF's tags. Raises DataError if its kind of pixels cannot be read."""
     tags = read_directory(data)
     tiff = _layout(tags, data)
-    check_limit(tiff.height, tiff.width, max_pixels)
+    channels = tags.get(Tag.SamplesPerPixel, 1)
+    check_limit(tiff.height, tiff.width, max_pixels, channels)
     metadata, lost = tags_to_metadata(tags, lambda tag, place: read_directory(data, place, tag))
     not_kept = (*lost, *_find_tags_not_kept(tags, data))
+    if channels > 4 and tiff.photometric == _RGB:
+        not_kept += ("that the TIFF's first channels are red, green and blue",)
 
     def load() -> Picture:
         planes = len(_several(tags.get(_METAMORPH_PLANES, 1)))
@@ -82,7 +86,6 @@ def inspect_tiff(data: bytes, max_pixels: int) -> Inspected:
             pixels, depth = _look_up_palette(pixels, tiff.palette)
         return Picture(pixels, depth, metadata, "TIFF", tiff.is_lossy, not_kept)
 
-    channels = tags.get(Tag.SamplesPerPixel, 1)
     shape = (tiff.height, tiff.width, channels)[: 2 + (channels > 1)]
     facts = Facts(shape, pixel_type(tiff.depth), tiff.depth, metadata) if tiff.palette is None else None
     return Inspected(facts, load)
@@ -142,11 +145,14 @@ def _layout(tags: ImageFileDirectory_v2, data: bytes) -> Tiff:
         raise DataError(f"expected grey, RGB or a palette, got {pixels}; convert it to RGB")
     extra = _several(tags.get(Tag.ExtraSamples, ()))
     colours = 3 if photometric in (_RGB, _YCBCR) else 1
-    if extra not in ((), (_ALPHA,)) or channels != colours + len(extra) or (extra and photometric not in _WITH_ALPHA):
+    known = ((), (_ALPHA,)) if channels <= 4 else ((_UNSPECIFIED,) * (channels - colours),)
+    if extra not in known or channels != colours + len(extra) or (extra and photometric not in _WITH_EXTRA):
         raise DataError(
-            "expected RGB or grey (0 is black) with at most one channel of unassociated alpha, got other channels, or "
-            "premultiplied alpha; convert the file"
+            "expected RGB or grey (0 is black) with at most one channel of unassociated alpha, or at least five channels "
+            "of which none is alpha, got other channels, or premultiplied alpha; convert the file"
         )
+    if channels > MAX_CHANNELS:
+        raise DataError(f"expected at most {MAX_CHANNELS} channels, got {channels}; split the file")
     if predictor not in (1, 2) or (predictor == 2 and compression not in _WITH_PREDICTOR):
         raise DataError(f"got predictor {predictor} with compression {compression}, which libraries read differently; "
                         "convert the file to another compression")  # fmt: skip
@@ -162,7 +168,10 @@ def _layout(tags: ImageFileDirectory_v2, data: bytes) -> Tiff:
     height, width = tags[Tag.ImageLength], tags[Tag.ImageWidth]
     deep = () if photometric != _BLACK_IS_ZERO else (12, 16) if tags.prefix == b"II" else (16,)
     is_plain = (
-        ((depth == 8 and not (is_planar and channels == 2)) or (channels == 1 and depth in (1, 2, 4, *deep)))
+        (
+            (depth == 8 and channels <= 4 and not (is_planar and channels == 2))
+            or (channels == 1 and depth in (1, 2, 4, *deep))
+        )
         # For TIFFs, unlike other formats, Pillow applies its own limit when it loads them.
         and height * width <= (Image.MAX_IMAGE_PIXELS or height * width)
         and data[:4] != b"MM\0+"

@@ -18,7 +18,7 @@ from pixelpyramids.image_files.metadata import warn_left_out
 from pixelpyramids.image_files.tiff_metadata import metadata_to_tags
 
 _STRIP = 2**18  # bytes before compression, about
-_DEFLATE, _BLACK_IS_ZERO, _RGB, _ALPHA = 8, 1, 2, 2
+_DEFLATE, _BLACK_IS_ZERO, _RGB, _ALPHA, _UNSPECIFIED = 8, 1, 2, 2, 0
 
 
 def write_tiff(pixels: Pixels, depth: int, metadata: Mapping[str, bytes], target: BinaryIO, about: str = "") -> None:
@@ -29,9 +29,10 @@ def write_tiff(pixels: Pixels, depth: int, metadata: Mapping[str, bytes], target
     tags[Tag.ImageWidth], tags[Tag.ImageLength], tags[Tag.SamplesPerPixel] = width, height, channels
     tags[Tag.BitsPerSample] = (depth,) * channels
     tags[Tag.Compression] = _DEFLATE
-    tags[Tag.PhotometricInterpretation] = _RGB if channels > 2 else _BLACK_IS_ZERO
-    if channels in (2, 4):
-        tags[Tag.ExtraSamples] = _ALPHA
+    is_colour = channels in (3, 4)
+    tags[Tag.PhotometricInterpretation] = _RGB if is_colour else _BLACK_IS_ZERO
+    if extra := channels - (3 if is_colour else 1):
+        tags[Tag.ExtraSamples] = (_ALPHA if channels <= 4 else _UNSPECIFIED,) * extra
     warn_left_out(metadata_to_tags(metadata, tags), f"{about}TIFF")
     lines = max(_STRIP // -(-width * channels * depth // 8), 1)
     strips = [zlib.compress(_strip(pixels[top : top + lines], depth)) for top in range(0, height, lines)]

@@ -11,6 +11,7 @@ from typing import BinaryIO
 
 import numpy as np
 
+from pixelpyramids.codec.container import MAX_CHANNELS
 from pixelpyramids.errors import DataError
 from pixelpyramids.image_files.bit_depth import Pixels, pixel_type
 from pixelpyramids.image_files.metadata import as_utf_8
@@ -72,13 +73,13 @@ def inspect_npy(data: bytes, max_pixels: int) -> Inspected:
     version = np.lib.format.read_magic(file)
     read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
     shape, _, dtype = read(file)
-    is_image = len(shape) in (2, 3) and 0 not in shape and (*shape, 1)[2] <= 4
+    is_image = len(shape) in (2, 3) and 0 not in shape and (*shape, 1)[2] <= MAX_CHANNELS
     if dtype not in (np.uint8, np.dtype("<u2"), np.dtype(">u2")) or not is_image:
         raise DataError(
-            f"expected an array (H, W) or (H, W, C), C from 1 to 4, of uint8 or uint16, got {dtype} of shape {shape}; "
-            "convert it"
+            f"expected an array (H, W) or (H, W, C), C from 1 to {MAX_CHANNELS}, of uint8 or uint16, got {dtype} of "
+            f"shape {shape}; convert it"
         )
-    check_limit(shape[0], shape[1], max_pixels)
+    check_limit(shape[0], shape[1], max_pixels, (*shape, 1)[2])
     size, found = math.prod(shape) * dtype.itemsize, len(data) - file.tell()
     if found != size:
         raise DataError(f"expected {size} bytes of pixels, got {found}; save it again")

@@ -3,8 +3,8 @@
     zarr.create_array(..., serializer=PyramidSerializer(effort="max"), compressors=None)       zarr format 3
     zarr.create_array(..., zarr_format=2, compressors=PyramidCompressor())                     zarr format 2
 
-A chunk is an image (H, W) or (H, W, C), C from 1 to 4, uint8 or uint16, with any number of axes of length 1 before it.
-A stored chunk whose shape or type is not the array's is refused.
+A chunk is an image (H, W) or (H, W, C), C from 1 to 64, uint8 or uint16, with any number of axes of length 1 before it.
+A chunk (1, H, W) is an image (H, W) if W is above 4. A stored chunk whose shape or type is not the array's is refused.
 """
 
 import asyncio
@@ -15,7 +15,7 @@ from typing import Any, Literal, Self
 
 import numpy as np
 
-from pixelpyramids.codec.container import read_index
+from pixelpyramids.codec.container import MAX_CHANNELS, describe_excess, read_index
 from pixelpyramids.codec.fields import MemorySource
 from pixelpyramids.codec.image import MAX_PIXELS, check_effort, decode, encode
 from pixelpyramids.errors import BitstreamError, DataError, PixelPyramidsError
@@ -93,8 +93,8 @@ class PyramidCompressor(Codec):  # type: ignore[misc]
         array = np.asanyarray(buf)
         if array.dtype != array.dtype.newbyteorder("<"):
             raise DataError(f"expected little-endian numbers, got {array.dtype}; choose <u2, or zarr's format 3")
-        if array.size > 4 * MAX_PIXELS or math.prod(image_shape(array.shape)[:2]) > MAX_PIXELS:
-            raise DataError(f"expected a chunk of at most {MAX_PIXELS} pixels, got {array.shape}; choose smaller ones")
+        if excess := describe_excess(image_shape(array.shape), MAX_PIXELS):
+            raise DataError(f"{excess} of a chunk; choose smaller chunks")
         return _encode_chunk(array, self.effort, {_ORDER: b"F"} if array.flags.fnc else {})
 
     def decode(self, buf: Any, out: Any = None) -> Any:
@@ -154,10 +154,10 @@ def image_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
     image = tuple(shape)
     while len(image) > 2 and image[0] == 1 and (len(image) > 3 or image[-1] > 4):
         image = image[1:]
-    if len(image) not in (2, 3) or (len(image) == 3 and not 1 <= image[2] <= 4):
+    if len(image) not in (2, 3) or (len(image) == 3 and not 1 <= image[2] <= MAX_CHANNELS):
         raise DataError(
-            "expected chunks (H, W) or (H, W, C), C from 1 to 4, with only axes of length 1 before these, got "
-            f"{tuple(shape)}; choose other chunks"
+            f"expected chunks (H, W) or (H, W, C), C from 1 to {MAX_CHANNELS}, with only axes of length 1 before "
+            f"these, got {tuple(shape)}; choose other chunks"
         )
     return image
 
@@ -169,7 +169,7 @@ def _encode_chunk(array: Any, effort: str, metadata: Mapping[str, bytes] | None 
 
 def _decode_chunk(data: bytes, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Any:
     image = image_shape(shape)
-    array = decode(data, max_pixels=math.prod(image[:2]), threads=_THREADS)
+    array = decode(data, max_pixels=math.prod(image), threads=_THREADS)
     if (array.shape, array.dtype) != (image, dtype.newbyteorder("=")):
         raise _mismatch(f"{dtype} of shape {image}", f"{array.dtype} of shape {array.shape}")
     return array.reshape(shape).astype(dtype, copy=False)

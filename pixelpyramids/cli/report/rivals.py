@@ -72,6 +72,8 @@ def cost(codec: Codec, array: IntegerArray, depth: int) -> Cost | None:
     pixels = array.reshape(*array.shape[:2], -1)
     height, width, channels = pixels.shape
     header = FileHeader(height, width, channels, True, pixels.itemsize == 2, depth, Content.PNG)
+    if channels not in MODES and codec.name != OURS:  # the libraries know up to four channels
+        return None
     begin = time.perf_counter()
     try:
         data = codec.encode(pixels, depth)
