@@ -154,7 +154,7 @@ def test_what_numcodecs_decodes_behaves_like_an_array():
 
 
 def test_a_chunk_too_large_to_be_read_is_not_written():
-    with pytest.raises(DataError, match="choose smaller ones"):
+    with pytest.raises(DataError, match="choose smaller chunks"):
         PyramidCompressor().encode(np.broadcast_to(np.uint8(0), (2**14 + 1, 2**14)))
 
 

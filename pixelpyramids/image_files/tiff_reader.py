@@ -148,8 +148,8 @@ def _layout(tags: ImageFileDirectory_v2, data: bytes) -> Tiff:
     known = ((), (_ALPHA,)) if channels <= 4 else ((_UNSPECIFIED,) * (channels - colours),)
     if extra not in known or channels != colours + len(extra) or (extra and photometric not in _WITH_EXTRA):
         raise DataError(
-            "expected RGB or grey (0 is black) with at most one channel of unassociated alpha, or at least five channels "
-            "of which none is alpha, got other channels, or premultiplied alpha; convert the file"
+            "expected RGB or grey (0 is black) with at most one channel of unassociated alpha, or at least five "
+            "channels, none of them alpha, got other channels, or premultiplied alpha; convert the file"
         )
     if channels > MAX_CHANNELS:
         raise DataError(f"expected at most {MAX_CHANNELS} channels, got {channels}; split the file")
