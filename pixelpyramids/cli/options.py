@@ -38,8 +38,8 @@ MaxPixels = Annotated[
         metavar="N",
         min=1,
         show_default=False,
-        help="Refuse images of more than N pixels (height x width), which may not fit in memory (default: "
-        "268,435,456).",
+        help="Refuse images of more than N pixels (height x width) of four channels, which may not fit in memory "
+        "(default: 268,435,456).",
     ),
 ]
 ImagePaths = Annotated[list[Path], typer.Argument(metavar="PATH", help="Images, or folders of images.")]
