@@ -51,6 +51,11 @@ def test_other_codecs_decode_to_the_same_pixels(depth, channels):
             assert figures.bytes == len(imagecodecs.png_encode(widen(image, depth, 16), level=6))
 
 
+def test_only_ours_is_measured_on_many_channels():
+    image = np.zeros((20, 30, 5), np.uint8)
+    assert {codec.name for codec in rivals.codecs("fast") if rivals.cost(codec, image, 8)} == {rivals.OURS}
+
+
 def test_a_chart_that_cannot_be_drawn_is_refused_before_measuring(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("pixelpyramids.cli.report.rivals.codecs", None)
     message = refusal(capsys, "bench", save(tmp_path / "a.png"), "--plot", tmp_path / "a.nothing")

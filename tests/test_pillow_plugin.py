@@ -125,6 +125,8 @@ def test_depths_that_pillow_has_no_mode_for_are_widened_or_refused():
     for channels in (2, 3, 4):
         with pytest.raises(OSError, match=r"at most 8 bits of colour or alpha.*got 16 bits; use pixelpyramids\.decode"):
             open_bytes(pp.encode(noise(16, channels)))
+    with pytest.raises(OSError, match=r"at most 4 channels.*got 5; use pixelpyramids\.decode"):
+        open_bytes(pp.encode(noise(8, 5)))
 
 
 @pytest.mark.parametrize("format", ["png", "tiff", "ppm"])
