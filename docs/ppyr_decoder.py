@@ -13,9 +13,11 @@ import re
 import sys
 import zlib
 from array import array
+from bisect import bisect_left
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from copy import deepcopy
+from functools import cache
 from io import BytesIO
 from types import SimpleNamespace
 from typing import Any
@@ -25,6 +27,7 @@ import numpy as np
 Tile = tuple[int, int, int, int, int]  # octave, top, bottom, left, right: [top, bottom) x [left, right) of its grid
 
 MODEL, WEBP, PNG = 0, 1, 2  # how the image is coded (§3)
+FAR, YCBCR = 8, 16  # bits of a plane's `mixed` (§3)
 CODED, CONSTANT, STORED = 0, 1, 2  # how a part is coded (§5)
 POWERS = np.array([round(2.0 ** (16 - i / 256)) for i in range(257)], np.int64)  # §12
 SIGMOIDS = np.array([round(2**24 / (1 + math.exp(-min(i, 1024) / 64))) for i in range(-1024, 1026)], np.int64)
@@ -94,8 +97,11 @@ def read_header(fields: Fields, max_pixels: int) -> SimpleNamespace:
     if content == MODEL:
         header.model, header.values = fields.take(8), list(range(2**depth))
         header.mixed = list(fields.take(len(header.coded)))  # of each plane: bit c is 1 if channel c is mixed
-        sound = all(mixed < 2**coded for mixed, coded in zip(header.mixed, header.coded, strict=True))
-        require(sound, "the header mixes channels that are not coded")
+        may_be_ycbcr = depth == 8 and channels <= 4 and not has_values
+        for mixed, coded in zip(header.mixed, header.coded, strict=True):
+            require(not mixed & 7 >> coded << coded and mixed < 32, "the header mixes channels that are not coded")
+            require(mixed & 7 or not mixed, "the header says how to mix, but no channel is mixed")
+            require(not mixed & YCBCR or (mixed & 4 and may_be_ycbcr), "the header limits colours that are no colours")
         if has_values:
             bitmap = np.frombuffer(fields.packed(max(2**depth, 8) // 8), np.uint8)
             header.values = np.flatnonzero(np.unpackbits(bitmap, bitorder="little")).tolist()
@@ -328,6 +334,17 @@ def counter_keys(
     ]
 
 
+@cache
+def possible_blues(red: int, green: int) -> list[int]:
+    """The blues of the colours that a conversion from YCbCr gives (§13), for a red and a green."""
+    luma, chroma = np.arange(256), np.arange(-128, 128)
+    y, cr = np.nonzero((luma[:, None] + (91881 * chroma + 2**15 >> 16)).clip(0, 255) == red)
+    cb = chroma[:, None]
+    greens = (y + (-22554 * cb - 46802 * chroma[cr] + 2**15 >> 16)).clip(0, 255)
+    blues = (y + (116130 * cb + 2**15 >> 16)).clip(0, 255)
+    return np.unique(blues[greens == green]).tolist()
+
+
 class Coder:
     """Decodes the bytes of one part, and learns from what it decodes."""
 
@@ -357,9 +374,18 @@ class Coder:
         return low
 
     def value(
-        self, weights: Any, mixture: tuple[Any, Any, Any], base: int, channel: int, keys: list[tuple[int, int]] | None
+        self,
+        weights: Any,
+        mixture: tuple[Any, Any, Any],
+        base: int,
+        earlier: list[int],
+        keys: list[tuple[int, int]] | None,
     ) -> int:
-        """Decode the next value: as one symbol or, with the keys of its counters, as decisions (§13)."""
+        """Decode the next value: as one symbol or, with the keys of its counters, as decisions (§13).
+
+        `earlier` are the values of the channels before.
+        """
+        channel = len(earlier)
         n = 1 << self.bits
 
         def cumulative(x: int) -> int:
@@ -369,17 +395,29 @@ class Coder:
         if keys is None:
             return self.bisect(cumulative, 0, 2**24)
         mean = int(((weights >> 8) * mixture[0] >> 16).sum()) + 128 * base
-        value = min(max(mean + 256 >> 9, 0), n - 1)
-        start, end = cumulative(value), cumulative(value + 1)
-        if self.decide(channel, 0, value, end - start, 2**24 - (end - start), keys):
-            return value
-        is_above = self.decide(channel, 1, value, 2**24 - end, start, keys)
-        for decision in range(2, 18):
-            value += 1 if is_above else -1
-            start, end = cumulative(value), cumulative(value + 1)
-            if self.decide(channel, decision, value, end - start, 2**24 - end if is_above else start, keys):
-                return value
-        return self.bisect(cumulative, end, 2**24) if is_above else self.bisect(cumulative, 0, start)
+        middle = min(max(mean + 256 >> 9, 0), n - 1)
+        possible: Sequence[int] = range(n)
+        if channel == 2 and self.mixed & YCBCR:
+            possible = possible_blues(earlier[0], earlier[1]) or possible
+        at = min(bisect_left(possible, middle), len(possible) - 1)  # then the nearest; of two, the smaller one
+        if at and middle - possible[at - 1] <= abs(possible[at] - middle):
+            at -= 1
+
+        def down(i: int) -> int:
+            return cumulative(possible[i - 1] + 1) if i else 0
+
+        def up(i: int) -> int:
+            return cumulative(possible[i + 1]) if i + 1 < len(possible) else 2**24
+
+        if self.decide(channel, 0, possible[at], up(at) - down(at), 2**24 - (up(at) - down(at)), keys):
+            return possible[at]
+        is_above = self.decide(channel, 1, possible[at], 2**24 - up(at), down(at), keys)
+        for decision in range(2, 18 if channel == 2 or self.mixed & FAR else 4):
+            at += 1 if is_above else -1
+            yes, no = (up(at) - up(at - 1), 2**24 - up(at)) if is_above else (down(at + 1) - down(at), down(at))
+            if self.decide(channel, decision, possible[at], yes, no, keys):
+                return possible[at]
+        return self.bisect(cumulative, up(at), 2**24) if is_above else self.bisect(cumulative, 0, down(at))
 
     def decide(self, channel: int, decision: int, value: int, yes: int, no: int, keys: list[tuple[int, int]]) -> bool:
         """Decode a decision, to which the network gives the frequencies `yes` and `no`, and learn from it."""
@@ -457,7 +495,7 @@ class Coder:
             mixture = mean, POWERS[part], 9 + (scale >> 12)
             is_mixed = pixels and self.mixed >> channel & 1
             keys = counter_keys(channel, values.tolist(), *pixels) if is_mixed else None
-            value = self.value(weights, mixture, base, channel, keys)
+            value = self.value(weights, mixture, base, values[:channel].tolist(), keys)
             edge = 512 * value - 256 - 128 * base
             (place, low), (_, high) = share_below(mixture, edge), share_below(mixture, edge + 512)
             low, high = low * (value > 0), high if value < n - 1 else np.full_like(high, 2**24)
