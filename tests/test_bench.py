@@ -1,5 +1,6 @@
 """bench: the files of several codecs for the same pixels, decoded and compared."""
 
+import shutil
 from pathlib import Path
 
 import imagecodecs
@@ -10,7 +11,13 @@ from pictures import encode, pixels, save
 from PIL import Image
 
 from pixelpyramids.cli.report import rivals
+from pixelpyramids.cli.report.jpeg_xl_programs import PROGRAMS
+from pixelpyramids.errors import PixelPyramidsError
 from pixelpyramids.image_files.bit_depth import widen
+
+needs_programs = pytest.mark.skipif(
+    any(shutil.which(name) is None for name in PROGRAMS), reason="cjxl and djxl (libjxl-tools) are not installed"
+)
 
 
 def test_bench_sums_what_codecs_write(tmp_path, capsys):
@@ -39,11 +46,15 @@ def test_bench_sums_what_codecs_write(tmp_path, capsys):
     assert "b.jpg *" in text and "* from a lossy file" in text and "2 images; encode and decode" in text
 
 
+def noise(depth, channels):
+    image = np.random.default_rng(0).integers(0, 1 << depth, (20, 30, channels))
+    return image.astype(np.uint8 if depth <= 8 else np.uint16)
+
+
 @pytest.mark.parametrize("channels", [1, 2, 3, 4])
 @pytest.mark.parametrize("depth", [1, 5, 8, 12, 16])
 def test_other_codecs_decode_to_the_same_pixels(depth, channels):
-    image = np.random.default_rng(0).integers(0, 1 << depth, (20, 30, channels))
-    image = image.astype(np.uint8 if depth <= 8 else np.uint16)
+    image = noise(depth, channels)
     for rival in rivals.codecs("fast"):
         figures = rivals.cost(rival, image, depth)
         assert (figures is None) == (depth > 8 and rival.name == "WebP")
@@ -68,3 +79,32 @@ def test_other_codecs_have_no_limit_except_pillows(monkeypatch):
         array = np.random.default_rng(0).integers(0, 99, (20, 30, 3)).astype(dtype)
         costs = [rivals.cost(rival, array, 8 * array.itemsize) for rival in rivals.codecs("fast")[:3]]
         assert [figures is None for figures in costs] == [False, False, True]
+
+
+@needs_programs
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+@pytest.mark.parametrize("depth", [1, 5, 8, 12, 16])
+def test_cjxl_and_djxl_decode_to_the_same_pixels(depth, channels):
+    assert rivals.cost(rivals.JPEG_XL_BY_CJXL, noise(depth, channels), depth).bytes > 0
+
+
+@needs_programs
+def test_the_strongest_settings_are_measured_in_both_directions(tmp_path, capsys):
+    result = json_of(capsys, "bench", save(tmp_path / "a.png"), "--strongest")
+    names = [total["codec"] for total in result["totals"]]
+    assert names == [".ppyr", "PNG", "WebP", "JXL -e 7", "JXL -e 9", "JXL -e 10", "JXL -I 100"]
+    for figures in result["images"][0]["costs"].values():
+        assert figures["encode_seconds"] > 0 and figures["decode_seconds"] > 0
+    text = output_of(capsys, "bench", tmp_path / "a.png", "--strongest").out
+    assert "JXL -I 100: cjxl -e 9 -g 3 -E 3 -I 100" in text
+
+
+def test_programs_that_are_missing_or_fail_are_named(tmp_path, monkeypatch, capsys):
+    image = save(tmp_path / "a.png")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert "got no cjxl and no djxl; install libjxl's tools" in refusal(capsys, "bench", image, "--strongest")
+    for name in PROGRAMS:
+        (tmp_path / name).write_text("#!/bin/sh\necho cannot read it >&2\nexit 1\n")
+        (tmp_path / name).chmod(0o755)
+    with pytest.raises(PixelPyramidsError, match="expected cjxl to process the image, got its error: cannot read it"):
+        rivals.cost(rivals.JPEG_XL_BY_CJXL, noise(8, 3), 8)

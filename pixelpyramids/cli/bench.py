@@ -83,6 +83,14 @@ class Total(NamedTuple):
 def bench(
     paths: options.ImagePaths,
     effort: options.Effort = "default",
+    strongest: Annotated[
+        bool,
+        typer.Option(
+            "--strongest",
+            help="Also compare with JPEG XL at effort 10, and at effort 9 with '-g 3 -E 3 -I 100'. Slow; needs "
+            "imagecodecs, and cjxl and djxl on the PATH.",
+        ),
+    ] = False,
     exclude: options.Exclude = None,
     csv: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the figures of each image.")] = None,
     plot: Annotated[Path | None, typer.Option(metavar="FILE", help="Draw the figures (.png, .svg or .pdf).")] = None,
@@ -102,7 +110,7 @@ def bench(
             refuse_existing(file, overwrite)
     if plot is not None:
         chart_format(plot)  # raises before the images are measured if the chart cannot be drawn
-    found, listing = codecs(effort), sources.list_images(paths, None, exclude)
+    found, listing = codecs(effort, strongest), sources.list_images(paths, None, exclude)
     todo = listing.tasks
     rows: list[Row] = []
     failed = [explain(error, str(folder)) for folder, error in listing.unlisted]
@@ -192,6 +200,8 @@ def _print_tables(rows: Sequence[Row], totals: Sequence[Total]) -> None:
         table.add_row(codec, str(images), f"{size:,}", *(format_figure(figure, places) for figure, places in decimals))
     stdout.print(table)
     stdout.print("Pixels only, without metadata; every codec's pixels were decoded and compared.")
+    if "JXL -I 100" in codecs:
+        stdout.print("JXL -I 100: cjxl -e 9 -g 3 -E 3 -I 100; times include the start of cjxl and djxl.")
     if any(row.is_lossy for row in rows):
         stdout.print(
             "* from a lossy file, which left traces in the pixels: says little about how well photographs compress."

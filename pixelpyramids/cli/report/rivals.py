@@ -4,6 +4,11 @@
 PNG              Pillow, optimize; with a palette or one bit if that is smaller; 16-bit colour by libpng, level 6
 lossless WebP    Pillow, method 6, quality 100 (the most it does), exact; one thread; 8 bits only
 JXL (JPEG XL)    libjxl by imagecodecs (the `images` extra), lossless, efforts 7 and 9; all processors
+
+Two more are slow, so they run only if they are asked for:
+
+JXL -e 10        the same, effort 10, its highest
+JXL -I 100       `cjxl -e 9 -g 3 -E 3 -I 100`, decoded by `djxl`; times include the start of these programs
 """
 
 import io
@@ -18,6 +23,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from pixelpyramids.cli.comparison import UNLIMITED
+from pixelpyramids.cli.report.jpeg_xl_programs import decode_with_djxl, encode_with_cjxl, require_programs
 from pixelpyramids.codec import fallback
 from pixelpyramids.codec.bundled import available_threads
 from pixelpyramids.codec.container import Content, FileHeader
@@ -49,13 +55,28 @@ class Cost(NamedTuple):
     decode_seconds: float
 
 
-def codecs(effort: str) -> list[Codec]:
-    """Ours first, then those that are installed."""
-    ours = Codec(OURS, partial(encode, effort=effort), lambda data, _: decode(data, max_pixels=UNLIMITED))
-    found = [ours, PNG, WEBP]
-    if find_spec("imagecodecs"):
-        found += [Codec(f"JXL -e {e}", partial(_to_jpeg_xl, effort=e), _from_jpeg_xl) for e in (7, 9)]
-    return found
+def codecs(effort: str, strongest: bool = False) -> list[Codec]:
+    """Ours first, then the others."""
+    return [ours(effort), *rivals(strongest)]
+
+
+def ours(effort: str) -> Codec:
+    """Ours at an effort."""
+    return Codec(OURS, partial(encode, effort=effort), lambda data, _: decode(data, max_pixels=UNLIMITED))
+
+
+def rivals(strongest: bool) -> list[Codec]:
+    """PNG, WebP and, if it is installed, JPEG XL, at its usual settings or also at its strongest.
+
+    Raises PixelPyramidsError if something that the strongest settings need is not installed.
+    """
+    efforts: tuple[int, ...] = (7, 9) if find_spec("imagecodecs") else ()
+    if strongest:
+        import_extra("imagecodecs", "images")
+        require_programs()
+        efforts = 7, 9, 10
+    jpeg_xl = [Codec(f"JXL -e {e}", partial(_to_jpeg_xl, effort=e), _from_jpeg_xl) for e in efforts]
+    return [PNG, WEBP, *jpeg_xl, *([JPEG_XL_BY_CJXL] if strongest else [])]
 
 
 def warm_up(codec: Codec) -> None:
@@ -130,4 +151,14 @@ def _from_jpeg_xl(data: bytes, header: FileHeader) -> IntegerArray:
     return decoded
 
 
+def _to_jpeg_xl_by_cjxl(pixels: IntegerArray, depth: int) -> bytes:
+    return encode_with_cjxl(pixels, depth, *STRONGEST.split())
+
+
+def _from_jpeg_xl_by_djxl(data: bytes, header: FileHeader) -> IntegerArray:
+    return decode_with_djxl(data, header.height, header.width, header.depth)
+
+
 PNG, WEBP = Codec("PNG", _to_png, _from_png), Codec("WebP", _to_webp, _from_webp)
+STRONGEST = "-e 9 -g 3 -E 3 -I 100"
+JPEG_XL_BY_CJXL = Codec("JXL -I 100", _to_jpeg_xl_by_cjxl, _from_jpeg_xl_by_djxl)
