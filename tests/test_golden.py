@@ -5,20 +5,26 @@ several tiles, which inherit across parts of any kind, and the streams of librar
 version and are only decoded. `python tests/test_golden.py` writes them; do so only if the format's version changes.
 """
 
+import hashlib
 from pathlib import Path
 
 import numpy as np
 import pytest
+from command_line import ROOT
 from core_samples import convert_ycbcr
 from ppyr_files import decode_as_specified, encode_mixed, interleave
 
 import pixelpyramids as pp
+from pixelpyramids.codec import bundled
 from pixelpyramids.codec.container import Kind, read_index
 from pixelpyramids.codec.fields import MemorySource
 from pixelpyramids.codec.memory import YCBCR
 from pixelpyramids.errors import CheckpointError
 
 FOLDER = Path(__file__).parent / "golden"
+RELEASED = {
+    "bdbedcaa743547da": ("compact.safetensors", "188b9c0b102e1195529e076078fb31d29fd761997478a809b0bbbcb3752bb236"),
+}
 
 
 def picture(height, width, channels, depth=8):
@@ -113,6 +119,16 @@ def test_every_engine_decodes_and_writes_a_golden_file(engine, monkeypatch):
         except CheckpointError as error:
             pytest.skip(str(error))
         assert np.array_equal(pp.decode(data), image)
+
+
+def test_released_models_never_change():
+    """Nor are they removed; docs/format.md names each of them."""
+    text = (ROOT / "docs" / "format.md").read_text(encoding="utf-8")
+    for name, (file, digest) in RELEASED.items():
+        assert bytes.fromhex(name) in bundled.model_names()
+        assert hashlib.sha256((bundled.ASSETS / file).read_bytes()).hexdigest() == digest
+        assert f"| `{name}` | `pixelpyramids/assets/{file}` | `{digest}` |" in text
+    assert len(RELEASED) == len(bundled.MODELS)
 
 
 def test_the_folder_holds_these_files():

@@ -91,7 +91,7 @@ def installed(tmp_path_factory):
 
 def test_the_wheel_holds_the_core_of_this_system(installed):
     (library,) = installed.glob("pixelpyramids/codec/ppyr_core.*")
-    assert ctypes.CDLL(str(library)).ppyr_version() == 2
+    assert ctypes.CDLL(str(library)).ppyr_version() == 3
     (metadata,) = installed.glob("*.dist-info")
     tag = re.search("^Tag: (.+)", (metadata / "WHEEL").read_text(), re.M)[1]
     assert tag == "py3-none-" + sysconfig.get_platform().replace("-", "_").replace(".", "_")
