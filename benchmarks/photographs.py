@@ -11,8 +11,8 @@ that people store are often softer and were JPEGs before, so each is also added 
 enlarged by 2 from the smallest size. Authors and licences: pixelpyramids/assets/compact.md.
 
 FOLDER has more training photographs, as small WebP files. Each is written unchanged, at half its size, as a decoded
-JPEG, and in one other version: grey, brighter, noisy, sharpened, after a YCbCr round trip, or smaller. Versions with a
-side below 128 pixels are left out, because training crops do not fit into them.
+JPEG, and in one other version: grey, brighter, noisy, sharpened, after a YCbCr round trip, smaller, or a decoded JPEG
+at half its size. Versions with a side below 128 pixels are left out, because training crops do not fit into them.
 """
 
 import argparse

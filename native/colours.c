@@ -1,6 +1,6 @@
-/* Which colours an integer conversion from YCbCr gives, such as that of JPEG decoders: libjpeg's, by
+/* Which colours an integer conversion from YCbCr gives, such as that of JPEG decoders: libjpeg-turbo's, by
  *
- *     red = Y + 1.402 Cr,  green = Y - 0.344136 Cb - 0.714136 Cr,  blue = Y + 1.772 Cb       Cb, Cr: minus 128
+ *     red = Y + 1.402 Cr,  green = Y - 0.34414 Cb - 0.71414 Cr,  blue = Y + 1.772 Cb       Cb, Cr: minus 128
  */
 
 #include "ppyr_core.h"

@@ -1,7 +1,7 @@
 """The colours that JPEG decoders give: those that the integer conversion from YCbCr can give. native/colours.c too.
 
-red = Y + 1.402 Cr, green = Y - 0.344136 Cb - 0.714136 Cr, blue = Y + 1.772 Cb, with 16 bits of each factor's fraction
-(as libjpeg computes it; Cb and Cr minus 128), rounded and clipped. Only about a quarter of all colours can occur.
+red = Y + 1.402 Cr, green = Y - 0.34414 Cb - 0.71414 Cr, blue = Y + 1.772 Cb, with 16 bits of each factor's fraction
+(as libjpeg-turbo computes it; Cb and Cr minus 128), rounded and clipped. Only about a quarter of all colours can occur.
 """
 
 from functools import cache
