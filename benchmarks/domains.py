@@ -38,7 +38,7 @@ def open_packaged(file: str) -> Image.Image:
 
 
 def packaged(file: str, source: str) -> Sample:
-    """A file as it is; a JPEG is decoded."""
+    """A file as Pillow decodes it, to 8 bits."""
     is_lossy = file.endswith(".jpg")
     return Sample(Path(file).stem, source, lambda: (np.asarray(open_packaged(file)), 8), is_lossy)
 
@@ -123,7 +123,7 @@ DOMAINS = {
     "Synthetic": (
         packaged("phantom.png", "Shepp and Logan's phantom of a head"),
         packaged("color.png", "a wheel of colours, scikit-image"),
-        packaged("chessboard_RGB.png", "scikit-image"),
+        packaged("chessboard_RGB.png", "scikit-image; the upper 8 of its 16 bits"),
         packaged("chessboard_GRAY.png", "scikit-image"),
         drawn("spheres", drawings.spheres),
     ),

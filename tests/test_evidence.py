@@ -96,7 +96,8 @@ def test_only_the_tables_of_a_page_are_replaced():
             evidence.replace_tables(wrong, "new")
 
 
-def test_the_page_has_a_table_for_each_domain():
+def test_the_page_has_a_table_for_each_domain_and_the_sources_as_they_are_now():
     text = (ROOT / "docs" / "evidence.md").read_text(encoding="utf-8")
     assert all(f"### {domain}\n" in text for domain in DOMAINS)
+    assert evidence.sources(DOMAINS) in text
     assert evidence.replace_tables(text, "new").count("###") < text.count("###")
