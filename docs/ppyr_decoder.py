@@ -81,7 +81,8 @@ def read_header(fields: Fields, max_pixels: int) -> SimpleNamespace:
     """Read the header (§3) and the metadata (§4)."""
     require(fields.take(4) == b"\x8fPPY", "this is not a .ppyr file")
     version, flags, depth, channels = fields.take(4)
-    require(version == 1, f"expected a file of version 1, got {version}")
+    require(version > 0, "expected a file of version 1, got version 0, a draft")
+    require(version == 1, f"expected a file of version 1, got {version}, which needs a newer reader")
     height, width, content = fields.varint(2**30), fields.varint(2**30), flags >> 2 & 3
     has_axis, is_wide, is_grey, has_values, has_metadata = (bool(flags >> bit & 1) for bit in (0, 1, 4, 5, 6))
     sound = height and width and content < 3 and not flags >> 7 and 1 <= channels <= 64
@@ -398,7 +399,7 @@ class Coder:
         middle = min(max(mean + 256 >> 9, 0), n - 1)
         possible: Sequence[int] = range(n)
         if channel == 2 and self.mixed & YCBCR:
-            possible = possible_blues(earlier[0], earlier[1]) or possible
+            possible = possible_blues(earlier[0], earlier[1])
         at = min(bisect_left(possible, middle), len(possible) - 1)  # then the nearest; of two, the smaller one
         if at and middle - possible[at - 1] <= abs(possible[at] - middle):
             at -= 1
@@ -628,6 +629,29 @@ def decode_planes(header: SimpleNamespace, fields: Fields, network: Network) -> 
     return [images[0] for images in planes]
 
 
+def check_png(stream: bytes, header: SimpleNamespace, types: list[tuple[int, int]]) -> None:
+    """Refuse a PNG of another size or type, or one that holds more than its pixels (§14)."""
+    names, packed, place = b"", b"", 8
+    while place + 12 <= len(stream):  # a chunk is a length, a name, data of that length and a checksum
+        name, end = stream[place + 4 : place + 8], place + 8 + int.from_bytes(stream[place : place + 4], "big")
+        checksum = zlib.crc32(stream[place + 4 : end]).to_bytes(4, "big")
+        require(stream[end : end + 4] == checksum, "the checksum of a chunk differs")
+        packed += stream[place + 8 : end] if name == b"IDAT" else b""
+        names, place = names + name, end + 4
+    chunks = rb"IHDR(PLTE)?(tRNS)?(IDAT)+IEND" if header.channels == 4 else rb"IHDR(PLTE)?(IDAT)+IEND"
+    sound = tuple(stream[24:26]) in types and place == len(stream) and re.fullmatch(chunks, names)
+    sound = sound and stream[16:24] == header.width.to_bytes(4, "big") + header.height.to_bytes(4, "big")
+    require(sound and stream[28] == 0 and stream[-12:-8] == bytes(4), "the header does not allow this PNG")
+    bits = header.width * stream[24] * {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}[stream[25]]
+    size, unpacker = header.height * (1 + (bits + 7) // 8), zlib.decompressobj()
+    try:
+        unpacked = len(unpacker.decompress(packed, size + 1))
+    except zlib.error as error:
+        raise FormatError(f"the stream cannot be unpacked: {error}") from error
+    sound = unpacked == size and unpacker.eof and not unpacker.unused_data
+    require(sound, "the stream does not hold exactly the rows of the image")
+
+
 def decode_stream(stream: bytes, header: SimpleNamespace) -> Any:
     """Decode the pixels (height, width, channels) of a PNG or a WebP (§14)."""
     from PIL import Image, PngImagePlugin, WebPImagePlugin
@@ -636,14 +660,13 @@ def decode_stream(stream: bytes, header: SimpleNamespace) -> Any:
     require(header.channels <= 4, "no kind of stream holds more than four channels")
     types = {1: [(1, 0), (8, 0)], 2: [(8, 4)], 3: [(8, 2), *palettes], 4: [(8, 6), *palettes]}[header.channels]
     types = [(16, 0)] * (header.channels == 1) if header.is_wide else types  # bit depths and colour types
-    sound = stream[8:16] == b"WEBPVP8L" and not header.is_wide and header.height * header.width <= 2**27
-    names, place = b"", 8
-    while not is_webp and place + 12 <= len(stream):  # a chunk is a length, a name, data of that length and a checksum
-        names += stream[place + 4 : place + 8]
-        place += 12 + int.from_bytes(stream[place : place + 4], "big")
-    chunks = rb"IHDR(PLTE)?(tRNS)?(IDAT)+IEND" if header.channels == 4 else rb"IHDR(PLTE)?(IDAT)+IEND"
-    sound = sound if is_webp else tuple(stream[24:26]) in types and place == len(stream) and re.fullmatch(chunks, names)
-    require(sound, "the header does not allow this kind of stream")
+    if is_webp:
+        length = int.from_bytes(stream[16:20], "little")
+        sound = stream[:4] + stream[8:16] == b"RIFFWEBPVP8L" and stream[20 + length :] == bytes(length % 2)
+        sound = sound and int.from_bytes(stream[4:8], "little") == len(stream) - 8 and not header.is_wide
+        require(sound and header.height * header.width <= 2**27, "the header does not allow this WebP")
+    else:
+        check_png(stream, header, types)
     try:
         image: Any = (WebPImagePlugin.WebPImageFile if is_webp else PngImagePlugin.PngImageFile)(BytesIO(stream))
         same = image.size == (header.width, header.height) and getattr(image, "n_frames", 1) == 1

@@ -92,7 +92,7 @@ INLINE int steps_of(const ppyr_slice *slice, int c) {
 }
 
 /* The possible values of channel 2, a bit for each of 256, if the colours of the whole image come from YCbCr. NULL if
- * all are possible, or if a caller names none. */
+ * all are possible, or if `colours`, which is not checked, has none. */
 INLINE const uint64_t *possible_values(const ppyr_slice *slice, int c, const place_t *place) {
     if (!(slice->mixed & PPYR_YCBCR) || c < CHANNELS - 1) return NULL;
     const uint64_t *row = slice->colours + WORDS_OF_VALUES * (place->own[0] << 8 | place->own[place->stride]);

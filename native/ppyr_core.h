@@ -5,7 +5,7 @@
  * or keeps state between calls, apart from the networks that ppyr_stack_new returns, which are read-only. All functions
  * may be called from any number of threads.
  *
- * Functions return PPYR_OK or a negative error code. They check all lengths before they touch any data.
+ * Functions that can fail return PPYR_OK or a negative error code. They check all lengths before they touch any data.
  */
 
 #ifndef PPYR_CORE_H

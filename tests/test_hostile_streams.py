@@ -61,7 +61,7 @@ WRONG = {
     "RIFF": (WEBP, b"RIFF", NO_WEBP),
 }
 for _cut in range(25, len(SOUND_WEBP)):
-    WRONG[f"a WebP of {_cut} bytes"] = (WEBP, SOUND_WEBP[:_cut], "cannot be decoded")
+    WRONG[f"a WebP of {_cut} bytes"] = (WEBP, SOUND_WEBP[:_cut], NO_WEBP)
 for _cut in range(len(SOUND_PNG) - 60, len(SOUND_PNG)):
     WRONG[f"a PNG of {_cut} bytes"] = (PNG, SOUND_PNG[:_cut], NO_PNG)
 
@@ -219,3 +219,53 @@ def test_streams_are_chosen_for_drawings_that_repeat_themselves():
                 data = pp.encode(wide, depth=wide_depth, effort="max")
                 assert File.of(data).flags & PNG
                 assert_decoded(data, wide)
+
+
+def png_with(chunks, signature=SOUND_PNG[:8]):
+    """A PNG of these chunks (name, data), with correct checksums."""
+    return signature + b"".join(
+        struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data)) for name, data in chunks
+    )
+
+
+def test_a_png_is_whole_and_holds_nothing_else():
+    """Readers that check more than Pillow accept and refuse the same streams."""
+    head, *_, end = chunks_of(SOUND_PNG)
+    packed = b"".join(data for name, data in chunks_of(SOUND_PNG) if name == b"IDAT")
+    rows = zlib.decompress(packed)
+
+    def with_rows(data):
+        return png_with([head, (b"IDAT", data), end])
+
+    assert_decoded(stream_file(IMAGE, PNG, with_rows(packed)), IMAGE)
+    pieces = [(b"IDAT", packed[i : i + 5]) for i in range(0, len(packed), 5)]
+    assert_decoded(stream_file(IMAGE, PNG, png_with([head, *pieces, (b"IDAT", b""), end])), IMAGE)
+    interlaced = (b"IHDR", head[1][:-1] + b"\1")
+    for wrong in (
+        with_rows(packed + b"\0"),
+        with_rows(zlib.compress(rows + rows[:31])),
+        with_rows(zlib.compress(rows[:-1])),
+        with_rows(packed[:-1]),
+        with_rows(packed + packed),
+        png_with([head, (b"IDAT", packed), (b"IDAT", b"\0"), end]),
+        png_with([head, (b"IDAT", packed), (b"IEND", b"\0")]),
+        png_with([interlaced, (b"IDAT", packed), end]),
+        SOUND_PNG[:-1] + b"\0",
+        SOUND_PNG.replace(packed[-4:], bytes(4)),
+        SOUND_PNG[:-16] + bytes(4) + SOUND_PNG[-12:],
+    ):
+        assert_refused(stream_file(IMAGE, PNG, wrong), NO_PNG)
+
+
+def test_a_webp_holds_nothing_else():
+    more = b"EXIF" + struct.pack("<I", 2) + b"ab"
+    longer = SOUND_WEBP[:4] + struct.pack("<I", len(SOUND_WEBP) - 8 + len(more)) + SOUND_WEBP[8:] + more
+    for wrong in (SOUND_WEBP + b"\0", SOUND_WEBP + more, longer, b"RIFX" + SOUND_WEBP[4:]):
+        assert_refused(stream_file(IMAGE, WEBP, wrong), NO_WEBP)
+
+
+def test_streams_that_unpack_to_much_are_refused_without_being_unpacked():
+    head, *_, end = chunks_of(SOUND_PNG)
+    file = stream_file(IMAGE, PNG, png_with([head, (b"IDAT", zlib.compress(bytes(2**27))), end]))
+    with at_most(60, 2**24):
+        assert_refused(file, NO_PNG)

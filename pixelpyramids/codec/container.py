@@ -65,8 +65,8 @@ class FileHeader:
     `values`, if not None, lists the values that occur, in ascending order: the planes hold indices into it. `grey`
     means that the colours of each pixel are equal, so only one is coded. `gains` holds the gain of each octave of each
     plane, finest first; `mixed` has a bit for each channel of a plane that is coded with mixing, and FAR
-    and YCBCR (`codec.memory`). `source_format` is the
-    format of the file that the image came from, in lower case; "png" if it is unknown.
+    and YCBCR (`codec.memory`). `source_format` is the format of the file that the image came from, in lower case; "png"
+    if it is unknown.
     """
 
     height: int
@@ -103,10 +103,10 @@ class FileHeader:
     def can_mix(self, mixed: int, coded: int) -> bool:
         """Whether a plane with so many coded channels can be mixed like this."""
         channels = mixed & ALL_CHANNELS
-        from_ycbcr = not mixed & YCBCR or (
-            channels >> 2 == 1 and self.channels <= 4 and self.depth == 8 and self.values is None
-        )
-        return not channels >> coded and mixed < 2 * YCBCR and (channels > 0 or mixed == 0) and from_ycbcr
+        if channels >> coded or mixed >= 2 * YCBCR or (mixed and not channels):
+            return False
+        has_colours = self.channels <= 4 and self.depth == 8 and self.values is None
+        return not mixed & YCBCR or (has_colours and channels >= 1 << (CHANNELS - 1))
 
     @property
     def octaves(self) -> int:

@@ -8,6 +8,8 @@ import io
 import math
 import re
 import struct
+import zlib
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -25,10 +27,12 @@ FEW_COLOURS = 256
 SAMPLED_PIXELS = 2**14  # enough to recognise most images that have many colours
 TRIAL_SIDE = 512  # pixels a side of the squares of a large image that the trial compresses
 WEBP_SIDE = 16383  # pixels a side, the limit of WebP
+AT_ONCE = 2**16  # bytes that are unpacked at once, or are unpacked to
 WEBP_PIXELS = 2**27  # the limit of our format; Pillow decodes a third more
 _MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
 _CHUNKS = re.compile(rb"IHDR(PLTE)?(IDAT)+IEND")
 _CHUNKS_WITH_ALPHA = re.compile(rb"IHDR(PLTE)?(tRNS)?(IDAT)+IEND")  # tRNS holds a palette's alpha
+_SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # of a pixel of a PNG, by its colour type
 _PALETTE_TYPES = {(bits, 3) for bits in (1, 2, 4, 8)}
 _PNG_TYPES = {  # (is the array wide, its channels): bit depths and colour types
     (True, 1): {(16, 0)},
@@ -74,15 +78,16 @@ def decode_stream(stream: bytes, header: FileHeader) -> ImageArray:
 
 
 def _is_webp(stream: bytes, header: FileHeader) -> bool:
-    """Whether a stream begins like one lossless image of the header's size.
+    """Whether a stream is the container of one lossless image of the header's size, and nothing else.
 
-    The stream is checked here because the library allocates memory before it reports the size. It consists of RIFF, its
-    size, WEBP, VP8L, its size, 0x2f, and 14 bits each of width - 1 and height - 1.
+    The stream is checked here because the library allocates memory before it reports the size, and ignores what
+    follows. It consists of RIFF, its size, WEBP, VP8L, its size, 0x2f, and 14 bits each of width - 1 and height - 1.
     """
-    size = int.from_bytes(stream[21:25], "little")
+    whole, of_chunk, size = (int.from_bytes(stream[at : at + 4], "little") for at in (4, 16, 21))
     is_lossless = stream[:4] == b"RIFF" and stream[8:16] == b"WEBPVP8L" and stream[20:21] == b"\x2f"
+    ends = whole + 8 == len(stream) == 20 + of_chunk + of_chunk % 2 and not any(stream[20 + of_chunk :])
     is_of_size = (size & 0x3FFF, size >> 14 & 0x3FFF) == (header.width - 1, header.height - 1)
-    return is_lossless and is_of_size and _fits_webp(header)
+    return is_lossless and ends and is_of_size and _fits_webp(header)
 
 
 def _fits_webp(header: FileHeader) -> bool:
@@ -96,17 +101,48 @@ def _is_png(stream: bytes, header: FileHeader) -> bool:
     """Whether a stream is one PNG of the header's size and type, with no chunks but those that pixels need.
 
     A PNG is a signature of 8 bytes and then chunks: length, name, data, and a checksum of 4 bytes. The first, IHDR,
-    begins with width, height, and a byte each for bit depth and colour type. Pillow turns many other types into 8 bits.
+    holds width, height, and a byte each for bit depth, colour type, compression, filter and interlacing. Pillow turns
+    many other types into 8 bits, and does not look at the checksums of pixels, nor at what follows them.
     """
-    place, names = 8, b""
+    place, names, are_sound = 8, b"", True
+    pieces: list[bytes] = []  # of the zlib stream
     while place + 12 <= len(stream):
-        names += stream[place + 4 : place + 8]
-        place += 12 + int.from_bytes(stream[place : place + 4], "big")
+        length = int.from_bytes(stream[place : place + 4], "big")
+        name, data = stream[place + 4 : place + 8], stream[place + 8 : place + 8 + length]
+        checksum = stream[place + 8 + length : place + 12 + length]
+        are_sound = are_sound and zlib.crc32(name + data).to_bytes(4, "big") == checksum
+        names, place = names + name, place + 12 + length
+        if name == b"IDAT":
+            pieces.append(data)
     size = struct.pack(">II", header.width, header.height)
     chunks = _CHUNKS_WITH_ALPHA if header.channels == 4 else _CHUNKS
     types = _PNG_TYPES.get((header.is_wide, header.channels), set())
-    is_described = stream[16:24] == size and tuple(stream[24:26]) in types
-    return place == len(stream) and is_described and bool(chunks.fullmatch(names))
+    is_described = stream[16:24] == size and tuple(stream[24:26]) in types and stream[28:29] == b"\0"
+    is_whole = place == len(stream) and stream[-12:-8] == bytes(4) and are_sound and bool(chunks.fullmatch(names))
+    return is_described and is_whole and _unpacks_to(pieces, header.height * _row_bytes(header.width, *stream[24:26]))
+
+
+def _row_bytes(width: int, bits: int, colour_type: int) -> int:
+    """The bytes of a row of a PNG, with the one that names its filter."""
+    return 1 + -(-width * bits * _SAMPLES[colour_type] // 8)
+
+
+def _unpacks_to(pieces: Sequence[bytes], count: int) -> bool:
+    """Whether the pieces are one zlib stream of `count` bytes, and nothing else."""
+    unpacker, left = zlib.decompressobj(), count
+    try:
+        for piece in pieces:
+            for begin in range(0, len(piece), AT_ONCE):
+                packed = piece[begin : begin + AT_ONCE]
+                while packed and left >= 0 and not unpacker.eof:
+                    left -= len(unpacker.decompress(packed, AT_ONCE))
+                    packed = unpacker.unconsumed_tail
+                if packed or unpacker.unused_data or left < 0:
+                    return False
+        left -= len(unpacker.flush())
+    except zlib.error:
+        return False
+    return unpacker.eof and left == 0
 
 
 def _is_worth_trying(pixels: Any, header: FileHeader, size: int) -> bool:

@@ -136,7 +136,7 @@ def _follow(
             own = [of_channel[site] for of_channel in values[:c]]
             left = values[0][site - 1] if site % width else near[site][0]
             keys = find_keys(c, own, near[site], opposite[site], left)
-            possible = _possible_values(colours, own) or range(n)
+            possible = range(n) if colours is None or c < CHANNELS - 1 else _possible_values(colours, own)
             if value is not None and value not in possible:
                 raise ValueError(f"expected a possible value of channel {c}, got {value}")
             guess = clamp(guess, 0, n - 1)
@@ -149,9 +149,7 @@ def _follow(
     follow_sites(model, take)
 
 
-def _possible_values(colours: NDArray[np.uint64] | None, own: Sequence[int]) -> list[int]:
-    """The values of channel 2 that the pixel's own channels before allow; empty if no limit is known."""
-    if colours is None or len(own) < CHANNELS - 1:
-        return []
+def _possible_values(colours: NDArray[np.uint64], own: Sequence[int]) -> list[int]:
+    """The values of channel 2 that the pixel's own channels before allow: at least 56."""
     words = colours[tuple(own)].astype("<u8")
     return np.flatnonzero(np.unpackbits(words.view(np.uint8), bitorder="little")).tolist()

@@ -1,6 +1,6 @@
 """A trial on patches of an image: how much context mixing is worth its time."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -16,10 +16,11 @@ from pixelpyramids.codec.parts import Part, Tile
 from pixelpyramids.codec.planes import codings_of
 from pixelpyramids.codec.ycbcr import can_come_from_ycbcr
 
-# By the number of coded channels: none are mixed, some, or all. Those of a plane are tried in this order.
-CHOICES = {3: (0, 0b110, ALL_CHANNELS | FAR), 1: (0, 1 | FAR)}
-# What a plane's bits must shrink by, beside the best choice before: for mixing some channels, and for mixing all.
+# What a plane's bits must shrink by, beside the best way before: for mixing some channels, and for mixing all.
 LEAST_SAVED = {"fast": (0.02, 0.1), "default": (0.003, 0.01), "max": (0.0, 0.0)}
+SOME, ALL = 0, 1
+# The ways to mix a plane, by the number of its coded channels, in the order in which they are tried.
+WAYS = {3: {0b110: SOME, ALL_CHANNELS | FAR: ALL}, 1: {1 | FAR: ALL}}
 PATCH = 64  # sites a side of the finest octave's grid; there are two patches along each side
 
 
@@ -31,37 +32,34 @@ def choose_mixed(
         return dict.fromkeys(LEAST_SAVED, (0,) * len(header.coded))
     spans = [_spans(-(-side // 2)) for side in (header.height, header.width)]
     patches = Part(False, 0, tuple(Tile(0, *rows, *columns) for rows in spans[0] for columns in spans[1]))
-    choices = [
-        _choices(compact, header, pyramid[0], coded) for pyramid, coded in zip(pyramids, header.coded, strict=True)
-    ]
+    ways = [_ways(compact, header, pyramid[0], coded) for pyramid, coded in zip(pyramids, header.coded, strict=True)]
 
-    def count(pyramid: Sequence[Plane], codings: Codings, of_plane: Sequence[int]) -> NDArray[Any]:
-        return _count_bits(compact, patches, pyramid, codings, of_plane)
+    def count(pyramid: Sequence[Plane], codings: Codings, of_plane: Mapping[int, int]) -> NDArray[Any]:
+        return _count_bits(compact, patches, pyramid, codings, [0, *of_plane])
 
-    bits = list(pool.map(count, pyramids, codings_of(header), choices))
+    bits = list(pool.map(count, pyramids, codings_of(header), ways))
     return {
-        effort: tuple(_best(of_plane, of_bits, least) for of_plane, of_bits in zip(choices, bits, strict=True))
+        effort: tuple(_best(of_plane, of_bits, least) for of_plane, of_bits in zip(ways, bits, strict=True))
         for effort, least in LEAST_SAVED.items()
     }
 
 
-def _choices(compact: CompactModel, header: FileHeader, plane: Plane, coded: int) -> list[int]:
+def _ways(compact: CompactModel, header: FileHeader, plane: Plane, coded: int) -> Mapping[int, int]:
     """The ways in which a plane can be mixed."""
-    mixed = CHOICES[coded]
-    limited = [one | YCBCR if one else one for one in mixed]
-    is_limited = all(header.can_mix(one, coded) for one in limited) and can_come_from_ycbcr(
-        np.moveaxis(plane, 0, -1), compact.engine.possible_colours()
-    )
-    return limited if is_limited else list(mixed)
+    limited = {mixed | YCBCR: kind for mixed, kind in WAYS[coded].items()}
+    can_be_limited = all(header.can_mix(mixed, coded) for mixed in limited)
+    pixels = np.moveaxis(plane, 0, -1)
+    is_limited = can_be_limited and can_come_from_ycbcr(pixels, compact.engine.possible_colours())
+    return limited if is_limited else WAYS[coded]
 
 
-def _best(choices: Sequence[int], bits: NDArray[Any], least: Sequence[float]) -> int:
-    """The last of the choices that saves enough beside the best one before it."""
-    best = 0
-    for i, share in zip(range(1, len(choices)), least[1 - len(choices) :], strict=True):
-        if bits[best] - bits[i] > share * bits[0]:
-            best = i
-    return choices[best]
+def _best(ways: Mapping[int, int], bits: NDArray[Any], least: Sequence[float]) -> int:
+    """The last way that saves enough beside the best before it; `bits` are those without mixing, and of the ways."""
+    best, fewest = 0, bits[0]
+    for (mixed, kind), found in zip(ways.items(), bits[1:], strict=True):
+        if fewest - found > least[kind] * bits[0]:
+            best, fewest = mixed, found
+    return best
 
 
 def _spans(sites: int) -> list[tuple[int, int]]:

@@ -77,7 +77,7 @@ def inspect_npy(data: bytes, max_pixels: int) -> Inspected:
     if dtype not in (np.uint8, np.dtype("<u2"), np.dtype(">u2")) or not is_image:
         raise DataError(
             f"expected an array (H, W) or (H, W, C), C from 1 to {MAX_CHANNELS}, of uint8 or uint16, got {dtype} of "
-            f"shape {shape}; convert it"
+            f"shape {shape}; convert or divide it"
         )
     check_limit(shape[0], shape[1], max_pixels, (*shape, 1)[2])
     size, found = math.prod(shape) * dtype.itemsize, len(data) - file.tell()
