@@ -26,7 +26,7 @@ from pixelpyramids.errors import BitstreamError, DataError
 
 MAX_PIXELS = 2**28
 EFFORTS = ("fast", "default", "max")
-_PLANES_AT_ONCE = 2  # whose memories are kept, up to 65 of each plane
+PLANES_AT_ONCE = 2  # whose memories are kept, up to 65 of each plane
 
 Inheritances = dict[int, Inheritance]  # of planes, by their numbers
 
@@ -213,9 +213,9 @@ def _group_planes(numbers: Iterable[int], header: FileHeader) -> list[list[int]]
     All planes at once would keep the memories of all of them.
     """
     count = len(header.coded)
-    groups: list[list[int]] = [[] for _ in range(0, count, _PLANES_AT_ONCE)]
+    groups: list[list[int]] = [[] for _ in range(0, count, PLANES_AT_ONCE)]
     for number in numbers:
-        groups[number % count // _PLANES_AT_ONCE].append(number)
+        groups[number % count // PLANES_AT_ONCE].append(number)
     return groups
 
 
