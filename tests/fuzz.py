@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 
 TESTS = Path(__file__).resolve().parent
-FILES_PER_MINUTE, PARTS_PER_MINUTE = 2000, 600
+FILES_PER_MINUTE, PARTS_PER_MINUTE = 10_000, 30_000
 LIMITS = ["-timeout=20", "-rss_limit_mb=4096", "-max_len=4096", "-len_control=0", "-print_final_stats=1"]
 
 

@@ -1,5 +1,7 @@
 """The whole codec: images of every shape, depth and content come back unchanged; damaged files are refused."""
 
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -11,7 +13,7 @@ from ppyr_files import pixels
 import pixelpyramids as pp
 from pixelpyramids.codec import fallback, image
 from pixelpyramids.codec.compact_model import octave_images
-from pixelpyramids.codec.container import MAX_CHANNELS, read_index
+from pixelpyramids.codec.container import MAX_CHANNELS, Content, read_index
 from pixelpyramids.codec.fields import MemorySource
 from pixelpyramids.codec.memory import YCBCR
 from pixelpyramids.data.photographs import photographs
@@ -50,6 +52,19 @@ def test_an_image_too_long_for_webp_comes_back_by_default(shape):
 def test_the_pixels_of_the_trial_fit_webp(shape):
     parts = fallback._trial_pixels(np.broadcast_to(np.uint8(0), shape))
     assert max(parts.shape) <= fallback.WEBP_SIDE and parts.size >= min(np.prod(shape), fallback.WEBP_SIDE)
+
+
+def test_noisy_squares_do_not_hide_that_a_screen_repeats():
+    """The squares that a trial would look at are all noise."""
+    screen = np.zeros((1100, 1100, 3), dtype=np.uint8)
+    screen[::50, ::2] = 255
+    noise = np.random.default_rng(0).integers(0, 256, (4, 256, 256, 3), dtype=np.uint8)
+    for square, (top, left) in zip(noise, itertools.product((147, 697), (147, 697)), strict=True):
+        screen[top : top + 256, left : left + 256] = square
+    assert np.array_equal(fallback._trial_pixels(screen), noise.reshape(-1, 256, 3))
+    data = pp.encode(screen)
+    assert read_index(MemorySource(data), 2**28).header.content == Content.WEBP
+    assert_same(pp.decode(data), screen)
 
 
 @settings(max_examples=60, deadline=None)

@@ -25,7 +25,10 @@ SMALL = 2**16  # bytes; if our file is smaller, the libraries are always tried
 NEAR = 1.1  # the libraries are run in full if the trial is below this multiple of our size
 FEW_COLOURS = 256
 SAMPLED_PIXELS = 2**14  # enough to recognise most images that have many colours
-TRIAL_SIDE = 512  # pixels a side of the squares of a large image that the trial compresses
+REPEATS = 0.3  # if this share of the pixels equal the one to their left, the trial compresses the whole image
+SAMPLED_ROWS = 1000  # of which they are counted, about
+TRIAL_SIDE = 256  # pixels a side of the squares that it compresses of other large images
+WEBP_METHOD, WEBP_SLOWEST = 4, 6  # of WebP's methods, 0 to 6: the usual one, and that of effort `max`
 WEBP_SIDE = 16383  # pixels a side, the limit of WebP
 AT_ONCE = 2**16  # bytes that are unpacked at once, or are unpacked to
 WEBP_PIXELS = 2**27  # the limit of our format; Pillow decodes a third more
@@ -55,7 +58,7 @@ def smallest_file(array: ImageArray, header: FileHeader, ours: bytes, always: bo
     if not always and len(ours) >= SMALL and not _is_worth_trying(pixels, header, len(ours)):
         return ours
     packed = replace(header, model=b"", grey=False, values=None, gains=(), mixed=())
-    streams = _library_streams(pixels, header)
+    streams = _library_streams(pixels, header, WEBP_SLOWEST if always else WEBP_METHOD)
     files = [build_file(replace(packed, content=kind), [(Kind.STORED, stream)]) for kind, stream in streams]
     return min([ours, *files], key=len)
 
@@ -146,14 +149,19 @@ def _unpacks_to(pieces: Sequence[bytes], count: int) -> bool:
 
 
 def _is_worth_trying(pixels: Any, header: FileHeader, size: int) -> bool:
-    """Whether a library's fastest setting comes near our size, on the image or on four squares of a large one."""
+    """Whether a quick setting of a library comes near our size.
+
+    Squares of a large image say little about a screenshot, whose pixels often equal the one to their left.
+    """
     if _find_palette(pixels) is not None:
         return True
-    some = _trial_pixels(pixels)
+    rows = pixels[:: 1 + pixels.shape[0] // SAMPLED_ROWS]
+    repeats = int((rows[:, 1:] == rows[:, :-1]).all(2).sum()) > REPEATS * rows[..., 0].size
+    some = pixels if repeats and _fits_webp(header) else _trial_pixels(pixels)
     if header.is_wide:
         stream = _save(_to_pillow(some), "PNG", compress_level=1)
     else:
-        stream = _save(_to_pillow(some), "WEBP", lossless=True, quality=0, method=0, exact=True)
+        stream = _save(_to_pillow(some), "WEBP", lossless=True, quality=50, method=1, exact=True)
     return bool(len(stream) * (pixels.size / some.size) < NEAR * size)
 
 
@@ -172,11 +180,11 @@ def _trial_pixels(pixels: Any) -> Any:
     return np.concatenate([pixels[top : top + TRIAL_SIDE, left : left + TRIAL_SIDE] for top in tops for left in lefts])
 
 
-def _library_streams(pixels: Any, header: FileHeader) -> list[tuple[Content, bytes]]:
-    """Return the libraries' streams of the image."""
+def _library_streams(pixels: Any, header: FileHeader, webp_method: int) -> list[tuple[Content, bytes]]:
+    """Return the libraries' streams of the image; WebP's in the best quality of one of its methods."""
     streams = [(Content.PNG, to_png(pixels, header.depth))]
     if _fits_webp(header):
-        webp = _save(_to_pillow(pixels), "WEBP", lossless=True, quality=80, method=4, exact=True)
+        webp = _save(_to_pillow(pixels), "WEBP", lossless=True, quality=100, method=webp_method, exact=True)
         streams.append((Content.WEBP, webp))
     return streams
 
