@@ -26,9 +26,11 @@ NEAR = 1.1  # the libraries are run in full if the trial is below this multiple 
 FEW_COLOURS = 256
 SAMPLED_PIXELS = 2**14  # enough to recognise most images that have many colours
 REPEATS = 0.3  # if this share of the pixels equal the one to their left, the trial compresses the whole image
-SAMPLED_ROWS = 1000  # of which they are counted, about
+SAMPLED_SIDE = 1000  # of about so many rows and columns, they are counted
+WHOLE_PIXELS = 2**23  # the largest image that is compressed whole in the trial, which takes about 30 bytes a pixel
 TRIAL_SIDE = 256  # pixels a side of the squares that it compresses of other large images
-WEBP_METHOD, WEBP_SLOWEST = 4, 6  # of WebP's methods, 0 to 6: the usual one, and that of effort `max`
+WEBP_METHODS = (4,)  # of 0 to 6
+ALL_WEBP_METHODS = (4, 6)  # those of effort `max`: 6 is slow, and mostly but not always the smaller
 WEBP_SIDE = 16383  # pixels a side, the limit of WebP
 AT_ONCE = 2**16  # bytes that are unpacked at once, or are unpacked to
 WEBP_PIXELS = 2**27  # the limit of our format; Pillow decodes a third more
@@ -58,7 +60,7 @@ def smallest_file(array: ImageArray, header: FileHeader, ours: bytes, always: bo
     if not always and len(ours) >= SMALL and not _is_worth_trying(pixels, header, len(ours)):
         return ours
     packed = replace(header, model=b"", grey=False, values=None, gains=(), mixed=())
-    streams = _library_streams(pixels, header, WEBP_SLOWEST if always else WEBP_METHOD)
+    streams = _library_streams(pixels, header, ALL_WEBP_METHODS if always else WEBP_METHODS)
     files = [build_file(replace(packed, content=kind), [(Kind.STORED, stream)]) for kind, stream in streams]
     return min([ours, *files], key=len)
 
@@ -155,14 +157,22 @@ def _is_worth_trying(pixels: Any, header: FileHeader, size: int) -> bool:
     """
     if _find_palette(pixels) is not None:
         return True
-    rows = pixels[:: 1 + pixels.shape[0] // SAMPLED_ROWS]
-    repeats = int((rows[:, 1:] == rows[:, :-1]).all(2).sum()) > REPEATS * rows[..., 0].size
-    some = pixels if repeats and _fits_webp(header) else _trial_pixels(pixels)
+    repeats = _share_of_repeats(pixels) > REPEATS
+    is_whole = repeats and _fits_webp(header) and header.height * header.width <= WHOLE_PIXELS
+    some = pixels if is_whole else _trial_pixels(pixels)
     if header.is_wide:
         stream = _save(_to_pillow(some), "PNG", compress_level=1)
     else:
         stream = _save(_to_pillow(some), "WEBP", lossless=True, quality=50, method=1, exact=True)
     return bool(len(stream) * (pixels.size / some.size) < NEAR * size)
+
+
+def _share_of_repeats(pixels: Any) -> float:
+    """The share of the pixels that equal the one to their left, among about a million of them."""
+    down, across = (1 + side // SAMPLED_SIDE for side in pixels.shape[:2])
+    rows = pixels[::down]
+    equal = (rows[:, 1::across] == rows[:, :-1:across]).all(2)
+    return float(equal.mean()) if equal.size else 0.0
 
 
 def _trial_pixels(pixels: Any) -> Any:
@@ -180,11 +190,11 @@ def _trial_pixels(pixels: Any) -> Any:
     return np.concatenate([pixels[top : top + TRIAL_SIDE, left : left + TRIAL_SIDE] for top in tops for left in lefts])
 
 
-def _library_streams(pixels: Any, header: FileHeader, webp_method: int) -> list[tuple[Content, bytes]]:
-    """Return the libraries' streams of the image; WebP's in the best quality of one of its methods."""
+def _library_streams(pixels: Any, header: FileHeader, webp_methods: Sequence[int]) -> list[tuple[Content, bytes]]:
+    """Return the libraries' streams of the image."""
     streams = [(Content.PNG, to_png(pixels, header.depth))]
-    if _fits_webp(header):
-        webp = _save(_to_pillow(pixels), "WEBP", lossless=True, quality=100, method=webp_method, exact=True)
+    for method in webp_methods if _fits_webp(header) else ():
+        webp = _save(_to_pillow(pixels), "WEBP", lossless=True, quality=100, method=method, exact=True)
         streams.append((Content.WEBP, webp))
     return streams
 
