@@ -67,6 +67,18 @@ def test_noisy_squares_do_not_hide_that_a_screen_repeats():
     assert_same(pp.decode(data), screen)
 
 
+@pytest.mark.parametrize("error", [ValueError("encoding error 1"), MemoryError(), OSError("no memory")])
+def test_if_a_library_fails_our_own_file_is_kept(error, monkeypatch):
+    def fail(*_, **__):
+        raise error
+
+    image = np.zeros((30, 40, 3), dtype=np.uint8)
+    ours = pp.encode(image, effort="fast")
+    monkeypatch.setattr(fallback, "_save", fail)
+    assert pp.encode(image) == ours
+    assert len(pp.encode(image, effort="max")) <= len(ours)
+
+
 @settings(max_examples=60, deadline=None)
 @given(st.data())
 def test_any_small_image_comes_back(data):

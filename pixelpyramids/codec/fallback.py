@@ -29,8 +29,8 @@ REPEATS = 0.3  # if this share of the pixels equal the one to their left, the tr
 SAMPLED_SIDE = 1000  # of about so many rows and columns, they are counted
 WHOLE_PIXELS = 2**23  # the largest image that is compressed whole in the trial, which takes about 30 bytes a pixel
 TRIAL_SIDE = 256  # pixels a side of the squares that it compresses of other large images
-WEBP_METHODS = (4,)  # of 0 to 6
-ALL_WEBP_METHODS = (4, 6)  # those of effort `max`: 6 is slow, and mostly but not always the smaller
+WEBP_METHOD, SLOW_WEBP_METHOD = 4, 6  # of 0 to 6; the slow one, ten times as slow, does not always save bytes
+SLOW_NEAR = 1.3  # it is run only if the other stream is below this multiple of our size
 WEBP_SIDE = 16383  # pixels a side, the limit of WebP
 AT_ONCE = 2**16  # bytes that are unpacked at once, or are unpacked to
 WEBP_PIXELS = 2**27  # the limit of our format; Pillow decodes a third more
@@ -49,7 +49,7 @@ _PNG_TYPES = {  # (is the array wide, its channels): bit depths and colour types
 
 
 def smallest_file(array: ImageArray, header: FileHeader, ours: bytes, always: bool) -> bytes:
-    """Return the smallest of our file and files that hold a PNG or a WebP.
+    """Return the smallest of our file and files that hold a PNG or a WebP; ours if a library fails.
 
     The libraries, which cannot hold 16-bit colours, 16-bit alpha or more than four channels, run if `always` is set, if
     our file is small, or if a trial is promising.
@@ -57,10 +57,13 @@ def smallest_file(array: ImageArray, header: FileHeader, ours: bytes, always: bo
     if (header.is_wide, header.channels) not in _PNG_TYPES:
         return ours
     pixels = array.reshape(header.height, header.width, -1)
-    if not always and len(ours) >= SMALL and not _is_worth_trying(pixels, header, len(ours)):
+    try:
+        if not always and len(ours) >= SMALL and not _is_worth_trying(pixels, header, len(ours)):
+            return ours
+        streams = _library_streams(pixels, header, round(SLOW_NEAR * len(ours)) if always else 0)
+    except (OSError, ValueError, MemoryError):  # a library fails on an image that is too large for its memory
         return ours
     packed = replace(header, model=b"", grey=False, values=None, gains=(), mixed=())
-    streams = _library_streams(pixels, header, ALL_WEBP_METHODS if always else WEBP_METHODS)
     files = [build_file(replace(packed, content=kind), [(Kind.STORED, stream)]) for kind, stream in streams]
     return min([ours, *files], key=len)
 
@@ -160,10 +163,7 @@ def _is_worth_trying(pixels: Any, header: FileHeader, size: int) -> bool:
     repeats = _share_of_repeats(pixels) > REPEATS
     is_whole = repeats and _fits_webp(header) and header.height * header.width <= WHOLE_PIXELS
     some = pixels if is_whole else _trial_pixels(pixels)
-    if header.is_wide:
-        stream = _save(_to_pillow(some), "PNG", compress_level=1)
-    else:
-        stream = _save(_to_pillow(some), "WEBP", lossless=True, quality=50, method=1, exact=True)
+    stream = _save(_to_pillow(some), "PNG", compress_level=1) if header.is_wide else _to_webp(some, 50, 1)
     return bool(len(stream) * (pixels.size / some.size) < NEAR * size)
 
 
@@ -190,13 +190,18 @@ def _trial_pixels(pixels: Any) -> Any:
     return np.concatenate([pixels[top : top + TRIAL_SIDE, left : left + TRIAL_SIDE] for top in tops for left in lefts])
 
 
-def _library_streams(pixels: Any, header: FileHeader, webp_methods: Sequence[int]) -> list[tuple[Content, bytes]]:
-    """Return the libraries' streams of the image."""
+def _library_streams(pixels: Any, header: FileHeader, slow_below: int) -> list[tuple[Content, bytes]]:
+    """Return the libraries' streams of the image. A WebP below so many bytes is also made in the slow way."""
     streams = [(Content.PNG, to_png(pixels, header.depth))]
-    for method in webp_methods if _fits_webp(header) else ():
-        webp = _save(_to_pillow(pixels), "WEBP", lossless=True, quality=100, method=method, exact=True)
-        streams.append((Content.WEBP, webp))
+    if _fits_webp(header):
+        streams.append((Content.WEBP, _to_webp(pixels, 100, WEBP_METHOD)))
+        if len(streams[-1][1]) < slow_below:
+            streams.append((Content.WEBP, _to_webp(pixels, 100, SLOW_WEBP_METHOD)))
     return streams
+
+
+def _to_webp(pixels: Any, quality: int, method: int) -> bytes:
+    return _save(_to_pillow(pixels), "WEBP", lossless=True, quality=quality, method=method, exact=True)
 
 
 def to_png(pixels: Any, depth: int) -> bytes:
@@ -220,10 +225,18 @@ def _find_palette(pixels: Any) -> tuple[NDArray[np.uint8], NDArray[np.uint8]] | 
         return None
     flat = pixels.reshape(-1, pixels.shape[2])
     for some in (flat[:: max(1, len(flat) // SAMPLED_PIXELS)], flat):
-        colours, numbers = np.unique(some, axis=0, return_inverse=True)
-        if len(colours) > FEW_COLOURS:
+        numbers, indices = np.unique(_to_numbers(some), return_inverse=True)
+        if len(numbers) > FEW_COLOURS:
             return None
-    return colours, numbers.reshape(pixels.shape[:2]).astype(np.uint8)
+    colours = numbers.astype(">u4").view(np.uint8).reshape(-1, 4)[:, : pixels.shape[2]]
+    return colours, indices.reshape(pixels.shape[:2]).astype(np.uint8)
+
+
+def _to_numbers(colours: Any) -> NDArray[np.uint32]:
+    """One number for each colour (N, C), in the same order: much quicker to sort."""
+    padded = np.zeros((len(colours), 4), dtype=np.uint8)
+    padded[:, : colours.shape[1]] = colours
+    return padded.view(">u4")[:, 0].astype(np.uint32)
 
 
 def _to_pillow(pixels: Any) -> Image.Image:
