@@ -5,6 +5,9 @@ are not text; such characters are shown as Python writes them, `\x1b`.
 """
 
 import errno
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from pixelpyramids.errors import PixelPyramidsError
 
@@ -41,3 +44,18 @@ def explain(error: BaseException, name: str = "") -> str:
     else:
         text = f"{type(error).__name__}: {error}"
     return text if text.startswith(name) else f"{name}: {text}"
+
+
+def count_of(count: int, noun: str) -> str:
+    """A count with its noun: "1 image", "2 images"."""
+    return f"{count:,} {noun}{'s'[: count != 1]}"
+
+
+@contextmanager
+def collect_warnings() -> Iterator[list[str]]:
+    """Collect the UserWarnings of a block, each once. Python itself shows a repeated one only for the first file."""
+    texts: list[str] = []
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", UserWarning)
+        yield texts
+    texts += dict.fromkeys(str(each.message) for each in caught if issubclass(each.category, UserWarning))

@@ -13,7 +13,7 @@ from pictures import contents, files, pixels, same, save, write_compressed
 from PIL import Image
 
 import pixelpyramids as pp
-from pixelpyramids.cli import file_tasks
+from pixelpyramids.archive import file_tasks
 
 ODD_NAMES = [
     "plain.png", "two words.PNG", "-rf.png", "ü ☃.png", "IMG.2024-01", "a\nb.png", "[x]*?.png",

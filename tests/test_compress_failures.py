@@ -19,7 +19,7 @@ from pictures import files, pixels, save, write_images
 from PIL import Image
 
 import pixelpyramids as pp
-from pixelpyramids.cli import file_tasks, jobs
+from pixelpyramids.archive import file_tasks, jobs
 from pixelpyramids.image_files import listing
 
 

@@ -13,7 +13,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 import pixelpyramids as pp
-from pixelpyramids.cli import file_tasks
+from pixelpyramids.archive import file_tasks
 from pixelpyramids.image_files import opening
 from pixelpyramids.image_files.listing import is_excluded, walk_files
 

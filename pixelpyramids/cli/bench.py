@@ -13,8 +13,6 @@ from rich.text import Text
 from pixelpyramids.atomic import refuse_existing, write_text
 from pixelpyramids.cli import options, sources
 from pixelpyramids.cli.console import (
-    collect_warnings,
-    count_of,
     print_json,
     print_warnings,
     progress_bar,
@@ -33,7 +31,7 @@ from pixelpyramids.cli.report.figures import (
 )
 from pixelpyramids.cli.report.rival_chart import save_chart
 from pixelpyramids.errors import DataError, PixelPyramidsError
-from pixelpyramids.terminal import explain
+from pixelpyramids.terminal import collect_warnings, count_of, explain
 
 if TYPE_CHECKING:
     from pixelpyramids.cli.report.rivals import Cost

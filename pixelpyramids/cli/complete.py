@@ -8,9 +8,10 @@ import typer
 
 from pixelpyramids.atomic import refuse_existing
 from pixelpyramids.cli import model_options
-from pixelpyramids.cli.console import count_of, stdout
+from pixelpyramids.cli.console import stdout
 from pixelpyramids.cli.sample import OverwriteSet, refuse_other_pictures, save_numbered
 from pixelpyramids.errors import DataError
+from pixelpyramids.terminal import count_of
 
 if TYPE_CHECKING:
     from pixelpyramids.loading import ModelConfig

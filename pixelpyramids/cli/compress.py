@@ -39,7 +39,7 @@ def compress(
     Run the command again to resume: finished files are skipped. Lossy files and .ppyr files are skipped too. Status 1
     if a file failed, or if a file you named was skipped.
     """
-    from pixelpyramids.cli.file_tasks import Compression, compress_file, encode_picture, explain_lossy, is_skipped
+    from pixelpyramids.archive.file_tasks import Compression, compress_file, encode_picture, explain_lossy, is_skipped
     from pixelpyramids.image_files import opening
 
     settings = Compression(effort, not no_verify, force, max_pixels, overwrite, delete_source, dry_run)

@@ -4,14 +4,13 @@ import json
 import math
 import os
 import time
-import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 from rich.console import Console
 
-from pixelpyramids.terminal import printable
+from pixelpyramids.terminal import count_of, printable
 
 LINE_EVERY = 20.0  # seconds between lines if standard error is not a terminal
 
@@ -83,16 +82,6 @@ def progress_bar(what: str, quiet: bool = False) -> Iterator[Callable[[int, int]
         yield lambda done, of: progress.update(task, completed=done, total=of)
 
 
-@contextmanager
-def collect_warnings() -> Iterator[list[str]]:
-    """Collect the UserWarnings of a block, each once. Python itself shows a repeated one only for the first file."""
-    texts: list[str] = []
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", UserWarning)
-        yield texts
-    texts += dict.fromkeys(str(each.message) for each in caught if issubclass(each.category, UserWarning))
-
-
 def print_warnings(name: str, texts: Iterable[str]) -> None:
     """Print warnings, each after the name of the file that it is about."""
     for text in texts:
@@ -102,11 +91,6 @@ def print_warnings(name: str, texts: Iterable[str]) -> None:
 def describe_conversions(counts: Mapping[str, int]) -> str:
     """The conversions and their counts: "alpha dropped (12 images), 16 bits reduced to 8 (1 image)"."""
     return ", ".join(f"{what} ({count_of(count, 'image')})" for what, count in counts.items())
-
-
-def count_of(count: int, noun: str) -> str:
-    """A count with its noun: "1 image", "2 images"."""
-    return f"{count:,} {noun}{'s'[: count != 1]}"
 
 
 def format_duration(seconds: float) -> str:

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from pixelpyramids.cli.console import count_of, stderr
+from pixelpyramids.cli.console import stderr
 from pixelpyramids.cli.data_opening import is_plain_folder, name_images, open_images, open_training
 from pixelpyramids.data.batches import Batches
 from pixelpyramids.data.crops import Crops
@@ -34,6 +34,7 @@ from pixelpyramids.extras import import_extra
 from pixelpyramids.image_files.file_source import DAMAGE
 from pixelpyramids.image_files.listing import walk_files
 from pixelpyramids.model.parameters import AnyParameters
+from pixelpyramids.terminal import count_of
 from pixelpyramids.training.provenance import read_sessions, read_trained_on
 from pixelpyramids.training.session import training_hashes
 

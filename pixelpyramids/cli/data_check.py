@@ -13,13 +13,14 @@ import typer
 
 from pixelpyramids.atomic import refuse_existing
 from pixelpyramids.cli import model_options, options
-from pixelpyramids.cli.console import count_of, describe_conversions, print_json, progress_bar, stderr, stdout
+from pixelpyramids.cli.console import describe_conversions, print_json, progress_bar, stderr, stdout
 from pixelpyramids.cli.report.pictures import save_grid
 from pixelpyramids.data.crops import Crops
 from pixelpyramids.data.identity import data_identity, pixel_bytes
 from pixelpyramids.data.images import Images
 from pixelpyramids.errors import DataError, EmptySplitError
 from pixelpyramids.image_files.bit_depth import Pixels
+from pixelpyramids.terminal import count_of
 
 if TYPE_CHECKING:
     from pixelpyramids.data.batches import Batches

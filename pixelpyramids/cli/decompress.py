@@ -47,7 +47,7 @@ def decompress(
 
     Run the command again to resume: finished files are skipped. Status 1 if a file failed or was salvaged in part.
     """
-    from pixelpyramids.cli.file_tasks import Decompression, decode_picture, decompress_file, picture_file
+    from pixelpyramids.archive.file_tasks import Decompression, decode_picture, decompress_file, picture_file
     from pixelpyramids.codec.fields import MemorySource
     from pixelpyramids.image_files.saving import FORMATS
 

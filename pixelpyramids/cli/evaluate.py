@@ -9,9 +9,10 @@ from typing import Annotated, Literal
 import typer
 
 from pixelpyramids.cli import model_options, options
-from pixelpyramids.cli.console import count_of, describe_conversions, print_json, progress_bar, stderr, stdout
+from pixelpyramids.cli.console import describe_conversions, print_json, progress_bar, stderr, stdout
 from pixelpyramids.cli.likelihoods import LIKELIHOODS, warn_above
 from pixelpyramids.errors import DataError, ParameterError
+from pixelpyramids.terminal import count_of
 
 
 def evaluate(

@@ -3,10 +3,10 @@
 from typing import TYPE_CHECKING, Any
 
 from pixelpyramids.cli import options, sources
-from pixelpyramids.cli.console import count_of, print_json, stderr, stdout
+from pixelpyramids.cli.console import print_json, stderr, stdout
 from pixelpyramids.errors import BitstreamError, DataError
 from pixelpyramids.pyramid.octaves import octave_sizes
-from pixelpyramids.terminal import explain
+from pixelpyramids.terminal import count_of, explain
 
 if TYPE_CHECKING:
     from pixelpyramids.codec.container import FileIndex

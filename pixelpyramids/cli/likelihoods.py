@@ -2,7 +2,8 @@
 
 from collections.abc import Iterable
 
-from pixelpyramids.cli.console import count_of, stderr
+from pixelpyramids.cli.console import stderr
+from pixelpyramids.terminal import count_of
 
 LIKELIHOODS = {"exact": "exact", "authors": "the authors' clamped likelihood, not a distribution"}
 """The words for each likelihood."""

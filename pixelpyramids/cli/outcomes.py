@@ -4,39 +4,21 @@ import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
+from pixelpyramids.archive.jobs import Done, run_tasks
 from pixelpyramids.cli.console import (
-    collect_warnings,
-    count_of,
     print_json,
     print_warnings,
     progress_bar,
     stderr,
     stdout,
 )
-from pixelpyramids.cli.jobs import run_tasks
 from pixelpyramids.errors import PixelPyramidsError
 from pixelpyramids.image_files.listing import Listing, Task, count_kinds, describe_kinds, find_collisions, stat_existing
-from pixelpyramids.terminal import explain
+from pixelpyramids.terminal import collect_warnings, count_of, explain
 
 FILES_NAMED = 3  # of the files that are not recognised
-
-
-class Done(NamedTuple):
-    """The result of a file: its bytes before and after (0 if nothing was written), and its pixels.
-
-    `skipped` says why the file was skipped, `is_there` whether its result existed already, and `lost` what could not be
-    done or recovered. `warnings` are further lines to print.
-    """
-
-    before: int = 0
-    after: int = 0
-    pixels: int = 0
-    skipped: str = ""
-    is_there: bool = False
-    lost: str = ""
-    warnings: tuple[str, ...] = ()
 
 
 class Outcomes:

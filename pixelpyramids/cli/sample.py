@@ -11,10 +11,11 @@ import typer
 from pixelpyramids.arguments import plain_array
 from pixelpyramids.atomic import refuse_existing
 from pixelpyramids.cli import model_options
-from pixelpyramids.cli.console import count_of, progress_bar, stdout
+from pixelpyramids.cli.console import progress_bar, stdout
 from pixelpyramids.cli.report.pictures import save_grid, save_png
 from pixelpyramids.errors import DataError, ParameterError
 from pixelpyramids.image_files.bit_depth import Pixels
+from pixelpyramids.terminal import count_of
 
 IN_GRID = 64
 OverwriteSet = Annotated[

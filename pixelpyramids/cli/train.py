@@ -9,9 +9,10 @@ import numpy as np
 import typer
 
 from pixelpyramids.cli import model_options
-from pixelpyramids.cli.console import count_of, format_duration, live_line, stderr
+from pixelpyramids.cli.console import format_duration, live_line, stderr
 from pixelpyramids.errors import ParameterError
 from pixelpyramids.pyramid.rate import bits_per_dim
+from pixelpyramids.terminal import count_of
 
 if TYPE_CHECKING:
     from pixelpyramids.model.models import AnyModel

@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from pixelpyramids.archive.jobs import Done
 from pixelpyramids.cli import options, sources
-from pixelpyramids.cli.console import collect_warnings, print_warnings
-from pixelpyramids.cli.outcomes import Done, Outcomes
+from pixelpyramids.cli.console import print_warnings
+from pixelpyramids.cli.outcomes import Outcomes
 from pixelpyramids.errors import DataError, ParameterError
 from pixelpyramids.image_files.listing import Task, group_by_target, list_tasks
+from pixelpyramids.terminal import collect_warnings
 
 if TYPE_CHECKING:
     from pixelpyramids.image_files.picture import Picture
@@ -70,7 +72,7 @@ def _pair_folders(
     paths: Sequence[Path], against: Sequence[Path], ignore: Sequence[str], outcomes: Outcomes
 ) -> list[Task]:
     """The .ppyr files of the folders, each with its original as the target. Files and originals without one fail."""
-    from pixelpyramids.cli.file_tasks import is_skipped
+    from pixelpyramids.archive.file_tasks import is_skipped
 
     for path in (*paths, *against):
         if not path.is_dir():
@@ -125,7 +127,7 @@ def _read_original(path: Path, max_pixels: int) -> "Picture":
 
 def _verify(task: Task, original: "Picture | None", max_pixels: int, threads: int) -> Done:
     """Decode a file, and compare it with `original`, or with the picture in the task's target."""
-    from pixelpyramids.cli.comparison import describe_difference
+    from pixelpyramids.archive.comparison import describe_difference
     from pixelpyramids.codec.container import read_index
     from pixelpyramids.codec.image import decode
 

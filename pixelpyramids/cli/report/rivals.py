@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from pixelpyramids.cli.comparison import UNLIMITED
+from pixelpyramids.archive.comparison import UNLIMITED
 from pixelpyramids.cli.report.jpeg_xl_programs import decode_with_djxl, encode_with_cjxl, require_programs
 from pixelpyramids.codec import fallback
 from pixelpyramids.codec.bundled import available_threads

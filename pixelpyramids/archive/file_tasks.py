@@ -5,10 +5,9 @@ import os
 import warnings
 from dataclasses import dataclass
 
-from pixelpyramids.cli.comparison import holds
-from pixelpyramids.cli.console import collect_warnings
-from pixelpyramids.cli.outcomes import Done
-from pixelpyramids.cli.results import delete_source, expect_same, is_there, write_result
+from pixelpyramids.archive.comparison import holds
+from pixelpyramids.archive.jobs import Done
+from pixelpyramids.archive.results import delete_source, expect_same, is_there, write_result
 from pixelpyramids.codec.container import read_index
 from pixelpyramids.codec.fields import ByteSource, MemorySource
 from pixelpyramids.codec.image import decode, encode
@@ -19,6 +18,7 @@ from pixelpyramids.image_files.file_source import FileSource, open_regular, open
 from pixelpyramids.image_files.listing import Task
 from pixelpyramids.image_files.picture import Picture
 from pixelpyramids.image_files.saving import FORMATS, write_image
+from pixelpyramids.terminal import collect_warnings
 
 
 @dataclass(frozen=True)

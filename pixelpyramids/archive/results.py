@@ -8,8 +8,8 @@ import os
 import stat
 from pathlib import Path
 
+from pixelpyramids.archive.comparison import resembles
 from pixelpyramids.atomic import replace_file
-from pixelpyramids.cli.comparison import resembles
 from pixelpyramids.errors import BitstreamError, DataError
 from pixelpyramids.image_files.file_source import open_source
 from pixelpyramids.image_files.listing import Task, stat_existing

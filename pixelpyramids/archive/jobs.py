@@ -1,11 +1,27 @@
 """Process many files, in several processes if requested. If a file fails, its error is a result like any other."""
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from pixelpyramids.image_files.listing import Task
 
 Result = TypeVar("Result")
+
+
+class Done(NamedTuple):
+    """The result of a file: its bytes before and after (0 if nothing was written), and its pixels.
+
+    `skipped` says why the file was skipped, `is_there` whether its result existed already, and `lost` what could not be
+    done or recovered. `warnings` are further lines to print.
+    """
+
+    before: int = 0
+    after: int = 0
+    pixels: int = 0
+    skipped: str = ""
+    is_there: bool = False
+    lost: str = ""
+    warnings: tuple[str, ...] = ()
 
 
 def run_tasks(
@@ -17,7 +33,7 @@ def run_tasks(
     processes are ended.
     """
     if jobs > 1 and len(todo) > 1:
-        from pixelpyramids.cli.processes import run_in_processes
+        from pixelpyramids.archive.processes import run_in_processes
 
         yield from run_in_processes(function, todo, jobs)
         return

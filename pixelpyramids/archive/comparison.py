@@ -4,12 +4,12 @@ from typing import Any
 
 import numpy as np
 
-from pixelpyramids.cli.console import count_of
 from pixelpyramids.codec.container import MAX_SIDE, Content, FileHeader, read_index
 from pixelpyramids.codec.fields import ByteSource
 from pixelpyramids.codec.image import decode
 from pixelpyramids.codec.planes import decimate
 from pixelpyramids.image_files.picture import Picture
+from pixelpyramids.terminal import count_of
 
 UNLIMITED = MAX_SIDE**2  # pixels; no limit is needed for files that were written here
 COMPARED_WHOLE = 2**16  # pixels; of larger images that the model codes, only every fourth row and column is compared
