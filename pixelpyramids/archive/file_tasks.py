@@ -171,3 +171,8 @@ def explain_lossy(format: str) -> str:
         f"skipped because it is lossy already ({format}): without loss, its pixels take more space than the file; pass "
         "--force to compress it anyway"
     )
+
+
+def describe_check(settings: Compression) -> str:
+    """How results are checked, in words."""
+    return "decoded and compared" if settings.verify else "not verified"

@@ -1,10 +1,9 @@
 """Process many files, in several processes if requested. If a file fails, its error is a result like any other."""
 
-from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple, TypeVar
+from collections.abc import Callable, Iterable, Iterator
+from typing import NamedTuple, Protocol, TypeVar
 
-from pixelpyramids.image_files.listing import Task
-
+T = TypeVar("T")
 Result = TypeVar("Result")
 
 
@@ -24,15 +23,21 @@ class Done(NamedTuple):
     warnings: tuple[str, ...] = ()
 
 
-def run_tasks(
-    function: Callable[[Task], Result], todo: Sequence[Task], jobs: int
-) -> Iterator[tuple[Task, Result | Exception]]:
-    """Yield each task with the result of `function`, or with the error that it raised, as soon as it is done.
+class Engine(Protocol):
+    """Runs tasks. Each comes back with its result, or with the error that it raised, as soon as it is done."""
 
-    Each job is a process, so `function` must be picklable if there are several. If the caller stops early (Ctrl-C), the
-    processes are ended.
+    def __call__(
+        self, function: Callable[[T], Result], todo: Iterable[T], jobs: int
+    ) -> Iterator[tuple[T, Result | Exception]]:
+        """Call `function` for each task, `jobs` at a time. Tasks are taken from `todo` as they are needed."""
+
+
+def run_tasks(function: Callable[[T], Result], todo: Iterable[T], jobs: int) -> Iterator[tuple[T, Result | Exception]]:
+    """See `Engine`. Each job is a process, if there are several, so `function` must be picklable.
+
+    If the caller stops early (Ctrl-C), the processes are ended.
     """
-    if jobs > 1 and len(todo) > 1:
+    if jobs > 1:
         from pixelpyramids.archive.processes import run_in_processes
 
         yield from run_in_processes(function, todo, jobs)

@@ -49,14 +49,20 @@ def _finite(value: Any) -> Any:
 
 
 @contextmanager
-def live_line() -> Iterator[Callable[[str], None]]:
-    """Show a status line: on a terminal it is replaced in place, elsewhere a new line appears every 20 seconds."""
-    last = [-LINE_EVERY]
+def live_line(quiet: bool = False, passing: bool = False) -> Iterator[Callable[[str], None]]:
+    """Show a status line: on a terminal it is replaced in place, elsewhere a new line appears every 20 seconds.
+
+    A `passing` line vanishes at the end, and elsewhere appears only after 20 seconds. With `quiet`, nothing is shown.
+    """
+    if quiet:
+        yield lambda line: None
+        return
+    last = [time.monotonic() if passing else -LINE_EVERY]
     if stderr.is_terminal:
         from rich.live import Live
         from rich.text import Text
 
-        with Live(console=stderr, refresh_per_second=4, transient=False) as live:
+        with Live(console=stderr, refresh_per_second=4, transient=passing) as live:
             yield lambda line: live.update(Text(printable(line), no_wrap=False))
         return
 

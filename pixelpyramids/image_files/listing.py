@@ -187,6 +187,12 @@ def is_excluded(name: str, patterns: Sequence[str]) -> bool:
     return any(fnmatch(text, pattern) for pattern in patterns for place in places for text in (place.name, str(place)))
 
 
+def relative_patterns(patterns: Sequence[str], root: Path) -> list[str]:
+    """Patterns for `is_excluded`: as they were given, and without the path of the folder, if they begin with it."""
+    plain = [str(PurePosixPath(pattern)) for pattern in patterns]  # without a slash at the end
+    return plain + [pattern.removeprefix(f"{root}/") for pattern in plain]
+
+
 def _split_files(
     root: Path, extensions: Container[str], exclude: Sequence[str]
 ) -> tuple[list[str], list[str], list[tuple[Path, OSError]]]:
@@ -200,8 +206,7 @@ def _split_files(
             refuse_unlisted(error)
         errors.append((Path(error.filename), error))
 
-    patterns = [str(PurePosixPath(pattern)) for pattern in exclude]  # without a slash at the end
-    patterns += [pattern.removeprefix(f"{root}/") for pattern in patterns]
+    patterns = relative_patterns(exclude, root)
     for name in sorted(walk_files(root, note, is_left_out=lambda folder: is_excluded(folder, patterns))):
         if not is_excluded(name, patterns):
             is_taken = not is_hidden(name) and os.path.splitext(name)[1].lower() in extensions

@@ -1,0 +1,50 @@
+"""Open an archive: the folder of its results, and its manifest."""
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from pixelpyramids.archive import manifest
+from pixelpyramids.archive.manifest import Manifest
+from pixelpyramids.errors import DataError
+
+
+@contextmanager
+def open_for_writing(path: Path) -> Iterator[Manifest]:
+    """Open the manifest of an archive, which is created if it is missing, for one process at a time.
+
+    Raises DataError if the path is a file, if another process writes to the archive, or if the manifest is damaged.
+    """
+    if path.exists() and not path.is_dir():
+        raise DataError(f"{path}: expected a folder (--out), got a file; choose another name")
+    path.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        _lock(descriptor, path)
+        with Manifest(path / manifest.NAME) as opened:
+            yield opened
+    finally:
+        os.close(descriptor)  # which unlocks the folder, as the end of the process does
+
+
+def clock_of(path: Path) -> int:
+    """The present time of a folder's file system, in nanoseconds."""
+    probe = path / f".{os.getpid()}.part"
+    try:
+        probe.touch()
+        return probe.stat().st_ctime_ns
+    finally:
+        probe.unlink(missing_ok=True)
+
+
+def _lock(descriptor: int, path: Path) -> None:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise DataError(
+            f"{path}: another process compresses into this archive, or verifies it; wait until it has finished"
+        ) from error
+    except OSError:  # a file system without locks
+        pass

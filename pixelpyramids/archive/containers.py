@@ -1,0 +1,89 @@
+"""Tar and zip files as sources of images. They are read in order, without unpacking them to the disk."""
+
+import tarfile
+import zipfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from datetime import datetime
+from pathlib import PurePosixPath
+from typing import BinaryIO
+
+from pixelpyramids.archive.sources import Entry, Source
+from pixelpyramids.errors import DataError
+from pixelpyramids.image_files.listing import is_excluded
+
+TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
+ZIP_SUFFIXES = (".zip",)
+_DAMAGE = (tarfile.TarError, zipfile.BadZipFile, EOFError, ValueError, NotImplementedError, RuntimeError)
+_OUTSIDE = "its path leads out of the file; unpack the file, and compress the folder"
+
+Open = Callable[[], AbstractContextManager[BinaryIO]]
+
+
+def is_container(name: str) -> bool:
+    """Whether a file is a tar or zip file, by its name."""
+    return name.lower().endswith(TAR_SUFFIXES + ZIP_SUFFIXES)
+
+
+class ContainerSource(Source):
+    """The files in a tar or zip file, which `open_file` opens: a local file, or a remote one."""
+
+    is_sequential = True
+
+    def __init__(self, address: str, open_file: Open, exclude: Sequence[str] = ()) -> None:
+        self.address, self._open_file, self._exclude = address, open_file, exclude
+        self._members = _tar_members if address.lower().endswith(TAR_SUFFIXES) else _zip_members
+
+    def entries(self) -> Iterator[Entry]:
+        """See `Source`. Raises DataError if the file is damaged."""
+        for entry, _ in self._read():
+            if not is_excluded(entry.name, self._exclude):
+                yield entry
+
+    def contents(self, is_wanted: Callable[[str], bool]) -> Iterator[tuple[str, bytes]]:
+        """See `Source`."""
+        for entry, read in self._read():
+            if is_wanted(entry.name):
+                yield entry.name, read()
+
+    def _read(self) -> Iterator[tuple[Entry, Callable[[], bytes]]]:
+        try:
+            with self._open_file() as file:
+                for entry, read in self._members(file):
+                    path = PurePosixPath(entry.name)
+                    name = str(path.relative_to("/") if path.is_absolute() else path)
+                    yield entry._replace(name=name, problem=_OUTSIDE if ".." in path.parts else entry.problem), read
+        except _DAMAGE as error:
+            raise DataError(
+                f"{self.address}: expected a tar or zip file, got a damaged one ({error}); replace it"
+            ) from error
+
+
+def _tar_members(file: BinaryIO) -> Iterator[tuple[Entry, Callable[[], bytes]]]:
+    with tarfile.open(fileobj=file, mode="r|*") as tar:
+        while (member := tar.next()) is not None:
+            tar.members = []  # type: ignore[attr-defined]  # it would keep all of them
+            if member.isdir():
+                continue
+            problem = "" if member.isreg() else "a link or a device in a tar file is not read; unpack the file"
+
+            def read(member: tarfile.TarInfo = member) -> bytes:
+                content = tar.extractfile(member)
+                assert content is not None
+                return content.read()
+
+            yield Entry(member.name, member.size, int(member.mtime * 1e9), problem), read
+
+
+def _zip_members(file: BinaryIO) -> Iterator[tuple[Entry, Callable[[], bytes]]]:
+    with zipfile.ZipFile(file) as container:
+        for member in container.infolist():
+            if member.is_dir():
+                continue
+            time = datetime(*member.date_time).timestamp() if member.date_time[1] else 0
+            problem = "it is encrypted; unpack the file" if member.flag_bits & 1 else ""
+
+            def read(member: zipfile.ZipInfo = member) -> bytes:
+                return container.read(member)
+
+            yield Entry(member.filename, member.file_size, int(time * 1e9), problem), read

@@ -1,0 +1,310 @@
+"""The manifest of an archive: an SQLite file that says where each image came from, and what became of it.
+
+docs/archives.md describes its tables. One process writes it; others may read it at the same time. A result is recorded
+only after it was written and flushed, so no file is listed that is not there.
+"""
+
+import os
+import sqlite3
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, NamedTuple, Self
+
+from pixelpyramids.errors import DataError
+
+NAME = "manifest.sqlite"
+FORMAT = 1
+_APPLICATION = 0x50505952  # "PPYR": marks the SQLite file as ours
+_PAGE = 256  # rows that are read at once
+_BUSY = 60.0  # seconds to wait for another process that reads or writes
+_SCHEMA = """
+CREATE TABLE sources (
+    id INTEGER PRIMARY KEY,
+    address TEXT NOT NULL UNIQUE
+);
+CREATE TABLE images (
+    id INTEGER PRIMARY KEY,
+    source INTEGER NOT NULL REFERENCES sources,
+    name TEXT NOT NULL,
+    size INTEGER,
+    time INTEGER,
+    sha256 TEXT,
+    pixels_sha256 TEXT,
+    state TEXT NOT NULL CHECK (state IN ('waiting', 'done', 'skipped', 'failed', 'other')),
+    error TEXT,
+    result TEXT,
+    result_size INTEGER,
+    result_sha256 TEXT,
+    model TEXT,
+    pixels INTEGER,
+    seconds REAL,
+    finished REAL,
+    verified REAL,
+    run INTEGER NOT NULL,
+    todo TEXT,
+    UNIQUE (source, name)
+);
+CREATE INDEX images_result ON images (result);
+CREATE INDEX images_todo ON images (todo, id) WHERE todo IS NOT NULL;
+CREATE TABLE runs (
+    id INTEGER PRIMARY KEY,
+    begun REAL NOT NULL,
+    ended REAL
+);
+"""
+
+
+class State(StrEnum):
+    """What became of an image."""
+
+    WAITING = "waiting"
+    DONE = "done"
+    SKIPPED = "skipped"  # it is lossy already, or a .ppyr file
+    FAILED = "failed"
+    OTHER = "other"  # a file that is not recognised as an image
+
+
+class Todo(StrEnum):
+    """What a run will do with an image."""
+
+    NEW = "new"  # compress it; a result that exists must hold it already
+    REPLACE = "replace"  # compress it, and replace its result
+    CHECK = "check"  # compare the hash of its bytes; if it has changed, it is refused, or replaced with --update
+    DELETE = "delete"  # delete its source, after its result was read back and compared
+
+
+class Row(NamedTuple):
+    """An image of the manifest."""
+
+    id: int
+    address: str
+    """Where it came from: the address of its source …"""
+    name: str
+    """… and its path below it."""
+    size: int | None
+    time: int | None
+    sha256: str | None
+    pixels_sha256: str | None
+    state: State
+    error: str | None
+    result: str | None
+    """The path of its result below the archive."""
+    result_size: int | None
+    result_sha256: str | None
+    model: str | None
+    pixels: int | None
+    seconds: float | None
+    finished: float | None
+    verified: float | None
+    run: int
+    todo: str | None
+
+
+_COLUMNS = "images.id, address, " + ", ".join(f"images.{name}" for name in Row._fields[2:])
+_ROWS = f"SELECT {_COLUMNS} FROM images JOIN sources ON sources.id = images.source"
+
+
+class Manifest:
+    """An open manifest. Raises DataError, which names the file, if it is damaged, or of a newer version."""
+
+    def __init__(self, path: Path, read_only: bool = False) -> None:
+        self.path = path
+        if read_only and not path.is_file():
+            raise DataError(f"{path}: no such file; expected an archive, which `pixelpyramids compress … --out` makes")
+        with self._report_errors():
+            # With isolation_level None, the module itself begins no transaction.
+            self._database = sqlite3.connect(path if path.name else "", timeout=_BUSY, isolation_level=None)
+            try:
+                self._open(read_only)
+            except BaseException:
+                self._database.close()
+                raise
+
+    @classmethod
+    def temporary(cls, path: Path) -> Self:
+        """A temporary copy of the manifest at `path`, or of an empty one if there is none. Raises its errors."""
+        copy = cls(Path(""))
+        if path.exists():
+            with cls(path, read_only=True) as manifest, copy._report_errors():
+                manifest._database.backup(copy._database)
+        return copy
+
+    def _open(self, read_only: bool) -> None:
+        if read_only:
+            self._database.execute("PRAGMA query_only = ON")
+        else:
+            self._database.execute("PRAGMA journal_mode = WAL")
+            self._database.execute("PRAGMA synchronous = NORMAL")
+        (mark,), (version,), (tables,) = (
+            self._database.execute(query).fetchone()
+            for query in ("PRAGMA application_id", "PRAGMA user_version", "SELECT count(*) FROM sqlite_master")
+        )
+        if not tables and not read_only:
+            with self._transaction():
+                for statement in _SCHEMA.split(";"):
+                    self._database.execute(statement)
+                self._database.execute(f"PRAGMA application_id = {_APPLICATION}")
+                self._database.execute(f"PRAGMA user_version = {FORMAT}")
+        elif mark != _APPLICATION:
+            raise DataError(f"{self.path}: expected the manifest of an archive, got another file; move it away")
+        elif version != FORMAT:
+            raise DataError(
+                f"{self.path}: expected a manifest of version {FORMAT}, got version {version}; use a newer "
+                "pixelpyramids"
+            )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._database.close()
+
+    @contextmanager
+    def _report_errors(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.Error as error:
+            if getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_FULL:
+                advice = "free some space and run the same command again; nothing is lost"
+            elif isinstance(error, sqlite3.OperationalError):
+                advice = "check its permissions and the disk, and that no other program holds it"
+            else:
+                advice = "it is damaged: move it away, and run `compress` again, which finds the results that exist"
+            raise DataError(f"{self.path}: the manifest cannot be used ({error}); {advice}") from error
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        with self._report_errors():
+            self._database.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+            except BaseException:
+                if self._database.in_transaction:  # SQLite itself ends it if the disk is full
+                    self._database.execute("ROLLBACK")
+                raise
+            self._database.execute("COMMIT")
+
+    def _query(self, query: str, parameters: Sequence[Any] = ()) -> list[Any]:
+        with self._report_errors(), closing(self._database.execute(query, parameters)) as cursor:
+            return cursor.fetchall()
+
+    def begin_run(self) -> int:
+        """Record that a run begins, forget what earlier runs had left to do, and return the number of the run."""
+        with self._transaction():
+            self._database.execute("UPDATE images SET todo = NULL WHERE todo IS NOT NULL")
+            number = self._database.execute("INSERT INTO runs (begun) VALUES (?)", (time.time(),)).lastrowid
+        assert number is not None
+        return number
+
+    def end_run(self, number: int) -> None:
+        """Record that a run has ended."""
+        with self._transaction():
+            self._database.execute("UPDATE runs SET ended = ? WHERE id = ?", (time.time(), number))
+
+    def source_number(self, address: str) -> int:
+        """The number of a source, which is recorded if it is new."""
+        with self._transaction():
+            self._database.execute("INSERT OR IGNORE INTO sources (address) VALUES (?)", (_stored(address),))
+        (row,) = self._query("SELECT id FROM sources WHERE address = ?", (_stored(address),))
+        return int(row[0])
+
+    def find(self, source: int, names: Sequence[str]) -> dict[str, Row]:
+        """The images of a source that have one of the names."""
+        marks = ",".join("?" * len(names))
+        query = f"{_ROWS} WHERE images.source = ? AND images.name IN ({marks})"
+        return {row.name: row for row in map(_row, self._query(query, (source, *map(_stored, names))))}
+
+    def find_results(self, results: Sequence[str]) -> list[Row]:
+        """The images with one of the results that are not skipped."""
+        marks = ",".join("?" * len(results))
+        query = f"{_ROWS} WHERE result IN ({marks}) AND state != 'skipped'"
+        return [_row(row) for row in self._query(query, [*map(_stored, results)])]
+
+    def set_listed(self, source: int, run: int, entries: Iterable[dict[str, Any]]) -> None:
+        """Record the images that a run has found in a source.
+
+        Each entry gives the columns `name`, `size`, `time`, `state`, `error`, `result` and `todo`.
+        """
+        ids = {"source": source, "run": run}
+        statement = (
+            "INSERT INTO images (source, run, name, size, time, state, error, result, todo) "
+            "VALUES (:source, :run, :name, :size, :time, :state, :error, :result, :todo) "
+            "ON CONFLICT (source, name) DO UPDATE SET run = :run, size = :size, time = :time, state = :state, "
+            "error = :error, result = :result, todo = :todo"
+        )
+        with self._transaction():
+            self._database.executemany(
+                statement, ({key: _stored(value) for key, value in entry.items()} | ids for entry in entries)
+            )
+
+    def move_to(self, source: int, numbers: Sequence[int]) -> None:
+        """Give images to another source, whose folder was moved or renamed."""
+        with self._transaction():
+            self._database.executemany(
+                "UPDATE OR REPLACE images SET source = ? WHERE id = ?", [(source, number) for number in numbers]
+            )
+
+    def forget_missing(self, source: int, run: int) -> None:
+        """Remove the images of a source that are no longer there, and were never compressed."""
+        with self._transaction():
+            self._database.execute(
+                "DELETE FROM images WHERE source = ? AND run != ? AND state != 'done'", (source, run)
+            )
+
+    def count_todo(self) -> tuple[int, int]:
+        """How many images the run has to do, and their bytes."""
+        ((count, size),) = self._query("SELECT count(*), total(size) FROM images WHERE todo IS NOT NULL")
+        return int(count), int(size)
+
+    def iterate(self, condition: str, parameters: Sequence[Any] = ()) -> Iterator[Row]:
+        """The rows that meet a condition (SQL), in the order of their numbers, a few at a time.
+
+        Rows may change meanwhile; each is returned at most once.
+        """
+        last = 0
+        while True:
+            query = f"{_ROWS} WHERE ({condition}) AND images.id > ? ORDER BY images.id LIMIT {_PAGE}"
+            rows = [_row(row) for row in self._query(query, (*parameters, last))]
+            yield from rows
+            if len(rows) < _PAGE:
+                return
+            last = rows[-1].id
+
+    def record(self, updates: Sequence[tuple[int, dict[str, Any]]]) -> None:
+        """Set columns of images, by their numbers. All of it is written, or nothing."""
+        with self._transaction():
+            for number, columns in updates:
+                settings = ", ".join(f"{name} = :{name}" for name in columns)
+                self._database.execute(f"UPDATE images SET {settings} WHERE id = :id", columns | {"id": number})
+
+    def summarise(self, condition: str = "1", parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        """For each state: its images, their bytes, the results' bytes, their pixels, and seconds of work."""
+        return self._query(
+            "SELECT state, count(*), total(size), total(result_size), total(pixels), total(seconds) FROM images "
+            f"WHERE {condition} GROUP BY state",
+            parameters,
+        )
+
+    def last_run(self) -> tuple[int, float, float | None] | None:
+        """The number of the last run, when it began, and when it ended (None if it did not)."""
+        rows = self._query("SELECT id, begun, ended FROM runs ORDER BY id DESC LIMIT 1")
+        return rows[0] if rows else None
+
+
+def _row(values: Sequence[Any]) -> Row:
+    row = Row._make(os.fsdecode(value) if isinstance(value, bytes) else value for value in values)
+    return row._replace(state=State(row.state))
+
+
+def _stored(value: Any) -> Any:
+    """A value as SQLite stores it: text, or bytes for a name that is not UTF-8."""
+    if not isinstance(value, str):
+        return value
+    data = os.fsencode(value)
+    try:
+        return data.decode()
+    except UnicodeDecodeError:
+        return data

@@ -1,0 +1,127 @@
+"""Where the images of an archive come from: folders and files, tar and zip files, and remote storage.
+
+A source lists its entries one by one, so a million of them need no memory. It is known by its address, from which every
+process can open it again.
+"""
+
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import BinaryIO, NamedTuple
+
+from pixelpyramids.errors import DataError
+from pixelpyramids.image_files.file_source import open_regular
+from pixelpyramids.image_files.listing import is_excluded, relative_patterns, walk_files
+from pixelpyramids.terminal import explain
+
+
+class Entry(NamedTuple):
+    """A file of a source: its POSIX path below the source, its bytes, and its modification time in nanoseconds.
+
+    `problem` says why it cannot be read; such an entry may also be a folder that cannot be listed.
+    """
+
+    name: str
+    size: int = 0
+    time: int = 0
+    problem: str = ""
+
+
+class Source(ABC):
+    """Files that may be images."""
+
+    address: str
+    """An absolute path, or an address such as s3://bucket/folder."""
+    is_complete = True
+    """Whether `entries` gives all files at the address, so that files that are missing no longer exist."""
+    is_sequential = False
+    """Whether the files are read one after the other, with `contents`, by one process."""
+    can_delete = False
+
+    @abstractmethod
+    def entries(self) -> Iterator[Entry]:
+        """The files, each once."""
+
+    def open(self, name: str) -> BinaryIO:
+        """Open a file. Raises OSError or DataError."""
+        raise DataError(f"{self.describe(name)}: cannot be read by itself")
+
+    def contents(self, is_wanted: Callable[[str], bool]) -> Iterator[tuple[str, bytes]]:
+        """The names and the bytes of the wanted files, in the order of the source."""
+        raise DataError(f"{self.address}: cannot be read in order")
+
+    def delete(self, name: str, size: int, time: int) -> None:
+        """Delete a file. Raises OSError, or DataError if it no longer has that size and time."""
+        raise DataError(f"{self.describe(name)}: cannot be deleted")
+
+    def describe(self, name: str) -> str:
+        """The name of a file in messages."""
+        return f"{self.address.rstrip('/')}/{name}"
+
+
+class FolderSource(Source):
+    """A folder and its subfolders. Files below `without`, such as the archive itself, are left out."""
+
+    can_delete = True
+
+    def __init__(self, path: Path, exclude: Sequence[str] = (), without: Path | None = None) -> None:
+        self.address = os.path.abspath(path)
+        self._root, self._without = Path(self.address), without
+        self._exclude = relative_patterns(exclude, path)
+
+    def entries(self) -> Iterator[Entry]:
+        """See `Source`. Hidden folders are entries too, and so are folders that cannot be listed, with the problem."""
+        problems: list[OSError] = []
+        for name in walk_files(self._root, problems.append, is_left_out=self._is_left_out):
+            yield from self._take(problems)
+            if not is_excluded(name, self._exclude):
+                yield _entry_of(self._root, name)
+        yield from self._take(problems)
+
+    def open(self, name: str) -> BinaryIO:
+        """See `Source`."""
+        return open_regular(self._root / name)
+
+    def delete(self, name: str, size: int, time: int) -> None:
+        """See `Source`."""
+        path = self._root / name
+        status = path.stat()
+        if (status.st_size, status.st_mtime_ns) != (size, time):
+            raise DataError(f"{path}: changed while it was being read; run the command again")
+        path.unlink()
+
+    def _is_left_out(self, folder: str) -> bool:
+        return is_excluded(folder, self._exclude) or (
+            self._without is not None and os.path.realpath(self._root / folder) == os.path.realpath(self._without)
+        )
+
+    def _take(self, problems: list[OSError]) -> Iterator[Entry]:
+        while problems:
+            error = problems.pop()
+            folder = os.path.relpath(error.filename, self._root)
+            yield Entry(f"{folder}/", problem=explain(error, error.filename))
+
+
+class FilesSource(FolderSource):
+    """Some files of a folder, by their paths below it."""
+
+    is_complete = False
+
+    def __init__(self, folder: Path, names: Iterator[str]) -> None:
+        super().__init__(folder)
+        self._names = names
+
+    def entries(self) -> Iterator[Entry]:
+        """See `Source`."""
+        return (_entry_of(self._root, name) for name in self._names)
+
+
+def _entry_of(root: Path, name: str) -> Entry:
+    if ".." in Path(name).parts:
+        return Entry(name, problem=f"{name}: expected a path without '..', so that its result lies in the archive")
+    try:
+        status = os.stat(root / name)
+    except OSError as error:
+        return Entry(name, problem=explain(error, str(root / name)))
+    return Entry(name, status.st_size, status.st_mtime_ns)

@@ -1,0 +1,113 @@
+"""Where the results of an archive are written to."""
+
+import errno
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+from pixelpyramids.atomic import replace_file
+from pixelpyramids.codec.fields import ByteSource
+from pixelpyramids.errors import DataError
+from pixelpyramids.image_files.file_source import open_source
+from pixelpyramids.image_files.listing import stat_existing
+
+
+class Facts(NamedTuple):
+    """What is known of a file: its bytes, its modification time in nanoseconds (0 if unknown), and its permissions."""
+
+    size: int
+    time: int = 0
+    mode: int = 0o666
+
+
+class Store(ABC):
+    """The folder of an archive. It is known by its address, from which every process can open it again."""
+
+    address: str
+    """An absolute path, or an address such as s3://bucket/folder."""
+    is_quick = False
+    """Whether `find` takes no time, so that every known result is looked for before the work begins."""
+
+    @abstractmethod
+    def find(self, name: str) -> Facts | None:
+        """What is known of a result; None if there is none."""
+
+    @abstractmethod
+    def write(self, name: str, data: bytes, source: Facts, replace: bool) -> None:
+        """Write a result completely or not at all, with the time of its source.
+
+        Raises DataError if another file is in its place, unless `replace`, which only replaces a file that was there
+        when the run began.
+        """
+
+    @abstractmethod
+    def read(self, name: str) -> AbstractContextManager[ByteSource]:
+        """Open a result."""
+
+    @abstractmethod
+    def flush(self, names: Iterable[str]) -> None:
+        """Return when the results would survive a power cut."""
+
+    def describe(self, name: str) -> str:
+        """The name of a result in messages."""
+        return f"{self.address.rstrip('/')}/{name}"
+
+
+class FolderStore(Store):
+    """A folder on this machine. `begun` is the time of its file system when the run began."""
+
+    is_quick = True
+
+    def __init__(self, address: str, begun: int) -> None:
+        self.address, self._begun = address, begun
+
+    def find(self, name: str) -> Facts | None:
+        """See `Store`. Raises DataError if the name leads to a folder or a device."""
+        path = self._path(name)
+        status = stat_existing(path)
+        if status is None:
+            return None
+        if not path.is_file():
+            raise DataError(f"{path}: expected a result or nothing, got a folder, a device or a broken link; move it")
+        status = path.stat()
+        return Facts(status.st_size, status.st_mtime_ns, status.st_mode)
+
+    def write(self, name: str, data: bytes, source: Facts, replace: bool) -> None:
+        """See `Store`."""
+        path = self._path(name)
+        try:
+            with replace_file(path, new=not replace, mode=source.mode) as temporary:
+                temporary.write_bytes(data)
+                if source.time:
+                    os.utime(temporary, ns=(source.time, source.time))
+                existing = stat_existing(path) if replace else None
+                if existing and existing.st_ctime_ns >= self._begun:
+                    raise FileExistsError(errno.EEXIST, "", str(path))
+        except FileExistsError as error:
+            if error.filename != str(path):
+                raise
+            raise DataError(
+                f"{path}: was written after the command began, by another program or from an image with a name that "
+                "this file system treats as equal; rename one of them, or write to another folder (--out)"
+            ) from error
+
+    @contextmanager
+    def read(self, name: str) -> Iterator[ByteSource]:
+        """See `Store`."""
+        with open_source(self._path(name)) as source:
+            yield source
+
+    def flush(self, names: Iterable[str]) -> None:
+        """See `Store`. The files are flushed already; their names are not."""
+        for folder in {self._path(name).parent for name in names}:
+            descriptor = os.open(folder, os.O_RDONLY)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+
+    def _path(self, name: str) -> Path:
+        return Path(self.address) / name

@@ -1,0 +1,184 @@
+"""The work on one image of an archive: read, compress, write, read back and compare."""
+
+import hashlib
+import os
+import time
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from io import BytesIO
+from typing import Any, BinaryIO, NamedTuple
+
+from pixelpyramids.archive.addresses import open_source, open_store
+from pixelpyramids.archive.comparison import holds
+from pixelpyramids.archive.file_tasks import Compression, encode_picture, explain_lossy
+from pixelpyramids.archive.jobs import Done
+from pixelpyramids.archive.manifest import Row, State, Todo
+from pixelpyramids.archive.stores import Facts, Store
+from pixelpyramids.codec.container import Content, read_index
+from pixelpyramids.codec.fields import ByteSource, MemorySource
+from pixelpyramids.codec.image import MAX_PIXELS
+from pixelpyramids.errors import DataError
+from pixelpyramids.image_files import opening
+from pixelpyramids.image_files.picture import Picture
+from pixelpyramids.terminal import collect_warnings
+
+_AT_ONCE = 2**20  # bytes that are hashed at once
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What every process must know: the archive's address, when the run began, and how to compress."""
+
+    store: str
+    begun: int
+    compression: Compression
+    update: bool
+
+
+class Work(NamedTuple):
+    """An image to compress. `content` is its file, if the process that lists the source reads it too."""
+
+    row: Row
+    content: bytes | None = None
+
+
+class Finished(NamedTuple):
+    """What is to be recorded of an image, and what to print. `delete` says that its source may be deleted."""
+
+    columns: dict[str, Any]
+    done: Done
+    delete: bool = False
+
+
+def compress_image(work: Work, settings: Settings, threads: int) -> Finished:
+    """Compress an image into the archive. Raises DataError, BitstreamError or OSError if that fails."""
+    begin, row, how = time.perf_counter(), work.row, settings.compression
+    assert row.result is not None
+    store = open_store(settings.store, settings.begun)
+    with _open(work) as (file, facts), collect_warnings() as lost:
+        sha256 = _hash_file(file)
+        read: dict[str, Any] = {"size": facts.size, "time": facts.time, "sha256": sha256}
+        if row.todo == Todo.CHECK and sha256 == row.sha256:
+            return Finished({**read, "todo": None}, Done(facts.size, is_there=True))
+        if row.todo in (Todo.CHECK, Todo.DELETE) and sha256 != row.sha256 and not settings.update:
+            raise DataError(f"{_name(row)}: {CHANGED}")
+        image = opening.open(file, how.max_pixels)
+        if reason := _reason_to_skip(image, how.force):
+            return Finished({**read, "state": State.SKIPPED, "error": reason, "todo": None}, Done(skipped=reason))
+        there = store.find(row.result)
+        if how.dry_run and not there:
+            return Finished({**read, "todo": None}, Done(facts.size))
+        picture = image.load()
+    is_known = row.todo == Todo.DELETE and sha256 == row.sha256
+    if there and (is_known or row.todo == Todo.NEW) and not how.overwrite:
+        _expect_same(store, row, picture, threads)
+        is_new = False
+    elif how.dry_run:
+        return Finished({**read, "todo": None}, Done(facts.size))
+    else:
+        store.write(row.result, encode_picture(picture, how, threads), facts, replace=there is not None)
+        is_new = True
+    if how.delete_source:  # what is on the disk counts
+        with store.read(row.result) as content:
+            if not holds(content, picture, threads):
+                raise DataError(f"{_name(row)}: {store.describe(row.result)} was read back, and holds another image")
+    height, width = picture.array.shape[:2]
+    with store.read(row.result) as content:
+        columns = (
+            read
+            | _describe(content)
+            | {
+                "state": State.DONE,
+                "error": None,
+                "pixels_sha256": hash_pixels(picture.array, picture.depth),
+                "pixels": height * width,
+                "seconds": time.perf_counter() - begin,
+                "finished": time.time(),
+                "verified": time.time() if how.verify or not is_new else None,
+                "todo": None,
+            }
+        )
+    for warning in lost:
+        warnings.warn(warning, stacklevel=1)
+    done = Done(facts.size, columns["result_size"] if is_new else 0, height * width, is_there=not is_new)
+    if how.delete_source and (lost or picture.is_lossy):
+        reason = "of the warnings above" if lost else "the .ppyr file holds its pixels, not its lossy compression"
+        return Finished(columns, done._replace(lost=f"the source is not deleted, because {reason}"))
+    return Finished(columns, done, how.delete_source)
+
+
+CHANGED = "changed since it was compressed; pass --update to compress it again, and replace its result"
+
+
+def hash_pixels(array: Any, depth: int) -> str:
+    """The SHA-256 of an image.
+
+    It is that of its shape and depth as text ("H W C depth", and a new line), and of its values, row by row, as
+    little-endian numbers of 8 or 16 bits.
+    """
+    digest = hashlib.sha256(f"{' '.join(map(str, array.shape))} {depth}\n".encode())
+    for row in array:
+        digest.update(row.astype(row.dtype.newbyteorder("<"), copy=False).tobytes())
+    return digest.hexdigest()
+
+
+def _name(row: Row) -> str:
+    return f"{row.address.rstrip('/')}/{row.name}"
+
+
+@contextmanager
+def _open(work: Work) -> Iterator[tuple[BinaryIO, Facts]]:
+    if work.content is not None:
+        yield BytesIO(work.content), Facts(len(work.content), work.row.time or 0)
+        return
+    with open_source(work.row.address).open(work.row.name) as file:
+        if hasattr(file, "fileno"):
+            status = os.fstat(file.fileno())
+            yield file, Facts(status.st_size, status.st_mtime_ns, status.st_mode)
+            after = os.fstat(file.fileno())
+            if (after.st_size, after.st_mtime_ns) != (status.st_size, status.st_mtime_ns):
+                raise DataError(f"{_name(work.row)}: changed while it was being read; run the command again")
+        else:
+            yield file, Facts(work.row.size or 0, work.row.time or 0)
+
+
+def _hash_file(file: BinaryIO) -> str:
+    digest = hashlib.sha256()
+    while piece := file.read(_AT_ONCE):
+        digest.update(piece)
+    file.seek(0)
+    return digest.hexdigest()
+
+
+def _reason_to_skip(image: opening.ImageFile, force: bool) -> str:
+    if force:
+        return ""
+    if image.is_lossy:
+        return explain_lossy(image.format)
+    if image.format == "PPYR":
+        return "skipped because it is a .ppyr file already; pass --force to compress it again"
+    return ""
+
+
+def _expect_same(store: Store, row: Row, picture: Picture, threads: int) -> None:
+    """Raise DataError unless a result that exists, but that the manifest does not know, holds the picture."""
+    assert row.result is not None
+    with store.read(row.result) as content:
+        if not holds(content, picture, threads):
+            raise DataError(
+                f"{_name(row)}: {store.describe(row.result)} exists already, and holds another image; pass --overwrite "
+                "to replace it, or write to another folder (--out)"
+            )
+
+
+def _describe(content: ByteSource) -> dict[str, Any]:
+    """The columns of the manifest that describe a result."""
+    data = content.read(0, content.size)
+    header = read_index(MemorySource(data), MAX_PIXELS**2).header
+    return {
+        "result_size": len(data),
+        "result_sha256": hashlib.sha256(data).hexdigest(),
+        "model": header.model.hex() if header.content == Content.MODEL else header.content.name,
+    }

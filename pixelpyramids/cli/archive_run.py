@@ -1,0 +1,80 @@
+"""`compress --out`: open the archive and its sources, and run."""
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+
+from pixelpyramids.archive import archive_folder, manifest
+from pixelpyramids.archive.addresses import is_remote, list_sources, open_list, open_store
+from pixelpyramids.archive.archiving import Archiver, Plan
+from pixelpyramids.archive.file_tasks import Compression, describe_check
+from pixelpyramids.archive.jobs import run_tasks
+from pixelpyramids.archive.manifest import Manifest
+from pixelpyramids.archive.work import Settings
+from pixelpyramids.cli.archive_report import ArchiveReport
+from pixelpyramids.cli.console import live_line, print_json, stderr, stdout
+from pixelpyramids.cli.sources import IMAGE_SUFFIXES, compressed_name
+from pixelpyramids.codec.bundled import available_threads
+from pixelpyramids.image_files.listing import is_hidden
+
+
+@dataclass(frozen=True)
+class ArchiveOptions:
+    """The options of `compress` that only archives have, and those of its output."""
+
+    jobs: int | None
+    update: bool
+    check_hash: bool
+    from_list: str | None
+    include: Sequence[str]
+    exclude: Sequence[str]
+    quiet: bool
+    json: bool
+
+
+def compress_archive(paths: Sequence[str], out: str, how: Compression, options: ArchiveOptions) -> int:
+    """Compress everything at some addresses into an archive. Returns the exit status."""
+    address = out if is_remote(out) else os.path.abspath(out)
+    with nullcontext() if options.from_list is None else open_list(options.from_list) as listed:
+        sources = list_sources(paths, options.exclude, address, listed)
+        with _open_manifest(Path(address), how.dry_run) as (opened, begun):
+            settings = Settings(address, begun, how, options.update)
+            plan = Plan(
+                _is_image,
+                compressed_name,
+                options.include,
+                settings,
+                options.check_hash,
+                options.jobs or available_threads(),
+            )
+            with live_line(options.quiet, passing=True) as show:
+                report = ArchiveReport(describe_check(how), show, options.quiet, how.dry_run)
+                run = Archiver(opened, open_store(address, begun), plan, run_tasks, report)
+                stopped = run.run(sources)
+            if options.json:
+                print_json(report.json(opened, run.number))
+            elif not options.quiet:
+                if how.dry_run:
+                    for row in opened.iterate("run = ? AND state = 'waiting'", (run.number,)):
+                        stdout.print(f"{row.address.rstrip('/')}/{row.name} -> {address}/{row.result}")
+                stdout.print(report.summary())
+    if stopped:
+        stderr.print(f"{stopped}; then run the same command again: it goes on where it stopped")
+    return 1 if stopped or report.has_failed else 0
+
+
+@contextmanager
+def _open_manifest(path: Path, dry_run: bool) -> Iterator[tuple[Manifest, int]]:
+    """The manifest, and the time of the archive's file system. A dry run gets a copy that is thrown away."""
+    if dry_run:
+        with Manifest.temporary(path / manifest.NAME) as copy:
+            yield copy, 0
+        return
+    with archive_folder.open_for_writing(path) as opened:
+        yield opened, archive_folder.clock_of(path)
+
+
+def _is_image(name: str) -> bool:
+    return not is_hidden(name) and os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES
