@@ -66,8 +66,9 @@ def same(path, expected):
 
 
 def contents(folder):
-    """The files below a folder by their names, without locks, which are empty."""
-    files = (path for path in folder.rglob("*") if path.is_file() and path.suffix != ".lock")
+    """The files below a folder by their names, without locks, which are empty, and manifests."""
+    found = (path for path in folder.rglob("*") if path.is_file() and path.suffix != ".lock")
+    files = (path for path in found if not path.name.startswith("manifest.sqlite"))
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
 
 

@@ -71,10 +71,11 @@ def test_missing_permissions_fail_only_their_files(small, capsys):
             (root / name).mkdir()
             (root / name).chmod(mode)
             with another_user():
-                assert status("compress", root / "in", "--out", root / name) == 1
+                assert status("compress", root / "in", "--out", root / name) == (1 if done else 2)
             assert files(root / name) == done
             err = capsys.readouterr().err
-            assert err.count("Permission denied") == 2 - len(done) and "secret.png" in err
+            expected = "secret.png: Permission denied" if done else "manifest.sqlite: the manifest cannot be used"
+            assert expected in err and "check its permissions" in err
         (root / "in").chmod(0)
         with another_user():
             assert "in" in refusal(capsys, "compress", root / "in")
@@ -95,17 +96,24 @@ def test_named_pipes_among_images_do_not_block(tmp_path, capsys):
     for command in (("compress", *out), ("decompress", *out), ("verify",), ("info",)):
         err = output_of(capsys, *command, tmp_path, expected=1).err
         assert "expected a regular file" in err and ("No such file" in err) == ("compress" in command)
-    assert not (tmp_path / "out").exists()
+    assert files(tmp_path / "out") == []
 
 
 def test_a_full_disk_leaves_nothing_behind(small, tmp_path):
-    process = spawn(
-        *("compress", small.with_suffix(".png"), "--out", tmp_path / "out"),
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (300, 300)),
-    )
-    _, err = process.communicate()
-    assert process.returncode == 1 and b"File too large" in err and b"small" in err and b"Traceback" not in err
-    assert files(tmp_path / "out") == []
+    noise = np.random.default_rng(0).integers(0, 256, (300, 300, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(tmp_path / "noise.png")
+    for limit, out, returned, words in (
+        (300, (), 1, b"File too large"),
+        (200_000, ("--out", tmp_path / "out"), 1, b"File too large"),
+        (300, ("--out", tmp_path / "other"), 2, b"the manifest cannot be used"),
+    ):
+        process = spawn(
+            *("compress", tmp_path / "noise.png", *out),
+            preexec_fn=lambda limit=limit: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)),
+        )
+        _, err = process.communicate()
+        assert process.returncode == returned and words in err and b"Traceback" not in err
+        assert files(tmp_path) == ["noise.png", "s/small.png", "s/small.ppyr"]
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
@@ -139,12 +147,13 @@ def test_a_stopped_process_leaves_only_whole_files(number, jobs, tmp_path):
         pytest.fail("processes are left")
     written = list(out.glob("*.ppyr"))
     assert 0 < len(written) < 200
-    left = set(out.iterdir()) - set(written)
+    manifest = set(out.glob("manifest.sqlite*"))
+    left = set(out.iterdir()) - set(written) - manifest
     assert len(left) <= (0 if not killed and jobs == 1 else jobs)
     (find,) = re.findall(r"`(find archive .+? -delete)`", (ROOT / "docs" / "compress.md").read_text())
     (out / ".mine").touch()
     subprocess.run(shlex.split(find.replace("archive", shlex.quote(str(out)))), check=True)
-    assert set(out.iterdir()) == {*written, out / ".mine"}
+    assert set(out.iterdir()) == {*written, *manifest, out / ".mine"}
     for path in written:
         assert np.array_equal(pp.decode(path.read_bytes()), pixels(int(path.stem)))
 

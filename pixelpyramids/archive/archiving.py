@@ -83,12 +83,14 @@ class Archiver:
         self._deletable: list[tuple[Row, dict[str, Any]]] = []
         self._recorded = time.monotonic()
         self._fault: Exception | None = None
+        self._has_images = False
         self.number = 0
 
     def run(self, sources: Sequence[tuple[Source, str]]) -> str:
         """Compress the sources, each into its folder of the archive. Returns why the run stopped early, or "".
 
-        An exception that is a bug is raised after all other images were processed.
+        An exception that is a bug is raised after all other images were processed. Raises DataError if there is no
+        image at all.
         """
         self.number = self._manifest.begin_run()
         numbers = {source.address: self._manifest.source_number(source.address) for source, _ in sources}
@@ -97,6 +99,12 @@ class Archiver:
                 self._list(source, numbers[source.address], prefix)
             except (PixelPyramidsError, OSError) as error:  # what was listed is compressed
                 self._report.take(source.address, error, False)
+        if not self._has_images and not self._manifest.summarise("state != 'other'"):
+            addresses = ", ".join(source.address for source, _ in sources)
+            raise DataError(
+                f"{addresses}: expected images, got none; hidden files do not count, and --include and --exclude leave "
+                "files out"
+            )
         self._report.begin(*self._manifest.count_todo())
         stopped = ""
         try:
@@ -140,6 +148,7 @@ class Archiver:
             self._named.add(name)
         is_new = old is None or old.state in (State.WAITING, State.FAILED, State.OTHER)
         if entry.problem:
+            self._has_images = True
             self._report.take(name, DataError(entry.problem), False)
             if old is not None and not is_new:
                 return _Known(old.name, old.size, old.time, old.state, old.error, old.result, None)
@@ -147,6 +156,7 @@ class Archiver:
         if not self._is_image(source, entry.name):
             self._report.others([name])
             return _Known(entry.name, entry.size, entry.time, State.OTHER, None, None, None)
+        self._has_images = True
         if old is None or is_new:
             result = prefix + self._plan.rename(entry.name.lstrip("/"))
             return _Known(entry.name, entry.size, entry.time, State.WAITING, None, result, Todo.NEW)

@@ -12,7 +12,7 @@ from typing import BinaryIO, NamedTuple
 
 from pixelpyramids.errors import DataError
 from pixelpyramids.image_files.file_source import open_regular
-from pixelpyramids.image_files.listing import is_excluded, relative_patterns, walk_files
+from pixelpyramids.image_files.listing import is_excluded, refuse_unlisted, relative_patterns, walk_files
 from pixelpyramids.terminal import explain
 
 
@@ -71,7 +71,10 @@ class FolderSource(Source):
         self._exclude = relative_patterns(exclude, path)
 
     def entries(self) -> Iterator[Entry]:
-        """See `Source`. Hidden folders are entries too, and so are folders that cannot be listed, with the problem."""
+        """See `Source`. Hidden folders are entries too, and so are folders that cannot be listed, with the problem.
+
+        Raises DataError if the folder itself cannot be listed.
+        """
         problems: list[OSError] = []
         for name in walk_files(self._root, problems.append, is_left_out=self._is_left_out):
             yield from self._take(problems)
@@ -99,6 +102,8 @@ class FolderSource(Source):
     def _take(self, problems: list[OSError]) -> Iterator[Entry]:
         while problems:
             error = problems.pop()
+            if Path(error.filename) == self._root:
+                refuse_unlisted(error)
             folder = os.path.relpath(error.filename, self._root)
             yield Entry(f"{folder}/", problem=explain(error, error.filename))
 
