@@ -158,6 +158,8 @@ class Archiver:
             return _Known(entry.name, entry.size, entry.time, State.OTHER, None, None, None)
         self._has_images = True
         if old is None or is_new:
+            if old is not None and old.result_sha256:  # its result is damaged
+                return _Known(entry.name, entry.size, entry.time, State.WAITING, None, old.result, Todo.REPLACE)
             result = prefix + self._plan.rename(entry.name.lstrip("/"))
             return _Known(entry.name, entry.size, entry.time, State.WAITING, None, result, Todo.NEW)
         todo = self._decide_known(name, entry, old)
@@ -227,7 +229,8 @@ class Archiver:
         assert known.result is not None
         target = self._store.describe(known.result)
         named = [
-            (each, _name_of(each) if isinstance(each, Row) else source.describe(each.name)) for each in (known, *rivals)
+            (each, each.source_path if isinstance(each, Row) else source.describe(each.name))
+            for each in (known, *rivals)
         ]
         for each, name in named:
             if each.state != State.WAITING:
@@ -297,7 +300,7 @@ class Archiver:
 
     def _take(self, row: Row, result: Finished | Exception) -> None:
         """Note a result. What is noted is recorded together with others, at least once a second."""
-        name = open_source(row.address).describe(row.name)
+        name = row.source_path
         if isinstance(result, Exception):
             if isinstance(result, OSError) and result.errno in (errno.ENOSPC, errno.EDQUOT):
                 raise _DiskFull(explain(result, name)) from result
@@ -326,8 +329,7 @@ class Archiver:
             try:
                 open_source(row.address).delete(row.name, columns["size"], columns["time"])
             except (OSError, PixelPyramidsError) as error:
-                name = open_source(row.address).describe(row.name)
-                self._report.take(name, error, False)
+                self._report.take(row.source_path, error, False)
         self._finished, self._flushed, self._deletable = [], [], []
         self._recorded = time.monotonic()
 
@@ -349,10 +351,6 @@ def _has_moved(row: Row, source: Source, known: _Known) -> bool:
     except (OSError, PixelPyramidsError):
         pass
     return False
-
-
-def _name_of(row: Row) -> str:
-    return open_source(row.address).describe(row.name)
 
 
 def _in_batches(items: Iterable[T], count: int) -> Iterator[list[T]]:

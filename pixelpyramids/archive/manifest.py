@@ -54,6 +54,12 @@ CREATE TABLE runs (
     begun REAL NOT NULL,
     ended REAL
 );
+CREATE TABLE verifications (
+    id INTEGER PRIMARY KEY,
+    begun REAL NOT NULL,
+    ended REAL,
+    share REAL NOT NULL
+);
 """
 
 
@@ -102,6 +108,16 @@ class Row(NamedTuple):
     run: int
     todo: str | None
 
+    @property
+    def source_path(self) -> str:
+        """Where the image came from: the address of its source, and its path below it."""
+        return join(self.address, self.name)
+
+
+def join(address: str, name: str) -> str:
+    """The path of a file below an address. A name that begins with a slash is a path of its own."""
+    return name if name.startswith("/") else f"{address.rstrip('/')}/{name}"
+
 
 _COLUMNS = "images.id, address, " + ", ".join(f"images.{name}" for name in Row._fields[2:])
 _ROWS = f"SELECT {_COLUMNS} FROM images JOIN sources ON sources.id = images.source"
@@ -113,7 +129,7 @@ class Manifest:
     def __init__(self, path: Path, read_only: bool = False) -> None:
         self.path = path
         if read_only and not path.is_file():
-            raise DataError(f"{path}: no such file; expected an archive, which `pixelpyramids compress … --out` makes")
+            raise missing(path.parent)
         with self._report_errors():
             # With isolation_level None, the module itself begins no transaction.
             self._database = sqlite3.connect(path if path.name else "", timeout=_BUSY, isolation_level=None)
@@ -248,10 +264,11 @@ class Manifest:
             )
 
     def forget_missing(self, source: int, run: int) -> None:
-        """Remove the images of a source that are no longer there, and were never compressed."""
+        """Remove the images of a source that are no longer there, and have no result."""
         with self._transaction():
             self._database.execute(
-                "DELETE FROM images WHERE source = ? AND run != ? AND state != 'done'", (source, run)
+                "DELETE FROM images WHERE source = ? AND run != ? AND state != 'done' AND result_sha256 IS NULL",
+                (source, run),
             )
 
     def count_todo(self) -> tuple[int, int]:
@@ -280,6 +297,31 @@ class Manifest:
                 settings = ", ".join(f"{name} = :{name}" for name in columns)
                 self._database.execute(f"UPDATE images SET {settings} WHERE id = :id", columns | {"id": number})
 
+    def begin_verification(self, share: float) -> tuple[int, float, bool]:
+        """Begin to verify a share of the results, or go on with what was interrupted.
+
+        Returns its number, when it began, and whether it goes on.
+        """
+        rows = self._query("SELECT id, begun FROM verifications WHERE ended IS NULL AND share = ?", (share,))
+        if rows:
+            return rows[0][0], rows[0][1], True
+        begun = time.time()
+        with self._transaction():
+            self._database.execute("UPDATE verifications SET ended = ? WHERE ended IS NULL", (begun,))
+            cursor = self._database.execute("INSERT INTO verifications (begun, share) VALUES (?, ?)", (begun, share))
+        assert cursor.lastrowid is not None
+        return cursor.lastrowid, begun, False
+
+    def end_verification(self, number: int) -> None:
+        """Record that a verification has ended."""
+        with self._transaction():
+            self._database.execute("UPDATE verifications SET ended = ? WHERE id = ?", (time.time(), number))
+
+    def count(self, condition: str) -> int:
+        """How many images meet a condition (SQL)."""
+        ((count,),) = self._query(f"SELECT count(*) FROM images WHERE {condition}")
+        return int(count)
+
     def summarise(self, condition: str = "1", parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """For each state: its images, their bytes, the results' bytes, their pixels, and seconds of work."""
         return self._query(
@@ -288,10 +330,20 @@ class Manifest:
             parameters,
         )
 
+    def latest_finish(self) -> float | None:
+        """When the last image was compressed; None if none was."""
+        ((latest,),) = self._query("SELECT max(finished) FROM images")
+        return None if latest is None else float(latest)
+
     def last_run(self) -> tuple[int, float, float | None] | None:
         """The number of the last run, when it began, and when it ended (None if it did not)."""
         rows = self._query("SELECT id, begun, ended FROM runs ORDER BY id DESC LIMIT 1")
         return rows[0] if rows else None
+
+
+def missing(archive: Path) -> DataError:
+    """The error for a folder that has no manifest."""
+    return DataError(f"{archive}: expected an archive, with its {NAME}; `pixelpyramids compress … --out` makes one")
 
 
 def _row(values: Sequence[Any]) -> Row:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
+from pixelpyramids.archive.manifest import join
 from pixelpyramids.errors import DataError
 from pixelpyramids.image_files.file_source import open_regular
 from pixelpyramids.image_files.listing import is_excluded, refuse_unlisted, relative_patterns, walk_files
@@ -57,7 +58,7 @@ class Source(ABC):
 
     def describe(self, name: str) -> str:
         """The name of a file in messages."""
-        return f"{self.address.rstrip('/')}/{name}"
+        return join(self.address, name)
 
 
 class FolderSource(Source):

@@ -63,7 +63,7 @@ def compress_image(work: Work, settings: Settings, threads: int) -> Finished:
         if row.todo == Todo.CHECK and sha256 == row.sha256:
             return Finished({**read, "todo": None}, Done(facts.size, is_there=True))
         if row.todo in (Todo.CHECK, Todo.DELETE) and sha256 != row.sha256 and not settings.update:
-            raise DataError(f"{_name(row)}: {CHANGED}")
+            raise DataError(f"{row.source_path}: {CHANGED}")
         image = opening.open(file, how.max_pixels)
         if reason := _reason_to_skip(image, how.force):
             return Finished({**read, "state": State.SKIPPED, "error": reason, "todo": None}, Done(skipped=reason))
@@ -83,7 +83,9 @@ def compress_image(work: Work, settings: Settings, threads: int) -> Finished:
     if how.delete_source:  # what is on the disk counts
         with store.read(row.result) as content:
             if not holds(content, picture, threads):
-                raise DataError(f"{_name(row)}: {store.describe(row.result)} was read back, and holds another image")
+                raise DataError(
+                    f"{row.source_path}: {store.describe(row.result)} was read back, and holds another image"
+                )
     height, width = picture.array.shape[:2]
     with store.read(row.result) as content:
         columns = (
@@ -124,10 +126,6 @@ def hash_pixels(array: Any, depth: int) -> str:
     return digest.hexdigest()
 
 
-def _name(row: Row) -> str:
-    return f"{row.address.rstrip('/')}/{row.name}"
-
-
 @contextmanager
 def _open(work: Work) -> Iterator[tuple[BinaryIO, Facts]]:
     if work.content is not None:
@@ -139,7 +137,7 @@ def _open(work: Work) -> Iterator[tuple[BinaryIO, Facts]]:
             yield file, Facts(status.st_size, status.st_mtime_ns, status.st_mode)
             after = os.fstat(file.fileno())
             if (after.st_size, after.st_mtime_ns) != (status.st_size, status.st_mtime_ns):
-                raise DataError(f"{_name(work.row)}: changed while it was being read; run the command again")
+                raise DataError(f"{work.row.source_path}: changed while it was being read; run the command again")
         else:
             yield file, Facts(work.row.size or 0, work.row.time or 0)
 
@@ -168,8 +166,8 @@ def _expect_same(store: Store, row: Row, picture: Picture, threads: int) -> None
     with store.read(row.result) as content:
         if not holds(content, picture, threads):
             raise DataError(
-                f"{_name(row)}: {store.describe(row.result)} exists already, and holds another image; pass --overwrite "
-                "to replace it, or write to another folder (--out)"
+                f"{row.source_path}: {store.describe(row.result)} exists already, and holds another image; pass "
+                "--overwrite to replace it, or write to another folder (--out)"
             )
 
 

@@ -19,7 +19,7 @@ class ArchiveReport:
 
     def __init__(self, check: str, show: Callable[[str], None], quiet: bool, dry_run: bool) -> None:
         self._check, self._show, self._quiet, self._dry_run = check, show, quiet, dry_run
-        self._counts = Counter[str]()
+        self.counts = Counter[str]()
         self._kinds = Counter[str]()
         self._some_others: list[str] = []
         self._todo, self._size, self._worked, self._read = 0, 0, 0, 0
@@ -50,14 +50,14 @@ class ArchiveReport:
             self._fail(explain(result, name))
         else:
             if result.skipped:
-                self._counts["skipped"] += 1
+                self.counts["skipped"] += 1
                 self.has_failed |= is_named
                 if not self._quiet or is_named:
                     stderr.print(f"{name}: {result.skipped}")
             elif result.is_there:
-                self._counts["already there"] += 1
+                self.counts["already there"] += 1
             else:
-                self._counts["done"] += 1
+                self.counts["done"] += 1
                 self._before += result.before
                 self._after += result.after
                 self._pixels += result.pixels
@@ -70,7 +70,7 @@ class ArchiveReport:
             self._show(self._progress())
 
     def _fail(self, reason: str) -> None:
-        self._counts["failed"] += 1
+        self.counts["failed"] += 1
         self.has_failed = True
         stderr.print(reason)
 
@@ -79,7 +79,7 @@ class ArchiveReport:
         share = self._read / self._size if self._size else self._worked / self._todo
         left = format_duration(seconds / share - seconds) if 0 < share <= 1 else "?"
         ratio = f", {100 * self._after / self._before:.1f} %" if self._before and self._after else ""
-        failed = f", {self._counts['failed']:,} failed" if self._counts["failed"] else ""
+        failed = f", {self.counts['failed']:,} failed" if self.counts["failed"] else ""
         return (
             f"{self._worked:,} of {count_of(self._todo, 'image')}, {self._worked / seconds:.3g} images/s, "
             f"{self._read / seconds / 1e6:.3g} MB/s{ratio}{failed}, {left} left"
@@ -89,13 +89,13 @@ class ArchiveReport:
         """One line on the whole run."""
         seconds = time.monotonic() - self._begin
         verb = "would be compressed" if self._dry_run else f"compressed ({self._check})"
-        counts = {what: self._counts[what] for what in ("already there", "skipped", "failed")}
+        counts = {what: self.counts[what] for what in ("already there", "skipped", "failed")}
         counts["not recognised"] = self._kinds.total()
         ratio = (
             f" to {self._after:,} ({100 * self._after / self._before:.1f} %)" if self._before and self._after else ""
         )
         speed = f", {self._pixels / 1e6:.3g} MP, {self._pixels / 1e6 / seconds:.2g} MP/s" if self._pixels else ""
-        done = count_of(self._counts["done"], "file")
+        done = count_of(self.counts["done"], "file")
         rest = "".join(f"; {count:,} {what}" for what, count in counts.items() if count)
         return f"{done} {verb}: {self._before:,} bytes{ratio}{speed}{rest}"
 
@@ -105,11 +105,11 @@ class ArchiveReport:
 
         def rows(state: State) -> list[dict[str, Any]]:
             found = manifest.iterate("run = ? AND state = ?", (run, state))
-            return [{"source": f"{row.address.rstrip('/')}/{row.name}", "reason": row.error} for row in found]
+            return [{"source": row.source_path, "reason": row.error} for row in found]
 
         return {
-            "compressed": self._counts["done"],
-            "already_there": self._counts["already there"],
+            "compressed": self.counts["done"],
+            "already_there": self.counts["already there"],
             "skipped": rows(State.SKIPPED),
             "failed": rows(State.FAILED),
             "not_taken": {"kinds": dict(self._kinds), "files": [row["source"] for row in rows(State.OTHER)]},

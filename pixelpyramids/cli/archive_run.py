@@ -58,7 +58,7 @@ def compress_archive(paths: Sequence[str], out: str, how: Compression, options: 
             elif not options.quiet:
                 if how.dry_run:
                     for row in opened.iterate("run = ? AND state = 'waiting'", (run.number,)):
-                        stdout.print(f"{row.address.rstrip('/')}/{row.name} -> {address}/{row.result}")
+                        stdout.print(f"{row.source_path} -> {address}/{row.result}")
                 stdout.print(report.summary())
     if stopped:
         stderr.print(f"{stopped}; then run the same command again: it goes on where it stopped")

@@ -17,12 +17,18 @@ from typer.core import TyperCommand, TyperGroup
 from pixelpyramids.cli.exit_status import run
 
 SECTIONS = {
-    "Compress images": ("compress", "decompress", "info", "verify", "bench"),
+    "Compress images": ("compress", "decompress", "archive", "info", "verify", "bench"),
     "Train and use models": ("demo", "train", "evaluate", "score", "sample", "complete", "curve"),
     "Prepare a training": ("plan", "data"),
     "Convert models": ("import-checkpoint", "export"),
 }
 """The commands, by the headings of the help."""
+
+GROUPS = {
+    "archive": ("Look into an archive, verify it, and restore images.", ("status", "list", "verify", "restore")),
+    "data": ("Check data before training on it.", ("check",)),
+}
+"""The commands that are groups: their help, and their own commands."""
 
 HEADINGS = {name: heading for heading, names in SECTIONS.items() for name in names}
 
@@ -61,14 +67,17 @@ class Commands(_Group):
 
 
 def _load(name: str) -> Any:
-    """Import a command, or the group `data`, which has the command `check`."""
-    module = "data_check" if name == "data" else name.replace("-", "_")
-    function = getattr(import_module(f"pixelpyramids.cli.{module}"), module)
-    text = "\n\n".join(" ".join(paragraph.split()) for paragraph in (function.__doc__ or "").split("\n\n"))
+    """Import a command, or a group with all its commands."""
     group = typer.Typer(name=name, cls=_Group, add_completion=False)
-    if name == "data":
-        group.callback(help="Check data before training on it.", no_args_is_help=True)(lambda: None)
-    group.command("check" if name == "data" else name, cls=_Command, help=text)(function)
+    text, commands = GROUPS.get(name, ("", (name,)))
+    if text:
+        group.callback(help=text, no_args_is_help=True)(lambda: None)
+    for each in commands:
+        module = f"{name}_{each}" if text else name.replace("-", "_")
+        function = getattr(import_module(f"pixelpyramids.cli.{module}"), module)
+        paragraphs = (function.__doc__ or "").split("\n\n")
+        help = "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
+        group.command(each, cls=_Command, help=help)(function)
     command: Any = typer.main.get_command(group)
     command.rich_help_panel = HEADINGS[name]
     return command

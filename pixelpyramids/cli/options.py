@@ -32,6 +32,17 @@ Jobs = Annotated[
         "images; memory grows with N.",
     ),
 ]
+ArchiveJobs = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N", min=1, help="Work on N images at the same time (default: as many as there are processors)."
+    ),
+]
+Archive = Annotated[str, typer.Argument(metavar="ARCHIVE", help="A folder that `compress … --out` has written.")]
+Patterns = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="PATTERN", help="Only images whose name or path matches, such as '*.png' (default: all)."),
+]
 MaxPixels = Annotated[
     int,
     typer.Option(

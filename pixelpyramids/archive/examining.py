@@ -1,0 +1,121 @@
+"""Read the results of an archive again: verify them against the manifest, or restore the images."""
+
+import hashlib
+import os
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from pixelpyramids.archive.addresses import open_store
+from pixelpyramids.archive.file_tasks import Decompression, picture_file
+from pixelpyramids.archive.jobs import Done, Engine
+from pixelpyramids.archive.manifest import Manifest, Row, State
+from pixelpyramids.archive.work import hash_pixels
+from pixelpyramids.atomic import replace_file
+from pixelpyramids.codec.container import read_index
+from pixelpyramids.codec.fields import MemorySource
+from pixelpyramids.codec.image import decode
+from pixelpyramids.errors import BitstreamError, DataError
+from pixelpyramids.image_files import opening
+from pixelpyramids.image_files.picture import Picture
+from pixelpyramids.image_files.saving import FORMATS
+
+Rows = Iterator[Row]
+
+BEST = "best"
+"""The original format if it can be written, else PNG, or TIFF for more than four channels."""
+
+
+@dataclass(frozen=True)
+class Restoring:
+    """Where and how images are restored."""
+
+    archive: str
+    out: str
+    decompression: Decompression
+
+
+def read_result(row: Row, archive: str, max_pixels: int, threads: int) -> Picture:
+    """The picture of a result. Raises BitstreamError, DataError or OSError unless it is what the manifest says."""
+    assert row.result is not None
+    store = open_store(archive, 0)
+    name = store.describe(row.result)
+    with store.read(row.result) as source:
+        data = source.read(0, source.size)
+    if hashlib.sha256(data).hexdigest() != row.result_sha256:
+        raise BitstreamError(f"{name}: is not the file that was written; it is damaged, or was replaced")
+    try:
+        header = read_index(MemorySource(data), max_pixels).header
+        array = decode(data, max_pixels=max_pixels, threads=threads)
+    except BitstreamError as error:
+        raise BitstreamError(f"{name}: {error}") from error
+    if hash_pixels(array, header.depth) != row.pixels_sha256:
+        raise BitstreamError(f"{name}: its pixels are not those that were compressed; please report this")
+    return Picture(array, header.depth, dict(header.metadata), header.source_format)
+
+
+def verify_image(row: Row, archive: str, max_pixels: int, threads: int) -> Done:
+    """Verify a result. Raises the errors of `read_result`."""
+    array = read_result(row, archive, max_pixels, threads).array
+    return Done(row.result_size or 0, pixels=array.shape[0] * array.shape[1])
+
+
+def restore_image(row: Row, settings: Restoring, threads: int) -> Done:
+    """Write the image of a result as a file, with the time of its source. An existing one must hold the same pixels."""
+    assert row.result is not None
+    how = settings.decompression
+    picture = read_result(row, settings.archive, how.max_pixels, threads)
+    format = _format_of(picture, how.format)
+    target = Path(settings.out) / _restored_name(row, format)
+    height, width = picture.array.shape[:2]
+    if target.exists() and not how.overwrite:
+        found = opening.read_picture(target, how.max_pixels)
+        if hash_pixels(found.array, found.depth) != row.pixels_sha256:
+            raise DataError(f"{target}: exists already, and holds another image; pass --overwrite to replace it")
+        return Done(row.result_size or 0, is_there=True)
+    if how.dry_run:
+        return Done(row.result_size or 0)
+    data = picture_file(picture, Decompression(format, 1, None, False, how.max_pixels, how.overwrite, False))
+    with replace_file(target, new=not how.overwrite) as temporary:
+        temporary.write_bytes(data)
+        if row.time:
+            os.utime(temporary, ns=(row.time, row.time))
+    return Done(row.result_size or 0, data.nbytes, height * width)
+
+
+def _format_of(picture: Picture, requested: str) -> str:
+    if requested != BEST:
+        return requested
+    if picture.format in FORMATS:
+        return picture.format
+    return "png" if picture.array.ndim == 2 or picture.array.shape[2] <= 4 else "tiff"
+
+
+def _restored_name(row: Row, format: str) -> str:
+    """The path of a restored image: the folder of its result, and the name of its source with a fitting suffix."""
+    assert row.result is not None
+    name = PurePosixPath(row.name).name
+    suffixes = FORMATS[format]
+    if PurePosixPath(name).suffix.lower() not in suffixes:
+        name = PurePosixPath(row.result).stem + suffixes[0]
+    return str(PurePosixPath(row.result).parent / name)
+
+
+def verify_archive(
+    manifest: Manifest,
+    work: Callable[[Row], Done],
+    condition: str,
+    engine: Engine,
+    jobs: int,
+) -> Iterator[tuple[Row, Done | Exception]]:
+    """Verify the images that meet a condition, and record the time at which each was found sound.
+
+    One that is not becomes a failed one, which the next `compress` does again.
+    """
+    for row, result in engine(work, manifest.iterate(condition), jobs):
+        if isinstance(result, Exception):
+            manifest.record([(row.id, {"state": State.FAILED, "error": str(result)})])
+        else:
+            manifest.record([(row.id, {"verified": time.time()})])
+        yield row, result

@@ -1,0 +1,71 @@
+"""`archive restore`: write the images of an archive as files again."""
+
+from functools import partial
+from typing import Annotated, Literal
+
+import typer
+
+from pixelpyramids.cli import options
+
+
+def archive_restore(
+    archive: options.Archive,
+    patterns: options.Patterns = None,
+    out: Annotated[str, typer.Option(metavar="DIR", help="Folder to write to.")] = ...,  # type: ignore[assignment]
+    format: Annotated[
+        Literal["best", "png", "tiff", "webp", "ppm", "bmp", "npy"],
+        typer.Option(
+            case_sensitive=False,
+            help="Format to write; best: the format of the source if this package can write it, otherwise PNG, or TIFF "
+            "for more than four channels.",
+        ),
+    ] = "best",
+    jobs: options.ArchiveJobs = None,
+    max_pixels: options.MaxPixels = 2**28,
+    overwrite: options.Overwrite = False,
+    dry_run: options.DryRun = False,
+    quiet: options.Quiet = False,
+    json: options.Json = False,
+) -> int:
+    """Write the images of an archive as files again, after comparing their pixels with those that were compressed.
+
+    Run the command again to resume: files that exist and hold the same pixels are kept. Status 1 if an image failed.
+    """
+    import os
+
+    from pixelpyramids.archive import examining
+    from pixelpyramids.archive.file_tasks import Decompression
+    from pixelpyramids.archive.jobs import run_tasks
+    from pixelpyramids.cli.archive_opening import matches, open_archive
+    from pixelpyramids.cli.archive_report import ArchiveReport
+    from pixelpyramids.cli.console import live_line, print_json, stdout
+    from pixelpyramids.codec.bundled import available_threads
+    from pixelpyramids.errors import DataError
+    from pixelpyramids.terminal import count_of
+
+    at_once = jobs or available_threads()
+    how = Decompression(format, 1, None, False, max_pixels, overwrite, dry_run)
+    settings = examining.Restoring(os.path.abspath(archive), os.path.abspath(out), how)
+    threads = max(available_threads() // at_once, 1)
+    with open_archive(archive) as manifest, live_line(quiet, passing=True) as show:
+
+        def wanted() -> examining.Rows:
+            rows = manifest.iterate("state = 'done'")
+            return (row for row in rows if matches(row.result, row.name, patterns or []))
+
+        total = sum(1 for _ in wanted())
+        if not total:
+            raise DataError(f"{archive}: expected images that match {' '.join(patterns or ['*'])}, got none")
+        report = ArchiveReport("", show, quiet, dry_run)
+        report.begin(total, 0)
+        work = partial(examining.restore_image, settings=settings, threads=threads)
+        for row, result in run_tasks(work, wanted(), at_once):
+            report.take(f"{settings.archive}/{row.result}", result, False)
+    counts = report.counts
+    if json:
+        print_json({"restored": counts["done"], "already_there": counts["already there"], "failed": counts["failed"]})
+    elif not quiet:
+        rest = "".join(f"; {counts[what]:,} {what}" for what in ("already there", "failed") if counts[what])
+        verb = "would be restored" if dry_run else f"restored to {out}, with the pixels that were compressed"
+        stdout.print(f"{count_of(counts['done'], 'image')} {verb}{rest}")
+    return 1 if report.has_failed else 0

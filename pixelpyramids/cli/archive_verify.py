@@ -1,0 +1,73 @@
+"""`archive verify`: check that the results of an archive are what was compressed."""
+
+from functools import partial
+from typing import Annotated
+
+import typer
+
+from pixelpyramids.cli import options
+from pixelpyramids.errors import ParameterError
+
+_SPREAD = 2654435761  # an odd number near 2**32 / the golden ratio: its multiples modulo 2**32 are evenly spread
+
+
+def archive_verify(
+    archive: options.Archive,
+    sample: Annotated[
+        str, typer.Option(metavar="PERCENT", help="Verify only this share of the images, chosen at random: 1%.")
+    ] = "100%",
+    jobs: options.ArchiveJobs = None,
+    max_pixels: options.MaxPixels = 2**28,
+    quiet: options.Quiet = False,
+    json: options.Json = False,
+) -> int:
+    """Decode every result of an archive, and compare its pixels with those that were compressed, by their SHA-256.
+
+    Run the command again to resume. Status 1 if a result is damaged or missing; the next `compress` writes it again.
+    """
+    import os
+    from pathlib import Path
+
+    from pixelpyramids.archive import archive_folder, examining
+    from pixelpyramids.archive.jobs import run_tasks
+    from pixelpyramids.cli.archive_report import ArchiveReport
+    from pixelpyramids.cli.console import live_line, print_json, stderr, stdout
+    from pixelpyramids.codec.bundled import available_threads
+    from pixelpyramids.terminal import count_of
+
+    share = _parse_share(sample)
+    address, at_once = os.path.abspath(archive), jobs or available_threads()
+    archive_folder.expect_archive(Path(address))
+    with archive_folder.open_for_writing(Path(address)) as manifest, live_line(quiet, passing=True) as show:
+        number, begun, goes_on = manifest.begin_verification(share)
+        chosen = f"(images.id * {_SPREAD} + {number} * 40503) % 4294967296 < {round(share * 2**32)}"
+        condition = f"state = 'done' AND {chosen} AND (verified IS NULL OR verified < {begun!r})"
+        total = manifest.count(condition)
+        if goes_on and not quiet:
+            stderr.print(f"goes on with the verification that was interrupted: {count_of(total, 'image')} left")
+        report = ArchiveReport("", show, quiet, False)
+        report.begin(total, 0)
+        threads = max(available_threads() // at_once, 1)
+        work = partial(examining.verify_image, archive=address, max_pixels=max_pixels, threads=threads)
+        for row, result in examining.verify_archive(manifest, work, condition, run_tasks, at_once):
+            report.take(f"{address}/{row.result}", result, False)
+        manifest.end_verification(number)
+    counts = report.counts
+    if json:
+        print_json({"verified": counts["done"], "failed": counts["failed"], "of": total})
+    elif not quiet:
+        failed = f"; {counts['failed']:,} failed" if counts["failed"] else ""
+        sound = f"{count_of(counts['done'], 'image')} verified: each decodes to the pixels that were compressed"
+        stdout.print(f"{sound}{failed}")
+    return 1 if report.has_failed else 0
+
+
+def _parse_share(text: str) -> float:
+    """A share from 0 to 1. Raises ParameterError if the text is not a percentage above 0 and up to 100."""
+    try:
+        share = float(text.removesuffix("%")) / 100
+    except ValueError:
+        share = 0.0
+    if not text.endswith("%") or not 0 < share <= 1:
+        raise ParameterError(f"expected --sample with a percentage above 0, such as 1%, got {text[:20]}")
+    return share
