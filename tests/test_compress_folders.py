@@ -2,6 +2,7 @@
 
 import json
 import os
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -110,18 +111,33 @@ def test_files_with_equal_times_are_compared_by_their_pixels(side, tmp_path, cap
         os.utime(path, (10**9, 10**9))
         assert status("compress", path) == 0
     out = tmp_path / "out"
-    for command, kind in (("compress", ".png"), ("decompress", ".ppyr")):
-        first, second = ([command, tmp_path / folder / f"a{kind}", "--out", out / command] for folder in "AB")
-        assert status(*first) == 0
-        (result,) = (out / command).iterdir()
-        before = result.read_bytes()
-        for options in ((), ("--dry-run",)):
-            assert "but holds another image; pass --overwrite" in output_of(capsys, *second, *options, expected=1).err
-            assert status(*first, *options) == 0
-        assert result.read_bytes() == before
-        result.write_bytes(before[:-40])
-        os.utime(result, (10**9, 10**9))
-        assert status(*first) == 1  # it is damaged
+    first, second = ([tmp_path / folder / "a.png", "--out", out] for folder in "AB")
+    assert status("compress", *first) == 0
+    before = (out / "a.ppyr").read_bytes()
+    for options in ((), ("--dry-run",), ("--overwrite",)):
+        assert "and so would" in output_of(capsys, "compress", *second, *options, expected=1).err
+        assert status("compress", *first, *options) == 0
+    assert (out / "a.ppyr").read_bytes() == before
+    (out / "manifest.sqlite").unlink()  # then the pixels decide
+    for options in (("--dry-run",), ()):
+        assert (
+            "holds another image; pass --overwrite" in output_of(capsys, "compress", *second, *options, expected=1).err
+        )
+    assert status("compress", *first) == 0 and (out / "a.ppyr").read_bytes() == before
+    (out / "a.ppyr").write_bytes(before[:-40])
+    assert status("compress", *first) == 0 and (out / "a.ppyr").read_bytes() == before
+
+    first, second = (["decompress", tmp_path / folder / "a.ppyr", "--out", tmp_path / "back"] for folder in "AB")
+    assert status(*first) == 0
+    (result,) = (tmp_path / "back").iterdir()
+    before = result.read_bytes()
+    for options in ((), ("--dry-run",)):
+        assert "but holds another image; pass --overwrite" in output_of(capsys, *second, *options, expected=1).err
+        assert status(*first, *options) == 0
+    assert result.read_bytes() == before
+    result.write_bytes(before[:-40])
+    os.utime(result, (10**9, 10**9))
+    assert status(*first) == 1  # it is damaged
 
 
 def test_an_opaque_alpha_that_a_format_drops_makes_no_difference(tmp_path):
@@ -166,10 +182,10 @@ def test_two_sources_are_never_written_to_one_file(is_there, jobs, tmp_path, cap
     if is_there:
         (packed / "case" / "x.ppyr").write_bytes(b"as it was")
     result = json_of(capsys, "compress", tmp_path / "in", "--out", packed, "--overwrite", "--jobs", jobs, expected=1)
-    assert len(result["files"]) + len(result["failed"]) == 2 and len(result["files"]) == (0 if is_there else 1)
-    if is_there:
-        assert (packed / "case" / "x.ppyr").read_bytes() == b"as it was"
-        return
-    (done,) = result["files"]
-    assert status("verify", packed / "case" / "x.ppyr", done["source"]) == 0
-    assert status("compress", done["source"], "--out", packed / "case", "--overwrite") == 0
+    assert result["compressed"] == len(result["failed"]) == 1
+    assert "written after the command began" in result["failed"][0]["reason"] or not is_there
+    (done,) = {tmp_path / "in" / "case" / "x.png", tmp_path / "in" / "CASE" / "x.png"} - {
+        Path(failed["source"]) for failed in result["failed"]
+    }
+    assert status("verify", packed / "case" / "x.ppyr", done) == 0
+    assert status("compress", done, "--out", packed / "case", "--overwrite") == 0

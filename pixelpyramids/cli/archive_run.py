@@ -17,6 +17,7 @@ from pixelpyramids.cli.archive_report import ArchiveReport
 from pixelpyramids.cli.console import live_line, print_json, stderr, stdout
 from pixelpyramids.cli.sources import IMAGE_SUFFIXES, compressed_name
 from pixelpyramids.codec.bundled import available_threads
+from pixelpyramids.errors import ParameterError
 from pixelpyramids.image_files.listing import is_hidden
 
 
@@ -39,6 +40,9 @@ def compress_archive(paths: Sequence[str], out: str, how: Compression, options: 
     address = out if is_remote(out) else os.path.abspath(out)
     with nullcontext() if options.from_list is None else open_list(options.from_list) as listed:
         sources = list_sources(paths, options.exclude, address, listed)
+        kept = [source.address for source, _ in sources if not source.can_delete]
+        if how.delete_source and kept:
+            raise ParameterError(f"--delete-source cannot delete files within {kept[0]}; leave it out")
         with _open_manifest(Path(address), how.dry_run) as (opened, begun):
             settings = Settings(address, begun, how, options.update)
             plan = Plan(

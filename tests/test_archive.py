@@ -1,0 +1,429 @@
+"""Archives: the manifest says what there is, however often and however roughly the command is run."""
+
+import hashlib
+import os
+import random
+import shutil
+import sqlite3
+import subprocess
+import sys
+import tarfile
+import time
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from command_line import COMMAND, ENVIRONMENT, ROOT, json_of, output_of, refusal, status
+from pictures import contents, files, pixels, save
+from PIL import Image
+
+import pixelpyramids as pp
+from pixelpyramids.archive.manifest import Manifest
+
+
+def rows(archive, columns="state"):
+    """The columns of the manifest's images by their names below their sources."""
+    with sqlite3.connect(archive / "manifest.sqlite") as database:
+        return {name: values for name, *values in database.execute(f"SELECT name, {columns} FROM images")}
+
+
+def save_many(folder, count, first=0):
+    for number in range(first, first + count):
+        save(folder / f"{number % 3}" / f"{number}.png", number)
+    return folder
+
+
+def assert_sound(archive, source, names=None):
+    """Every image is in the archive once, with its pixels, and everything in the archive is an image's."""
+    done = rows(archive, "state, result, sha256, result_size, result_sha256")
+    expected = {path.relative_to(source).as_posix() for path in source.rglob("*.png")} if names is None else set(names)
+    assert {name for name, row in done.items() if row[0] == "done"} == expected
+    results = [row[1] for row in done.values() if row[0] == "done"]
+    assert sorted(results) == [name for name in files(archive) if not name.endswith(".part")] and len(
+        set(results)
+    ) == len(results)
+    for name, (_, result, sha256, size, result_sha256) in done.items():
+        data = (archive / result).read_bytes()
+        assert len(data) == size and hashlib.sha256(data).hexdigest() == result_sha256
+        if (source / name).exists():
+            assert hashlib.sha256((source / name).read_bytes()).hexdigest() == sha256
+            with Image.open(source / name) as image:
+                assert np.array_equal(pp.decode(data), np.asarray(image))
+
+
+def test_the_manifest_says_what_is_known_of_each_image(tmp_path):
+    source, archive = save(tmp_path / "in" / "sub" / "a.png"), tmp_path / "out"
+    assert status("compress", tmp_path / "in", "--out", archive) == 0
+    (row,) = rows(archive, "size, time, sha256, pixels_sha256, state, result, result_size, model, pixels").values()
+    array = pixels()
+    data = (archive / "sub" / "a.ppyr").read_bytes()
+    assert row == [
+        source.stat().st_size,
+        source.stat().st_mtime_ns,
+        hashlib.sha256(source.read_bytes()).hexdigest(),
+        hashlib.sha256(b"20 30 3 8\n" + array.tobytes()).hexdigest(),
+        "done",
+        "sub/a.ppyr",
+        len(data),
+        row[7],
+        600,
+    ]
+    assert row[7] in ("bdbedcaa743547da", "WEBP", "PNG")
+    assert_sound(archive, tmp_path / "in")
+
+
+def test_deep_pixels_are_hashed_as_little_endian(tmp_path):
+    array = np.arange(600, dtype=np.uint16).reshape(20, 30) * 100
+    Image.fromarray(array).save(tmp_path / "a.png")
+    assert status("compress", tmp_path / "a.png", "--out", tmp_path / "out") == 0
+    ((found,),) = rows(tmp_path / "out", "pixels_sha256").values()
+    assert found == hashlib.sha256(b"20 30 16\n" + array.astype("<u2").tobytes()).hexdigest()
+
+
+def test_a_changed_source_is_noticed_and_done_again_with_update(tmp_path, capsys):
+    source, archive = save(tmp_path / "in" / "a.png"), tmp_path / "out"
+    command = ("compress", tmp_path / "in", "--out", archive)
+    assert status(*command) == 0
+    before = contents(archive)
+    os.utime(source, ns=(10**17, 10**17))
+    assert "pass --update" in output_of(capsys, *command, expected=1).err
+    assert json_of(capsys, *command, "--check-hash")["already_there"] == 1  # only its time has changed
+    assert json_of(capsys, *command)["already_there"] == 1
+    save(source, 1)
+    os.utime(source, ns=(10**17, 10**17))
+    with open(source, "ab") as file:  # the same size, too
+        file.truncate()
+    same_size = pixels(2)
+    Image.fromarray(same_size).save(source)
+    os.utime(source, ns=(10**17, 10**17))
+    assert "pass --update" in output_of(capsys, *command, "--check-hash", expected=1).err
+    assert contents(archive) == before
+    assert json_of(capsys, *command, "--check-hash", "--update")["compressed"] == 1
+    assert_sound(archive, tmp_path / "in")
+    assert json_of(capsys, *command)["already_there"] == 1
+
+
+def test_results_that_vanish_or_are_damaged_are_written_again(tmp_path, capsys):
+    save_many(tmp_path / "in", 3)
+    archive = tmp_path / "out"
+    command = ("compress", tmp_path / "in", "--out", archive)
+    assert status(*command) == 0
+    before = contents(archive)
+    (archive / "0" / "0.ppyr").unlink()
+    (archive / "1" / "1.ppyr").write_bytes(before["1/1.ppyr"][:-1])
+    assert json_of(capsys, *command)["compressed"] == 2 and contents(archive) == before
+    damaged = bytearray(before["2/2.ppyr"])
+    damaged[-1] ^= 1
+    (archive / "2" / "2.ppyr").write_bytes(damaged)
+    assert json_of(capsys, *command)["already_there"] == 3  # the same size: only `verify` reads it
+    assert (
+        "2/2.ppyr: is not the file that was written" in output_of(capsys, "archive", "verify", archive, expected=1).err
+    )
+    assert json_of(capsys, "archive", "status", archive)["images"]["failed"] == 1
+    assert json_of(capsys, *command)["compressed"] == 1 and contents(archive) == before
+    assert status("archive", "verify", archive) == 0
+
+
+def test_a_new_manifest_finds_the_results_that_exist(tmp_path, capsys):
+    save_many(tmp_path / "in", 4)
+    archive = tmp_path / "out"
+    command = ("compress", tmp_path / "in", "--out", archive)
+    assert status(*command) == 0
+    before = contents(archive)
+    for damage in (b"", b"no database at all" * 1000):
+        for path in archive.glob("manifest.sqlite*"):
+            path.unlink()
+        if damage:
+            (archive / "manifest.sqlite").write_bytes(damage)
+            assert "move it away" in refusal(capsys, *command)
+            (archive / "manifest.sqlite").unlink()
+        result = json_of(capsys, *command)
+        assert (result["compressed"], result["already_there"]) == (0, 4) and contents(archive) == before
+        assert_sound(archive, tmp_path / "in")
+
+
+def test_a_foreign_file_is_never_replaced_unasked(tmp_path, capsys):
+    save(tmp_path / "in" / "a.png")
+    archive = tmp_path / "out"
+    archive.mkdir()
+    for mine in (b"mine", pp.encode(pixels(5))):
+        (archive / "a.ppyr").write_bytes(mine)
+        command = ("compress", tmp_path / "in", "--out", archive)
+        assert "a.ppyr" in output_of(capsys, *command, expected=1).err
+        assert (archive / "a.ppyr").read_bytes() == mine
+    assert status(*command, "--overwrite") == 0
+    assert_sound(archive, tmp_path / "in")
+
+
+def test_sources_are_deleted_only_after_their_results_were_read_back(tmp_path, monkeypatch, capsys, jobs):
+    save_many(tmp_path / "in", 4)
+    archive = tmp_path / "out"
+    command = ("compress", tmp_path / "in", "--out", archive, "--jobs", jobs)
+    names = files(tmp_path / "in")
+    assert status(*command, "--exclude", "3.png") == 0
+    (archive / "0" / "0.ppyr").write_bytes((archive / "1" / "1.ppyr").read_bytes())
+    with sqlite3.connect(archive / "manifest.sqlite") as database:  # as if it had been written so
+        database.execute("UPDATE images SET result_size = ?", ((archive / "1" / "1.ppyr").stat().st_size,))
+        database.execute(
+            "UPDATE images SET result_size = ? WHERE name = '2/2.png'", ((archive / "2" / "2.ppyr").stat().st_size,)
+        )
+    assert "0.png" in output_of(capsys, *command, "--delete-source", expected=1).err
+    assert files(tmp_path / "in") == ["0/0.png"]
+    assert status(*command, "--overwrite") == 0
+    assert_sound(archive, tmp_path / "in", names)
+    assert status(*command, "--delete-source") == 0 and files(tmp_path / "in") == []
+    assert_sound(archive, tmp_path / "in", names)
+    assert status(*command) == 0  # an empty source is no mistake then
+
+
+def pack(folder, path):
+    """A tar or zip file of a folder's files."""
+    names = [name for name in files(folder)]
+    if path.suffix == ".zip":
+        with zipfile.ZipFile(path, "w") as container:
+            for name in names:
+                container.write(folder / name, name)
+    else:
+        with tarfile.open(path, "w:" + path.suffix[1:].replace("tar", "")) as container:
+            for name in names:
+                container.add(folder / name, name)
+    return path
+
+
+@pytest.mark.parametrize("suffix", [".zip", ".tar", ".tar.gz", ".tar.xz"])
+def test_containers_are_read_without_unpacking_them(suffix, tmp_path, capsys, jobs):
+    folder = save_many(tmp_path / "in", 5)
+    (folder / "note.txt").write_text("mine")
+    save(folder / "photo.jpg")
+    container, archive = pack(folder, tmp_path / f"all{suffix}"), tmp_path / "out"
+    command = ("compress", container, "--out", archive, "--jobs", jobs)
+    result = json_of(capsys, *command)
+    assert result["compressed"] == 5 and result["not_taken"]["kinds"] == {".txt": 1} and len(result["skipped"]) == 1
+    assert_sound(archive, folder)
+    assert json_of(capsys, *command)["already_there"] == 5
+    container.write_bytes(container.read_bytes()[: container.stat().st_size // 2])
+    assert f"{container.name}: " in output_of(capsys, *command, expected=1).err
+    assert_sound(archive, folder)
+    assert "--delete-source" in refusal(capsys, *command, "--delete-source")
+
+
+def test_paths_in_containers_that_lead_out_are_refused(tmp_path, capsys):
+    source = save(tmp_path / "a.png")
+    with tarfile.open(tmp_path / "evil.tar", "w") as container:
+        for name in ("../../evil.png", "/abs/olute.png", "twice.png", "twice.png", "link.png"):
+            member = container.gettarinfo(source, name)
+            if name == "link.png":
+                member.type, member.linkname = tarfile.SYMTYPE, "/etc/passwd"
+                container.addfile(member)
+            else:
+                with open(source, "rb") as file:
+                    container.addfile(member, file)
+    err = output_of(capsys, "compress", tmp_path / "evil.tar", "--out", tmp_path / "x" / "y" / "out", expected=1).err
+    assert "leads out" in err and "twice in the file" in err and "a link" in err
+    assert files(tmp_path / "x") == ["y/out/abs/olute.ppyr"] and not (tmp_path / "evil.ppyr").exists()
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\0"])
+def test_a_list_of_paths(end, tmp_path, monkeypatch, capsys):
+    save_many(tmp_path / "in", 3)
+    monkeypatch.chdir(tmp_path)
+    paths = ["in/0/0.png", str(tmp_path / "in/1/1.png"), "./in/2/2.png", "in/0/0.png", "in/none.png", "../out.png"]
+    (tmp_path / "list").write_bytes(end.join([*paths, ""]).encode())
+    command = ("compress", "--from-list", tmp_path / "list", "--out", "out")
+    captured = output_of(capsys, *command, expected=1)
+    assert "in/none.png: No such file" in captured.err and "'..'" in captured.err
+    root = str(tmp_path).lstrip("/")
+    assert files(tmp_path / "out") == sorted(["in/0/0.ppyr", "in/2/2.ppyr", f"{root}/in/1/1.ppyr"])
+    assert json_of(capsys, *command, expected=1)["already_there"] == 3
+    assert "neither" in refusal(capsys, "compress", "--out", "out")
+    assert "--out" in refusal(capsys, "compress", "--from-list", "list")
+
+
+def test_include_and_exclude(tmp_path, capsys):
+    save_many(tmp_path / "in", 6)
+    command = ("compress", tmp_path / "in", "--out", tmp_path / "out")
+    assert json_of(capsys, *command, "--include", "[0-3].png", "--exclude", "0/*")["compressed"] == 2
+    assert files(tmp_path / "out") == ["1/1.ppyr", "2/2.ppyr"]
+    assert "expected images, got none" in refusal(capsys, *command[:3], tmp_path / "other", "--include", "*.bmp")
+
+
+def test_a_source_that_has_moved_is_recognised(tmp_path, capsys):
+    save_many(tmp_path / "in", 3)
+    archive = tmp_path / "out"
+    assert status("compress", tmp_path / "in", "--out", archive) == 0
+    (tmp_path / "in").rename(tmp_path / "moved")
+    assert json_of(capsys, "compress", tmp_path / "moved", "--out", archive)["already_there"] == 3
+    assert_sound(archive, tmp_path / "moved")
+    shutil.copytree(tmp_path / "moved", tmp_path / "copy", copy_function=shutil.copy2)
+    assert "and so would" in output_of(capsys, "compress", tmp_path / "copy", "--out", archive, expected=1).err
+    assert_sound(archive, tmp_path / "moved")
+
+
+def test_only_one_process_writes(tmp_path, capsys):
+    save(tmp_path / "in" / "a.png")
+    from pixelpyramids.archive.archive_folder import open_for_writing
+
+    with open_for_writing(tmp_path / "out"):
+        assert "another process" in refusal(capsys, "compress", tmp_path / "in", "--out", tmp_path / "out")
+    assert status("compress", tmp_path / "in", "--out", tmp_path / "out") == 0
+
+
+def test_the_archive_may_lie_within_its_source(tmp_path, capsys):
+    save_many(tmp_path / "in", 3)
+    command = ("compress", tmp_path / "in", "--out", tmp_path / "in" / "archive")
+    assert json_of(capsys, *command)["compressed"] == 3
+    result = json_of(capsys, *command)
+    assert result["already_there"] == 3 and not result["not_taken"]["files"]
+
+
+def test_status_list_and_restore(tmp_path, capsys):
+    folder, archive = save_many(tmp_path / "in", 3), tmp_path / "out"
+    save(folder / "b.tif", 7), save(folder / "c.gif", 8), save(folder / "d.jpg", 9)
+    (folder / "e.png").write_bytes(b"none")
+    (folder / "f.txt").touch()
+    assert status("compress", folder, "--out", archive) == 1
+    result = json_of(capsys, "archive", "status", archive)
+    assert result["images"] == {"waiting": 0, "done": 5, "skipped": 1, "failed": 1, "other": 1}
+    assert result["bytes_after"] == sum(len(data) for data in contents(archive).values()) and result["left"] == 0
+    assert list(result["failures"].values()) == [1]
+    text = output_of(capsys, "archive", "status", archive).out
+    assert "5 images compressed" in text and "1 failed" in text and "failed: 1 x " in text
+
+    listed = json_of(capsys, "archive", "list", archive)["images"]
+    assert len(listed) == 8 and {row["state"] for row in listed} == {"done", "skipped", "failed", "other"}
+    assert len(json_of(capsys, "archive", "list", archive, "0/*", "--state", "done")["images"]) == 1
+    assert "-> b.ppyr" in output_of(capsys, "archive", "list", archive, "b.*").out
+
+    back = tmp_path / "back"
+    assert status("archive", "restore", archive, "--out", back) == 0
+    assert files(back) == ["0/0.png", "1/1.png", "2/2.png", "b.tif", "c.png"]
+    for number, name in ((0, "0/0.png"), (1, "1/1.png"), (2, "2/2.png"), (7, "b.tif")):
+        with Image.open(back / name) as image:
+            assert np.array_equal(np.asarray(image), pixels(number))
+        assert (back / name).stat().st_mtime_ns == (folder / name).stat().st_mtime_ns
+    assert json_of(capsys, "archive", "restore", archive, "--out", back)["already_there"] == 5
+    save(back / "b.tif", 99)
+    assert (
+        "holds another image"
+        in output_of(capsys, "archive", "restore", archive, "b.tif", "--out", back, expected=1).err
+    )
+    assert status("archive", "restore", archive, "b.*", "--out", back, "--overwrite", "--format", "npy") == 0
+    assert np.array_equal(np.load(back / "b.npy"), pixels(7))
+    assert "got none" in refusal(capsys, "archive", "restore", archive, "z*", "--out", back)
+    for command in ("status", "list", "verify"):
+        assert "expected an archive" in refusal(capsys, "archive", command, tmp_path / "in")
+
+
+def test_verify_can_sample_and_goes_on(tmp_path, capsys, monkeypatch):
+    from pixelpyramids.archive import examining
+
+    save_many(tmp_path / "in", 40)
+    archive = tmp_path / "out"
+    assert status("compress", tmp_path / "in", "--out", archive) == 0
+    with sqlite3.connect(archive / "manifest.sqlite") as database:
+        database.execute("UPDATE images SET verified = NULL")
+    some = json_of(capsys, "archive", "verify", archive, "--sample", "25%", "--jobs", 1)
+    assert 2 <= some["verified"] < 25
+    assert sum(value is not None for (value,) in rows(archive, "verified").values()) == some["verified"]
+    verify_image, calls = examining.verify_image, []
+
+    def interrupt(*arguments, **options):
+        calls.append(arguments)
+        if len(calls) == 11:
+            raise KeyboardInterrupt
+        return verify_image(*arguments, **options)
+
+    monkeypatch.setattr(examining, "verify_image", interrupt)
+    assert status("archive", "verify", archive, "--jobs", 1) == 130
+    captured = output_of(capsys, "archive", "verify", archive, "--jobs", 1)
+    assert "30 images left" in captured.err and "30 images verified" in captured.out
+    assert json_of(capsys, "archive", "verify", archive, "--jobs", 2)["verified"] == 40
+    for wrong in ("0%", "101%", "1", "x%"):
+        assert "--sample" in refusal(capsys, "archive", "verify", archive, "--sample", wrong)
+
+
+def spawn(*arguments, **options):
+    return subprocess.Popen(
+        [*COMMAND, *map(str, arguments)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=ENVIRONMENT, **options
+    )
+
+
+def test_killed_at_random_moments_nothing_is_lost_or_doubled(tmp_path, capsys):
+    source, archive = save_many(tmp_path / "in", 60), tmp_path / "out"
+    moments = random.Random(0)
+    kills = 0
+    for attempt in range(8):
+        process = spawn("compress", source, "--out", archive, "--jobs", 1 + attempt % 2)
+        time.sleep(moments.uniform(0.4, 1.6))
+        kills += process.poll() is None
+        process.kill()
+        process.communicate()
+        if (archive / "manifest.sqlite").exists():
+            for name, (state, result, size) in rows(archive, "state, result, result_size").items():
+                assert state != "done" or (archive / result).stat().st_size == size, name
+    assert kills
+    assert status("compress", source, "--out", archive) == 0
+    assert_sound(archive, source)
+    assert json_of(capsys, "compress", source, "--out", archive)["already_there"] == 60
+
+
+@pytest.mark.skipif(sys.platform != "linux" or os.geteuid() != 0, reason="needs to mount a small file system")
+def test_a_full_disk_stops_the_run_and_loses_nothing(tmp_path, capsys):
+    archive = tmp_path / "out"
+    archive.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=400k", "tmpfs", archive], capture_output=True)
+    if mounted.returncode:
+        pytest.skip(f"a small file system cannot be mounted here: {mounted.stderr.decode().strip()}")
+    try:
+        rng = np.random.default_rng(0)
+        for number in range(30):
+            noise = rng.integers(0, 256, (80, 90, 3), dtype=np.uint8)
+            path = tmp_path / "in" / f"{number}.png"
+            path.parent.mkdir(exist_ok=True)
+            Image.fromarray(noise).save(path)
+        command = ("compress", tmp_path / "in", "--out", archive, "--jobs", 1)
+        for _ in range(2):
+            process = spawn(*command)
+            _, err = process.communicate()
+            assert process.returncode in (1, 2) and b"run the same command again" in err and b"Traceback" not in err
+            done = {name: row for name, row in rows(archive, "state, result").items() if row[0] == "done"}
+            assert 5 < len(done) < 30 and all((archive / result).exists() for _, result in done.values())
+        subprocess.run(["mount", "-o", "remount,size=4m", archive], check=True)
+        assert status(*command) == 0
+        assert_sound(archive, tmp_path / "in")
+    finally:
+        subprocess.run(["umount", archive], check=True)
+
+
+def test_names_that_are_not_text(tmp_path, capsys):
+    name = os.fsdecode(b"caf\xe9.png")
+    try:
+        save(tmp_path / "in" / name)
+    except OSError:
+        pytest.skip("this file system accepts only text as names")
+    command = ("compress", tmp_path / "in", "--out", tmp_path / "out")
+    assert status(*command) == 0 and json_of(capsys, *command)["already_there"] == 1
+    assert (tmp_path / "out" / os.fsdecode(b"caf\xe9.ppyr")).exists()
+    assert status("archive", "restore", tmp_path / "out", "--out", tmp_path / "back") == 0
+    assert (tmp_path / "back" / name).exists()
+    assert status("archive", "list", tmp_path / "out", "--json") == 0
+
+
+def test_a_manifest_of_a_newer_version_is_refused(tmp_path, capsys):
+    save(tmp_path / "in" / "a.png")
+    command = ("compress", tmp_path / "in", "--out", tmp_path / "out")
+    assert status(*command) == 0
+    with sqlite3.connect(tmp_path / "out" / "manifest.sqlite") as database:
+        database.execute("PRAGMA user_version = 2")
+    assert "got version 2; use a newer pixelpyramids" in refusal(capsys, *command)
+
+
+def test_the_docs_show_the_schema():
+    """Every table and column of a new manifest."""
+    text = (ROOT / "docs" / "archives.md").read_text()
+    with Manifest(Path("")) as manifest:
+        for (table,) in manifest._query("SELECT name FROM sqlite_master WHERE type = 'table'"):
+            columns = [row[1] for row in manifest._query(f"PRAGMA table_info({table})")]
+            section = text.partition(f"\n`{table}`")[2] or text.partition(f" `{table}`: ")[2]
+            assert columns and all(f"`{column}`" in section for column in columns)
