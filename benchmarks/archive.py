@@ -1,0 +1,126 @@
+"""What an archive's manifest costs, how fast a finished one is found to be finished, and how two processes compare to one.
+
+    python -m benchmarks.archive [--count 100000] [--photographs DIR]
+
+Images of about 4 KiB are made in a temporary folder. In turn, a tenth of them at a time, they are compressed into an
+archive (one process), and by a loop that only reads, encodes, verifies and writes. The photographs, of one megapixel
+each, are compressed with one process and with two, in turn. Nothing else should run meanwhile.
+"""
+
+import argparse
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from pixelpyramids.archive.file_tasks import Compression, compress_file
+from pixelpyramids.image_files.listing import Task
+
+ROUNDS = 10
+SIDE = 38  # pixels; such a picture of noise takes about 4 KiB as a PNG
+IN_FOLDER = 1000
+MEGAPIXEL = 1024
+COMPRESSION = Compression("default", True, False, 2**28, False, False, False)
+
+
+def make_images(folder: Path, count: int) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (count + 2 * SIDE) * 3 + SIDE * SIDE * 3, dtype=np.uint8)
+    for number in range(count):
+        path = folder / f"{number // IN_FOLDER:04}" / f"{number % IN_FOLDER:03}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        pixels = noise[3 * number : 3 * number + SIDE * SIDE * 3].reshape(SIDE, SIDE, 3)
+        Image.fromarray(pixels).save(path, compress_level=1)
+
+
+def compress(source: Path, archive: Path, jobs: int) -> tuple[float, float]:
+    """The seconds and the peak MiB of a run of the command."""
+    began = time.perf_counter()
+    command = [sys.executable, "-m", "pixelpyramids", "compress", source, "--out", archive, "--jobs", str(jobs), "-q"]
+    process = subprocess.Popen([str(each) for each in command])
+    _, status, usage = os.wait4(process.pid, 0)
+    if status:
+        sys.exit(f"compress failed with status {os.waitstatus_to_exitcode(status)}")
+    return time.perf_counter() - began, usage.ru_maxrss / 1024
+
+
+def compress_alone(source: Path, target: Path) -> float:
+    """The seconds of a process that compresses without listing or recording anything."""
+    began = time.perf_counter()
+    subprocess.run([sys.executable, "-m", "benchmarks.archive", "--alone", source, target], check=True)
+    return time.perf_counter() - began
+
+
+def alone(source: Path, target: Path) -> None:
+    for folder in sorted(source.iterdir()):
+        for path in sorted(folder.iterdir()):
+            compress_file(Task(path, target / folder.name / f"{path.stem}.ppyr", False), COMPRESSION, 1)
+
+
+def measure_overhead(work: Path, count: int) -> None:
+    for round_ in range(ROUNDS):
+        make_images(work / "in" / str(round_), count // ROUNDS)
+    ratios, rate = [], []
+    for round_ in range(ROUNDS):
+        source = work / "in" / str(round_)
+        first = compress_alone(source, work / "alone" / str(round_))
+        second, memory = compress(source, work / "archive", 1)
+        ratios.append(second / first)
+        rate.append(count // ROUNDS / second)
+    print(
+        f"{count:,} images of 4 KiB, {ROUNDS} rounds: the archive takes {statistics.median(ratios):.3f} times as long as "
+        f"compressing alone (from {min(ratios):.3f} to {max(ratios):.3f}), {statistics.median(rate):.0f} images/s, "
+        f"{memory:.0f} MiB"
+    )
+    shutil.rmtree(work / "archive")
+    shutil.rmtree(work / "alone")
+    seconds, memory = compress(work / "in", work / "archive", 2)
+    print(f"all of them with two processes: {count / seconds:.0f} images/s, {memory:.0f} MiB for the largest process")
+    seconds, memory = compress(work / "in", work / "archive", 2)
+    print(f"the finished archive again: {seconds:.2f} s, {memory:.0f} MiB")
+
+
+def measure_jobs(work: Path, photographs: Path, rounds: int = 3, count: int = 12) -> None:
+    sources = sorted(photographs.glob("*.png"))
+    for number in range(count):
+        with Image.open(sources[number % len(sources)]) as image:
+            megapixel = image.convert("RGB").resize((MEGAPIXEL, MEGAPIXEL), Image.Resampling.LANCZOS)
+        (work / "photographs").mkdir(exist_ok=True)
+        megapixel.rotate(90 * (number // len(sources))).save(work / "photographs" / f"{number}.png")
+    speeds: dict[int, list[float]] = {1: [], 2: []}
+    for round_ in range(rounds):
+        for jobs in speeds:
+            environment = os.environ.get("OMP_NUM_THREADS")
+            os.environ["OMP_NUM_THREADS"] = "1"  # one processor for each process
+            seconds, _ = compress(work / "photographs", work / f"photographs-{round_}-{jobs}", jobs)
+            if environment is None:
+                del os.environ["OMP_NUM_THREADS"]
+            speeds[jobs].append(count * MEGAPIXEL**2 / 1e6 / seconds)
+    one, two = (statistics.median(speeds[jobs]) for jobs in (1, 2))
+    print(f"{count} photographs of 1 MP: {one:.3f} MP/s with one process, {two:.3f} with two, {two / one:.2f} times")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--count", type=int, default=100_000)
+    parser.add_argument("--photographs", type=Path, help="a folder of PNG files")
+    parser.add_argument("--alone", nargs=2, type=Path, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.alone:
+        alone(*arguments.alone)
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        if arguments.photographs:
+            measure_jobs(Path(folder), arguments.photographs)
+        if arguments.count:
+            measure_overhead(Path(folder), arguments.count)
+
+
+if __name__ == "__main__":
+    main()
