@@ -1,10 +1,10 @@
-"""What an archive's manifest costs, how fast a finished one is found to be finished, and how two processes compare to one.
+"""What an archive's manifest costs, how soon a finished one is found finished, and two processes beside one.
 
     python -m benchmarks.archive [--count 100000] [--photographs DIR]
 
 Images of about 4 KiB are made in a temporary folder. In turn, a tenth of them at a time, they are compressed into an
 archive (one process), and by a loop that only reads, encodes, verifies and writes. The photographs, of one megapixel
-each, are compressed with one process and with two, in turn. Nothing else should run meanwhile.
+each, are compressed with one process on one processor and with two on two, in turn. Nothing else should run meanwhile.
 """
 
 import argparse
@@ -39,11 +39,12 @@ def make_images(folder: Path, count: int) -> None:
         Image.fromarray(pixels).save(path, compress_level=1)
 
 
-def compress(source: Path, archive: Path, jobs: int) -> tuple[float, float]:
-    """The seconds and the peak MiB of a run of the command."""
+def compress(source: Path, archive: Path, jobs: int, processors: int | None = None) -> tuple[float, float]:
+    """The seconds and the peak MiB of a run of the command, on so many processors (None: all)."""
+    allowed = sorted(os.sched_getaffinity(0))[:processors]
     began = time.perf_counter()
     command = [sys.executable, "-m", "pixelpyramids", "compress", source, "--out", archive, "--jobs", str(jobs), "-q"]
-    process = subprocess.Popen([str(each) for each in command])
+    process = subprocess.Popen([str(each) for each in command], preexec_fn=lambda: os.sched_setaffinity(0, allowed))
     _, status, usage = os.wait4(process.pid, 0)
     if status:
         sys.exit(f"compress failed with status {os.waitstatus_to_exitcode(status)}")
@@ -74,8 +75,8 @@ def measure_overhead(work: Path, count: int) -> None:
         ratios.append(second / first)
         rate.append(count // ROUNDS / second)
     print(
-        f"{count:,} images of 4 KiB, {ROUNDS} rounds: the archive takes {statistics.median(ratios):.3f} times as long as "
-        f"compressing alone (from {min(ratios):.3f} to {max(ratios):.3f}), {statistics.median(rate):.0f} images/s, "
+        f"{count:,} images of 4 KiB, {ROUNDS} rounds: the archive takes {statistics.median(ratios):.3f} times as long "
+        f"as compressing alone (from {min(ratios):.3f} to {max(ratios):.3f}), {statistics.median(rate):.0f} images/s, "
         f"{memory:.0f} MiB"
     )
     shutil.rmtree(work / "archive")
@@ -96,11 +97,7 @@ def measure_jobs(work: Path, photographs: Path, rounds: int = 3, count: int = 12
     speeds: dict[int, list[float]] = {1: [], 2: []}
     for round_ in range(rounds):
         for jobs in speeds:
-            environment = os.environ.get("OMP_NUM_THREADS")
-            os.environ["OMP_NUM_THREADS"] = "1"  # one processor for each process
-            seconds, _ = compress(work / "photographs", work / f"photographs-{round_}-{jobs}", jobs)
-            if environment is None:
-                del os.environ["OMP_NUM_THREADS"]
+            seconds, _ = compress(work / "photographs", work / f"photographs-{round_}-{jobs}", jobs, processors=jobs)
             speeds[jobs].append(count * MEGAPIXEL**2 / 1e6 / seconds)
     one, two = (statistics.median(speeds[jobs]) for jobs in (1, 2))
     print(f"{count} photographs of 1 MP: {one:.3f} MP/s with one process, {two:.3f} with two, {two / one:.2f} times")
