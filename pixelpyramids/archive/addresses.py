@@ -58,9 +58,9 @@ def list_sources(
             continue
         prefix = f"{_name_of(address)}/" if len(wholes) > 1 else ""
         sources.append((_open_whole(address, exclude, archive), prefix))
-    sources += [(FilesSource(folder, iter(names)), "") for folder, names in files.items()]
+    sources += [(FilesSource(folder, iter(names), is_named=True), "") for folder, names in files.items()]
     if list_file is not None:
-        sources.append((FilesSource(Path("."), _read_paths(list_file)), ""))
+        sources.append((FilesSource(Path("."), _read_paths(list_file), is_named=False), ""))
     return sources
 
 

@@ -38,6 +38,8 @@ class Source(ABC):
     """Whether `entries` gives all files at the address, so that files that are missing no longer exist."""
     is_sequential = False
     """Whether the files are read one after the other, with `contents`, by one process."""
+    is_named = False
+    """Whether its files were named one by one: skipping one of them is a failure."""
     can_delete = False
 
     @abstractmethod
@@ -114,9 +116,9 @@ class FilesSource(FolderSource):
 
     is_complete = False
 
-    def __init__(self, folder: Path, names: Iterator[str]) -> None:
+    def __init__(self, folder: Path, names: Iterator[str], is_named: bool) -> None:
         super().__init__(folder)
-        self._names = names
+        self._names, self.is_named = names, is_named
 
     def entries(self) -> Iterator[Entry]:
         """See `Source`."""

@@ -28,11 +28,11 @@ class ArchiveReport:
         self.has_failed = False
 
     def listed(self, count: int) -> None:
-        """See `archiving.Report`."""
+        """See `planning.Report`."""
         self._show(f"listed {count_of(count, 'file')}")
 
     def begin(self, count: int, size: int) -> None:
-        """See `archiving.Report`."""
+        """See `planning.Report`."""
         self._todo, self._size, self._work_begin = count, size, time.monotonic()
         if self._kinds and not self._quiet:
             kinds = ", ".join(f"{many} {kind}" for kind, many in self._kinds.most_common())
@@ -40,12 +40,12 @@ class ArchiveReport:
             stderr.print(f"not recognised as images: {kinds} ({', '.join(self._some_others)}{more})")
 
     def others(self, names: Sequence[str]) -> None:
-        """See `archiving.Report`."""
+        """See `planning.Report`."""
         self._kinds += count_kinds(Path(name) for name in names)
         self._some_others += names[: FILES_NAMED - len(self._some_others)]
 
     def take(self, name: str, result: Done | Exception, is_named: bool) -> None:
-        """See `archiving.Report`."""
+        """See `planning.Report`."""
         if isinstance(result, Exception):
             self._fail(explain(result, name))
         else:

@@ -8,10 +8,11 @@ from pathlib import Path
 
 from pixelpyramids.archive import archive_folder, manifest
 from pixelpyramids.archive.addresses import is_remote, list_sources, open_list, open_store
-from pixelpyramids.archive.archiving import Archiver, Plan
+from pixelpyramids.archive.archiving import Archiver
 from pixelpyramids.archive.file_tasks import Compression, describe_check
 from pixelpyramids.archive.jobs import run_tasks
 from pixelpyramids.archive.manifest import Manifest
+from pixelpyramids.archive.planning import Plan
 from pixelpyramids.archive.work import Settings
 from pixelpyramids.cli.archive_report import ArchiveReport
 from pixelpyramids.cli.console import live_line, print_json, stderr, stdout

@@ -1,0 +1,238 @@
+"""List the sources of an archive, and decide what to do with each file.
+
+A source is listed completely before the work begins, so that images which would share a result are found.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import NamedTuple, Protocol, TypeVar
+
+from pixelpyramids.archive.addresses import open_source
+from pixelpyramids.archive.jobs import Done
+from pixelpyramids.archive.manifest import Manifest, Row, State, Todo
+from pixelpyramids.archive.sources import Entry, Source
+from pixelpyramids.archive.stores import Store
+from pixelpyramids.archive.work import CHANGED, Settings
+from pixelpyramids.errors import DataError, PixelPyramidsError
+from pixelpyramids.image_files import opening
+from pixelpyramids.image_files.listing import is_excluded
+
+_LISTED_AT_ONCE = 500
+_LOSSY_SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".avif")
+
+T = TypeVar("T")
+
+
+class Report(Protocol):
+    """Shows what happens."""
+
+    def listed(self, count: int) -> None:
+        """So many files were found until now."""
+
+    def begin(self, count: int, size: int) -> None:
+        """The work begins, on so many images of so many bytes."""
+
+    def take(self, name: str, result: Done | Exception, is_named: bool) -> None:
+        """An image is finished, skipped, or has failed."""
+
+    def others(self, names: Sequence[str]) -> None:
+        """Some files are not recognised as images."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What `compress` was told: which files are images, the names of their results, and what to do with known ones."""
+
+    is_image: Callable[[str], bool]
+    rename: Callable[[str], str]
+    include: Sequence[str]
+    settings: Settings
+    check_hash: bool
+    jobs: int
+
+
+class _Known(NamedTuple):
+    """The columns of a row that the listing sets."""
+
+    name: str
+    size: int | None
+    time: int | None
+    state: State
+    error: str | None
+    result: str | None
+    todo: Todo | None
+
+
+class Listing:
+    """The listing of the sources in one run. `has_images` says whether there was any image."""
+
+    def __init__(self, manifest: Manifest, store: Store, plan: Plan, report: Report, run: int) -> None:
+        self._manifest, self._store, self._plan, self._report, self._run = manifest, store, plan, report, run
+        self._how = plan.settings.compression
+        self.named = set[str]()
+        self.has_images = False
+
+    def add(self, source: Source, number: int, prefix: str) -> None:
+        """List a source, whose results go to the folder `prefix`. Raises DataError or OSError if that fails."""
+        count = 0
+        for entries in _in_batches(source.entries(), _LISTED_AT_ONCE):
+            known = self._manifest.find(number, [entry.name for entry in entries])
+            batch: dict[str, _Known] = {}
+            for entry in entries:
+                old = known.get(entry.name)
+                if entry.name in batch or (old is not None and old.run == self._run):
+                    if source.is_sequential:  # which of the two counts is not clear
+                        problem = "its name is twice in the file; unpack the file, and compress the folder"
+                        batch[entry.name] = self._decide(source, entry._replace(problem=problem), old, prefix)
+                    continue
+                batch[entry.name] = self._decide(source, entry, old, prefix)
+            self._settle(source, number, batch)
+            self._manifest.set_listed(number, self._run, [each._asdict() for each in batch.values()])
+            count += len(entries)
+            self._report.listed(count)
+        if source.is_complete:
+            self._manifest.forget_missing(number, self._run)
+
+    def _decide(self, source: Source, entry: Entry, old: Row | None, prefix: str) -> _Known:
+        """What is known of a file, and what to do with it."""
+        name = source.describe(entry.name)
+        if source.is_named:
+            self.named.add(name)
+        is_new = old is None or old.state in (State.WAITING, State.FAILED, State.OTHER)
+        if entry.problem:
+            self.has_images = True
+            self._report.take(name, DataError(entry.problem), False)
+            if old is not None and not is_new:
+                return _Known(old.name, old.size, old.time, old.state, old.error, old.result, None)
+            return _Known(entry.name, None, None, State.FAILED, entry.problem, None, None)
+        if not self._is_image(source, entry.name):
+            self._report.others([name])
+            return _Known(entry.name, entry.size, entry.time, State.OTHER, None, None, None)
+        self.has_images = True
+        if old is None or is_new:
+            if old is not None and old.result_sha256:  # its result is damaged
+                return _Known(entry.name, entry.size, entry.time, State.WAITING, None, old.result, Todo.REPLACE)
+            result = prefix + self._plan.rename(entry.name.lstrip("/"))
+            return _Known(entry.name, entry.size, entry.time, State.WAITING, None, result, Todo.NEW)
+        todo = self._decide_known(name, entry, old)
+        return _Known(old.name, old.size, old.time, old.state, old.error, old.result, todo)
+
+    def _decide_known(self, name: str, entry: Entry, old: Row) -> Todo | None:
+        """What to do with an image that was compressed or skipped before."""
+        is_same = (entry.size, entry.time) == (old.size, old.time)
+        if old.state == State.SKIPPED:
+            if is_same and not self._how.force:
+                self._report.take(name, Done(skipped=old.error or ""), name in self.named)
+                return None
+            return Todo.NEW
+        assert old.result is not None
+        if self._how.overwrite:
+            return Todo.REPLACE
+        there = self._store.find(old.result) if self._store.is_quick else None
+        if self._store.is_quick and (there is None or there.size != old.result_size):
+            return Todo.NEW if there is None else Todo.REPLACE
+        if self._plan.check_hash:
+            return Todo.CHECK
+        if not is_same and not self._plan.settings.update:
+            self._report.take(name, DataError(f"{name}: {CHANGED}"), False)
+            return None
+        if not is_same:
+            return Todo.REPLACE
+        if self._how.delete_source:
+            return Todo.DELETE
+        self._report.take(name, Done(entry.size, is_there=True), False)
+        return None
+
+    def _is_image(self, source: Source, name: str) -> bool:
+        if self._plan.include and not is_excluded(name, self._plan.include):
+            return False
+        return not source.is_complete or self._plan.is_image(name)
+
+    def _settle(self, source: Source, number: int, batch: dict[str, _Known]) -> None:
+        """Refuse images that would be written to one file, and recognise those of a source that has moved."""
+        new = {known.name: known for known in batch.values() if known.todo == Todo.NEW and known.result}
+        claims: dict[str, list[Row | _Known]] = {}
+        for row in self._manifest.find_results([known.result for known in new.values() if known.result]):
+            is_own = row.address == source.address and row.name in new and new[row.name].result == row.result
+            if not is_own and (row.state == State.DONE or row.run == self._run):
+                claims.setdefault(row.result or "", []).append(row)
+        for known in new.values():
+            assert known.result is not None
+            others = claims.setdefault(known.result, [])
+            moved = next((row for row in others if isinstance(row, Row) and _has_moved(row, source, known)), None)
+            if moved is not None:
+                self._manifest.move_to(number, [moved.id])
+                others.remove(moved)
+                row = self._manifest.find(number, [known.name])[known.name]
+                entry = Entry(known.name, known.size or 0, known.time or 0)
+                todo = self._decide_known(source.describe(known.name), entry, row)
+                batch[known.name] = _Known(row.name, row.size, row.time, row.state, row.error, row.result, todo)
+                continue
+            if others and not self._is_skipped(source, known.name):
+                rivals = [other for other in others if not self._is_skipped_claim(source, other)]
+                if rivals:
+                    self._refuse(source, batch, known, rivals)
+            others.append(known)
+
+    def _refuse(
+        self, source: Source, batch: dict[str, _Known], known: _Known, rivals: Sequence["Row | _Known"]
+    ) -> None:
+        """Let an image fail, and those of its rivals that are not compressed yet."""
+        assert known.result is not None
+        target = self._store.describe(known.result)
+        named = [
+            (each, each.source_path if isinstance(each, Row) else source.describe(each.name))
+            for each in (known, *rivals)
+        ]
+        for each, name in named:
+            if each.state != State.WAITING:
+                continue
+            others = ", ".join(other for _, other in named if other != name)
+            reason = (
+                f"{name}: it would be written to {target}, and so would {others}; rename one of them, or write them to "
+                "different archives (--out)"
+            )
+            self._report.take(name, DataError(reason), False)
+            if isinstance(each, Row):
+                self._manifest.record([(each.id, {"state": State.FAILED, "error": reason, "todo": None})])
+            else:
+                batch[each.name] = each._replace(state=State.FAILED, error=reason, todo=None)
+
+    def _is_skipped_claim(self, source: Source, claim: "Row | _Known") -> bool:
+        if isinstance(claim, Row):
+            return claim.state != State.DONE and self._is_skipped(open_source(claim.address), claim.name)
+        return self._is_skipped(source, claim.name)
+
+    def _is_skipped(self, source: Source, name: str) -> bool:
+        """Whether an image will be skipped because it is lossy already."""
+        if self._how.force:
+            return False
+        if source.is_sequential:
+            return name.lower().endswith(_LOSSY_SUFFIXES)
+        try:
+            with source.open(name) as file:
+                return opening.open(file).is_lossy
+        except (PixelPyramidsError, OSError):  # reported when the image is compressed
+            return False
+
+
+def _has_moved(row: Row, source: Source, known: _Known) -> bool:
+    """Whether a compressed image now lies in another source: same path, size and time, and no longer where it was."""
+    if row.state != State.DONE or row.address == source.address or row.name != known.name:
+        return False
+    if (row.size, row.time) != (known.size, known.time):
+        return False
+    try:
+        open_source(row.address).open(row.name).close()
+    except FileNotFoundError:
+        return True
+    except (OSError, PixelPyramidsError):
+        pass
+    return False
+
+
+def _in_batches(items: Iterable[T], count: int) -> Iterator[list[T]]:
+    iterator = iter(items)
+    while batch := list(islice(iterator, count)):
+        yield batch
