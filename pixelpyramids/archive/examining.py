@@ -20,6 +20,7 @@ from pixelpyramids.errors import BitstreamError, DataError
 from pixelpyramids.image_files import opening
 from pixelpyramids.image_files.picture import Picture
 from pixelpyramids.image_files.saving import FORMATS
+from pixelpyramids.terminal import explain
 
 Rows = Iterator[Row]
 
@@ -111,11 +112,11 @@ def verify_archive(
 ) -> Iterator[tuple[Row, Done | Exception]]:
     """Verify the images that meet a condition, and record the time at which each was found sound.
 
-    One that is not becomes a failed one, which the next `compress` does again.
+    One that is damaged or missing becomes a failed one, which the next `compress` does again.
     """
     for row, result in engine(work, manifest.iterate(condition), jobs):
-        if isinstance(result, Exception):
-            manifest.record([(row.id, {"state": State.FAILED, "error": str(result)})])
-        else:
+        if isinstance(result, BitstreamError | FileNotFoundError):
+            manifest.record([(row.id, {"state": State.FAILED, "error": explain(result)})])
+        elif not isinstance(result, Exception):
             manifest.record([(row.id, {"verified": time.time()})])
         yield row, result

@@ -115,8 +115,8 @@ class Row(NamedTuple):
 
 
 def join(address: str, name: str) -> str:
-    """The path of a file below an address. A name that begins with a slash is a path of its own."""
-    return name if name.startswith("/") else f"{address.rstrip('/')}/{name}"
+    """The path of a file or folder below an address. A name that begins with a slash is a path of its own."""
+    return name if name.startswith("/") else f"{address.rstrip('/')}/{name.rstrip('/')}"
 
 
 _COLUMNS = "images.id, address, " + ", ".join(f"images.{name}" for name in Row._fields[2:])
