@@ -7,13 +7,14 @@ from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 
+from pixelpyramids.archive.manifest import NAME as MANIFEST
 from pixelpyramids.codec.fields import ByteSource, MemorySource
 from pixelpyramids.errors import DataError, ParameterError
 from pixelpyramids.image_files.file_source import open_source
 from pixelpyramids.image_files.listing import Listing, Task, list_tasks
 
 SUFFIX = ".ppyr"
-MANIFEST = "manifest.sqlite"  # of an archive, and the beginning of the names of the files beside it
+
 STANDARD = Path("-")
 STANDARD_INPUT = "standard input"
 IMAGES = "images"
