@@ -98,9 +98,9 @@ class Archiver:
             row = self._manifest.find(number, [name]).get(name)
             return row is not None and row.todo is not None
 
-        for _, content in source.contents(is_wanted):
+        for entry, content in source.contents(is_wanted):
             assert row is not None
-            yield Work(row, content)
+            yield Work(row, content, entry.time)
 
     def _compress(self, todo: Iterable[Work], jobs: int) -> Iterator[tuple[Work, Finished | Exception]]:
         threads = max(available_threads() // jobs, 1)

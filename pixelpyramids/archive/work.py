@@ -5,7 +5,7 @@ import os
 import time
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from io import BytesIO
 from typing import Any, BinaryIO, NamedTuple
@@ -38,10 +38,11 @@ class Settings:
 
 
 class Work(NamedTuple):
-    """An image to compress. `content` is its file, if the process that lists the source reads it too."""
+    """An image to compress. `content` and `time` are its file's, if the process that lists the source reads it too."""
 
     row: Row
     content: bytes | None = None
+    time: int = 0
 
 
 class Finished(NamedTuple):
@@ -74,12 +75,12 @@ def compress_image(work: Work, settings: Settings, threads: int) -> Finished:
     is_known = row.todo == Todo.DELETE and sha256 == row.sha256
     if there and (is_known or row.todo == Todo.NEW) and not how.overwrite:
         _expect_same(store, row, picture, threads)
-        is_new = False
+        written = None
     elif how.dry_run:
         return Finished({**read, "todo": None}, Done(facts.size))
     else:
-        store.write(row.result, encode_picture(picture, how, threads), facts, replace=there is not None)
-        is_new = True
+        written = encode_picture(picture, how, threads)
+        store.write(row.result, written, facts, replace=there is not None)
     if how.delete_source:  # what is on the disk counts
         with store.read(row.result) as content:
             if not holds(content, picture, threads):
@@ -87,7 +88,8 @@ def compress_image(work: Work, settings: Settings, threads: int) -> Finished:
                     f"{row.source_path}: {store.describe(row.result)} was read back, and holds another image"
                 )
     height, width = picture.array.shape[:2]
-    with store.read(row.result) as content:
+    is_new = written is not None
+    with store.read(row.result) if written is None else nullcontext(MemorySource(written)) as content:
         columns = (
             read
             | _describe(content)
@@ -129,17 +131,22 @@ def hash_pixels(array: Any, depth: int) -> str:
 @contextmanager
 def _open(work: Work) -> Iterator[tuple[BinaryIO, Facts]]:
     if work.content is not None:
-        yield BytesIO(work.content), Facts(len(work.content), work.row.time or 0)
+        yield BytesIO(work.content), Facts(len(work.content), work.time)
         return
-    with open_source(work.row.address).open(work.row.name) as file:
-        if hasattr(file, "fileno"):
-            status = os.fstat(file.fileno())
-            yield file, Facts(status.st_size, status.st_mtime_ns, status.st_mode)
-            after = os.fstat(file.fileno())
-            if (after.st_size, after.st_mtime_ns) != (status.st_size, status.st_mtime_ns):
-                raise DataError(f"{work.row.source_path}: changed while it was being read; run the command again")
-        else:
-            yield file, Facts(work.row.size or 0, work.row.time or 0)
+    row, source = work.row, open_source(work.row.address)
+    if not source.is_local:
+        time_ = row.time or 0 if row.todo == Todo.NEW else source.time_of(row.name)
+        with source.open(row.name) as file:
+            size = file.seek(0, os.SEEK_END)
+            file.seek(0)
+            yield file, Facts(size, time_)
+        return
+    with source.open(row.name) as file:
+        status = os.fstat(file.fileno())
+        yield file, Facts(status.st_size, status.st_mtime_ns, status.st_mode)
+        after = os.fstat(file.fileno())
+        if (after.st_size, after.st_mtime_ns) != (status.st_size, status.st_mtime_ns):
+            raise DataError(f"{row.source_path}: changed while it was being read; run the command again")
 
 
 def _hash_file(file: BinaryIO) -> str:

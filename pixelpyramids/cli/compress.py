@@ -96,6 +96,8 @@ def compress(
 
         chosen = ArchiveOptions(jobs, update, check_hash, from_list, include or [], exclude or [], quiet, json)
         return compress_archive(paths or [], out, settings, chosen)
+    if remote := next((path for path in paths or [] if "://" in path), None):
+        raise ParameterError(f"{remote} needs an archive; choose one with --out DIR")
     for name, given in {"update": update, "check-hash": check_hash, "from-list": from_list, "include": include}.items():
         if given:
             raise ParameterError(f"--{name} needs an archive; choose one with --out DIR")
