@@ -330,10 +330,10 @@ class Manifest:
             parameters,
         )
 
-    def latest_finish(self) -> float | None:
-        """When the last image was compressed; None if none was."""
-        ((latest,),) = self._query("SELECT max(finished) FROM images")
-        return None if latest is None else float(latest)
+    def work_seconds(self, since: float) -> float:
+        """The seconds between the first and the last image that was finished since then."""
+        ((seconds,),) = self._query("SELECT max(finished) - min(finished) FROM images WHERE finished >= ?", (since,))
+        return float(seconds or 0)
 
     def last_run(self) -> tuple[int, float, float | None] | None:
         """The number of the last run, when it began, and when it ended (None if it did not)."""
