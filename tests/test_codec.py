@@ -101,7 +101,7 @@ def test_if_one_library_fails_the_others_count(failing, monkeypatch):
 def test_the_slow_webp_is_made_only_where_it_may_win(effort, tile, methods, monkeypatch):
     """At effort max, of a pattern, and not of a photograph."""
     made, to_webp = [], fallback._to_webp
-    image = np.tile(photograph("flower.jpg", tile, tile), (200 // tile, 200 // tile, 1))
+    image = np.tile(photograph("rocket.jpg", tile, tile), (200 // tile, 200 // tile, 1))
 
     def note(pixels, quality, method):
         made.append(method)
