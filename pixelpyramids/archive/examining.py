@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 from pixelpyramids.archive.addresses import open_store
 from pixelpyramids.archive.file_tasks import Decompression, picture_file
 from pixelpyramids.archive.jobs import Done, Engine
-from pixelpyramids.archive.manifest import Manifest, Row, State
+from pixelpyramids.archive.manifest import Manifest, Pending, Row, State
 from pixelpyramids.archive.work import hash_pixels
 from pixelpyramids.atomic import replace_file
 from pixelpyramids.codec.container import read_index
@@ -114,9 +114,15 @@ def verify_archive(
 
     One that is damaged or missing becomes a failed one, which the next `compress` does again.
     """
-    for row, result in engine(work, manifest.iterate(condition), jobs):
-        if isinstance(result, BitstreamError | FileNotFoundError):
-            manifest.record([(row.id, {"state": State.FAILED, "error": explain(result)})])
-        elif not isinstance(result, Exception):
-            manifest.record([(row.id, {"verified": time.time()})])
-        yield row, result
+    pending = Pending(manifest)
+    try:
+        for row, result in engine(work, manifest.iterate(condition), jobs):
+            if isinstance(result, BitstreamError | FileNotFoundError):
+                pending.add(row.id, {"state": State.FAILED, "error": explain(result)})
+            elif not isinstance(result, Exception):
+                pending.add(row.id, {"verified": time.time()})
+            if pending.is_due:
+                pending.record()
+            yield row, result
+    finally:
+        pending.record()
