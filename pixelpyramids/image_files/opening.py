@@ -24,7 +24,7 @@ from PIL import Image, UnidentifiedImageError
 from pixelpyramids.arguments import whole_number
 from pixelpyramids.codec.container import MAGIC, Content, FileHeader, read_index
 from pixelpyramids.codec.image import MAX_PIXELS, decode
-from pixelpyramids.codec.planes import Region, cut_out, octave_of_scale
+from pixelpyramids.codec.planes import Region, cut_out, octave_of_scale, restore_axes
 from pixelpyramids.errors import DataError, PixelPyramidsError
 from pixelpyramids.image_files import metadata as blobs
 from pixelpyramids.image_files import tiff_reader
@@ -119,7 +119,8 @@ class ImageFile:
         array = picture.array
         height, width, channels = (*array.shape, 1)[:3]
         header = FileHeader(height, width, channels, array.ndim == 3, array.itemsize == 2, picture.depth, Content.PNG)
-        return cut_out(array.reshape(height, width, channels), header, octave_of_scale(header, scale), region)
+        found = cut_out(array.reshape(height, width, channels), header, octave_of_scale(header, scale), region)
+        return restore_axes(found, header)
 
     def load(self, about: str = "") -> Picture:
         """Read everything: pixels, depth, metadata, and the names of the parts that are not kept.
