@@ -47,7 +47,9 @@ def compress(
         image = opening.open(io.BytesIO(sources.read_standard_input()), max_pixels)
         if not force and image.is_lossy:
             raise DataError(f"{sources.STANDARD_INPUT}: {explain_lossy(image.format)}")
-        sources.write_standard_output(encode_picture(image.load(), settings))
+        file = io.BytesIO()
+        encode_picture(file, image.load(), settings)
+        sources.write_standard_output(file.getbuffer())
         return 0
     listing = sources.list_images(paths, out, exclude)
     outcomes = Outcomes("compressed", "not verified" if no_verify else "decoded and compared", quiet, dry_run)

@@ -6,15 +6,30 @@ The system deletes the file when the array or the process ends.
 
 import math
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from threading import Lock
 from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike
 
+from pixelpyramids.errors import DataError
+
 LARGE = 2**27  # bytes: larger images are kept on disk
 AT_ONCE = 2**22  # bytes of a band of rows, about
+
+
+@contextmanager
+def report_a_full_disk() -> Iterator[None]:
+    """Raise DataError if a temporary file cannot be written."""
+    try:
+        yield
+    except OSError as error:
+        raise DataError(
+            f"expected room for a temporary file in {tempfile.gettempdir()}, got: {error.strerror}; make room there, "
+            "or set TMPDIR to another folder"
+        ) from error
 
 
 class DiskArray:
@@ -22,8 +37,9 @@ class DiskArray:
 
     def __init__(self, shape: tuple[int, ...], dtype: DTypeLike) -> None:
         self.shape, self.dtype = shape, np.dtype(dtype)
-        self._file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115
-        self._file.truncate(self.nbytes)
+        with report_a_full_disk():
+            self._file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115
+            self._file.truncate(self.nbytes)
         self._lock = Lock()
 
     @property
@@ -69,10 +85,11 @@ class DiskArray:
         with self._lock:
             found = self._read(*lines) if is_partial else self._empty(*lines)
             found[:, :, *window[2:]] = values
-            for place, row in self._pieces(found, *lines):
-                self._file.seek(place)
-                while row:
-                    row = row[self._file.write(row) :]
+            with report_a_full_disk():
+                for place, row in self._pieces(found, *lines):
+                    self._file.seek(place)
+                    while row:
+                        row = row[self._file.write(row) :]
 
     def _lines(self, window: tuple[slice, ...]) -> list[tuple[int, int]]:
         """Where the window's rows and its columns begin and end."""
@@ -103,9 +120,25 @@ class DiskArray:
             yield of_row * (rows[0] + number) + pixel * columns[0], flat[size * number : size * (number + 1)]
 
 
+def is_large(shape: tuple[int, ...], dtype: DTypeLike) -> bool:
+    """Whether an array of that shape and type should be kept on disk."""
+    return math.prod(shape) * np.dtype(dtype).itemsize > LARGE
+
+
 def allocate(shape: tuple[int, ...], dtype: DTypeLike) -> Any:
     """An array of zeros: in memory or, if it is large, on disk."""
-    return DiskArray(shape, dtype) if math.prod(shape) * np.dtype(dtype).itemsize > LARGE else np.zeros(shape, dtype)
+    return DiskArray(shape, dtype) if is_large(shape, dtype) else np.zeros(shape, dtype)
+
+
+def convert_bands(pixels: Any, convert: Callable[[Any], Any]) -> Any:
+    """The image whose bands of rows are those of `pixels`, converted, which keep their number of rows."""
+    converted = None
+    for top, band in bands_of(pixels):
+        new = convert(band)
+        if converted is None:
+            converted = allocate((pixels.shape[0], *new.shape[1:]), new.dtype)
+        converted[top : top + len(new), :] = new
+    return converted
 
 
 def spans_of_rows(pixels: Any) -> Iterator[tuple[int, int]]:

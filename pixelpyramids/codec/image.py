@@ -115,7 +115,8 @@ def decode(
     """
     source = data if isinstance(data, ByteSource) else MemorySource(data)
     header, pixels = decode_into(np.zeros, source, scale, region, max_pixels, salvage, threads)
-    return planes.restore_axes(pixels, header)
+    array: ImageArray = planes.restore_axes(pixels, header)
+    return array
 
 
 def decode_into(

@@ -6,7 +6,7 @@ from threading import Lock
 from typing import IO, Self
 
 from pixelpyramids.codec.container import Entry, FileHeader, Kind, build_front
-from pixelpyramids.codec.disk_array import LARGE
+from pixelpyramids.codec.disk_array import LARGE, report_a_full_disk
 
 
 class PartStore:
@@ -18,7 +18,7 @@ class PartStore:
 
     def add(self, number: int, kind: Kind, data: bytes) -> None:
         """Take the content of part `number`."""
-        with self._lock:
+        with self._lock, report_a_full_disk():
             self._entries[number] = Entry(kind, len(data), zlib.crc32(data), self._file.tell())
             self._file.write(data)
 

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from pixelpyramids.arguments import plain_array, whole_number
-from pixelpyramids.codec.compact_model import Codings, octave_images
+from pixelpyramids.codec.compact_model import Codings
 from pixelpyramids.codec.container import MAX_CHANNELS, MAX_SIDE, Content, FileHeader, pack_values
 from pixelpyramids.codec.disk_array import DiskArray, allocate, bands_of
 from pixelpyramids.codec.engine import Coding
@@ -84,16 +84,21 @@ def describe(
 def _decimations(pixels: Any) -> list[Any]:
     """Return the images (h, w, C) of an image's octaves, finest first: views, or copies if they are on disk."""
     images = [pixels]
-    for size in octaves.octave_sizes(*pixels.shape[:2])[1:]:
-        finer = images[-1]
-        if not isinstance(finer, DiskArray):
-            images.append(_odd_lines(finer, 0, finer.shape))
-            continue
-        images.append(allocate((*size, finer.shape[2]), finer.dtype))
-        for top, band in bands_of(finer):
-            odd = _odd_lines(band, top, finer.shape)
-            images[-1][top // 2 : top // 2 + len(odd), :] = odd
+    for _ in octaves.octave_sizes(*pixels.shape[:2])[1:]:
+        images.append(_coarser(images[-1]))
     return images
+
+
+def _coarser(finer: Any) -> Any:
+    """Return the image of the next coarser octave: a view, or a copy if the finer image is on disk."""
+    height, width, channels = finer.shape
+    if not isinstance(finer, DiskArray):
+        return _odd_lines(finer, 0, finer.shape)
+    coarse = allocate((*octaves.coarse_size(height, width), channels), finer.dtype)
+    for top, band in bands_of(finer):
+        odd = _odd_lines(band, top, finer.shape)
+        coarse[top // 2 : top // 2 + len(odd), :] = odd
+    return coarse
 
 
 def _odd_lines(band: Any, top: int, shape: tuple[int, ...]) -> Any:
@@ -160,10 +165,10 @@ def codings_of(header: FileHeader) -> list[Codings]:
     ]
 
 
-def restore_axes(pixels: Any, header: FileHeader) -> ImageArray:
-    """Give pixels (height, width, C) the array's original axes: with or without channels."""
-    array: ImageArray = np.ascontiguousarray(pixels if header.has_axis else pixels[..., 0])
-    return array
+def restore_axes(pixels: Any, header: FileHeader) -> Any:
+    """Give pixels (height, width, C), which may be on disk, the array's original axes: with or without channels."""
+    array = pixels.reshape(*pixels.shape[: 2 + header.has_axis])
+    return array if isinstance(array, DiskArray) else np.ascontiguousarray(array)
 
 
 def octave_of_scale(header: FileHeader, scale: int) -> int:
@@ -177,8 +182,10 @@ def octave_of_scale(header: FileHeader, scale: int) -> int:
 
 
 def decimate(pixels: Any, level: int) -> Any:
-    """Return the pixels (h, w, C) of octave `level` of an image (H, W, C)."""
-    return np.moveaxis(octave_images(np.moveaxis(pixels, -1, 0))[level], 0, -1)
+    """Return the pixels (h, w, C) of octave `level` of an image (H, W, C), which may be on disk."""
+    for _ in range(level):
+        pixels = _coarser(pixels)
+    return pixels
 
 
 def cut_out(pixels: Any, header: FileHeader, level: int, region: Region | None) -> Any:

@@ -11,7 +11,7 @@ import struct
 from collections.abc import Iterable, Mapping, Sequence
 from os import PathLike
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import IO, Any, BinaryIO, cast
 
 import numpy as np
 from PIL import Image
@@ -21,12 +21,11 @@ from pixelpyramids.codec.container import MAX_CHANNELS, check_metadata
 from pixelpyramids.codec.image import check_effort, encode
 from pixelpyramids.codec.planes import check_array
 from pixelpyramids.errors import DataError
-from pixelpyramids.image_files.bit_depth import Pixels, pixel_type
 from pixelpyramids.image_files.file_source import as_path
 from pixelpyramids.image_files.metadata import warn_left_out, webp_options
 from pixelpyramids.image_files.png_writer import write_png
 from pixelpyramids.image_files.tiff_writer import write_tiff
-from pixelpyramids.image_files.uncompressed import write_netpbm
+from pixelpyramids.image_files.uncompressed import write_netpbm, write_npy
 from pixelpyramids.terminal import explain
 
 FORMATS = {
@@ -96,14 +95,14 @@ def save(
 
 
 def write_image(
-    target: BinaryIO, array: Pixels, depth: int, metadata: Mapping[str, bytes], format: str, about: str = ""
+    target: IO[bytes], array: Any, depth: int, metadata: Mapping[str, bytes], format: str, about: str = ""
 ) -> None:
-    """Write pixels as one of `FORMATS`. Raises DataError if the format cannot hold them exactly.
+    """Write pixels, which may be on disk, as one of `FORMATS`. Raises DataError if it cannot hold them exactly.
 
     A UserWarning, which starts with `about`, names the metadata that the format cannot hold.
     """
     channels = array.shape[2] if array.ndim == 3 else 1
-    pixels = (array[..., 0] if array.ndim == 3 and channels == 1 else array).astype(pixel_type(depth), copy=False)
+    pixels = array.reshape(*array.shape[:2]) if array.ndim == 3 and channels == 1 else array
     if format not in FORMATS:
         raise DataError(f"expected a format among {', '.join(FORMATS)}, got {format}")
     held, others = _HELD[format], [name for name, of in _HELD.items() if depth in of.get(channels, ())]
@@ -113,7 +112,7 @@ def write_image(
         depths = _any_of(held[channels])
         raise DataError(f"expected a depth of {depths} bits for {format}, got {depth}; choose {_any_of(others)}")
     if format == "png":
-        target.write(write_png(pixels, depth, metadata, about))
+        write_png(pixels, depth, metadata, target, about)
     elif format == "tiff":
         write_tiff(pixels, depth, metadata, target, about)
     elif format == "ppm":
@@ -122,12 +121,15 @@ def write_image(
     elif format == "npy":
         left_out = [f"depth ({depth} bits)"] if depth != 8 * array.itemsize else []
         warn_left_out([*metadata, *left_out], f"{about}npy")
-        np.save(target, array)
+        write_npy(array, target)
     elif format == "webp":
-        _save_with_pillow(pixels, target, "WEBP", lossless=True, exact=True, **webp_options(metadata, about))
+        _save_with_pillow(
+            pixels[:, :].astype(np.uint8), target, "WEBP", lossless=True, exact=True, **webp_options(metadata, about)
+        )
     else:
         warn_left_out(list(metadata), f"{about}BMP")
-        _save_with_pillow(pixels > 0 if depth == 1 else pixels, target, "BMP")
+        bits = pixels[:, :].astype(np.uint8)
+        _save_with_pillow(bits > 0 if depth == 1 else bits, target, "BMP")
 
 
 def _any_of(choices: Iterable[object]) -> str:
@@ -135,7 +137,7 @@ def _any_of(choices: Iterable[object]) -> str:
     return f"{', '.join(others)} or {last}" if others else last
 
 
-def _save_with_pillow(pixels: Any, target: BinaryIO, kind: str, **options: Any) -> None:
+def _save_with_pillow(pixels: Any, target: IO[bytes], kind: str, **options: Any) -> None:
     try:
         Image.fromarray(np.ascontiguousarray(pixels)).save(target, kind, **options)
     except (ValueError, struct.error, SyntaxError) as error:
