@@ -141,6 +141,17 @@ def convert_bands(pixels: Any, convert: Callable[[Any], Any]) -> Any:
     return converted
 
 
+def copy_chunks(array: Any) -> DiskArray:
+    """A copy of an array that is stored in chunks, such as one of zarr or HDF5, read chunk by chunk."""
+    copy = DiskArray(array.shape, array.dtype.newbyteorder("="))
+    rows, columns = array.chunks[:2]
+    for top in range(0, array.shape[0], rows):
+        for left in range(0, array.shape[1], columns):
+            window = slice(top, min(top + rows, array.shape[0])), slice(left, min(left + columns, array.shape[1]))
+            copy[window] = array[window]
+    return copy
+
+
 def spans_of_rows(pixels: Any) -> Iterator[tuple[int, int]]:
     """Yield where bands of whole rows of an image begin and end."""
     height = pixels.shape[0]

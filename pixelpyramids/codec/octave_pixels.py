@@ -139,7 +139,8 @@ class OctavePixels:
     def _write(self, octave: int, plane: int, window: Window, numbers: Plane) -> None:
         """Write the numbers (3, h, w) of a window as far as the octave's array holds it."""
         array, at = self.arrays[octave], self._windows[octave]
-        found: Any = numbers[: self._header.coded[plane]]
+        first, count = self._firsts[plane], self._header.planes[plane]
+        found: Any = numbers[:count]  # of a grey plane, three equal channels
         if self._values is not None:
             if int(found.max()) >= len(self._values):
                 raise BitstreamError("a pixel holds a value that the header does not list; the file is damaged")
@@ -147,7 +148,6 @@ class OctavePixels:
         inner = window.common_with(at)
         if array is not None and inner.height and inner.width:
             rows, columns = inner.lines_within(window)
-            first, count = self._firsts[plane], self._header.planes[plane]  # of a grey plane, three equal channels
             array[*inner.lines_within(at), first : first + count] = np.moveaxis(found[:, rows, columns], 0, -1)
 
 

@@ -17,7 +17,7 @@ from numpy.typing import DTypeLike, NDArray
 from pixelpyramids.arguments import plain_array, whole_number
 from pixelpyramids.codec.compact_model import Codings
 from pixelpyramids.codec.container import MAX_CHANNELS, MAX_SIDE, Content, FileHeader, pack_values
-from pixelpyramids.codec.disk_array import DiskArray, allocate, bands_of
+from pixelpyramids.codec.disk_array import DiskArray, allocate, bands_of, copy_chunks, is_large
 from pixelpyramids.codec.engine import Coding
 from pixelpyramids.codec.octave_pixels import OctavePixels, Window
 from pixelpyramids.codec.parts import list_tiles
@@ -43,6 +43,8 @@ def check_array(array: Any, depth: int | None) -> tuple[Any, int]:
             f"expected an array, or a Pillow image of mode {', '.join(_ARRAY_MODES)} without a transparent colour, got "
             f"mode {array.mode}, whose array lacks colours or alpha; convert it, for example with image.convert('RGBA')"
         )
+    if _is_large_and_chunked(array):
+        array = copy_chunks(array)
     array = array if isinstance(array, DiskArray) else plain_array(array)
     if array.dtype not in (np.uint8, np.uint16):
         raise DataError(f"expected an array of uint8 or uint16, got {array.dtype}; scale and round it first")
@@ -58,6 +60,14 @@ def check_array(array: Any, depth: int | None) -> tuple[Any, int]:
     if depth < most and (largest := max(int(band.max()) for _, band in bands_of(array))) >> depth:
         raise DataError(f"expected values below 2**{depth}, got {largest}; pass a larger depth")
     return array, depth
+
+
+def _is_large_and_chunked(array: Any) -> bool:
+    """Whether an array has the attributes of those of zarr and HDF5, and an image that should be copied to disk."""
+    if not all(hasattr(array, name) for name in ("shape", "chunks", "dtype")) or array.chunks is None:
+        return False
+    is_image = array.dtype in (np.uint8, np.dtype("<u2"), np.dtype(">u2")) and len(array.shape) in (2, 3)
+    return is_image and is_large(array.shape, array.dtype)
 
 
 def describe(

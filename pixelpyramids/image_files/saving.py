@@ -6,8 +6,9 @@
 If a format cannot hold the pixels exactly, that is an error. If it cannot hold some metadata, a warning names them.
 """
 
-import io
+import shutil
 import struct
+import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from os import PathLike
 from pathlib import Path
@@ -16,9 +17,10 @@ from typing import IO, Any, BinaryIO, cast
 import numpy as np
 from PIL import Image
 
-from pixelpyramids.atomic import write_bytes
+from pixelpyramids.atomic import replace_file
 from pixelpyramids.codec.container import MAX_CHANNELS, check_metadata
-from pixelpyramids.codec.image import check_effort, encode
+from pixelpyramids.codec.disk_array import LARGE
+from pixelpyramids.codec.image import check_effort, encode_to
 from pixelpyramids.codec.planes import check_array
 from pixelpyramids.errors import DataError
 from pixelpyramids.image_files.file_source import as_path
@@ -60,6 +62,7 @@ def save(
 ) -> None:
     """Write an array (H, W) or (H, W, C), uint8 or uint16 with values below 2**depth, as an image file.
 
+    A large array of zarr or HDF5 is read chunk by chunk, and kept in a temporary file.
     The suffix decides the format (.ppyr, .png, .tif, .webp, .ppm, .pgm, .bmp, .npy), unless `format` is given; a file
     without a name needs it. `effort` is that of `pixelpyramids.encode`, for .ppyr files. An existing file is replaced
     only if `overwrite` is True. Raises DataError if the array is not an image, if the format cannot hold its pixels
@@ -76,16 +79,23 @@ def save(
         raise DataError(
             f"expected a name that ends in {', '.join(_BY_SUFFIX)}, got {name!r}; rename it, or pass format="
         )
-    content = io.BytesIO()
-    if format == "ppyr":
-        content.write(encode(array, depth, effort, metadata))
-    else:
-        write_image(content, array, depth, metadata, format, f"{name}: " if name else "")
-    if path is None:
-        cast(BinaryIO, path_or_file).write(content.getbuffer())
-        return
+    with tempfile.SpooledTemporaryFile(LARGE) as content:
+        if format == "ppyr":
+            encode_to(content, array, depth, effort, metadata)
+        else:
+            write_image(content, array, depth, metadata, format, f"{name}: " if name else "")
+        content.seek(0)
+        if path is None:
+            shutil.copyfileobj(content, cast(BinaryIO, path_or_file))
+        else:
+            _copy_to(path, content, overwrite)
+
+
+def _copy_to(path: Path, content: IO[bytes], overwrite: bool) -> None:
+    """Write the content to a file, completely or not at all. Raises DataError if that fails."""
     try:
-        write_bytes(path, content.getvalue(), new=not overwrite)
+        with replace_file(path, new=not overwrite) as temporary, temporary.open("wb") as file:
+            shutil.copyfileobj(content, file)
     except FileExistsError as error:
         if error.filename != str(path):  # the folder is a file
             raise DataError(f"{error.filename}: expected a folder, got a file; choose another folder") from error
