@@ -90,6 +90,22 @@ def test_tiffs_of_every_layout_are_read_on_disk(layout, compression, dtype):
             assert_same(read(file.getvalue()), array)
 
 
+def test_the_names_of_channels_in_an_ome_tiff_come_back(tmp_path):
+    names, source = ["DAPI", "GFP", "Cy3", "Cy5", "Cy7"], tmp_path / "a.tif"
+    metadata = {"axes": "CYX", "Channel": {"Name": names}}
+    tifffile.imwrite(tmp_path / "pages.tif", np.zeros((5, 9, 9), np.uint8), ome=True, metadata=metadata)
+    with tifffile.TiffFile(tmp_path / "pages.tif") as file:
+        description = file.pages[0].description
+    options = {"photometric": "minisblack", "planarconfig": "contig", "metadata": None}
+    tifffile.imwrite(source, colours(5), description=description, **options)
+    assert status("compress", source, "--effort", "fast") == 0
+    assert status("decompress", tmp_path / "a.ppyr", "--out", tmp_path / "back", "--format", "tiff") == 0
+    with tifffile.TiffFile(tmp_path / "back" / "a.tif") as file:
+        assert file.pages[0].description == description and all(name in description for name in names)
+    with pytest.raises(DataError, match="expected one picture, got 5 pages"):
+        opening.read_picture(tmp_path / "pages.tif")
+
+
 def test_tiffs_with_other_values_are_read_on_disk():
     numbers = RNG.integers(0, 256, (60, 70), dtype=np.uint8)
     for palette in (RNG.integers(0, 256, (3, 256)), np.tile(np.arange(256)[::-1], (3, 1))):
