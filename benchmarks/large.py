@@ -75,6 +75,21 @@ def run(*arguments: object) -> tuple[float, float]:
     return time.perf_counter() - begin, usage.ru_maxrss / 1024
 
 
+def measure(folder: Path, case: str, height: int, width: int) -> tuple[list[int], list[tuple[float, float]]]:
+    """The bytes of the image and of the .ppyr file; and the costs of the four commands, as `run` returns them."""
+    format, bits = case.split("-")
+    path = folder / f"{case}.{'tif' if format == 'tiff' else format}"
+    write(make_image(height, width, int(bits)), int(bits), path)
+    packed, out = path.with_suffix(".ppyr"), folder / "out"
+    costs = [
+        run("compress", path),
+        run("decompress", packed, "--format", format, "--out", out),
+        run("decompress", packed, "--region", f"{width // 2},{height // 2},1024,1024", "--out", out),
+        run("decompress", packed, "--scale", 16, "--out", out),
+    ]
+    return [path.stat().st_size, packed.stat().st_size], costs
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, metavar="FOLDER")
@@ -86,20 +101,9 @@ def main() -> None:
         "| image | file, MB | .ppyr, MB | compress | decompress | region | --scale 16 |\n|---|---|---|---|---|---|---|"
     )
     for case in arguments.cases:
-        format, bits = case.split("-")
-        path = arguments.folder / f"{case}.{'tif' if format == 'tiff' else format}"
-        write(make_image(arguments.height, arguments.width, int(bits)), int(bits), path)
-        packed, out = path.with_suffix(".ppyr"), arguments.folder / "out"
-        region = f"{arguments.width // 2},{arguments.height // 2},1024,1024"
-        costs = [
-            run("compress", path),
-            run("decompress", packed, "--format", format, "--out", out),
-            run("decompress", packed, "--region", region, "--out", out),
-            run("decompress", packed, "--scale", 16, "--out", out),
-        ]
-        sizes = [f"{file.stat().st_size / 1e6:.0f}" for file in (path, packed)]
-        cells = [f"{seconds:.1f} s, {memory:.0f} MiB" for seconds, memory in costs]
-        print(f"| {case} | {' | '.join(sizes + cells)} |", flush=True)
+        sizes, costs = measure(arguments.folder, case, arguments.height, arguments.width)
+        cells = [f"{size / 1e6:.0f}" for size in sizes] + [f"{time:.1f} s, {memory:.0f} MiB" for time, memory in costs]
+        print(f"| {case} | {' | '.join(cells)} |", flush=True)
 
 
 if __name__ == "__main__":
