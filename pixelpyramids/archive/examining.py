@@ -103,17 +103,13 @@ def _restored_name(row: Row, format: str) -> str:
 
 
 def verify_archive(
-    manifest: Manifest,
-    work: Callable[[Row], Done],
-    condition: str,
-    engine: Engine,
-    jobs: int,
+    manifest: Manifest, work: Callable[..., Done], condition: str, engine: Engine
 ) -> Iterator[tuple[Row, Done | Exception]]:
     """Verify the images that meet a condition, and record the time at which each was found sound.
 
     One that is not becomes a failed one, which the next `compress` does again.
     """
-    for row, result in engine(work, manifest.iterate(condition), jobs):
+    for row, result in engine(work, manifest.iterate(condition)):
         if isinstance(result, Exception):
             manifest.record([(row.id, {"state": State.FAILED, "error": str(result)})])
         else:

@@ -15,7 +15,7 @@ from pixelpyramids.archive.comparison import holds
 from pixelpyramids.archive.file_tasks import Compression, encode_picture, explain_lossy
 from pixelpyramids.archive.jobs import Done
 from pixelpyramids.archive.manifest import Row, State, Todo
-from pixelpyramids.archive.stores import Facts, Store
+from pixelpyramids.archive.stores import Facts, Store, WrittenMeanwhileError
 from pixelpyramids.codec.container import Content, read_index
 from pixelpyramids.codec.fields import ByteSource, MemorySource
 from pixelpyramids.codec.image import MAX_PIXELS
@@ -42,6 +42,11 @@ class Work(NamedTuple):
 
     row: Row
     content: bytes | None = None
+
+    @property
+    def size(self) -> int:
+        """The bytes of the file."""
+        return self.row.size or 0
 
 
 class Finished(NamedTuple):
@@ -78,8 +83,7 @@ def compress_image(work: Work, settings: Settings, threads: int) -> Finished:
     elif how.dry_run:
         return Finished({**read, "todo": None}, Done(facts.size))
     else:
-        store.write(row.result, encode_picture(picture, how, threads), facts, replace=there is not None)
-        is_new = True
+        is_new = _write(store, row, encode_picture(picture, how, threads), facts, there is not None, picture, threads)
     if how.delete_source:  # what is on the disk counts
         with store.read(row.result) as content:
             if not holds(content, picture, threads):
@@ -169,6 +173,19 @@ def _expect_same(store: Store, row: Row, picture: Picture, threads: int) -> None
                 f"{row.source_path}: {store.describe(row.result)} exists already, and holds another image; pass "
                 "--overwrite to replace it, or write to another folder (--out)"
             )
+
+
+def _write(store: Store, row: Row, data: bytes, facts: Facts, replace: bool, picture: Picture, threads: int) -> bool:
+    """Write a result. Returns False if it is there already, from a process or machine that died, or seemed to."""
+    assert row.result is not None
+    try:
+        store.write(row.result, data, facts, replace)
+    except WrittenMeanwhileError:
+        with store.read(row.result) as content:
+            if not holds(content, picture, threads):
+                raise
+        return False
+    return True
 
 
 def _describe(content: ByteSource) -> dict[str, Any]:
