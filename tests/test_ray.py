@@ -1,6 +1,7 @@
 """Archives on a Ray cluster: two raylets on this machine, one of which is killed in the middle."""
 
 import errno
+import json
 import os
 import signal
 import subprocess
@@ -56,7 +57,8 @@ def on(cluster):
 
 def spawn(*arguments):
     """A process of the command line that has written its first results."""
-    process = subprocess.Popen([*COMMAND, *map(str, arguments)], stderr=subprocess.PIPE, env=ENVIRONMENT)
+    command = [*COMMAND, *map(str, arguments)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=ENVIRONMENT)
     out = Path(arguments[arguments.index("--out") + 1])
     while len(list(out.glob("*.ppyr"))) < 5 and process.poll() is None:
         time.sleep(0.01)
@@ -71,12 +73,14 @@ def rows_of(archive):
 
 def test_a_killed_node_loses_and_doubles_nothing(cluster, second, tmp_path, capsys):
     source, archive = write_images(tmp_path / "in", IMAGES, (150, 150)), tmp_path / "out"
-    process = spawn("compress", source, "--out", archive, *on(cluster))
+    process = spawn("compress", source, "--out", archive, "--quiet", "--json", *on(cluster))
     (raylet,) = second.all_processes["raylet"]
     os.kill(raylet.process.pid, signal.SIGKILL)
     assert len(contents(archive)) < IMAGES
-    _, err = process.communicate(timeout=120)
+    out, err = process.communicate(timeout=120)
     assert (process.returncode, err) == (0, b"")
+    told = json.loads(out)
+    assert told["compressed"] + told["already_there"] == IMAGES
     rows = rows_of(archive)
     assert [row.state for row in rows] == [State.DONE] * IMAGES
     names = {f"{number:02d}.ppyr" for number in range(IMAGES)}
@@ -107,7 +111,7 @@ def test_an_interrupt_leaves_only_whole_files(cluster, tmp_path):
     source = write_images(tmp_path / "in", IMAGES, (150, 150))
     for number in (signal.SIGINT, signal.SIGTERM):
         archive = tmp_path / number.name
-        process = spawn("compress", source, "--out", archive, *on(cluster))
+        process = spawn("compress", source, "--out", archive, "--quiet", *on(cluster))
         process.send_signal(number)
         _, err = process.communicate(timeout=60)
         assert (process.returncode, err) == (130, b"interrupted; run the same command again to finish\n")

@@ -5,14 +5,13 @@ time left can be told. Everything that is known of an image is a row of the mani
 """
 
 import errno
-import time
 from collections.abc import Container, Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
 from pixelpyramids.archive.addresses import open_source
 from pixelpyramids.archive.jobs import Engine
-from pixelpyramids.archive.manifest import Manifest, Row, State
+from pixelpyramids.archive.manifest import Manifest, Pending, Row, State
 from pixelpyramids.archive.planning import Listing, Plan, Report
 from pixelpyramids.archive.sources import Source
 from pixelpyramids.archive.stores import Store
@@ -21,7 +20,6 @@ from pixelpyramids.errors import DataError, PixelPyramidsError
 from pixelpyramids.terminal import explain
 
 LARGE = 2**24  # bytes of a file from which on an image is compressed by all processors together
-_RECORDED_AT_ONCE, _RECORD_EVERY = 200, 1.0  # images, or seconds
 
 
 class Archiver:
@@ -30,10 +28,9 @@ class Archiver:
     def __init__(self, manifest: Manifest, store: Store, plan: Plan, engine: Engine, report: Report) -> None:
         self._manifest, self._store, self._plan, self._engine, self._report = manifest, store, plan, engine, report
         self._named: Container[str] = ()
-        self._finished: list[tuple[int, dict[str, Any]]] = []
+        self._pending = Pending(manifest)
         self._flushed: list[str] = []
         self._deletable: list[tuple[Row, dict[str, Any]]] = []
-        self._recorded = time.monotonic()
         self._fault: Exception | None = None
         self.number = 0
 
@@ -114,30 +111,29 @@ class Archiver:
                 self._fault = self._fault or result
             reason = explain(result, name)
             failed = {} if row.state == State.DONE else {"state": State.FAILED}  # its former result is still there
-            self._finished.append((row.id, failed | {"error": reason, "todo": None}))
+            self._pending.add(row.id, failed | {"error": reason, "todo": None})
             self._report.take(name, result, False)
         else:
-            self._finished.append((row.id, result.columns))
+            self._pending.add(row.id, result.columns)
             if result.columns.get("state") == State.DONE and row.result:
                 self._flushed.append(row.result)
             if result.delete:
                 self._deletable.append((row, result.columns))
             self._report.take(name, result.done, name in self._named)
-        if len(self._finished) >= _RECORDED_AT_ONCE or time.monotonic() - self._recorded > _RECORD_EVERY:
+        if self._pending.is_due:
             self._record()
 
     def _record(self) -> None:
         """Record what was noted, after it is safe on the disk; then delete sources, if that was requested."""
         if not self._plan.settings.compression.dry_run:
             self._store.flush(self._flushed)
-        self._manifest.record(self._finished)
+        self._pending.record()
         for row, columns in self._deletable:
             try:
                 open_source(row.address).delete(row.name, columns["size"], columns["time"])
             except (OSError, PixelPyramidsError) as error:
                 self._report.take(row.source_path, error, False)
-        self._finished, self._flushed, self._deletable = [], [], []
-        self._recorded = time.monotonic()
+        self._flushed, self._deletable = [], []
 
 
 class _DiskFull(Exception):

@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 from pixelpyramids.archive.addresses import open_store
 from pixelpyramids.archive.file_tasks import Decompression, picture_file
 from pixelpyramids.archive.jobs import Done, Engine
-from pixelpyramids.archive.manifest import Manifest, Row, State
+from pixelpyramids.archive.manifest import Manifest, Pending, Row, State
 from pixelpyramids.archive.work import hash_pixels
 from pixelpyramids.atomic import replace_file
 from pixelpyramids.codec.container import read_index
@@ -20,6 +20,7 @@ from pixelpyramids.errors import BitstreamError, DataError
 from pixelpyramids.image_files import opening
 from pixelpyramids.image_files.picture import Picture
 from pixelpyramids.image_files.saving import FORMATS
+from pixelpyramids.terminal import explain
 
 Rows = Iterator[Row]
 
@@ -107,11 +108,17 @@ def verify_archive(
 ) -> Iterator[tuple[Row, Done | Exception]]:
     """Verify the images that meet a condition, and record the time at which each was found sound.
 
-    One that is not becomes a failed one, which the next `compress` does again.
+    One that is damaged or missing becomes a failed one, which the next `compress` does again.
     """
-    for row, result in engine(work, manifest.iterate(condition)):
-        if isinstance(result, Exception):
-            manifest.record([(row.id, {"state": State.FAILED, "error": str(result)})])
-        else:
-            manifest.record([(row.id, {"verified": time.time()})])
-        yield row, result
+    pending = Pending(manifest)
+    try:
+        for row, result in engine(work, manifest.iterate(condition)):
+            if isinstance(result, BitstreamError | FileNotFoundError):
+                pending.add(row.id, {"state": State.FAILED, "error": explain(result)})
+            elif not isinstance(result, Exception):
+                pending.add(row.id, {"verified": time.time()})
+            if pending.is_due:
+                pending.record()
+            yield row, result
+    finally:
+        pending.record()

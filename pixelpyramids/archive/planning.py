@@ -5,7 +5,6 @@ A source is listed completely before the work begins, so that images which would
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from typing import NamedTuple, Protocol, TypeVar
 
 from pixelpyramids.archive.addresses import open_source
@@ -232,6 +231,15 @@ def _has_moved(row: Row, source: Source, known: _Known) -> bool:
 
 
 def _in_batches(items: Iterable[T], count: int) -> Iterator[list[T]]:
-    iterator = iter(items)
-    while batch := list(islice(iterator, count)):
+    """The items in lists of at most `count`. If the iterator fails, the last list comes before the error."""
+    batch: list[T] = []
+    try:
+        for item in items:
+            batch.append(item)
+            if len(batch) == count:
+                yield batch
+                batch = []
+    except Exception:
         yield batch
+        raise
+    yield batch

@@ -75,6 +75,8 @@ def open_cluster(
     """
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     ray = import_extra("ray", EXTRA)
+    # Ray prints the deaths of machines to standard output, which may be JSON; no option of its own turns that off.
+    import_extra("ray._private.worker", EXTRA)._worker_logs_enabled = False
     address = address or os.environ.get("RAY_ADDRESS") or "local"
     own = {"num_cpus": available_threads(), "include_dashboard": False} if address == "local" else {}
     try:

@@ -19,7 +19,7 @@ from pixelpyramids.archive.stores import Facts, Store, WrittenMeanwhileError
 from pixelpyramids.codec.container import Content, read_index
 from pixelpyramids.codec.fields import ByteSource, MemorySource
 from pixelpyramids.codec.image import MAX_PIXELS
-from pixelpyramids.errors import DataError
+from pixelpyramids.errors import BitstreamError, DataError
 from pixelpyramids.image_files import opening
 from pixelpyramids.image_files.picture import Picture
 from pixelpyramids.terminal import collect_warnings
@@ -167,12 +167,17 @@ def _reason_to_skip(image: opening.ImageFile, force: bool) -> str:
 def _expect_same(store: Store, row: Row, picture: Picture, threads: int) -> None:
     """Raise DataError unless a result that exists, but that the manifest does not know, holds the picture."""
     assert row.result is not None
-    with store.read(row.result) as content:
-        if not holds(content, picture, threads):
-            raise DataError(
-                f"{row.source_path}: {store.describe(row.result)} exists already, and holds another image; pass "
-                "--overwrite to replace it, or write to another folder (--out)"
-            )
+    try:
+        with store.read(row.result) as content:
+            if holds(content, picture, threads):
+                return
+        what = "holds another image"
+    except BitstreamError as error:
+        what = f"is damaged, or of another kind: {error}"
+    raise DataError(
+        f"{row.source_path}: {store.describe(row.result)} exists already, and {what}; pass --overwrite to replace it, "
+        "or write to another folder (--out)"
+    )
 
 
 def _write(store: Store, row: Row, data: bytes, facts: Facts, replace: bool, picture: Picture, threads: int) -> bool:

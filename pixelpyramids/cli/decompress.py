@@ -10,7 +10,7 @@ from pixelpyramids.cli import options, sources
 from pixelpyramids.cli.console import stderr
 from pixelpyramids.cli.outcomes import Outcomes
 from pixelpyramids.errors import BitstreamError, ParameterError, PixelPyramidsError
-from pixelpyramids.image_files.listing import Task, list_tasks
+from pixelpyramids.image_files.listing import Task
 
 
 def decompress(
@@ -64,7 +64,7 @@ def decompress(
             stderr.print(f"{sources.STANDARD_INPUT}: {lost}")
         return 1 if lost else 0
     rename = partial(sources.decompressed_name, suffix=FORMATS.get(format, FORMATS["png"])[0])
-    listing = list_tasks(paths, out, rename, {sources.SUFFIX}, sources.A_PPYR_FILE, exclude or [])
+    listing = sources.list_results(paths, out, rename, exclude or [])
     tasks = [_with_original_suffix(task) for task in listing.tasks] if format == "original" else listing.tasks
     outcomes = Outcomes("decompressed", "every checksum right" if settings.is_whole else "", quiet, dry_run)
     outcomes.take_listing(listing)

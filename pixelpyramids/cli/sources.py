@@ -2,17 +2,19 @@
 
 import os
 import sys
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 
+from pixelpyramids.archive.manifest import NAME as MANIFEST
 from pixelpyramids.codec.fields import ByteSource, MemorySource
 from pixelpyramids.errors import DataError, ParameterError
 from pixelpyramids.image_files.file_source import open_source
 from pixelpyramids.image_files.listing import Listing, Task, list_tasks
 
 SUFFIX = ".ppyr"
+
 STANDARD = Path("-")
 STANDARD_INPUT = "standard input"
 IMAGES = "images"
@@ -48,7 +50,15 @@ def list_compressed(paths: Sequence[Path], ignore: Sequence[str] = ()) -> Listin
     """The .ppyr files among `paths` and below its folders, or standard input."""
     if is_standard(paths):
         return Listing([Task(paths[0], paths[0], True)], [], [])
-    return list_tasks(paths, None, str, {SUFFIX}, A_PPYR_FILE, ignore)
+    return list_results(paths, None, str, ignore)
+
+
+def list_results(
+    paths: Sequence[Path], out: Path | None, rename: Callable[[str], str], exclude: Sequence[str]
+) -> Listing:
+    """The .ppyr files among `paths` and below its folders, as `list_tasks`; manifests of archives are left out."""
+    listing = list_tasks(paths, out, rename, {SUFFIX}, A_PPYR_FILE, exclude)
+    return listing._replace(others=[path for path in listing.others if not path.name.startswith(MANIFEST)])
 
 
 @contextmanager

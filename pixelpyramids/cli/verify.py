@@ -81,7 +81,7 @@ def _pair_folders(
                 "`pixelpyramids verify FILE.ppyr ORIGINAL`"
             )
     # Both sides are matched by their paths below their folders.
-    files = list_tasks(paths, against[0], str, {sources.SUFFIX}, sources.A_PPYR_FILE, ignore)
+    files = sources.list_results(paths, against[0], str, ignore)
     images = list_tasks(against, against[0], sources.compressed_name, sources.IMAGE_SUFFIXES, sources.AN_IMAGE, ignore)
     verified = {file.source.absolute() for file in files.tasks}
     outcomes.take_listing(files)
