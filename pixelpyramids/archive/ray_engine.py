@@ -26,9 +26,10 @@ from functools import lru_cache
 from typing import Any, Generic, TypeVar
 
 import pixelpyramids
-from pixelpyramids.codec.bundled import available_threads
+from pixelpyramids.codec.bundled import available_threads, load_model
 from pixelpyramids.errors import DataError
 from pixelpyramids.extras import import_extra
+from pixelpyramids.terminal import collect_warnings
 
 T = TypeVar("T")
 Result = TypeVar("Result")
@@ -44,7 +45,7 @@ _QUIET = {"logging_level": "ERROR", "log_to_driver": False}
 
 @dataclass(frozen=True)
 class Requirements:
-    """What every machine must have: a version of this package, and files and folders at the same paths."""
+    """What every machine must have: this package in the same version, and files and folders at the same paths."""
 
     version: str
     paths: tuple[str, ...]
@@ -76,7 +77,8 @@ def open_cluster(
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     ray = import_extra("ray", EXTRA)
     # Ray prints the deaths of machines to standard output, which may be JSON; no option of its own turns that off.
-    import_extra("ray._private.worker", EXTRA)._worker_logs_enabled = False
+    worker: Any = import_extra("ray._private.worker", EXTRA)
+    worker._worker_logs_enabled = False
     address = address or os.environ.get("RAY_ADDRESS") or "local"
     own = {"num_cpus": available_threads(), "include_dashboard": False} if address == "local" else {}
     try:
@@ -238,6 +240,10 @@ def _expect(requirements: Requirements) -> None:
             f"{machine}: expected pixelpyramids {requirements.version}, as the command, got {found}; install the same "
             "version on all machines"
         )
+    with collect_warnings() as slow:
+        load_model("compact")
+    if slow:
+        raise DataError(f"{machine}: {slow[0]}")
     for path in requirements.paths:
         if not os.path.exists(path):
             raise DataError(

@@ -3,7 +3,6 @@
 import hashlib
 import os
 import time
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -106,9 +105,8 @@ def compress_image(work: Work, settings: Settings, threads: int) -> Finished:
                 "todo": None,
             }
         )
-    for warning in lost:
-        warnings.warn(warning, stacklevel=1)
-    done = Done(facts.size, columns["result_size"] if is_new else 0, height * width, is_there=not is_new)
+    size = columns["result_size"] if is_new else 0
+    done = Done(facts.size, size, height * width, is_there=not is_new, warnings=tuple(lost))
     if how.delete_source and (lost or picture.is_lossy):
         reason = "of the warnings above" if lost else "the .ppyr file holds its pixels, not its lossy compression"
         return Finished(columns, done._replace(lost=f"the source is not deleted, because {reason}"))
