@@ -163,6 +163,14 @@ def test_a_machine_that_lacks_something_is_refused(requirements, message, cluste
         pass
 
 
+@pytest.mark.parametrize("address", ["127.0.0.1:1", "auto", "nonsense", "ray://127.0.0.1:10001"])
+def test_an_address_without_a_cluster_is_refused(address, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path / "ray"))  # where Ray notes the address of the last cluster
+    pytest.importorskip("ray", reason="needs the extra `ray`")
+    command = ("compress", save(tmp_path / "a.png"), "--out", tmp_path / "out", "--engine", "ray", "--address", address)
+    assert f"{address}: expected HOST:PORT" in refusal(capsys, *command)
+
+
 def test_mistakes_are_explained(tmp_path, monkeypatch, capsys):
     command = ("compress", save(tmp_path / "a.png"), "--engine", "ray")
     assert "--engine ray needs an archive" in refusal(capsys, *command)

@@ -15,6 +15,7 @@ import math
 import os
 import platform
 import signal
+import socket
 import threading
 import time
 import traceback
@@ -40,6 +41,7 @@ _AHEAD = 2  # CPUs that are asked for, for each CPU of the cluster: one task to 
 _BATCH_BYTES, _BATCH_COUNT = 2**18, 64  # small images that share a Ray task, which costs about a millisecond
 _BYTES_PER_CPU = 2**24  # of a large image
 _COUNT_EVERY = 5.0  # seconds after which the CPUs of the cluster are counted again
+_TIMEOUT = 10.0  # seconds
 _QUIET = {"logging_level": "ERROR", "log_to_driver": False}
 
 
@@ -82,12 +84,15 @@ def open_cluster(
     address = address or os.environ.get("RAY_ADDRESS") or "local"
     own = {"num_cpus": available_threads(), "include_dashboard": False} if address == "local" else {}
     try:
+        if address not in ("auto", "local"):  # Ray would try for minutes
+            host, _, port = address.rpartition(":")
+            socket.create_connection((host, int(port)), _TIMEOUT).close()
         with _keep_signal_handler():
             ray.init(address, **own, **_QUIET)
-    except (ConnectionError, RuntimeError, ValueError) as error:
+    except (OSError, RuntimeError, ValueError) as error:
         raise DataError(
-            f"{address}: expected a Ray cluster that this machine belongs to ({error}); start one with `ray start "
-            "--head`, or leave out --address"
+            f"{address}: expected HOST:PORT of the Ray cluster of this machine, or auto, got none ({error}); "
+            "start one with `ray start --head`, or leave out --address"
         ) from error
     try:
         engine = RayEngine(ray, requirements, size_of, limit)
@@ -194,9 +199,10 @@ class RayEngine:
         except self._errors.RayTaskError as error:
             if isinstance(error.cause, DataError):
                 raise error.cause from None
+            reason = str(error.cause).partition("\n")[0]
             raise DataError(
-                f"a machine of the cluster cannot run pixelpyramids ({error.cause}); install the same version of it, "
-                "and of Python, on all machines"
+                f"{error.ip}: cannot run pixelpyramids ({reason}); install the same version of it, and of Python, on "
+                "all machines"
             ) from error
         except self._errors.LocalRayletDiedError as error:
             raise DataError(
