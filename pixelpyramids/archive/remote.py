@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from io import BytesIO
-from typing import Any, BinaryIO, TypeVar
+from tempfile import NamedTemporaryFile
+from typing import Any, BinaryIO, TypeVar, cast
 
 from pixelpyramids.archive.containers import ContainerSource, is_container
 from pixelpyramids.archive.sources import Entry, Source
@@ -132,13 +133,16 @@ class RemoteStore(_Remote, Store):
             return None
         return Facts(int(facts["size"]), _time_of(facts))
 
-    def write(self, name: str, data: bytes, source: Facts, replace: bool) -> None:
+    def write(self, name: str, write: Callable[[BinaryIO], None], source: Facts, replace: bool) -> None:
         """See `Store`. Object storage shows an object only when all of it has arrived."""
         if not replace and self.find(name) is not None:
             raise WrittenMeanwhileError(
                 f"{self.describe(name)}: was written after the command began, by another program"
             )
-        self.attempt(name, lambda: self._system.pipe_file(self.path(name), data))
+        with NamedTemporaryFile() as file:
+            write(cast(BinaryIO, file))
+            file.flush()
+            self.attempt(name, lambda: self._system.put_file(file.name, self.path(name)))
 
     @contextmanager
     def read(self, name: str) -> Iterator[ByteSource]:

@@ -3,10 +3,10 @@
 import errno
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 from pixelpyramids.atomic import replace_file
 from pixelpyramids.codec.fields import ByteSource
@@ -40,8 +40,8 @@ class Store(ABC):
         """What is known of a result; None if there is none."""
 
     @abstractmethod
-    def write(self, name: str, data: bytes, source: Facts, replace: bool) -> None:
-        """Write a result completely or not at all, with the time of its source.
+    def write(self, name: str, write: Callable[[BinaryIO], None], source: Facts, replace: bool) -> None:
+        """Let `write` write a result, completely or not at all. It gets the time of its source.
 
         Raises WrittenMeanwhileError if another file is in its place, unless `replace`, which only replaces a file that
         was there when the run began.
@@ -79,12 +79,13 @@ class FolderStore(Store):
         status = path.stat()
         return Facts(status.st_size, status.st_mtime_ns, status.st_mode)
 
-    def write(self, name: str, data: bytes, source: Facts, replace: bool) -> None:
+    def write(self, name: str, write: Callable[[BinaryIO], None], source: Facts, replace: bool) -> None:
         """See `Store`."""
         path = self._path(name)
         try:
             with replace_file(path, new=not replace, mode=source.mode) as temporary:
-                temporary.write_bytes(data)
+                with temporary.open("rb+") as file:
+                    write(file)
                 if source.time:
                     os.utime(temporary, ns=(source.time, source.time))
                 existing = stat_existing(path) if replace else None

@@ -6,18 +6,19 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from io import BytesIO
 from typing import Any, BinaryIO, NamedTuple
 
 from pixelpyramids.archive.addresses import open_source, open_store
-from pixelpyramids.archive.comparison import holds
+from pixelpyramids.archive.comparison import UNLIMITED, holds
 from pixelpyramids.archive.file_tasks import Compression, encode_picture, explain_lossy
 from pixelpyramids.archive.jobs import Done
 from pixelpyramids.archive.manifest import Row, State, Todo
 from pixelpyramids.archive.stores import Facts, Store, WrittenMeanwhileError
 from pixelpyramids.codec.container import Content, read_index
-from pixelpyramids.codec.fields import ByteSource, MemorySource
-from pixelpyramids.codec.image import MAX_PIXELS
+from pixelpyramids.codec.disk_array import bands_of
+from pixelpyramids.codec.fields import ByteSource
 from pixelpyramids.errors import BitstreamError, DataError
 from pixelpyramids.image_files import opening
 from pixelpyramids.image_files.picture import Picture
@@ -82,7 +83,7 @@ def compress_image(work: Work, settings: Settings, threads: int) -> Finished:
     elif how.dry_run:
         return Finished({**read, "todo": None}, Done(facts.size))
     else:
-        is_new = _write(store, row, encode_picture(picture, how, threads), facts, there is not None, picture, threads)
+        is_new = _write(store, row, picture, how, facts, threads, replace=there is not None)
     if how.delete_source:  # what is on the disk counts
         with store.read(row.result) as content:
             if not holds(content, picture, threads):
@@ -123,8 +124,8 @@ def hash_pixels(array: Any, depth: int) -> str:
     little-endian numbers of 8 or 16 bits.
     """
     digest = hashlib.sha256(f"{' '.join(map(str, array.shape))} {depth}\n".encode())
-    for row in array:
-        digest.update(row.astype(row.dtype.newbyteorder("<"), copy=False).tobytes())
+    for _, band in bands_of(array):
+        digest.update(band.astype(band.dtype.newbyteorder("<"), copy=False).tobytes())
     return digest.hexdigest()
 
 
@@ -142,6 +143,14 @@ def _open(work: Work) -> Iterator[tuple[BinaryIO, Facts]]:
                 raise DataError(f"{work.row.source_path}: changed while it was being read; run the command again")
         else:
             yield file, Facts(work.row.size or 0, work.row.time or 0)
+
+
+def hash_content(content: ByteSource) -> str:
+    """The SHA-256 of all bytes."""
+    digest = hashlib.sha256()
+    for offset in range(0, content.size, _AT_ONCE):
+        digest.update(content.read(offset, _AT_ONCE))
+    return digest.hexdigest()
 
 
 def _hash_file(file: BinaryIO) -> str:
@@ -178,25 +187,28 @@ def _expect_same(store: Store, row: Row, picture: Picture, threads: int) -> None
     )
 
 
-def _write(store: Store, row: Row, data: bytes, facts: Facts, replace: bool, picture: Picture, threads: int) -> bool:
+def _write(
+    store: Store, row: Row, picture: Picture, how: Compression, facts: Facts, threads: int, *, replace: bool
+) -> bool:
     """Write a result. Returns False if it is there already, from a process or machine that died, or seemed to."""
     assert row.result is not None
+    encode = partial(encode_picture, picture=picture, settings=how, threads=threads)
     try:
-        store.write(row.result, data, facts, replace)
-    except WrittenMeanwhileError:
-        with store.read(row.result) as content:
-            if not holds(content, picture, threads):
-                raise
+        store.write(row.result, encode, facts, replace)
+    except WrittenMeanwhileError as error:
+        try:
+            _expect_same(store, row, picture, threads)
+        except DataError:
+            raise error from None
         return False
     return True
 
 
 def _describe(content: ByteSource) -> dict[str, Any]:
     """The columns of the manifest that describe a result."""
-    data = content.read(0, content.size)
-    header = read_index(MemorySource(data), MAX_PIXELS**2).header
+    header = read_index(content, UNLIMITED).header
     return {
-        "result_size": len(data),
-        "result_sha256": hashlib.sha256(data).hexdigest(),
+        "result_size": content.size,
+        "result_sha256": hash_content(content),
         "model": header.model.hex() if header.content == Content.MODEL else header.content.name,
     }

@@ -133,7 +133,9 @@ def _compress_standard_input(settings: "Compression") -> None:
     image = opening.open(io.BytesIO(sources.read_standard_input()), settings.max_pixels)
     if not settings.force and image.is_lossy:
         raise DataError(f"{sources.STANDARD_INPUT}: {explain_lossy(image.format)}")
-    sources.write_standard_output(encode_picture(image.load(), settings))
+    file = io.BytesIO()
+    encode_picture(file, image.load(), settings)
+    sources.write_standard_output(file.getbuffer())
 
 
 def _compress_beside(

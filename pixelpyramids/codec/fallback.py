@@ -35,7 +35,7 @@ WEBP_METHOD, SLOW_WEBP_METHOD = 4, 6  # of 0 to 6; the slow one is 10 to 30 time
 SLOW_NEAR = 1.3  # it is run only if the other stream is below this multiple of our size
 WEBP_SIDE = 16383  # pixels a side, the limit of WebP
 AT_ONCE = 2**16  # bytes that are unpacked at once, or are unpacked to
-WEBP_PIXELS = 2**27  # the limit of our format; Pillow decodes a third more
+MOST_PIXELS = 2**27  # the limit of our format for WebP, of which Pillow decodes a third more, and ours for PNG
 _MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
 _CHUNKS = re.compile(rb"IHDR(PLTE)?(IDAT)+IEND")
 _CHUNKS_WITH_ALPHA = re.compile(rb"IHDR(PLTE)?(tRNS)?(IDAT)+IEND")  # tRNS holds a palette's alpha
@@ -50,21 +50,23 @@ _PNG_TYPES = {  # (is the array wide, its channels): bit depths and colour types
 }
 
 
-def smallest_file(array: ImageArray, header: FileHeader, ours: bytes, always: bool) -> bytes:
-    """Return the smallest of our file and files that hold a PNG or a WebP. A library that fails is left out.
+def smaller_file(array: Any, header: FileHeader, size: int, always: bool) -> bytes | None:
+    """Return the smallest file that holds a PNG or a WebP, if it has fewer than `size` bytes, the size of our file.
 
     The libraries, which cannot hold 16-bit colours, 16-bit alpha or more than four channels, run if `always` is set, if
-    our file is small, or if a trial is promising.
+    our file is small, or if a trial is promising. They need the whole image in memory, and so must not be given images
+    of more than MOST_PIXELS. A library that fails is left out.
     """
-    if (header.is_wide, header.channels) not in _PNG_TYPES:
-        return ours
-    pixels = array.reshape(header.height, header.width, -1)
-    if not always and len(ours) >= SMALL and not _is_worth_trying(pixels, header, len(ours)):
-        return ours
-    streams = _library_streams(pixels, header, round(SLOW_NEAR * len(ours)) if always else 0)
+    if (header.is_wide, header.channels) not in _PNG_TYPES or header.height * header.width > MOST_PIXELS:
+        return None
+    pixels = array[:, :].reshape(header.height, header.width, -1)
+    if not always and size >= SMALL and not _is_worth_trying(pixels, header, size):
+        return None
+    streams = _library_streams(pixels, header, round(SLOW_NEAR * size) if always else 0)
     packed = replace(header, model=b"", grey=False, values=None, gains=(), mixed=())
     files = [build_file(replace(packed, content=kind), [(Kind.STORED, stream)]) for kind, stream in streams]
-    return min([ours, *files], key=len)
+    best = min(files, key=len, default=b"")
+    return best if files and len(best) < size else None
 
 
 def decode_stream(stream: bytes, header: FileHeader) -> ImageArray:
@@ -100,7 +102,7 @@ def _is_webp(stream: bytes, header: FileHeader) -> bool:
 def _fits_webp(header: FileHeader) -> bool:
     """Whether WebP can hold the image and Pillow can read it."""
     sides = header.height, header.width
-    is_small = max(sides) <= WEBP_SIDE and math.prod(sides) <= WEBP_PIXELS
+    is_small = max(sides) <= WEBP_SIDE and math.prod(sides) <= MOST_PIXELS
     return is_small and not header.is_wide and header.channels in _MODES
 
 

@@ -4,21 +4,26 @@ encode: array -> planes -> parts (one thread per part) -> file
 decode: file -> parts -> planes, coarse to fine (one thread per tile) -> array
 """
 
+import io
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
 from itertools import groupby
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 from pixelpyramids.arguments import whole_number
 from pixelpyramids.codec import bundled, planes
 from pixelpyramids.codec.compact_model import Codings, CompactModel, Plane, fine_bands
-from pixelpyramids.codec.container import Content, FileHeader, FileIndex, Kind, build_file, read_index, read_part
+from pixelpyramids.codec.container import Content, FileHeader, FileIndex, Kind, read_index, read_part
 from pixelpyramids.codec.fields import ByteSource, MemorySource
 from pixelpyramids.codec.memory import Inheritance, Memory
+from pixelpyramids.codec.octave_pixels import OctavePixels
+from pixelpyramids.codec.part_store import PartStore
 from pixelpyramids.codec.parts import Part
 from pixelpyramids.codec.planes import ImageArray, Region
 from pixelpyramids.codec.trial import choose_mixed
@@ -52,22 +57,44 @@ def encode(
     of the file that the image came from, in lower case, so that `decompress` can restore it. Raises DataError if an
     argument is invalid.
     """
+    target = io.BytesIO()
+    encode_to(target, array, depth, effort, metadata, model, threads, source_format)
+    return target.getvalue()
+
+
+def encode_to(
+    target: IO[bytes],
+    array: Any,
+    depth: int | None = None,
+    effort: str = "default",
+    metadata: Mapping[str, bytes] | None = None,
+    model: str = "compact",
+    threads: int | None = None,
+    source_format: str = "png",
+) -> None:
+    """Write what `encode` returns. The array may be a `DiskArray`; then only the parts at work are in memory."""
     check_effort(effort)
     array, depth = planes.check_array(array, depth)
     threads = _thread_count(threads)
     compact = bundled.load_model(model)
     metadata = {} if metadata is None else metadata
-    header, pyramids = planes.to_planes(array, depth, compact.network.name, metadata, source_format)
-    with ThreadPoolExecutor(threads) as pool:
-        mixed = choose_mixed(compact, header, pyramids, pool)
-        chosen = sorted(set(mixed.values())) if effort == "max" else [mixed[effort]]
-        files = [_encode_parts(compact, replace(header, mixed=one), pyramids, pool) for one in chosen]
-        best = min(files, key=len)
-    if effort != "fast":
-        from pixelpyramids.codec import fallback
+    header, octaves = planes.describe(array, depth, compact.network.name, metadata, source_format)
+    with ThreadPoolExecutor(threads) as pool, ExitStack() as stores:
+        mixed = choose_mixed(compact, header, octaves, pool)
+        best: PartStore | None = None
+        for one in sorted(set(mixed.values())) if effort == "max" else [mixed[effort]]:
+            store = stores.enter_context(_encode_parts(compact, replace(header, mixed=one), octaves, pool))
+            best = store if best is None or store.size < best.size else best
+        assert best is not None
+        smaller = None
+        if effort != "fast":
+            from pixelpyramids.codec import fallback
 
-        best = fallback.smallest_file(array, header, best, always=effort == "max")
-    return best
+            smaller = fallback.smaller_file(array, header, best.size, always=effort == "max")
+        if smaller is None:
+            best.write(target)
+        else:
+            target.write(smaller)
 
 
 def decode(
@@ -87,22 +114,45 @@ def decode(
     or does not fit the image.
     """
     source = data if isinstance(data, ByteSource) else MemorySource(data)
+    header, pixels = decode_into(np.zeros, source, scale, region, max_pixels, salvage, threads)
+    array: ImageArray = planes.restore_axes(pixels, header)
+    return array
+
+
+def decode_into(
+    make_array: Callable[[tuple[int, int, int], DTypeLike], Any],
+    source: ByteSource,
+    scale: int = 1,
+    region: Region | None = None,
+    max_pixels: int = MAX_PIXELS,
+    salvage: bool = False,
+    threads: int | None = None,
+) -> tuple[FileHeader, Any]:
+    """Return the header, and what `make_array` returned for a shape (h, w, C) and a type, with `decode`'s pixels in it.
+
+    They are assigned in windows, `made[top:bottom, left:right, first:last] = pixels`, from threads and in any order. If
+    an image was salvaged at another scale, the result is a plain array instead.
+    """
     threads = _thread_count(threads)
     index = read_index(source, whole_number("max_pixels", max_pixels, 0), bundled.model_names())
     header = index.header
     if index.size < source.size and not salvage:
         raise BitstreamError(f"{source.size - index.size} bytes follow the file's last part; the file is damaged")
-    level = planes.octave_of_scale(header, scale)
+    level = requested = planes.octave_of_scale(header, scale)
     if index.size > source.size and not salvage and region is None:
         _refuse_cut(index, source.size, level)
     if header.content != Content.MODEL:
         from pixelpyramids.codec import fallback  # imports Pillow, which other files do not need
 
         whole: Any = fallback.decode_stream(read_part(source, index, 0), header)
-        return planes.cut_out(whole, header, level, region)
+        found = planes.cut_out(whole, header, level, region)
+        array = make_array(found.shape, found.dtype)
+        array[:, :, :] = found
+        return header, array
     compact = bundled.load_model(header.model)
-    pyramids, codings = planes.empty_pyramids(header), planes.codings_of(header)
-    wanted = planes.windows_to_decode(header, level, region, compact.network.reach)
+    codings, reach = planes.codings_of(header), compact.network.reach
+    wanted = planes.windows_to_decode(header, level, region, reach)
+    octaves = planes.empty_octaves(header, level, wanted, make_array)
     layout = header.layout()
     needed = [n for n, (part, _) in enumerate(layout) if part.is_base or wanted[part.finest].touches(part.tiles[0])]
 
@@ -111,9 +161,11 @@ def decode(
             future.result()
         part, plane = layout[number]
         data = read_part(source, index, number)
-        inheritance, of_plane = inheritances[plane], number // len(pyramids)
+        inheritance, of_plane = inheritances[plane], number // len(codings)
         memory = inheritance.begin(of_plane)
-        _decode_part(compact, index.entries[number].kind, data, part, pyramids[plane], codings[plane], memory)
+        here, pyramid = octaves.unknown(part, plane, reach)
+        _decode_part(compact, index.entries[number].kind, data, here, pyramid, codings[plane], memory)
+        octaves.write(part, plane, here, pyramid)
         inheritance.end(of_plane, memory)
 
     with ThreadPoolExecutor(threads) as pool:
@@ -121,7 +173,7 @@ def decode(
             wanted_now = [n for n in numbers if layout[n][0].is_base or layout[n][0].finest >= level]
             inheritances = _inheritances(compact, header, wanted_now)
             decode_now = partial(decode_part, inheritances)
-            done = _submit_parts(partial(pool.submit, decode_now), layout, wanted_now, compact.network.reach)
+            done = _submit_parts(partial(pool.submit, decode_now), layout, wanted_now, reach)
             try:
                 for number in done:
                     done[number].result()
@@ -132,9 +184,9 @@ def decode(
             finally:
                 for future in done.values():
                     future.cancel()
-    at = planes.find_window(header, level, region)
-    images = [pyramid[level][:, at.top : at.bottom, at.left : at.right] for pyramid in pyramids]
-    return planes.from_planes(header, images)
+    if requested == level:
+        return header, octaves.arrays[level]
+    return header, octaves.cut(level, planes.find_window(header, level, region))
 
 
 def check_effort(effort: str) -> None:
@@ -178,33 +230,34 @@ def _submit_parts(
 
 
 def _encode_parts(
-    compact: CompactModel, header: FileHeader, pyramids: Sequence[Sequence[Plane]], pool: ThreadPoolExecutor
-) -> bytes:
-    """Return the file of the planes, coded as the header says."""
-    codings, layout, count = planes.codings_of(header), header.layout(), len(pyramids)
+    compact: CompactModel, header: FileHeader, octaves: OctavePixels, pool: ThreadPoolExecutor
+) -> PartStore:
+    """Return the parts of the file, coded as the header says."""
+    codings, layout, count = planes.codings_of(header), header.layout(), len(header.coded)
+    store = PartStore(header)
 
-    def encode_part(
-        inheritance: Inheritance, number: int, teacher: Future[tuple[Kind, bytes]] | None
-    ) -> tuple[Kind, bytes]:
+    def encode_part(inheritance: Inheritance, number: int, teacher: Future[None] | None) -> None:
         if teacher is not None:  # submitted before, so that it is done or running
             teacher.result()
         part, plane = layout[number]
-        return _encode_part(compact, part, pyramids[plane], codings[plane], inheritance, number // count)
+        here, pyramid = octaves.known(part, plane, compact.network.reach)
+        kind, data = _encode_part(compact, here, pyramid, codings[plane], inheritance, number // count)
+        store.add(number, kind, data)
 
-    contents: dict[int, tuple[Kind, bytes]] = {}
     for numbers in _group_planes(range(len(layout)), header):
-        inheritances, submitted = _inheritances(compact, header, numbers), dict[int, Future[tuple[Kind, bytes]]]()
+        inheritances, submitted = _inheritances(compact, header, numbers), dict[int, Future[None]]()
         for number in numbers:
             inheritance = inheritances[number % count]
             teacher = inheritance.teachers[number // count]
             at = None if teacher is None else submitted[teacher * count + number % count]
             submitted[number] = pool.submit(encode_part, inheritance, number, at)
         try:
-            contents.update({number: content.result() for number, content in submitted.items()})
+            for content in submitted.values():
+                content.result()
         finally:
             for content in submitted.values():
                 content.cancel()
-    return build_file(header, [contents[number] for number in range(len(layout))])
+    return store
 
 
 def _group_planes(numbers: Iterable[int], header: FileHeader) -> list[list[int]]:
