@@ -16,7 +16,6 @@ from pixelpyramids.archive.planning import Listing, Plan, Report
 from pixelpyramids.archive.sources import Source
 from pixelpyramids.archive.stores import Store
 from pixelpyramids.archive.work import Finished, Work, compress_image
-from pixelpyramids.codec.bundled import available_threads
 from pixelpyramids.errors import DataError, PixelPyramidsError
 from pixelpyramids.terminal import explain
 
@@ -79,13 +78,10 @@ class Archiver:
         direct = f"todo IS NOT NULL AND images.source NOT IN ({marks})"
         large = (Work(row) for row in self._manifest.iterate(f"{direct} AND size >= ?", (LARGE,)))
         small = (Work(row) for row in self._manifest.iterate(f"{direct} AND size < ?", (LARGE,)))
-        yield from self._compress(large, 1)
-        yield from self._compress(small, self._plan.jobs)
+        yield from self._compress(large, is_large=True)
+        yield from self._compress(small)
         for source in in_order:
-            try:
-                yield from self._compress(self._read_in_order(source, numbers[source.address]), self._plan.jobs)
-            except PixelPyramidsError as error:  # the source is damaged; the images before the damage are compressed
-                self._report.take(source.address, error, False)
+            yield from self._compress(self._read_in_order(source, numbers[source.address]))
 
     def _read_in_order(self, source: Source, number: int) -> Iterator[Work]:
         row: Row | None = None
@@ -95,13 +91,15 @@ class Archiver:
             row = self._manifest.find(number, [name]).get(name)
             return row is not None and row.todo is not None
 
-        for _, content in source.contents(is_wanted):
-            assert row is not None
-            yield Work(row, content)
+        try:
+            for _, content in source.contents(is_wanted):
+                assert row is not None
+                yield Work(row, content)
+        except PixelPyramidsError as error:  # the source is damaged; the images before the damage are compressed
+            self._report.take(source.address, error, False)
 
-    def _compress(self, todo: Iterable[Work], jobs: int) -> Iterator[tuple[Work, Finished | Exception]]:
-        threads = max(available_threads() // jobs, 1)
-        return self._engine(partial(compress_image, settings=self._plan.settings, threads=threads), todo, jobs)
+    def _compress(self, todo: Iterable[Work], is_large: bool = False) -> Iterator[tuple[Work, Finished | Exception]]:
+        return self._engine(partial(compress_image, settings=self._plan.settings), todo, is_large)
 
     def _take(self, row: Row, result: Finished | Exception) -> None:
         """Note a result. What is noted is recorded together with others, at least once a second."""

@@ -103,11 +103,7 @@ def _restored_name(row: Row, format: str) -> str:
 
 
 def verify_archive(
-    manifest: Manifest,
-    work: Callable[[Row], Done],
-    condition: str,
-    engine: Engine,
-    jobs: int,
+    manifest: Manifest, work: Callable[..., Done], condition: str, engine: Engine
 ) -> Iterator[tuple[Row, Done | Exception]]:
     """Verify the images that meet a condition, and record the time at which each was found sound.
 
@@ -115,7 +111,7 @@ def verify_archive(
     """
     pending = Pending(manifest)
     try:
-        for row, result in engine(work, manifest.iterate(condition), jobs):
+        for row, result in engine(work, manifest.iterate(condition)):
             if isinstance(result, BitstreamError | FileNotFoundError):
                 pending.add(row.id, {"state": State.FAILED, "error": explain(result)})
             elif not isinstance(result, Exception):

@@ -15,7 +15,7 @@ from typing import Any, BinaryIO, TypeVar, cast
 
 from pixelpyramids.archive.containers import ContainerSource, is_container
 from pixelpyramids.archive.sources import Entry, Source
-from pixelpyramids.archive.stores import Facts, Store
+from pixelpyramids.archive.stores import Facts, Store, WrittenMeanwhileError
 from pixelpyramids.codec.fields import ByteSource, MemorySource
 from pixelpyramids.errors import DataError
 from pixelpyramids.extras import import_extra
@@ -136,7 +136,9 @@ class RemoteStore(_Remote, Store):
     def write(self, name: str, write: Callable[[BinaryIO], None], source: Facts, replace: bool) -> None:
         """See `Store`. Object storage shows an object only when all of it has arrived."""
         if not replace and self.find(name) is not None:
-            raise DataError(f"{self.describe(name)}: was written after the command began, by another program")
+            raise WrittenMeanwhileError(
+                f"{self.describe(name)}: was written after the command began, by another program"
+            )
         with NamedTemporaryFile() as file:
             write(cast(BinaryIO, file))
             file.flush()

@@ -23,6 +23,10 @@ class Facts(NamedTuple):
     mode: int = 0o666
 
 
+class WrittenMeanwhileError(DataError):
+    """A file was written in the place of a result after the run began."""
+
+
 class Store(ABC):
     """The folder of an archive. It is known by its address, from which every process can open it again."""
 
@@ -39,8 +43,8 @@ class Store(ABC):
     def write(self, name: str, write: Callable[[BinaryIO], None], source: Facts, replace: bool) -> None:
         """Let `write` write a result, completely or not at all. It gets the time of its source.
 
-        Raises DataError if another file is in its place, unless `replace`, which only replaces a file that was there
-        when the run began.
+        Raises WrittenMeanwhileError if another file is in its place, unless `replace`, which only replaces a file that
+        was there when the run began.
         """
 
     @abstractmethod
@@ -90,7 +94,7 @@ class FolderStore(Store):
         except FileExistsError as error:
             if error.filename != str(path):
                 raise
-            raise DataError(
+            raise WrittenMeanwhileError(
                 f"{path}: was written after the command began, by another program or from an image with a name that "
                 "this file system treats as equal; rename one of them, or write to another folder (--out)"
             ) from error

@@ -3,7 +3,6 @@
 import hashlib
 import os
 import time
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ from pixelpyramids.archive.comparison import UNLIMITED, holds
 from pixelpyramids.archive.file_tasks import Compression, encode_picture, explain_lossy
 from pixelpyramids.archive.jobs import Done
 from pixelpyramids.archive.manifest import Row, State, Todo
-from pixelpyramids.archive.stores import Facts, Store
+from pixelpyramids.archive.stores import Facts, Store, WrittenMeanwhileError
 from pixelpyramids.codec.container import Content, read_index
 from pixelpyramids.codec.disk_array import bands_of
 from pixelpyramids.codec.fields import ByteSource
@@ -43,6 +42,11 @@ class Work(NamedTuple):
 
     row: Row
     content: bytes | None = None
+
+    @property
+    def size(self) -> int:
+        """The bytes of the file."""
+        return self.row.size or 0
 
 
 class Finished(NamedTuple):
@@ -79,13 +83,7 @@ def compress_image(work: Work, settings: Settings, threads: int) -> Finished:
     elif how.dry_run:
         return Finished({**read, "todo": None}, Done(facts.size))
     else:
-        store.write(
-            row.result,
-            partial(encode_picture, picture=picture, settings=how, threads=threads),
-            facts,
-            there is not None,
-        )
-        is_new = True
+        is_new = _write(store, row, picture, how, facts, threads, replace=there is not None)
     if how.delete_source:  # what is on the disk counts
         with store.read(row.result) as content:
             if not holds(content, picture, threads):
@@ -108,9 +106,8 @@ def compress_image(work: Work, settings: Settings, threads: int) -> Finished:
                 "todo": None,
             }
         )
-    for warning in lost:
-        warnings.warn(warning, stacklevel=1)
-    done = Done(facts.size, columns["result_size"] if is_new else 0, height * width, is_there=not is_new)
+    size = columns["result_size"] if is_new else 0
+    done = Done(facts.size, size, height * width, is_there=not is_new, warnings=tuple(lost))
     if how.delete_source and (lost or picture.is_lossy):
         reason = "of the warnings above" if lost else "the .ppyr file holds its pixels, not its lossy compression"
         return Finished(columns, done._replace(lost=f"the source is not deleted, because {reason}"))
@@ -188,6 +185,23 @@ def _expect_same(store: Store, row: Row, picture: Picture, threads: int) -> None
         f"{row.source_path}: {store.describe(row.result)} exists already, and {what}; pass --overwrite to replace it, "
         "or write to another folder (--out)"
     )
+
+
+def _write(
+    store: Store, row: Row, picture: Picture, how: Compression, facts: Facts, threads: int, *, replace: bool
+) -> bool:
+    """Write a result. Returns False if it is there already, from a process or machine that died, or seemed to."""
+    assert row.result is not None
+    encode = partial(encode_picture, picture=picture, settings=how, threads=threads)
+    try:
+        store.write(row.result, encode, facts, replace)
+    except WrittenMeanwhileError as error:
+        try:
+            _expect_same(store, row, picture, threads)
+        except DataError:
+            raise error from None
+        return False
+    return True
 
 
 def _describe(content: ByteSource) -> dict[str, Any]:
