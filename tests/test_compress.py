@@ -116,7 +116,7 @@ def test_compressed_files_are_not_compressed_again(small, capsys):
 
 def test_a_wrong_encoder_is_detected(tmp_path, monkeypatch, capsys):
     source, wrong = save(tmp_path / "a.png"), pp.encode(pixels(1))
-    monkeypatch.setattr(file_tasks, "encode", lambda *_, **__: wrong)
+    monkeypatch.setattr(file_tasks, "encode_to", lambda file, *_, **__: file.write(wrong))
     assert "did not give the same image" in output_of(capsys, "compress", source, expected=1).err
     assert files(tmp_path) == ["a.png"]
     assert "not verified" in output_of(capsys, "compress", source, "--no-verify").out

@@ -162,16 +162,16 @@ def test_a_stopped_process_leaves_only_whole_files(number, jobs, tmp_path):
 @pytest.mark.parametrize("how", ["written", "replaced"])
 def test_a_source_that_changes_during_the_command_fails(how, tmp_path, monkeypatch, capsys):
     source = save(tmp_path / "a.png")
-    encode = file_tasks.encode
+    encode_to = file_tasks.encode_to
 
     def changing(*arguments, **options):
         if how == "written":
             source.write_bytes(b"something else")
         else:  # by a file of the same size and time
             shutil.copy2(source, tmp_path / "b.png").rename(source)
-        return encode(*arguments, **options)
+        encode_to(*arguments, **options)
 
-    monkeypatch.setattr(file_tasks, "encode", changing)
+    monkeypatch.setattr(file_tasks, "encode_to", changing)
     assert "changed while it was being read" in output_of(capsys, "compress", source, expected=1).err
     assert [path.name for path in tmp_path.iterdir()] == ["a.png"]
 

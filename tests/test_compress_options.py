@@ -124,7 +124,7 @@ def test_a_source_is_not_deleted_if_its_file_is_not_complete(tmp_path, monkeypat
     assert status("compress", other) == 0
     wrong = pp.encode(pixels(2))
     times = other.stat().st_mtime_ns
-    monkeypatch.setattr(file_tasks, "encode", lambda *_, **__: wrong)
+    monkeypatch.setattr(file_tasks, "encode_to", lambda file, *_, **__: file.write(wrong))
     assert status("compress", other, "--delete-source", "--no-verify", "--overwrite") == 1
     assert "holds another image" in capsys.readouterr().err and other.stat().st_mtime_ns == times
     assert status("compress", other, "--delete-source") == 1 and other.exists()

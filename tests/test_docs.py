@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 import typer
+import zarr
 from command_line import KEYS, ROOT, status
 from pictures import save
 from PIL import Image
@@ -147,6 +148,16 @@ def test_the_page_on_compression_does_what_it_says(tmp_path, monkeypatch, bash):
     for line in lines:
         bash(line)
     assert (tmp_path / "archive" / "2026" / "a.ppyr").exists()
+
+
+def test_the_python_of_the_page_on_compression_runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    pixels = np.random.default_rng(0).integers(0, 2**16, (90, 120, 3), dtype=np.uint16)
+    zarr.create_array("scan.zarr", shape=pixels.shape, chunks=(40, 50, 3), dtype="uint16")[:] = pixels
+    (code,) = blocks("docs/compress.md", "python")
+    names = {}
+    exec(code.replace("8000, 6000, 1024, 1024", "20, 30, 70, 50"), names)
+    assert np.array_equal(names["part"], pixels[30:80, 20:90])
 
 
 def test_the_python_of_the_page_on_the_paper_runs(tmp_path):

@@ -108,7 +108,7 @@ def test_a_webp_with_more_pixels_than_the_limit_is_refused_and_never_written(mon
 
     monkeypatch.setattr(fallback.WebPImagePlugin, "WebPImageFile", refuse)
     assert_refused(small, "cannot be decoded: too large")
-    monkeypatch.setattr(fallback, "WEBP_PIXELS", IMAGE[..., 0].size - 1)
+    monkeypatch.setattr(fallback, "MOST_PIXELS", IMAGE[..., 0].size - 1)
     assert {content for content, _ in fallback._library_streams(IMAGE, header, 0)} == {Content.PNG}
 
 
@@ -122,7 +122,7 @@ def test_the_streams_that_are_written_are_read(channels):
         for some, depth in ((image, 8), (image >> 7, 1), (image.astype(np.uint16), 16)):
             if depth < 16 or channels == 1:
                 header = FileHeader(1, 20000, channels, True, depth == 16, depth, Content.MODEL)
-                data = fallback.smallest_file(some, header, bytes(2**20), always=True)
+                data = fallback.smaller_file(some, header, 2**20, always=True)
                 assert read_index(MemorySource(data), 2**28).header.content == Content.PNG
                 assert_decoded(data, some)
     comb = smooth(20, 31, channels) // 16 * 16

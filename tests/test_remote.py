@@ -282,17 +282,18 @@ def test_a_container_goes_on_where_the_connection_was_lost(bucket, server, tmp_p
         assert compress(f"{bucket.address}/a.tar", "--out", tmp_path / "none") == 2
 
 
-def test_parts_of_a_large_file_that_failed_are_removed(bucket, server, monkeypatch):
+def test_parts_of_a_large_file_that_failed_are_removed(bucket, server, tmp_path, monkeypatch):
     remote = remote_manifest.Remote(bucket.address)
-    send = remote._system.pipe_file
-    monkeypatch.setattr(remote._system, "pipe_file", lambda path, data: send(path, data, chunksize=5 * 2**20))
+    send = remote._system.put_file
+    monkeypatch.setattr(remote._system, "put_file", lambda local, path: send(local, path, chunksize=5 * 2**20))
     data = bytes(11 * 2**20)
+    (tmp_path / "large").write_bytes(data)
     with server.fault("busy", "partNumber=2"), pytest.raises(pp.errors.DataError, match="5 times"):
-        remote.put_bytes(data, "large")
+        remote.put_file(str(tmp_path / "large"), "large")
     found = bucket.system.call_s3("list_multipart_uploads", Bucket=bucket.name)
     assert not found.get("Uploads") and bucket.names() == []
     with server.fault("busy", "partNumber=2", 2):
-        remote.put_bytes(data, "large")
+        remote.put_file(str(tmp_path / "large"), "large")
     assert bucket.system.cat_file(f"{bucket.name}/large") == data
 
 

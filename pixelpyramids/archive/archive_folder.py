@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -49,6 +50,17 @@ def clock_of(path: Path) -> int:
         return probe.stat().st_ctime_ns
     finally:
         probe.unlink(missing_ok=True)
+
+
+@contextmanager
+def mark(path: Path) -> Iterator[str]:
+    """Yield the path of a file in an archive that exists during the block, to recognise the archive elsewhere."""
+    marking = path / f".{secrets.token_hex(8)}.part"
+    marking.touch()
+    try:
+        yield str(marking)
+    finally:
+        marking.unlink(missing_ok=True)
 
 
 def _lock(descriptor: int, archive: str) -> None:

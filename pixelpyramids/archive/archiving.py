@@ -5,24 +5,21 @@ time left can be told. Everything that is known of an image is a row of the mani
 """
 
 import errno
-import time
 from collections.abc import Container, Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
 from pixelpyramids.archive.addresses import open_source
 from pixelpyramids.archive.jobs import Engine
-from pixelpyramids.archive.manifest import Manifest, Row, State
+from pixelpyramids.archive.manifest import Manifest, Pending, Row, State
 from pixelpyramids.archive.planning import Listing, Plan, Report
 from pixelpyramids.archive.sources import Source
 from pixelpyramids.archive.stores import Store
 from pixelpyramids.archive.work import Finished, Work, compress_image
-from pixelpyramids.codec.bundled import available_threads
 from pixelpyramids.errors import DataError, PixelPyramidsError
 from pixelpyramids.terminal import explain
 
 LARGE = 2**24  # bytes of a file from which on an image is compressed by all processors together
-_RECORDED_AT_ONCE, _RECORD_EVERY = 200, 1.0  # images, or seconds
 
 
 class Archiver:
@@ -31,10 +28,9 @@ class Archiver:
     def __init__(self, manifest: Manifest, store: Store, plan: Plan, engine: Engine, report: Report) -> None:
         self._manifest, self._store, self._plan, self._engine, self._report = manifest, store, plan, engine, report
         self._named: Container[str] = ()
-        self._finished: list[tuple[int, dict[str, Any]]] = []
+        self._pending = Pending(manifest)
         self._flushed: list[str] = []
         self._deletable: list[tuple[Row, dict[str, Any]]] = []
-        self._recorded = time.monotonic()
         self._fault: Exception | None = None
         self.number = 0
 
@@ -82,13 +78,10 @@ class Archiver:
         direct = f"todo IS NOT NULL AND images.source NOT IN ({marks})"
         large = (Work(row) for row in self._manifest.iterate(f"{direct} AND size >= ?", (LARGE,)))
         small = (Work(row) for row in self._manifest.iterate(f"{direct} AND size < ?", (LARGE,)))
-        yield from self._compress(large, 1)
-        yield from self._compress(small, self._plan.jobs)
+        yield from self._compress(large, is_large=True)
+        yield from self._compress(small)
         for source in in_order:
-            try:
-                yield from self._compress(self._read_in_order(source, numbers[source.address]), self._plan.jobs)
-            except PixelPyramidsError as error:  # the source is damaged; the images before the damage are compressed
-                self._report.take(source.address, error, False)
+            yield from self._compress(self._read_in_order(source, numbers[source.address]))
 
     def _read_in_order(self, source: Source, number: int) -> Iterator[Work]:
         row: Row | None = None
@@ -98,13 +91,15 @@ class Archiver:
             row = self._manifest.find(number, [name]).get(name)
             return row is not None and row.todo is not None
 
-        for entry, content in source.contents(is_wanted):
-            assert row is not None
-            yield Work(row, content, entry.time)
+        try:
+            for entry, content in source.contents(is_wanted):
+                assert row is not None
+                yield Work(row, content, entry.time)
+        except PixelPyramidsError as error:  # the source is damaged; the images before the damage are compressed
+            self._report.take(source.address, error, False)
 
-    def _compress(self, todo: Iterable[Work], jobs: int) -> Iterator[tuple[Work, Finished | Exception]]:
-        threads = max(available_threads() // jobs, 1)
-        return self._engine(partial(compress_image, settings=self._plan.settings, threads=threads), todo, jobs)
+    def _compress(self, todo: Iterable[Work], is_large: bool = False) -> Iterator[tuple[Work, Finished | Exception]]:
+        return self._engine(partial(compress_image, settings=self._plan.settings), todo, is_large)
 
     def _take(self, row: Row, result: Finished | Exception) -> None:
         """Note a result. What is noted is recorded together with others, at least once a second."""
@@ -116,30 +111,29 @@ class Archiver:
                 self._fault = self._fault or result
             reason = explain(result, name)
             failed = {} if row.state == State.DONE else {"state": State.FAILED}  # its former result is still there
-            self._finished.append((row.id, failed | {"error": reason, "todo": None}))
+            self._pending.add(row.id, failed | {"error": reason, "todo": None})
             self._report.take(name, result, False)
         else:
-            self._finished.append((row.id, result.columns))
+            self._pending.add(row.id, result.columns)
             if result.columns.get("state") == State.DONE and row.result:
                 self._flushed.append(row.result)
             if result.delete:
                 self._deletable.append((row, result.columns))
             self._report.take(name, result.done, name in self._named)
-        if len(self._finished) >= _RECORDED_AT_ONCE or time.monotonic() - self._recorded > _RECORD_EVERY:
+        if self._pending.is_due:
             self._record()
 
     def _record(self) -> None:
         """Record what was noted, after it is safe on the disk; then delete sources, if that was requested."""
         if not self._plan.settings.compression.dry_run:
             self._store.flush(self._flushed)
-        self._manifest.record(self._finished)
+        self._pending.record()
         for row, columns in self._deletable:
             try:
                 open_source(row.address).delete(row.name, columns["size"], columns["time"])
             except (OSError, PixelPyramidsError) as error:
                 self._report.take(row.source_path, error, False)
-        self._finished, self._flushed, self._deletable = [], [], []
-        self._recorded = time.monotonic()
+        self._flushed, self._deletable = [], []
 
 
 class _DiskFull(Exception):

@@ -1,6 +1,5 @@
 """Read the results of an archive again: verify them against the manifest, or restore the images."""
 
-import hashlib
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -8,18 +7,18 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from pixelpyramids.archive.addresses import open_store
-from pixelpyramids.archive.file_tasks import Decompression, picture_file
+from pixelpyramids.archive.file_tasks import Decompression
 from pixelpyramids.archive.jobs import Done, Engine
-from pixelpyramids.archive.manifest import Manifest, Row, State
-from pixelpyramids.archive.work import hash_pixels
+from pixelpyramids.archive.manifest import Manifest, Pending, Row, State
+from pixelpyramids.archive.work import hash_content, hash_pixels
 from pixelpyramids.atomic import replace_file
-from pixelpyramids.codec.container import read_index
-from pixelpyramids.codec.fields import MemorySource
-from pixelpyramids.codec.image import decode
+from pixelpyramids.codec.disk_array import allocate
+from pixelpyramids.codec.image import decode_into
+from pixelpyramids.codec.planes import restore_axes
 from pixelpyramids.errors import BitstreamError, DataError
 from pixelpyramids.image_files import opening
 from pixelpyramids.image_files.picture import Picture
-from pixelpyramids.image_files.saving import FORMATS
+from pixelpyramids.image_files.saving import FORMATS, write_image
 from pixelpyramids.terminal import explain
 
 Rows = Iterator[Row]
@@ -42,15 +41,14 @@ def read_result(row: Row, archive: str, max_pixels: int, threads: int) -> Pictur
     assert row.result is not None
     store = open_store(archive, 0)
     name = store.describe(row.result)
-    with store.read(row.result) as source:
-        data = source.read(0, source.size)
-    if hashlib.sha256(data).hexdigest() != row.result_sha256:
-        raise BitstreamError(f"{name}: is not the file that was written; it is damaged, or was replaced")
-    try:
-        header = read_index(MemorySource(data), max_pixels).header
-        array = decode(data, max_pixels=max_pixels, threads=threads)
-    except BitstreamError as error:
-        raise BitstreamError(f"{name}: {error}") from error
+    with store.read(row.result) as content:
+        if hash_content(content) != row.result_sha256:
+            raise BitstreamError(f"{name}: is not the file that was written; it is damaged, or was replaced")
+        try:
+            header, pixels = decode_into(allocate, content, max_pixels=max_pixels, threads=threads)
+        except BitstreamError as error:
+            raise BitstreamError(f"{name}: {error}") from error
+    array = restore_axes(pixels, header)
     if hash_pixels(array, header.depth) != row.pixels_sha256:
         raise BitstreamError(f"{name}: its pixels are not those that were compressed; please report this")
     return Picture(array, header.depth, dict(header.metadata), header.source_format)
@@ -77,12 +75,13 @@ def restore_image(row: Row, settings: Restoring, threads: int) -> Done:
         return Done(row.result_size or 0, is_there=True)
     if how.dry_run:
         return Done(row.result_size or 0)
-    data = picture_file(picture, Decompression(format, 1, None, False, how.max_pixels, how.overwrite, False))
     with replace_file(target, new=not how.overwrite) as temporary:
-        temporary.write_bytes(data)
+        with temporary.open("rb+") as file:
+            write_image(file, picture.array, picture.depth, picture.metadata, format)
+            size = file.seek(0, os.SEEK_END)
         if row.time:
             os.utime(temporary, ns=(row.time, row.time))
-    return Done(row.result_size or 0, data.nbytes, height * width)
+    return Done(row.result_size or 0, size, height * width)
 
 
 def _format_of(picture: Picture, requested: str) -> str:
@@ -104,19 +103,21 @@ def _restored_name(row: Row, format: str) -> str:
 
 
 def verify_archive(
-    manifest: Manifest,
-    work: Callable[[Row], Done],
-    condition: str,
-    engine: Engine,
-    jobs: int,
+    manifest: Manifest, work: Callable[..., Done], condition: str, engine: Engine
 ) -> Iterator[tuple[Row, Done | Exception]]:
     """Verify the images that meet a condition, and record the time at which each was found sound.
 
     One that is damaged or missing becomes a failed one, which the next `compress` does again.
     """
-    for row, result in engine(work, manifest.iterate(condition), jobs):
-        if isinstance(result, BitstreamError | FileNotFoundError):
-            manifest.record([(row.id, {"state": State.FAILED, "error": explain(result)})])
-        elif not isinstance(result, Exception):
-            manifest.record([(row.id, {"verified": time.time()})])
-        yield row, result
+    pending = Pending(manifest)
+    try:
+        for row, result in engine(work, manifest.iterate(condition)):
+            if isinstance(result, BitstreamError | FileNotFoundError):
+                pending.add(row.id, {"state": State.FAILED, "error": explain(result)})
+            elif not isinstance(result, Exception):
+                pending.add(row.id, {"verified": time.time()})
+            if pending.is_due:
+                pending.record()
+            yield row, result
+    finally:
+        pending.record()

@@ -1,17 +1,18 @@
 """The work of `compress` and `decompress` on one file."""
 
-import io
 import os
 import warnings
 from dataclasses import dataclass
+from typing import BinaryIO
 
 from pixelpyramids.archive.comparison import holds
 from pixelpyramids.archive.jobs import Done
 from pixelpyramids.archive.results import delete_source, expect_same, is_there, write_result
 from pixelpyramids.codec.container import read_index
-from pixelpyramids.codec.fields import ByteSource, MemorySource
-from pixelpyramids.codec.image import decode, encode
-from pixelpyramids.codec.planes import Region, find_window, octave_of_scale
+from pixelpyramids.codec.disk_array import allocate
+from pixelpyramids.codec.fields import ByteSource
+from pixelpyramids.codec.image import decode_into, encode_to
+from pixelpyramids.codec.planes import Region, find_window, octave_of_scale, restore_axes
 from pixelpyramids.errors import BitstreamError, DataError, PixelPyramidsError
 from pixelpyramids.image_files import opening
 from pixelpyramids.image_files.file_source import FileSource, open_regular, open_source
@@ -52,17 +53,15 @@ class Decompression:
         return self.scale == 1 and self.region is None and not self.salvage
 
 
-def picture_file(picture: Picture, settings: Decompression) -> memoryview:
-    """The file of a picture. Raises DataError if the original format is requested and cannot be written."""
+def write_picture(file: BinaryIO, picture: Picture, settings: Decompression) -> None:
+    """Write a picture's file. Raises DataError if the original format is requested and cannot be written."""
     format = picture.format if settings.format == "original" else settings.format
     if format not in FORMATS:
         raise DataError(
             f"expected an original format that this package can write without loss, got {format[:20]!r}; choose "
             f"--format {'|'.join(FORMATS)}"
         )
-    file = io.BytesIO()
     write_image(file, picture.array, picture.depth, picture.metadata, format)
-    return file.getbuffer()
 
 
 def is_skipped(task: Task) -> bool:
@@ -93,9 +92,7 @@ def compress_file(task: Task, settings: Compression, threads: int) -> Done:
             return Done(source.st_size, is_there=True)
     size = 0
     if not there:
-        data = encode_picture(picture, settings, threads)
-        size = len(data)
-        write_result(task, data, source)
+        size = write_result(task, lambda file: encode_picture(file, picture, settings, threads), source)
     height, width = picture.array.shape[:2]
     done = Done(source.st_size, size, height * width, is_there=there)
     for warning in lost:
@@ -124,22 +121,22 @@ def decompress_file(task: Task, settings: Decompression, threads: int) -> Done:
         if settings.dry_run:
             return Done(source.st_size)
         picture, lost = decode_picture(FileSource(file), settings, threads, is_found=not task.is_named)
-    data = picture_file(picture, settings)
-    write_result(task, data, source)
+    size = write_result(task, lambda file: write_picture(file, picture, settings), source)
     height, width = picture.array.shape[:2]
-    return Done(source.st_size, data.nbytes, height * width, lost=lost)
+    return Done(source.st_size, size, height * width, lost=lost)
 
 
-def encode_picture(picture: Picture, settings: Compression, threads: int | None = None) -> bytes:
-    """A picture as a .ppyr file. Raises BitstreamError if the file does not decode to the same picture."""
+def encode_picture(file: BinaryIO, picture: Picture, settings: Compression, threads: int | None = None) -> None:
+    """Write a picture as a .ppyr file. Raises BitstreamError if the file does not decode to the same picture."""
     kind = picture.format.lower()
-    data = encode(picture.array, picture.depth, settings.effort, picture.metadata, threads=threads, source_format=kind)
-    if settings.verify and not holds(MemorySource(data), picture, threads):
+    encode_to(
+        file, picture.array, picture.depth, settings.effort, picture.metadata, threads=threads, source_format=kind
+    )
+    if settings.verify and not holds(FileSource(file), picture, threads):
         raise BitstreamError(
             "decoding the result did not give the same image, so nothing was written; this is a bug in pixelpyramids "
             "or a fault of this machine; please report it with the image"
         )
-    return data
 
 
 def decode_picture(
@@ -153,7 +150,10 @@ def decode_picture(
     scale = min(settings.scale, 1 << header.octaves) if is_found else settings.scale
     if scale != settings.scale:
         warnings.warn(f"too small for --scale {settings.scale}, so it was written at --scale {scale}", stacklevel=2)
-    array = decode(source, scale, settings.region, settings.max_pixels, settings.salvage, threads)
+    header, pixels = decode_into(
+        allocate, source, scale, settings.region, settings.max_pixels, settings.salvage, threads
+    )
+    array = restore_axes(pixels, header)
     requested = find_window(header, octave_of_scale(header, scale), settings.region)
     picture = Picture(array, header.depth, dict(header.metadata), header.source_format)
     (height, width), size = array.shape[:2], (requested.bottom - requested.top, requested.right - requested.left)

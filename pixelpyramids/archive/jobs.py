@@ -1,7 +1,10 @@
 """Process many files, in several processes if requested. If a file fails, its error is a result like any other."""
 
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from typing import NamedTuple, Protocol, TypeVar
+
+from pixelpyramids.codec.bundled import available_threads
 
 T = TypeVar("T")
 Result = TypeVar("Result")
@@ -27,13 +30,32 @@ class Engine(Protocol):
     """Runs tasks. Each comes back with its result, or with the error that it raised, as soon as it is done."""
 
     def __call__(
-        self, function: Callable[[T], Result], todo: Iterable[T], jobs: int
+        self, function: Callable[..., Result], todo: Iterable[T], is_large: bool = False
     ) -> Iterator[tuple[T, Result | Exception]]:
-        """Call `function` for each task, `jobs` at a time. Tasks are taken from `todo` as they are needed."""
+        """Call `function(task, threads=…)` for each task, for many at a time, or for few if each `is_large`.
+
+        Tasks are taken from `todo` as they are needed. The threads are those that a task may use.
+        """
+
+
+class LocalEngine:
+    """See `Engine`. `jobs` tasks run at a time on this machine, but large ones one by one, with all processors."""
+
+    def __init__(self, jobs: int) -> None:
+        self._jobs = jobs
+
+    def __call__(
+        self, function: Callable[..., Result], todo: Iterable[T], is_large: bool = False
+    ) -> Iterator[tuple[T, Result | Exception]]:
+        """See `Engine`."""
+        jobs = 1 if is_large else self._jobs
+        return run_tasks(partial(function, threads=max(available_threads() // jobs, 1)), todo, jobs)
 
 
 def run_tasks(function: Callable[[T], Result], todo: Iterable[T], jobs: int) -> Iterator[tuple[T, Result | Exception]]:
-    """See `Engine`. Each job is a process, if there are several, so `function` must be picklable.
+    """Call `function` for each task, and yield the task with its result or its error, as soon as it is done.
+
+    Each job is a process, if there are several, so `function` must be picklable. Tasks are taken as they are needed.
 
     If the caller stops early (Ctrl-C), the processes are ended.
     """

@@ -20,6 +20,7 @@ FORMAT = 1
 _APPLICATION = 0x50505952  # "PPYR": marks the SQLite file as ours
 _PAGE = 256  # rows that are read at once
 _BUSY = 60.0  # seconds to wait for another process that reads or writes
+_AT_ONCE, _EVERY = 200, 1.0  # updates, or seconds, after which pending updates are due
 _SCHEMA = """
 CREATE TABLE archive (
     identity TEXT NOT NULL
@@ -163,7 +164,7 @@ class Manifest:
             self._database.execute("PRAGMA query_only = ON")
         else:
             self._database.execute("PRAGMA journal_mode = WAL")
-            self._database.execute("PRAGMA synchronous = NORMAL")
+            self._database.execute("PRAGMA synchronous = FULL")
         (mark,), (version,), (tables,) = (
             self._database.execute(query).fetchone()
             for query in ("PRAGMA application_id", "PRAGMA user_version", "SELECT count(*) FROM sqlite_master")
@@ -305,7 +306,8 @@ class Manifest:
         with self._transaction():
             for number, columns in updates:
                 settings = ", ".join(f"{name} = :{name}" for name in columns)
-                self._database.execute(f"UPDATE images SET {settings} WHERE id = :id", columns | {"id": number})
+                values = {name: _stored(value) for name, value in columns.items()}
+                self._database.execute(f"UPDATE images SET {settings} WHERE id = :id", values | {"id": number})
 
     def begin_verification(self, share: float) -> tuple[int, float, bool]:
         """Begin to verify a share of the results, or go on with what was interrupted.
@@ -340,10 +342,10 @@ class Manifest:
             parameters,
         )
 
-    def latest_finish(self) -> float | None:
-        """When the last image was compressed; None if none was."""
-        ((latest,),) = self._query("SELECT max(finished) FROM images")
-        return None if latest is None else float(latest)
+    def work_seconds(self, since: float) -> float:
+        """The seconds between the first and the last image that was finished since then."""
+        ((seconds,),) = self._query("SELECT max(finished) - min(finished) FROM images WHERE finished >= ?", (since,))
+        return float(seconds or 0)
 
     def identity(self) -> str:
         """What tells this archive from all others."""
@@ -363,6 +365,28 @@ class Manifest:
         """The number of the last run, when it began, and when it ended (None if it did not)."""
         rows = self._query("SELECT id, begun, ended FROM runs ORDER BY id DESC LIMIT 1")
         return rows[0] if rows else None
+
+
+class Pending:
+    """Updates of a manifest that are not recorded yet. Recording flushes the disk, so many are recorded at once."""
+
+    def __init__(self, manifest: Manifest) -> None:
+        self._manifest, self._updates, self._recorded = manifest, list[tuple[int, dict[str, Any]]](), time.monotonic()
+
+    def add(self, number: int, columns: dict[str, Any]) -> None:
+        """Add columns of the image of that number."""
+        self._updates.append((number, columns))
+
+    @property
+    def is_due(self) -> bool:
+        """Whether they should be recorded now: at least every second."""
+        return len(self._updates) >= _AT_ONCE or time.monotonic() - self._recorded > _EVERY
+
+    def record(self) -> None:
+        """Record them."""
+        if self._updates:
+            self._manifest.record(self._updates)
+        self._updates, self._recorded = [], time.monotonic()
 
 
 def missing(archive: Path | str) -> DataError:

@@ -48,7 +48,6 @@ class Plan:
     include: Sequence[str]
     settings: Settings
     check_hash: bool
-    jobs: int
 
 
 class _Known(NamedTuple):

@@ -24,7 +24,7 @@ _AHEAD = 2  # tasks that a process has: one to work on, and the next
 def run_in_processes(
     function: Callable[[T], Result], todo: Iterable[T], jobs: int
 ) -> Iterator[tuple[T, Result | Exception]]:
-    """See `jobs.Engine`. Each process has a pool of its own, so that the pool that breaks names the files.
+    """See `jobs.run_tasks`. Each process has a pool of its own, so that the pool that breaks names the files.
 
     The next task waits in the process, so that it is never idle. If a process dies that had two tasks, each is tried
     again alone.

@@ -8,7 +8,8 @@ from contextlib import contextmanager
 from datetime import datetime
 from email.utils import parsedate_to_datetime
 from io import BytesIO
-from typing import Any, BinaryIO
+from tempfile import NamedTemporaryFile
+from typing import Any, BinaryIO, cast
 from urllib.parse import quote, unquote
 
 from pixelpyramids.archive.containers import ContainerSource
@@ -52,23 +53,16 @@ class Remote:
 
     def put_file(self, local: str, name: str) -> None:
         """Send a file of this machine: all of it arrives, or nothing."""
-        self._put(name, lambda path: self._system.put_file(local, path))
-
-    def put_bytes(self, data: bytes, name: str) -> None:
-        """Write a file: all of it arrives, or nothing."""
-        self._put(name, lambda path: self._system.pipe_file(path, data))
-
-    def _put(self, name: str, send: Callable[[str], object]) -> None:
         path = self._path(name)
         if self.address.startswith(_SHOWS_WHOLE_OBJECTS):
-            attempt(self._full(name), lambda: send(path))
+            attempt(self._full(name), lambda: self._system.put_file(local, path))
             return
 
         def send_and_move() -> None:
             temporary = f"{posixpath.dirname(path)}/.{secrets.token_hex(8)}.part"
             self._system.makedirs(posixpath.dirname(path), exist_ok=True)
             try:
-                send(temporary)
+                self._system.put_file(local, temporary)
                 self._system.mv(temporary, path)
             except BaseException:
                 if self._system.exists(temporary):
@@ -219,9 +213,12 @@ class RemoteStore(Remote, Store):
             raise DataError(f"{self.describe(name)}: expected a result or nothing, got a folder; move it")
         return Facts(int(facts["size"]), _time_of(facts))
 
-    def write(self, name: str, data: bytes, source: Facts, replace: bool) -> None:
+    def write(self, name: str, write: Callable[[BinaryIO], None], source: Facts, replace: bool) -> None:
         """See `Store`. What another machine writes at the same time is not noticed."""
-        self.put_bytes(data, name)
+        with NamedTemporaryFile() as file:
+            write(cast(BinaryIO, file))
+            file.flush()
+            self.put_file(file.name, name)
 
     @contextmanager
     def read(self, name: str) -> Iterator[ByteSource]:

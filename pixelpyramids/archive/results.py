@@ -6,7 +6,9 @@ to one file, even if the file system treats their names as equal: a run replaces
 
 import os
 import stat
+from collections.abc import Callable
 from pathlib import Path
+from typing import BinaryIO
 
 from pixelpyramids.archive.comparison import resembles
 from pixelpyramids.atomic import replace_file
@@ -52,16 +54,19 @@ def expect_same(task: Task, packed: Path, picture: Picture, threads: int) -> Non
         )
 
 
-def write_result(task: Task, data: bytes | memoryview, source: os.stat_result) -> None:
-    """Write a result completely or not at all, with the time and permissions that its source had when it was opened.
+def write_result(task: Task, write: Callable[[BinaryIO], None], source: os.stat_result) -> int:
+    """Let `write` write a result, completely or not at all; return its size.
 
-    Raises DataError if the source has changed since then, or if the target has changed since the command began.
+    It gets the time and permissions that its source had when it was opened. Raises DataError if the source has changed
+    since then, or if the target has changed since the command began.
     """
-    expect_unchanged(task, source)
     existing = task.existing
     try:
         with replace_file(task.target, new=existing is None, mode=source.st_mode) as temporary:
-            temporary.write_bytes(data)
+            with temporary.open("rb+") as file:
+                write(file)
+                size = file.seek(0, os.SEEK_END)
+            expect_unchanged(task, source)
             os.utime(temporary, ns=(source.st_atime_ns, source.st_mtime_ns))
             now = stat_existing(task.target)
             if existing and now and not os.path.samestat(existing, now):
@@ -73,6 +78,7 @@ def write_result(task: Task, data: bytes | memoryview, source: os.stat_result) -
             f"{task.source}: {task.target} was written after the command began, by another program or from a source "
             "with a name that this file system treats as equal; rename one of them, or write to another folder (--out)"
         ) from error
+    return size
 
 
 def delete_source(task: Task, source: os.stat_result) -> None:

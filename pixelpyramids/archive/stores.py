@@ -3,10 +3,10 @@
 import errno
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 from pixelpyramids.atomic import replace_file
 from pixelpyramids.codec.fields import ByteSource
@@ -23,6 +23,10 @@ class Facts(NamedTuple):
     mode: int = 0o666
 
 
+class WrittenMeanwhileError(DataError):
+    """A file was written in the place of a result after the run began."""
+
+
 class Store(ABC):
     """The folder of an archive. It is known by its address, from which every process can open it again."""
 
@@ -36,11 +40,11 @@ class Store(ABC):
         """What is known of a result; None if there is none."""
 
     @abstractmethod
-    def write(self, name: str, data: bytes, source: Facts, replace: bool) -> None:
-        """Write a result completely or not at all, with the time of its source.
+    def write(self, name: str, write: Callable[[BinaryIO], None], source: Facts, replace: bool) -> None:
+        """Let `write` write a result, completely or not at all. It gets the time of its source.
 
-        Raises DataError if another file is in its place, unless `replace`, which only replaces a file that was there
-        when the run began.
+        Raises WrittenMeanwhileError if another file is in its place, unless `replace`, which only replaces a file that
+        was there when the run began.
         """
 
     @abstractmethod
@@ -75,12 +79,13 @@ class FolderStore(Store):
         status = path.stat()
         return Facts(status.st_size, status.st_mtime_ns, status.st_mode)
 
-    def write(self, name: str, data: bytes, source: Facts, replace: bool) -> None:
+    def write(self, name: str, write: Callable[[BinaryIO], None], source: Facts, replace: bool) -> None:
         """See `Store`."""
         path = self._path(name)
         try:
             with replace_file(path, new=not replace, mode=source.mode) as temporary:
-                temporary.write_bytes(data)
+                with temporary.open("rb+") as file:
+                    write(file)
                 if source.time:
                     os.utime(temporary, ns=(source.time, source.time))
                 existing = stat_existing(path) if replace else None
@@ -89,7 +94,7 @@ class FolderStore(Store):
         except FileExistsError as error:
             if error.filename != str(path):
                 raise
-            raise DataError(
+            raise WrittenMeanwhileError(
                 f"{path}: was written after the command began, by another program or from an image with a name that "
                 "this file system treats as equal; rename one of them, or write to another folder (--out)"
             ) from error

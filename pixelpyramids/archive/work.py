@@ -3,22 +3,22 @@
 import hashlib
 import os
 import time
-import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from io import BytesIO
 from typing import Any, BinaryIO, NamedTuple
 
 from pixelpyramids.archive.addresses import open_source, open_store
-from pixelpyramids.archive.comparison import holds
+from pixelpyramids.archive.comparison import UNLIMITED, holds
 from pixelpyramids.archive.file_tasks import Compression, encode_picture, explain_lossy
 from pixelpyramids.archive.jobs import Done
 from pixelpyramids.archive.manifest import Row, State, Todo
-from pixelpyramids.archive.stores import Facts, Store
+from pixelpyramids.archive.stores import Facts, Store, WrittenMeanwhileError
 from pixelpyramids.codec.container import Content, read_index
-from pixelpyramids.codec.fields import ByteSource, MemorySource
-from pixelpyramids.codec.image import MAX_PIXELS
+from pixelpyramids.codec.disk_array import bands_of
+from pixelpyramids.codec.fields import ByteSource
 from pixelpyramids.errors import BitstreamError, DataError
 from pixelpyramids.image_files import opening
 from pixelpyramids.image_files.picture import Picture
@@ -43,6 +43,11 @@ class Work(NamedTuple):
     row: Row
     content: bytes | None = None
     time: int = 0
+
+    @property
+    def size(self) -> int:
+        """The bytes of the file."""
+        return self.row.size or 0
 
 
 class Finished(NamedTuple):
@@ -75,12 +80,11 @@ def compress_image(work: Work, settings: Settings, threads: int) -> Finished:
     is_known = row.todo == Todo.DELETE and sha256 == row.sha256
     if there and (is_known or row.todo == Todo.NEW) and not how.overwrite:
         _expect_same(store, row, picture, threads)
-        written = None
+        is_new = False
     elif how.dry_run:
         return Finished({**read, "todo": None}, Done(facts.size))
     else:
-        written = encode_picture(picture, how, threads)
-        store.write(row.result, written, facts, replace=there is not None)
+        is_new = _write(store, row, picture, how, facts, threads, replace=there is not None)
     if how.delete_source:  # what is on the disk counts
         with store.read(row.result) as content:
             if not holds(content, picture, threads):
@@ -88,8 +92,7 @@ def compress_image(work: Work, settings: Settings, threads: int) -> Finished:
                     f"{row.source_path}: {store.describe(row.result)} was read back, and holds another image"
                 )
     height, width = picture.array.shape[:2]
-    is_new = written is not None
-    with store.read(row.result) if written is None else nullcontext(MemorySource(written)) as content:
+    with store.read(row.result) as content:
         columns = (
             read
             | _describe(content)
@@ -104,9 +107,8 @@ def compress_image(work: Work, settings: Settings, threads: int) -> Finished:
                 "todo": None,
             }
         )
-    for warning in lost:
-        warnings.warn(warning, stacklevel=1)
-    done = Done(facts.size, columns["result_size"] if is_new else 0, height * width, is_there=not is_new)
+    size = columns["result_size"] if is_new else 0
+    done = Done(facts.size, size, height * width, is_there=not is_new, warnings=tuple(lost))
     if how.delete_source and (lost or picture.is_lossy):
         reason = "of the warnings above" if lost else "the .ppyr file holds its pixels, not its lossy compression"
         return Finished(columns, done._replace(lost=f"the source is not deleted, because {reason}"))
@@ -123,8 +125,8 @@ def hash_pixels(array: Any, depth: int) -> str:
     little-endian numbers of 8 or 16 bits.
     """
     digest = hashlib.sha256(f"{' '.join(map(str, array.shape))} {depth}\n".encode())
-    for row in array:
-        digest.update(row.astype(row.dtype.newbyteorder("<"), copy=False).tobytes())
+    for _, band in bands_of(array):
+        digest.update(band.astype(band.dtype.newbyteorder("<"), copy=False).tobytes())
     return digest.hexdigest()
 
 
@@ -147,6 +149,14 @@ def _open(work: Work) -> Iterator[tuple[BinaryIO, Facts]]:
         after = os.fstat(file.fileno())
         if (after.st_size, after.st_mtime_ns) != (status.st_size, status.st_mtime_ns):
             raise DataError(f"{row.source_path}: changed while it was being read; run the command again")
+
+
+def hash_content(content: ByteSource) -> str:
+    """The SHA-256 of all bytes."""
+    digest = hashlib.sha256()
+    for offset in range(0, content.size, _AT_ONCE):
+        digest.update(content.read(offset, _AT_ONCE))
+    return digest.hexdigest()
 
 
 def _hash_file(file: BinaryIO) -> str:
@@ -183,12 +193,28 @@ def _expect_same(store: Store, row: Row, picture: Picture, threads: int) -> None
     )
 
 
+def _write(
+    store: Store, row: Row, picture: Picture, how: Compression, facts: Facts, threads: int, *, replace: bool
+) -> bool:
+    """Write a result. Returns False if it is there already, from a process or machine that died, or seemed to."""
+    assert row.result is not None
+    encode = partial(encode_picture, picture=picture, settings=how, threads=threads)
+    try:
+        store.write(row.result, encode, facts, replace)
+    except WrittenMeanwhileError as error:
+        try:
+            _expect_same(store, row, picture, threads)
+        except DataError:
+            raise error from None
+        return False
+    return True
+
+
 def _describe(content: ByteSource) -> dict[str, Any]:
     """The columns of the manifest that describe a result."""
-    data = content.read(0, content.size)
-    header = read_index(MemorySource(data), MAX_PIXELS**2).header
+    header = read_index(content, UNLIMITED).header
     return {
-        "result_size": len(data),
-        "result_sha256": hashlib.sha256(data).hexdigest(),
+        "result_size": content.size,
+        "result_sha256": hash_content(content),
         "model": header.model.hex() if header.content == Content.MODEL else header.content.name,
     }

@@ -4,13 +4,14 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from operator import attrgetter
 from pathlib import Path
 
 from pixelpyramids.archive import archive_folder
 from pixelpyramids.archive.addresses import absolute, is_remote, list_sources, open_list, open_store
 from pixelpyramids.archive.archiving import Archiver
 from pixelpyramids.archive.file_tasks import Compression, describe_check
-from pixelpyramids.archive.jobs import run_tasks
+from pixelpyramids.archive.jobs import Engine, LocalEngine
 from pixelpyramids.archive.manifest import Manifest
 from pixelpyramids.archive.manifest_opening import open_for_writing, open_temporary
 from pixelpyramids.archive.planning import Plan
@@ -28,6 +29,8 @@ class ArchiveOptions:
     """The options of `compress` that only archives have, and those of its output."""
 
     jobs: int | None
+    engine: str
+    address: str | None
     update: bool
     check_hash: bool
     from_list: str | None
@@ -47,17 +50,14 @@ def compress_archive(paths: Sequence[str], out: str, how: Compression, options: 
             raise ParameterError(f"--delete-source cannot delete files within {kept[0]}; leave it out")
         with _open_manifest(address, how.dry_run) as (opened, begun):
             settings = Settings(address, begun, how, options.update)
-            plan = Plan(
-                _is_image,
-                compressed_name,
-                options.include,
-                settings,
-                options.check_hash,
-                options.jobs or available_threads(),
-            )
-            with live_line(options.quiet, passing=True) as show:
+            plan = Plan(_is_image, compressed_name, options.include, settings, options.check_hash)
+            shared = [source.address for source, _ in sources if not source.is_sequential]
+            with (
+                _open_engine(options, shared, "" if how.dry_run else address) as engine,
+                live_line(options.quiet, passing=True) as show,
+            ):
                 report = ArchiveReport(describe_check(how), show, options.quiet, how.dry_run)
-                run = Archiver(opened, open_store(address, begun), plan, run_tasks, report)
+                run = Archiver(opened, open_store(address, begun), plan, engine, report)
                 stopped = run.run(sources)
             if options.json:
                 print_json(report.json(opened, run.number))
@@ -80,6 +80,22 @@ def _open_manifest(address: str, dry_run: bool) -> Iterator[tuple[Manifest, int]
         return
     with open_for_writing(address) as opened:
         yield opened, 0 if is_remote(address) else archive_folder.clock_of(Path(address))
+
+
+@contextmanager
+def _open_engine(options: ArchiveOptions, sources: Sequence[str], archive: str) -> Iterator[Engine]:
+    """The engine. All its machines must have the sources and the archive ("" if nothing is written)."""
+    if options.engine == "local":
+        yield LocalEngine(options.jobs or available_threads())
+        return
+    from pixelpyramids.archive import ray_engine
+
+    is_folder = bool(archive) and not is_remote(archive)
+    with archive_folder.mark(Path(archive)) if is_folder else nullcontext("") as mark:
+        paths = [path for path in (*sources, mark) if path and not is_remote(path)]
+        requirements = ray_engine.Requirements.of_this_machine(paths)
+        with ray_engine.open_cluster(options.address, requirements, attrgetter("size"), options.jobs) as engine:
+            yield engine
 
 
 def _is_image(name: str) -> bool:

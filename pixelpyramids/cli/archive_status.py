@@ -21,7 +21,7 @@ def archive_status(archive: options.Archive, json: options.Json = False) -> int:
         states = {row[0]: row[1:] for row in manifest.summarise()}
         run, todo = manifest.last_run(), manifest.count_todo()
         since = manifest.summarise("finished >= ?", (run[1],)) if run else []
-        latest = manifest.latest_finish()
+        worked = manifest.work_seconds(run[1]) if run else 0.0
         kinds = Counter(_kind_of(row.error or "") for row in manifest.iterate("state = 'failed'"))
     count, before, after, pixels, seconds = states.get(State.DONE, (0, 0.0, 0.0, 0.0, 0.0))
     facts: dict[str, Any] = {
@@ -34,7 +34,7 @@ def archive_status(archive: options.Archive, json: options.Json = False) -> int:
         "megapixels_per_second_of_work": pixels / 1e6 / seconds if seconds else None,
         "left": todo[0],
         "left_bytes": todo[1],
-        "seconds_left": _seconds_left(since, todo[1], (latest or 0) - run[1]) if run else None,
+        "seconds_left": _seconds_left(since, todo[1], worked),
         "failures": dict(kinds.most_common()),
     }
     if run is not None:
@@ -67,7 +67,7 @@ def _kind_of(error: str) -> str:
 
 
 def _seconds_left(since: list[tuple[Any, ...]], left: int, seconds: float) -> float | None:
-    """The time for the bytes that are left, if it goes on as in the last run's seconds; None if that is unknown."""
+    """The time for the bytes that are left, if it goes on as in these seconds; None if that is unknown."""
     done = sum(row[2] for row in since if row[0] == "done")
     return seconds * left / done if done and left else None
 

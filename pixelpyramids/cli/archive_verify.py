@@ -27,7 +27,7 @@ def archive_verify(
     """
     from pixelpyramids.archive import examining
     from pixelpyramids.archive.addresses import absolute
-    from pixelpyramids.archive.jobs import run_tasks
+    from pixelpyramids.archive.jobs import LocalEngine
     from pixelpyramids.archive.manifest_opening import open_existing_for_writing
     from pixelpyramids.cli.archive_report import ArchiveReport
     from pixelpyramids.cli.console import live_line, print_json, stderr, stdout
@@ -45,9 +45,8 @@ def archive_verify(
             stderr.print(f"goes on with the verification that was interrupted: {count_of(total, 'image')} left")
         report = ArchiveReport("", show, quiet, False)
         report.begin(total, 0)
-        threads = max(available_threads() // at_once, 1)
-        work = partial(examining.verify_image, archive=address, max_pixels=max_pixels, threads=threads)
-        for row, result in examining.verify_archive(manifest, work, condition, run_tasks, at_once):
+        work = partial(examining.verify_image, archive=address, max_pixels=max_pixels)
+        for row, result in examining.verify_archive(manifest, work, condition, LocalEngine(at_once)):
             report.take(f"{address}/{row.result}", result, False)
         manifest.end_verification(number)
     counts = report.counts

@@ -124,7 +124,7 @@ def bench(
                 with collect_warnings() as texts:
                     picture = read_picture(task.source, max_pixels)
                 print_warnings(name, texts)
-                costs = {codec.name: cost(codec, picture.array, picture.depth) for codec in found}
+                costs = {codec.name: cost(codec, picture.array[:, :], picture.depth) for codec in found}
             except (PixelPyramidsError, OSError, MemoryError) as error:
                 failed.append(explain(error, name))
                 stderr.print(failed[-1])

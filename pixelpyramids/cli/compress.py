@@ -3,7 +3,7 @@
 import io
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -38,7 +38,20 @@ def compress(
             metavar="N",
             min=1,
             help="Compress N images at the same time (default: with --out, as many as there are processors; otherwise "
-            "one). Large images use all processors, one at a time. Memory grows with N.",
+            "one; with --engine ray, as many as the cluster can take). Large images use all processors, one at a time. "
+            "Memory grows with N.",
+        ),
+    ] = None,
+    engine: Annotated[
+        Literal["local", "ray"],
+        typer.Option(help="With --out: work on this machine, or on all machines of a Ray cluster."),
+    ] = "local",
+    address: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ADDRESS",
+            help="With --engine ray: HOST:PORT of the cluster, or auto for the one of this machine (default: the "
+            "environment variable RAY_ADDRESS, or a cluster of this machine alone, for this run).",
         ),
     ] = None,
     effort: options.Effort = "default",
@@ -91,14 +104,25 @@ def compress(
     if sources.is_standard(files, out=out, json=json, **{"delete-source": delete_source, "dry-run": dry_run}):
         _compress_standard_input(settings)
         return 0
+    if address is not None and engine != "ray":
+        raise ParameterError("--address is that of a Ray cluster; add --engine ray")
     if out is not None:
         from pixelpyramids.cli.archive_run import ArchiveOptions, compress_archive
 
-        chosen = ArchiveOptions(jobs, update, check_hash, from_list, include or [], exclude or [], quiet, json)
+        chosen = ArchiveOptions(
+            jobs, engine, address, update, check_hash, from_list, include or [], exclude or [], quiet, json
+        )
         return compress_archive(paths or [], out, settings, chosen)
     if remote := next((path for path in paths or [] if "://" in path), None):
         raise ParameterError(f"{remote} needs an archive; choose one with --out DIR")
-    for name, given in {"update": update, "check-hash": check_hash, "from-list": from_list, "include": include}.items():
+    archive_options = {
+        "engine ray": engine == "ray",
+        "update": update,
+        "check-hash": check_hash,
+        "from-list": from_list,
+        "include": include,
+    }
+    for name, given in archive_options.items():
         if given:
             raise ParameterError(f"--{name} needs an archive; choose one with --out DIR")
     return _compress_beside(files, settings, jobs or 1, exclude or [], quiet, json)
@@ -111,7 +135,9 @@ def _compress_standard_input(settings: "Compression") -> None:
     image = opening.open(io.BytesIO(sources.read_standard_input()), settings.max_pixels)
     if not settings.force and image.is_lossy:
         raise DataError(f"{sources.STANDARD_INPUT}: {explain_lossy(image.format)}")
-    sources.write_standard_output(encode_picture(image.load(), settings))
+    file = io.BytesIO()
+    encode_picture(file, image.load(), settings)
+    sources.write_standard_output(file.getbuffer())
 
 
 def _compress_beside(

@@ -1,5 +1,6 @@
 """`decompress`: convert .ppyr files to images, one or many, or from standard input to standard output."""
 
+import io
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
@@ -47,7 +48,7 @@ def decompress(
 
     Run the command again to resume: finished files are skipped. Status 1 if a file failed or was salvaged in part.
     """
-    from pixelpyramids.archive.file_tasks import Decompression, decode_picture, decompress_file, picture_file
+    from pixelpyramids.archive.file_tasks import Decompression, decode_picture, decompress_file, write_picture
     from pixelpyramids.codec.fields import MemorySource
     from pixelpyramids.image_files.saving import FORMATS
 
@@ -59,7 +60,9 @@ def decompress(
             picture, lost = decode_picture(MemorySource(sources.read_standard_input()), settings)
         except BitstreamError as error:
             raise BitstreamError(f"{sources.STANDARD_INPUT}: {error}") from error
-        sources.write_standard_output(picture_file(picture, settings))
+        file = io.BytesIO()
+        write_picture(file, picture, settings)
+        sources.write_standard_output(file.getbuffer())
         if lost:
             stderr.print(f"{sources.STANDARD_INPUT}: {lost}")
         return 1 if lost else 0

@@ -129,13 +129,16 @@ def _verify(task: Task, original: "Picture | None", max_pixels: int, threads: in
     """Decode a file, and compare it with `original`, or with the picture in the task's target."""
     from pixelpyramids.archive.comparison import describe_difference
     from pixelpyramids.codec.container import read_index
-    from pixelpyramids.codec.image import decode
+    from pixelpyramids.codec.disk_array import allocate
+    from pixelpyramids.codec.image import decode_into
+    from pixelpyramids.codec.planes import restore_axes
 
     if original is None and task.target != task.source:
         original = _read_original(task.target, max_pixels)
     with sources.open_compressed(task) as source:
         header = read_index(source, max_pixels).header
-        array = decode(source, max_pixels=max_pixels, threads=threads)
+        _, pixels = decode_into(allocate, source, max_pixels=max_pixels, threads=threads)
+        array = restore_axes(pixels, header)
         if original is not None and (difference := describe_difference(array, header, original)):
             raise DataError(f"{sources.name_of(task)}: differs from the original: {difference}")
         if original is not None and original.not_kept:

@@ -5,7 +5,7 @@ form.
 """
 
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import IntEnum
 from itertools import accumulate
@@ -146,11 +146,15 @@ class FileIndex:
 
 def build_file(header: FileHeader, contents: list[tuple[Kind, bytes]]) -> bytes:
     """Return the bytes of a file with these parts."""
-    entries = b"".join(
-        encode_varint(len(data) << 2 | kind) + zlib.crc32(data).to_bytes(4, "little") for kind, data in contents
-    )
+    front = build_front(header, [(kind, len(data), zlib.crc32(data)) for kind, data in contents])
+    return front + b"".join(data for _, data in contents)
+
+
+def build_front(header: FileHeader, parts: Iterable[tuple[Kind, int, int]]) -> bytes:
+    """Return all bytes before the parts, of which the kinds, lengths and CRC-32 are given."""
+    entries = b"".join(encode_varint(length << 2 | kind) + crc.to_bytes(4, "little") for kind, length, crc in parts)
     front = _build_header(header) + entries
-    return front + zlib.crc32(front).to_bytes(4, "little") + b"".join(data for _, data in contents)
+    return front + zlib.crc32(front).to_bytes(4, "little")
 
 
 def read_index(source: ByteSource, max_pixels: int, names: Mapping[bytes, object] | None = None) -> FileIndex:

@@ -2,23 +2,30 @@
 
 encode: array -> planes -> parts (one thread per part) -> file
 decode: file -> parts -> planes, coarse to fine (one thread per tile) -> array
+
+`encode_to` and `decode_into` also handle images that are larger than memory, whose arrays are on disk.
 """
 
+import io
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
 from itertools import groupby
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 from pixelpyramids.arguments import whole_number
-from pixelpyramids.codec import bundled, planes
-from pixelpyramids.codec.compact_model import Codings, CompactModel, Plane, fine_bands
-from pixelpyramids.codec.container import Content, FileHeader, FileIndex, Kind, build_file, read_index, read_part
+from pixelpyramids.codec import bundled, part_kinds, planes
+from pixelpyramids.codec.compact_model import CompactModel
+from pixelpyramids.codec.container import Content, FileHeader, FileIndex, read_index, read_part
 from pixelpyramids.codec.fields import ByteSource, MemorySource
-from pixelpyramids.codec.memory import Inheritance, Memory
+from pixelpyramids.codec.memory import Inheritance
+from pixelpyramids.codec.octave_pixels import OctavePixels
+from pixelpyramids.codec.part_store import PartStore
 from pixelpyramids.codec.parts import Part
 from pixelpyramids.codec.planes import ImageArray, Region
 from pixelpyramids.codec.trial import choose_mixed
@@ -44,30 +51,50 @@ def encode(
 
     `array` is (H, W) or (H, W, C) with C from 1 to 64 (grey, grey and alpha, colour, colour and alpha, or any channels,
     which are coded in threes). It has at least one pixel, is uint8 or uint16 in either byte order, and holds values
-    below 2**depth (default: all bits of its type). `metadata` maps names to bytes. `effort` "max" also tries PNG and
-    lossless WebP and returns the smallest file; "default" does so for small images and if a quick trial looks
-    promising; "fast" never does. Channels are coded with context mixing, which takes longer, if a trial on patches of
-    the image saves enough: with "fast" 2 % by green and blue, 10 % by all; by default 0.3 % and 1 %. "max" codes the
-    image in up to three ways. `threads` defaults to the number of available processors. `source_format` is the format
-    of the file that the image came from, in lower case, so that `decompress` can restore it. Raises DataError if an
-    argument is invalid.
+    below 2**depth (default: all bits of its type). A large one of zarr or HDF5 is read chunk by chunk. `metadata` maps
+    names to bytes. `effort` "max" also tries PNG and lossless WebP and returns the smallest file; "default" does so for
+    small images and if a quick trial looks promising; "fast" never does. Channels are coded with context mixing, which
+    takes longer, if a trial on patches of the image saves enough: with "fast" 2 % by green and blue, 10 % by all; by
+    default 0.3 % and 1 %. "max" codes the image in up to three ways. `threads` defaults to the number of available
+    processors. `source_format` is the format of the file that the image came from, in lower case, so that `decompress`
+    can restore it. Raises DataError if an argument is invalid.
     """
+    target = io.BytesIO()
+    encode_to(target, array, depth, effort, metadata, model, threads, source_format)
+    return target.getvalue()
+
+
+def encode_to(
+    target: IO[bytes],
+    array: Any,
+    depth: int | None = None,
+    effort: str = "default",
+    metadata: Mapping[str, bytes] | None = None,
+    model: str = "compact",
+    threads: int | None = None,
+    source_format: str = "png",
+) -> None:
+    """Write what `encode` returns. The array may be a `DiskArray`; then only the parts at work are in memory."""
     check_effort(effort)
     array, depth = planes.check_array(array, depth)
     threads = _thread_count(threads)
     compact = bundled.load_model(model)
     metadata = {} if metadata is None else metadata
-    header, pyramids = planes.to_planes(array, depth, compact.network.name, metadata, source_format)
-    with ThreadPoolExecutor(threads) as pool:
-        mixed = choose_mixed(compact, header, pyramids, pool)
+    header, octaves = planes.describe(array, depth, compact.network.name, metadata, source_format)
+    with ThreadPoolExecutor(threads) as pool, ExitStack() as stores:
+        mixed = choose_mixed(compact, header, octaves, pool)
         chosen = sorted(set(mixed.values())) if effort == "max" else [mixed[effort]]
-        files = [_encode_parts(compact, replace(header, mixed=one), pyramids, pool) for one in chosen]
-        best = min(files, key=len)
-    if effort != "fast":
-        from pixelpyramids.codec import fallback
+        files = [_encode_parts(compact, replace(header, mixed=one), octaves, pool, stores) for one in chosen]
+        best = min(files, key=lambda file: file.size)
+        smaller = None
+        if effort != "fast":
+            from pixelpyramids.codec import fallback
 
-        best = fallback.smallest_file(array, header, best, always=effort == "max")
-    return best
+            smaller = fallback.smaller_file(array, header, best.size, always=effort == "max")
+        if smaller is None:
+            best.write(target)
+        else:
+            target.write(smaller)
 
 
 def decode(
@@ -87,22 +114,45 @@ def decode(
     or does not fit the image.
     """
     source = data if isinstance(data, ByteSource) else MemorySource(data)
+    header, pixels = decode_into(np.zeros, source, scale, region, max_pixels, salvage, threads)
+    array: ImageArray = planes.restore_axes(pixels, header)
+    return array
+
+
+def decode_into(
+    make_array: Callable[[tuple[int, int, int], DTypeLike], Any],
+    source: ByteSource,
+    scale: int = 1,
+    region: Region | None = None,
+    max_pixels: int = MAX_PIXELS,
+    salvage: bool = False,
+    threads: int | None = None,
+) -> tuple[FileHeader, Any]:
+    """Return the header, and what `make_array` returned for a shape (h, w, C) and a type, with `decode`'s pixels in it.
+
+    They are assigned in windows, `made[top:bottom, left:right, first:last] = pixels`, from threads and in any order. If
+    an image was salvaged at another scale, the result is a plain array instead.
+    """
     threads = _thread_count(threads)
     index = read_index(source, whole_number("max_pixels", max_pixels, 0), bundled.model_names())
     header = index.header
     if index.size < source.size and not salvage:
         raise BitstreamError(f"{source.size - index.size} bytes follow the file's last part; the file is damaged")
-    level = planes.octave_of_scale(header, scale)
+    level = requested = planes.octave_of_scale(header, scale)
     if index.size > source.size and not salvage and region is None:
         _refuse_cut(index, source.size, level)
     if header.content != Content.MODEL:
         from pixelpyramids.codec import fallback  # imports Pillow, which other files do not need
 
         whole: Any = fallback.decode_stream(read_part(source, index, 0), header)
-        return planes.cut_out(whole, header, level, region)
+        found = planes.cut_out(whole, header, level, region)
+        array = make_array(found.shape, found.dtype)
+        array[:, :, :] = found
+        return header, array
     compact = bundled.load_model(header.model)
-    pyramids, codings = planes.empty_pyramids(header), planes.codings_of(header)
-    wanted = planes.windows_to_decode(header, level, region, compact.network.reach)
+    codings, reach = planes.codings_of(header), compact.network.reach
+    wanted = planes.windows_to_decode(header, level, region, reach)
+    octaves = planes.empty_octaves(header, level, wanted, make_array)
     layout = header.layout()
     needed = [n for n, (part, _) in enumerate(layout) if part.is_base or wanted[part.finest].touches(part.tiles[0])]
 
@@ -111,9 +161,11 @@ def decode(
             future.result()
         part, plane = layout[number]
         data = read_part(source, index, number)
-        inheritance, of_plane = inheritances[plane], number // len(pyramids)
+        inheritance, of_plane = inheritances[plane], number // len(codings)
         memory = inheritance.begin(of_plane)
-        _decode_part(compact, index.entries[number].kind, data, part, pyramids[plane], codings[plane], memory)
+        here, pyramid = octaves.unknown(part, plane, reach)
+        part_kinds.decode_part(compact, index.entries[number].kind, data, here, pyramid, codings[plane], memory)
+        octaves.write(part, plane, here, pyramid)
         inheritance.end(of_plane, memory)
 
     with ThreadPoolExecutor(threads) as pool:
@@ -121,7 +173,7 @@ def decode(
             wanted_now = [n for n in numbers if layout[n][0].is_base or layout[n][0].finest >= level]
             inheritances = _inheritances(compact, header, wanted_now)
             decode_now = partial(decode_part, inheritances)
-            done = _submit_parts(partial(pool.submit, decode_now), layout, wanted_now, compact.network.reach)
+            done = _submit_parts(partial(pool.submit, decode_now), layout, wanted_now, reach)
             try:
                 for number in done:
                     done[number].result()
@@ -132,9 +184,9 @@ def decode(
             finally:
                 for future in done.values():
                     future.cancel()
-    at = planes.find_window(header, level, region)
-    images = [pyramid[level][:, at.top : at.bottom, at.left : at.right] for pyramid in pyramids]
-    return planes.from_planes(header, images)
+    if requested == level:
+        return header, octaves.arrays[level]
+    return header, octaves.cut(level, planes.find_window(header, level, region))
 
 
 def check_effort(effort: str) -> None:
@@ -178,33 +230,34 @@ def _submit_parts(
 
 
 def _encode_parts(
-    compact: CompactModel, header: FileHeader, pyramids: Sequence[Sequence[Plane]], pool: ThreadPoolExecutor
-) -> bytes:
-    """Return the file of the planes, coded as the header says."""
-    codings, layout, count = planes.codings_of(header), header.layout(), len(pyramids)
+    compact: CompactModel, header: FileHeader, octaves: OctavePixels, pool: ThreadPoolExecutor, stores: ExitStack
+) -> PartStore:
+    """Return the parts of the file, coded as the header says, until `stores` closes them."""
+    codings, layout, count = planes.codings_of(header), header.layout(), len(header.coded)
+    store = stores.enter_context(PartStore(header))
 
-    def encode_part(
-        inheritance: Inheritance, number: int, teacher: Future[tuple[Kind, bytes]] | None
-    ) -> tuple[Kind, bytes]:
+    def encode_part(inheritance: Inheritance, number: int, teacher: Future[None] | None) -> None:
         if teacher is not None:  # submitted before, so that it is done or running
             teacher.result()
         part, plane = layout[number]
-        return _encode_part(compact, part, pyramids[plane], codings[plane], inheritance, number // count)
+        here, pyramid = octaves.known(part, plane, compact.network.reach)
+        kind, data = part_kinds.encode_part(compact, here, pyramid, codings[plane], inheritance, number // count)
+        store.add(number, kind, data)
 
-    contents: dict[int, tuple[Kind, bytes]] = {}
     for numbers in _group_planes(range(len(layout)), header):
-        inheritances, submitted = _inheritances(compact, header, numbers), dict[int, Future[tuple[Kind, bytes]]]()
+        inheritances, submitted = _inheritances(compact, header, numbers), dict[int, Future[None]]()
         for number in numbers:
             inheritance = inheritances[number % count]
             teacher = inheritance.teachers[number // count]
             at = None if teacher is None else submitted[teacher * count + number % count]
             submitted[number] = pool.submit(encode_part, inheritance, number, at)
         try:
-            contents.update({number: content.result() for number, content in submitted.items()})
+            for content in submitted.values():
+                content.result()
         finally:
             for content in submitted.values():
                 content.cancel()
-    return build_file(header, [contents[number] for number in range(len(layout))])
+    return store
 
 
 def _group_planes(numbers: Iterable[int], header: FileHeader) -> list[list[int]]:
@@ -229,86 +282,3 @@ def _inheritances(compact: CompactModel, header: FileHeader, numbers: Sequence[i
         plane: Inheritance(parts, compact.components, header.mixed[plane], of_plane)
         for plane, of_plane in of_planes.items()
     }
-
-
-def _encode_part(
-    compact: CompactModel,
-    part: Part,
-    pyramid: Sequence[Plane],
-    codings: Codings,
-    inheritance: Inheritance,
-    number: int,
-) -> tuple[Kind, bytes]:
-    """Encode a part of a plane, whose number there is given, in the smallest way; return its kind and its bytes."""
-    memory = inheritance.begin(number)
-    learnt = memory.copy()
-    kind, data = _smallest_part(compact, part, pyramid, codings, learnt)
-    inheritance.end(number, learnt if kind == Kind.MODEL else memory)
-    return kind, data
-
-
-def _smallest_part(
-    compact: CompactModel, part: Part, pyramid: Sequence[Plane], codings: Codings, memory: Memory
-) -> tuple[Kind, bytes]:
-    """Return the kind and the bytes of a part: all equal, by the model, or as they are. Updates the memory."""
-    bits, coded = codings[-1].bits, codings[-1].coded
-    fields = _coded_pixels(part, pyramid, coded)
-    first = [field[:, :1, :1] for field in fields if field.size]
-    if all((field == first[0]).all() for field in fields):
-        return Kind.CONSTANT, first[0].astype("<u2").tobytes()
-    data = compact.encode(part, pyramid, codings, memory)
-    plain = -(-sum(field.size for field in fields) * bits // 8)
-    if len(data) <= plain:
-        return Kind.MODEL, data
-    numbers = np.concatenate([field.ravel() for field in fields])
-    digits = numbers[:, None] >> np.arange(bits - 1, -1, -1, dtype=np.uint16) & 1
-    return Kind.STORED, np.packbits(digits.astype(np.uint8)).tobytes()
-
-
-def _decode_part(
-    compact: CompactModel,
-    kind: Kind,
-    data: bytes,
-    part: Part,
-    pyramid: Sequence[Plane],
-    codings: Codings,
-    memory: Memory,
-) -> None:
-    """Fill in the pixels of a part, and update the memory if it is coded by the model.
-
-    Raises BitstreamError if the bytes are not a valid part of this kind.
-    """
-    bits, coded = codings[-1].bits, codings[-1].coded
-    if kind == Kind.MODEL:
-        compact.decode(data, part, pyramid, codings, memory)
-        return
-    fields = _coded_pixels(part, pyramid, coded)
-    count = sum(field.size for field in fields)
-    expected = 2 * coded if kind == Kind.CONSTANT else -(-count * bits // 8)
-    if len(data) != expected:
-        raise BitstreamError(f"expected a part of {expected} bytes, got {len(data)}; the file is damaged")
-    if kind == Kind.CONSTANT:
-        numbers = np.frombuffer(data, dtype="<u2")
-        if int(numbers.max()) >> bits:
-            raise BitstreamError("a part holds a value above the image's depth; the file is damaged")
-        for field in fields:
-            field[...] = numbers[:, None, None]
-        return
-    digits = np.unpackbits(np.frombuffer(data, dtype=np.uint8))
-    if digits[count * bits :].any():
-        raise BitstreamError("a part ends with padding bits that are not zero; the file is damaged")
-    numbers = np.zeros(count, dtype=np.uint16)
-    for digit in digits[: count * bits].reshape(count, bits).T:
-        numbers = numbers << 1 | digit
-    first = 0
-    for field in fields:
-        field[...] = numbers[first : first + field.size].reshape(field.shape)
-        first += field.size
-
-
-def _coded_pixels(part: Part, pyramid: Sequence[Plane], coded: int) -> list[Plane]:
-    """Return views of the coded pixels of a part: the base's finest image, or a tile's OE, EO and EE."""
-    if part.is_base:
-        return [pyramid[part.finest][:coded]]
-    (tile,) = part.tiles
-    return [band[:coded] for band in fine_bands(pyramid[tile.octave], tile)]

@@ -6,21 +6,22 @@ the list of these values.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from pixelpyramids.arguments import plain_array, whole_number
-from pixelpyramids.codec.compact_model import Codings, Plane, octave_images, three_channels
+from pixelpyramids.codec.compact_model import Codings
 from pixelpyramids.codec.container import MAX_CHANNELS, MAX_SIDE, Content, FileHeader, pack_values
+from pixelpyramids.codec.disk_array import DiskArray, allocate, bands_of, copy_chunks, is_large
 from pixelpyramids.codec.engine import Coding
-from pixelpyramids.codec.integer_network import CHANNELS
-from pixelpyramids.codec.parts import Tile, list_tiles
-from pixelpyramids.errors import BitstreamError, DataError
+from pixelpyramids.codec.octave_pixels import OctavePixels, Window
+from pixelpyramids.codec.parts import list_tiles
+from pixelpyramids.errors import DataError
 from pixelpyramids.pyramid import octaves
 
 TYPICAL_DIFFERENCE = 4  # of neighbours in the 8-bit training photographs (mean); deep images are scaled to it
@@ -30,21 +31,11 @@ ImageArray = NDArray[np.uint8] | NDArray[np.uint16]
 Region = tuple[int, int, int, int]
 
 
-class Window(NamedTuple):
-    """Lines [top, bottom) and columns [left, right) of an octave's image."""
+def check_array(array: Any, depth: int | None) -> tuple[Any, int]:
+    """Return the array, which may be on disk, and its depth in bits.
 
-    top: int
-    bottom: int
-    left: int
-    right: int
-
-    def touches(self, tile: Tile) -> bool:
-        """Whether a tile of the octave holds some pixels of the window."""
-        return tile.holds_some_of(*self)
-
-
-def check_array(array: Any, depth: int | None) -> tuple[ImageArray, int]:
-    """Return the array and its depth in bits. Raises DataError if it is not an image that the codec supports."""
+    Raises DataError if it is not an image that the codec supports.
+    """
     from PIL import Image
 
     if isinstance(array, Image.Image) and (array.mode not in _ARRAY_MODES or "transparency" in array.info):
@@ -52,7 +43,9 @@ def check_array(array: Any, depth: int | None) -> tuple[ImageArray, int]:
             f"expected an array, or a Pillow image of mode {', '.join(_ARRAY_MODES)} without a transparent colour, got "
             f"mode {array.mode}, whose array lacks colours or alpha; convert it, for example with image.convert('RGBA')"
         )
-    array = plain_array(array)
+    if _is_large_and_chunked(array):
+        array = copy_chunks(array)
+    array = array if isinstance(array, DiskArray) else plain_array(array)
     if array.dtype not in (np.uint8, np.uint16):
         raise DataError(f"expected an array of uint8 or uint16, got {array.dtype}; scale and round it first")
     if array.ndim not in (2, 3) or (array.ndim == 3 and not 1 <= array.shape[2] <= MAX_CHANNELS) or not array.size:
@@ -64,67 +57,109 @@ def check_array(array: Any, depth: int | None) -> tuple[ImageArray, int]:
         raise DataError(f"expected at most {MAX_SIDE} pixels a side, got {array.shape[0]} x {array.shape[1]}")
     most = 8 * array.itemsize
     depth = most if depth is None else whole_number(f"the depth of {array.dtype} in bits", depth, 1, most)
-    if int(array.max()) >> depth:
-        raise DataError(f"expected values below 2**{depth}, got {int(array.max())}; pass a larger depth")
+    if depth < most and (largest := max(int(band.max()) for _, band in bands_of(array))) >> depth:
+        raise DataError(f"expected values below 2**{depth}, got {largest}; pass a larger depth")
     return array, depth
 
 
-def to_planes(
-    array: ImageArray, depth: int, model: bytes, metadata: Mapping[str, bytes], source_format: str
-) -> tuple[FileHeader, list[list[Plane]]]:
-    """Return the header for an array, without mixed channels, and the octave images of its planes."""
-    height, width = array.shape[:2]
-    pixels = array.reshape(height, width, -1)
-    channels = pixels.shape[2]
-    values: tuple[int, ...] | None = None
-    if depth > 8 and (occurring := _sparse_values(pixels, depth)) is not None:
-        values = tuple(int(value) for value in occurring)
-        numbers = np.zeros(1 << depth, dtype=np.uint16)
-        numbers[occurring] = np.arange(len(occurring))
-        pixels = numbers[pixels]
-    grey = channels in (3, 4) and bool((pixels[..., :1] == pixels[..., 1:3]).all())
+def _is_large_and_chunked(array: Any) -> bool:
+    """Whether an array has the attributes of those of zarr and HDF5, and an image that should be copied to disk."""
+    if not all(hasattr(array, name) for name in ("shape", "chunks", "dtype")) or array.chunks is None:
+        return False
+    is_image = array.dtype in (np.uint8, np.dtype("<u2"), np.dtype(">u2")) and len(array.shape) in (2, 3)
+    return is_image and is_large(array.shape, array.dtype)
+
+
+def describe(
+    array: Any, depth: int, model: bytes, metadata: Mapping[str, bytes], source_format: str
+) -> tuple[FileHeader, OctavePixels]:
+    """Return the header for an array, without mixed channels, and the images of its octaves."""
+    height, width, channels = (*array.shape, 1)[:3]
+    pixels = array.reshape(height, width, channels)
+    values = _sparse_values(pixels, depth) if depth > 8 else None
+    grey = channels in (3, 4) and all((band[..., :1] == band[..., 1:3]).all() for _, band in bands_of(pixels))
     header = FileHeader(
         height, width, channels, array.ndim == 3, array.itemsize == 2, depth, Content.MODEL, model, grey, values,
         metadata=metadata, source_format=source_format,
     )  # fmt: skip
-    parts = np.split(pixels, np.cumsum(header.planes)[:-1], axis=-1)
-    coded = [part[..., :count] for part, count in zip(parts, header.coded, strict=True)]
-    planes = [
-        octave_images(np.broadcast_to(np.moveaxis(part, -1, 0).astype(np.uint16), (CHANNELS, height, width)))
-        for part in coded
-    ]
+    header = replace(header, mixed=(0,) * len(header.coded))
+    images = OctavePixels(header, _decimations(pixels))
     if header.bits > 8:
-        gains = tuple(tuple(_gain(image, header.bits) for image in plane[:-1]) for plane in planes)
-        header = replace(header, gains=gains)
-    return replace(header, mixed=(0,) * len(planes)), planes
+        planes = range(len(header.coded))
+        gains = (tuple(_gain(images, n, plane, header.bits) for n in range(header.octaves)) for plane in planes)
+        header = replace(header, gains=tuple(gains))
+    return header, images
 
 
-def _sparse_values(pixels: Any, depth: int) -> NDArray[np.intp] | None:
+def _decimations(pixels: Any) -> list[Any]:
+    """Return the images (h, w, C) of an image's octaves, finest first: views, or copies if they are on disk."""
+    images = [pixels]
+    for _ in octaves.octave_sizes(*pixels.shape[:2])[1:]:
+        images.append(_coarser(images[-1]))
+    return images
+
+
+def _coarser(finer: Any) -> Any:
+    """Return the image of the next coarser octave: a view, or a copy if the finer image is on disk."""
+    height, width, channels = finer.shape
+    if not isinstance(finer, DiskArray):
+        return _odd_lines(finer, 0, finer.shape)
+    coarse = allocate((*octaves.coarse_size(height, width), channels), finer.dtype)
+    for top, band in bands_of(finer):
+        odd = _odd_lines(band, top, finer.shape)
+        coarse[top // 2 : top // 2 + len(odd), :] = odd
+    return coarse
+
+
+def _odd_lines(band: Any, top: int, shape: tuple[int, ...]) -> Any:
+    """Return the odd rows and columns of a band of an image of that shape; a side of 1 stays as it is."""
+    rows = band if shape[0] == 1 else band[1 - top % 2 :: 2]
+    return rows if shape[1] == 1 else rows[:, 1::2]
+
+
+def _sparse_values(pixels: Any, depth: int) -> tuple[int, ...] | None:
     """Return the values that occur if at most half of the range does and listing them costs less than it saves.
 
     An index takes log2(range / listed) bits less than a value. Only half of that counts: if values are missing just
     because the image has few pixels, leaving them out makes smooth areas harder to code.
     """
-    occurring = np.flatnonzero(np.bincount(pixels.ravel()))
-    between = int(occurring[-1] - occurring[0]) + 1
+    counts = sum(np.bincount(band.ravel(), minlength=1 << depth) for _, band in bands_of(pixels))
+    occurring: list[int] = np.flatnonzero(counts).tolist()
+    between = occurring[-1] - occurring[0] + 1
     if 2 * len(occurring) > between:
         return None
     saved = pixels.size * math.log2(between / len(occurring)) / 2
-    return occurring if 8 * len(pack_values(occurring.tolist(), depth)) < saved else None
+    return tuple(occurring) if 8 * len(pack_values(occurring, depth)) < saved else None
 
 
-def _gain(image: Plane, bits: int) -> int:
-    """Return the gain of an octave: dividing differences by 2**gain brings them to a typical size."""
-    lines = octaves.bands(image).oo.astype(np.int64)
-    differences = [np.abs(np.diff(lines, axis=axis)) for axis in (-2, -1)]
-    mean = max((float(d.mean()) for d in differences if d.size), default=0.0)
+def _gain(images: OctavePixels, octave: int, plane: int, bits: int) -> int:
+    """Return the gain of an octave of a plane: dividing differences by 2**gain brings them to a typical size."""
+    sums, counts = [0, 0], [0, 0]
+    for number, lines in enumerate(images.read_bands(octave + 1, plane)):
+        wide = lines.astype(np.int32)
+        # Each band but the first begins with a row of the one before it.
+        for axis, some in enumerate((wide, wide[:, min(number, 1) :]), -2):
+            differences = np.abs(np.diff(some, axis=axis))
+            sums[axis] += int(differences.sum())
+            counts[axis] += differences.size
+    mean = max((total / count for total, count in zip(sums, counts, strict=True) if count), default=0.0)
     return min(max(round(math.log2(max(mean / TYPICAL_DIFFERENCE, 1.0))), 0), bits - 8)
 
 
-def empty_pyramids(header: FileHeader) -> list[list[Plane]]:
-    """Return the octave images of each plane of an image, to fill in."""
-    size = header.height, header.width
-    return [octave_images(three_channels(np.zeros((coded, *size), dtype=np.uint16))) for coded in header.coded]
+def empty_octaves(
+    header: FileHeader,
+    level: int,
+    windows: Sequence[Window],
+    make_array: Callable[[tuple[int, int, int], DTypeLike], Any],
+) -> OctavePixels:
+    """Return zeros in these windows of the octaves' images, to fill in, of octave `level` and all coarser ones.
+
+    `make_array` makes those of `level`.
+    """
+    dtype = np.uint16 if header.is_wide else np.uint8
+    finest, *coarser = ((window.height, window.width, header.channels) for window in windows[level:])
+    arrays = [make_array(finest, dtype), *(allocate(shape, dtype) for shape in coarser)]
+    return OctavePixels(header, [None] * level + arrays, windows)
 
 
 def codings_of(header: FileHeader) -> list[Codings]:
@@ -140,25 +175,10 @@ def codings_of(header: FileHeader) -> list[Codings]:
     ]
 
 
-def from_planes(header: FileHeader, planes: Sequence[Plane]) -> ImageArray:
-    """Return the array of planes, which hold the whole image or a window of an octave."""
-    array = np.empty((*planes[0].shape[1:], header.channels), dtype=np.uint16 if header.is_wide else np.uint8)
-    channels = (channel for plane, count in zip(planes, header.planes, strict=True) for channel in plane[:count])
-    for number, channel in enumerate(channels):
-        array[..., number] = channel if header.values is None else _look_up(channel, header.values)
-    return restore_axes(array, header)
-
-
-def restore_axes(pixels: Any, header: FileHeader) -> ImageArray:
-    """Give pixels (height, width, C) the array's original axes: with or without channels."""
-    array: ImageArray = np.ascontiguousarray(pixels if header.has_axis else pixels[..., 0])
-    return array
-
-
-def _look_up(numbers: Any, values: tuple[int, ...]) -> Any:
-    if int(numbers.max()) >= len(values):
-        raise BitstreamError("a pixel holds a value that the header does not list; the file is damaged")
-    return np.array(values, dtype=np.uint16)[numbers]
+def restore_axes(pixels: Any, header: FileHeader) -> Any:
+    """Give pixels (height, width, C), which may be on disk, the array's original axes: with or without channels."""
+    array = pixels.reshape(*pixels.shape[: 2 + header.has_axis])
+    return array if isinstance(array, DiskArray) else np.ascontiguousarray(array)
 
 
 def octave_of_scale(header: FileHeader, scale: int) -> int:
@@ -172,14 +192,16 @@ def octave_of_scale(header: FileHeader, scale: int) -> int:
 
 
 def decimate(pixels: Any, level: int) -> Any:
-    """Return the pixels (h, w, C) of octave `level` of an image (H, W, C)."""
-    return np.moveaxis(octave_images(np.moveaxis(pixels, -1, 0))[level], 0, -1)
+    """Return the pixels (h, w, C) of octave `level` of an image (H, W, C), which may be on disk."""
+    for _ in range(level):
+        pixels = _coarser(pixels)
+    return pixels
 
 
-def cut_out(pixels: Any, header: FileHeader, level: int, region: Region | None) -> ImageArray:
-    """Return octave `level` of an image (H, W, C) or a region of it, with the axes of the header's array."""
+def cut_out(pixels: Any, header: FileHeader, level: int, region: Region | None) -> Any:
+    """Return octave `level` (h, w, C) of an image (H, W, C), or a region of it."""
     at = find_window(header, level, region)
-    return restore_axes(decimate(pixels, level)[at.top : at.bottom, at.left : at.right], header)
+    return decimate(pixels, level)[at.top : at.bottom, at.left : at.right]
 
 
 def find_window(header: FileHeader, level: int, region: Region | None) -> Window:

@@ -1,6 +1,6 @@
 """A trial on patches of an image: how much context mixing is worth its time."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -12,6 +12,7 @@ from pixelpyramids.codec.compact_model import Codings, CompactModel, Plane
 from pixelpyramids.codec.container import FileHeader
 from pixelpyramids.codec.engine import SliceModel
 from pixelpyramids.codec.memory import ALL_CHANNELS, FAR, YCBCR, initial_memory
+from pixelpyramids.codec.octave_pixels import OctavePixels
 from pixelpyramids.codec.parts import Part, Tile
 from pixelpyramids.codec.planes import codings_of
 from pixelpyramids.codec.ycbcr import can_come_from_ycbcr
@@ -25,31 +26,33 @@ PATCH = 64  # sites a side of the finest octave's grid; there are two patches al
 
 
 def choose_mixed(
-    compact: CompactModel, header: FileHeader, pyramids: Sequence[Sequence[Plane]], pool: ThreadPoolExecutor
+    compact: CompactModel, header: FileHeader, octaves: OctavePixels, pool: ThreadPoolExecutor
 ) -> dict[str, tuple[int, ...]]:
     """Return for each effort how the planes are mixed (`FileHeader.mixed`): with more where that saves enough."""
     if not header.octaves:
         return dict.fromkeys(LEAST_SAVED, (0,) * len(header.coded))
     spans = [_spans(-(-side // 2)) for side in (header.height, header.width)]
-    patches = Part(False, 0, tuple(Tile(0, *rows, *columns) for rows in spans[0] for columns in spans[1]))
-    ways = [_ways(compact, header, pyramid[0], coded) for pyramid, coded in zip(pyramids, header.coded, strict=True)]
+    patches = [Part(False, 0, (Tile(0, *rows, *columns),)) for rows in spans[0] for columns in spans[1]]
+    ways = [_ways(compact, header, octaves, plane) for plane in range(len(header.coded))]
 
-    def count(pyramid: Sequence[Plane], codings: Codings, of_plane: Mapping[int, int]) -> NDArray[Any]:
-        return _count_bits(compact, patches, pyramid, codings, [0, *of_plane])
+    def count(plane: int, codings: Codings, of_plane: Mapping[int, int]) -> NDArray[Any]:
+        surroundings = (octaves.known(patch, plane, compact.network.reach) for patch in patches)
+        return _count_bits(compact, surroundings, codings, [0, *of_plane])
 
-    bits = list(pool.map(count, pyramids, codings_of(header), ways))
+    bits = list(pool.map(count, range(len(ways)), codings_of(header), ways))
     return {
         effort: tuple(_best(of_plane, of_bits, least) for of_plane, of_bits in zip(ways, bits, strict=True))
         for effort, least in LEAST_SAVED.items()
     }
 
 
-def _ways(compact: CompactModel, header: FileHeader, plane: Plane, coded: int) -> Mapping[int, int]:
+def _ways(compact: CompactModel, header: FileHeader, octaves: OctavePixels, plane: int) -> Mapping[int, int]:
     """The ways in which a plane can be mixed."""
+    coded = header.coded[plane]
     limited = {mixed | YCBCR: kind for mixed, kind in WAYS[coded].items()}
     can_be_limited = all(header.can_mix(mixed, coded) for mixed in limited)
-    pixels = np.moveaxis(plane, 0, -1)
-    is_limited = can_be_limited and can_come_from_ycbcr(pixels, compact.engine.possible_colours())
+    bands = (np.moveaxis(numbers, 0, -1) for numbers in octaves.read_bands(0, plane))
+    is_limited = can_be_limited and all(can_come_from_ycbcr(one, compact.engine.possible_colours()) for one in bands)
     return limited if is_limited else WAYS[coded]
 
 
@@ -71,9 +74,12 @@ def _spans(sites: int) -> list[tuple[int, int]]:
 
 
 def _count_bits(
-    compact: CompactModel, patches: Part, pyramid: Sequence[Plane], codings: Codings, choices: Sequence[int]
+    compact: CompactModel,
+    patches: Iterable[tuple[Part, Sequence[Plane]]],
+    codings: Codings,
+    choices: Sequence[int],
 ) -> NDArray[Any]:
-    """The code length of the patches, mixed in each of these ways."""
+    """The code length of the patches, each in its surroundings, mixed in each of these ways."""
     memories = [initial_memory(compact.components, mixed) for mixed in choices]
     bits = np.zeros(len(choices))
 
@@ -83,5 +89,6 @@ def _count_bits(
             symbols.add(model._replace(coding=model.coding._replace(mixed=mixed), memory=memory), values)
             bits[i] += symbols.bits()
 
-    compact.follow(patches, pyramid, codings, memories[0], lambda _: add)  # `add` uses memories of its own
+    for patch, pyramid in patches:
+        compact.follow(patch, pyramid, codings, memories[0], lambda _: add)  # `add` uses memories of its own
     return bits

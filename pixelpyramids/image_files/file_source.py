@@ -32,6 +32,7 @@ DAMAGE = (
 )
 """The exceptions that libraries raise for damaged image files and for other files."""
 
+_PIECE = 2**20  # bytes
 _SPECIAL = "expected a regular file, got a folder, a pipe or a device; to read standard input, pass -"
 
 
@@ -39,18 +40,23 @@ class FileSource(ByteSource):
     """The bytes of an open, seekable file. Threads may share it."""
 
     def __init__(self, file: BinaryIO) -> None:
-        self._file, self._lock = file, Lock()
+        self.file, self._lock = file, Lock()
         self.size = file.seek(0, os.SEEK_END)
 
     def read(self, offset: int, count: int) -> bytes:
         """Like `ByteSource.read`. A count far beyond the end of the file costs nothing."""
         left, pieces = max(min(count, self.size - offset), 0), []
         with self._lock:
-            self._file.seek(offset)
-            while left and (piece := self._file.read(left)):  # the system may return less than requested
+            self.file.seek(offset)
+            while left and (piece := self.file.read(left)):  # the system may return less than requested
                 pieces.append(piece)
                 left -= len(piece)
         return b"".join(pieces)
+
+    def pieces(self, offset: int, count: int) -> Iterator[bytes]:
+        """Yield those bytes in pieces."""
+        for begin in range(offset, offset + count, _PIECE):
+            yield self.read(begin, min(_PIECE, offset + count - begin))
 
 
 def as_path(path_or_file: str | PathLike[str] | BinaryIO) -> Path | None:
@@ -61,6 +67,14 @@ def as_path(path_or_file: str | PathLike[str] | BinaryIO) -> Path | None:
         kind = type(path_or_file).__name__
         raise DataError(f"expected a path, or a file opened in binary mode, got {kind}; open it with 'rb' or 'wb'")
     return None
+
+
+def read_head(file: BinaryIO, count: int) -> bytes:
+    """The first bytes of a file; the next read returns them again."""
+    file.seek(0)
+    head = file.read(count)
+    file.seek(0)
+    return head
 
 
 @contextmanager

@@ -12,7 +12,7 @@ library can read a PNG or TIFF too, both must agree.
 
 import io
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from functools import cached_property
 from os import PathLike
@@ -23,13 +23,14 @@ from PIL import Image, UnidentifiedImageError
 
 from pixelpyramids.arguments import whole_number
 from pixelpyramids.codec.container import MAGIC, Content, FileHeader, read_index
+from pixelpyramids.codec.disk_array import LARGE
 from pixelpyramids.codec.image import MAX_PIXELS, decode
-from pixelpyramids.codec.planes import Region, cut_out, octave_of_scale
+from pixelpyramids.codec.planes import Region, cut_out, octave_of_scale, restore_axes
 from pixelpyramids.errors import DataError, PixelPyramidsError
 from pixelpyramids.image_files import metadata as blobs
 from pixelpyramids.image_files import tiff_reader
 from pixelpyramids.image_files.bit_depth import Pixels, pixel_type
-from pixelpyramids.image_files.file_source import DAMAGE, FileSource, as_path, open_regular
+from pixelpyramids.image_files.file_source import DAMAGE, FileSource, as_path, open_regular, read_head
 from pixelpyramids.image_files.left_out import find_left_out
 from pixelpyramids.image_files.library_messages import catch_messages
 from pixelpyramids.image_files.picture import Facts, Inspected, Picture, check_limit, facts_of
@@ -38,11 +39,11 @@ from pixelpyramids.image_files.pillow_reading import (
     SIXTEEN_BITS,
     open_with_pillow,
     pixels_of,
-    read_head,
     refuse_cut_images,
 )
 from pixelpyramids.image_files.pixel_coding import is_lossy, stored_depth
-from pixelpyramids.image_files.png_reader import SIGNATURE, inspect_png
+from pixelpyramids.image_files.png_reader import inspect_png
+from pixelpyramids.image_files.png_rows import SIGNATURE
 from pixelpyramids.image_files.uncompressed import NPY, inspect_netpbm, inspect_npy, is_netpbm
 from pixelpyramids.terminal import explain
 
@@ -119,7 +120,9 @@ class ImageFile:
         array = picture.array
         height, width, channels = (*array.shape, 1)[:3]
         header = FileHeader(height, width, channels, array.ndim == 3, array.itemsize == 2, picture.depth, Content.PNG)
-        return cut_out(array.reshape(height, width, channels), header, octave_of_scale(header, scale), region)
+        whole = cut_out(array.reshape(height, width, channels), header, octave_of_scale(header, scale), region)
+        found: Pixels = restore_axes(whole, header)
+        return found
 
     def load(self, about: str = "") -> Picture:
         """Read everything: pixels, depth, metadata, and the names of the parts that are not kept.
@@ -158,6 +161,12 @@ class ImageFile:
             self._file = io.BytesIO(self._file.read())
         return self._file.getvalue()
 
+    def _content_source(self) -> FileSource:
+        """The content of the whole file: in memory, where it is read only once, or left in the file if it is large."""
+        if self._source.size <= LARGE:
+            self._content()
+        return FileSource(self._file)
+
     def _recognise(self) -> str:
         head = read_head(self._file, 16)
         for mark, format in _MARKS.items():
@@ -183,7 +192,7 @@ class ImageFile:
 
     def _find_loss(self) -> bool:
         if self.format == "TIFF":
-            return tiff_reader.is_lossy_tiff(self._content())
+            return tiff_reader.is_lossy_tiff(self._content_source())
         if self.format in _MARKS.values() or self.format == "PPM":
             return False
         with self._open_with_pillow() as image:
@@ -193,8 +202,15 @@ class ImageFile:
     def _inspect(self) -> Inspected:
         if self.format == "PPYR":
             return self._inspect_ppyr()
-        inspect = {"npy": inspect_npy, "PPM": inspect_netpbm, "TIFF": tiff_reader.inspect_tiff, "PNG": inspect_png}
-        return inspect.get(self.format, self._inspect_with_pillow)(self._content(), self._max_pixels)
+        of_source: dict[str, Callable[[FileSource, int], Inspected]] = {
+            "npy": inspect_npy,
+            "TIFF": tiff_reader.inspect_tiff,
+            "PNG": inspect_png,
+        }
+        if self.format in of_source:
+            return of_source[self.format](self._content_source(), self._max_pixels)
+        inspect = inspect_netpbm if self.format == "PPM" else self._inspect_with_pillow
+        return inspect(self._content(), self._max_pixels)
 
     def _inspect_ppyr(self) -> Inspected:
         header = read_index(self._source, self._max_pixels).header

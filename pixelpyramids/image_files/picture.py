@@ -7,17 +7,17 @@ import numpy as np
 
 from pixelpyramids.codec.container import describe_excess
 from pixelpyramids.errors import DataError
-from pixelpyramids.image_files.bit_depth import Pixels
 
 
 class Picture(NamedTuple):
     """Pixels (H, W) or (H, W, C), uint8 up to a depth of 8 bits, uint16 above; values are below 2**depth.
 
-    `metadata` holds blobs by the names of metadata.py. `format` is that of the file ("PNG", …). `is_lossy` says whether
-    the file was compressed with loss. `not_kept` names the parts of the file that are not kept.
+    The array is in memory or, if it is large, a `DiskArray`. `metadata` holds blobs by the names of metadata.py.
+    `format` is that of the file ("PNG", …). `is_lossy` says whether the file was compressed with loss. `not_kept` names
+    the parts of the file that are not kept.
     """
 
-    array: Pixels
+    array: Any
     depth: int
     metadata: dict[str, bytes]
     format: str

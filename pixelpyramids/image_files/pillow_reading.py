@@ -17,6 +17,7 @@ from PIL import Image, ImageFile, UnidentifiedImageError
 from pixelpyramids.codec.container import MAGIC
 from pixelpyramids.errors import DataError
 from pixelpyramids.image_files.bit_depth import Pixels
+from pixelpyramids.image_files.file_source import read_head
 from pixelpyramids.image_files.pixel_coding import stored_depth
 
 MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
@@ -62,14 +63,6 @@ def open_with_pillow(file: BinaryIO, formats: Iterable[str], name: str = "") -> 
     if head.startswith(MAGIC):
         reason = "a .ppyr file, which must be decompressed first"
     raise UnidentifiedImageError(reason or ("something else" if head else "an empty file"))
-
-
-def read_head(file: BinaryIO, count: int) -> bytes:
-    """The first bytes of a file; the next read returns them again."""
-    file.seek(0)
-    head = file.read(count)
-    file.seek(0)
-    return head
 
 
 def stored_bits(image: Image.Image) -> int:

@@ -14,16 +14,18 @@ import numpy as np
 from PIL import PngImagePlugin
 
 from pixelpyramids.codec.container import MAX_METADATA
+from pixelpyramids.codec.disk_array import DiskArray, bands_of, convert_bands, is_large
 from pixelpyramids.errors import DataError, PixelPyramidsError
 from pixelpyramids.extras import import_extra
 from pixelpyramids.image_files.bit_depth import Pixels, narrow, pixel_type, widen
+from pixelpyramids.image_files.file_source import FileSource
 from pixelpyramids.image_files.left_out import bytes_after
 from pixelpyramids.image_files.metadata import PNG_CHUNKS
 from pixelpyramids.image_files.picture import Facts, Inspected, Picture, check_limit
 from pixelpyramids.image_files.pillow_reading import add_alpha, pixels_of
+from pixelpyramids.image_files.png_rows import SIGNATURE, read_rows
 from pixelpyramids.image_files.resolution import parse_physical
 
-SIGNATURE = b"\x89PNG\r\n\x1a\n"
 XMP_KEYWORD = "XML:com.adobe.xmp"
 _OF_THE_PIXELS = ("IHDR", "PLTE", "tRNS", "IDAT", "IEND")  # in their order
 _OF_ANIMATIONS = ("acTL", "fcTL", "fdAT")
@@ -37,44 +39,86 @@ _PIECE = 2**20  # bytes that are unpacked at a time
 _FED = 2**16  # bytes that zlib gets at a time
 
 
+class Chunk(NamedTuple):
+    """A chunk: its name, its content (empty for pixels), and where all its bytes are in the file."""
+
+    name: str
+    content: bytes
+    begin: int
+    size: int
+
+
 class Png(NamedTuple):
-    """A PNG's header and chunks: each one's name, content and all its bytes, and the content of the first of each name.
+    """A PNG's header and chunks, and the content of the first chunk of each name.
 
     `transparent` is the transparent colour of an image without alpha or palette, one value per channel.
     """
 
+    source: FileSource
     height: int
     width: int
     bit_depth: int
     kind: int
     is_interlaced: bool
     transparent: tuple[int, ...] | None
-    chunks: list[tuple[str, Any, memoryview]]
-    first: dict[str, Any]
+    chunks: list[Chunk]
+    first: dict[str, bytes]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of its pixels, unless it has a palette: (H, W) or (H, W, C)."""
+        channels = _CHANNELS[self.kind] + (self.transparent is not None)
+        return (self.height, self.width, channels)[: 2 + (channels > 1)]
+
+    def packed_rows(self) -> Iterator[bytes]:
+        """Yield the zlib stream of the rows in pieces."""
+        for chunk in self.chunks:
+            if chunk.name == "IDAT":
+                yield from self.source.pieces(chunk.begin + 8, chunk.size - 12)
 
 
-def inspect_png(data: bytes, max_pixels: int) -> Inspected:
+def inspect_png(source: FileSource, max_pixels: int) -> Inspected:
     """Read a PNG's chunks. Raises DataError if they are damaged."""
-    png = _read_chunks(data)
+    png = _read_chunks(source)
     check_limit(png.height, png.width, max_pixels)
-    metadata, not_kept, facts = _metadata_of(png), _find_not_kept(png, len(data)), None
-    if png.kind != _PALETTE and set(png.first.get("sBIT", ())) <= {png.bit_depth}:
-        channels = _CHANNELS[png.kind] + (png.transparent is not None)
-        shape = (png.height, png.width, channels)[: 2 + (channels > 1)]
-        facts = Facts(shape, pixel_type(png.bit_depth), png.bit_depth, metadata)
+    metadata, not_kept, facts = _metadata_of(png), _find_not_kept(png), None
+    if png.kind != _PALETTE and set(png.first.get("sBIT", b"")) <= {png.bit_depth}:
+        facts = Facts(png.shape, pixel_type(png.bit_depth), png.bit_depth, metadata)
     return Inspected(facts, lambda: _read_pixels(png, dict(metadata), not_kept[:]))
 
 
 def _read_pixels(png: Png, metadata: dict[str, bytes], not_kept: list[str]) -> Picture:
     """Decode a PNG. Its depth is what sBIT says, if that loses nothing."""
+    frames, has_palette = int.from_bytes(png.first.get("acTL", b"\0\0\0\1")[:4], "big"), png.kind == _PALETTE
+    if frames != 1:
+        raise DataError(f"expected one picture, got {frames} (an animation); save one of them as a file")
+    if _has_surplus(png):
+        not_kept.append("data after the PNG's last row")
+    depth = png.bit_depth
+    if is_large(png.shape, pixel_type(depth)) and depth >= 8 and not has_palette and not png.is_interlaced:
+        pixels = _read_large(png)
+    else:
+        pixels, depth = _read_whole(png)
+    significant, flat = png.first.get("sBIT"), None
+    if significant is not None and (said := set(significant)) != {depth}:
+        if not has_palette and png.transparent is None and len(said) == 1 and 0 < min(said) < depth:
+            flat = _narrow(pixels, depth, min(said))
+        if flat is not None:
+            pixels, depth = flat, min(said)
+        elif len(significant) == (pixels.shape[2] if pixels.ndim == 3 else 1):
+            metadata["sBIT"] = significant
+        else:
+            not_kept.append("PNG chunk sBIT")
+    return Picture(pixels, depth, metadata, "PNG", False, tuple(not_kept))
+
+
+def _read_whole(png: Png) -> tuple[Any, int]:
+    """The pixels and their depth. Raises DataError if two libraries read different ones."""
     # Without other chunks, because libraries refuse large texts and profiles.
-    plain = SIGNATURE + b"".join(whole for name, _, whole in png.chunks if name in (*_OF_THE_PIXELS, *_OF_ANIMATIONS))
+    of_pixels = [chunk for chunk in png.chunks if chunk.name in (*_OF_THE_PIXELS, *_OF_ANIMATIONS)]
+    plain = SIGNATURE + b"".join(png.source.read(chunk.begin, chunk.size) for chunk in of_pixels)
     depth, channels, has_palette = png.bit_depth, _CHANNELS[png.kind], png.kind == _PALETTE
     with PngImagePlugin.PngImageFile(io.BytesIO(plain)) as image:
-        if image.n_frames != 1:
-            raise DataError(f"expected one picture, got {image.n_frames} (an animation); save one of them as a file")
-        if _has_surplus(png):
-            not_kept.append("data after the PNG's last row")
         if depth == 16 and channels > 1:
             pixels = import_extra("imagecodecs", "images").png_decode(plain)
             second = np.array(image)  # upper bytes only, grey as colour, no alpha for a transparent colour
@@ -91,17 +135,24 @@ def _read_pixels(png: Png, metadata: dict[str, bytes], not_kept: list[str]) -> P
             is_same = _is_what_libpng_reads(pixels, depth, plain)
     if not is_same:
         raise DataError("two libraries read different pixels from this PNG; save it again")
-    significant, flat = png.first.get("sBIT"), None
-    if significant is not None and (said := set(significant)) != {depth}:
-        if not has_palette and png.transparent is None and len(said) == 1 and 0 < min(said) < depth:
-            flat = narrow(pixels, depth, min(said))
-        if flat is not None:
-            pixels, depth = flat, min(said)
-        elif len(significant) == (pixels.shape[2] if pixels.ndim == 3 else 1):
-            metadata["sBIT"] = significant
-        else:
-            not_kept.append("PNG chunk sBIT")
-    return Picture(pixels, depth, metadata, "PNG", False, tuple(not_kept))
+    return pixels, depth
+
+
+def _read_large(png: Png) -> DiskArray:
+    """The pixels of a large PNG with 8 or 16 bits, read in bands of rows."""
+    pixels, channels, top = DiskArray(png.shape, pixel_type(png.bit_depth)), _CHANNELS[png.kind], 0
+    for rows in read_rows(png.packed_rows(), png.height, png.width, channels, png.bit_depth):
+        band = rows if png.transparent is None else add_alpha(rows, png.transparent, png.bit_depth)
+        pixels[top : top + len(band), :] = band.reshape(len(band), *png.shape[1:])
+        top += len(band)
+    return pixels
+
+
+def _narrow(pixels: Any, bits: int, depth: int) -> Any:
+    """`narrow` for pixels that may be on disk."""
+    if any(narrow(band, bits, depth) is None for _, band in bands_of(pixels)):
+        return None
+    return convert_bands(pixels, lambda band: narrow(band, bits, depth))
 
 
 def _is_what_libpng_reads(pixels: Pixels, bits: int, data: bytes) -> bool:
@@ -118,15 +169,15 @@ def _is_what_libpng_reads(pixels: Pixels, bits: int, data: bytes) -> bool:
     return np.array_equal(first, second)
 
 
-def _read_chunks(data: bytes) -> Png:
+def _read_chunks(source: FileSource) -> Png:
     """Read the chunks. Raises DataError if they are damaged."""
-    chunks = list(_chunks(data))
-    first = {name: content for name, content, _ in reversed(chunks)}
+    chunks = list(_chunks(source))
+    first = {chunk.name: chunk.content for chunk in reversed(chunks)}
     header = first.get("IHDR", b"")
-    if chunks[0][0] != "IHDR" or len(header) != 13 or header[9] not in _CHANNELS:
+    if chunks[0].name != "IHDR" or len(header) != 13 or header[9] not in _CHANNELS:
         raise DataError("expected a PNG that begins with its header, got another chunk; the file is damaged")
     width, height, depth, kind = struct.unpack_from(">IIBB", header)
-    _check_order([name for name, *_ in chunks if name in _OF_THE_PIXELS], kind)
+    _check_order([chunk.name for chunk in chunks if chunk.name in _OF_THE_PIXELS], kind)
     key = first.get("tRNS") if kind in (0, 2) else None
     if key is not None and len(key) != 2 * _CHANNELS[kind]:
         raise DataError(f"expected a transparent colour of {2 * _CHANNELS[kind]} bytes, got {len(key)}; save it again")
@@ -138,7 +189,7 @@ def _read_chunks(data: bytes) -> Png:
         or (kind == _PALETTE and not 1 <= alphas <= colours)
     ):
         raise DataError("expected a PNG with known methods and valid transparent colours, got others; save it again")
-    return Png(height, width, depth, kind, header[12] == 1, transparent, chunks, first)
+    return Png(source, height, width, depth, kind, header[12] == 1, transparent, chunks, first)
 
 
 def _metadata_of(png: Png) -> dict[str, bytes]:
@@ -150,17 +201,17 @@ def _metadata_of(png: Png) -> dict[str, bytes]:
         metadata["EXIF"] = png.first["eXIf"]
     if (resolution := parse_physical(png.first.get("pHYs", b""))) is not None:
         metadata["resolution"] = resolution.blob()
-    return metadata | _read_texts((name, content) for name, content, _ in png.chunks if name in _TEXTS)
+    return metadata | _read_texts((chunk.name, chunk.content) for chunk in png.chunks if chunk.name in _TEXTS)
 
 
-def _find_not_kept(png: Png, size: int) -> list[str]:
-    """The parts of a file of that size that a .ppyr file cannot hold."""
+def _find_not_kept(png: Png) -> list[str]:
+    """The parts of a file that a .ppyr file cannot hold."""
     lost = set(png.first) - {*_OF_THE_PIXELS, *_KEPT_ONCE, *_TEXTS}
     if "pHYs" in png.first and parse_physical(png.first["pHYs"]) is None:
         lost.add("pHYs")
-    counts = Counter(name for name, *_ in png.chunks if name in _KEPT_ONCE)
+    counts = Counter(chunk.name for chunk in png.chunks if chunk.name in _KEPT_ONCE)
     again = [f"all PNG chunks {name} except the first one" for name, count in counts.items() if count > 1]
-    surplus = size - len(SIGNATURE) - sum(len(whole) for *_, whole in png.chunks)
+    surplus = png.source.size - len(SIGNATURE) - sum(chunk.size for chunk in png.chunks)
     return [f"PNG chunk {name}" for name in sorted(lost)] + again + bytes_after(surplus, "PNG")
 
 
@@ -185,7 +236,7 @@ def _has_surplus(png: Png) -> bool:
     for x, y, step_x, step_y in _ADAM7 if png.is_interlaced else _WHOLE:
         columns, lines = -(-(png.width - x) // step_x), -(-(png.height - y) // step_y)
         expected += max(lines, 0) * (1 + -(-columns * bits // 8)) if columns > 0 else 0
-    size = unpacked_size((content for name, content, _ in png.chunks if name == "IDAT"), expected)
+    size = unpacked_size(png.packed_rows(), expected)
     if size < expected:
         raise DataError(f"expected {expected} bytes of rows in the PNG, as its header says, got {size}; replace it")
     return size > expected
@@ -203,23 +254,25 @@ def unpacked_size(pieces: Iterable[Any], enough: int) -> int:
     return size if unpacker.eof or size > enough else 0
 
 
-def _chunks(data: bytes) -> Iterator[tuple[str, Any, memoryview]]:
-    """Yield the name, the content and all bytes of each chunk. Raises DataError if one is cut short or damaged."""
+def _chunks(source: FileSource) -> Iterator[Chunk]:
+    """Yield the chunks. Raises DataError if one is cut short or damaged."""
     place = len(SIGNATURE)
-    while place < len(data):
-        head = data[place : place + 8]
+    while place < source.size:
+        head = source.read(place, 8)
         length = int.from_bytes(head[:4], "big")
-        end = place + 8 + length
-        if len(head) < 8 or end + 4 > len(data):
+        if len(head) < 8 or place + 12 + length > source.size:
             raise DataError("expected a whole PNG, got one that is cut short; replace or remove the file")
-        if zlib.crc32(data[place + 4 : end]) != int.from_bytes(data[end : end + 4], "big"):
+        name, crc = head[4:].decode("latin-1"), zlib.crc32(head[4:])
+        is_kept = name not in ("IDAT", "fdAT")
+        content = source.read(place + 8, length) if is_kept else b""
+        for piece in [content] if is_kept else source.pieces(place + 8, length):
+            crc = zlib.crc32(piece, crc)
+        if crc != int.from_bytes(source.read(place + 8 + length, 4), "big"):
             raise DataError(f"the checksum of the PNG's chunk {head[4:]!r} does not match; replace or remove the file")
-        name = head[4:].decode("latin-1")
-        whole = memoryview(data)[place : end + 4]
-        yield name, whole[8:-4] if name in ("IDAT", "fdAT") else bytes(whole[8:-4]), whole
+        yield Chunk(name, content, place, 12 + length)
         if name == "IEND":
             return
-        place = end + 4
+        place += 12 + length
     raise DataError("expected a whole PNG, got one without its end; replace or remove the file")
 
 

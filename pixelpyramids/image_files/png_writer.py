@@ -7,15 +7,17 @@ import io
 import re
 import struct
 import zlib
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping
+from typing import IO, Any
 
 import numpy as np
 from PIL import Image
 
-from pixelpyramids.image_files.bit_depth import Pixels, pack_bits, widen
+from pixelpyramids.codec.disk_array import DiskArray, bands_of
+from pixelpyramids.image_files.bit_depth import pack_bits, widen
 from pixelpyramids.image_files.metadata import PNG_CHUNKS, warn_left_out
-from pixelpyramids.image_files.png_reader import SIGNATURE, XMP_KEYWORD
+from pixelpyramids.image_files.png_reader import XMP_KEYWORD
+from pixelpyramids.image_files.png_rows import SIGNATURE
 from pixelpyramids.image_files.resolution import parse_resolution
 
 HEADER_END = 33  # bytes of the signature and IHDR; added chunks come right after them
@@ -23,11 +25,13 @@ _DEPTHS = {1: (1, 2, 4, 8, 16), 2: (8, 16), 3: (8, 16), 4: (8, 16)}
 _KIND = {1: 0, 2: 4, 3: 2, 4: 6}
 _OF_TEXT = re.compile("(language|translated)(?=[:.])")
 _LONG = 1024  # bytes: longer texts are compressed
-_PIECE = 2**20  # about as many bytes are filtered at a time
 
 
-def write_png(pixels: Pixels, depth: int, metadata: Mapping[str, bytes], about: str = "") -> bytes:
-    """Return the bytes of a PNG. Depths that PNG lacks are widened to 8 or 16 bits, and sBIT holds the depth."""
+def write_png(pixels: Any, depth: int, metadata: Mapping[str, bytes], target: IO[bytes], about: str = "") -> None:
+    """Write pixels (H, W) or (H, W, C), which may be on disk, as a PNG.
+
+    Depths that PNG lacks are widened to 8 or 16 bits, and sBIT holds the depth.
+    """
     channels = pixels.shape[2] if pixels.ndim == 3 else 1
     metadata = dict(metadata)
     left_out, bits = [], depth
@@ -35,21 +39,28 @@ def write_png(pixels: Pixels, depth: int, metadata: Mapping[str, bytes], about: 
         left_out.append("sBIT")
         del metadata["sBIT"]
     if depth not in _DEPTHS[channels]:
-        bits = 8 if depth < 8 else 16
-        pixels, metadata["sBIT"] = widen(pixels, depth, bits), bytes([depth] * channels)
-    if bits in (2, 4) or (bits == 16 and channels > 1):
-        plain = encode_pixels(pixels, bits)
+        bits, metadata["sBIT"] = 8 if depth < 8 else 16, bytes([depth] * channels)
+    chunks, without_place = _metadata_chunks(metadata)
+    if bits in (2, 4) or (bits == 16 and channels > 1) or isinstance(pixels, DiskArray):
+        pieces = _encode_pixels(pixels, depth, bits)
     else:
-        file = io.BytesIO()
+        file, pixels = io.BytesIO(), widen(pixels, depth, bits)
         Image.fromarray(np.ascontiguousarray(pixels > 0 if bits == 1 else pixels)).save(file, "PNG")
-        plain = file.getvalue()
-    png, without_place = add_metadata(plain, metadata)
+        pieces = iter((file.getvalue()[:HEADER_END], file.getvalue()[HEADER_END:]))
+    target.write(next(pieces) + chunks)
+    for piece in pieces:
+        target.write(piece)
     warn_left_out(left_out + without_place, f"{about}PNG")
-    return png
 
 
 def add_metadata(png: bytes, metadata: Mapping[str, bytes]) -> tuple[bytes, list[str]]:
     """Insert metadata after a PNG's header. Returns the PNG, and the names of the metadata that it cannot hold."""
+    chunks, left_out = _metadata_chunks(metadata)
+    return png[:HEADER_END] + chunks + png[HEADER_END:], left_out
+
+
+def _metadata_chunks(metadata: Mapping[str, bytes]) -> tuple[bytes, list[str]]:
+    """The chunks of metadata, and the names of the metadata that a PNG cannot hold."""
     chunks, left_out = [], []
     for name, content in metadata.items():
         if name in PNG_CHUNKS:
@@ -68,25 +79,27 @@ def add_metadata(png: bytes, metadata: Mapping[str, bytes]) -> tuple[bytes, list
             chunks.append(_text_chunk(name, metadata))
         elif (text := _OF_TEXT.sub("text", name)) == name or text not in metadata or b"\0" in content:
             left_out.append(name)
-    return png[:HEADER_END] + b"".join(chunks) + png[HEADER_END:], left_out
+    return b"".join(chunks), left_out
 
 
-def encode_pixels(pixels: Pixels, depth: int) -> bytes:
-    """Encode values (H, W) or (H, W, C) of 2, 4 or 16 bits, which Pillow cannot write, or only as grey."""
+def _encode_pixels(pixels: Any, depth: int, bits: int) -> Iterator[bytes]:
+    """Yield the pieces of a PNG of `bits` bits with values (H, W) or (H, W, C) of `depth` bits, the front first.
+
+    Pillow writes no colours of 16 bits, no grey of 2 or 4 bits, and only images in memory.
+    """
     height, width = pixels.shape[:2]
     channels = pixels.shape[2] if pixels.ndim == 3 else 1
-    lines = pack_bits(pixels, depth) if depth < 8 else np.ascontiguousarray(pixels, ">u2").view(np.uint8)
-    lines = lines.reshape(height, -1)
-    packer, step = zlib.compressobj(), max(channels * depth // 8, 1)
-    pieces, above = [], np.zeros((1, lines.shape[1]), np.uint8)
-    count = max(_PIECE // lines.shape[1], 1)
-    for top in range(0, height, count):
-        some = np.concatenate([above, lines[top : top + count]])
-        pieces.append(packer.compress(_paeth_filter(some, step).tobytes()))
+    yield SIGNATURE + _chunk("IHDR", struct.pack(">IIBBBBB", width, height, bits, _KIND[channels], 0, 0, 0))
+    packer, step = zlib.compressobj(), max(channels * bits // 8, 1)
+    above = np.zeros((1, -(-width * channels * bits // 8)), np.uint8)
+    for _, band in bands_of(pixels):
+        wide = widen(band, depth, bits)
+        lines = pack_bits(wide, bits) if bits < 8 else np.ascontiguousarray(wide, f">u{bits // 8}").view(np.uint8)
+        some = np.concatenate([above, lines.reshape(len(band), -1)])
+        if packed := packer.compress(_paeth_filter(some, step).tobytes()):
+            yield _chunk("IDAT", packed)
         above = some[-1:]
-    header = struct.pack(">IIBBBBB", width, height, depth, _KIND[channels], 0, 0, 0)
-    chunks = (("IHDR", header), ("IDAT", b"".join([*pieces, packer.flush()])), ("IEND", b""))
-    return SIGNATURE + b"".join(_chunk(name, content) for name, content in chunks)
+    yield _chunk("IDAT", packer.flush()) + _chunk("IEND", b"")
 
 
 def _paeth_filter(lines: Any, step: int) -> Any:

@@ -6,27 +6,28 @@
 If a format cannot hold the pixels exactly, that is an error. If it cannot hold some metadata, a warning names them.
 """
 
-import io
+import shutil
 import struct
+import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from os import PathLike
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import IO, Any, BinaryIO, cast
 
 import numpy as np
 from PIL import Image
 
-from pixelpyramids.atomic import write_bytes
+from pixelpyramids.atomic import replace_file
 from pixelpyramids.codec.container import MAX_CHANNELS, check_metadata
-from pixelpyramids.codec.image import check_effort, encode
+from pixelpyramids.codec.disk_array import LARGE
+from pixelpyramids.codec.image import check_effort, encode_to
 from pixelpyramids.codec.planes import check_array
 from pixelpyramids.errors import DataError
-from pixelpyramids.image_files.bit_depth import Pixels, pixel_type
 from pixelpyramids.image_files.file_source import as_path
 from pixelpyramids.image_files.metadata import warn_left_out, webp_options
 from pixelpyramids.image_files.png_writer import write_png
 from pixelpyramids.image_files.tiff_writer import write_tiff
-from pixelpyramids.image_files.uncompressed import write_netpbm
+from pixelpyramids.image_files.uncompressed import write_netpbm, write_npy
 from pixelpyramids.terminal import explain
 
 FORMATS = {
@@ -61,6 +62,7 @@ def save(
 ) -> None:
     """Write an array (H, W) or (H, W, C), uint8 or uint16 with values below 2**depth, as an image file.
 
+    A large array of zarr or HDF5 is read chunk by chunk, and kept in a temporary file.
     The suffix decides the format (.ppyr, .png, .tif, .webp, .ppm, .pgm, .bmp, .npy), unless `format` is given; a file
     without a name needs it. `effort` is that of `pixelpyramids.encode`, for .ppyr files. An existing file is replaced
     only if `overwrite` is True. Raises DataError if the array is not an image, if the format cannot hold its pixels
@@ -77,16 +79,23 @@ def save(
         raise DataError(
             f"expected a name that ends in {', '.join(_BY_SUFFIX)}, got {name!r}; rename it, or pass format="
         )
-    content = io.BytesIO()
-    if format == "ppyr":
-        content.write(encode(array, depth, effort, metadata))
-    else:
-        write_image(content, array, depth, metadata, format, f"{name}: " if name else "")
-    if path is None:
-        cast(BinaryIO, path_or_file).write(content.getbuffer())
-        return
+    with tempfile.SpooledTemporaryFile(LARGE) as content:
+        if format == "ppyr":
+            encode_to(content, array, depth, effort, metadata)
+        else:
+            write_image(content, array, depth, metadata, format, f"{name}: " if name else "")
+        content.seek(0)
+        if path is None:
+            shutil.copyfileobj(content, cast(BinaryIO, path_or_file))
+        else:
+            _copy_to(path, content, overwrite)
+
+
+def _copy_to(path: Path, content: IO[bytes], overwrite: bool) -> None:
+    """Write the content to a file, completely or not at all. Raises DataError if that fails."""
     try:
-        write_bytes(path, content.getvalue(), new=not overwrite)
+        with replace_file(path, new=not overwrite) as temporary, temporary.open("wb") as file:
+            shutil.copyfileobj(content, file)
     except FileExistsError as error:
         if error.filename != str(path):  # the folder is a file
             raise DataError(f"{error.filename}: expected a folder, got a file; choose another folder") from error
@@ -96,14 +105,14 @@ def save(
 
 
 def write_image(
-    target: BinaryIO, array: Pixels, depth: int, metadata: Mapping[str, bytes], format: str, about: str = ""
+    target: IO[bytes], array: Any, depth: int, metadata: Mapping[str, bytes], format: str, about: str = ""
 ) -> None:
-    """Write pixels as one of `FORMATS`. Raises DataError if the format cannot hold them exactly.
+    """Write pixels, which may be on disk, as one of `FORMATS`. Raises DataError if it cannot hold them exactly.
 
     A UserWarning, which starts with `about`, names the metadata that the format cannot hold.
     """
     channels = array.shape[2] if array.ndim == 3 else 1
-    pixels = (array[..., 0] if array.ndim == 3 and channels == 1 else array).astype(pixel_type(depth), copy=False)
+    pixels = array.reshape(*array.shape[:2]) if array.ndim == 3 and channels == 1 else array
     if format not in FORMATS:
         raise DataError(f"expected a format among {', '.join(FORMATS)}, got {format}")
     held, others = _HELD[format], [name for name, of in _HELD.items() if depth in of.get(channels, ())]
@@ -113,7 +122,7 @@ def write_image(
         depths = _any_of(held[channels])
         raise DataError(f"expected a depth of {depths} bits for {format}, got {depth}; choose {_any_of(others)}")
     if format == "png":
-        target.write(write_png(pixels, depth, metadata, about))
+        write_png(pixels, depth, metadata, target, about)
     elif format == "tiff":
         write_tiff(pixels, depth, metadata, target, about)
     elif format == "ppm":
@@ -122,12 +131,15 @@ def write_image(
     elif format == "npy":
         left_out = [f"depth ({depth} bits)"] if depth != 8 * array.itemsize else []
         warn_left_out([*metadata, *left_out], f"{about}npy")
-        np.save(target, array)
+        write_npy(array, target)
     elif format == "webp":
-        _save_with_pillow(pixels, target, "WEBP", lossless=True, exact=True, **webp_options(metadata, about))
+        _save_with_pillow(
+            pixels[:, :].astype(np.uint8), target, "WEBP", lossless=True, exact=True, **webp_options(metadata, about)
+        )
     else:
         warn_left_out(list(metadata), f"{about}BMP")
-        _save_with_pillow(pixels > 0 if depth == 1 else pixels, target, "BMP")
+        bits = pixels[:, :].astype(np.uint8)
+        _save_with_pillow(bits > 0 if depth == 1 else bits, target, "BMP")
 
 
 def _any_of(choices: Iterable[object]) -> str:
@@ -135,7 +147,7 @@ def _any_of(choices: Iterable[object]) -> str:
     return f"{', '.join(others)} or {last}" if others else last
 
 
-def _save_with_pillow(pixels: Any, target: BinaryIO, kind: str, **options: Any) -> None:
+def _save_with_pillow(pixels: Any, target: IO[bytes], kind: str, **options: Any) -> None:
     try:
         Image.fromarray(np.ascontiguousarray(pixels)).save(target, kind, **options)
     except (ValueError, struct.error, SyntaxError) as error:

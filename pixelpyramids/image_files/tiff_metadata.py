@@ -11,14 +11,14 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from fractions import Fraction
 from numbers import Rational
-from typing import Any
+from typing import Any, BinaryIO
 
 from PIL import Image, TiffTags
 from PIL.ExifTags import IFD
 from PIL.ExifTags import Base as Tag
 from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
-from pixelpyramids.image_files.file_source import DAMAGE
+from pixelpyramids.image_files.file_source import DAMAGE, read_head
 from pixelpyramids.image_files.resolution import parse_resolution, resolution_blob
 
 EXIF_MARK = b"Exif\0\0"
@@ -37,11 +37,11 @@ _OF_THE_PIXELS = {
 _NO_BLOBS = {*_OF_THE_PIXELS, *_FIELDS, *_DIRECTORIES, *_RESOLUTION}
 
 
-def read_directory(data: bytes, place: int | None = None, group: int | None = None) -> ImageFileDirectory_v2:
+def read_directory(file: BinaryIO, place: int | None = None, group: int | None = None) -> ImageFileDirectory_v2:
     """The first directory of a TIFF, or the one at `place`."""
+    head = read_head(file, 16)
     # Pillow mistakes the head of a big-endian BigTIFF for a TIFF's. It accepts a little-endian head beside the order.
-    head = b"II+\0" + data[4:16] if is_big(data) else data[:8]
-    tags, file = ImageFileDirectory_v2(head, data[:2], group), io.BytesIO(data)
+    tags = ImageFileDirectory_v2(b"II+\0" + head[4:] if is_big(head) else head[:8], head[:2], group)
     file.seek(tags.next if place is None else place)
     tags.load(file)
     if tags.tagtype.get(Tag.IPTCNAA) == TiffTags.LONG:
@@ -49,9 +49,9 @@ def read_directory(data: bytes, place: int | None = None, group: int | None = No
     return tags
 
 
-def is_big(data: bytes) -> bool:
-    """Whether a TIFF is a BigTIFF."""
-    return 43 in data[2:4]
+def is_big(head: bytes) -> bool:
+    """Whether a TIFF with that head is a BigTIFF."""
+    return 43 in head[2:4]
 
 
 def tags_to_metadata(
@@ -146,7 +146,7 @@ def _writable_fields(
 def _add_tag(name: str, blob: bytes, tags: ImageFileDirectory_v2) -> bool:
     """Add the tag of a blob. Returns False if the blob has none, or one that must not be set this way."""
     try:
-        kept, tag = read_directory(blob), int(name.removeprefix("TIFF:"))
+        kept, tag = read_directory(io.BytesIO(blob)), int(name.removeprefix("TIFF:"))
         value = _exact_text(kept[tag])
     except DAMAGE:
         return False

@@ -1,12 +1,11 @@
 """Read the tags and the pixels of a TIFF.
 
 Pillow reads most TIFFs. tifffile checks these, and reads those of which Pillow would lose alpha or keep only 8 of 16
-bits. Layouts that libraries read differently are refused.
+bits. Large images are read by tifffile alone, piece by piece. Layouts that libraries read differently are refused.
 Source: TIFF Revision 6.0, Adobe, 1992; its BigTIFF extension.
 """
 
 import io
-import math
 import struct
 from typing import Any, NamedTuple
 
@@ -16,12 +15,15 @@ from PIL.ExifTags import Base as Tag
 from PIL.TiffImagePlugin import ImageFileDirectory_v2, TiffImageFile
 
 from pixelpyramids.codec.container import MAX_CHANNELS
+from pixelpyramids.codec.disk_array import bands_of, convert_bands, is_large
 from pixelpyramids.errors import DataError, PixelPyramidsError
 from pixelpyramids.extras import import_extra
 from pixelpyramids.image_files.bit_depth import Pixels, narrow, pixel_type
+from pixelpyramids.image_files.file_source import FileSource
 from pixelpyramids.image_files.picture import Facts, Inspected, Picture, check_limit
 from pixelpyramids.image_files.png_reader import unpacked_size
 from pixelpyramids.image_files.tiff_metadata import is_big, read_directory, tags_to_metadata
+from pixelpyramids.image_files.tiff_pieces import open_page, read_large, several
 
 _OLD_JPEG = 6
 _JPEG = (_OLD_JPEG, 7, 34892)  # 34892 is lossy DNG
@@ -63,37 +65,42 @@ class Tiff(NamedTuple):
     palette: Pixels | None
 
 
-def inspect_tiff(data: bytes, max_pixels: int) -> Inspected:
+def inspect_tiff(source: FileSource, max_pixels: int) -> Inspected:
     """Read a TIFF's tags. Raises DataError if its kind of pixels cannot be read."""
-    tags = read_directory(data)
-    tiff = _layout(tags, data)
+    tags, head = read_directory(source.file), source.read(0, 4)
+    tiff = _layout(tags, head)
     channels = tags.get(Tag.SamplesPerPixel, 1)
     check_limit(tiff.height, tiff.width, max_pixels, channels)
-    metadata, lost = tags_to_metadata(tags, lambda tag, place: read_directory(data, place, tag))
-    not_kept = (*lost, *_find_tags_not_kept(tags, data))
+    metadata, lost = tags_to_metadata(tags, lambda tag, place: read_directory(source.file, place, tag))
+    not_kept = (*lost, *_find_tags_not_kept(tags, source, head))
     if channels > 4 and tiff.photometric == _RGB:
         not_kept += ("that the TIFF's first channels are red, green and blue",)
+    shape = (tiff.height, tiff.width, channels)[: 2 + (channels > 1)]
 
     def load() -> Picture:
-        planes = len(_several(tags.get(_METAMORPH_PLANES, 1)))
-        if planes > 1 and planes * sum(_several(tags.get(Tag.StripByteCounts, 0))) <= len(data):
+        planes = len(several(tags.get(_METAMORPH_PLANES, 1)))
+        if planes > 1 and planes * sum(several(tags.get(Tag.StripByteCounts, 0))) <= source.size:
             raise DataError(f"expected one picture, got {planes} pages; save one of them as a file")
-        _check_pieces(tags, tiff, data)
-        pixels, depth = _read_pixels(data, tiff), tiff.depth
+        _check_pieces(tags, tiff, source)
+        depth, dtype = tiff.depth, pixel_type(tiff.depth)
+        pixels: Any
+        if is_large(shape, dtype):
+            pixels = read_large(source, tags, shape, dtype)
+        else:
+            pixels = _read_pixels(source.read(0, source.size), tiff)
         if tiff.photometric == _WHITE_IS_ZERO:
-            pixels = (1 << depth) - 1 - pixels
+            pixels = convert_bands(pixels, lambda band: (1 << depth) - 1 - band)
         if tiff.palette is not None:
             pixels, depth = _look_up_palette(pixels, tiff.palette)
         return Picture(pixels, depth, metadata, "TIFF", tiff.is_lossy, not_kept)
 
-    shape = (tiff.height, tiff.width, channels)[: 2 + (channels > 1)]
     facts = Facts(shape, pixel_type(tiff.depth), tiff.depth, metadata) if tiff.palette is None else None
     return Inspected(facts, load)
 
 
-def is_lossy_tiff(data: bytes) -> bool:
+def is_lossy_tiff(source: FileSource) -> bool:
     """Whether a TIFF's pixels are compressed as JPEG."""
-    return read_directory(data).get(Tag.Compression) in _JPEG
+    return read_directory(source.file).get(Tag.Compression) in _JPEG
 
 
 def _read_pixels(data: bytes, tiff: Tiff) -> Pixels:
@@ -116,7 +123,7 @@ def _read_pixels(data: bytes, tiff: Tiff) -> Pixels:
     return pixels
 
 
-def _layout(tags: ImageFileDirectory_v2, data: bytes) -> Tiff:
+def _layout(tags: ImageFileDirectory_v2, head: bytes) -> Tiff:
     """What the tags say about the pixels. Raises DataError if these cannot be read exactly."""
     if (
         not (Tag.StripOffsets in tags or Tag.TileOffsets in tags)
@@ -124,11 +131,11 @@ def _layout(tags: ImageFileDirectory_v2, data: bytes) -> Tiff:
         or not (tags.get(Tag.ImageWidth) and tags.get(Tag.ImageLength))
     ):
         raise DataError("expected a TIFF with its size and the offsets of its pixels, got less; the file is damaged")
-    if others := [kind for kind in _several(tags.get(Tag.SampleFormat, 1)) if kind != 1]:
+    if others := [kind for kind in several(tags.get(Tag.SampleFormat, 1)) if kind != 1]:
         kinds = {2: "signed", 3: "float", 4: "undefined", 5: "complex", 6: "complex float"}
         got = kinds.get(others[0], "unknown")
         raise DataError(f"expected unsigned integers of at most 16 bits, got {got} values; scale and round them first")
-    bits, channels = _several(tags.get(Tag.BitsPerSample, 1)), tags.get(Tag.SamplesPerPixel, 1)
+    bits, channels = several(tags.get(Tag.BitsPerSample, 1)), tags.get(Tag.SamplesPerPixel, 1)
     depths = sorted(set(bits))
     if len(bits) not in (1, channels) or len(depths) != 1 or not 1 <= depths[0] <= 16:
         raise DataError(
@@ -143,7 +150,7 @@ def _layout(tags: ImageFileDirectory_v2, data: bytes) -> Tiff:
         kinds = {4: "a mask", 5: "four inks (CMYK)", 6: "luma and chroma (YCbCr)", 8: "L*a*b* values", -1: "none"}
         pixels = kinds.get(photometric, photometric)
         raise DataError(f"expected grey, RGB or a palette, got {pixels}; convert it to RGB")
-    extra = _several(tags.get(Tag.ExtraSamples, ()))
+    extra = several(tags.get(Tag.ExtraSamples, ()))
     colours = 3 if photometric in (_RGB, _YCBCR) else 1
     known = ((), (_ALPHA,)) if channels <= 4 else ((_UNSPECIFIED,) * (channels - colours),)
     if extra not in known or channels != colours + len(extra) or (extra and photometric not in _WITH_EXTRA):
@@ -174,14 +181,14 @@ def _layout(tags: ImageFileDirectory_v2, data: bytes) -> Tiff:
         )
         # For TIFFs, unlike other formats, Pillow applies its own limit when it loads them.
         and height * width <= (Image.MAX_IMAGE_PIXELS or height * width)
-        and data[:4] != b"MM\0+"
+        and head != b"MM\0+"
         and compression in _KNOWN_TO_LIBTIFF
     )
     orientation = tags.get(Tag.Orientation, 1)
     return Tiff(height, width, depth, photometric, orientation, is_plain, is_planar, is_lossy, compression, palette)
 
 
-def _check_pieces(tags: ImageFileDirectory_v2, tiff: Tiff, data: bytes) -> None:
+def _check_pieces(tags: ImageFileDirectory_v2, tiff: Tiff, source: FileSource) -> None:
     """Raise DataError for missing or incomplete strips and tiles, which libraries read as zeros."""
     compression = tags.get(Tag.Compression, 1)
     if compression == _OLD_JPEG:  # it may have neither strips nor tiles
@@ -198,19 +205,22 @@ def _check_pieces(tags: ImageFileDirectory_v2, tiff: Tiff, data: bytes) -> None:
     planes, samples = (channels, 1) if tiff.is_planar else (1, channels)
     down = -(-tiff.height // lines)
     count, line_bytes = down * -(-tiff.width // columns) * planes, -(-columns * samples * tiff.depth // 8)
-    starts = _several(tags[offsets])
-    lengths = _several(tags.get(sizes, len(data) - starts[0] if count == 1 else ()))
+    starts = several(tags[offsets])
+    lengths = several(tags.get(sizes, source.size - starts[0] if count == 1 else ()))
     is_whole = len(starts) == len(lengths) == count
     pieces = list(zip(starts, lengths, strict=is_whole))
-    is_whole = is_whole and all(length > 0 and start + length <= len(data) for start, length in pieces)
-    if is_whole and sum(lengths) > 2 * len(data):  # unpacking them could take very long
+    is_whole = is_whole and all(length > 0 and start + length <= source.size for start, length in pieces)
+    if is_whole and sum(lengths) > 2 * source.size:  # unpacking them could take very long
         raise DataError("expected strips or tiles that share no bytes of the TIFF, got others; save the file again")
     for number, (start, length) in enumerate(pieces if is_whole else ()):
         expected = line_bytes * (lines if is_tiled else min(lines, tiff.height - number % down * lines))
         has = length
         if compression in _DEFLATED:  # libtiff ignores the checksums
-            piece = data[start : start + length]
-            has = unpacked_size([piece.translate(_REVERSED_BITS) if tags.get(Tag.FillOrder) == 2 else piece], expected)
+            pieces_of_it = source.pieces(start, length)
+            is_reversed = tags.get(Tag.FillOrder) == 2
+            has = unpacked_size(
+                (one.translate(_REVERSED_BITS) if is_reversed else one for one in pieces_of_it), expected
+            )
         elif compression != 1:
             expected = 1
         is_whole = is_whole and has >= expected
@@ -218,12 +228,14 @@ def _check_pieces(tags: ImageFileDirectory_v2, tiff: Tiff, data: bytes) -> None:
         raise DataError("expected a complete TIFF, got one without some of its pixels; replace or remove the file")
 
 
-def _find_tags_not_kept(tags: ImageFileDirectory_v2, data: bytes) -> list[str]:
+def _find_tags_not_kept(tags: ImageFileDirectory_v2, source: FileSource, head: bytes) -> list[str]:
     """Name the tags that are not kept: pictures within the picture, and tags of types that Pillow does not know."""
-    order = ">" if data[:2] == b"MM" else "<"
-    head, step = (f"{order}Q", 20) if is_big(data) else (f"{order}H", 12)
-    (count,), begin = struct.unpack_from(head, data, tags.offset), tags.offset + struct.calcsize(head)
-    numbers = {struct.unpack_from(f"{order}H", data, begin + step * number)[0] for number in range(count)}
+    order = ">" if head[:2] == b"MM" else "<"
+    kind, step = ("Q", 20) if is_big(head) else ("H", 12)
+    size = struct.calcsize(kind)
+    (count,) = struct.unpack(f"{order}{kind}", source.read(tags.offset, size))
+    entries = source.read(tags.offset + size, step * count)
+    numbers = {struct.unpack_from(f"{order}H", entries, step * number)[0] for number in range(count)}
     lost = sorted(number for number in numbers if number not in tags)
     return [f"TIFF tag {number}" for number in lost] + ["pictures in the TIFF's SubIFDs"] * (Tag.SubIFDs in numbers)
 
@@ -247,24 +259,8 @@ def _by_pillow(data: bytes, tiff: Tiff) -> Pixels:
 
 def _by_tifffile(data: bytes, tiff: Tiff) -> Pixels:
     """The stored values, as tifffile reads them. Raises PixelPyramidsError if a needed extra is missing."""
-    import tifffile  # slow to import, and no other format needs it
-
-    try:
-        with tifffile.TiffFile(io.BytesIO(data)) as file:
-            page, count = file.pages[0], len(file.pages)
-            # One directory can describe a stack. A single picture may still have the description of a stack.
-            stacked = math.prod(file.series[0].shape) // math.prod(page.shape)
-            if count == 1 and stacked * page.nbytes <= len(data):
-                count = stacked
-            if count != 1:
-                raise DataError(f"expected one picture, got {count} pages; save one of them as a file")
-            pixels: Any = page.asarray()
-    except tifffile.TiffFileError as error:
-        raise DataError(f"the TIFF cannot be read: {error}; replace or remove the file") from error
-    except (ValueError, RuntimeError):  # tifffile raises them for what it cannot decode
-        import_extra("imagecodecs", "images")  # most compressions need it
-        raise
-    return _channels_last(pixels, tiff)
+    with open_page(io.BytesIO(data)) as page:
+        return _channels_last(page.asarray(), tiff)
 
 
 def _by_libtiff(data: bytes, tiff: Tiff) -> Pixels:
@@ -278,15 +274,12 @@ def _channels_last(pixels: Any, tiff: Tiff) -> Pixels:
     return array
 
 
-def _look_up_palette(numbers: Pixels, palette: Pixels) -> tuple[Pixels, int]:
+def _look_up_palette(numbers: Any, palette: Pixels) -> tuple[Any, int]:
     """Colours, or greys if all are grey. They have 8 bits if the palette has only v * 257, or only v * 256; else 16."""
     colours = palette.T
     eight = colours >> 8 if not (colours & 255).any() else narrow(colours, 16, 8)
     table = colours if eight is None else eight.astype(np.uint8)
-    pixels: Pixels = table[numbers]
-    is_grey = (pixels[..., :1] == pixels[..., 1:]).all()
-    return np.ascontiguousarray(pixels[..., 0] if is_grey else pixels), 8 * table.itemsize
-
-
-def _several(value: Any) -> tuple[Any, ...]:
-    return value if isinstance(value, tuple) else (value,)
+    used = sum(np.bincount(band.ravel(), minlength=len(table)) for _, band in bands_of(numbers)) > 0
+    is_grey = (table[used][:, :1] == table[used][:, 1:]).all()
+    table = np.ascontiguousarray(table[:, 0] if is_grey else table)
+    return convert_bands(numbers, lambda band: table[band]), 8 * table.itemsize

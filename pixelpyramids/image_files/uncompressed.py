@@ -7,17 +7,20 @@ Source: the manual pages pbm(5), pgm(5), ppm(5) of Netpbm.
 import io
 import math
 import re
-from typing import BinaryIO
+from typing import IO, Any
 
 import numpy as np
 
 from pixelpyramids.codec.container import MAX_CHANNELS
+from pixelpyramids.codec.disk_array import allocate, bands_of, spans_of_rows
+from pixelpyramids.codec.fields import ByteSource
 from pixelpyramids.errors import DataError
 from pixelpyramids.image_files.bit_depth import Pixels, pixel_type
 from pixelpyramids.image_files.metadata import as_utf_8
 from pixelpyramids.image_files.picture import Facts, Inspected, Picture, check_limit
 
 NPY = b"\x93NUMPY"
+_NPY_HEADER = 2**16  # bytes, more than NumPy accepts
 _SPACE = rb"(?:\s|#[^\n]*\n)"
 _HEADER = re.compile(rb"P([1-6])" + _SPACE + rb"+(\d{1,9})" + _SPACE + rb"+(\d{1,9})")
 _LARGEST = re.compile(_SPACE + rb"+(\d{1,5})")
@@ -67,12 +70,12 @@ def inspect_netpbm(data: bytes, max_pixels: int) -> Inspected:
     return Inspected(Facts(shape, pixel_type(depth), depth, metadata), load)
 
 
-def inspect_npy(data: bytes, max_pixels: int) -> Inspected:
+def inspect_npy(source: ByteSource, max_pixels: int) -> Inspected:
     """Read the header. Before allocating memory, raises DataError if the file holds no image or is incomplete."""
-    file = io.BytesIO(data)
+    file = io.BytesIO(source.read(0, _NPY_HEADER))
     version = np.lib.format.read_magic(file)
     read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-    shape, _, dtype = read(file)
+    shape, is_fortran, dtype = read(file)
     is_image = len(shape) in (2, 3) and 0 not in shape and (*shape, 1)[2] <= MAX_CHANNELS
     if dtype not in (np.uint8, np.dtype("<u2"), np.dtype(">u2")) or not is_image:
         raise DataError(
@@ -80,19 +83,39 @@ def inspect_npy(data: bytes, max_pixels: int) -> Inspected:
             f"shape {shape}; convert or divide it"
         )
     check_limit(shape[0], shape[1], max_pixels, (*shape, 1)[2])
-    size, found = math.prod(shape) * dtype.itemsize, len(data) - file.tell()
-    if found != size:
-        raise DataError(f"expected {size} bytes of pixels, got {found}; save it again")
+    size, begin = math.prod(shape) * dtype.itemsize, file.tell()
+    if source.size - begin != size:
+        raise DataError(f"expected {size} bytes of pixels, got {source.size - begin}; save it again")
     facts = Facts(shape, dtype.newbyteorder("="), 8 * dtype.itemsize, {})
-    return Inspected(facts, lambda: Picture(np.load(io.BytesIO(data)).astype(facts.dtype, "C"), facts.depth, {}, "npy"))
+
+    def load() -> Picture:
+        if is_fortran:
+            array = np.frombuffer(source.read(begin, size), dtype).reshape(shape, order="F").astype(facts.dtype, "C")
+            return Picture(array, facts.depth, {}, "npy")
+        array, of_row = allocate(shape, facts.dtype), size // shape[0]
+        for top, bottom in spans_of_rows(array):
+            rows = np.frombuffer(source.read(begin + top * of_row, (bottom - top) * of_row), dtype)
+            array[top:bottom, :] = rows.reshape(bottom - top, *shape[1:])
+        return Picture(array, facts.depth, {}, "npy")
+
+    return Inspected(facts, load)
 
 
-def write_netpbm(pixels: Pixels, depth: int, target: BinaryIO) -> None:
-    """Write pixels (H, W) as a PGM, (H, W, 3) as a PPM."""
+def write_netpbm(pixels: Any, depth: int, target: IO[bytes]) -> None:
+    """Write pixels (H, W), which may be on disk, as a PGM, (H, W, 3) as a PPM."""
     height, width = pixels.shape[:2]
     kind = 6 if pixels.ndim == 3 else 5
     target.write(f"P{kind}\n{width} {height}\n{(1 << depth) - 1}\n".encode())
-    target.write(pixels.astype(">u2" if depth > 8 else np.uint8).tobytes())
+    for _, band in bands_of(pixels):
+        target.write(band.astype(">u2" if depth > 8 else np.uint8).tobytes())
+
+
+def write_npy(array: Any, target: IO[bytes]) -> None:
+    """Write an array, which may be on disk, as an .npy file."""
+    descr = np.lib.format.dtype_to_descr(array.dtype)
+    np.lib.format.write_array_header_1_0(target, {"descr": descr, "fortran_order": False, "shape": array.shape})
+    for _, band in bands_of(array):
+        target.write(band.tobytes())
 
 
 def _parse_digits(data: bytes, kind: int) -> Pixels:
