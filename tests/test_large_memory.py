@@ -11,4 +11,4 @@ from pixelpyramids.codec.bundled import available_threads
 def test_memory_grows_with_the_threads_and_not_with_the_image(case, tmp_path):
     (size, packed), costs = large.measure(tmp_path, case, 6000, 8000)
     assert packed < size
-    assert all(cost.memory < 300 + 120 * available_threads() for cost in costs)
+    assert all(cost.memory < 350 + 160 * available_threads() for cost in costs)
