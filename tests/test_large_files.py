@@ -17,7 +17,7 @@ import pixelpyramids as pp
 from pixelpyramids.codec import disk_array, image
 from pixelpyramids.codec.disk_array import DiskArray
 from pixelpyramids.errors import DataError
-from pixelpyramids.image_files import opening, png_rows, saving, tiff_reader
+from pixelpyramids.image_files import opening, png_rows, saving, tiff_pieces
 
 RNG = np.random.default_rng(0)
 BANDS = 3000  # bytes
@@ -27,7 +27,7 @@ BANDS = 3000  # bytes
 def _everything_is_large(monkeypatch):
     """Even a few pixels are kept on disk, and bands are a few rows."""
     monkeypatch.setattr(disk_array, "LARGE", 1000)
-    for module in (disk_array, png_rows, tiff_reader):
+    for module in (disk_array, png_rows, tiff_pieces):
         monkeypatch.setattr(module, "AT_ONCE", BANDS)
 
 

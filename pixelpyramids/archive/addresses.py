@@ -20,6 +20,11 @@ def is_remote(address: str) -> bool:
     return "://" in address
 
 
+def absolute(archive: str) -> str:
+    """The address of an archive: an absolute path, or a remote address without a slash at its end."""
+    return archive.rstrip("/") if is_remote(archive) else os.path.abspath(archive)
+
+
 @lru_cache(maxsize=16)
 def open_source(address: str) -> Source:
     """The source at an address, to read its files by their names."""
@@ -49,25 +54,41 @@ def list_sources(
     its own name. Files lie directly in the archive. `list_file` holds more paths, one a line, or separated by null
     bytes. Raises DataError if there is nothing at an address.
     """
-    wholes = {address for address in addresses if is_remote(address) or _is_whole(Path(address))}
-    files: dict[Path, list[str]] = {}
+    wholes = {address for address in addresses if _is_whole(address)}
+    files: dict[str, list[str]] = {}
     sources: list[tuple[Source, str]] = []
     for address in dict.fromkeys(addresses):
         if address not in wholes:
-            files.setdefault(Path(os.path.abspath(address)).parent, []).append(Path(address).name)
+            folder, name = _split(address)
+            files.setdefault(folder, []).append(name)
             continue
         prefix = f"{_name_of(address)}/" if len(wholes) > 1 else ""
         sources.append((_open_whole(address, exclude, archive), prefix))
-    sources += [(FilesSource(folder, iter(names), is_named=True), "") for folder, names in files.items()]
+    sources += [(_open_files(folder, names), "") for folder, names in files.items()]
     if list_file is not None:
         sources.append((FilesSource(Path("."), _read_paths(list_file), is_named=False), ""))
     return sources
 
 
-def _is_whole(path: Path) -> bool:
+def _is_whole(address: str) -> bool:
+    """Whether there is a folder or a container at an address; False for another file."""
+    if is_remote(address):
+        from pixelpyramids.archive import remote
+
+        return not remote.is_file(address) or is_container(address)
+    path = Path(address)
     if not path.exists():
         raise DataError(f"{path}: no such file or folder; check the name")
     return path.is_dir() or is_container(path.name)
+
+
+def _split(address: str) -> tuple[str, str]:
+    """The folder of a file, and its name."""
+    if is_remote(address):
+        from pixelpyramids.archive import remote
+
+        return remote.split(address)
+    return os.path.dirname(os.path.abspath(address)), Path(address).name
 
 
 def _name_of(address: str) -> str:
@@ -75,11 +96,21 @@ def _name_of(address: str) -> str:
     return name.partition(".")[0] or name if is_container(name) else name
 
 
+def _open_files(folder: str, names: Sequence[str]) -> Source:
+    if is_remote(folder):
+        from pixelpyramids.archive.remote import RemoteFilesSource
+
+        return RemoteFilesSource(folder, names)
+    return FilesSource(Path(folder), iter(names), is_named=True)
+
+
 def _open_whole(address: str, exclude: Sequence[str], archive: str) -> Source:
     if is_remote(address):
         from pixelpyramids.archive import remote
 
-        return remote.open_whole(address, exclude)
+        if is_container(address):
+            return remote.open_container(address, exclude)
+        return remote.RemoteSource(address, exclude, archive)
     if is_container(address):
         return ContainerSource(os.path.abspath(address), lambda: open(address, "rb"), exclude)
     return FolderSource(Path(address), exclude, None if is_remote(archive) else Path(archive))

@@ -21,11 +21,17 @@ def open_for_writing(path: Path) -> Iterator[Manifest]:
     if path.exists() and not path.is_dir():
         raise DataError(f"{path}: expected a folder (--out), got a file; choose another name")
     path.mkdir(parents=True, exist_ok=True)
+    with locked(path, str(path)), Manifest(path / manifest.NAME) as opened:
+        yield opened
+
+
+@contextmanager
+def locked(path: Path, archive: str) -> Iterator[None]:
+    """Lock a folder against other processes. Raises DataError, which names the archive, if it is locked already."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
-        _lock(descriptor, path)
-        with Manifest(path / manifest.NAME) as opened:
-            yield opened
+        _lock(descriptor, archive)
+        yield
     finally:
         os.close(descriptor)  # which unlocks the folder, as the end of the process does
 
@@ -57,12 +63,12 @@ def mark(path: Path) -> Iterator[str]:
         marking.unlink(missing_ok=True)
 
 
-def _lock(descriptor: int, path: Path) -> None:
+def _lock(descriptor: int, archive: str) -> None:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
         raise DataError(
-            f"{path}: another process compresses into this archive, or verifies it; wait until it has finished"
+            f"{archive}: another process compresses into this archive, or verifies it; wait until it has finished"
         ) from error
     except OSError:  # a file system without locks
         pass

@@ -92,9 +92,9 @@ class Archiver:
             return row is not None and row.todo is not None
 
         try:
-            for _, content in source.contents(is_wanted):
+            for entry, content in source.contents(is_wanted):
                 assert row is not None
-                yield Work(row, content)
+                yield Work(row, content, entry.time)
         except PixelPyramidsError as error:  # the source is damaged; the images before the damage are compressed
             self._report.take(source.address, error, False)
 

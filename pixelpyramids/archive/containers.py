@@ -40,11 +40,11 @@ class ContainerSource(Source):
             if not is_excluded(entry.name, self._exclude):
                 yield entry
 
-    def contents(self, is_wanted: Callable[[str], bool]) -> Iterator[tuple[str, bytes]]:
+    def contents(self, is_wanted: Callable[[str], bool]) -> Iterator[tuple[Entry, bytes]]:
         """See `Source`."""
         for entry, read in self._read():
             if is_wanted(entry.name):
-                yield entry.name, read()
+                yield entry, read()
 
     def _read(self) -> Iterator[tuple[Entry, Callable[[], bytes]]]:
         try:

@@ -22,6 +22,10 @@ _PAGE = 256  # rows that are read at once
 _BUSY = 60.0  # seconds to wait for another process that reads or writes
 _AT_ONCE, _EVERY = 200, 1.0  # updates, or seconds, after which pending updates are due
 _SCHEMA = """
+CREATE TABLE archive (
+    identity TEXT NOT NULL
+);
+INSERT INTO archive VALUES (lower(hex(randomblob(16))));
 CREATE TABLE sources (
     id INTEGER PRIMARY KEY,
     address TEXT NOT NULL UNIQUE
@@ -148,6 +152,12 @@ class Manifest:
             with cls(path, read_only=True) as manifest, copy._report_errors():
                 manifest._database.backup(copy._database)
         return copy
+
+    def copy_to(self, path: Path) -> None:
+        """Write a consistent copy to a new file, while others may write to this one."""
+        with self._report_errors(), closing(sqlite3.connect(path)) as copy:
+            self._database.backup(copy)
+            copy.execute("PRAGMA journal_mode = DELETE")  # one file, without companions
 
     def _open(self, read_only: bool) -> None:
         if read_only:
@@ -337,6 +347,20 @@ class Manifest:
         ((seconds,),) = self._query("SELECT max(finished) - min(finished) FROM images WHERE finished >= ?", (since,))
         return float(seconds or 0)
 
+    def identity(self) -> str:
+        """What tells this archive from all others."""
+        ((identity,),) = self._query("SELECT identity FROM archive")
+        return str(identity)
+
+    def version(self) -> tuple[int, float, int, float]:
+        """Grows with each run and verification: the numbers of the last ones, and when they began."""
+        rows = self._query(
+            "SELECT * FROM (SELECT coalesce(max(id), 0), coalesce(max(begun), 0) FROM runs), "
+            "(SELECT coalesce(max(id), 0), coalesce(max(begun), 0) FROM verifications)"
+        )
+        version: tuple[int, float, int, float] = rows[0]
+        return version
+
     def last_run(self) -> tuple[int, float, float | None] | None:
         """The number of the last run, when it began, and when it ended (None if it did not)."""
         rows = self._query("SELECT id, begun, ended FROM runs ORDER BY id DESC LIMIT 1")
@@ -365,7 +389,7 @@ class Pending:
         self._updates, self._recorded = [], time.monotonic()
 
 
-def missing(archive: Path) -> DataError:
+def missing(archive: Path | str) -> DataError:
     """The error for a folder that has no manifest."""
     return DataError(f"{archive}: expected an archive, with its {NAME}; `pixelpyramids compress … --out` makes one")
 

@@ -1,176 +1,252 @@
-"""Sources and results on remote storage, by fsspec: s3://, gs://, https:// and others. It needs the `remote` extra.
+"""Sources and results on remote storage, by fsspec: s3://, gs://, https:// and others. It needs the `remote` extra."""
 
-What a network can do (a dropped connection, a server that is busy or slow) is tried again, each time after a longer
-pause; then the image fails, and the next run tries it again.
-"""
-
-import random
-import time
+import posixpath
+import secrets
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import datetime
+from email.utils import parsedate_to_datetime
 from io import BytesIO
 from tempfile import NamedTemporaryFile
-from typing import Any, BinaryIO, TypeVar, cast
+from typing import Any, BinaryIO, cast
+from urllib.parse import quote, unquote
 
-from pixelpyramids.archive.containers import ContainerSource, is_container
+from pixelpyramids.archive.containers import ContainerSource
+from pixelpyramids.archive.network import attempt, open_file_system
+from pixelpyramids.archive.remote_file import open_streaming
 from pixelpyramids.archive.sources import Entry, Source
-from pixelpyramids.archive.stores import Facts, Store, WrittenMeanwhileError
+from pixelpyramids.archive.stores import Facts, Store
 from pixelpyramids.codec.fields import ByteSource, MemorySource
 from pixelpyramids.errors import DataError
-from pixelpyramids.extras import import_extra
 from pixelpyramids.image_files.listing import is_excluded, is_hidden
+from pixelpyramids.terminal import explain
 
-EXTRA = "remote"
-ATTEMPTS = 5
-FIRST_PAUSE = 0.5  # seconds before the second attempt; each further pause is twice as long
-_FINAL = (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError, FileExistsError)
-
-Result = TypeVar("Result")
-
-
-def open_whole(address: str, exclude: Sequence[str]) -> Source:
-    """The source at an address: a tar or zip file, or a folder."""
-    if is_container(address):
-        source = RemoteSource(address.rpartition("/")[0])
-        return ContainerSource(address, lambda: source.open_streaming(address), exclude)
-    return RemoteSource(address, exclude)
+# Storage that shows an object only when all of it has arrived. Elsewhere results are moved to their names.
+_SHOWS_WHOLE_OBJECTS = ("s3://", "s3a://", "gs://", "gcs://", "abfs://", "abfss://", "az://", "memory://")
+_SIZES_AT_ONCE = 16
+_OUTSIDE = "its name has an empty part, '.' or '..', so its result would lie outside of the archive; rename it"
 
 
-class _Remote:
+class Remote:
     """A folder of a remote file system."""
 
     def __init__(self, address: str) -> None:
         self.address = address.rstrip("/")
-        core = import_extra("fsspec.core", EXTRA)
-        try:
-            self._system, self._root = core.url_to_fs(self.address)
-        except ImportError as error:  # the package for this protocol
-            raise DataError(f'{address}: {error}; this needs: pip install "pixelpyramids[{EXTRA}]"') from error
-        except ValueError as error:
-            raise DataError(f"{address}: {error}; check the address") from error
+        self._system, root = open_file_system(self.address)
+        self._root = root.rstrip("/")
+        self._is_web = _is_web(self.address)
 
-    def path(self, name: str) -> str:
-        return f"{self._root.rstrip('/')}/{name}" if name else str(self._root)
+    def facts(self, name: str) -> dict[str, Any]:
+        """What fsspec knows of a file or folder. Raises FileNotFoundError if there is none."""
+        found: dict[str, Any] = attempt(self._full(name), lambda: self._system.info(self._path(name)))
+        return found
 
-    def attempt(self, name: str, action: Callable[[], Result]) -> Result:
-        """Call `action`, several times if the network fails. Raises OSError or DataError."""
-        for attempt in range(ATTEMPTS):
+    def read_bytes(self, name: str) -> bytes:
+        """The content of a file."""
+        content: bytes = attempt(self._full(name), lambda: self._system.cat_file(self._path(name)))
+        return content
+
+    def get_file(self, name: str, local: str) -> None:
+        """Write the content of a file to a file of this machine."""
+        attempt(self._full(name), lambda: self._system.get_file(self._path(name), local))
+
+    def put_file(self, local: str, name: str) -> None:
+        """Send a file of this machine: all of it arrives, or nothing."""
+        path = self._path(name)
+        if self.address.startswith(_SHOWS_WHOLE_OBJECTS):
+            attempt(self._full(name), lambda: self._system.put_file(local, path))
+            return
+
+        def send_and_move() -> None:
+            temporary = f"{posixpath.dirname(path)}/.{secrets.token_hex(8)}.part"
+            self._system.makedirs(posixpath.dirname(path), exist_ok=True)
             try:
-                return action()
-            except _FINAL:
+                self._system.put_file(local, temporary)
+                self._system.mv(temporary, path)
+            except BaseException:
+                if self._system.exists(temporary):
+                    self._system.rm_file(temporary)
                 raise
-            except Exception as error:
-                if not _is_of_the_network(error):
-                    raise
-                if attempt == ATTEMPTS - 1:
-                    raise DataError(
-                        f"{self.address}/{name}: {_describe(error)}, {ATTEMPTS} times; check the network, and run the "
-                        "same command again"
-                    ) from error
-            time.sleep(FIRST_PAUSE * 2**attempt * random.uniform(0.75, 1.25))
-        raise AssertionError("unreachable")
+
+        attempt(self._full(name), send_and_move)
+
+    def _full(self, name: str) -> str:
+        return f"{self.address}/{name}" if name else self.address
+
+    def _path(self, name: str) -> str:
+        return f"{self._root}/{quote(name) if self._is_web else name}" if name else self._root
 
 
-class RemoteSource(_Remote, Source):
-    """A folder on remote storage, or one file."""
+def is_file(address: str) -> bool:
+    """Whether there is a file at an address; False for a folder.
 
-    can_delete = True
+    A web server answers both; HTML is the index of a folder. Raises DataError or FileNotFoundError if there is nothing.
+    """
+    if _is_web(address) and "?" in address:
+        raise DataError(f"{address}: expected an address without a query ('?'); download the file, and compress that")
+    facts = Remote(address).facts("")
+    return facts["type"] == "file" and facts.get("mimetype") != "text/html" and not address.endswith("/")
 
-    def __init__(self, address: str, exclude: Sequence[str] = ()) -> None:
+
+def open_container(address: str, exclude: Sequence[str]) -> Source:
+    """The files in a remote tar or zip file, which is read piece by piece."""
+    system, path = open_file_system(address)
+    return ContainerSource(address, lambda: open_streaming(system, path, address), exclude)
+
+
+class RemoteSource(Remote, Source):
+    """A folder on remote storage. Files below `without`, such as the archive itself, are left out."""
+
+    is_local = False
+
+    def __init__(self, address: str, exclude: Sequence[str] = (), without: str = "") -> None:
         super().__init__(address)
-        self._exclude = exclude
+        self._exclude = [pattern.rstrip("/").removeprefix(f"{self.address}/") for pattern in exclude]
+        self._without = without.rstrip("/")
+        self.can_delete = not self._is_web
 
     def entries(self) -> Iterator[Entry]:
-        """See `Source`. Hidden folders are entries too."""
+        """See `Source`. Hidden folders are entries too, and so are folders that cannot be listed, with the problem.
+
+        Raises DataError or FileNotFoundError if the folder itself cannot be listed.
+        """
         folders = [""]
         while folders:
             folder = folders.pop()
-            for entry in self._list(folder):
-                path = str(entry["name"])
-                name = path[len(self._root.rstrip("/")) :].lstrip("/")
-                if is_excluded(name, self._exclude):
+            try:
+                found = self._list(folder)
+            except (OSError, DataError) as error:
+                if not folder:
+                    raise
+                yield Entry(f"{folder}/", problem=explain(error, self._full(folder)))
+                continue
+            files: list[Entry] = []
+            for facts in found:
+                name = self._name(facts)
+                if not name or is_excluded(name, self._exclude) or self._full(name) == self._without:
                     continue
-                if entry["type"] != "directory":
-                    yield Entry(name, int(entry.get("size") or 0), _time_of(entry))
+                if {"", ".", ".."} & set(name.split("/")):
+                    files.append(Entry(name, problem=_OUTSIDE))
+                elif facts["type"] != "directory":
+                    files.append(Entry(name, facts.get("size") or 0, _time_of(facts)))
                 elif is_hidden(name):
-                    yield Entry(f"{name}/")
+                    files.append(Entry(f"{name}/"))
                 else:
                     folders.append(name)
+            yield from self._complete(files) if self._is_web else files
 
     def _list(self, folder: str) -> list[dict[str, Any]]:
-        found: list[dict[str, Any]] = self.attempt(folder, lambda: self._system.ls(self.path(folder), detail=True))
-        if not found and not folder:
-            raise DataError(f"{self.address}: no such folder, or nothing in it; check the address")
-        return sorted(found, key=lambda entry: str(entry["name"]))
+        """What is in a folder. fsspec would remember it, which needs memory and misses changes."""
+        found: list[dict[str, Any]] = attempt(
+            self._full(folder), lambda: self._system.ls(self._path(folder), detail=True)
+        )
+        self._system.invalidate_cache()
+        return sorted(found, key=lambda facts: str(facts["name"]))
+
+    def _name(self, facts: dict[str, Any]) -> str:
+        """The path of a listed file below the source; "" if it is the folder itself, or a link to another page."""
+        path = str(facts["name"]).removeprefix(self._root).removeprefix("/")
+        if not self._is_web:
+            if facts["type"] == "directory":
+                return path or "./"  # an object whose name has an empty part
+            return "" if path.endswith("/") else path  # object storage may mark folders by such objects
+        below = posixpath.normpath(unquote(path))
+        is_link = any(mark in path for mark in "?#:") or below.partition("/")[0] in (".", "..")
+        return "" if is_link else below
+
+    def _complete(self, entries: Sequence[Entry]) -> Iterator[Entry]:
+        """Entries with their sizes and times, which the index of a web server does not tell."""
+        with ThreadPoolExecutor(_SIZES_AT_ONCE) as pool:
+            yield from pool.map(self._complete_one, entries)
+
+    def _complete_one(self, entry: Entry) -> Entry:
+        if entry.problem or entry.name.endswith("/"):
+            return entry
+        try:
+            facts = self.facts(entry.name)
+        except (OSError, DataError) as error:
+            return entry._replace(problem=explain(error, self.describe(entry.name)))
+        return entry._replace(size=facts.get("size") or 0, time=_time_of(facts))
 
     def open(self, name: str) -> BinaryIO:
         """See `Source`."""
-        return BytesIO(self.attempt(name, lambda: self._system.cat_file(self.path(name))))
+        return BytesIO(self.read_bytes(name))
 
-    @contextmanager
-    def open_streaming(self, address: str) -> Iterator[BinaryIO]:
-        """Open a large file, to read it piece by piece."""
-        with self._system.open(address, "rb") as file:
-            yield file
+    def time_of(self, name: str) -> int:
+        """See `Source`."""
+        return _time_of(self.facts(name))
 
     def delete(self, name: str, size: int, time: int) -> None:
         """See `Source`."""
-        facts = self.attempt(name, lambda: self._system.info(self.path(name)))
+        facts = self.facts(name)
         if (facts.get("size"), _time_of(facts)) != (size, time):
             raise DataError(f"{self.describe(name)}: changed while it was being read; run the command again")
-        self.attempt(name, lambda: self._system.rm_file(self.path(name)))
+        attempt(self._full(name), lambda: self._system.rm_file(self._path(name)))
 
 
-class RemoteStore(_Remote, Store):
+class RemoteFilesSource(RemoteSource):
+    """Some files of a folder on remote storage, which were named one by one."""
+
+    is_complete = False
+    is_named = True
+
+    def __init__(self, address: str, names: Sequence[str]) -> None:
+        super().__init__(address)
+        self._names = names
+
+    def entries(self) -> Iterator[Entry]:
+        """See `Source`."""
+        return self._complete([Entry(name) for name in self._names])
+
+
+class RemoteStore(Remote, Store):
     """A folder of results on remote storage."""
 
     def find(self, name: str) -> Facts | None:
         """See `Store`."""
         try:
-            facts = self.attempt(name, lambda: self._system.info(self.path(name)))
+            facts = self.facts(name)
         except FileNotFoundError:
             return None
+        if facts["type"] == "directory":
+            raise DataError(f"{self.describe(name)}: expected a result or nothing, got a folder; move it")
         return Facts(int(facts["size"]), _time_of(facts))
 
     def write(self, name: str, write: Callable[[BinaryIO], None], source: Facts, replace: bool) -> None:
-        """See `Store`. Object storage shows an object only when all of it has arrived."""
-        if not replace and self.find(name) is not None:
-            raise WrittenMeanwhileError(
-                f"{self.describe(name)}: was written after the command began, by another program"
-            )
+        """See `Store`. What another machine writes at the same time is not noticed."""
         with NamedTemporaryFile() as file:
             write(cast(BinaryIO, file))
             file.flush()
-            self.attempt(name, lambda: self._system.put_file(file.name, self.path(name)))
+            self.put_file(file.name, name)
 
     @contextmanager
     def read(self, name: str) -> Iterator[ByteSource]:
         """See `Store`."""
-        yield MemorySource(self.attempt(name, lambda: self._system.cat_file(self.path(name))))
+        yield MemorySource(self.read_bytes(name))
 
     def flush(self, names: Iterable[str]) -> None:
-        """See `Store`. What was sent is kept."""
+        """See `Store`. What has arrived is kept."""
+
+
+def split(address: str) -> tuple[str, str]:
+    """The address of the folder of a file, and the file's name in it."""
+    folder, _, name = address.rstrip("/").rpartition("/")
+    return folder, unquote(name) if _is_web(address) else name
+
+
+def _is_web(address: str) -> bool:
+    return address.startswith(("http://", "https://"))
 
 
 def _time_of(facts: dict[str, Any]) -> int:
     """The modification time in nanoseconds; 0 if it is unknown."""
-    for key in ("LastModified", "mtime", "updated", "last_modified", "created"):
+    for key in ("LastModified", "Last-Modified", "mtime", "updated", "last_modified", "created"):
         found = facts.get(key)
-        if isinstance(found, str):
-            found = datetime.fromisoformat(found)
+        if isinstance(found, str) and found:
+            found = parsedate_to_datetime(found) if key == "Last-Modified" else datetime.fromisoformat(found)
         if isinstance(found, datetime):
             found = found.timestamp()
         if isinstance(found, int | float):
             return int(found * 1e9)
     return 0
-
-
-def _is_of_the_network(error: Exception) -> bool:
-    """Whether an error may vanish by itself: of the system, or of a library for a protocol."""
-    module = type(error).__module__.partition(".")[0]
-    return isinstance(error, OSError | TimeoutError) or module in ("aiohttp", "botocore", "aiobotocore", "gcsfs")
-
-
-def _describe(error: Exception) -> str:
-    return str(error).strip() or type(error).__name__

@@ -41,6 +41,8 @@ class Source(ABC):
     is_named = False
     """Whether its files were named one by one: skipping one of them is a failure."""
     can_delete = False
+    is_local = True
+    """Whether `open` opens a file of this machine. The content of another one is read by `open`."""
 
     @abstractmethod
     def entries(self) -> Iterator[Entry]:
@@ -50,8 +52,12 @@ class Source(ABC):
         """Open a file. Raises OSError or DataError."""
         raise DataError(f"{self.describe(name)}: cannot be read by itself")
 
-    def contents(self, is_wanted: Callable[[str], bool]) -> Iterator[tuple[str, bytes]]:
-        """The names and the bytes of the wanted files, in the order of the source."""
+    def time_of(self, name: str) -> int:
+        """The present modification time of a file that is not local. Raises OSError or DataError."""
+        raise DataError(f"{self.describe(name)}: its time is unknown")
+
+    def contents(self, is_wanted: Callable[[str], bool]) -> Iterator[tuple[Entry, bytes]]:
+        """The wanted files and their bytes, in the order of the source."""
         raise DataError(f"{self.address}: cannot be read in order")
 
     def delete(self, name: str, size: int, time: int) -> None:

@@ -38,10 +38,11 @@ class Settings:
 
 
 class Work(NamedTuple):
-    """An image to compress. `content` is its file, if the process that lists the source reads it too."""
+    """An image to compress. `content` and `time` are its file's, if the process that lists the source reads it too."""
 
     row: Row
     content: bytes | None = None
+    time: int = 0
 
     @property
     def size(self) -> int:
@@ -132,17 +133,22 @@ def hash_pixels(array: Any, depth: int) -> str:
 @contextmanager
 def _open(work: Work) -> Iterator[tuple[BinaryIO, Facts]]:
     if work.content is not None:
-        yield BytesIO(work.content), Facts(len(work.content), work.row.time or 0)
+        yield BytesIO(work.content), Facts(len(work.content), work.time)
         return
-    with open_source(work.row.address).open(work.row.name) as file:
-        if hasattr(file, "fileno"):
-            status = os.fstat(file.fileno())
-            yield file, Facts(status.st_size, status.st_mtime_ns, status.st_mode)
-            after = os.fstat(file.fileno())
-            if (after.st_size, after.st_mtime_ns) != (status.st_size, status.st_mtime_ns):
-                raise DataError(f"{work.row.source_path}: changed while it was being read; run the command again")
-        else:
-            yield file, Facts(work.row.size or 0, work.row.time or 0)
+    row, source = work.row, open_source(work.row.address)
+    if not source.is_local:
+        time_ = row.time or 0 if row.todo == Todo.NEW else source.time_of(row.name)
+        with source.open(row.name) as file:
+            size = file.seek(0, os.SEEK_END)
+            file.seek(0)
+            yield file, Facts(size, time_)
+        return
+    with source.open(row.name) as file:
+        status = os.fstat(file.fileno())
+        yield file, Facts(status.st_size, status.st_mtime_ns, status.st_mode)
+        after = os.fstat(file.fileno())
+        if (after.st_size, after.st_mtime_ns) != (status.st_size, status.st_mtime_ns):
+            raise DataError(f"{row.source_path}: changed while it was being read; run the command again")
 
 
 def hash_content(content: ByteSource) -> str:

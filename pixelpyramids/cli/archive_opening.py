@@ -1,17 +1,18 @@
 """Open the manifest of an archive, for the commands that look into it."""
 
-from pathlib import Path
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from pixelpyramids.archive.manifest import Manifest
 
 
-def open_archive(archive: str) -> "Manifest":
+def open_archive(archive: str) -> "AbstractContextManager[Manifest]":
     """Open the manifest of an archive to read it. Raises DataError if there is none, or if it is damaged."""
-    from pixelpyramids.archive.manifest import NAME, Manifest
+    from pixelpyramids.archive.addresses import absolute
+    from pixelpyramids.archive.manifest_opening import open_to_read
 
-    return Manifest(Path(archive) / NAME, read_only=True)
+    return open_to_read(absolute(archive))
 
 
 def matches(row_result: str | None, row_name: str, patterns: list[str]) -> bool:

@@ -34,6 +34,7 @@ def archive_restore(
     import os
 
     from pixelpyramids.archive import examining
+    from pixelpyramids.archive.addresses import absolute
     from pixelpyramids.archive.file_tasks import Decompression
     from pixelpyramids.archive.jobs import run_tasks
     from pixelpyramids.cli.archive_opening import matches, open_archive
@@ -45,7 +46,7 @@ def archive_restore(
 
     at_once = jobs or available_threads()
     how = Decompression(format, 1, None, False, max_pixels, overwrite, dry_run)
-    settings = examining.Restoring(os.path.abspath(archive), os.path.abspath(out), how)
+    settings = examining.Restoring(absolute(archive), os.path.abspath(out), how)
     threads = max(available_threads() // at_once, 1)
     with open_archive(archive) as manifest, live_line(quiet, passing=True) as show:
 

@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from operator import attrgetter
 from pathlib import Path
 
-from pixelpyramids.archive import archive_folder, manifest
-from pixelpyramids.archive.addresses import is_remote, list_sources, open_list, open_store
+from pixelpyramids.archive import archive_folder
+from pixelpyramids.archive.addresses import absolute, is_remote, list_sources, open_list, open_store
 from pixelpyramids.archive.archiving import Archiver
 from pixelpyramids.archive.file_tasks import Compression, describe_check
 from pixelpyramids.archive.jobs import Engine, LocalEngine
 from pixelpyramids.archive.manifest import Manifest
+from pixelpyramids.archive.manifest_opening import open_for_writing, open_temporary
 from pixelpyramids.archive.planning import Plan
 from pixelpyramids.archive.work import Settings
 from pixelpyramids.cli.archive_report import ArchiveReport
@@ -41,13 +42,13 @@ class ArchiveOptions:
 
 def compress_archive(paths: Sequence[str], out: str, how: Compression, options: ArchiveOptions) -> int:
     """Compress everything at some addresses into an archive. Returns the exit status."""
-    address = out if is_remote(out) else os.path.abspath(out)
+    address = absolute(out)
     with nullcontext() if options.from_list is None else open_list(options.from_list) as listed:
         sources = list_sources(paths, options.exclude, address, listed)
         kept = [source.address for source, _ in sources if not source.can_delete]
         if how.delete_source and kept:
             raise ParameterError(f"--delete-source cannot delete files within {kept[0]}; leave it out")
-        with _open_manifest(Path(address), how.dry_run) as (opened, begun):
+        with _open_manifest(address, how.dry_run) as (opened, begun):
             settings = Settings(address, begun, how, options.update)
             plan = Plan(_is_image, compressed_name, options.include, settings, options.check_hash)
             shared = [source.address for source, _ in sources if not source.is_sequential]
@@ -71,14 +72,14 @@ def compress_archive(paths: Sequence[str], out: str, how: Compression, options: 
 
 
 @contextmanager
-def _open_manifest(path: Path, dry_run: bool) -> Iterator[tuple[Manifest, int]]:
+def _open_manifest(address: str, dry_run: bool) -> Iterator[tuple[Manifest, int]]:
     """The manifest, and the time of the archive's file system. A dry run gets a copy that is thrown away."""
     if dry_run:
-        with Manifest.temporary(path / manifest.NAME) as copy:
+        with open_temporary(address) as copy:
             yield copy, 0
         return
-    with archive_folder.open_for_writing(path) as opened:
-        yield opened, archive_folder.clock_of(path)
+    with open_for_writing(address) as opened:
+        yield opened, 0 if is_remote(address) else archive_folder.clock_of(Path(address))
 
 
 @contextmanager

@@ -25,20 +25,18 @@ def archive_verify(
 
     Run the command again to resume. Status 1 if a result is damaged or missing; the next `compress` writes it again.
     """
-    import os
-    from pathlib import Path
-
-    from pixelpyramids.archive import archive_folder, examining
+    from pixelpyramids.archive import examining
+    from pixelpyramids.archive.addresses import absolute
     from pixelpyramids.archive.jobs import LocalEngine
+    from pixelpyramids.archive.manifest_opening import open_existing_for_writing
     from pixelpyramids.cli.archive_report import ArchiveReport
     from pixelpyramids.cli.console import live_line, print_json, stderr, stdout
     from pixelpyramids.codec.bundled import available_threads
     from pixelpyramids.terminal import count_of
 
     share = _parse_share(sample)
-    address, at_once = os.path.abspath(archive), jobs or available_threads()
-    archive_folder.expect_archive(Path(address))
-    with archive_folder.open_for_writing(Path(address)) as manifest, live_line(quiet, passing=True) as show:
+    address, at_once = absolute(archive), jobs or available_threads()
+    with open_existing_for_writing(address) as manifest, live_line(quiet, passing=True) as show:
         number, begun, goes_on = manifest.begin_verification(share)
         chosen = f"(images.id * {_SPREAD} + {number} * 40503) % 4294967296 < {round(share * 2**32)}"
         condition = f"state = 'done' AND {chosen} AND (verified IS NULL OR verified < {begun!r})"

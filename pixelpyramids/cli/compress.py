@@ -113,6 +113,8 @@ def compress(
             jobs, engine, address, update, check_hash, from_list, include or [], exclude or [], quiet, json
         )
         return compress_archive(paths or [], out, settings, chosen)
+    if remote := next((path for path in paths or [] if "://" in path), None):
+        raise ParameterError(f"{remote} needs an archive; choose one with --out DIR")
     archive_options = {
         "engine ray": engine == "ray",
         "update": update,

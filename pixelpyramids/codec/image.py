@@ -2,6 +2,8 @@
 
 encode: array -> planes -> parts (one thread per part) -> file
 decode: file -> parts -> planes, coarse to fine (one thread per tile) -> array
+
+`encode_to` and `decode_into` also handle images that are larger than memory, whose arrays are on disk.
 """
 
 import io
@@ -17,11 +19,11 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from pixelpyramids.arguments import whole_number
-from pixelpyramids.codec import bundled, planes
-from pixelpyramids.codec.compact_model import Codings, CompactModel, Plane, fine_bands
-from pixelpyramids.codec.container import Content, FileHeader, FileIndex, Kind, read_index, read_part
+from pixelpyramids.codec import bundled, part_kinds, planes
+from pixelpyramids.codec.compact_model import CompactModel
+from pixelpyramids.codec.container import Content, FileHeader, FileIndex, read_index, read_part
 from pixelpyramids.codec.fields import ByteSource, MemorySource
-from pixelpyramids.codec.memory import Inheritance, Memory
+from pixelpyramids.codec.memory import Inheritance
 from pixelpyramids.codec.octave_pixels import OctavePixels
 from pixelpyramids.codec.part_store import PartStore
 from pixelpyramids.codec.parts import Part
@@ -49,13 +51,13 @@ def encode(
 
     `array` is (H, W) or (H, W, C) with C from 1 to 64 (grey, grey and alpha, colour, colour and alpha, or any channels,
     which are coded in threes). It has at least one pixel, is uint8 or uint16 in either byte order, and holds values
-    below 2**depth (default: all bits of its type). `metadata` maps names to bytes. `effort` "max" also tries PNG and
-    lossless WebP and returns the smallest file; "default" does so for small images and if a quick trial looks
-    promising; "fast" never does. Channels are coded with context mixing, which takes longer, if a trial on patches of
-    the image saves enough: with "fast" 2 % by green and blue, 10 % by all; by default 0.3 % and 1 %. "max" codes the
-    image in up to three ways. `threads` defaults to the number of available processors. `source_format` is the format
-    of the file that the image came from, in lower case, so that `decompress` can restore it. Raises DataError if an
-    argument is invalid.
+    below 2**depth (default: all bits of its type). A large one of zarr or HDF5 is read chunk by chunk. `metadata` maps
+    names to bytes. `effort` "max" also tries PNG and lossless WebP and returns the smallest file; "default" does so for
+    small images and if a quick trial looks promising; "fast" never does. Channels are coded with context mixing, which
+    takes longer, if a trial on patches of the image saves enough: with "fast" 2 % by green and blue, 10 % by all; by
+    default 0.3 % and 1 %. "max" codes the image in up to three ways. `threads` defaults to the number of available
+    processors. `source_format` is the format of the file that the image came from, in lower case, so that `decompress`
+    can restore it. Raises DataError if an argument is invalid.
     """
     target = io.BytesIO()
     encode_to(target, array, depth, effort, metadata, model, threads, source_format)
@@ -81,11 +83,9 @@ def encode_to(
     header, octaves = planes.describe(array, depth, compact.network.name, metadata, source_format)
     with ThreadPoolExecutor(threads) as pool, ExitStack() as stores:
         mixed = choose_mixed(compact, header, octaves, pool)
-        best: PartStore | None = None
-        for one in sorted(set(mixed.values())) if effort == "max" else [mixed[effort]]:
-            store = stores.enter_context(_encode_parts(compact, replace(header, mixed=one), octaves, pool))
-            best = store if best is None or store.size < best.size else best
-        assert best is not None
+        chosen = sorted(set(mixed.values())) if effort == "max" else [mixed[effort]]
+        files = [_encode_parts(compact, replace(header, mixed=one), octaves, pool, stores) for one in chosen]
+        best = min(files, key=lambda file: file.size)
         smaller = None
         if effort != "fast":
             from pixelpyramids.codec import fallback
@@ -164,7 +164,7 @@ def decode_into(
         inheritance, of_plane = inheritances[plane], number // len(codings)
         memory = inheritance.begin(of_plane)
         here, pyramid = octaves.unknown(part, plane, reach)
-        _decode_part(compact, index.entries[number].kind, data, here, pyramid, codings[plane], memory)
+        part_kinds.decode_part(compact, index.entries[number].kind, data, here, pyramid, codings[plane], memory)
         octaves.write(part, plane, here, pyramid)
         inheritance.end(of_plane, memory)
 
@@ -230,18 +230,18 @@ def _submit_parts(
 
 
 def _encode_parts(
-    compact: CompactModel, header: FileHeader, octaves: OctavePixels, pool: ThreadPoolExecutor
+    compact: CompactModel, header: FileHeader, octaves: OctavePixels, pool: ThreadPoolExecutor, stores: ExitStack
 ) -> PartStore:
-    """Return the parts of the file, coded as the header says."""
+    """Return the parts of the file, coded as the header says, until `stores` closes them."""
     codings, layout, count = planes.codings_of(header), header.layout(), len(header.coded)
-    store = PartStore(header)
+    store = stores.enter_context(PartStore(header))
 
     def encode_part(inheritance: Inheritance, number: int, teacher: Future[None] | None) -> None:
         if teacher is not None:  # submitted before, so that it is done or running
             teacher.result()
         part, plane = layout[number]
         here, pyramid = octaves.known(part, plane, compact.network.reach)
-        kind, data = _encode_part(compact, here, pyramid, codings[plane], inheritance, number // count)
+        kind, data = part_kinds.encode_part(compact, here, pyramid, codings[plane], inheritance, number // count)
         store.add(number, kind, data)
 
     for numbers in _group_planes(range(len(layout)), header):
@@ -282,86 +282,3 @@ def _inheritances(compact: CompactModel, header: FileHeader, numbers: Sequence[i
         plane: Inheritance(parts, compact.components, header.mixed[plane], of_plane)
         for plane, of_plane in of_planes.items()
     }
-
-
-def _encode_part(
-    compact: CompactModel,
-    part: Part,
-    pyramid: Sequence[Plane],
-    codings: Codings,
-    inheritance: Inheritance,
-    number: int,
-) -> tuple[Kind, bytes]:
-    """Encode a part of a plane, whose number there is given, in the smallest way; return its kind and its bytes."""
-    memory = inheritance.begin(number)
-    learnt = memory.copy()
-    kind, data = _smallest_part(compact, part, pyramid, codings, learnt)
-    inheritance.end(number, learnt if kind == Kind.MODEL else memory)
-    return kind, data
-
-
-def _smallest_part(
-    compact: CompactModel, part: Part, pyramid: Sequence[Plane], codings: Codings, memory: Memory
-) -> tuple[Kind, bytes]:
-    """Return the kind and the bytes of a part: all equal, by the model, or as they are. Updates the memory."""
-    bits, coded = codings[-1].bits, codings[-1].coded
-    fields = _coded_pixels(part, pyramid, coded)
-    first = [field[:, :1, :1] for field in fields if field.size]
-    if all((field == first[0]).all() for field in fields):
-        return Kind.CONSTANT, first[0].astype("<u2").tobytes()
-    data = compact.encode(part, pyramid, codings, memory)
-    plain = -(-sum(field.size for field in fields) * bits // 8)
-    if len(data) <= plain:
-        return Kind.MODEL, data
-    numbers = np.concatenate([field.ravel() for field in fields])
-    digits = numbers[:, None] >> np.arange(bits - 1, -1, -1, dtype=np.uint16) & 1
-    return Kind.STORED, np.packbits(digits.astype(np.uint8)).tobytes()
-
-
-def _decode_part(
-    compact: CompactModel,
-    kind: Kind,
-    data: bytes,
-    part: Part,
-    pyramid: Sequence[Plane],
-    codings: Codings,
-    memory: Memory,
-) -> None:
-    """Fill in the pixels of a part, and update the memory if it is coded by the model.
-
-    Raises BitstreamError if the bytes are not a valid part of this kind.
-    """
-    bits, coded = codings[-1].bits, codings[-1].coded
-    if kind == Kind.MODEL:
-        compact.decode(data, part, pyramid, codings, memory)
-        return
-    fields = _coded_pixels(part, pyramid, coded)
-    count = sum(field.size for field in fields)
-    expected = 2 * coded if kind == Kind.CONSTANT else -(-count * bits // 8)
-    if len(data) != expected:
-        raise BitstreamError(f"expected a part of {expected} bytes, got {len(data)}; the file is damaged")
-    if kind == Kind.CONSTANT:
-        numbers = np.frombuffer(data, dtype="<u2")
-        if int(numbers.max()) >> bits:
-            raise BitstreamError("a part holds a value above the image's depth; the file is damaged")
-        for field in fields:
-            field[...] = numbers[:, None, None]
-        return
-    digits = np.unpackbits(np.frombuffer(data, dtype=np.uint8))
-    if digits[count * bits :].any():
-        raise BitstreamError("a part ends with padding bits that are not zero; the file is damaged")
-    numbers = np.zeros(count, dtype=np.uint16)
-    for digit in digits[: count * bits].reshape(count, bits).T:
-        numbers = numbers << 1 | digit
-    first = 0
-    for field in fields:
-        field[...] = numbers[first : first + field.size].reshape(field.shape)
-        first += field.size
-
-
-def _coded_pixels(part: Part, pyramid: Sequence[Plane], coded: int) -> list[Plane]:
-    """Return views of the coded pixels of a part: the base's finest image, or a tile's OE, EO and EE."""
-    if part.is_base:
-        return [pyramid[part.finest][:coded]]
-    (tile,) = part.tiles
-    return [band[:coded] for band in fine_bands(pyramid[tile.octave], tile)]

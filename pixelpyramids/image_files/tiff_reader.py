@@ -6,12 +6,8 @@ Source: TIFF Revision 6.0, Adobe, 1992; its BigTIFF extension.
 """
 
 import io
-import math
-import os
 import struct
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -19,7 +15,7 @@ from PIL.ExifTags import Base as Tag
 from PIL.TiffImagePlugin import ImageFileDirectory_v2, TiffImageFile
 
 from pixelpyramids.codec.container import MAX_CHANNELS
-from pixelpyramids.codec.disk_array import AT_ONCE, DiskArray, bands_of, convert_bands, is_large
+from pixelpyramids.codec.disk_array import bands_of, convert_bands, is_large
 from pixelpyramids.errors import DataError, PixelPyramidsError
 from pixelpyramids.extras import import_extra
 from pixelpyramids.image_files.bit_depth import Pixels, narrow, pixel_type
@@ -27,6 +23,7 @@ from pixelpyramids.image_files.file_source import FileSource
 from pixelpyramids.image_files.picture import Facts, Inspected, Picture, check_limit
 from pixelpyramids.image_files.png_reader import unpacked_size
 from pixelpyramids.image_files.tiff_metadata import is_big, read_directory, tags_to_metadata
+from pixelpyramids.image_files.tiff_pieces import open_page, read_large, several
 
 _OLD_JPEG = 6
 _JPEG = (_OLD_JPEG, 7, 34892)  # 34892 is lossy DNG
@@ -81,14 +78,16 @@ def inspect_tiff(source: FileSource, max_pixels: int) -> Inspected:
     shape = (tiff.height, tiff.width, channels)[: 2 + (channels > 1)]
 
     def load() -> Picture:
-        planes = len(_several(tags.get(_METAMORPH_PLANES, 1)))
-        if planes > 1 and planes * sum(_several(tags.get(Tag.StripByteCounts, 0))) <= source.size:
+        planes = len(several(tags.get(_METAMORPH_PLANES, 1)))
+        if planes > 1 and planes * sum(several(tags.get(Tag.StripByteCounts, 0))) <= source.size:
             raise DataError(f"expected one picture, got {planes} pages; save one of them as a file")
         _check_pieces(tags, tiff, source)
-        is_on_disk, depth = is_large(shape, pixel_type(tiff.depth)), tiff.depth
-        pixels: Any = (
-            _read_large(source, tags, tiff, shape) if is_on_disk else _read_pixels(source.read(0, source.size), tiff)
-        )
+        depth, dtype = tiff.depth, pixel_type(tiff.depth)
+        pixels: Any
+        if is_large(shape, dtype):
+            pixels = read_large(source, tags, shape, dtype)
+        else:
+            pixels = _read_pixels(source.read(0, source.size), tiff)
         if tiff.photometric == _WHITE_IS_ZERO:
             pixels = convert_bands(pixels, lambda band: (1 << depth) - 1 - band)
         if tiff.palette is not None:
@@ -102,50 +101,6 @@ def inspect_tiff(source: FileSource, max_pixels: int) -> Inspected:
 def is_lossy_tiff(source: FileSource) -> bool:
     """Whether a TIFF's pixels are compressed as JPEG."""
     return read_directory(source.file).get(Tag.Compression) in _JPEG
-
-
-def _read_large(source: FileSource, tags: ImageFileDirectory_v2, tiff: Tiff, shape: tuple[int, ...]) -> DiskArray:
-    """The stored values of a large image, read strip by strip or tile by tile, by one library."""
-    array = DiskArray(shape, pixel_type(tiff.depth))
-    pixels = array.reshape(*shape[:2], -1)
-    if _is_uncompressed(tags, tiff):  # such a strip often holds the whole image
-        for window, values in _read_uncompressed(source, tags, tiff, pixels.shape):
-            pixels[window] = values
-        return array
-    with _open_page(source.file) as page:
-        for values, (sample, _, top, left, _), (_, height, width, samples) in page.segments(maxworkers=1, buffersize=1):
-            if values is None:
-                raise DataError("expected a complete TIFF, got one without some of its pixels; replace the file")
-            bottom, right = min(top + height, shape[0]), min(left + width, shape[1])  # of a tile, within the image
-            window = slice(top, bottom), slice(left, right), slice(sample, sample + samples)
-            pixels[window] = values[0, : bottom - top, : right - left]
-    return array
-
-
-def _is_uncompressed(tags: ImageFileDirectory_v2, tiff: Tiff) -> bool:
-    """Whether the strips hold nothing but the values' bytes."""
-    return (
-        tiff.compression == 1 and tiff.depth in (8, 16) and Tag.StripOffsets in tags and tags.get(Tag.FillOrder, 1) == 1
-    )
-
-
-def _read_uncompressed(
-    source: FileSource, tags: ImageFileDirectory_v2, tiff: Tiff, shape: tuple[int, ...]
-) -> Iterator[tuple[tuple[slice, slice, slice], Any]]:
-    """Yield the rows of uncompressed strips, a few at a time, and the windows of the image that they fill."""
-    height, width, channels = shape
-    lines = min(tags.get(Tag.RowsPerStrip, height), height)
-    samples = 1 if tiff.is_planar else channels
-    order, of_row = ">" if tags.prefix == b"MM" else "<", width * samples * tiff.depth // 8
-    at_once = max(AT_ONCE // of_row, 1)
-    for number, start in enumerate(_several(tags[Tag.StripOffsets])):
-        plane, strip = divmod(number, -(-height // lines))
-        top, bottom = strip * lines, min((strip + 1) * lines, height)
-        for begin in range(top, bottom, at_once):
-            count = min(at_once, bottom - begin)
-            data = source.read(start + (begin - top) * of_row, count * of_row)
-            values = np.frombuffer(data, f"{order}u{tiff.depth // 8}").reshape(count, width, samples)
-            yield (slice(begin, begin + count), slice(0, width), slice(plane, plane + samples)), values
 
 
 def _read_pixels(data: bytes, tiff: Tiff) -> Pixels:
@@ -176,11 +131,11 @@ def _layout(tags: ImageFileDirectory_v2, head: bytes) -> Tiff:
         or not (tags.get(Tag.ImageWidth) and tags.get(Tag.ImageLength))
     ):
         raise DataError("expected a TIFF with its size and the offsets of its pixels, got less; the file is damaged")
-    if others := [kind for kind in _several(tags.get(Tag.SampleFormat, 1)) if kind != 1]:
+    if others := [kind for kind in several(tags.get(Tag.SampleFormat, 1)) if kind != 1]:
         kinds = {2: "signed", 3: "float", 4: "undefined", 5: "complex", 6: "complex float"}
         got = kinds.get(others[0], "unknown")
         raise DataError(f"expected unsigned integers of at most 16 bits, got {got} values; scale and round them first")
-    bits, channels = _several(tags.get(Tag.BitsPerSample, 1)), tags.get(Tag.SamplesPerPixel, 1)
+    bits, channels = several(tags.get(Tag.BitsPerSample, 1)), tags.get(Tag.SamplesPerPixel, 1)
     depths = sorted(set(bits))
     if len(bits) not in (1, channels) or len(depths) != 1 or not 1 <= depths[0] <= 16:
         raise DataError(
@@ -195,7 +150,7 @@ def _layout(tags: ImageFileDirectory_v2, head: bytes) -> Tiff:
         kinds = {4: "a mask", 5: "four inks (CMYK)", 6: "luma and chroma (YCbCr)", 8: "L*a*b* values", -1: "none"}
         pixels = kinds.get(photometric, photometric)
         raise DataError(f"expected grey, RGB or a palette, got {pixels}; convert it to RGB")
-    extra = _several(tags.get(Tag.ExtraSamples, ()))
+    extra = several(tags.get(Tag.ExtraSamples, ()))
     colours = 3 if photometric in (_RGB, _YCBCR) else 1
     known = ((), (_ALPHA,)) if channels <= 4 else ((_UNSPECIFIED,) * (channels - colours),)
     if extra not in known or channels != colours + len(extra) or (extra and photometric not in _WITH_EXTRA):
@@ -250,8 +205,8 @@ def _check_pieces(tags: ImageFileDirectory_v2, tiff: Tiff, source: FileSource) -
     planes, samples = (channels, 1) if tiff.is_planar else (1, channels)
     down = -(-tiff.height // lines)
     count, line_bytes = down * -(-tiff.width // columns) * planes, -(-columns * samples * tiff.depth // 8)
-    starts = _several(tags[offsets])
-    lengths = _several(tags.get(sizes, source.size - starts[0] if count == 1 else ()))
+    starts = several(tags[offsets])
+    lengths = several(tags.get(sizes, source.size - starts[0] if count == 1 else ()))
     is_whole = len(starts) == len(lengths) == count
     pieces = list(zip(starts, lengths, strict=is_whole))
     is_whole = is_whole and all(length > 0 and start + length <= source.size for start, length in pieces)
@@ -304,31 +259,8 @@ def _by_pillow(data: bytes, tiff: Tiff) -> Pixels:
 
 def _by_tifffile(data: bytes, tiff: Tiff) -> Pixels:
     """The stored values, as tifffile reads them. Raises PixelPyramidsError if a needed extra is missing."""
-    with _open_page(io.BytesIO(data)) as page:
+    with open_page(io.BytesIO(data)) as page:
         return _channels_last(page.asarray(), tiff)
-
-
-@contextmanager
-def _open_page(file: BinaryIO) -> Iterator[Any]:
-    """The only page of a TIFF, for tifffile. Raises PixelPyramidsError if there are more, or an extra is missing."""
-    import tifffile  # slow to import, and no other format needs it
-
-    file.seek(0)
-    try:
-        with tifffile.TiffFile(file) as opened:
-            page, count = opened.pages[0], len(opened.pages)
-            # One directory can describe a stack. A single picture may still have the description of a stack.
-            stacked = math.prod(opened.series[0].shape) // math.prod(page.shape)
-            if count == 1 and stacked * page.nbytes <= file.seek(0, os.SEEK_END):
-                count = stacked
-            if count != 1:
-                raise DataError(f"expected one picture, got {count} pages; save one of them as a file")
-            yield page
-    except tifffile.TiffFileError as error:
-        raise DataError(f"the TIFF cannot be read: {error}; replace or remove the file") from error
-    except (ValueError, RuntimeError):  # tifffile raises them for what it cannot decode
-        import_extra("imagecodecs", "images")  # most compressions need it
-        raise
 
 
 def _by_libtiff(data: bytes, tiff: Tiff) -> Pixels:
@@ -351,7 +283,3 @@ def _look_up_palette(numbers: Any, palette: Pixels) -> tuple[Any, int]:
     is_grey = (table[used][:, :1] == table[used][:, 1:]).all()
     table = np.ascontiguousarray(table[:, 0] if is_grey else table)
     return convert_bands(numbers, lambda band: table[band]), 8 * table.itemsize
-
-
-def _several(value: Any) -> tuple[Any, ...]:
-    return value if isinstance(value, tuple) else (value,)
