@@ -82,7 +82,7 @@ $(DEMO): EXTRAS := train,plots
 $(DEMO): SIZE := 0.2 GB to download, 0.8 GB on disk
 
 $(DEV): EXTRAS := $(ALL_EXTRAS)
-$(DEV): SIZE := 0.4 GB to download, 1.5 GB on disk
+$(DEV): SIZE := 0.5 GB to download, 1.8 GB on disk
 
 $(DEMO) $(DEV): export REACH := import sys, urllib.request as r; r.urlopen(sys.argv[1], timeout=5)
 # Check first that the index can be reached: pip would retry for minutes.

@@ -2,10 +2,10 @@
 
     python -m benchmarks.archive_scale DIR [--count 24] [--price 0.04]
 
-The PNG files of DIR (`python -m benchmarks.photographs` writes some) are cropped and scaled to one megapixel. They are
-compressed, verified and recorded with one process, with two, and on a cluster of two raylets with one CPU each, which
-runs already; in turn, `--rounds` times. One picture of 12 megapixels is made of twelve of them. Nothing else should
-run meanwhile. All costs are calculated from the megapixels per second of one CPU.
+Pieces of the PNG files of DIR (`python -m benchmarks.photographs` writes some) are put together to pictures of one
+megapixel. They are compressed, verified and recorded with one process, with two, and on a cluster of two raylets with
+one CPU each, which runs already; in turn, `--rounds` times. Nothing else should run meanwhile. A picture of 12
+megapixels is made in the same way; all costs are calculated from the CPU time that it takes, and from its size.
 """
 
 import argparse
@@ -22,40 +22,46 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
 from pixelpyramids.archive import ray_engine
 
-SIDE = 1000  # pixels
-BILLION, MEGAPIXELS = 10**9, 12  # the archive that is calculated
-MONTH = 730  # hours
+PIECE = 250  # pixels
+SMALL, LARGE = (4, 4), (12, 16)  # pieces down and across: 1 MP and 12 MP
+BILLION, CPUS = 10**9, 10_000  # photographs, and the CPUs that compress them
 EMPTY_TASKS = 2000
 
 
 @dataclass(frozen=True)
 class Speed:
-    """A run of the command: its seconds, the bytes before and after, and the megapixels and seconds of its work."""
+    """A run of the command: its seconds, those of a CPU in it, the bytes before and after, and the megapixels."""
 
     seconds: float
+    cpu: float
     before: int
     after: int
     megapixels: float
-    work: float
 
 
 def write_photographs(sources: Sequence[Path], folder: Path, count: int) -> None:
-    """Write `count` photographs of one megapixel, and in `large` one of twelve."""
-    small = []
-    for number in range(max(count, 12)):
-        with Image.open(sources[number % len(sources)]) as image:
-            fitted = ImageOps.fit(image.convert("RGB"), (SIDE, SIDE), Image.Resampling.LANCZOS)
-        small.append(fitted.rotate(90 * (number // len(sources))))
-    (folder / "small").mkdir()
-    for number, image in enumerate(small[:count]):
-        image.save(folder / "small" / f"{number:03}.png")
-    (folder / "large").mkdir()
-    rows = [np.concatenate([np.asarray(each) for each in small[start : start + 4]], axis=1) for start in (0, 4, 8)]
-    Image.fromarray(np.concatenate(rows)).save(folder / "large" / "large.png")
+    """Write `count` pictures of one megapixel to `small`, and one of twelve to `large`."""
+    photographs = [np.asarray(Image.open(path).convert("RGB")) for path in sources]
+    draw = np.random.default_rng(0)
+    for name, shape, many in (("small", SMALL, count), ("large", LARGE, 1)):
+        (folder / name).mkdir()
+        for number in range(many):
+            Image.fromarray(put_together(photographs, shape, draw)).save(folder / name / f"{number:03}.png")
+
+
+def put_together(photographs: Sequence[np.ndarray], shape: tuple[int, int], draw: np.random.Generator) -> np.ndarray:
+    """A picture of random pieces of photographs, unscaled."""
+    picture = np.empty((shape[0] * PIECE, shape[1] * PIECE, 3), np.uint8)
+    for y in range(0, picture.shape[0], PIECE):
+        for x in range(0, picture.shape[1], PIECE):
+            photograph = photographs[draw.integers(len(photographs))]
+            top, left = (draw.integers(side - PIECE + 1) for side in photograph.shape[:2])
+            picture[y : y + PIECE, x : x + PIECE] = photograph[top : top + PIECE, left : left + PIECE]
+    return picture
 
 
 def compress(source: Path, archive: Path, processors: int, *options: str) -> Speed:
@@ -63,13 +69,15 @@ def compress(source: Path, archive: Path, processors: int, *options: str) -> Spe
     allowed = sorted(os.sched_getaffinity(0))[:processors]
     command = [sys.executable, "-m", "pixelpyramids", "compress", source, "--out", archive, "-q", *options]
     began = time.perf_counter()
-    subprocess.run([str(each) for each in command], check=True, preexec_fn=lambda: os.sched_setaffinity(0, allowed))
+    process = subprocess.Popen([str(each) for each in command], preexec_fn=lambda: os.sched_setaffinity(0, allowed))
+    _, status, usage = os.wait4(process.pid, 0)
     seconds = time.perf_counter() - began
+    if status:
+        sys.exit(f"compress failed with status {os.waitstatus_to_exitcode(status)}")
     listing = [sys.executable, "-m", "pixelpyramids", "archive", "list", archive, "--json"]
-    rows = json.loads(subprocess.run(listing, check=True, stdout=subprocess.PIPE).stdout)
-    rows = rows if isinstance(rows, list) else rows["images"]
-    sums = {name: sum(row[name] for row in rows) for name in ("size", "result_size", "pixels", "seconds")}
-    return Speed(seconds, sums["size"], sums["result_size"], sums["pixels"] / 1e6, sums["seconds"])
+    rows = json.loads(subprocess.run(listing, check=True, stdout=subprocess.PIPE).stdout)["images"]
+    before, after, pixels = (sum(row[name] for row in rows) for name in ("size", "result_size", "pixels"))
+    return Speed(seconds, usage.ru_utime + usage.ru_stime, before, after, pixels / 1e6)
 
 
 @contextmanager
@@ -102,8 +110,8 @@ def measure_overhead(address: str) -> None:
         print(f"Ray's overhead for an image {what}: {milliseconds:.2f} ms")
 
 
-def measure(folder: Path, rounds: int, address: str) -> float:
-    """Print the speeds; return the megapixels per second of one process on one processor."""
+def measure(folder: Path, rounds: int, address: str) -> None:
+    """Print the speeds of the ways to compress."""
     ways = {
         "local, 1 process": (1, "--jobs", "1"),
         "local, 2 processes": (2, "--jobs", "2"),
@@ -113,36 +121,31 @@ def measure(folder: Path, rounds: int, address: str) -> float:
     for round_ in range(rounds):
         for number, (way, (processors, *options)) in enumerate(ways.items()):
             found[way].append(compress(folder / "small", folder / f"out-{round_}-{number}", processors, *options))
-    print("| | seconds | images/s | MB/s | MP/s | MP/s of the work, per CPU |\n|---|---|---|---|---|---|")
+    print("\n| pictures of 1 MP | seconds | images/s | MB/s |\n|---|---|---|---|")
     for way, speeds in found.items():
-        seconds = statistics.median(speed.seconds for speed in speeds)
-        speed, count = speeds[0], len(list((folder / "small").iterdir()))
-        work = statistics.median(speed.megapixels / speed.work for speed in speeds)
-        print(
-            f"| {way} | {seconds:.1f} | {count / seconds:.2f} | {speed.before / seconds / 1e6:.2f} | "
-            f"{speed.megapixels / seconds:.3f} | {work:.3f} |"
-        )
-    return statistics.median(speed.megapixels / speed.work for speed in found["local, 1 process"])
+        seconds, speed = statistics.median(speed.seconds for speed in speeds), speeds[0]
+        print(f"| {way} | {seconds:.1f} | {speed.megapixels / seconds:.3f} | {speed.before / seconds / 1e6:.2f} |")
 
 
-def print_costs(small: float, large: Speed, price: float, storage: float) -> None:
-    """Print what a billion photographs cost at the speed of a large one on one CPU."""
-    speed = large.megapixels / large.work
-    hours = BILLION * MEGAPIXELS / speed / 3600
-    before, after = (size / large.megapixels * MEGAPIXELS * BILLION for size in (large.before, large.after))
-    print(f"\n12 MP on one CPU: {speed:.3f} MP/s (1 MP: {small:.3f}), {large.after / large.before:.1%} of the PNG file")
-    print(f"\n{BILLION:,} photographs of {MEGAPIXELS} MP:\n\n| | |\n|---|---|")
-    print(f"| CPU-hours | {hours / 1e6:.1f} million |")
-    print(f"| days with 10,000 CPUs | {hours / 10_000 / 24:.0f} |")
-    print(f"| at {price} dollars per CPU-hour | {hours * price / 1e3:,.0f} thousand dollars |")
-    print(f"| read from the storage: sources, and each result once | {(before + after) / 1e15:.1f} PB |")
-    print(f"| written to the storage | {after / 1e15:.1f} PB |")
-    print(
-        f"| network of 10,000 CPUs together | {(before + 2 * after) * 8 / (hours / 10_000 * 3600) / 1e9:.0f} Gbit/s |"
-    )
+def print_costs(large: Speed, price: float, storage: float) -> None:
+    """Print what a billion photographs cost, each as a large picture does."""
+    hours = BILLION * large.cpu / 3600
+    before, after = BILLION * large.before, BILLION * large.after
+    traffic = (before + 2 * after) * 8 / (hours / CPUS * 3600)
     saved = (before - after) / 1e9 * storage
-    print(f"| saved at {storage} dollars per GB and month | {saved / 1e3:,.0f} thousand dollars a month |")
-    print(f"| months until the work is paid | {hours * price / saved:.1f} |")
+    print(
+        f"\n12 MP: {large.cpu:.1f} s of a CPU, {large.megapixels / large.cpu:.3f} MP/s, "
+        f"{large.before / 1e6:.1f} MB to {large.after / 1e6:.1f} MB ({large.after / large.before:.1%})"
+    )
+    print("\n| a billion photographs of 12 MP | |\n|---|---|")
+    print(f"| CPU-hours | {hours / 1e6:.1f} million |")
+    print(f"| days with {CPUS:,} CPUs | {hours / CPUS / 24:.0f} |")
+    print(f"| at {price} dollars for a CPU-hour | {hours * price / 1e3:,.0f} thousand dollars |")
+    print(f"| read from storage: the sources, and each result once | {(before + after) / 1e15:.1f} PB |")
+    print(f"| written to storage | {after / 1e15:.1f} PB |")
+    print(f"| traffic of {CPUS:,} CPUs | {traffic / 1e9:.0f} Gbit/s, {traffic / 1e6 / CPUS:.1f} Mbit/s each |")
+    print(f"| saved at {storage} dollars for a GB and month | {saved / 1e3:,.0f} thousand dollars a month |")
+    print(f"| months until that pays for the CPUs | {hours * price / saved:.1f} |")
 
 
 def main() -> None:
@@ -158,9 +161,9 @@ def main() -> None:
         write_photographs(sorted(arguments.folder.rglob("*.png")), Path(folder), arguments.count)
         with two_raylets() as address:
             measure_overhead(address)
-            small = measure(Path(folder), arguments.rounds, address)
+            measure(Path(folder), arguments.rounds, address)
         large = compress(Path(folder) / "large", Path(folder) / "out-large", 1)
-        print_costs(small, large, arguments.price, arguments.storage)
+        print_costs(large, arguments.price, arguments.storage)
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 from command_line import COMMAND, ENVIRONMENT, ROOT, json_of, output_of, refusal, status
 from pictures import contents, pixels, save, write_images
 
@@ -196,3 +197,9 @@ def test_work_that_is_repeated_takes_the_result_that_is_there(todo, tmp_path):
     assert first.columns["result_sha256"] == second.columns["result_sha256"]
     assert np.array_equal(pp.decode((archive / "a.ppyr").read_bytes()), pixels())
     assert status("verify", archive / "a.ppyr", source) == 0
+
+
+def test_the_cluster_of_the_docs_is_one_that_ray_accepts():
+    util = pytest.importorskip("ray.autoscaler._private.util", reason="needs the extra `ray`")
+    config = yaml.safe_load((ROOT / "docs" / "ray" / "cluster.yaml").read_text(encoding="utf-8"))
+    util.validate_config(util.prepare_config(config))
