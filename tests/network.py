@@ -19,7 +19,10 @@ class FaultyProxy:
 
     @contextmanager
     def fault(self, kind, request, times=10**9):
-        """Spoil the next requests whose first line contains some text: kind "drop", "half", "busy" or "stall"."""
+        """Spoil the next requests whose first line contains some text: kind "drop", "half", "busy" or "stall".
+
+        "drop" loses the request, "half" the end of the answer.
+        """
         fault = [kind, request.encode(), times]
         self._faults.append(fault)
         try:
@@ -30,42 +33,51 @@ class FaultyProxy:
     def _accept(self):
         while True:
             client, _ = self._listener.accept()
-            threading.Thread(target=self._serve, args=(client,), daemon=True).start()
+            threading.Thread(target=self._serve_and_close, args=(client,), daemon=True).start()
+
+    def _serve_and_close(self, client):
+        try:
+            self._serve(client)
+            client.shutdown(socket.SHUT_RDWR)  # at once, although another thread still reads from it
+        except OSError:  # the client has gone
+            pass
+        finally:
+            client.close()
 
     def _serve(self, client):
-        with client:
-            data = b""
-            while b"\r\n\r\n" not in data:
-                piece = client.recv(65536)
-                if not piece:
-                    return
-                data += piece
-            head, _, body = data.partition(b"\r\n\r\n")
-            lines = head.split(b"\r\n")
-            self.seen.append(lines[0].decode())
-            kind = self._fault_of(lines[0])
-            if kind == "drop":  # in the middle of what the client sends
+        data = b""
+        while b"\r\n\r\n" not in data:
+            piece = client.recv(65536)
+            if not piece:
                 return
-            if any(line.lower() == b"expect: 100-continue" for line in lines):
-                client.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
-                lines = [line for line in lines if not line.lower().startswith(b"expect:")]
-            if kind == "busy":
-                self._read_body(client, lines, body)
-                client.sendall(b"HTTP/1.1 503 Slow Down\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
-                return
-            if kind == "stall":
-                time.sleep(1.5)
-                return
-            lines = [line for line in lines if not line.lower().startswith(b"connection:")]
-            with socket.create_connection(self.server) as server:
-                server.sendall(b"\r\n".join([*lines, b"Connection: close", b"", b""]) + body)
-                threading.Thread(target=_pump, args=(client, server), daemon=True).start()
-                answer = b""
-                while piece := server.recv(65536):
-                    answer += piece
-                client.sendall(
-                    answer[: -len(answer.partition(b"\r\n\r\n")[2]) // 2 or None] if kind == "half" else answer
-                )
+            data += piece
+        head, _, body = data.partition(b"\r\n\r\n")
+        lines = head.split(b"\r\n")
+        self.seen.append(lines[0].decode())
+        kind = self._fault_of(lines[0])
+        if kind == "drop":
+            return
+        if any(line.lower() == b"expect: 100-continue" for line in lines):
+            client.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
+            lines = [line for line in lines if not line.lower().startswith(b"expect:")]
+        if kind == "busy":
+            self._read_body(client, lines, body)
+            client.sendall(b"HTTP/1.1 503 Slow Down\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+            return
+        if kind == "stall":
+            time.sleep(1.5)
+            return
+        lines = [line for line in lines if not line.lower().startswith(b"connection:")]
+        with socket.create_connection(self.server) as server:
+            server.sendall(b"\r\n".join([*lines, b"Connection: close", b"", b""]) + body)
+            threading.Thread(target=_pump, args=(client, server), daemon=True).start()
+            answer = b""
+            while piece := server.recv(65536):
+                answer += piece
+        if kind == "half":
+            content = len(answer.partition(b"\r\n\r\n")[2])
+            answer = answer[: len(answer) - content // 2 - 1] if content else b""
+        client.sendall(answer)
 
     def _fault_of(self, line):
         for fault in self._faults:

@@ -159,13 +159,13 @@ def test_commands_that_look_into_a_remote_archive(bucket, tmp_path, capsys):
         save(tmp_path / "in" / f"{number}.png", number)
     archive = f"{bucket.address}/archive"
     assert compress(tmp_path / "in", "--out", archive) == 0
-    for command in ("status", "list", "verify"):
-        assert status("archive", command, archive) == 0
+    for command in (("status",), ("list",), ("verify", "--jobs", 1)):
+        assert status("archive", *command, archive) == 0
     assert "2 images verified" in capsys.readouterr().out
-    assert status("archive", "restore", archive, "--out", tmp_path / "back") == 0
+    assert status("archive", "restore", archive, "--out", tmp_path / "back", "--jobs", 1) == 0
     assert files(tmp_path / "back") == ["0.png", "1.png"]
     bucket.put("archive/0.ppyr", b"damaged")
-    assert status("archive", "verify", archive) == 1 and compress(tmp_path / "in", "--out", archive) == 0
+    assert status("archive", "verify", archive, "--jobs", 1) == 1 and compress(tmp_path / "in", "--out", archive) == 0
     assert np.array_equal(bucket.picture("archive/0.ppyr"), pixels(0))
     assert "expected an archive" in refusal(capsys, "archive", "status", f"{bucket.address}/none")
 
@@ -330,7 +330,7 @@ def wait_for(condition):
 
 
 def test_a_killed_run_goes_on(bucket, server, tmp_path, capsys):
-    count = 20
+    count = 12
     for number in range(count):
         save(tmp_path / "in" / f"{number:02d}.png", number)
     process = run_to(bucket, tmp_path / "in", "--jobs", "2")
@@ -348,18 +348,17 @@ def test_a_killed_run_goes_on(bucket, server, tmp_path, capsys):
     assert {row.state for row in bucket.rows("out", tmp_path).values()} == {State.DONE}
 
 
-def test_an_interrupted_run_sends_its_manifest(bucket, tmp_path):
-    for number in range(40):
+def test_an_interrupted_run_sends_its_manifest(bucket, tmp_path, capsys):
+    for number in range(60):
         save(tmp_path / "in" / f"{number:02d}.png", number)
     process = run_to(bucket, tmp_path / "in", "--jobs", "1")
-    wait_for(lambda: len(bucket.names("out")) >= 3)
-    busy = refusing = run_to(bucket, tmp_path / "in")
-    assert "another process" in refusing.communicate()[1] and busy.returncode == 2
+    wait_for(lambda: len(bucket.names("out")) >= 2)
+    assert "another process" in refusal(capsys, "compress", tmp_path / "in", "--out", f"{bucket.address}/out")
     process.send_signal(signal.SIGINT)
     process.communicate()
     assert process.returncode == 130
     states = [row.state for row in bucket.rows("out", tmp_path).values()]
-    assert len(states) == 40 and states.count(State.DONE) == len(bucket.names("out"))
+    assert len(states) == 60 and len(bucket.names("out")) - states.count(State.DONE) in (0, 1)
 
 
 def test_the_manifest_is_sent_regularly(bucket, tmp_path, monkeypatch):

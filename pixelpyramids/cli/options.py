@@ -39,7 +39,9 @@ ArchiveJobs = Annotated[
         metavar="N", min=1, help="Work on N images at the same time (default: as many as there are processors)."
     ),
 ]
-Archive = Annotated[str, typer.Argument(metavar="ARCHIVE", help="A folder that `compress … --out` has written.")]
+Archive = Annotated[
+    str, typer.Argument(metavar="ARCHIVE", help="A folder or a remote address that `compress … --out` has written.")
+]
 Patterns = Annotated[
     list[str] | None,
     typer.Argument(metavar="PATTERN", help="Only images whose name or path matches, such as '*.png' (default: all)."),
