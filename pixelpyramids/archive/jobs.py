@@ -4,8 +4,6 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import NamedTuple, Protocol, TypeVar
 
-from pixelpyramids.codec.bundled import available_threads
-
 T = TypeVar("T")
 Result = TypeVar("Result")
 
@@ -48,6 +46,8 @@ class LocalEngine:
         self, function: Callable[..., Result], todo: Iterable[T], is_large: bool = False
     ) -> Iterator[tuple[T, Result | Exception]]:
         """See `Engine`."""
+        from pixelpyramids.codec.bundled import available_threads
+
         jobs = 1 if is_large else self._jobs
         return run_tasks(partial(function, threads=max(available_threads() // jobs, 1)), todo, jobs)
 
