@@ -7,7 +7,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import BinaryIO
 
-from pixelpyramids.archive.containers import ContainerSource, is_container
+from pixelpyramids.archive.containers import ContainerSource, container_stem, is_container
 from pixelpyramids.archive.sources import FilesSource, FolderSource, Source
 from pixelpyramids.archive.stores import FolderStore, Store
 from pixelpyramids.errors import DataError
@@ -93,7 +93,7 @@ def _split(address: str) -> tuple[str, str]:
 
 def _name_of(address: str) -> str:
     name = address.rstrip("/").rpartition("/")[2] if is_remote(address) else Path(os.path.abspath(address)).name
-    return name.partition(".")[0] or name if is_container(name) else name
+    return container_stem(name) if is_container(name) else name
 
 
 def _open_files(folder: str, names: Sequence[str]) -> Source:

@@ -52,8 +52,8 @@ class Archiver:
         if not listing.has_images and not self._manifest.summarise("state != 'other'"):
             addresses = ", ".join(source.address for source, _ in sources)
             raise DataError(
-                f"{addresses}: expected images, got none; hidden files do not count, and --include and --exclude leave "
-                "files out"
+                f"{addresses}: expected images, got none; check the path, and --include and --exclude; hidden files do "
+                "not count"
             )
         self._report.begin(*self._manifest.count_todo())
         stopped = ""
@@ -81,6 +81,8 @@ class Archiver:
         yield from self._compress(large, is_large=True)
         yield from self._compress(small)
         for source in in_order:
+            if not self._manifest.count(f"todo IS NOT NULL AND source = {numbers[source.address]}"):
+                continue
             yield from self._compress(self._read_in_order(source, numbers[source.address]))
 
     def _read_in_order(self, source: Source, number: int) -> Iterator[Work]:

@@ -25,6 +25,12 @@ def is_container(name: str) -> bool:
     return name.lower().endswith(TAR_SUFFIXES + ZIP_SUFFIXES)
 
 
+def container_stem(name: str) -> str:
+    """The name of a tar or zip file without its suffix."""
+    longest = max((suffix for suffix in TAR_SUFFIXES + ZIP_SUFFIXES if name.lower().endswith(suffix)), key=len)
+    return name[: -len(longest)] or name
+
+
 class ContainerSource(Source):
     """The files in a tar or zip file, which `open_file` opens: a local file, or a remote one."""
 

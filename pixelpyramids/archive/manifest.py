@@ -68,6 +68,10 @@ CREATE TABLE verifications (
 """
 
 
+HAS_FAILED = "(state = 'failed' OR (state = 'done' AND error IS NOT NULL))"
+"""The condition for images that failed, or of which only an older version is compressed (SQL)."""
+
+
 class State(StrEnum):
     """What became of an image."""
 

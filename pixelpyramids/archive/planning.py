@@ -78,6 +78,8 @@ class Listing:
             known = self._manifest.find(number, [entry.name for entry in entries])
             batch: dict[str, _Known] = {}
             for entry in entries:
+                if self._plan.include and not is_excluded(entry.name, self._plan.include):
+                    continue
                 old = known.get(entry.name)
                 if entry.name in batch or (old is not None and old.run == self._run):
                     if source.is_sequential:  # which of the two counts is not clear
@@ -104,7 +106,7 @@ class Listing:
             if old is not None and not is_new:
                 return _Known(old.name, old.size, old.time, old.state, old.error, old.result, None)
             return _Known(entry.name, None, None, State.FAILED, entry.problem, None, None)
-        if not self._is_image(source, entry.name):
+        if source.is_complete and not self._plan.is_image(entry.name):
             self._report.others([name])
             return _Known(entry.name, entry.size, entry.time, State.OTHER, None, None, None)
         self.has_images = True
@@ -113,39 +115,35 @@ class Listing:
                 return _Known(entry.name, entry.size, entry.time, State.WAITING, None, old.result, Todo.REPLACE)
             result = prefix + self._plan.rename(entry.name.lstrip("/"))
             return _Known(entry.name, entry.size, entry.time, State.WAITING, None, result, Todo.NEW)
-        todo = self._decide_known(name, entry, old)
-        return _Known(old.name, old.size, old.time, old.state, old.error, old.result, todo)
+        return self._decide_known(name, entry, old)
 
-    def _decide_known(self, name: str, entry: Entry, old: Row) -> Todo | None:
+    def _decide_known(self, name: str, entry: Entry, old: Row) -> _Known:
         """What to do with an image that was compressed or skipped before."""
+        done = _Known(old.name, old.size, old.time, State.DONE, None, old.result, None)
+        waiting = done._replace(state=State.WAITING)
         is_same = (entry.size, entry.time) == (old.size, old.time)
         if old.state == State.SKIPPED:
-            if is_same and not self._how.force:
-                self._report.take(name, Done(skipped=old.error or ""), name in self.named)
-                return None
-            return Todo.NEW
+            if not is_same or self._how.force:
+                return waiting._replace(todo=Todo.NEW)
+            self._report.take(name, Done(skipped=old.error or ""), name in self.named)
+            return done._replace(state=State.SKIPPED, error=old.error)
         assert old.result is not None
         if self._how.overwrite:
-            return Todo.REPLACE
+            return done._replace(todo=Todo.REPLACE)
         there = self._store.find(old.result) if self._store.is_quick else None
         if self._store.is_quick and (there is None or there.size != old.result_size):
-            return Todo.NEW if there is None else Todo.REPLACE
+            return waiting._replace(todo=Todo.NEW if there is None else Todo.REPLACE)
         if self._plan.check_hash:
-            return Todo.CHECK
+            return done._replace(todo=Todo.CHECK)
         if not is_same and not self._plan.settings.update:
             self._report.take(name, DataError(f"{name}: {CHANGED}"), False)
-            return None
+            return done._replace(error=CHANGED)
         if not is_same:
-            return Todo.REPLACE
+            return done._replace(todo=Todo.REPLACE)
         if self._how.delete_source:
-            return Todo.DELETE
+            return done._replace(todo=Todo.DELETE)
         self._report.take(name, Done(entry.size, is_there=True), False)
-        return None
-
-    def _is_image(self, source: Source, name: str) -> bool:
-        if self._plan.include and not is_excluded(name, self._plan.include):
-            return False
-        return not source.is_complete or self._plan.is_image(name)
+        return done
 
     def _settle(self, source: Source, number: int, batch: dict[str, _Known]) -> None:
         """Refuse images that would be written to one file, and recognise those of a source that has moved."""
@@ -164,8 +162,7 @@ class Listing:
                 others.remove(moved)
                 row = self._manifest.find(number, [known.name])[known.name]
                 entry = Entry(known.name, known.size or 0, known.time or 0)
-                todo = self._decide_known(source.describe(known.name), entry, row)
-                batch[known.name] = _Known(row.name, row.size, row.time, row.state, row.error, row.result, todo)
+                batch[known.name] = self._decide_known(source.describe(known.name), entry, row)
                 continue
             if others and not self._is_skipped(source, known.name):
                 rivals = [other for other in others if not self._is_skipped_claim(source, other)]

@@ -181,7 +181,9 @@ class RemoteSource(Remote, Source):
         """See `Source`."""
         facts = self.facts(name)
         if (facts.get("size"), _time_of(facts)) != (size, time):
-            raise DataError(f"{self.describe(name)}: changed while it was being read; run the command again")
+            raise DataError(
+                f"{self.describe(name)}: changed after it was compressed, so it is not deleted; pass --update"
+            )
         attempt(self._full(name), lambda: self._system.rm_file(self._path(name)))
 
 

@@ -100,7 +100,7 @@ class FolderSource(Source):
         path = self._root / name
         status = path.stat()
         if (status.st_size, status.st_mtime_ns) != (size, time):
-            raise DataError(f"{path}: changed while it was being read; run the command again")
+            raise DataError(f"{path}: changed after it was compressed, so it is not deleted; pass --update")
         path.unlink()
 
     def _is_left_out(self, folder: str) -> bool:

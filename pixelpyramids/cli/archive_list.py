@@ -36,8 +36,11 @@ def archive_list(
             return 0
         for row in rows:
             sizes = f"{row.size or 0:>13,} {row.result_size or 0:>13,}"
-            rest = f" -> {row.result}" if row.state == "done" else f" ({row.error})" if row.error else ""
-            stdout.print(f"{row.state:<8}{sizes}  {row.source_path}{rest}")
+            result, error = (
+                (f" -> {row.result}" if row.state == "done" else ""),
+                (f" ({row.error})" if row.error else ""),
+            )
+            stdout.print(f"{row.state:<8}{sizes}  {row.source_path}{result}{error}")
     return 0
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from pixelpyramids.archive.jobs import Done
-from pixelpyramids.archive.manifest import Manifest, State
+from pixelpyramids.archive.manifest import HAS_FAILED, Manifest
 from pixelpyramids.cli.console import format_duration, print_warnings, stderr
 from pixelpyramids.cli.outcomes import FILES_NAMED
 from pixelpyramids.image_files.listing import count_kinds
@@ -103,16 +103,16 @@ class ArchiveReport:
         """The counts, and the images that failed, were skipped, or were not recognised."""
         seconds = time.monotonic() - self._begin
 
-        def rows(state: State) -> list[dict[str, Any]]:
-            found = manifest.iterate("run = ? AND state = ?", (run, state))
+        def rows(condition: str) -> list[dict[str, Any]]:
+            found = manifest.iterate(f"run = ? AND {condition}", (run,))
             return [{"source": row.source_path, "reason": row.error} for row in found]
 
         return {
             "compressed": self.counts["done"],
             "already_there": self.counts["already there"],
-            "skipped": rows(State.SKIPPED),
-            "failed": rows(State.FAILED),
-            "not_taken": {"kinds": dict(self._kinds), "files": [row["source"] for row in rows(State.OTHER)]},
+            "skipped": rows("state = 'skipped'"),
+            "failed": rows(HAS_FAILED),
+            "not_taken": {"kinds": dict(self._kinds), "files": [row["source"] for row in rows("state = 'other'")]},
             "bytes_before": self._before,
             "bytes_after": self._after,
             "ratio": self._after / self._before if self._before and self._after else None,

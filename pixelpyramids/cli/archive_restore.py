@@ -34,16 +34,18 @@ def archive_restore(
     import os
 
     from pixelpyramids.archive import examining
-    from pixelpyramids.archive.addresses import absolute
+    from pixelpyramids.archive.addresses import absolute, is_remote
     from pixelpyramids.archive.file_tasks import Decompression
     from pixelpyramids.archive.jobs import run_tasks
     from pixelpyramids.cli.archive_opening import matches, open_archive
     from pixelpyramids.cli.archive_report import ArchiveReport
     from pixelpyramids.cli.console import live_line, print_json, stdout
     from pixelpyramids.codec.bundled import available_threads
-    from pixelpyramids.errors import DataError
+    from pixelpyramids.errors import DataError, ParameterError
     from pixelpyramids.terminal import count_of
 
+    if is_remote(out):
+        raise ParameterError(f"expected a folder on this machine for --out, got {out}")
     at_once = jobs or available_threads()
     how = Decompression(format, 1, None, False, max_pixels, overwrite, dry_run)
     settings = examining.Restoring(absolute(archive), os.path.abspath(out), how)

@@ -15,14 +15,14 @@ KINDS_SHOWN = 10
 
 def archive_status(archive: options.Archive, json: options.Json = False) -> int:
     """Show how many images an archive holds, the bytes saved, the speed, the time left, and the failures by kind."""
-    from pixelpyramids.archive.manifest import State
+    from pixelpyramids.archive.manifest import HAS_FAILED, State
 
     with open_archive(archive) as manifest:
         states = {row[0]: row[1:] for row in manifest.summarise()}
         run, todo = manifest.last_run(), manifest.count_todo()
         since = manifest.summarise("finished >= ?", (run[1],)) if run else []
         worked = manifest.work_seconds(run[1]) if run else 0.0
-        kinds = Counter(_kind_of(row.error or "") for row in manifest.iterate("state = 'failed'"))
+        kinds = Counter(_kind_of(row.error or "") for row in manifest.iterate(HAS_FAILED))
     count, before, after, pixels, seconds = states.get(State.DONE, (0, 0.0, 0.0, 0.0, 0.0))
     facts: dict[str, Any] = {
         "images": {state.value: states.get(state, (0,))[0] for state in State},
