@@ -13,6 +13,10 @@ class DataError(PixelPyramidsError):
     """Images that are missing, unreadable, or not of the size, depth or range that was requested."""
 
 
+class FullDiskError(DataError):
+    """A disk, or the user's share of it, on which there is no more room."""
+
+
 class EmptySplitError(DataError):
     """A requested split that does not exist, in data that are otherwise sound."""
 

@@ -433,3 +433,96 @@ def test_the_docs_show_the_schema():
             columns = [row[1] for row in manifest._query(f"PRAGMA table_info({table})")]
             section = text.partition(f"\n`{table}`")[2] or text.partition(f" `{table}`: ")[2]
             assert columns and all(f"`{column}`" in section for column in columns)
+
+
+def test_a_dry_run_deletes_nothing(tmp_path):
+    folder, archive = save_many(tmp_path / "in", 2), tmp_path / "out"
+    command = ("compress", folder, "--out", archive, "--delete-source", "--dry-run", "--jobs", 1)
+    assert status(*command) == 0 and not archive.exists()
+    assert status("compress", folder, "--out", archive) == 0
+    assert status(*command) == 0
+    (archive / "manifest.sqlite").unlink()  # then the results are found
+    assert status(*command) == 0
+    assert files(folder) == ["0/0.png", "1/1.png"]
+
+
+def test_a_result_stays_known_whatever_becomes_of_its_source(tmp_path, capsys):
+    """A name without the suffix of an image, a source that cannot be read, and one that is lossy."""
+    folder, archive = tmp_path / "in", tmp_path / "out"
+    named, photo, png = save(folder / "a.dat", format="PNG"), save(folder / "b.jpg"), save(folder / "c.png", 3)
+    assert status("compress", named, photo, png, "--out", archive, "--force") == 0
+    before = contents(archive)
+    for options in ((), ("--delete-source",), ("--overwrite",)):
+        assert status("compress", folder, "--out", archive, *options) == (1 if options == ("--delete-source",) else 0)
+        states = rows(archive)
+        assert {states[name][0] for name in states} == {"done"} and contents(archive) == before
+    assert files(folder) == ["b.jpg"]
+    save(png, 3)
+    (archive / "c.ppyr").write_bytes(before["c.ppyr"][:-1])
+    assert status("archive", "verify", archive) == 1
+    png.unlink()
+    png.symlink_to("nowhere")
+    assert status("compress", folder, "--out", archive) == 1
+    png.unlink()
+    save(png, 3)
+    assert json_of(capsys, "compress", folder, "--out", archive)["compressed"] == 1 and contents(archive) == before
+
+
+def test_a_result_is_not_replaced_by_another_source_with_a_damaged_one(tmp_path, capsys):
+    first, second = save(tmp_path / "p" / "b.tif", 0), save(tmp_path / "q" / "b.png", 1)
+    archive = tmp_path / "out"
+    assert status("compress", first.parent, "--out", archive) == 0
+    (archive / "b.ppyr").unlink()
+    assert status("archive", "verify", archive) == 1
+    assert "and so would" in output_of(capsys, "compress", second.parent, "--out", archive, expected=1).err
+    assert status("compress", first.parent, "--out", archive) == 0
+    assert np.array_equal(pp.decode((archive / "b.ppyr").read_bytes()), pixels(0))
+
+
+def test_a_result_that_comes_back_is_sound_again(tmp_path, capsys):
+    folder, archive = save_many(tmp_path / "in", 2), tmp_path / "out"
+    assert status("compress", folder, "--out", archive, "--delete-source") == 0
+    before = (archive / "0" / "0.ppyr").read_bytes()
+    (archive / "0" / "0.ppyr").unlink()
+    assert status("archive", "verify", archive) == 1
+    assert status("archive", "restore", archive, "--out", tmp_path / "back") == 1
+    (archive / "0" / "0.ppyr").write_bytes(before)
+    assert status("archive", "restore", archive, "--out", tmp_path / "back") == 0
+    assert status("archive", "verify", archive) == 0
+    assert json_of(capsys, "archive", "status", archive)["images"]["done"] == 2
+
+
+def test_samples_of_one_percent_cover_everything_in_the_end(tmp_path):
+    folder, archive = save_many(tmp_path / "in", 12), tmp_path / "out"
+    assert status("compress", folder, "--out", archive, "--no-verify") == 0
+    for _ in range(4):
+        assert status("archive", "verify", archive, "--sample", "25%", "--jobs", 1) == 0
+    assert all(verified for (verified,) in rows(archive, "verified").values())
+
+
+def test_a_damaged_member_of_a_zip_fails_alone(tmp_path, capsys):
+    folder = save_many(tmp_path / "in", 3)
+    container = pack(folder, tmp_path / "all.v2.zip")
+    data = bytearray(container.read_bytes())
+    data[data.index(b"IDAT") + 8] ^= 255  # of the first picture
+    container.write_bytes(data)
+    command = ("compress", container, container.parent / "." / container.name, "--out", tmp_path / "out")
+    for _ in range(2):
+        assert "0/0.png: is damaged" in output_of(capsys, *command, expected=1).err
+        assert files(tmp_path / "out") == ["1/1.ppyr", "2/2.ppyr"]
+    assert status("compress", container, folder, "--out", tmp_path / "two") == 1
+    assert "all.v2/1/1.ppyr" in files(tmp_path / "two") and "in/1/1.ppyr" in files(tmp_path / "two")
+
+
+def test_a_manifest_cannot_lead_restoring_out_of_its_folder(tmp_path, capsys):
+    folder, archive = save_many(tmp_path / "in", 1), tmp_path / "out"
+    assert status("compress", folder, "--out", archive) == 0
+    (tmp_path / "evil.ppyr").write_bytes((archive / "0" / "0.ppyr").read_bytes())
+    for path in ("../evil.ppyr", str(tmp_path / "evil.ppyr")):
+        with closing(sqlite3.connect(archive / "manifest.sqlite")) as database, database:
+            database.execute("UPDATE images SET result = ?", (path,))
+        assert (
+            "within the archive"
+            in output_of(capsys, "archive", "restore", archive, "--out", tmp_path / "a" / "b", expected=1).err
+        )
+    assert not (tmp_path / "a" / "evil.png").exists() and not (tmp_path / "evil.png").exists()

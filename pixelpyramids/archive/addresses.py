@@ -54,10 +54,11 @@ def list_sources(
     its own name. Files lie directly in the archive. `list_file` holds more paths, one a line, or separated by null
     bytes. Raises DataError if there is nothing at an address.
     """
+    addresses = list(dict.fromkeys(absolute(address) for address in addresses))
     wholes = {address for address in addresses if _is_whole(address)}
     files: dict[str, list[str]] = {}
     sources: list[tuple[Source, str]] = []
-    for address in dict.fromkeys(addresses):
+    for address in addresses:
         if address not in wholes:
             folder, name = _split(address)
             files.setdefault(folder, []).append(name)
@@ -111,8 +112,8 @@ def _open_whole(address: str, exclude: Sequence[str], archive: str) -> Source:
         if is_container(address):
             return remote.open_container(address, exclude)
         return remote.RemoteSource(address, exclude, archive)
-    if is_container(address):
-        return ContainerSource(os.path.abspath(address), lambda: open(address, "rb"), exclude)
+    if not os.path.isdir(address):
+        return ContainerSource(address, lambda: open(address, "rb"), exclude)
     return FolderSource(Path(address), exclude, None if is_remote(archive) else Path(archive))
 
 

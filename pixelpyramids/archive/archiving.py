@@ -14,9 +14,9 @@ from pixelpyramids.archive.jobs import Engine
 from pixelpyramids.archive.manifest import Manifest, Pending, Row, State
 from pixelpyramids.archive.planning import Listing, Plan, Report
 from pixelpyramids.archive.sources import Source
-from pixelpyramids.archive.stores import Store
+from pixelpyramids.archive.stores import Store, WrittenMeanwhileError
 from pixelpyramids.archive.work import Finished, Work, compress_image
-from pixelpyramids.errors import DataError, PixelPyramidsError
+from pixelpyramids.errors import DataError, FullDiskError, PixelPyramidsError
 from pixelpyramids.terminal import explain
 
 LARGE = 2**24  # bytes of a file from which on an image is compressed by all processors together
@@ -34,11 +34,11 @@ class Archiver:
         self._fault: Exception | None = None
         self.number = 0
 
-    def run(self, sources: Sequence[tuple[Source, str]]) -> str:
-        """Compress the sources, each into its folder of the archive. Returns why the run stopped early, or "".
+    def run(self, sources: Sequence[tuple[Source, str]]) -> None:
+        """Compress the sources, each into its folder of the archive.
 
         An exception that is a bug is raised after all other images were processed. Raises DataError if there is no
-        image at all.
+        image at all, and FullDiskError if there is no room for more results.
         """
         self.number = self._manifest.begin_run()
         listing = Listing(self._manifest, self._store, self._plan, self._report, self.number)
@@ -56,18 +56,14 @@ class Archiver:
                 "not count"
             )
         self._report.begin(*self._manifest.count_todo())
-        stopped = ""
         try:
             for work, result in self._results([source for source, _ in sources], numbers):
                 self._take(work.row, result)
-        except _DiskFull as error:
-            stopped = str(error)
         finally:
             self._record()
         if self._fault is not None:
             raise self._fault
         self._manifest.end_run(self.number)
-        return stopped
 
     def _results(
         self, sources: Sequence[Source], numbers: dict[str, int]
@@ -96,8 +92,11 @@ class Archiver:
         try:
             for entry, content in source.contents(is_wanted):
                 assert row is not None
-                yield Work(row, content, entry.time)
-        except PixelPyramidsError as error:  # the source is damaged; the images before the damage are compressed
+                if isinstance(content, DataError):
+                    self._take(row, content)
+                else:
+                    yield Work(row, content, entry.time)
+        except (PixelPyramidsError, OSError) as error:  # the images before the damage are compressed
             self._report.take(source.address, error, False)
 
     def _compress(self, todo: Iterable[Work], is_large: bool = False) -> Iterator[tuple[Work, Finished | Exception]]:
@@ -108,11 +107,15 @@ class Archiver:
         name = row.source_path
         if isinstance(result, Exception):
             if isinstance(result, OSError) and result.errno in (errno.ENOSPC, errno.EDQUOT):
-                raise _DiskFull(explain(result, name)) from result
+                raise FullDiskError(explain(result, name)) from result
+            if isinstance(result, FullDiskError):
+                raise result
             if not isinstance(result, PixelPyramidsError | OSError | MemoryError):
                 self._fault = self._fault or result
             reason = explain(result, name)
-            failed = {} if row.state == State.DONE else {"state": State.FAILED}  # its former result is still there
+            # If it was compressed before, its former result is still there, unless another program replaced it.
+            keeps_result = row.state == State.DONE and not isinstance(result, WrittenMeanwhileError)
+            failed = {} if keeps_result else {"state": State.FAILED}
             self._pending.add(row.id, failed | {"error": reason, "todo": None})
             self._report.take(name, result, False)
         else:
@@ -130,13 +133,10 @@ class Archiver:
         if not self._plan.settings.compression.dry_run:
             self._store.flush(self._flushed)
         self._pending.record()
-        for row, columns in self._deletable:
+        self._flushed = []
+        while self._deletable:
+            row, columns = self._deletable.pop()
             try:
                 open_source(row.address).delete(row.name, columns["size"], columns["time"])
             except (OSError, PixelPyramidsError) as error:
                 self._report.take(row.source_path, error, False)
-        self._flushed, self._deletable = [], []
-
-
-class _DiskFull(Exception):
-    pass

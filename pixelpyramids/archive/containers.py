@@ -1,10 +1,13 @@
 """Tar and zip files as sources of images. They are read in order, without unpacking them to the disk."""
 
+import lzma
 import tarfile
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from datetime import datetime
+from datetime import UTC, datetime
+from functools import partial
 from pathlib import PurePosixPath
 from typing import BinaryIO, Self
 
@@ -14,7 +17,10 @@ from pixelpyramids.image_files.listing import is_excluded
 
 TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
 ZIP_SUFFIXES = (".zip",)
-_DAMAGE = (tarfile.TarError, zipfile.BadZipFile, EOFError, ValueError, NotImplementedError, RuntimeError)
+# What a damaged file of a zip raises; after damage in a compressed tar file, nothing more can be read.
+_DAMAGE_OF_A_MEMBER = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, NotImplementedError)
+_DAMAGE = (*_DAMAGE_OF_A_MEMBER, tarfile.TarError, EOFError, ValueError, RuntimeError)
+_LATEST = 2**33  # seconds since 1970; later times are mistakes
 _OUTSIDE = "its path leads out of the file; unpack the file, and compress the folder"
 
 Open = Callable[[], AbstractContextManager[BinaryIO]]
@@ -46,23 +52,31 @@ class ContainerSource(Source):
             if not is_excluded(entry.name, self._exclude):
                 yield entry
 
-    def contents(self, is_wanted: Callable[[str], bool]) -> Iterator[tuple[Entry, bytes]]:
+    def contents(self, is_wanted: Callable[[str], bool]) -> Iterator[tuple[Entry, bytes | DataError]]:
         """See `Source`."""
         for entry, read in self._read():
             if is_wanted(entry.name):
                 yield entry, read()
 
-    def _read(self) -> Iterator[tuple[Entry, Callable[[], bytes]]]:
+    def _read(self) -> Iterator[tuple[Entry, Callable[[], bytes | DataError]]]:
         try:
             with self._open_file() as file:
                 for entry, read in self._members(file):
-                    path = PurePosixPath(entry.name)
-                    name = str(path.relative_to("/") if path.is_absolute() else path)
-                    yield entry._replace(name=name, problem=_OUTSIDE if ".." in path.parts else entry.problem), read
+                    path = PurePosixPath(entry.name.lstrip("/"))
+                    problem = _OUTSIDE if ".." in path.parts or "\0" in entry.name else entry.problem
+                    name = str(path).replace("\0", "\\0")
+                    yield entry._replace(name=name, problem=problem), partial(self._read_member, entry, read)
         except _DAMAGE as error:
             raise DataError(
                 f"{self.address}: expected a tar or zip file, got a damaged one ({error}); replace it"
             ) from error
+
+    def _read_member(self, entry: Entry, read: Callable[[], bytes]) -> bytes | DataError:
+        """The bytes of a file; an error if only this file is damaged."""
+        try:
+            return read()
+        except _DAMAGE_OF_A_MEMBER as error:
+            return DataError(f"{self.describe(entry.name)}: is damaged in its container ({error}); replace it")
 
 
 class _Member(tarfile.TarInfo):
@@ -89,7 +103,8 @@ def _tar_members(file: BinaryIO) -> Iterator[tuple[Entry, Callable[[], bytes]]]:
                 assert content is not None
                 return content.read()
 
-            yield Entry(member.name, member.size, int(member.mtime * 1e9), problem), read
+            time = member.mtime if 0 < member.mtime < _LATEST else 0
+            yield Entry(member.name, member.size, int(time * 1e9), problem), read
 
 
 def _zip_members(file: BinaryIO) -> Iterator[tuple[Entry, Callable[[], bytes]]]:
@@ -97,7 +112,10 @@ def _zip_members(file: BinaryIO) -> Iterator[tuple[Entry, Callable[[], bytes]]]:
         for member in container.infolist():
             if member.is_dir():
                 continue
-            time = datetime(*member.date_time).timestamp() if member.date_time[1] else 0
+            try:
+                time = datetime(*member.date_time, tzinfo=UTC).timestamp()
+            except ValueError:  # no such date
+                time = 0
             problem = "it is encrypted; unpack the file" if member.flag_bits & 1 else ""
 
             def read(member: zipfile.ZipInfo = member) -> bytes:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from pixelpyramids.archive.addresses import open_store
+from pixelpyramids.archive.comparison import UNLIMITED
 from pixelpyramids.archive.file_tasks import Decompression
 from pixelpyramids.archive.jobs import Done, Engine
 from pixelpyramids.archive.manifest import Manifest, Pending, Row, State
@@ -36,8 +37,11 @@ class Restoring:
     decompression: Decompression
 
 
-def read_result(row: Row, archive: str, max_pixels: int, threads: int) -> Picture:
-    """The picture of a result. Raises BitstreamError, DataError or OSError unless it is what the manifest says."""
+def read_result(row: Row, archive: str, threads: int) -> Picture:
+    """The picture of a result. Raises BitstreamError, DataError or OSError unless it is what the manifest says.
+
+    Its size needs no limit, because it is the file that was written here.
+    """
     assert row.result is not None
     store = open_store(archive, 0)
     name = store.describe(row.result)
@@ -45,7 +49,7 @@ def read_result(row: Row, archive: str, max_pixels: int, threads: int) -> Pictur
         if hash_content(content) != row.result_sha256:
             raise BitstreamError(f"{name}: is not the file that was written; it is damaged, or was replaced")
         try:
-            header, pixels = decode_into(allocate, content, max_pixels=max_pixels, threads=threads)
+            header, pixels = decode_into(allocate, content, max_pixels=UNLIMITED, threads=threads)
         except BitstreamError as error:
             raise BitstreamError(f"{name}: {error}") from error
     array = restore_axes(pixels, header)
@@ -54,9 +58,9 @@ def read_result(row: Row, archive: str, max_pixels: int, threads: int) -> Pictur
     return Picture(array, header.depth, dict(header.metadata), header.source_format)
 
 
-def verify_image(row: Row, archive: str, max_pixels: int, threads: int) -> Done:
+def verify_image(row: Row, archive: str, threads: int) -> Done:
     """Verify a result. Raises the errors of `read_result`."""
-    array = read_result(row, archive, max_pixels, threads).array
+    array = read_result(row, archive, threads).array
     return Done(row.result_size or 0, pixels=array.shape[0] * array.shape[1])
 
 
@@ -64,7 +68,7 @@ def restore_image(row: Row, settings: Restoring, threads: int) -> Done:
     """Write the image of a result as a file, with the time of its source. An existing one must hold the same pixels."""
     assert row.result is not None
     how = settings.decompression
-    picture = read_result(row, settings.archive, how.max_pixels, threads)
+    picture = read_result(row, settings.archive, threads)
     format = _format_of(picture, how.format)
     target = Path(settings.out) / _restored_name(row, format)
     height, width = picture.array.shape[:2]
@@ -99,7 +103,10 @@ def _restored_name(row: Row, format: str) -> str:
     suffixes = FORMATS[format]
     if PurePosixPath(name).suffix.lower() not in suffixes:
         name = PurePosixPath(row.result).stem + suffixes[0]
-    return str(PurePosixPath(row.result).parent / name)
+    path = PurePosixPath(row.result).parent / name
+    if path.is_absolute() or ".." in path.parts:
+        raise DataError(f"{row.result}: expected the path of a result within the archive; the manifest is damaged")
+    return str(path)
 
 
 def verify_archive(
@@ -115,7 +122,8 @@ def verify_archive(
             if isinstance(result, BitstreamError | FileNotFoundError):
                 pending.add(row.id, {"state": State.FAILED, "error": explain(result)})
             elif not isinstance(result, Exception):
-                pending.add(row.id, {"verified": time.time()})
+                sound = {} if row.state == State.DONE else {"state": State.DONE, "error": None}
+                pending.add(row.id, sound | {"verified": time.time()})
             if pending.is_due:
                 pending.record()
             yield row, result

@@ -49,7 +49,12 @@ class LocalEngine:
         from pixelpyramids.codec.bundled import available_threads
 
         jobs = 1 if is_large else self._jobs
-        return run_tasks(partial(function, threads=max(available_threads() // jobs, 1)), todo, jobs)
+        work = partial(function, threads=max(available_threads() // jobs, 1))
+        if is_large and self._jobs > 1:  # in a process of its own, too, which may die
+            from pixelpyramids.archive.processes import run_in_processes
+
+            return run_in_processes(work, todo, jobs)
+        return run_tasks(work, todo, jobs)
 
 
 def run_tasks(function: Callable[[T], Result], todo: Iterable[T], jobs: int) -> Iterator[tuple[T, Result | Exception]]:

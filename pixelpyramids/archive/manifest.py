@@ -13,7 +13,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
-from pixelpyramids.errors import DataError
+from pixelpyramids.errors import DataError, FullDiskError
 
 NAME = "manifest.sqlite"
 FORMAT = 1
@@ -67,6 +67,9 @@ CREATE TABLE verifications (
 );
 """
 
+
+HAS_RESULT = "(state = 'done' OR (state IN ('failed', 'waiting') AND result_sha256 IS NOT NULL))"
+"""The condition for images that have a result, which may be damaged or missing (SQL)."""
 
 HAS_FAILED = "(state = 'failed' OR (state = 'done' AND error IS NOT NULL))"
 """The condition for images that failed, or of which only an older version is compressed (SQL)."""
@@ -152,6 +155,7 @@ class Manifest:
     def temporary(cls, path: Path) -> Self:
         """A temporary copy of the manifest at `path`, or of an empty one if there is none. Raises its errors."""
         copy = cls(Path(""))
+        copy.path = path
         if path.exists():
             with cls(path, read_only=True) as manifest, copy._report_errors():
                 manifest._database.backup(copy._database)
@@ -199,8 +203,8 @@ class Manifest:
             yield
         except sqlite3.Error as error:
             if getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_FULL:
-                advice = "free some space and run the same command again; nothing is lost"
-            elif isinstance(error, sqlite3.OperationalError):
+                raise FullDiskError(f"{self.path}: no space is left for the manifest; free some space") from error
+            if isinstance(error, sqlite3.OperationalError):
                 advice = "check its permissions and the disk, and that no other program holds it"
             else:
                 advice = "it is damaged: move it away, and run `compress` again, which finds the results that exist"
@@ -271,12 +275,10 @@ class Manifest:
                 statement, ({key: _stored(value) for key, value in entry.items()} | ids for entry in entries)
             )
 
-    def move_to(self, source: int, numbers: Sequence[int]) -> None:
-        """Give images to another source, whose folder was moved or renamed."""
+    def move_to(self, source: int, number: int) -> None:
+        """Give an image to another source, because its folder was moved or renamed."""
         with self._transaction():
-            self._database.executemany(
-                "UPDATE OR REPLACE images SET source = ? WHERE id = ?", [(source, number) for number in numbers]
-            )
+            self._database.execute("UPDATE OR REPLACE images SET source = ? WHERE id = ?", (source, number))
 
     def forget_missing(self, source: int, run: int) -> None:
         """Remove the images of a source that are no longer there, and have no result."""

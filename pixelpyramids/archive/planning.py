@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import NamedTuple, Protocol, TypeVar
 
 from pixelpyramids.archive.addresses import open_source
+from pixelpyramids.archive.containers import is_container
 from pixelpyramids.archive.jobs import Done
 from pixelpyramids.archive.manifest import Manifest, Row, State, Todo
 from pixelpyramids.archive.sources import Entry, Source
@@ -16,6 +17,7 @@ from pixelpyramids.archive.work import CHANGED, Settings
 from pixelpyramids.errors import DataError, PixelPyramidsError
 from pixelpyramids.image_files import opening
 from pixelpyramids.image_files.listing import is_excluded
+from pixelpyramids.terminal import explain
 
 _LISTED_AT_ONCE = 500
 _LOSSY_SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".avif")
@@ -100,18 +102,20 @@ class Listing:
         if source.is_named:
             self.named.add(name)
         is_new = old is None or old.state in (State.WAITING, State.FAILED, State.OTHER)
+        has_result = old is not None and old.result_sha256 is not None
         if entry.problem:
             self.has_images = True
             self._report.take(name, DataError(entry.problem), False)
             if old is not None and not is_new:
                 return _Known(old.name, old.size, old.time, old.state, old.error, old.result, None)
-            return _Known(entry.name, None, None, State.FAILED, entry.problem, None, None)
-        if source.is_complete and not self._plan.is_image(entry.name):
+            result = None if old is None else old.result
+            return _Known(entry.name, None, None, State.FAILED, entry.problem, result, None)
+        if source.is_complete and not self._plan.is_image(entry.name) and not has_result:
             self._report.others([name])
             return _Known(entry.name, entry.size, entry.time, State.OTHER, None, None, None)
         self.has_images = True
         if old is None or is_new:
-            if old is not None and old.result_sha256:  # its result is damaged
+            if old is not None and has_result:  # but it is damaged or missing
                 return _Known(entry.name, entry.size, entry.time, State.WAITING, None, old.result, Todo.REPLACE)
             result = prefix + self._plan.rename(entry.name.lstrip("/"))
             return _Known(entry.name, entry.size, entry.time, State.WAITING, None, result, Todo.NEW)
@@ -120,7 +124,7 @@ class Listing:
     def _decide_known(self, name: str, entry: Entry, old: Row) -> _Known:
         """What to do with an image that was compressed or skipped before."""
         done = _Known(old.name, old.size, old.time, State.DONE, None, old.result, None)
-        waiting = done._replace(state=State.WAITING)
+        waiting = done._replace(size=entry.size, time=entry.time, state=State.WAITING)
         is_same = (entry.size, entry.time) == (old.size, old.time)
         if old.state == State.SKIPPED:
             if not is_same or self._how.force:
@@ -130,10 +134,14 @@ class Listing:
         assert old.result is not None
         if self._how.overwrite:
             return done._replace(todo=Todo.REPLACE)
-        there = self._store.find(old.result) if self._store.is_quick else None
+        try:
+            there = self._store.find(old.result) if self._store.is_quick else None
+        except (DataError, OSError) as error:
+            self._report.take(name, error, False)
+            return done._replace(error=explain(error, name))
         if self._store.is_quick and (there is None or there.size != old.result_size):
             return waiting._replace(todo=Todo.NEW if there is None else Todo.REPLACE)
-        if self._plan.check_hash:
+        if self._plan.check_hash and not self._how.delete_source:
             return done._replace(todo=Todo.CHECK)
         if not is_same and not self._plan.settings.update:
             self._report.take(name, DataError(f"{name}: {CHANGED}"), False)
@@ -147,18 +155,18 @@ class Listing:
 
     def _settle(self, source: Source, number: int, batch: dict[str, _Known]) -> None:
         """Refuse images that would be written to one file, and recognise those of a source that has moved."""
-        new = {known.name: known for known in batch.values() if known.todo == Todo.NEW and known.result}
+        new = {each.name: each for each in batch.values() if each.todo and each.state == State.WAITING and each.result}
         claims: dict[str, list[Row | _Known]] = {}
         for row in self._manifest.find_results([known.result for known in new.values() if known.result]):
             is_own = row.address == source.address and row.name in new and new[row.name].result == row.result
-            if not is_own and (row.state == State.DONE or row.run == self._run):
+            if not is_own and (row.result_sha256 is not None or row.run == self._run):
                 claims.setdefault(row.result or "", []).append(row)
         for known in new.values():
             assert known.result is not None
             others = claims.setdefault(known.result, [])
             moved = next((row for row in others if isinstance(row, Row) and _has_moved(row, source, known)), None)
             if moved is not None:
-                self._manifest.move_to(number, [moved.id])
+                self._manifest.move_to(number, moved.id)
                 others.remove(moved)
                 row = self._manifest.find(number, [known.name])[known.name]
                 entry = Entry(known.name, known.size or 0, known.time or 0)
@@ -181,7 +189,7 @@ class Listing:
             for each in (known, *rivals)
         ]
         for each, name in named:
-            if each.state != State.WAITING:
+            if each.state != State.WAITING or each.todo is None:
                 continue
             others = ", ".join(other for _, other in named if other != name)
             reason = (
@@ -195,15 +203,15 @@ class Listing:
                 batch[each.name] = each._replace(state=State.FAILED, error=reason, todo=None)
 
     def _is_skipped_claim(self, source: Source, claim: "Row | _Known") -> bool:
-        if isinstance(claim, Row):
-            return claim.state != State.DONE and self._is_skipped(open_source(claim.address), claim.name)
-        return self._is_skipped(source, claim.name)
+        if not isinstance(claim, Row):
+            return self._is_skipped(source, claim.name)
+        return claim.result_sha256 is None and self._is_skipped(open_source(claim.address), claim.name)
 
     def _is_skipped(self, source: Source, name: str) -> bool:
         """Whether an image will be skipped because it is lossy already."""
         if self._how.force:
             return False
-        if source.is_sequential:
+        if is_container(source.address):  # its files cannot be opened one by one
             return name.lower().endswith(_LOSSY_SUFFIXES)
         try:
             with source.open(name) as file:
@@ -216,7 +224,9 @@ def _has_moved(row: Row, source: Source, known: _Known) -> bool:
     """Whether a compressed image now lies in another source: same path, size and time, and no longer where it was."""
     if row.state != State.DONE or row.address == source.address or row.name != known.name:
         return False
-    if (row.size, row.time) != (known.size, known.time):
+    if (row.size, row.time) != (known.size, known.time) or not known.time:
+        return False
+    if is_container(row.address) or is_container(source.address):  # whether one is gone is not known
         return False
     try:
         open_source(row.address).open(row.name).close()

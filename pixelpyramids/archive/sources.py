@@ -56,8 +56,8 @@ class Source(ABC):
         """The present modification time of a file that is not local. Raises OSError or DataError."""
         raise DataError(f"{self.describe(name)}: its time is unknown")
 
-    def contents(self, is_wanted: Callable[[str], bool]) -> Iterator[tuple[Entry, bytes]]:
-        """The wanted files and their bytes, in the order of the source."""
+    def contents(self, is_wanted: Callable[[str], bool]) -> Iterator[tuple[Entry, bytes | DataError]]:
+        """The wanted files and their bytes, or why one cannot be read, in the order of the source."""
         raise DataError(f"{self.address}: cannot be read in order")
 
     def delete(self, name: str, size: int, time: int) -> None:

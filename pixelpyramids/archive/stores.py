@@ -5,7 +5,7 @@ import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import BinaryIO, NamedTuple
 
 from pixelpyramids.atomic import replace_file
@@ -107,7 +107,7 @@ class FolderStore(Store):
 
     def flush(self, names: Iterable[str]) -> None:
         """See `Store`. The files are flushed already; their names are not."""
-        for folder in {self._path(name).parent for name in names}:
+        for folder in {self._path(str(above)) for name in names for above in PurePosixPath(name).parents}:
             descriptor = os.open(folder, os.O_RDONLY)
             try:
                 os.fsync(descriptor)

@@ -71,7 +71,10 @@ def compress_image(work: Work, settings: Settings, threads: int) -> Finished:
         if row.todo in (Todo.CHECK, Todo.DELETE) and sha256 != row.sha256 and not settings.update:
             raise DataError(f"{row.source_path}: {CHANGED}")
         image = opening.open(file, how.max_pixels)
-        if reason := _reason_to_skip(image, how.force):
+        reason = _reason_to_skip(image, how.force)
+        if reason and row.result_sha256 is not None and sha256 != row.sha256:
+            raise DataError(f"{row.source_path}: {reason}; its former result is kept")
+        if reason and row.result_sha256 is None:
             return Finished({**read, "state": State.SKIPPED, "error": reason, "todo": None}, Done(skipped=reason))
         there = store.find(row.result)
         if how.dry_run and not there:
@@ -80,6 +83,8 @@ def compress_image(work: Work, settings: Settings, threads: int) -> Finished:
     is_known = row.todo == Todo.DELETE and sha256 == row.sha256
     if there and (is_known or row.todo == Todo.NEW) and not how.overwrite:
         _expect_same(store, row, picture, threads)
+        if how.dry_run:
+            return Finished({**read, "todo": None}, Done(facts.size, is_there=True))
         is_new = False
     elif how.dry_run:
         return Finished({**read, "todo": None}, Done(facts.size))
@@ -89,7 +94,8 @@ def compress_image(work: Work, settings: Settings, threads: int) -> Finished:
         with store.read(row.result) as content:
             if not holds(content, picture, threads):
                 raise DataError(
-                    f"{row.source_path}: {store.describe(row.result)} was read back, and holds another image"
+                    f"{row.source_path}: is not deleted, because {store.describe(row.result)} holds another image when "
+                    "it is read back; run `pixelpyramids archive verify`"
                 )
     height, width = picture.array.shape[:2]
     with store.read(row.result) as content:
@@ -115,7 +121,10 @@ def compress_image(work: Work, settings: Settings, threads: int) -> Finished:
     return Finished(columns, done, how.delete_source)
 
 
-CHANGED = "changed since it was compressed; pass --update to compress it again, and replace its result"
+CHANGED = (
+    "has changed since it was compressed; pass --update to compress it again and replace its result, or, if it is "
+    "another image under the same name, rename it"
+)
 
 
 def hash_pixels(array: Any, depth: int) -> str:

@@ -23,7 +23,11 @@ def archive_list(
     json: options.Json = False,
 ) -> int:
     """List the images of an archive: their state, bytes before and after, source and result."""
+    from pixelpyramids.archive.manifest import HAS_FAILED
+
     condition, parameters = ("state = ?", [state]) if state else ("1", [])
+    if state == "failed":
+        condition, parameters = HAS_FAILED, []
     with open_archive(archive) as manifest:
         rows = (row for row in manifest.iterate(condition, parameters) if matches(row.result, row.name, patterns or []))
         if json:  # written piece by piece: there may be millions

@@ -13,6 +13,8 @@ from pixelpyramids.cli.outcomes import FILES_NAMED
 from pixelpyramids.image_files.listing import count_kinds
 from pixelpyramids.terminal import count_of, explain
 
+KINDS_SHOWN = 20
+
 
 class ArchiveReport:
     """Counts what happens to the images, and prints failures as they happen. `show` replaces the line of progress."""
@@ -33,9 +35,10 @@ class ArchiveReport:
 
     def begin(self, count: int, size: int) -> None:
         """See `planning.Report`."""
-        self._todo, self._size, self._work_begin = count, size, time.monotonic()
+        self._todo, self._size, self._read, self._work_begin = count, size, 0, time.monotonic()
         if self._kinds and not self._quiet:
-            kinds = ", ".join(f"{many} {kind}" for kind, many in self._kinds.most_common())
+            kinds = ", ".join(f"{many} {kind}" for kind, many in self._kinds.most_common(KINDS_SHOWN))
+            kinds += ", …" if len(self._kinds) > KINDS_SHOWN else ""
             more = ", …" if self._kinds.total() > FILES_NAMED else ""
             stderr.print(f"not recognised as images: {kinds} ({', '.join(self._some_others)}{more})")
 

@@ -37,6 +37,7 @@ def archive_restore(
     from pixelpyramids.archive.addresses import absolute, is_remote
     from pixelpyramids.archive.file_tasks import Decompression
     from pixelpyramids.archive.jobs import run_tasks
+    from pixelpyramids.archive.manifest import HAS_RESULT
     from pixelpyramids.cli.archive_opening import matches, open_archive
     from pixelpyramids.cli.archive_report import ArchiveReport
     from pixelpyramids.cli.console import live_line, print_json, stdout
@@ -53,7 +54,7 @@ def archive_restore(
     with open_archive(archive) as manifest, live_line(quiet, passing=True) as show:
 
         def wanted() -> examining.Rows:
-            rows = manifest.iterate("state = 'done'")
+            rows = manifest.iterate(HAS_RESULT)
             return (row for row in rows if matches(row.result, row.name, patterns or []))
 
         total = sum(1 for _ in wanted())

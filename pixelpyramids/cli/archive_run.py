@@ -20,7 +20,7 @@ from pixelpyramids.cli.archive_report import ArchiveReport
 from pixelpyramids.cli.console import live_line, print_json, stderr, stdout
 from pixelpyramids.cli.sources import IMAGE_SUFFIXES, compressed_name
 from pixelpyramids.codec.bundled import available_threads
-from pixelpyramids.errors import ParameterError
+from pixelpyramids.errors import FullDiskError, ParameterError
 from pixelpyramids.image_files.listing import is_hidden
 
 
@@ -58,7 +58,11 @@ def compress_archive(paths: Sequence[str], out: str, how: Compression, options: 
             ):
                 report = ArchiveReport(describe_check(how), show, options.quiet, how.dry_run)
                 run = Archiver(opened, open_store(address, begun), plan, engine, report)
-                stopped = run.run(sources)
+                stopped = ""
+                try:
+                    run.run(sources)
+                except FullDiskError as error:
+                    stopped = str(error)
             if options.json:
                 print_json(report.json(opened, run.number))
             elif not options.quiet:

@@ -63,7 +63,7 @@ def archive_status(archive: options.Archive, json: options.Json = False) -> int:
 def _kind_of(error: str) -> str:
     """An error without names and numbers of its own: what was expected, without what came."""
     what = error.partition("; ")[0].rpartition(": ")[2]
-    return re.sub(r"\d[\d,.]*", "N", what)[:100] or "unknown"
+    return re.sub(r"\d[\d,.]*", "N", re.sub(r"/\S+", "…", what))[:100] or "unknown"
 
 
 def _seconds_left(since: list[tuple[Any, ...]], left: int, seconds: float) -> float | None:

@@ -17,7 +17,6 @@ def archive_verify(
         str, typer.Option(metavar="PERCENT", help="Verify only this share of the images, chosen at random: 1%.")
     ] = "100%",
     jobs: options.ArchiveJobs = None,
-    max_pixels: options.MaxPixels = 2**28,
     quiet: options.Quiet = False,
     json: options.Json = False,
 ) -> int:
@@ -28,6 +27,7 @@ def archive_verify(
     from pixelpyramids.archive import examining
     from pixelpyramids.archive.addresses import absolute
     from pixelpyramids.archive.jobs import LocalEngine
+    from pixelpyramids.archive.manifest import HAS_RESULT
     from pixelpyramids.archive.manifest_opening import open_existing_for_writing
     from pixelpyramids.cli.archive_report import ArchiveReport
     from pixelpyramids.cli.console import live_line, print_json, stderr, stdout
@@ -38,14 +38,14 @@ def archive_verify(
     address, at_once = absolute(archive), jobs or available_threads()
     with open_existing_for_writing(address) as manifest, live_line(quiet, passing=True) as show:
         number, begun, goes_on = manifest.begin_verification(share)
-        chosen = f"(images.id * {_SPREAD} + {number} * 40503) % 4294967296 < {round(share * 2**32)}"
-        condition = f"state = 'done' AND {chosen} AND (verified IS NULL OR verified < {begun!r})"
+        chosen = f"(images.id * {_SPREAD} + {number} * {round(share * 2**32)}) % 4294967296 < {round(share * 2**32)}"
+        condition = f"{HAS_RESULT} AND {chosen} AND (verified IS NULL OR verified < {begun!r})"
         total = manifest.count(condition)
         if goes_on and not quiet:
             stderr.print(f"goes on with the verification that was interrupted: {count_of(total, 'image')} left")
         report = ArchiveReport("", show, quiet, False)
         report.begin(total, 0)
-        work = partial(examining.verify_image, archive=address, max_pixels=max_pixels)
+        work = partial(examining.verify_image, archive=address)
         for row, result in examining.verify_archive(manifest, work, condition, LocalEngine(at_once)):
             report.take(f"{address}/{row.result}", result, False)
         manifest.end_verification(number)

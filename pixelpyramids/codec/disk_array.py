@@ -4,6 +4,7 @@
 The system deletes the file when the array or the process ends.
 """
 
+import errno
 import math
 import tempfile
 from collections.abc import Callable, Iterator
@@ -14,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike
 
-from pixelpyramids.errors import DataError
+from pixelpyramids.errors import DataError, FullDiskError
 
 LARGE = 2**27  # bytes: larger images are kept on disk
 AT_ONCE = 2**22  # bytes of a band of rows, about
@@ -22,11 +23,12 @@ AT_ONCE = 2**22  # bytes of a band of rows, about
 
 @contextmanager
 def report_a_full_disk() -> Iterator[None]:
-    """Raise DataError if a temporary file cannot be written."""
+    """Raise FullDiskError if there is no room for a temporary file, and DataError if it cannot be written."""
     try:
         yield
     except OSError as error:
-        raise DataError(
+        kind = FullDiskError if error.errno in (errno.ENOSPC, errno.EDQUOT) else DataError
+        raise kind(
             f"expected room for a temporary file in {tempfile.gettempdir()}, got: {error.strerror}; make room there, "
             "or set TMPDIR to another folder"
         ) from error
