@@ -18,11 +18,11 @@ def archive_list(
     patterns: options.Patterns = None,
     state: Annotated[
         Literal["done", "waiting", "failed", "skipped", "other"] | None,
-        typer.Option(help="Only the images of this state; other: files that are not recognised as images."),
+        typer.Option(help="List only images in this state; other: files that are not recognised as images."),
     ] = None,
     json: options.Json = False,
 ) -> int:
-    """List the images of an archive: their state, bytes before and after, source and result."""
+    """List the images of an archive: state, bytes before and after, source, and result or error."""
     from pixelpyramids.archive.manifest import HAS_FAILED
 
     condition, parameters = ("state = ?", [state]) if state else ("1", [])

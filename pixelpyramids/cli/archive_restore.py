@@ -11,12 +11,12 @@ from pixelpyramids.cli import options
 def archive_restore(
     archive: options.Archive,
     patterns: options.Patterns = None,
-    out: Annotated[str, typer.Option(metavar="DIR", help="Folder to write to.")] = ...,  # type: ignore[assignment]
+    out: Annotated[str, typer.Option(metavar="DIR", help="Local folder for the files.")] = ...,  # type: ignore[assignment]
     format: Annotated[
         Literal["best", "png", "tiff", "webp", "ppm", "bmp", "npy"],
         typer.Option(
             case_sensitive=False,
-            help="Format to write; best: the format of the source if this package can write it, otherwise PNG, or TIFF "
+            help="Format to write. best: the format of the source if this package can write it, otherwise PNG, or TIFF "
             "for more than four channels.",
         ),
     ] = "best",
@@ -27,9 +27,10 @@ def archive_restore(
     quiet: options.Quiet = False,
     json: options.Json = False,
 ) -> int:
-    """Write the images of an archive as files again, after comparing their pixels with those that were compressed.
+    """Write the images of an archive as files again, after comparing the SHA-256 of their pixels with the manifest.
 
-    Run the command again to resume: files that exist and hold the same pixels are kept. Status 1 if an image failed.
+    Run the command again to resume it: existing files that hold the same pixels are kept. Exit status 1 if an image
+    failed.
     """
     import os
 

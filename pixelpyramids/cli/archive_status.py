@@ -14,7 +14,7 @@ KINDS_SHOWN = 10
 
 
 def archive_status(archive: options.Archive, json: options.Json = False) -> int:
-    """Show how many images an archive holds, the bytes saved, the speed, the time left, and the failures by kind."""
+    """Show how many images an archive holds, the bytes saved, the speed, the time left, and failures by kind."""
     from pixelpyramids.archive.manifest import HAS_FAILED, State
 
     with open_archive(archive) as manifest:

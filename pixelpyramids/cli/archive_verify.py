@@ -14,15 +14,17 @@ _SPREAD = 2654435761  # an odd number near 2**32 / the golden ratio: its multipl
 def archive_verify(
     archive: options.Archive,
     sample: Annotated[
-        str, typer.Option(metavar="PERCENT", help="Verify only this share of the images, chosen at random: 1%.")
+        str,
+        typer.Option(metavar="PERCENT", help="Verify only this share of the images, chosen at random, such as 1%."),
     ] = "100%",
     jobs: options.ArchiveJobs = None,
     quiet: options.Quiet = False,
     json: options.Json = False,
 ) -> int:
-    """Decode every result of an archive, and compare its pixels with those that were compressed, by their SHA-256.
+    """Decode every result of an archive, and compare the SHA-256 of its pixels with that in the manifest.
 
-    Run the command again to resume. Status 1 if a result is damaged or missing; the next `compress` writes it again.
+    Run the command again to resume it. If a result is damaged or missing, its image becomes failed, the exit status is
+    1, and the next `compress` writes the result again.
     """
     from pixelpyramids.archive import examining
     from pixelpyramids.archive.addresses import absolute

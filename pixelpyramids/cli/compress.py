@@ -20,16 +20,16 @@ def compress(
         list[str] | None,
         typer.Argument(
             metavar="PATH",
-            help="Images, folders of them, tar and zip files, addresses such as s3://bucket/folder, or - for standard "
-            "input to standard output.",
+            help="Images, folders, tar and zip files, or addresses such as s3://bucket/folder. Use - to read standard "
+            "input and write to standard output.",
         ),
     ] = None,
     out: Annotated[
         str | None,
         typer.Option(
             metavar="ARCHIVE",
-            help="Folder to write to, with a manifest of everything that was done; it may be remote (default: beside "
-            "the sources).",
+            help="Folder or remote address to write to, with a manifest of everything that was done (default: write "
+            "beside the sources, without a manifest).",
         ),
     ] = None,
     jobs: Annotated[
@@ -37,53 +37,63 @@ def compress(
         typer.Option(
             metavar="N",
             min=1,
-            help="Compress N images at the same time (default: with --out, as many as there are processors; otherwise "
-            "one; with --engine ray, as many as the cluster can take). Large images use all processors, one at a time. "
+            help="Compress N images at the same time (default: 1; with --out, the number of processors; with --engine "
+            "ray, as many as the cluster can take). Large images are compressed one at a time, by all processors. "
             "Memory grows with N.",
         ),
     ] = None,
     engine: Annotated[
         Literal["local", "ray"],
-        typer.Option(help="With --out: work on this machine, or on all machines of a Ray cluster."),
+        typer.Option(help="With --out: compress on this machine, or on all machines of a Ray cluster."),
     ] = "local",
     address: Annotated[
         str | None,
         typer.Option(
             metavar="ADDRESS",
-            help="With --engine ray: HOST:PORT of the cluster, or auto for the one of this machine (default: the "
-            "environment variable RAY_ADDRESS, or a cluster of this machine alone, for this run).",
+            help="With --engine ray: HOST:PORT of the cluster, or auto for the cluster that this machine belongs to "
+            "(default: the environment variable RAY_ADDRESS, or a cluster of this machine, started for the run).",
         ),
     ] = None,
     effort: options.Effort = "default",
-    no_verify: Annotated[bool, typer.Option("--no-verify", help="Do not decode and compare each result.")] = False,
+    no_verify: Annotated[
+        bool, typer.Option("--no-verify", help="Do not check results by decoding and comparing them.")
+    ] = False,
     force: Annotated[
-        bool, typer.Option("--force", help="Compress lossy files (JPEG, WebP, AVIF) and .ppyr files too.")
+        bool, typer.Option("--force", help="Also compress lossy files (JPEG, lossy WebP, AVIF) and .ppyr files.")
     ] = False,
     max_pixels: options.MaxPixels = 2**28,
     overwrite: options.Overwrite = False,
     update: Annotated[
         bool,
-        typer.Option("--update", help="With --out: compress changed images again, and replace their results."),
+        typer.Option("--update", help="With --out: recompress images that have changed, and replace their results."),
     ] = False,
     check_hash: Annotated[
         bool,
         typer.Option(
-            "--check-hash", help="With --out: find changed images by reading them, not only by their size and time."
+            "--check-hash",
+            help="With --out: detect changed images by the SHA-256 of their files, not only by size and time.",
         ),
     ] = False,
     delete_source: Annotated[
-        bool, typer.Option("--delete-source", help="Delete each image after its .ppyr file was read back and compared.")
+        bool,
+        typer.Option(
+            "--delete-source", help="Delete each image after its .ppyr file was read back and compared with it."
+        ),
     ] = False,
     from_list: Annotated[
         str | None,
         typer.Option(
             metavar="FILE",
-            help="With --out: a file of paths, one a line or separated by null bytes; - for standard input.",
+            help="With --out: read the paths of images from this file, one a line or separated by null bytes; - is "
+            "standard input.",
         ),
     ] = None,
     include: Annotated[
         list[str] | None,
-        typer.Option(metavar="PATTERN", help="With --out: only files whose name or path matches; repeatable."),
+        typer.Option(
+            metavar="PATTERN",
+            help="With --out: take only files whose name or path matches, such as '*.tif'; repeatable.",
+        ),
     ] = None,
     exclude: options.Exclude = None,
     dry_run: options.DryRun = False,
@@ -92,8 +102,9 @@ def compress(
 ) -> int:
     """Compress images without loss: a.png becomes a.ppyr beside it, or below --out.
 
-    Run the command again to resume: finished files are skipped. Lossy files and .ppyr files are skipped too. Status 1
-    if a file failed, or if a file you named was skipped.
+    Run the command again to resume: finished files are not compressed again. Lossy files and .ppyr files are skipped.
+    Exit status: 1 if a file failed, if a file you named was skipped, if --delete-source kept an image, or if the disk
+    was full; 2 for wrong usage or input; 130 if interrupted.
     """
     from pixelpyramids.archive.file_tasks import Compression
 
@@ -114,7 +125,7 @@ def compress(
         )
         return compress_archive(paths or [], out, settings, chosen)
     if remote := next((path for path in paths or [] if "://" in path), None):
-        raise ParameterError(f"{remote} needs an archive; choose one with --out DIR")
+        raise ParameterError(f"{remote} needs an archive; choose one with --out ARCHIVE")
     archive_options = {
         "engine ray": engine == "ray",
         "update": update,
@@ -124,7 +135,7 @@ def compress(
     }
     for name, given in archive_options.items():
         if given:
-            raise ParameterError(f"--{name} needs an archive; choose one with --out DIR")
+            raise ParameterError(f"--{name} needs an archive; choose one with --out ARCHIVE")
     return _compress_beside(files, settings, jobs or 1, exclude or [], quiet, json)
 
 
