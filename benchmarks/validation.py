@@ -29,14 +29,17 @@ VERSIONS: dict[str, Callable[[Image.Image], Image.Image]] = {
     "decoded JPEGs, quality 95, 4:4:4": lambda image: decoded_jpeg(image, 95, "4:4:4"),
     "to YCbCr and back (Pillow)": lambda image: image.convert("YCbCr").convert("RGB"),
     "stretched histogram": lambda image: ImageOps.autocontrast(image, cutoff=2),
-    "grey": lambda image: image.convert("L"),
+    "grey (a third of the values)": lambda image: image.convert("L"),
 }
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
-    photographs = [Image.open(path).convert("RGB") for path in sorted(parser.parse_args().folder.glob("*.png"))]
+    folder = parser.parse_args().folder
+    photographs = [Image.open(path).convert("RGB") for path in sorted(folder.glob("*.png"))]
+    if not photographs:
+        parser.error(f"{folder}: expected PNG files, got none; benchmarks.photographs writes them")
     model = pp.load("compact")
     print(f"{len(photographs)} photographs; the mean of their bits/dim\n\n| | without mixing | files |\n|---|---|---|")
     for name, change in VERSIONS.items():

@@ -67,16 +67,72 @@ def test_noisy_squares_do_not_hide_that_a_screen_repeats():
     assert_same(pp.decode(data), screen)
 
 
-@pytest.mark.parametrize("error", [ValueError("encoding error 1"), MemoryError(), OSError("no memory")])
-def test_if_a_library_fails_our_own_file_is_kept(error, monkeypatch):
+@pytest.mark.parametrize("error", [ValueError("encoding error 1"), MemoryError(), KeyError("WEBP")])
+@pytest.mark.parametrize("side", [30, 300])  # in a large one, the trial fails
+def test_if_all_libraries_fail_our_own_file_is_kept(error, side, monkeypatch):
     def fail(*_, **__):
         raise error
 
-    image = np.zeros((30, 40, 3), dtype=np.uint8)
-    ours = pp.encode(image, effort="fast")
+    image = np.random.default_rng(0).integers(0, 256, (side, side, 3), dtype=np.uint8)
     monkeypatch.setattr(fallback, "_save", fail)
-    assert pp.encode(image) == ours
-    assert len(pp.encode(image, effort="max")) <= len(ours)
+    for effort in ("default", "max"):
+        data = pp.encode(image, effort=effort)
+        assert read_index(MemorySource(data), 2**28).header.content == Content.MODEL
+        assert_same(pp.decode(data), image)
+
+
+@pytest.mark.parametrize("failing", [{"method": 6}, {"method": 4}, {"optimize": True}])
+def test_if_one_library_fails_the_others_count(failing, monkeypatch):
+    image = np.random.default_rng(0).choice([0, 90, 255], (40, 50, 3)).astype(np.uint8)
+    save = fallback._save
+
+    def fail_sometimes(picture, kind, **options):
+        if failing.items() <= options.items():
+            raise MemoryError
+        return save(picture, kind, **options)
+
+    monkeypatch.setattr(fallback, "_save", fail_sometimes)
+    data = pp.encode(image, effort="max")
+    assert read_index(MemorySource(data), 2**28).header.content != Content.MODEL
+    assert_same(pp.decode(data), image)
+
+
+@pytest.mark.parametrize("effort, tile, methods", [("default", 64, [4]), ("max", 64, [4, 6]), ("max", 200, [4])])
+def test_the_slow_webp_is_made_only_where_it_may_win(effort, tile, methods, monkeypatch):
+    """At effort max, of a pattern, and not of a photograph."""
+    made, to_webp = [], fallback._to_webp
+    image = np.tile(photograph("rocket.jpg", tile, tile), (200 // tile, 200 // tile, 1))
+
+    def note(pixels, quality, method):
+        made.append(method)
+        return to_webp(pixels, quality, method)
+
+    monkeypatch.setattr(fallback, "_to_webp", note)
+    pp.encode(image, effort=effort)
+    assert made == methods
+
+
+@pytest.mark.parametrize("colours, is_few", [(1, True), (256, True), (257, False)])
+@pytest.mark.parametrize("channels", [3, 4])
+def test_few_colours_become_a_palette(colours, is_few, channels, monkeypatch):
+    monkeypatch.setattr(fallback, "SORTED_PIXELS", 1000)
+    numbers = np.random.default_rng(0).permutation(np.arange(60 * 70) % colours)
+    values = np.random.default_rng(1).permutation(2**24)[:colours].astype("<u4").view(np.uint8).reshape(-1, 4)[:, :3]
+    values = np.concatenate([values, values[:, :1]], axis=1)[:, :channels]
+    found = fallback._find_palette(values[numbers].reshape(60, 70, channels))
+    assert (found is not None) == is_few
+    if found:
+        palette, indices = found
+        assert np.array_equal(palette[indices], values[numbers].reshape(60, 70, channels))
+        assert np.array_equal(palette, np.unique(values, axis=0))
+
+
+def test_the_trial_of_a_deep_image_sees_what_repeats():
+    screen = np.zeros((1100, 1100), dtype=np.uint16)
+    screen[::50, ::2] = 65535
+    for top, left in itertools.product((147, 697), (147, 697)):
+        screen[top : top + 256, left : left + 256] = np.random.default_rng(top + left).integers(0, 65536, (256, 256))
+    assert read_index(MemorySource(pp.encode(screen)), 2**28).header.content == Content.PNG
 
 
 @settings(max_examples=60, deadline=None)

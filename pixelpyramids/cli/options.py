@@ -13,7 +13,8 @@ Effort = Annotated[
     Literal["fast", "default", "max"],
     typer.Option(
         help="How hard to try; the smallest result is kept. fast: the network, and context mixing if it saves 2 %; "
-        "default: mixing if it saves 0.3 %, and PNG and lossless WebP if they look promising; max: always all of them."
+        "default: mixing if it saves 0.3 %, and PNG and lossless WebP if they look promising; max: all of them, and a "
+        "slower WebP if it may win."
     ),
 ]
 OutBeside = Annotated[

@@ -9,7 +9,8 @@ import math
 import re
 import struct
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -25,11 +26,12 @@ SMALL = 2**16  # bytes; if our file is smaller, the libraries are always tried
 NEAR = 1.1  # the libraries are run in full if the trial is below this multiple of our size
 FEW_COLOURS = 256
 SAMPLED_PIXELS = 2**14  # enough to recognise most images that have many colours
+SORTED_PIXELS = 2**20  # whose colours are sorted at once, which takes about 30 bytes a pixel
 REPEATS = 0.3  # if this share of the pixels equal the one to their left, the trial compresses the whole image
-SAMPLED_SIDE = 1000  # of about so many rows and columns, they are counted
+COUNTED_PIXELS = 10**6  # among about so many, they are counted
 WHOLE_PIXELS = 2**23  # the largest image that is compressed whole in the trial, which takes about 30 bytes a pixel
 TRIAL_SIDE = 256  # pixels a side of the squares that it compresses of other large images
-WEBP_METHOD, SLOW_WEBP_METHOD = 4, 6  # of 0 to 6; the slow one, ten times as slow, does not always save bytes
+WEBP_METHOD, SLOW_WEBP_METHOD = 4, 6  # of 0 to 6; the slow one is 10 to 30 times as slow
 SLOW_NEAR = 1.3  # it is run only if the other stream is below this multiple of our size
 WEBP_SIDE = 16383  # pixels a side, the limit of WebP
 AT_ONCE = 2**16  # bytes that are unpacked at once, or are unpacked to
@@ -52,22 +54,19 @@ def smaller_file(array: Any, header: FileHeader, size: int, always: bool) -> byt
     """Return the smallest file that holds a PNG or a WebP, if it has fewer than `size` bytes, the size of our file.
 
     The libraries, which cannot hold 16-bit colours, 16-bit alpha or more than four channels, run if `always` is set, if
-    our file is small, or if a trial is promising. They need the whole image in memory, and so must not be given images
-    of more than MOST_PIXELS. Returns None if a library fails.
+    our file is small, or if a trial is promising. They need the whole image in memory, and so images of more than
+    MOST_PIXELS are not tried. A library that fails is left out.
     """
     if (header.is_wide, header.channels) not in _PNG_TYPES or header.height * header.width > MOST_PIXELS:
         return None
     pixels = array[:, :].reshape(header.height, header.width, -1)
-    try:
-        if not always and size >= SMALL and not _is_worth_trying(pixels, header, size):
-            return None
-        streams = _library_streams(pixels, header, round(SLOW_NEAR * size) if always else 0)
-    except (OSError, ValueError, MemoryError):  # a library fails on an image that is too large for its memory
+    if not always and size >= SMALL and not _is_worth_trying(pixels, header, size):
         return None
+    streams = _library_streams(pixels, header, round(SLOW_NEAR * size) if always else 0)
     packed = replace(header, model=b"", grey=False, values=None, gains=(), mixed=())
     files = [build_file(replace(packed, content=kind), [(Kind.STORED, stream)]) for kind, stream in streams]
-    best = min(files, key=len)
-    return best if len(best) < size else None
+    best = min(files, key=len, default=b"")
+    return best if files and len(best) < size else None
 
 
 def decode_stream(stream: bytes, header: FileHeader) -> ImageArray:
@@ -156,24 +155,25 @@ def _unpacks_to(pieces: Sequence[bytes], count: int) -> bool:
 
 
 def _is_worth_trying(pixels: Any, header: FileHeader, size: int) -> bool:
-    """Whether a quick setting of a library comes near our size.
+    """Whether a quick setting of a library comes near our size; False if it fails.
 
     Squares of a large image say little about a screenshot, whose pixels often equal the one to their left.
     """
-    if _find_palette(pixels) is not None:
+    if _find_colours(pixels) is not None:
         return True
-    repeats = _share_of_repeats(pixels) > REPEATS
-    is_whole = repeats and _fits_webp(header) and header.height * header.width <= WHOLE_PIXELS
+    fits = header.is_wide or _fits_webp(header)  # the trial of a wide image is a PNG
+    is_whole = fits and header.height * header.width <= WHOLE_PIXELS and _share_of_repeats(pixels) > REPEATS
     some = pixels if is_whole else _trial_pixels(pixels)
-    stream = _save(_to_pillow(some), "PNG", compress_level=1) if header.is_wide else _to_webp(some, 50, 1)
-    return bool(len(stream) * (pixels.size / some.size) < NEAR * size)
+    with suppress(Exception):  # whatever a library does, our own file is there
+        stream = _save(_to_pillow(some), "PNG", compress_level=1) if header.is_wide else _to_webp(some, 50, 1)
+        return bool(len(stream) * (pixels.size / some.size) < NEAR * size)
+    return False
 
 
 def _share_of_repeats(pixels: Any) -> float:
-    """The share of the pixels that equal the one to their left, among about a million of them."""
-    down, across = (1 + side // SAMPLED_SIDE for side in pixels.shape[:2])
-    rows = pixels[::down]
-    equal = (rows[:, 1::across] == rows[:, :-1:across]).all(2)
+    """The share of the pixels that equal the one to their left, in some of the rows."""
+    rows = pixels[:: 1 + pixels.shape[0] * pixels.shape[1] // COUNTED_PIXELS]
+    equal = (rows[:, 1:] == rows[:, :-1]).all(2)
     return float(equal.mean()) if equal.size else 0.0
 
 
@@ -193,12 +193,15 @@ def _trial_pixels(pixels: Any) -> Any:
 
 
 def _library_streams(pixels: Any, header: FileHeader, slow_below: int) -> list[tuple[Content, bytes]]:
-    """Return the libraries' streams of the image. A WebP below so many bytes is also made in the slow way."""
-    streams = [(Content.PNG, to_png(pixels, header.depth))]
+    """Return the streams of the libraries that do not fail. A WebP below so many bytes is also made in the slow way."""
+    streams: list[tuple[Content, bytes]] = []
+    with suppress(Exception):
+        streams.append((Content.PNG, to_png(pixels, header.depth)))
     if _fits_webp(header):
-        streams.append((Content.WEBP, _to_webp(pixels, 100, WEBP_METHOD)))
-        if len(streams[-1][1]) < slow_below:
-            streams.append((Content.WEBP, _to_webp(pixels, 100, SLOW_WEBP_METHOD)))
+        with suppress(Exception):
+            streams.append((Content.WEBP, _to_webp(pixels, 100, WEBP_METHOD)))
+            if len(streams[-1][1]) < slow_below:
+                streams.append((Content.WEBP, _to_webp(pixels, 100, SLOW_WEBP_METHOD)))
     return streams
 
 
@@ -223,15 +226,32 @@ def to_png(pixels: Any, depth: int) -> bytes:
 
 def _find_palette(pixels: Any) -> tuple[NDArray[np.uint8], NDArray[np.uint8]] | None:
     """Return the colours (count, C) and each pixel's index; None if the image is grey or has more than 256 colours."""
+    found = _find_colours(pixels)
+    if found is None:
+        return None
+    indices = [np.searchsorted(found, numbers).astype(np.uint8) for numbers in _numbers_in_pieces(pixels)]
+    colours = found.astype(">u4").view(np.uint8).reshape(-1, 4)[:, : pixels.shape[2]]
+    return colours, np.concatenate(indices).reshape(pixels.shape[:2])
+
+
+def _find_colours(pixels: Any) -> NDArray[np.uint32] | None:
+    """Return the numbers of the colours in ascending order; None if the image is grey or has more than 256 colours."""
     if pixels.shape[2] < 3 or pixels.dtype != np.uint8:
         return None
     flat = pixels.reshape(-1, pixels.shape[2])
-    for some in (flat[:: max(1, len(flat) // SAMPLED_PIXELS)], flat):
-        numbers, indices = np.unique(_to_numbers(some), return_inverse=True)
-        if len(numbers) > FEW_COLOURS:
+    found = np.unique(_to_numbers(flat[:: max(1, len(flat) // SAMPLED_PIXELS)]))
+    for numbers in _numbers_in_pieces(pixels):
+        if len(found) > FEW_COLOURS:
             return None
-    colours = numbers.astype(">u4").view(np.uint8).reshape(-1, 4)[:, : pixels.shape[2]]
-    return colours, indices.reshape(pixels.shape[:2]).astype(np.uint8)
+        found = np.union1d(found, numbers)
+    return found if len(found) <= FEW_COLOURS else None
+
+
+def _numbers_in_pieces(pixels: Any) -> Iterator[NDArray[np.uint32]]:
+    """The numbers of the pixels' colours, a million at a time."""
+    flat = pixels.reshape(-1, pixels.shape[2])
+    for begin in range(0, len(flat), SORTED_PIXELS):
+        yield _to_numbers(flat[begin : begin + SORTED_PIXELS])
 
 
 def _to_numbers(colours: Any) -> NDArray[np.uint32]:
