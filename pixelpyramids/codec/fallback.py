@@ -54,8 +54,8 @@ def smaller_file(array: Any, header: FileHeader, size: int, always: bool) -> byt
     """Return the smallest file that holds a PNG or a WebP, if it has fewer than `size` bytes, the size of our file.
 
     The libraries, which cannot hold 16-bit colours, 16-bit alpha or more than four channels, run if `always` is set, if
-    our file is small, or if a trial is promising. They need the whole image in memory, and so must not be given images
-    of more than MOST_PIXELS. A library that fails is left out.
+    our file is small, or if a trial is promising. They need the whole image in memory, and so images of more than
+    MOST_PIXELS are not tried. A library that fails is left out.
     """
     if (header.is_wide, header.channels) not in _PNG_TYPES or header.height * header.width > MOST_PIXELS:
         return None
