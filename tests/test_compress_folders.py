@@ -96,7 +96,7 @@ def test_a_second_run_finds_existing_results(jobs, tmp_path, capsys):
         assert out.startswith("0 files") and "; 3 already there" in out and "failed" not in out + err
         assert {path: path.stat().st_ino for path in tmp_path.rglob("*.*g")} == before
     save(tmp_path / "in" / "1.png", 7).touch()
-    assert "1.png: changed since it was compressed; pass --update" in output_of(capsys, *compress, expected=1).err
+    assert "1.png: has changed since it was compressed; pass --update" in output_of(capsys, *compress, expected=1).err
     assert json_of(capsys, *compress, expected=1)["already_there"] == 2
     assert json_of(capsys, *compress, "--update")["compressed"] == 1
     assert status(*decompress, "--scale", 2) == 1

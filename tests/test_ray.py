@@ -164,7 +164,7 @@ def test_a_machine_that_lacks_something_is_refused(requirements, message, cluste
         pass
 
 
-@pytest.mark.parametrize("address", ["127.0.0.1:1", "auto", "nonsense", "ray://127.0.0.1:10001"])
+@pytest.mark.parametrize("address", ["127.0.0.1:1", "nonsense", "ray://127.0.0.1:10001"])
 def test_an_address_without_a_cluster_is_refused(address, tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("RAY_TMPDIR", str(tmp_path / "ray"))  # where Ray notes the address of the last cluster
     pytest.importorskip("ray", reason="needs the extra `ray`")

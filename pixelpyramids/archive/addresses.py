@@ -54,7 +54,10 @@ def list_sources(
     its own name. Files lie directly in the archive. `list_file` holds more paths, one a line, or separated by null
     bytes. Raises DataError if there is nothing at an address.
     """
-    addresses = list(dict.fromkeys(absolute(address) for address in addresses))
+    once: dict[str, str] = {}  # as they were given, because patterns may begin with them
+    for address in addresses:
+        once.setdefault(absolute(address), address)
+    addresses = list(once.values())
     wholes = {address for address in addresses if _is_whole(address)}
     files: dict[str, list[str]] = {}
     sources: list[tuple[Source, str]] = []
@@ -113,7 +116,7 @@ def _open_whole(address: str, exclude: Sequence[str], archive: str) -> Source:
             return remote.open_container(address, exclude)
         return remote.RemoteSource(address, exclude, archive)
     if not os.path.isdir(address):
-        return ContainerSource(address, lambda: open(address, "rb"), exclude)
+        return ContainerSource(absolute(address), lambda: open(address, "rb"), exclude)
     return FolderSource(Path(address), exclude, None if is_remote(archive) else Path(archive))
 
 
