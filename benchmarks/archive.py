@@ -1,10 +1,10 @@
-"""What an archive's manifest costs, how soon a finished one is found finished, and two processes beside one.
+"""What an archive's manifest costs, and how soon a finished archive is found finished.
 
-    python -m benchmarks.archive [--count 100000] [--photographs DIR]
+    python -m benchmarks.archive [--count 100000]
 
 Images of about 4 KiB are made in a temporary folder. In turn, a tenth of them at a time, they are compressed into an
-archive (one process), and by a loop that only reads, encodes, verifies and writes. The photographs, of one megapixel
-each, are compressed with one process on one processor and with two on two, in turn. Nothing else should run meanwhile.
+archive (one process), and by a loop that only reads, encodes, verifies and writes. Nothing else should run
+meanwhile. benchmarks.archive_scale compares one process with two, and with a Ray cluster.
 """
 
 import argparse
@@ -26,7 +26,6 @@ from pixelpyramids.image_files.listing import Task
 ROUNDS = 10
 SIDE = 38  # pixels; such a picture of noise takes about 4 KiB as a PNG
 IN_FOLDER = 1000
-MEGAPIXEL = 1024
 COMPRESSION = Compression("default", True, False, 2**28, False, False, False)
 
 
@@ -39,12 +38,11 @@ def make_images(folder: Path, count: int) -> None:
         Image.fromarray(pixels).save(path, compress_level=1)
 
 
-def compress(source: Path, archive: Path, jobs: int, processors: int | None = None) -> tuple[float, float]:
-    """The seconds and the peak MiB of a run of the command, on so many processors (None: all)."""
-    allowed = sorted(os.sched_getaffinity(0))[:processors]
+def compress(source: Path, archive: Path, jobs: int) -> tuple[float, float]:
+    """The seconds and the peak MiB of a run of the command."""
     began = time.perf_counter()
     command = [sys.executable, "-m", "pixelpyramids", "compress", source, "--out", archive, "--jobs", str(jobs), "-q"]
-    process = subprocess.Popen([str(each) for each in command], preexec_fn=lambda: os.sched_setaffinity(0, allowed))
+    process = subprocess.Popen([str(each) for each in command])
     _, status, usage = os.wait4(process.pid, 0)
     if status:
         sys.exit(f"compress failed with status {os.waitstatus_to_exitcode(status)}")
@@ -87,36 +85,16 @@ def measure_overhead(work: Path, count: int) -> None:
     print(f"the finished archive again: {seconds:.2f} s, {memory:.0f} MiB")
 
 
-def measure_jobs(work: Path, photographs: Path, rounds: int = 3, count: int = 12) -> None:
-    sources = sorted(photographs.glob("*.png"))
-    for number in range(count):
-        with Image.open(sources[number % len(sources)]) as image:
-            megapixel = image.convert("RGB").resize((MEGAPIXEL, MEGAPIXEL), Image.Resampling.LANCZOS)
-        (work / "photographs").mkdir(exist_ok=True)
-        megapixel.rotate(90 * (number // len(sources))).save(work / "photographs" / f"{number}.png")
-    speeds: dict[int, list[float]] = {1: [], 2: []}
-    for round_ in range(rounds):
-        for jobs in speeds:
-            seconds, _ = compress(work / "photographs", work / f"photographs-{round_}-{jobs}", jobs, processors=jobs)
-            speeds[jobs].append(count * MEGAPIXEL**2 / 1e6 / seconds)
-    one, two = (statistics.median(speeds[jobs]) for jobs in (1, 2))
-    print(f"{count} photographs of 1 MP: {one:.3f} MP/s with one process, {two:.3f} with two, {two / one:.2f} times")
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--count", type=int, default=100_000)
-    parser.add_argument("--photographs", type=Path, help="a folder of PNG files")
     parser.add_argument("--alone", nargs=2, type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.alone:
         alone(*arguments.alone)
         return
     with tempfile.TemporaryDirectory() as folder:
-        if arguments.photographs:
-            measure_jobs(Path(folder), arguments.photographs)
-        if arguments.count:
-            measure_overhead(Path(folder), arguments.count)
+        measure_overhead(Path(folder), arguments.count)
 
 
 if __name__ == "__main__":
