@@ -32,7 +32,7 @@ COMPRESSION = Compression("default", True, False, 2**28, False, False, False)
 def make_images(folder: Path, count: int) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (count + 2 * SIDE) * 3 + SIDE * SIDE * 3, dtype=np.uint8)
     for number in range(count):
-        path = folder / f"{number // IN_FOLDER:04}" / f"{number % IN_FOLDER:03}.png"
+        path = folder / f"{folder.name}-{number // IN_FOLDER:04}" / f"{number % IN_FOLDER:03}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         pixels = noise[3 * number : 3 * number + SIDE * SIDE * 3].reshape(SIDE, SIDE, 3)
         Image.fromarray(pixels).save(path, compress_level=1)
