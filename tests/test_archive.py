@@ -131,6 +131,20 @@ def test_results_that_vanish_or_are_damaged_are_written_again(tmp_path, capsys):
     assert status("archive", "verify", archive) == 0
 
 
+def test_an_archive_may_be_read_only(tmp_path):
+    archive = tmp_path / "out"
+    assert status("compress", save_many(tmp_path / "in", 2), "--out", archive) == 0
+    mounted = subprocess.run(["mount", "--bind", "-o", "ro", archive, archive], capture_output=True)
+    if mounted.returncode:
+        pytest.skip(f"nothing can be mounted here: {mounted.stderr.decode().strip()}")
+    try:
+        assert status("archive", "status", archive) == status("archive", "list", archive) == 0
+        assert status("archive", "restore", archive, "--out", tmp_path / "back") == 0
+    finally:
+        subprocess.run(["umount", archive], check=True)
+    assert files(tmp_path / "back") == ["0/0.png", "1/1.png"]
+
+
 def test_a_new_manifest_finds_the_results_that_exist(tmp_path, capsys):
     save_many(tmp_path / "in", 4)
     archive = tmp_path / "out"
@@ -249,6 +263,12 @@ def test_include_and_exclude(tmp_path, capsys):
     command = ("compress", tmp_path / "in", "--out", tmp_path / "out")
     assert json_of(capsys, *command, "--include", "[0-3].png", "--exclude", "0/*")["compressed"] == 2
     assert files(tmp_path / "out") == ["1/1.ppyr", "2/2.ppyr"]
+    named = [tmp_path / "in" / name for name in ("0/0.png", "1/1.png")]
+    assert json_of(capsys, "compress", *named, "--exclude", "0.png", "--out", tmp_path / "named")["compressed"] == 1
+    (tmp_path / "in" / "5.png").write_bytes(b"none")
+    assert status(*command) == 1
+    assert json_of(capsys, *command, "--include", "1/")["already_there"] == 2
+    assert rows(tmp_path / "out")["5.png"] == ["failed"]
     assert "expected images, got none" in refusal(capsys, *command[:3], tmp_path / "other", "--include", "*.bmp")
 
 

@@ -11,6 +11,7 @@ from pixelpyramids.archive.containers import ContainerSource, container_stem, is
 from pixelpyramids.archive.sources import FilesSource, FolderSource, Source
 from pixelpyramids.archive.stores import FolderStore, Store
 from pixelpyramids.errors import DataError
+from pixelpyramids.image_files.listing import is_excluded
 
 LIST_PIECE = 2**16  # bytes of a list of paths that are read at once
 
@@ -68,9 +69,9 @@ def list_sources(
             continue
         prefix = f"{_name_of(address)}/" if len(wholes) > 1 else ""
         sources.append((_open_whole(address, exclude, archive), prefix))
-    sources += [(_open_files(folder, names), "") for folder, names in files.items()]
+    sources += [(_open_files(folder, names, exclude), "") for folder, names in files.items()]
     if list_file is not None:
-        sources.append((FilesSource(Path("."), _read_paths(list_file), is_named=False), ""))
+        sources.append((FilesSource(Path("."), _read_paths(list_file), False, exclude), ""))
     return sources
 
 
@@ -100,12 +101,12 @@ def _name_of(address: str) -> str:
     return container_stem(name) if is_container(name) else name
 
 
-def _open_files(folder: str, names: Sequence[str]) -> Source:
+def _open_files(folder: str, names: Sequence[str], exclude: Sequence[str]) -> Source:
     if is_remote(folder):
         from pixelpyramids.archive.remote import RemoteFilesSource
 
-        return RemoteFilesSource(folder, names)
-    return FilesSource(Path(folder), iter(names), is_named=True)
+        return RemoteFilesSource(folder, [name for name in names if not is_excluded(name, exclude)])
+    return FilesSource(Path(folder), iter(names), True, exclude)
 
 
 def _open_whole(address: str, exclude: Sequence[str], archive: str) -> Source:

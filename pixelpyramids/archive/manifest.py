@@ -144,7 +144,10 @@ class Manifest:
             raise missing(path.parent)
         with self._report_errors():
             # With isolation_level None, the module itself begins no transaction.
-            self._database = sqlite3.connect(path if path.name else "", timeout=_BUSY, isolation_level=None)
+            name = path.absolute().as_uri() if path.name else ""
+            if read_only and not os.access(path.parent, os.W_OK) and not path.with_name(f"{path.name}-wal").exists():
+                name += "?immutable=1"  # a medium on which SQLite cannot write its companions
+            self._database = sqlite3.connect(name, timeout=_BUSY, isolation_level=None, uri=True)
             try:
                 self._open(read_only)
             except BaseException:

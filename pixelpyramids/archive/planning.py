@@ -93,7 +93,7 @@ class Listing:
             self._manifest.set_listed(number, self._run, [each._asdict() for each in batch.values()])
             count += len(entries)
             self._report.listed(count)
-        if source.is_complete:
+        if source.is_complete and not self._plan.include:
             self._manifest.forget_missing(number, self._run)
 
     def _decide(self, source: Source, entry: Entry, old: Row | None, prefix: str) -> _Known:

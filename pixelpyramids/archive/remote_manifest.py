@@ -86,7 +86,7 @@ class _Copy:
         is_there = _receive(self._address, received)
         if not _is_ahead(path, received):
             for each in self._folder.glob(f"{NAME}*"):  # with SQLite's -wal and -shm
-                each.unlink()
+                os.replace(each, each.with_name(f"previous.{each.name}"))
             if is_there:
                 os.replace(received, path)
         received.unlink(missing_ok=True)

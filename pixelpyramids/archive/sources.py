@@ -122,13 +122,13 @@ class FilesSource(FolderSource):
 
     is_complete = False
 
-    def __init__(self, folder: Path, names: Iterator[str], is_named: bool) -> None:
-        super().__init__(folder)
+    def __init__(self, folder: Path, names: Iterator[str], is_named: bool, exclude: Sequence[str] = ()) -> None:
+        super().__init__(folder, exclude)
         self._names, self.is_named = names, is_named
 
     def entries(self) -> Iterator[Entry]:
         """See `Source`."""
-        return (_entry_of(self._root, name) for name in self._names)
+        return (_entry_of(self._root, name) for name in self._names if not is_excluded(name, self._exclude))
 
 
 def _entry_of(root: Path, name: str) -> Entry:

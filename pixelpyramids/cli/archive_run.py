@@ -50,7 +50,8 @@ def compress_archive(paths: Sequence[str], out: str, how: Compression, options: 
             raise ParameterError(f"--delete-source cannot delete files within {kept[0]}; leave it out")
         with _open_manifest(address, how.dry_run) as (opened, begun):
             settings = Settings(address, begun, how, options.update)
-            plan = Plan(_is_image, compressed_name, options.include, settings, options.check_hash)
+            include = [pattern.rstrip("/") for pattern in options.include]
+            plan = Plan(_is_image, compressed_name, include, settings, options.check_hash)
             shared = [source.address for source, _ in sources if not source.is_sequential]
             with (
                 _open_engine(options, shared, "" if how.dry_run else address) as engine,
