@@ -18,7 +18,8 @@ from pictures import contents, pixels, save, write_images
 import pixelpyramids as pp
 from pixelpyramids.archive import ray_engine
 from pixelpyramids.archive.file_tasks import Compression
-from pixelpyramids.archive.manifest import Manifest, Row, State, Todo
+from pixelpyramids.archive.manifest import Manifest
+from pixelpyramids.archive.rows import Row, State, Todo
 from pixelpyramids.archive.work import Settings, Work, compress_image
 from pixelpyramids.errors import DataError
 

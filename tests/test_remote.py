@@ -17,7 +17,8 @@ from pictures import contents, encode, files, pixels, save
 
 import pixelpyramids as pp
 from pixelpyramids.archive import network, remote_manifest
-from pixelpyramids.archive.manifest import Manifest, State
+from pixelpyramids.archive.manifest import Manifest
+from pixelpyramids.archive.rows import State
 
 s3fs = pytest.importorskip("s3fs")
 threaded = pytest.importorskip("moto.server")

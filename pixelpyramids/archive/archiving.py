@@ -11,8 +11,10 @@ from typing import Any
 
 from pixelpyramids.archive.addresses import open_source
 from pixelpyramids.archive.jobs import Engine
-from pixelpyramids.archive.manifest import Manifest, Pending, Row, State
+from pixelpyramids.archive.manifest import Manifest
+from pixelpyramids.archive.pending import Pending
 from pixelpyramids.archive.planning import Listing, Plan, Report
+from pixelpyramids.archive.rows import Row, State
 from pixelpyramids.archive.sources import Source
 from pixelpyramids.archive.stores import Store, WrittenMeanwhileError
 from pixelpyramids.archive.work import Finished, Work, compress_image
@@ -31,14 +33,12 @@ class Archiver:
         self._pending = Pending(manifest)
         self._flushed: list[str] = []
         self._deletable: list[tuple[Row, dict[str, Any]]] = []
-        self._fault: Exception | None = None
         self.number = 0
 
     def run(self, sources: Sequence[tuple[Source, str]]) -> None:
         """Compress the sources, each into its folder of the archive.
 
-        An exception that is a bug is raised after all other images were processed. Raises DataError if there is no
-        image at all, and FullDiskError if there is no room for more results.
+        Raises DataError if there is no image at all, and FullDiskError if there is no room for more results.
         """
         self.number = self._manifest.begin_run()
         listing = Listing(self._manifest, self._store, self._plan, self._report, self.number)
@@ -61,8 +61,6 @@ class Archiver:
                 self._take(work.row, result)
         finally:
             self._record()
-        if self._fault is not None:
-            raise self._fault
         self._manifest.end_run(self.number)
 
     def _results(
@@ -110,8 +108,6 @@ class Archiver:
                 raise FullDiskError(explain(result, name)) from result
             if isinstance(result, FullDiskError):
                 raise result
-            if not isinstance(result, PixelPyramidsError | OSError | MemoryError):
-                self._fault = self._fault or result
             reason = explain(result, name)
             # If it was compressed before, its former result is still there, unless another program replaced it.
             keeps_result = row.state == State.DONE and not isinstance(result, WrittenMeanwhileError)

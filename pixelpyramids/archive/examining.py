@@ -8,9 +8,10 @@ from pathlib import Path, PurePosixPath
 
 from pixelpyramids.archive.addresses import open_store
 from pixelpyramids.archive.comparison import UNLIMITED
-from pixelpyramids.archive.file_tasks import Decompression
 from pixelpyramids.archive.jobs import Done, Engine
-from pixelpyramids.archive.manifest import Manifest, Pending, Row, State
+from pixelpyramids.archive.manifest import Manifest
+from pixelpyramids.archive.pending import Pending
+from pixelpyramids.archive.rows import Row, State
 from pixelpyramids.archive.work import hash_content, hash_pixels
 from pixelpyramids.atomic import replace_file
 from pixelpyramids.codec.disk_array import allocate
@@ -34,7 +35,10 @@ class Restoring:
 
     archive: str
     out: str
-    decompression: Decompression
+    format: str
+    max_pixels: int
+    overwrite: bool
+    dry_run: bool
 
 
 def read_result(row: Row, archive: str, threads: int) -> Picture:
@@ -67,19 +71,18 @@ def verify_image(row: Row, archive: str, threads: int) -> Done:
 def restore_image(row: Row, settings: Restoring, threads: int) -> Done:
     """Write the image of a result as a file, with the time of its source. An existing one must hold the same pixels."""
     assert row.result is not None
-    how = settings.decompression
     picture = read_result(row, settings.archive, threads)
-    format = _format_of(picture, how.format)
+    format = _format_of(picture, settings.format)
     target = Path(settings.out) / _restored_name(row, format)
     height, width = picture.array.shape[:2]
-    if target.exists() and not how.overwrite:
-        found = opening.read_picture(target, how.max_pixels)
+    if target.exists() and not settings.overwrite:
+        found = opening.read_picture(target, settings.max_pixels)
         if hash_pixels(found.array, found.depth) != row.pixels_sha256:
             raise DataError(f"{target}: exists already, and holds another image; pass --overwrite to replace it")
         return Done(row.result_size or 0, is_there=True)
-    if how.dry_run:
+    if settings.dry_run:
         return Done(row.result_size or 0)
-    with replace_file(target, new=not how.overwrite) as temporary:
+    with replace_file(target, new=not settings.overwrite) as temporary:
         with temporary.open("rb+") as file:
             write_image(file, picture.array, picture.depth, picture.metadata, format)
             size = file.seek(0, os.SEEK_END)

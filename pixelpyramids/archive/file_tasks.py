@@ -2,6 +2,7 @@
 
 import os
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import BinaryIO
 
@@ -77,10 +78,8 @@ def compress_file(task: Task, settings: Compression, threads: int) -> Done:
     """Write the .ppyr file of an image, and delete the image if that is requested."""
     with open_regular(task.source) as file:
         source, image = os.fstat(file.fileno()), opening.open(file, settings.max_pixels)
-        if not settings.force and image.is_lossy:
-            return Done(skipped=explain_lossy(image.format))
-        if not settings.force and image.format == "PPYR":
-            return Done(skipped="skipped because it is a .ppyr file already; pass --force to compress it again")
+        if reason := reason_to_skip(image, settings.force):
+            return Done(skipped=reason)
         there = is_there(task, source, settings.overwrite)
         if settings.dry_run and not there:
             return Done(source.st_size)
@@ -97,17 +96,17 @@ def compress_file(task: Task, settings: Compression, threads: int) -> Done:
     done = Done(source.st_size, size, height * width, is_there=there)
     for warning in lost:
         warnings.warn(warning, stacklevel=1)
-    if settings.delete_source and (lost or picture.is_lossy):
-        reason = "of the warnings above" if lost else "the .ppyr file holds its pixels, not its lossy compression"
-        return done._replace(lost=f"the source is not deleted, because {reason}")
-    if settings.delete_source:
-        with open_source(task.target) as content:
-            if not holds(content, picture, threads):
-                raise DataError(
-                    f"{task.source}: {task.target} holds another image, so the source is not deleted; compare them "
-                    "with `pixelpyramids verify`"
-                )
-        delete_source(task, source)
+    if not settings.delete_source:
+        return done
+    if reason := reason_to_keep(picture, lost):
+        return done._replace(lost=reason)
+    with open_source(task.target) as content:
+        if not holds(content, picture, threads):
+            raise DataError(
+                f"{task.source}: {task.target} holds another image, so the source is not deleted; compare them with "
+                "`pixelpyramids verify`"
+            )
+    delete_source(task, source)
     return done
 
 
@@ -163,6 +162,26 @@ def decode_picture(
         f"the file is damaged or cut short: salvaged at {height} x {width} pixels instead of {size[0]} x {size[1]} "
         "(height x width)"
     )
+
+
+def reason_to_skip(image: opening.ImageFile, force: bool) -> str:
+    """Why `compress` skips an image, unless it is forced; "" if it does not."""
+    if force:
+        return ""
+    if image.is_lossy:
+        return explain_lossy(image.format)
+    if image.format == "PPYR":
+        return "skipped because it is a .ppyr file already; pass --force to compress it again"
+    return ""
+
+
+def reason_to_keep(picture: Picture, lost: Sequence[str]) -> str:
+    """Why `--delete-source` keeps an image, of which reading gave the warnings `lost`; "" if it may be deleted."""
+    if lost:
+        return "the source is not deleted, because the .ppyr file lacks a part of it (see its warnings)"
+    if picture.is_lossy:
+        return "the source is not deleted, because the .ppyr file holds its pixels, not its lossy compression"
+    return ""
 
 
 def explain_lossy(format: str) -> str:

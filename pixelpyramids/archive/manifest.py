@@ -9,10 +9,10 @@ import sqlite3
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
-from enum import StrEnum
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
+from pixelpyramids.archive.rows import Row, State
 from pixelpyramids.errors import DataError, FullDiskError
 
 NAME = "manifest.sqlite"
@@ -20,7 +20,6 @@ FORMAT = 1
 _APPLICATION = 0x50505952  # "PPYR": marks the SQLite file as ours
 _PAGE = 256  # rows that are read at once
 _BUSY = 60.0  # seconds to wait for another process that reads or writes
-_AT_ONCE, _EVERY = 200, 1.0  # updates, or seconds, after which pending updates are due
 _SCHEMA = """
 CREATE TABLE archive (
     identity TEXT NOT NULL
@@ -66,70 +65,6 @@ CREATE TABLE verifications (
     share REAL NOT NULL
 );
 """
-
-
-HAS_RESULT = "(state = 'done' OR (state IN ('failed', 'waiting') AND result_sha256 IS NOT NULL))"
-"""The condition for images that have a result, which may be damaged or missing (SQL)."""
-
-HAS_FAILED = "(state = 'failed' OR (state = 'done' AND error IS NOT NULL))"
-"""The condition for images that failed, or of which only an older version is compressed (SQL)."""
-
-
-class State(StrEnum):
-    """What became of an image."""
-
-    WAITING = "waiting"
-    DONE = "done"
-    SKIPPED = "skipped"  # it is lossy already, or a .ppyr file
-    FAILED = "failed"
-    OTHER = "other"  # a file that is not recognised as an image
-
-
-class Todo(StrEnum):
-    """What a run will do with an image."""
-
-    NEW = "new"  # compress it; a result that exists must hold it already
-    REPLACE = "replace"  # compress it, and replace its result
-    CHECK = "check"  # compare the hash of its bytes; if it has changed, it is refused, or replaced with --update
-    DELETE = "delete"  # delete its source, after its result was read back and compared
-
-
-class Row(NamedTuple):
-    """An image of the manifest."""
-
-    id: int
-    address: str
-    """Where it came from: the address of its source …"""
-    name: str
-    """… and its path below it."""
-    size: int | None
-    time: int | None
-    sha256: str | None
-    pixels_sha256: str | None
-    state: State
-    error: str | None
-    result: str | None
-    """The path of its result below the archive."""
-    result_size: int | None
-    result_sha256: str | None
-    model: str | None
-    pixels: int | None
-    seconds: float | None
-    finished: float | None
-    verified: float | None
-    run: int
-    todo: str | None
-
-    @property
-    def source_path(self) -> str:
-        """Where the image came from: the address of its source, and its path below it."""
-        return join(self.address, self.name)
-
-
-def join(address: str, name: str) -> str:
-    """The path of a file or folder below an address. A name that begins with a slash is a path of its own."""
-    return name if name.startswith("/") else f"{address.rstrip('/')}/{name.rstrip('/')}"
-
 
 _COLUMNS = "images.id, address, " + ", ".join(f"images.{name}" for name in Row._fields[2:])
 _ROWS = f"SELECT {_COLUMNS} FROM images JOIN sources ON sources.id = images.source"
@@ -374,28 +309,6 @@ class Manifest:
         """The number of the last run, when it began, and when it ended (None if it did not)."""
         rows = self._query("SELECT id, begun, ended FROM runs ORDER BY id DESC LIMIT 1")
         return rows[0] if rows else None
-
-
-class Pending:
-    """Updates of a manifest that are not recorded yet. Recording flushes the disk, so many are recorded at once."""
-
-    def __init__(self, manifest: Manifest) -> None:
-        self._manifest, self._updates, self._recorded = manifest, list[tuple[int, dict[str, Any]]](), time.monotonic()
-
-    def add(self, number: int, columns: dict[str, Any]) -> None:
-        """Add columns of the image of that number."""
-        self._updates.append((number, columns))
-
-    @property
-    def is_due(self) -> bool:
-        """Whether they should be recorded now: at least every second."""
-        return len(self._updates) >= _AT_ONCE or time.monotonic() - self._recorded > _EVERY
-
-    def record(self) -> None:
-        """Record them."""
-        if self._updates:
-            self._manifest.record(self._updates)
-        self._updates, self._recorded = [], time.monotonic()
 
 
 def missing(archive: Path | str) -> DataError:

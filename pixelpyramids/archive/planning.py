@@ -10,7 +10,8 @@ from typing import NamedTuple, Protocol, TypeVar
 from pixelpyramids.archive.addresses import open_source
 from pixelpyramids.archive.containers import is_container
 from pixelpyramids.archive.jobs import Done
-from pixelpyramids.archive.manifest import Manifest, Row, State, Todo
+from pixelpyramids.archive.manifest import Manifest
+from pixelpyramids.archive.rows import Row, State, Todo
 from pixelpyramids.archive.sources import Entry, Source
 from pixelpyramids.archive.stores import Store
 from pixelpyramids.archive.work import CHANGED, Settings

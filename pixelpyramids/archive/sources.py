@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
-from pixelpyramids.archive.manifest import join
+from pixelpyramids.archive.rows import join
 from pixelpyramids.errors import DataError
 from pixelpyramids.image_files.file_source import open_regular
 from pixelpyramids.image_files.listing import is_excluded, refuse_unlisted, relative_patterns, walk_files

@@ -12,9 +12,9 @@ from typing import Any, BinaryIO, NamedTuple
 
 from pixelpyramids.archive.addresses import open_source, open_store
 from pixelpyramids.archive.comparison import UNLIMITED, holds
-from pixelpyramids.archive.file_tasks import Compression, encode_picture, explain_lossy
+from pixelpyramids.archive.file_tasks import Compression, encode_picture, reason_to_keep, reason_to_skip
 from pixelpyramids.archive.jobs import Done
-from pixelpyramids.archive.manifest import Row, State, Todo
+from pixelpyramids.archive.rows import Row, State, Todo
 from pixelpyramids.archive.stores import Facts, Store, WrittenMeanwhileError
 from pixelpyramids.codec.container import Content, read_index
 from pixelpyramids.codec.disk_array import bands_of
@@ -71,7 +71,7 @@ def compress_image(work: Work, settings: Settings, threads: int) -> Finished:
         if row.todo in (Todo.CHECK, Todo.DELETE) and sha256 != row.sha256 and not settings.update:
             raise DataError(f"{row.source_path}: {CHANGED}")
         image = opening.open(file, how.max_pixels)
-        reason = _reason_to_skip(image, how.force)
+        reason = reason_to_skip(image, how.force)
         if reason and row.result_sha256 is not None and sha256 != row.sha256:
             raise DataError(f"{row.source_path}: {reason}; its former result is kept")
         if reason and row.result_sha256 is None:
@@ -115,9 +115,8 @@ def compress_image(work: Work, settings: Settings, threads: int) -> Finished:
         )
     size = columns["result_size"] if is_new else 0
     done = Done(facts.size, size, height * width, is_there=not is_new, warnings=tuple(lost))
-    if how.delete_source and (lost or picture.is_lossy):
-        reason = "of the warnings above" if lost else "the .ppyr file holds its pixels, not its lossy compression"
-        return Finished(columns, done._replace(lost=f"the source is not deleted, because {reason}"))
+    if how.delete_source and (reason := reason_to_keep(picture, lost)):
+        return Finished(columns, done._replace(lost=reason))
     return Finished(columns, done, how.delete_source)
 
 
@@ -174,16 +173,6 @@ def _hash_file(file: BinaryIO) -> str:
         digest.update(piece)
     file.seek(0)
     return digest.hexdigest()
-
-
-def _reason_to_skip(image: opening.ImageFile, force: bool) -> str:
-    if force:
-        return ""
-    if image.is_lossy:
-        return explain_lossy(image.format)
-    if image.format == "PPYR":
-        return "skipped because it is a .ppyr file already; pass --force to compress it again"
-    return ""
 
 
 def _expect_same(store: Store, row: Row, picture: Picture, threads: int) -> None:

@@ -10,7 +10,7 @@ from pixelpyramids.cli.archive_opening import matches, open_archive
 from pixelpyramids.cli.console import stdout
 
 if TYPE_CHECKING:
-    from pixelpyramids.archive.manifest import Row
+    from pixelpyramids.archive.rows import Row
 
 
 def archive_list(
@@ -23,13 +23,13 @@ def archive_list(
     json: options.Json = False,
 ) -> int:
     """List the images of an archive: state, bytes before and after, source, and result or error."""
-    from pixelpyramids.archive.manifest import HAS_FAILED
+    from pixelpyramids.archive.rows import HAS_FAILED
 
     condition, parameters = ("state = ?", [state]) if state else ("1", [])
     if state == "failed":
         condition, parameters = HAS_FAILED, []
     with open_archive(archive) as manifest:
-        rows = (row for row in manifest.iterate(condition, parameters) if matches(row.result, row.name, patterns or []))
+        rows = (row for row in manifest.iterate(condition, parameters) if matches(row, patterns or []))
         if json:  # written piece by piece: there may be millions
             comma = ""
             print('{"images": [', end="")

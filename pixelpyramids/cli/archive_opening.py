@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from pixelpyramids.archive.manifest import Manifest
+    from pixelpyramids.archive.rows import Row
 
 
 def open_archive(archive: str) -> "AbstractContextManager[Manifest]":
@@ -15,8 +16,8 @@ def open_archive(archive: str) -> "AbstractContextManager[Manifest]":
     return open_to_read(absolute(archive))
 
 
-def matches(row_result: str | None, row_name: str, patterns: list[str]) -> bool:
+def matches(row: "Row", patterns: list[str]) -> bool:
     """Whether an image's source or result matches one of some patterns, by name or path; all do if there is none."""
     from pixelpyramids.image_files.listing import is_excluded
 
-    return not patterns or is_excluded(row_name, patterns) or bool(row_result and is_excluded(row_result, patterns))
+    return not patterns or any(is_excluded(name, patterns) for name in (row.name, row.result) if name)

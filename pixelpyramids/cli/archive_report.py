@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from pixelpyramids.archive.jobs import Done
-from pixelpyramids.archive.manifest import HAS_FAILED, Manifest
+from pixelpyramids.archive.manifest import Manifest
+from pixelpyramids.archive.rows import HAS_FAILED
 from pixelpyramids.cli.console import format_duration, print_warnings, stderr
 from pixelpyramids.cli.outcomes import FILES_NAMED
+from pixelpyramids.errors import PixelPyramidsError
 from pixelpyramids.image_files.listing import count_kinds
 from pixelpyramids.terminal import count_of, explain
 
@@ -28,6 +30,7 @@ class ArchiveReport:
         self._before, self._after, self._pixels = 0, 0, 0
         self._begin = self._work_begin = time.monotonic()
         self.has_failed = False
+        self._fault: Exception | None = None
 
     def listed(self, count: int) -> None:
         """See `planning.Report`."""
@@ -51,6 +54,8 @@ class ArchiveReport:
         """See `planning.Report`."""
         if isinstance(result, Exception):
             self._fail(explain(result, name))
+            if not isinstance(result, PixelPyramidsError | OSError | MemoryError):
+                self._fault = self._fault or result
         else:
             if result.skipped:
                 self.counts["skipped"] += 1
@@ -71,6 +76,11 @@ class ArchiveReport:
         if self._todo:
             self._worked += 1
             self._show(self._progress())
+
+    def raise_fault(self) -> None:
+        """Raise the first exception that is a bug, if there was one."""
+        if self._fault is not None:
+            raise self._fault
 
     def _fail(self, reason: str) -> None:
         self.counts["failed"] += 1

@@ -36,9 +36,8 @@ def archive_restore(
 
     from pixelpyramids.archive import examining
     from pixelpyramids.archive.addresses import absolute, is_remote
-    from pixelpyramids.archive.file_tasks import Decompression
-    from pixelpyramids.archive.jobs import run_tasks
-    from pixelpyramids.archive.manifest import HAS_RESULT
+    from pixelpyramids.archive.jobs import LocalEngine
+    from pixelpyramids.archive.rows import HAS_RESULT
     from pixelpyramids.cli.archive_opening import matches, open_archive
     from pixelpyramids.cli.archive_report import ArchiveReport
     from pixelpyramids.cli.console import live_line, print_json, stdout
@@ -49,23 +48,22 @@ def archive_restore(
     if is_remote(out):
         raise ParameterError(f"expected a folder on this machine for --out, got {out}")
     at_once = jobs or available_threads()
-    how = Decompression(format, 1, None, False, max_pixels, overwrite, dry_run)
-    settings = examining.Restoring(absolute(archive), os.path.abspath(out), how)
-    threads = max(available_threads() // at_once, 1)
+    settings = examining.Restoring(absolute(archive), os.path.abspath(out), format, max_pixels, overwrite, dry_run)
     with open_archive(archive) as manifest, live_line(quiet, passing=True) as show:
 
         def wanted() -> examining.Rows:
             rows = manifest.iterate(HAS_RESULT)
-            return (row for row in rows if matches(row.result, row.name, patterns or []))
+            return (row for row in rows if matches(row, patterns or []))
 
         total = sum(1 for _ in wanted())
         if not total:
             raise DataError(f"{archive}: expected images that match {' '.join(patterns or ['*'])}, got none")
         report = ArchiveReport("", show, quiet, dry_run)
         report.begin(total, 0)
-        work = partial(examining.restore_image, settings=settings, threads=threads)
-        for row, result in run_tasks(work, wanted(), at_once):
+        work = partial(examining.restore_image, settings=settings)
+        for row, result in LocalEngine(at_once)(work, wanted()):
             report.take(f"{settings.archive}/{row.result}", result, False)
+    report.raise_fault()
     counts = report.counts
     if json:
         print_json({"restored": counts["done"], "already_there": counts["already there"], "failed": counts["failed"]})

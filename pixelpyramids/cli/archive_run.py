@@ -71,6 +71,7 @@ def compress_archive(paths: Sequence[str], out: str, how: Compression, options: 
                     for row in opened.iterate("run = ? AND state = 'waiting'", (run.number,)):
                         stdout.print(f"{row.source_path} -> {address}/{row.result}")
                 stdout.print(report.summary())
+    report.raise_fault()
     if stopped:
         stderr.print(f"{stopped}; then run the same command again: it goes on where it stopped")
     return 1 if stopped or report.has_failed else 0

@@ -15,7 +15,7 @@ KINDS_SHOWN = 10
 
 def archive_status(archive: options.Archive, json: options.Json = False) -> int:
     """Show how many images an archive holds, the bytes saved, the speed, the time left, and failures by kind."""
-    from pixelpyramids.archive.manifest import HAS_FAILED, State
+    from pixelpyramids.archive.rows import HAS_FAILED, State
 
     with open_archive(archive) as manifest:
         states = {row[0]: row[1:] for row in manifest.summarise()}

@@ -29,8 +29,8 @@ def archive_verify(
     from pixelpyramids.archive import examining
     from pixelpyramids.archive.addresses import absolute
     from pixelpyramids.archive.jobs import LocalEngine
-    from pixelpyramids.archive.manifest import HAS_RESULT
     from pixelpyramids.archive.manifest_opening import open_existing_for_writing
+    from pixelpyramids.archive.rows import HAS_RESULT
     from pixelpyramids.cli.archive_report import ArchiveReport
     from pixelpyramids.cli.console import live_line, print_json, stderr, stdout
     from pixelpyramids.codec.bundled import available_threads
@@ -51,6 +51,7 @@ def archive_verify(
         for row, result in examining.verify_archive(manifest, work, condition, LocalEngine(at_once)):
             report.take(f"{address}/{row.result}", result, False)
         manifest.end_verification(number)
+    report.raise_fault()
     counts = report.counts
     if json:
         print_json({"verified": counts["done"], "failed": counts["failed"], "of": total})
