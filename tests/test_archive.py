@@ -1,6 +1,9 @@
 """Archives: the manifest says what there is, however often and however roughly the command is run."""
 
+import bz2
+import gzip
 import hashlib
+import lzma
 import os
 import random
 import shutil
@@ -534,6 +537,67 @@ def test_a_damaged_member_of_a_zip_fails_alone(tmp_path, capsys):
         assert files(tmp_path / "out") == ["1/1.ppyr", "2/2.ppyr"]
     assert status("compress", container, folder, "--out", tmp_path / "two") == 1
     assert "all.v2/1/1.ppyr" in files(tmp_path / "two") and "in/1/1.ppyr" in files(tmp_path / "two")
+
+
+def test_times_beyond_the_numbers_of_sqlite(tmp_path, capsys):
+    source = save(tmp_path / "in" / "a.png")
+    os.utime(source, (2**33, 10**10))  # the year 2286
+    command = ("compress", tmp_path / "in", "--out", tmp_path / "out")
+    assert json_of(capsys, *command)["compressed"] == 1 and json_of(capsys, *command)["already_there"] == 1
+    assert status(*command, "--delete-source") == 0 and files(tmp_path / "in") == []
+
+
+@pytest.mark.parametrize("kind, module", [("gz", gzip), ("bz2", bz2), ("xz", lzma)])
+def test_tar_files_of_several_streams(kind, module, tmp_path):
+    folder = save_many(tmp_path / "in", 4)
+    plain = pack(folder, tmp_path / "all.tar").read_bytes()
+    pieces = [module.compress(plain[begin : begin + 3000]) for begin in range(0, len(plain), 3000)]
+    container = tmp_path / f"several.tar.{kind}"
+    container.write_bytes(b"".join(pieces))
+    assert status("compress", container, "--out", tmp_path / "out") == 0
+    assert_sound(tmp_path / "out", folder)
+    container.write_bytes(b"".join(pieces[:2]))
+    assert status("compress", container, "--out", tmp_path / "less") == 1
+
+
+def test_a_tar_file_that_is_cut_anywhere_fails(tmp_path, capsys):
+    folder = save_many(tmp_path / "in", 2)
+    whole = pack(folder, tmp_path / "all.tar").read_bytes()
+    with tarfile.open(tmp_path / "all.tar") as tar:
+        second = tar.getmembers()[1].offset
+    for length in (0, 100, 512, 700, second, second + 200, second + 512, second + 700):
+        (tmp_path / "cut.tar").write_bytes(whole[:length])
+        out = tmp_path / f"out-{length}"
+        err = output_of(capsys, "compress", tmp_path / "cut.tar", "--out", out, "--jobs", 1, expected=1).err
+        assert "got a damaged one" in err and "Traceback" not in err
+        assert files(out) == (["0/0.ppyr"] if length >= second else [])
+    damaged = bytearray(whole)
+    damaged[second + 5] ^= 1
+    (tmp_path / "cut.tar").write_bytes(damaged)
+    assert status("compress", tmp_path / "cut.tar", "--out", tmp_path / "out") == 1
+
+
+@pytest.mark.parametrize("name", ["...zip", "....tar"])
+def test_no_name_of_a_source_leads_out_of_the_archive(name, tmp_path):
+    folder = save_many(tmp_path / "in", 1)
+    container = pack(folder, tmp_path / name)
+    assert status("compress", container, folder, "--out", tmp_path / "out") == 0
+    assert files(tmp_path / "out") == ["in/0/0.ppyr", "root/0/0.ppyr"]
+
+
+def test_an_empty_path_is_refused(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    for arguments in (("", "--out", "out"), ("in", "--out", "")):
+        assert "got an empty text" in refusal(capsys, "compress", *arguments)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_list_with_null_bytes_may_hold_names_that_end_with_a_carriage_return(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    save(tmp_path / "a.png\r", 0, format="PNG"), save(tmp_path / "b.png", 1)
+    (tmp_path / "list").write_bytes(b"a.png\r\0b.png")
+    assert status("compress", "--from-list", "list", "--out", "out") == 0
+    assert files(tmp_path / "out") == ["a.png\r.ppyr", "b.ppyr"]
 
 
 def test_a_manifest_cannot_lead_restoring_out_of_its_folder(tmp_path, capsys):

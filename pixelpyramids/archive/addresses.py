@@ -98,7 +98,8 @@ def _split(address: str) -> tuple[str, str]:
 
 def _name_of(address: str) -> str:
     name = address.rstrip("/").rpartition("/")[2] if is_remote(address) else Path(os.path.abspath(address)).name
-    return container_stem(name) if is_container(name) else name
+    name = container_stem(name) if is_container(name) else name
+    return name if name.strip(".") else "root"  # of the file system, or of a name of dots alone
 
 
 def _open_files(folder: str, names: Sequence[str], exclude: Sequence[str]) -> Source:
@@ -141,5 +142,5 @@ def _split_lines(pieces: Iterable[bytes]) -> Iterator[bytes]:
     for piece in pieces:
         end = end or (b"\0" if b"\0" in piece else b"\n")
         *lines, rest = (rest + piece).split(end)
-        yield from (line.removesuffix(b"\r") for line in lines)
-    yield rest.removesuffix(b"\r")
+        yield from (line.removesuffix(b"\r") if end == b"\n" else line for line in lines)
+    yield rest.removesuffix(b"\r") if end == b"\n" else rest

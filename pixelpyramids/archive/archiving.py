@@ -44,12 +44,14 @@ class Archiver:
         listing = Listing(self._manifest, self._store, self._plan, self._report, self.number)
         self._named = listing.named
         numbers = {source.address: self._manifest.source_number(source.address) for source, _ in sources}
+        are_listed = True
         for source, prefix in sources:
             try:
                 listing.add(source, numbers[source.address], prefix)
             except (PixelPyramidsError, OSError) as error:  # what was listed is compressed
                 self._report.take(source.address, error, False)
-        if not listing.has_images and not self._manifest.summarise("state != 'other'"):
+                are_listed = False
+        if are_listed and not listing.has_images and not self._manifest.summarise("state != 'other'"):
             addresses = ", ".join(source.address for source, _ in sources)
             raise DataError(
                 f"{addresses}: expected images, got none; check the path, and --include and --exclude; hidden files do "

@@ -1,15 +1,17 @@
 """Tar and zip files as sources of images. They are read in order, without unpacking them to the disk."""
 
+import bz2
+import gzip
 import lzma
 import tarfile
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import PurePosixPath
-from typing import BinaryIO, Self
+from typing import Any, BinaryIO, Self
 
 from pixelpyramids.archive.sources import Entry, Source
 from pixelpyramids.errors import DataError
@@ -20,6 +22,11 @@ ZIP_SUFFIXES = (".zip",)
 # What a damaged file of a zip raises; after damage in a compressed tar file, nothing more can be read.
 _DAMAGE_OF_A_MEMBER = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, NotImplementedError)
 _DAMAGE = (*_DAMAGE_OF_A_MEMBER, tarfile.TarError, EOFError, ValueError, RuntimeError)
+_COMPRESSED: dict[bytes, Callable[..., AbstractContextManager[Any]]] = {  # by how a file begins
+    b"\x1f\x8b": gzip.open,
+    b"BZh": bz2.open,
+    b"\xfd7zXZ\x00": lzma.open,
+}
 _LATEST = 2**33  # seconds since 1970; later times are mistakes
 _OUTSIDE = "its path leads out of the file; unpack the file, and compress the folder"
 
@@ -34,7 +41,7 @@ def is_container(name: str) -> bool:
 def container_stem(name: str) -> str:
     """The name of a tar or zip file without its suffix."""
     longest = max((suffix for suffix in TAR_SUFFIXES + ZIP_SUFFIXES if name.lower().endswith(suffix)), key=len)
-    return name[: -len(longest)] or name
+    return name[: -len(longest)]
 
 
 class ContainerSource(Source):
@@ -67,31 +74,40 @@ class ContainerSource(Source):
                     name = str(path).replace("\0", "\\0")
                     yield entry._replace(name=name, problem=problem), partial(self._read_member, entry, read)
         except _DAMAGE as error:
-            raise DataError(
-                f"{self.address}: expected a tar or zip file, got a damaged one ({error}); replace it"
-            ) from error
+            raise self._damaged(error) from error
 
     def _read_member(self, entry: Entry, read: Callable[[], bytes]) -> bytes | DataError:
-        """The bytes of a file; an error if only this file is damaged."""
+        """The bytes of a file; an error if only this file is damaged. Raises DataError if the rest is, too."""
         try:
             return read()
         except _DAMAGE_OF_A_MEMBER as error:
             return DataError(f"{self.describe(entry.name)}: is damaged in its container ({error}); replace it")
+        except _DAMAGE as error:
+            raise self._damaged(error) from error
+
+    def _damaged(self, error: Exception) -> DataError:
+        return DataError(f"{self.address}: expected a tar or zip file, got a damaged one ({error}); replace it")
 
 
 class _Member(tarfile.TarInfo):
-    """A member of a tar file, which must end with an empty block. Python itself does not notice if that is missing."""
+    """A member of a tar file, which must end with an empty block. Python takes damage between members for the end."""
 
     @classmethod
     def fromtarfile(cls, tar: tarfile.TarFile) -> Self:
         try:
             return super().fromtarfile(tar)
-        except tarfile.EmptyHeaderError as error:  # type: ignore[attr-defined]
-            raise tarfile.ReadError("its end is missing") from error
+        except tarfile.EOFHeaderError:  # type: ignore[attr-defined]  # the empty block
+            raise
+        except tarfile.HeaderError as error:
+            raise tarfile.ReadError(str(error) or "its end is missing") from error
 
 
 def _tar_members(file: BinaryIO) -> Iterator[tuple[Entry, Callable[[], bytes]]]:
-    with tarfile.open(fileobj=file, mode="r|*", tarinfo=_Member) as tar:
+    # Unlike tarfile, these also read files of several compressed streams, as parallel compressors write them.
+    start = file.read(6)
+    file.seek(0)
+    opened = next((open_it for mark, open_it in _COMPRESSED.items() if start.startswith(mark)), nullcontext)
+    with opened(file) as plain, tarfile.open(fileobj=plain, mode="r|", tarinfo=_Member) as tar:
         while (member := tar.next()) is not None:
             tar.members = []  # type: ignore[attr-defined]  # it would keep all of them
             if member.isdir():

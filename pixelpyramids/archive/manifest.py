@@ -73,15 +73,17 @@ _ROWS = f"SELECT {_COLUMNS} FROM images JOIN sources ON sources.id = images.sour
 class Manifest:
     """An open manifest. Raises DataError, which names the file, if it is damaged, or of a newer version."""
 
-    def __init__(self, path: Path, read_only: bool = False) -> None:
+    def __init__(self, path: Path, read_only: bool = False, untouched: bool = False) -> None:
+        """Open or create it. If it is `untouched` while it is read, SQLite writes no companions beside it."""
         self.path = path
         if read_only and not path.is_file():
             raise missing(path.parent)
         with self._report_errors():
             # With isolation_level None, the module itself begins no transaction.
             name = path.absolute().as_uri() if path.name else ""
-            if read_only and not os.access(path.parent, os.W_OK) and not path.with_name(f"{path.name}-wal").exists():
-                name += "?immutable=1"  # a medium on which SQLite cannot write its companions
+            untouched = untouched or (read_only and not os.access(path.parent, os.W_OK))
+            if untouched and not path.with_name(f"{path.name}-wal").exists():
+                name += "?immutable=1"
             self._database = sqlite3.connect(name, timeout=_BUSY, isolation_level=None, uri=True)
             try:
                 self._open(read_only)
@@ -95,7 +97,7 @@ class Manifest:
         copy = cls(Path(""))
         copy.path = path
         if path.exists():
-            with cls(path, read_only=True) as manifest, copy._report_errors():
+            with cls(path, read_only=True, untouched=True) as manifest, copy._report_errors():
                 manifest._database.backup(copy._database)
         return copy
 

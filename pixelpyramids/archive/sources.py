@@ -16,6 +16,8 @@ from pixelpyramids.image_files.file_source import open_regular
 from pixelpyramids.image_files.listing import is_excluded, refuse_unlisted, relative_patterns, walk_files
 from pixelpyramids.terminal import explain
 
+LATEST = 2**63 - 1  # nanoseconds since 1970, the largest number in SQLite
+
 
 class Entry(NamedTuple):
     """A file of a source: its POSIX path below the source, its bytes, and its modification time in nanoseconds.
@@ -99,7 +101,7 @@ class FolderSource(Source):
         """See `Source`."""
         path = self._root / name
         status = path.stat()
-        if (status.st_size, status.st_mtime_ns) != (size, time):
+        if (status.st_size, time_of(status)) != (size, time):
             raise DataError(f"{path}: changed after it was compressed, so it is not deleted; pass --update")
         path.unlink()
 
@@ -138,4 +140,9 @@ def _entry_of(root: Path, name: str) -> Entry:
         status = os.stat(root / name)
     except OSError as error:
         return Entry(name, problem=explain(error, str(root / name)))
-    return Entry(name, status.st_size, status.st_mtime_ns)
+    return Entry(name, status.st_size, time_of(status))
+
+
+def time_of(status: os.stat_result) -> int:
+    """The modification time of a file in nanoseconds, as far as the manifest can hold it (until 2262)."""
+    return min(status.st_mtime_ns, LATEST)

@@ -15,6 +15,7 @@ from pixelpyramids.archive.comparison import UNLIMITED, holds
 from pixelpyramids.archive.file_tasks import Compression, encode_picture, reason_to_keep, reason_to_skip
 from pixelpyramids.archive.jobs import Done
 from pixelpyramids.archive.rows import Row, State, Todo
+from pixelpyramids.archive.sources import time_of
 from pixelpyramids.archive.stores import Facts, Store, WrittenMeanwhileError
 from pixelpyramids.codec.container import Content, read_index
 from pixelpyramids.codec.disk_array import bands_of
@@ -153,7 +154,7 @@ def _open(work: Work) -> Iterator[tuple[BinaryIO, Facts]]:
         return
     with source.open(row.name) as file:
         status = os.fstat(file.fileno())
-        yield file, Facts(status.st_size, status.st_mtime_ns, status.st_mode)
+        yield file, Facts(status.st_size, time_of(status), status.st_mode)
         after = os.fstat(file.fileno())
         if (after.st_size, after.st_mtime_ns) != (status.st_size, status.st_mtime_ns):
             raise DataError(f"{row.source_path}: changed while it was being read; run the command again")

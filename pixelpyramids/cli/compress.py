@@ -109,6 +109,8 @@ def compress(
     from pixelpyramids.archive.file_tasks import Compression
 
     settings = Compression(effort, not no_verify, force, max_pixels, overwrite, delete_source, dry_run)
+    if "" in (out, from_list, *(paths or [])):
+        raise ParameterError("expected a path, got an empty text; check the variables of your shell")
     if not paths and from_list is None:
         raise ParameterError("expected a path, or --from-list FILE, got neither")
     files = [Path(path) for path in paths or []]
