@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from command_line import COMMAND, ENVIRONMENT, ROOT, json_of, output_of, refusal, status
+from command_line import COMMAND, ENVIRONMENT, ROOT, at_most, json_of, output_of, refusal, status
 from pictures import contents, files, pixels, save
 from PIL import Image
 
@@ -575,6 +575,32 @@ def test_a_tar_file_that_is_cut_anywhere_fails(tmp_path, capsys):
     damaged[second + 5] ^= 1
     (tmp_path / "cut.tar").write_bytes(damaged)
     assert status("compress", tmp_path / "cut.tar", "--out", tmp_path / "out") == 1
+
+
+def test_a_tar_file_may_promise_more_than_it_holds(tmp_path, capsys):
+    source = save(tmp_path / "a.png")
+    with tarfile.open(tmp_path / "all.tar", "w") as container:
+        container.add(source, "a.png")
+        member = container.gettarinfo(source, "b.png")
+        member.size = 10**12
+        container.fileobj.write(member.tobuf(tarfile.GNU_FORMAT))
+    with at_most(20):
+        assert status("compress", tmp_path / "all.tar", "--out", tmp_path / "out", "--jobs", 1) == 1
+    assert files(tmp_path / "out") == ["a.ppyr"] and "damaged" in capsys.readouterr().err
+
+
+def test_a_member_that_does_not_fit_in_memory_fails_alone(tmp_path, monkeypatch, capsys):
+    container = pack(save_many(tmp_path / "in", 3), tmp_path / "all.zip")
+    read = zipfile.ZipFile.read
+
+    def fail(self, member):
+        if member.filename == "1/1.png":
+            raise MemoryError
+        return read(self, member)
+
+    monkeypatch.setattr(zipfile.ZipFile, "read", fail)
+    err = output_of(capsys, "compress", container, "--out", tmp_path / "out", expected=1).err
+    assert "1/1.png: does not fit in memory" in err and files(tmp_path / "out") == ["0/0.ppyr", "2/2.ppyr"]
 
 
 @pytest.mark.parametrize("name", ["...zip", "....tar"])

@@ -82,6 +82,10 @@ class ContainerSource(Source):
             return read()
         except _DAMAGE_OF_A_MEMBER as error:
             return DataError(f"{self.describe(entry.name)}: is damaged in its container ({error}); replace it")
+        except MemoryError:
+            return DataError(
+                f"{self.describe(entry.name)}: does not fit in memory; unpack the container, and compress it"
+            )
         except _DAMAGE as error:
             raise self._damaged(error) from error
 
@@ -107,7 +111,7 @@ def _tar_members(file: BinaryIO) -> Iterator[tuple[Entry, Callable[[], bytes]]]:
     start = file.read(6)
     file.seek(0)
     opened = next((open_it for mark, open_it in _COMPRESSED.items() if start.startswith(mark)), nullcontext)
-    with opened(file) as plain, tarfile.open(fileobj=plain, mode="r|", tarinfo=_Member) as tar:
+    with opened(file) as plain, tarfile.open(fileobj=plain, mode="r:", tarinfo=_Member) as tar:
         while (member := tar.next()) is not None:
             tar.members = []  # type: ignore[attr-defined]  # it would keep all of them
             if member.isdir():
