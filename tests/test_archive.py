@@ -382,9 +382,16 @@ def test_killed_at_random_moments_nothing_is_lost_or_doubled(times, tmp_path, ca
     source, archive = save_many(tmp_path / "in", 10 * times), tmp_path / "out"
     moments = random.Random(0)
     kills = 0
+
+    def results(archive):
+        return list(archive.rglob("*.ppyr"))
+
     for attempt in range(times):
         process = spawn("compress", source, "--out", archive, "--jobs", 1 + attempt % 2)
-        time.sleep(moments.uniform(0.4, 1.6))
+        time.sleep(moments.uniform(0, 0.6))
+        goal = min(len(results(archive)) + moments.randint(0, 5), 8 * times)
+        while process.poll() is None and len(results(archive)) < goal:
+            time.sleep(0.01)
         kills += process.poll() is None
         process.kill()
         process.communicate()

@@ -270,7 +270,7 @@ def test_what_never_succeeds_is_listed_as_failed(bucket, server, tmp_path, capsy
     assert np.array_equal(bucket.picture("out/sub/1.ppyr"), pixels(1))
 
 
-def test_a_container_goes_on_where_the_connection_was_lost(bucket, server, tmp_path, monkeypatch):
+def test_a_container_goes_on_where_the_connection_was_lost(bucket, server, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("pixelpyramids.archive.remote_file.PIECE", 4096)
     bucket.put("a.tar", data := tar_of({f"{number}.png": number for number in range(9)}))
     with server.fault("half", "a.tar", 3):
@@ -278,7 +278,9 @@ def test_a_container_goes_on_where_the_connection_was_lost(bucket, server, tmp_p
     assert len(files(tmp_path / "out")) == 9
     assert sum("GET" in line for line in server.seen) < 3 * len(data) / 4096 + 9
     with server.fault("half", "GET"):
-        assert compress(f"{bucket.address}/a.tar", "--out", tmp_path / "none") == 2
+        (failed,) = counts_of(capsys, f"{bucket.address}/a.tar", "--out", tmp_path / "none", expected=1)["failed"]
+    assert failed["source"] == f"{bucket.address}/a.tar" and "5 times" in failed["reason"]
+    assert files(tmp_path / "none") == []
 
 
 def test_parts_of_a_large_file_that_failed_are_removed(bucket, server, tmp_path, monkeypatch):

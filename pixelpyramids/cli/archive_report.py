@@ -8,7 +8,6 @@ from typing import Any
 
 from pixelpyramids.archive.jobs import Done
 from pixelpyramids.archive.manifest import Manifest
-from pixelpyramids.archive.rows import HAS_FAILED
 from pixelpyramids.cli.console import format_duration, print_warnings, stderr
 from pixelpyramids.cli.outcomes import FILES_NAMED
 from pixelpyramids.errors import PixelPyramidsError
@@ -19,10 +18,16 @@ KINDS_SHOWN = 20
 
 
 class ArchiveReport:
-    """Counts what happens to the images, and prints failures as they happen. `show` replaces the line of progress."""
+    """Counts what happens to the images, and prints failures as they happen.
 
-    def __init__(self, check: str, show: Callable[[str], None], quiet: bool, dry_run: bool) -> None:
+    `show` replaces the line of progress. Failures are kept only with `keep_failures`: there may be millions.
+    """
+
+    def __init__(
+        self, check: str, show: Callable[[str], None], quiet: bool, dry_run: bool, keep_failures: bool = False
+    ) -> None:
         self._check, self._show, self._quiet, self._dry_run = check, show, quiet, dry_run
+        self._failures: list[dict[str, str]] | None = [] if keep_failures else None
         self.counts = Counter[str]()
         self._kinds = Counter[str]()
         self._some_others: list[str] = []
@@ -53,7 +58,7 @@ class ArchiveReport:
     def take(self, name: str, result: Done | Exception, is_named: bool) -> None:
         """See `planning.Report`."""
         if isinstance(result, Exception):
-            self._fail(explain(result, name))
+            self._fail(name, explain(result, name))
             if not isinstance(result, PixelPyramidsError | OSError | MemoryError):
                 self._fault = self._fault or result
         else:
@@ -72,7 +77,7 @@ class ArchiveReport:
             self._read += result.before
             print_warnings(name, result.warnings)
             if result.lost:
-                self._fail(f"{name}: {result.lost}")
+                self._fail(name, f"{name}: {result.lost}")
         if self._todo:
             self._worked += 1
             self._show(self._progress())
@@ -82,9 +87,11 @@ class ArchiveReport:
         if self._fault is not None:
             raise self._fault
 
-    def _fail(self, reason: str) -> None:
+    def _fail(self, name: str, reason: str) -> None:
         self.counts["failed"] += 1
         self.has_failed = True
+        if self._failures is not None:
+            self._failures.append({"source": name, "reason": reason})
         stderr.print(reason)
 
     def _progress(self) -> str:
@@ -113,7 +120,7 @@ class ArchiveReport:
         return f"{done} {verb}: {self._before:,} bytes{ratio}{speed}{rest}"
 
     def json(self, manifest: Manifest, run: int) -> dict[str, Any]:
-        """The counts, and the images that failed, were skipped, or were not recognised."""
+        """The counts, what failed, and the images that were skipped or not recognised."""
         seconds = time.monotonic() - self._begin
 
         def rows(condition: str) -> list[dict[str, Any]]:
@@ -124,7 +131,7 @@ class ArchiveReport:
             "compressed": self.counts["done"],
             "already_there": self.counts["already there"],
             "skipped": rows("state = 'skipped'"),
-            "failed": rows(HAS_FAILED),
+            "failed": self._failures,
             "not_taken": {"kinds": dict(self._kinds), "files": [row["source"] for row in rows("state = 'other'")]},
             "bytes_before": self._before,
             "bytes_after": self._after,

@@ -57,7 +57,9 @@ def compress_archive(paths: Sequence[str], out: str, how: Compression, options: 
                 _open_engine(options, shared, "" if how.dry_run else address) as engine,
                 live_line(options.quiet, passing=True) as show,
             ):
-                report = ArchiveReport(describe_check(how), show, options.quiet, how.dry_run)
+                report = ArchiveReport(
+                    describe_check(how), show, options.quiet, how.dry_run, keep_failures=options.json
+                )
                 run = Archiver(opened, open_store(address, begun), plan, engine, report)
                 stopped = ""
                 try:
