@@ -15,6 +15,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from multiprocessing import get_context
 from pathlib import Path
 from typing import NamedTuple
 
@@ -67,6 +68,10 @@ def write(image: DiskArray, bits: int, path: Path) -> None:
         write_image(file, image, bits, {}, "png")
 
 
+def make_file(height: int, width: int, bits: int, path: Path) -> None:
+    write(make_image(height, width, bits), bits, path)
+
+
 class Cost(NamedTuple):
     """What a command takes: seconds, seconds of processors, and MiB."""
 
@@ -88,7 +93,12 @@ def measure(folder: Path, case: str, height: int, width: int) -> tuple[list[int]
     """The bytes of the image and of the .ppyr file; and the costs of the four commands."""
     format, bits = case.split("-")
     path = folder / f"{case}.{'tif' if format == 'tiff' else format}"
-    write(make_image(height, width, int(bits)), int(bits), path)
+    # In a process of its own: the memory of this one would count as that of the commands that it starts.
+    maker = get_context("spawn").Process(target=make_file, args=(height, width, int(bits), path))
+    maker.start()
+    maker.join()
+    if maker.exitcode:
+        raise SystemExit(f"{path} could not be made")
     packed, out = path.with_suffix(".ppyr"), folder / "out"
     costs = [
         run("compress", path),
