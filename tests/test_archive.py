@@ -367,6 +367,8 @@ def test_verify_can_sample_and_goes_on(tmp_path, capsys, monkeypatch):
     captured = output_of(capsys, "archive", "verify", archive, "--jobs", 1)
     assert "30 images left" in captured.err and "30 images verified" in captured.out
     assert json_of(capsys, "archive", "verify", archive, "--jobs", 2)["verified"] == 40
+    captured = output_of(capsys, "archive", "verify", archive, "--sample", "0.0001%")
+    assert "pass a larger --sample" in captured.err and "0 images verified" in captured.out
     for wrong in ("0%", "101%", "1", "x%"):
         assert "--sample" in refusal(capsys, "archive", "verify", archive, "--sample", wrong)
 

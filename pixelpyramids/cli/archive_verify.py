@@ -45,6 +45,8 @@ def archive_verify(
         total = manifest.count(condition)
         if goes_on and not quiet:
             stderr.print(f"goes on with the verification that was interrupted: {count_of(total, 'image')} left")
+        elif not (goes_on or total) and manifest.count(HAS_RESULT):
+            stderr.print(f"the sample of {sample} has none of the archive's images in it; pass a larger --sample")
         report = ArchiveReport("", show, quiet, False)
         report.begin(total, 0)
         work = partial(examining.verify_image, archive=address)
