@@ -275,6 +275,84 @@ def test_include_and_exclude(tmp_path, capsys):
     assert "expected images, got none" in refusal(capsys, *command[:3], tmp_path / "other", "--include", "*.bmp")
 
 
+def test_an_old_result_that_comes_back_is_not_replaced_by_a_changed_source(tmp_path, capsys):
+    source, archive = save(tmp_path / "in" / "a.png"), tmp_path / "out"
+    command = ("compress", tmp_path / "in", "--out", archive)
+    assert status(*command) == 0
+    before = (archive / "a.ppyr").read_bytes()
+    (archive / "a.ppyr").rename(tmp_path / "away")
+    assert status("archive", "verify", archive) == 1
+    source.write_bytes(b"broken")
+    assert status(*command) == 1  # neither is in the archive now
+    (tmp_path / "away").rename(archive / "a.ppyr")
+    save(source, 1)
+    assert "pass --update" in output_of(capsys, *command, expected=1).err
+    assert (archive / "a.ppyr").read_bytes() == before
+    assert status("archive", "verify", archive) == 0
+    assert rows(archive)["a.png"] == ["done"]
+    assert "pass --update" in output_of(capsys, *command, expected=1).err
+    assert (archive / "a.ppyr").read_bytes() == before
+    assert status(*command, "--update") == 0
+    assert np.array_equal(pp.decode((archive / "a.ppyr").read_bytes()), pixels(1))
+    assert_sound(archive, tmp_path / "in")
+
+
+def test_a_result_that_cannot_be_looked_for_is_not_missing(tmp_path, capsys, monkeypatch):
+    source, archive = save(tmp_path / "in" / "a.png"), tmp_path / "out"
+    command = ("compress", tmp_path / "in", "--out", archive)
+    assert status(*command) == 0
+    before = contents(archive)
+    save(source, 1)
+
+    def refuse(path):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    with monkeypatch.context() as context:
+        context.setattr(Path, "lstat", refuse)
+        assert "Permission denied" in output_of(capsys, *command, expected=1).err
+    assert "pass --update" in output_of(capsys, *command, expected=1).err
+    assert contents(archive)["a.ppyr"] == before["a.ppyr"]
+
+
+def test_another_image_of_the_same_name_size_and_time_has_not_moved(tmp_path, capsys):
+    for number in range(2):
+        (tmp_path / str(number)).mkdir()
+        np.save(tmp_path / str(number) / "a.npy", pixels(number))
+        os.utime(tmp_path / str(number) / "a.npy", ns=(10**18, 10**18))
+    assert status("compress", tmp_path / "0", "--out", tmp_path / "out", "--delete-source") == 0
+    before = (tmp_path / "out" / "a.ppyr").read_bytes()
+    for options in ((), ("--update",), ("--update", "--delete-source")):
+        err = output_of(capsys, "compress", tmp_path / "1", "--out", tmp_path / "out", *options, expected=1).err
+        assert "would be written to" in err
+    assert (tmp_path / "out" / "a.ppyr").read_bytes() == before and (tmp_path / "1" / "a.npy").exists()
+
+
+def test_verifying_makes_no_manifest(tmp_path, capsys):
+    archive = tmp_path / "out"
+    assert status("compress", save(tmp_path / "a.png"), "--out", archive) == 0
+    (archive / "manifest.sqlite").write_bytes(b"")
+    assert "expected the manifest" in refusal(capsys, "archive", "verify", archive)
+    assert (archive / "manifest.sqlite").read_bytes() == b""
+
+
+def test_times_of_verification_in_the_future_do_not_count(tmp_path, capsys):
+    archive = tmp_path / "out"
+    assert status("compress", save(tmp_path / "a.png"), "--out", archive) == 0
+    with closing(sqlite3.connect(archive / "manifest.sqlite")) as database, database:
+        database.execute("UPDATE images SET verified = verified + 1e8")
+    assert json_of(capsys, "archive", "verify", archive)["verified"] == 1
+
+
+def test_a_manifest_cannot_lead_compressing_out_of_its_folder(tmp_path, capsys):
+    archive = tmp_path / "out"
+    command = ("compress", save(tmp_path / "a.png"), "--out", archive)
+    assert status(*command) == 0
+    with closing(sqlite3.connect(archive / "manifest.sqlite")) as database, database:
+        database.execute("UPDATE images SET result = '../b.ppyr', state = 'waiting'")
+    assert "the manifest is damaged" in output_of(capsys, *command, expected=1).err
+    assert not (tmp_path / "b.ppyr").exists()
+
+
 def test_a_source_that_has_moved_is_recognised(tmp_path, capsys):
     save_many(tmp_path / "in", 3)
     archive = tmp_path / "out"

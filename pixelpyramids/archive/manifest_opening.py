@@ -25,6 +25,8 @@ def open_existing_for_writing(address: str) -> AbstractContextManager[Manifest]:
         remote_manifest.expect_archive(address)
     else:
         archive_folder.expect_archive(Path(address))
+        with open_to_read(address):  # which refuses an empty file, in which the other would make a new manifest
+            pass
     return open_for_writing(address)
 
 

@@ -14,7 +14,7 @@ from pixelpyramids.archive.manifest import Manifest
 from pixelpyramids.archive.rows import Row, State, Todo
 from pixelpyramids.archive.sources import Entry, Source
 from pixelpyramids.archive.stores import Store
-from pixelpyramids.archive.work import CHANGED, Settings
+from pixelpyramids.archive.work import CHANGED, Settings, hash_file
 from pixelpyramids.errors import DataError, PixelPyramidsError
 from pixelpyramids.image_files import opening
 from pixelpyramids.image_files.listing import is_excluded
@@ -109,15 +109,17 @@ class Listing:
             self._report.take(name, DataError(entry.problem), False)
             if old is not None and not is_new:
                 return _Known(old.name, old.size, old.time, old.state, old.error, old.result, None)
-            result = None if old is None else old.result
-            return _Known(entry.name, None, None, State.FAILED, entry.problem, result, None)
+            failed = _Known(entry.name, None, None, State.FAILED, entry.problem, None, None)
+            if old is not None and has_result:  # whose size and time stay known
+                return failed._replace(size=old.size, time=old.time, result=old.result)
+            return failed if old is None else failed._replace(result=old.result)
         if source.is_complete and not self._plan.is_image(entry.name) and not has_result:
             self._report.others([name])
             return _Known(entry.name, entry.size, entry.time, State.OTHER, None, None, None)
         self.has_images = True
         if old is None or is_new:
             if old is not None and has_result:  # but it is damaged or missing
-                return _Known(entry.name, entry.size, entry.time, State.WAITING, None, old.result, Todo.REPLACE)
+                return _Known(entry.name, old.size, old.time, State.WAITING, None, old.result, Todo.REPLACE)
             result = prefix + self._plan.rename(entry.name.lstrip("/"))
             return _Known(entry.name, entry.size, entry.time, State.WAITING, None, result, Todo.NEW)
         return self._decide_known(name, entry, old)
@@ -125,11 +127,11 @@ class Listing:
     def _decide_known(self, name: str, entry: Entry, old: Row) -> _Known:
         """What to do with an image that was compressed or skipped before."""
         done = _Known(old.name, old.size, old.time, State.DONE, None, old.result, None)
-        waiting = done._replace(size=entry.size, time=entry.time, state=State.WAITING)
+        waiting = done._replace(state=State.WAITING)  # size and time stay those of the file that was compressed
         is_same = (entry.size, entry.time) == (old.size, old.time)
         if old.state == State.SKIPPED:
             if not is_same or self._how.force:
-                return waiting._replace(todo=Todo.NEW)
+                return waiting._replace(size=entry.size, time=entry.time, todo=Todo.NEW)
             self._report.take(name, Done(skipped=old.error or ""), name in self.named)
             return done._replace(state=State.SKIPPED, error=old.error)
         assert old.result is not None
@@ -222,7 +224,7 @@ class Listing:
 
 
 def _has_moved(row: Row, source: Source, known: _Known) -> bool:
-    """Whether a compressed image now lies in another source: same path, size and time, and no longer where it was."""
+    """Whether a compressed image now lies in another source: the same path and bytes, and no longer where it was."""
     if row.state != State.DONE or row.address == source.address or row.name != known.name:
         return False
     if (row.size, row.time) != (known.size, known.time) or not known.time:
@@ -231,11 +233,16 @@ def _has_moved(row: Row, source: Source, known: _Known) -> bool:
         return False
     try:
         open_source(row.address).open(row.name).close()
+        return False
     except FileNotFoundError:
-        return True
-    except (OSError, PixelPyramidsError):
         pass
-    return False
+    except (OSError, PixelPyramidsError):
+        return False
+    try:
+        with source.open(known.name) as file:
+            return hash_file(file) == row.sha256
+    except (OSError, PixelPyramidsError):  # reported when the image is compressed
+        return False
 
 
 def _in_batches(items: Iterable[T], count: int) -> Iterator[list[T]]:

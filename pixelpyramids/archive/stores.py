@@ -69,10 +69,11 @@ class FolderStore(Store):
         self.address, self._begun = address, begun
 
     def find(self, name: str) -> Facts | None:
-        """See `Store`. Raises DataError if the name leads to a folder or a device."""
+        """See `Store`. Raises DataError if it is a folder or a device, and OSError if it cannot be looked for."""
         path = self._path(name)
-        status = stat_existing(path)
-        if status is None:
+        try:
+            path.lstat()
+        except (FileNotFoundError, NotADirectoryError):
             return None
         if not path.is_file():
             raise DataError(f"{path}: expected a result or nothing, got a folder, a device or a broken link; move it")
@@ -115,4 +116,6 @@ class FolderStore(Store):
                 os.close(descriptor)
 
     def _path(self, name: str) -> Path:
+        if ".." in PurePosixPath(name).parts or name.startswith("/"):
+            raise DataError(f"{name}: expected the path of a result within the archive; the manifest is damaged")
         return Path(self.address) / name

@@ -65,7 +65,7 @@ def compress_image(work: Work, settings: Settings, threads: int) -> Finished:
     assert row.result is not None
     store = open_store(settings.store, settings.begun)
     with _open(work) as (file, facts), collect_warnings() as lost:
-        sha256 = _hash_file(file)
+        sha256 = hash_file(file)
         read: dict[str, Any] = {"size": facts.size, "time": facts.time, "sha256": sha256}
         if row.todo == Todo.CHECK and sha256 == row.sha256:
             return Finished({**read, "todo": None}, Done(facts.size, is_there=True))
@@ -78,6 +78,9 @@ def compress_image(work: Work, settings: Settings, threads: int) -> Finished:
         if reason and row.result_sha256 is None:
             return Finished({**read, "state": State.SKIPPED, "error": reason, "todo": None}, Done(skipped=reason))
         there = store.find(row.result)
+        may_replace = settings.update or how.overwrite or sha256 == row.sha256
+        if row.todo == Todo.REPLACE and there and not may_replace and _is_intact(store, row):
+            raise DataError(f"{row.source_path}: {CHANGED}")
         if how.dry_run and not there:
             return Finished({**read, "todo": None}, Done(facts.size))
         picture = image.load()
@@ -146,7 +149,8 @@ def _open(work: Work) -> Iterator[tuple[BinaryIO, Facts]]:
         return
     row, source = work.row, open_source(work.row.address)
     if not source.is_local:
-        time_ = row.time or 0 if row.todo == Todo.NEW else source.time_of(row.name)
+        is_listed = row.todo == Todo.NEW and row.result_sha256 is None  # otherwise the time is that of the result
+        time_ = row.time or 0 if is_listed else source.time_of(row.name)
         with source.open(row.name) as file:
             size = file.seek(0, os.SEEK_END)
             file.seek(0)
@@ -168,12 +172,20 @@ def hash_content(content: ByteSource) -> str:
     return digest.hexdigest()
 
 
-def _hash_file(file: BinaryIO) -> str:
+def hash_file(file: BinaryIO) -> str:
+    """The SHA-256 of a file's bytes, from its place on. Goes back to its beginning."""
     digest = hashlib.sha256()
     while piece := file.read(_AT_ONCE):
         digest.update(piece)
     file.seek(0)
     return digest.hexdigest()
+
+
+def _is_intact(store: Store, row: Row) -> bool:
+    """Whether a result is the file that was written."""
+    assert row.result is not None
+    with store.read(row.result) as content:
+        return hash_content(content) == row.result_sha256
 
 
 def _expect_same(store: Store, row: Row, picture: Picture, threads: int) -> None:

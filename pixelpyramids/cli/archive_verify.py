@@ -1,5 +1,6 @@
 """`archive verify`: check that the results of an archive are what was compressed."""
 
+import time
 from functools import partial
 from typing import Annotated
 
@@ -40,8 +41,9 @@ def archive_verify(
     address, at_once = absolute(archive), jobs or available_threads()
     with open_existing_for_writing(address) as manifest, live_line(quiet, passing=True) as show:
         number, begun, goes_on = manifest.begin_verification(share)
+        now = time.time()  # a clock that was ahead may have given later times
         chosen = f"(images.id * {_SPREAD} + {number} * {round(share * 2**32)}) % 4294967296 < {round(share * 2**32)}"
-        condition = f"{HAS_RESULT} AND {chosen} AND (verified IS NULL OR verified < {begun!r})"
+        condition = f"{HAS_RESULT} AND {chosen} AND (verified IS NULL OR verified < {begun!r} OR verified > {now!r})"
         total = manifest.count(condition)
         if goes_on and not quiet:
             stderr.print(f"goes on with the verification that was interrupted: {count_of(total, 'image')} left")
