@@ -327,6 +327,17 @@ def test_another_image_of_the_same_name_size_and_time_has_not_moved(tmp_path, ca
     assert (tmp_path / "out" / "a.ppyr").read_bytes() == before and (tmp_path / "1" / "a.npy").exists()
 
 
+def test_no_folder_takes_the_place_of_the_manifest(tmp_path, capsys):
+    archive = tmp_path / "out"
+    for suffix in ("", "-journal", "-shm", "-wal"):
+        save(tmp_path / "in" / f"manifest.sqlite{suffix}" / "a.png")
+    save(tmp_path / "in" / "manifest.sqlite.png")
+    result = json_of(capsys, "compress", tmp_path / "in", "--out", archive, expected=1)
+    assert result["compressed"] == 1 and len(result["failed"]) == 4
+    assert "rename its folder" in result["failed"][0]["reason"]
+    assert status("archive", "verify", archive) == 0
+
+
 def test_verifying_makes_no_manifest(tmp_path, capsys):
     archive = tmp_path / "out"
     assert status("compress", save(tmp_path / "a.png"), "--out", archive) == 0

@@ -16,6 +16,7 @@ from pixelpyramids.archive.rows import Row, State
 from pixelpyramids.errors import DataError, FullDiskError
 
 NAME = "manifest.sqlite"
+FILES = tuple(f"{NAME}{suffix}" for suffix in ("", "-journal", "-shm", "-wal"))
 FORMAT = 1
 _APPLICATION = 0x50505952  # "PPYR": marks the SQLite file as ours
 _PAGE = 256  # rows that are read at once

@@ -29,7 +29,10 @@ _FINAL_NUMBERS = (
 )  # fmt: skip
 _BUSY_STATUSES = (408, 425, 429)  # below 500, where an error is the server's
 # botocore's errors of the network, among many that are errors of the request
-_OF_BOTOCORE = ("HTTPClientError", "IncompleteReadError", "ResponseParserError", "FlexibleChecksumError")
+_OF_BOTOCORE = (
+    "HTTPClientError", "IncompleteReadError", "ResponseParserError", "FlexibleChecksumError", "ConnectTimeoutError",
+    "EndpointConnectionError", "ProxyConnectionError"
+)  # fmt: skip
 
 Result = TypeVar("Result")
 

@@ -10,7 +10,7 @@ from typing import NamedTuple, Protocol, TypeVar
 from pixelpyramids.archive.addresses import open_source
 from pixelpyramids.archive.containers import is_container
 from pixelpyramids.archive.jobs import Done
-from pixelpyramids.archive.manifest import Manifest
+from pixelpyramids.archive.manifest import FILES, Manifest
 from pixelpyramids.archive.rows import Row, State, Todo
 from pixelpyramids.archive.sources import Entry, Source
 from pixelpyramids.archive.stores import Store
@@ -121,6 +121,9 @@ class Listing:
             if old is not None and has_result:  # but it is damaged or missing
                 return _Known(entry.name, old.size, old.time, State.WAITING, None, old.result, Todo.REPLACE)
             result = prefix + self._plan.rename(entry.name.lstrip("/"))
+            if result.partition("/")[0] in FILES:
+                problem = "its result would take the place of a file of the manifest; rename its folder"
+                return self._decide(source, entry._replace(problem=problem), old, prefix)
             return _Known(entry.name, entry.size, entry.time, State.WAITING, None, result, Todo.NEW)
         return self._decide_known(name, entry, old)
 
