@@ -23,6 +23,7 @@ from pictures import contents, files, pixels, save
 from PIL import Image
 
 import pixelpyramids as pp
+from pixelpyramids.archive.archiving import Archiver
 from pixelpyramids.archive.manifest import Manifest
 
 
@@ -336,6 +337,48 @@ def test_no_folder_takes_the_place_of_the_manifest(tmp_path, capsys):
     assert result["compressed"] == 1 and len(result["failed"]) == 4
     assert "rename its folder" in result["failed"][0]["reason"]
     assert status("archive", "verify", archive) == 0
+
+
+@pytest.mark.parametrize("loss", ["moved", "deleted", "without its manifest"])
+def test_an_archive_that_goes_away_stops_the_run_and_deletes_no_source(loss, tmp_path, monkeypatch, capsys):
+    source, archive = save_many(tmp_path / "in", 9), tmp_path / "out"
+    before = contents(source)
+    record = Archiver._record
+
+    def lose_and_record(self):
+        if loss == "moved" and archive.exists():
+            archive.rename(tmp_path / "moved")
+        elif loss == "deleted":
+            shutil.rmtree(archive, ignore_errors=True)
+        else:
+            (archive / "manifest.sqlite").unlink(missing_ok=True)
+        record(self)
+
+    monkeypatch.setattr(Archiver, "_record", lose_and_record)
+    command = ("compress", source, "--out", archive, "--jobs", 1)
+    assert "put the archive back" in refusal(capsys, *command, "--delete-source")
+    assert contents(source) == before
+    monkeypatch.undo()
+    if loss == "moved":
+        shutil.rmtree(archive, ignore_errors=True)
+        (tmp_path / "moved").rename(archive)
+    assert status(*command) == 0
+    assert_sound(archive, source)
+
+
+def test_each_of_several_images_that_would_share_a_result_fails_once(tmp_path, capsys):
+    for suffix in ("png", "tif", "bmp", "webp"):
+        Image.fromarray(pixels()).save(save(tmp_path / "in" / "a.png").with_suffix(f".{suffix}"), lossless=True)
+    failed = json_of(capsys, "compress", tmp_path / "in", "--out", tmp_path / "out", expected=1)["failed"]
+    assert sorted(Path(each["source"]).suffix for each in failed) == [".bmp", ".png", ".tif", ".webp"]
+
+
+def test_a_container_must_be_a_file(tmp_path, capsys):
+    os.mkfifo(tmp_path / "a.tar")
+    assert (
+        "got a folder, a pipe"
+        in output_of(capsys, "compress", tmp_path / "a.tar", "--out", tmp_path / "out", expected=1).err
+    )
 
 
 def test_verifying_makes_no_manifest(tmp_path, capsys):

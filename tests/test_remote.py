@@ -3,6 +3,7 @@
 import io
 import os
 import signal
+import socket
 import subprocess
 import sys
 import tarfile
@@ -281,6 +282,31 @@ def test_a_container_goes_on_where_the_connection_was_lost(bucket, server, tmp_p
         (failed,) = counts_of(capsys, f"{bucket.address}/a.tar", "--out", tmp_path / "none", expected=1)["failed"]
     assert failed["source"] == f"{bucket.address}/a.tar" and "5 times" in failed["reason"]
     assert files(tmp_path / "none") == []
+
+
+def test_the_later_of_a_run_that_was_not_sent_and_a_verification_elsewhere_counts(
+    bucket, tmp_path, monkeypatch, capsys
+):
+    fill(bucket, "in")
+    archive = f"{bucket.address}/out"
+    command = (f"{bucket.address}/in", "--out", archive)
+    assert compress(*command) == 0
+    with Manifest(remote_manifest.copy_folder(archive) / "manifest.sqlite") as manifest:
+        manifest.begin_run()  # and it is killed
+    bucket.put("out/sub/1.ppyr", b"damaged")
+    with monkeypatch.context() as elsewhere:
+        elsewhere.setenv("XDG_CACHE_HOME", str(tmp_path / "elsewhere"))
+        assert status("archive", "verify", archive) == 1
+    assert counts_of(capsys, *command)["compressed"] == 1
+    assert np.array_equal(bucket.picture("out/sub/1.ppyr"), pixels(1))
+
+
+def test_a_server_that_cannot_be_reached_is_tried_again(bucket, monkeypatch):
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{closed.getsockname()[1]}")
+    s3fs.S3FileSystem.clear_instance_cache()  # whose file systems know the address of the other server
+    with pytest.raises(pp.errors.DataError, match="5 times"):
+        remote_manifest.Remote("s3://elsewhere").read_bytes("a")
 
 
 def test_parts_of_a_large_file_that_failed_are_removed(bucket, server, tmp_path, monkeypatch):

@@ -11,6 +11,7 @@ from pixelpyramids.archive.containers import ContainerSource, container_stem, is
 from pixelpyramids.archive.sources import FilesSource, FolderSource, Source
 from pixelpyramids.archive.stores import FolderStore, Store
 from pixelpyramids.errors import DataError
+from pixelpyramids.image_files.file_source import open_regular
 from pixelpyramids.image_files.listing import is_excluded
 
 LIST_PIECE = 2**16  # bytes of a list of paths that are read at once
@@ -118,7 +119,7 @@ def _open_whole(address: str, exclude: Sequence[str], archive: str) -> Source:
             return remote.open_container(address, exclude)
         return remote.RemoteSource(address, exclude, archive)
     if not os.path.isdir(address):
-        return ContainerSource(absolute(address), lambda: open(address, "rb"), exclude)
+        return ContainerSource(absolute(address), lambda: open_regular(Path(address)), exclude)
     return FolderSource(Path(address), exclude, None if is_remote(archive) else Path(archive))
 
 

@@ -36,12 +36,6 @@ def locked(path: Path, archive: str) -> Iterator[None]:
         os.close(descriptor)  # which unlocks the folder, as the end of the process does
 
 
-def expect_archive(path: Path) -> None:
-    """Raise DataError if there is no archive at a path."""
-    if not (path / manifest.NAME).is_file():
-        raise manifest.missing(path)
-
-
 def clock_of(path: Path) -> int:
     """The present time of a folder's file system, in nanoseconds."""
     probe = path / f".{os.getpid()}.part"

@@ -127,8 +127,12 @@ class Archiver:
             self._record()
 
     def _record(self) -> None:
-        """Record what was noted, after it is safe on the disk; then delete sources, if that was requested."""
+        """Record what was noted, after it is safe on the disk; then delete sources, if that was requested.
+
+        Raises DataError if the archive is no longer in its place.
+        """
         if not self._plan.settings.compression.dry_run:
+            self._manifest.expect_in_place()
             self._store.flush(self._flushed)
         self._pending.record()
         self._flushed = []

@@ -12,6 +12,7 @@ from pixelpyramids.archive.jobs import Done, Engine
 from pixelpyramids.archive.manifest import Manifest
 from pixelpyramids.archive.pending import Pending
 from pixelpyramids.archive.rows import Row, State
+from pixelpyramids.archive.stores import expect_within
 from pixelpyramids.archive.work import hash_content, hash_pixels
 from pixelpyramids.atomic import replace_file
 from pixelpyramids.codec.disk_array import allocate
@@ -47,6 +48,7 @@ def read_result(row: Row, archive: str, threads: int) -> Picture:
     Its size needs no limit, because it is the file that was written here.
     """
     assert row.result is not None
+    expect_within(row.result)
     store = open_store(archive, 0)
     name = store.describe(row.result)
     with store.read(row.result) as content:
@@ -106,10 +108,7 @@ def _restored_name(row: Row, format: str) -> str:
     suffixes = FORMATS[format]
     if PurePosixPath(name).suffix.lower() not in suffixes:
         name = PurePosixPath(row.result).stem + suffixes[0]
-    path = PurePosixPath(row.result).parent / name
-    if path.is_absolute() or ".." in path.parts:
-        raise DataError(f"{row.result}: expected the path of a result within the archive; the manifest is damaged")
-    return str(path)
+    return str(PurePosixPath(row.result).parent / name)
 
 
 def verify_archive(

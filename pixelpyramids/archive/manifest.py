@@ -91,6 +91,7 @@ class Manifest:
             except BaseException:
                 self._database.close()
                 raise
+        self._file = _identify(path)
 
     @classmethod
     def temporary(cls, path: Path) -> Self:
@@ -101,6 +102,14 @@ class Manifest:
             with cls(path, read_only=True, untouched=True) as manifest, copy._report_errors():
                 manifest._database.backup(copy._database)
         return copy
+
+    def expect_in_place(self) -> None:
+        """Raise DataError if its folder was moved, deleted or unmounted: what is written now lies elsewhere."""
+        if _identify(self.path) != self._file:
+            raise DataError(
+                f"{self.path}: is no longer the manifest that was opened; put the archive back in its place, and run "
+                "the same command again"
+            )
 
     def copy_to(self, path: Path) -> None:
         """Write a consistent copy to a new file, while others may write to this one."""
@@ -299,13 +308,14 @@ class Manifest:
         ((identity,),) = self._query("SELECT identity FROM archive")
         return str(identity)
 
-    def version(self) -> tuple[int, float, int, float]:
-        """Grows with each run and verification: the numbers of the last ones, and when they began."""
+    def version(self) -> tuple[float, int, int]:
+        """Grows with each run and verification: when the last of them began, and the number of each."""
         rows = self._query(
-            "SELECT * FROM (SELECT coalesce(max(id), 0), coalesce(max(begun), 0) FROM runs), "
-            "(SELECT coalesce(max(id), 0), coalesce(max(begun), 0) FROM verifications)"
+            "SELECT max(run_begun, verification_begun), run, verification FROM "
+            "(SELECT coalesce(max(id), 0) AS run, coalesce(max(begun), 0) AS run_begun FROM runs), (SELECT "
+            "coalesce(max(id), 0) AS verification, coalesce(max(begun), 0) AS verification_begun FROM verifications)"
         )
-        version: tuple[int, float, int, float] = rows[0]
+        version: tuple[float, int, int] = rows[0]
         return version
 
     def last_run(self) -> tuple[int, float, float | None] | None:
@@ -317,6 +327,15 @@ class Manifest:
 def missing(archive: Path | str) -> DataError:
     """The error for a folder that has no manifest."""
     return DataError(f"{archive}: expected an archive, with its {NAME}; `pixelpyramids compress … --out` makes one")
+
+
+def _identify(path: Path) -> tuple[int, int] | None:
+    """What tells a file from any other, also after it was moved; None if there is none."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
 
 
 def _row(values: Sequence[Any]) -> Row:

@@ -24,8 +24,7 @@ def open_existing_for_writing(address: str) -> AbstractContextManager[Manifest]:
 
         remote_manifest.expect_archive(address)
     else:
-        archive_folder.expect_archive(Path(address))
-        with open_to_read(address):  # which refuses an empty file, in which the other would make a new manifest
+        with open_to_read(address):  # which also refuses an empty file, in which a new manifest would be made
             pass
     return open_for_writing(address)
 

@@ -110,9 +110,9 @@ class Listing:
             if old is not None and not is_new:
                 return _Known(old.name, old.size, old.time, old.state, old.error, old.result, None)
             failed = _Known(entry.name, None, None, State.FAILED, entry.problem, None, None)
-            if old is not None and has_result:  # whose size and time stay known
-                return failed._replace(size=old.size, time=old.time, result=old.result)
-            return failed if old is None else failed._replace(result=old.result)
+            if old is None or not has_result:
+                return failed
+            return failed._replace(size=old.size, time=old.time, result=old.result)
         if source.is_complete and not self._plan.is_image(entry.name) and not has_result:
             self._report.others([name])
             return _Known(entry.name, entry.size, entry.time, State.OTHER, None, None, None)
@@ -195,7 +195,8 @@ class Listing:
             for each in (known, *rivals)
         ]
         for each, name in named:
-            if each.state != State.WAITING or each.todo is None:
+            is_refused = isinstance(each, _Known) and batch[each.name].state == State.FAILED
+            if is_refused or each.state != State.WAITING or each.todo is None:
                 continue
             others = ", ".join(other for _, other in named if other != name)
             reason = (

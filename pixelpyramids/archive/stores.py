@@ -27,6 +27,12 @@ class WrittenMeanwhileError(DataError):
     """A file was written in the place of a result after the run began."""
 
 
+def expect_within(name: str) -> None:
+    """Raise DataError if the path of a result leads out of the archive."""
+    if ".." in PurePosixPath(name).parts or name.startswith("/"):
+        raise DataError(f"{name}: expected the path of a result within the archive; the manifest is damaged")
+
+
 class Store(ABC):
     """The folder of an archive. It is known by its address, from which every process can open it again."""
 
@@ -116,6 +122,4 @@ class FolderStore(Store):
                 os.close(descriptor)
 
     def _path(self, name: str) -> Path:
-        if ".." in PurePosixPath(name).parts or name.startswith("/"):
-            raise DataError(f"{name}: expected the path of a result within the archive; the manifest is damaged")
         return Path(self.address) / name

@@ -16,7 +16,7 @@ from pixelpyramids.archive.file_tasks import Compression, encode_picture, reason
 from pixelpyramids.archive.jobs import Done
 from pixelpyramids.archive.rows import Row, State, Todo
 from pixelpyramids.archive.sources import time_of
-from pixelpyramids.archive.stores import Facts, Store, WrittenMeanwhileError
+from pixelpyramids.archive.stores import Facts, Store, WrittenMeanwhileError, expect_within
 from pixelpyramids.codec.container import Content, read_index
 from pixelpyramids.codec.disk_array import bands_of
 from pixelpyramids.codec.fields import ByteSource
@@ -63,6 +63,7 @@ def compress_image(work: Work, settings: Settings, threads: int) -> Finished:
     """Compress an image into the archive. Raises DataError, BitstreamError or OSError if that fails."""
     begin, row, how = time.perf_counter(), work.row, settings.compression
     assert row.result is not None
+    expect_within(row.result)
     store = open_store(settings.store, settings.begun)
     with _open(work) as (file, facts), collect_warnings() as lost:
         sha256 = hash_file(file)
