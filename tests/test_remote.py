@@ -303,8 +303,8 @@ def test_the_later_of_a_run_that_was_not_sent_and_a_verification_elsewhere_count
 
 def test_a_server_that_cannot_be_reached_is_tried_again(bucket, monkeypatch):
     with socket.create_server(("127.0.0.1", 0)) as closed:
-        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{closed.getsockname()[1]}")
-    s3fs.S3FileSystem.clear_instance_cache()  # whose file systems know the address of the other server
+        address = f"http://127.0.0.1:{closed.getsockname()[1]}"
+    monkeypatch.setitem(__import__("fsspec").config.conf, "s3", {"endpoint_url": address})
     with pytest.raises(pp.errors.DataError, match="5 times"):
         remote_manifest.Remote("s3://elsewhere").read_bytes("a")
 
