@@ -1,5 +1,7 @@
 """The errors that a user can cause. Every other exception is a bug and shows a traceback."""
 
+import errno
+
 
 class PixelPyramidsError(Exception):
     """Says what was expected, what was found, and what to do. The command line prints it and exits with status 2."""
@@ -27,3 +29,10 @@ class CheckpointError(PixelPyramidsError):
 
 class BitstreamError(PixelPyramidsError):
     """A compressed file that is damaged, of another format, or larger than the limits allow."""
+
+
+def is_full_disk(error: BaseException) -> bool:
+    """Whether there is no more room on a disk, or in the user's share of it."""
+    return isinstance(error, FullDiskError) or (
+        isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+    )

@@ -779,3 +779,134 @@ def test_a_manifest_cannot_lead_restoring_out_of_its_folder(tmp_path, capsys):
             in output_of(capsys, "archive", "restore", archive, "--out", tmp_path / "a" / "b", expected=1).err
         )
     assert not (tmp_path / "a" / "evil.png").exists() and not (tmp_path / "evil.png").exists()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "state = 'done', result = NULL",
+        "result_size = 'many'",
+        "pixels = 'none'",
+        "verified = 'never'",
+        "time = 'late'",
+    ],
+)
+def test_damaged_values_in_a_manifest_are_refused(change, tmp_path, capsys):
+    source, archive = save_many(tmp_path / "in", 2), tmp_path / "out"
+    assert status("compress", source, "--out", archive) == 0
+    with closing(sqlite3.connect(archive / "manifest.sqlite")) as database:
+        database.execute(f"UPDATE images SET {change} WHERE id = 2")
+        database.commit()
+    before = contents(archive)
+    for command in (
+        ("compress", source, "--out", archive),
+        ("archive", "list", archive),
+        ("archive", "verify", archive),
+        ("archive", "restore", archive, "--out", tmp_path / "back"),
+    ):
+        assert "it is damaged: move it away" in refusal(capsys, *command)
+    assert {name: data for name, data in contents(archive).items() if name.endswith(".ppyr")} == {
+        name: data for name, data in before.items() if name.endswith(".ppyr")
+    }
+
+
+def test_a_lost_result_is_written_again_from_a_folder_that_has_moved(tmp_path):
+    source, archive = save_many(tmp_path / "in", 3), tmp_path / "out"
+    assert status("compress", source, "--out", archive) == 0
+    (archive / "0" / "0.ppyr").unlink()
+    (archive / "1" / "1.ppyr").write_bytes(b"damaged")
+    assert status("archive", "verify", archive) == 1
+    source.rename(tmp_path / "moved")
+    assert status("compress", tmp_path / "moved", "--out", archive) == 0
+    assert_sound(archive, tmp_path / "moved")
+
+
+def test_a_verification_that_lacks_only_its_end_begins_anew(tmp_path, capsys, monkeypatch):
+    source, archive = save_many(tmp_path / "in", 3), tmp_path / "out"
+    assert status("compress", source, "--out", archive) == 0
+    with monkeypatch.context() as patch:
+        patch.setattr(Manifest, "end_verification", lambda *_: None)
+        assert json_of(capsys, "archive", "verify", archive)["verified"] == 3
+    assert json_of(capsys, "archive", "verify", archive)["verified"] == 3
+
+
+def test_a_folder_of_results_that_cannot_be_read_does_not_stop_the_run(tmp_path, monkeypatch):
+    source, archive = save_many(tmp_path / "in", 6), tmp_path / "out"
+    (archive / "1").mkdir(parents=True)
+    open_ = os.open
+
+    def refuse(path, flags, *rest, **options):
+        if Path(path) == archive / "1" and flags == os.O_RDONLY:
+            raise PermissionError(13, "Permission denied", str(path))
+        return open_(path, flags, *rest, **options)
+
+    monkeypatch.setattr(os, "open", refuse)
+    assert status("compress", source, "--out", archive, "--jobs", 1) == 0
+    monkeypatch.undo()
+    assert_sound(archive, source)
+
+
+def test_a_folder_in_the_place_of_a_result_is_found_by_verify(tmp_path, capsys):
+    source, archive = save_many(tmp_path / "in", 2), tmp_path / "out"
+    assert status("compress", source, "--out", archive) == 0
+    (archive / "0" / "0.ppyr").unlink()
+    (archive / "0" / "0.ppyr").mkdir()
+    assert status("archive", "verify", archive) == 1 and rows(archive)["0/0.png"] == ["failed"]
+    assert "got a folder" in output_of(capsys, "compress", source, "--out", archive, expected=1).err
+    (archive / "0" / "0.ppyr").rmdir()
+    assert status("compress", source, "--out", archive) == 0
+    assert_sound(archive, source)
+
+
+def test_an_intact_result_of_a_changed_source_is_not_a_failed_one(tmp_path, capsys):
+    source, archive = save(tmp_path / "in" / "a.png"), tmp_path / "out"
+    command = ("compress", tmp_path / "in", "--out", archive)
+    assert status(*command) == 0
+    (archive / "a.ppyr").rename(tmp_path / "kept")
+    assert status("archive", "verify", archive) == 1
+    (tmp_path / "kept").rename(archive / "a.ppyr")
+    save(source, 1)
+    assert "pass --update" in output_of(capsys, *command, expected=1).err
+    assert rows(archive)["a.png"] == ["done"]
+    assert status(*command, "--update") == 0
+    assert_sound(archive, tmp_path / "in")
+
+
+def test_two_slashes_at_the_beginning_of_a_listed_path_are_one(tmp_path, capsys):
+    source = save(tmp_path / "a.png")
+    (tmp_path / "list").write_text(f"{source}\n/{source}\n")
+    command = ("compress", "--from-list", tmp_path / "list", "--out", tmp_path / "out")
+    assert json_of(capsys, *command)["compressed"] == 1
+
+
+def test_delete_source_keeps_the_results_of_the_archive(tmp_path, capsys):
+    archive = tmp_path / "out"
+    assert status("compress", save(tmp_path / "a.png"), "--out", archive) == 0
+    command = ("compress", archive / "a.ppyr", "--force", "--out", archive, "--delete-source")
+    output_of(capsys, *command, expected=1)
+    assert status("archive", "verify", archive) == 0
+
+
+@pytest.mark.skipif(sys.platform != "linux" or os.geteuid() != 0, reason="needs to mount a small file system")
+def test_a_disk_that_is_full_to_the_last_byte(tmp_path, capsys):
+    source, disk = save_many(tmp_path / "in", 12), tmp_path / "disk"
+    disk.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", disk], capture_output=True).returncode:
+        pytest.skip("a small file system cannot be mounted here")
+    try:
+        archive = disk / "out"
+        assert status("compress", source, "--out", archive) == 0
+        with pytest.raises(OSError, match="No space left"), open(disk / "full", "wb", buffering=0) as file:
+            while True:
+                file.write(bytes(4096))
+        save_many(tmp_path / "in", 3, first=12)
+        assert "free some space" in output_of(capsys, "compress", source, "--out", archive, expected=1).err
+        assert len(json_of(capsys, "archive", "list", archive)["images"]) == 12
+        assert status("archive", "restore", archive, "--out", tmp_path / "back") == 0
+        command = ("archive", "restore", archive, "--out", disk / "back")
+        assert output_of(capsys, *command, expected=1).err.count("free some space") == 1
+        (disk / "full").unlink()
+        assert status("compress", source, "--out", archive) == 0
+        assert_sound(archive, source)
+    finally:
+        subprocess.run(["umount", disk], check=True)

@@ -134,7 +134,8 @@ def _read_paths(file: BinaryIO) -> Iterator[str]:
     """The paths of a list."""
     for line in _split_lines(iter(lambda: file.read(LIST_PIECE), b"")):
         if line.strip():
-            yield os.path.normpath(os.fsdecode(line))
+            path = os.path.normpath(os.fsdecode(line))
+            yield path[1:] if path.startswith("//") else path
 
 
 def _split_lines(pieces: Iterable[bytes]) -> Iterator[bytes]:

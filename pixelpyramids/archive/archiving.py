@@ -4,21 +4,20 @@ The sources are listed completely before the work begins, so that images which w
 time left can be told. Everything that is known of an image is a row of the manifest; memory does not grow with them.
 """
 
-import errno
 from collections.abc import Container, Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
 from pixelpyramids.archive.addresses import open_source
 from pixelpyramids.archive.jobs import Engine
-from pixelpyramids.archive.manifest import Manifest
+from pixelpyramids.archive.manifest import Manifest, ManifestError
 from pixelpyramids.archive.pending import Pending
 from pixelpyramids.archive.planning import Listing, Plan, Report
 from pixelpyramids.archive.rows import Row, State
 from pixelpyramids.archive.sources import Source
 from pixelpyramids.archive.stores import Store, WrittenMeanwhileError
-from pixelpyramids.archive.work import Finished, Work, compress_image
-from pixelpyramids.errors import DataError, FullDiskError, PixelPyramidsError
+from pixelpyramids.archive.work import ChangedError, Finished, Work, compress_image
+from pixelpyramids.errors import DataError, FullDiskError, PixelPyramidsError, is_full_disk
 from pixelpyramids.terminal import explain
 
 LARGE = 2**24  # bytes of a file from which on an image is compressed by all processors together
@@ -48,6 +47,8 @@ class Archiver:
         for source, prefix in sources:
             try:
                 listing.add(source, numbers[source.address], prefix)
+            except (ManifestError, FullDiskError):
+                raise
             except (PixelPyramidsError, OSError) as error:  # what was listed is compressed
                 self._report.take(source.address, error, False)
                 are_listed = False
@@ -96,6 +97,8 @@ class Archiver:
                     self._take(row, content)
                 else:
                     yield Work(row, content, entry.time)
+        except (ManifestError, FullDiskError):
+            raise
         except (PixelPyramidsError, OSError) as error:  # the images before the damage are compressed
             self._report.take(source.address, error, False)
 
@@ -106,15 +109,13 @@ class Archiver:
         """Note a result. What is noted is recorded together with others, at least once a second."""
         name = row.source_path
         if isinstance(result, Exception):
-            if isinstance(result, OSError) and result.errno in (errno.ENOSPC, errno.EDQUOT):
+            if is_full_disk(result):
                 raise FullDiskError(explain(result, name)) from result
-            if isinstance(result, FullDiskError):
-                raise result
             reason = explain(result, name)
             # If it was compressed before, its former result is still there, unless another program replaced it.
             keeps_result = row.state == State.DONE and not isinstance(result, WrittenMeanwhileError)
-            failed = {} if keeps_result else {"state": State.FAILED}
-            self._pending.add(row.id, failed | {"error": reason, "todo": None})
+            state = State.DONE if keeps_result or isinstance(result, ChangedError) else State.FAILED
+            self._pending.add(row.id, {"state": state, "error": reason, "todo": None})
             self._report.take(name, result, False)
         else:
             self._pending.add(row.id, result.columns)

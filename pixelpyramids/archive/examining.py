@@ -20,11 +20,14 @@ from pixelpyramids.codec.image import decode_into
 from pixelpyramids.codec.planes import restore_axes
 from pixelpyramids.errors import BitstreamError, DataError
 from pixelpyramids.image_files import opening
+from pixelpyramids.image_files.file_source import NotAFileError
 from pixelpyramids.image_files.picture import Picture
 from pixelpyramids.image_files.saving import FORMATS, write_image
 from pixelpyramids.terminal import explain
 
 Rows = Iterator[Row]
+
+_BROKEN = (BitstreamError, FileNotFoundError, NotADirectoryError, NotAFileError)  # no result, or a damaged one
 
 BEST = "best"
 """The original format if it can be written, else PNG, or TIFF for more than four channels."""
@@ -121,7 +124,7 @@ def verify_archive(
     pending = Pending(manifest)
     try:
         for row, result in engine(work, manifest.iterate(condition)):
-            if isinstance(result, BitstreamError | FileNotFoundError):
+            if isinstance(result, _BROKEN):
                 pending.add(row.id, {"state": State.FAILED, "error": explain(result)})
             elif not isinstance(result, Exception):
                 sound = {} if row.state == State.DONE else {"state": State.DONE, "error": None}

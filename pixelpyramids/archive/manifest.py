@@ -5,6 +5,7 @@ only after it was written and flushed, so no file is listed that is not there.
 """
 
 import os
+import shutil
 import sqlite3
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -12,7 +13,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, Self
 
-from pixelpyramids.archive.rows import Row, State
+from pixelpyramids.archive.rows import Row, State, Todo
 from pixelpyramids.errors import DataError, FullDiskError
 
 NAME = "manifest.sqlite"
@@ -21,6 +22,8 @@ FORMAT = 1
 _APPLICATION = 0x50505952  # "PPYR": marks the SQLite file as ours
 _PAGE = 256  # rows that are read at once
 _BUSY = 60.0  # seconds to wait for another process that reads or writes
+_SMALLEST_ROOM = 2**18  # bytes: with less, the disk counts as full
+_DAMAGED = "it is damaged: move it away, and run `compress` again, which finds the results that exist"
 _SCHEMA = """
 CREATE TABLE archive (
     identity TEXT NOT NULL
@@ -67,12 +70,17 @@ CREATE TABLE verifications (
 );
 """
 
+_TYPES = tuple(Row.__annotations__.values())
 _COLUMNS = "images.id, address, " + ", ".join(f"images.{name}" for name in Row._fields[2:])
 _ROWS = f"SELECT {_COLUMNS} FROM images JOIN sources ON sources.id = images.source"
 
 
+class ManifestError(DataError):
+    """A manifest that is damaged, or that cannot be read or written."""
+
+
 class Manifest:
-    """An open manifest. Raises DataError, which names the file, if it is damaged, or of a newer version."""
+    """An open manifest. Raises ManifestError, which names the file, if it is damaged, or of a newer version."""
 
     def __init__(self, path: Path, read_only: bool = False, untouched: bool = False) -> None:
         """Open or create it. If it is `untouched` while it is read, SQLite writes no companions beside it."""
@@ -80,17 +88,13 @@ class Manifest:
         if read_only and not path.is_file():
             raise missing(path.parent)
         with self._report_errors():
-            # With isolation_level None, the module itself begins no transaction.
-            name = path.absolute().as_uri() if path.name else ""
             untouched = untouched or (read_only and not os.access(path.parent, os.W_OK))
-            if untouched and not path.with_name(f"{path.name}-wal").exists():
-                name += "?immutable=1"
-            self._database = sqlite3.connect(name, timeout=_BUSY, isolation_level=None, uri=True)
             try:
-                self._open(read_only)
-            except BaseException:
-                self._database.close()
-                raise
+                self._connect(read_only, untouched)
+            except sqlite3.OperationalError:
+                if not read_only or untouched:
+                    raise
+                self._connect(read_only, True)  # a full disk has no room for companions
         self._file = _identify(path)
 
     @classmethod
@@ -117,7 +121,19 @@ class Manifest:
             self._database.backup(copy)
             copy.execute("PRAGMA journal_mode = DELETE")  # one file, without companions
 
-    def _open(self, read_only: bool) -> None:
+    def _connect(self, read_only: bool, untouched: bool) -> None:
+        name = self.path.absolute().as_uri() if self.path.name else ""
+        if untouched and not _has_bytes(self.path.with_name(f"{self.path.name}-wal")):
+            name += "?immutable=1"
+        # With isolation_level None, the module itself begins no transaction.
+        self._database = sqlite3.connect(name, timeout=_BUSY, isolation_level=None, uri=True)
+        try:
+            self._prepare(read_only)
+        except BaseException:
+            self._database.close()
+            raise
+
+    def _prepare(self, read_only: bool) -> None:
         if read_only:
             self._database.execute("PRAGMA query_only = ON")
         else:
@@ -152,13 +168,23 @@ class Manifest:
         try:
             yield
         except sqlite3.Error as error:
-            if getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_FULL:
+            if self._is_full(error):
                 raise FullDiskError(f"{self.path}: no space is left for the manifest; free some space") from error
             if isinstance(error, sqlite3.OperationalError):
                 advice = "check its permissions and the disk, and that no other program holds it"
             else:
-                advice = "it is damaged: move it away, and run `compress` again, which finds the results that exist"
-            raise DataError(f"{self.path}: the manifest cannot be used ({error}); {advice}") from error
+                advice = _DAMAGED
+            raise ManifestError(f"{self.path}: the manifest cannot be used ({error}); {advice}") from error
+
+    def _is_full(self, error: sqlite3.Error) -> bool:
+        """Whether the disk is full. Of the memory that SQLite maps (-shm), it says only that it cannot be written."""
+        kind = getattr(error, "sqlite_errorcode", 0) & 0xFF
+        if kind in (sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN):
+            try:
+                return shutil.disk_usage(self.path.parent).free < _SMALLEST_ROOM
+            except OSError:
+                return False
+        return kind == sqlite3.SQLITE_FULL
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
@@ -200,13 +226,28 @@ class Manifest:
         """The images of a source that have one of the names."""
         marks = ",".join("?" * len(names))
         query = f"{_ROWS} WHERE images.source = ? AND images.name IN ({marks})"
-        return {row.name: row for row in map(_row, self._query(query, (source, *map(_stored, names))))}
+        return {row.name: row for row in map(self._row, self._query(query, (source, *map(_stored, names))))}
 
     def find_results(self, results: Sequence[str]) -> list[Row]:
         """The images with one of the results that are not skipped."""
         marks = ",".join("?" * len(results))
         query = f"{_ROWS} WHERE result IN ({marks}) AND state != 'skipped'"
-        return [_row(row) for row in self._query(query, [*map(_stored, results)])]
+        return [self._row(row) for row in self._query(query, [*map(_stored, results)])]
+
+    def _row(self, values: Sequence[Any]) -> Row:
+        """A row. Raises ManifestError if it has values that this class does not write."""
+        row = Row._make(os.fsdecode(value) if isinstance(value, bytes) else value for value in values)
+        try:
+            row = row._replace(state=State(row.state), todo=row.todo and Todo(row.todo))
+        except ValueError:
+            raise self._damaged(row) from None
+        has_result = row.state == State.DONE or row.result_sha256 is not None or row.todo is not None
+        if not all(map(isinstance, row, _TYPES)) or (has_result and row.result is None):
+            raise self._damaged(row)
+        return row
+
+    def _damaged(self, row: Row) -> ManifestError:
+        return ManifestError(f"{self.path}: the manifest cannot be used (row {row.id} of its images); {_DAMAGED}")
 
     def set_listed(self, source: int, run: int, entries: Iterable[dict[str, Any]]) -> None:
         """Record the images that a run has found in a source.
@@ -251,7 +292,7 @@ class Manifest:
         last = 0
         while True:
             query = f"{_ROWS} WHERE ({condition}) AND images.id > ? ORDER BY images.id LIMIT {_PAGE}"
-            rows = [_row(row) for row in self._query(query, (*parameters, last))]
+            rows = [self._row(row) for row in self._query(query, (*parameters, last))]
             yield from rows
             if len(rows) < _PAGE:
                 return
@@ -329,6 +370,10 @@ def missing(archive: Path | str) -> DataError:
     return DataError(f"{archive}: expected an archive, with its {NAME}; `pixelpyramids compress … --out` makes one")
 
 
+def _has_bytes(path: Path) -> bool:
+    return path.exists() and path.stat().st_size > 0
+
+
 def _identify(path: Path) -> tuple[int, int] | None:
     """What tells a file from any other, also after it was moved; None if there is none."""
     try:
@@ -336,11 +381,6 @@ def _identify(path: Path) -> tuple[int, int] | None:
     except OSError:
         return None
     return status.st_dev, status.st_ino
-
-
-def _row(values: Sequence[Any]) -> Row:
-    row = Row._make(os.fsdecode(value) if isinstance(value, bytes) else value for value in values)
-    return row._replace(state=State(row.state))
 
 
 def _stored(value: Any) -> Any:

@@ -90,7 +90,7 @@ class Listing:
                         batch[entry.name] = self._decide(source, entry._replace(problem=problem), old, prefix)
                     continue
                 batch[entry.name] = self._decide(source, entry, old, prefix)
-            self._settle(source, number, batch)
+            self._settle(source, number, prefix, batch)
             self._manifest.set_listed(number, self._run, [each._asdict() for each in batch.values()])
             count += len(entries)
             self._report.listed(count)
@@ -159,7 +159,7 @@ class Listing:
         self._report.take(name, Done(entry.size, is_there=True), False)
         return done
 
-    def _settle(self, source: Source, number: int, batch: dict[str, _Known]) -> None:
+    def _settle(self, source: Source, number: int, prefix: str, batch: dict[str, _Known]) -> None:
         """Refuse images that would be written to one file, and recognise those of a source that has moved."""
         new = {each.name: each for each in batch.values() if each.todo and each.state == State.WAITING and each.result}
         claims: dict[str, list[Row | _Known]] = {}
@@ -176,7 +176,7 @@ class Listing:
                 others.remove(moved)
                 row = self._manifest.find(number, [known.name])[known.name]
                 entry = Entry(known.name, known.size or 0, known.time or 0)
-                batch[known.name] = self._decide_known(source.describe(known.name), entry, row)
+                batch[known.name] = self._decide(source, entry, row, prefix)
                 continue
             if others and not self._is_skipped(source, known.name):
                 rivals = [other for other in others if not self._is_skipped_claim(source, other)]
@@ -229,7 +229,7 @@ class Listing:
 
 def _has_moved(row: Row, source: Source, known: _Known) -> bool:
     """Whether a compressed image now lies in another source: the same path and bytes, and no longer where it was."""
-    if row.state != State.DONE or row.address == source.address or row.name != known.name:
+    if row.result_sha256 is None or row.address == source.address or row.name != known.name:
         return False
     if (row.size, row.time) != (known.size, known.time) or not known.time:
         return False

@@ -115,7 +115,11 @@ class FolderStore(Store):
     def flush(self, names: Iterable[str]) -> None:
         """See `Store`. The files are flushed already; their names are not."""
         for folder in {self._path(str(above)) for name in names for above in PurePosixPath(name).parents}:
-            descriptor = os.open(folder, os.O_RDONLY)
+            try:
+                descriptor = os.open(folder, os.O_RDONLY)
+            except PermissionError:  # it can be written to, but not read
+                os.sync()
+                continue
             try:
                 os.fsync(descriptor)
             finally:

@@ -25,6 +25,7 @@ from pixelpyramids.image_files import opening
 from pixelpyramids.image_files.picture import Picture
 from pixelpyramids.terminal import collect_warnings
 
+_OF_ARCHIVE = "the source is not deleted, because it is a file of the archive"
 _AT_ONCE = 2**20  # bytes that are hashed at once
 
 
@@ -51,6 +52,10 @@ class Work(NamedTuple):
         return self.row.size or 0
 
 
+class ChangedError(DataError):
+    """An image has changed since it was compressed. Its former result is intact."""
+
+
 class Finished(NamedTuple):
     """What is to be recorded of an image, and what to print. `delete` says that its source may be deleted."""
 
@@ -71,7 +76,7 @@ def compress_image(work: Work, settings: Settings, threads: int) -> Finished:
         if row.todo == Todo.CHECK and sha256 == row.sha256:
             return Finished({**read, "todo": None}, Done(facts.size, is_there=True))
         if row.todo in (Todo.CHECK, Todo.DELETE) and sha256 != row.sha256 and not settings.update:
-            raise DataError(f"{row.source_path}: {CHANGED}")
+            raise ChangedError(f"{row.source_path}: {CHANGED}")
         image = opening.open(file, how.max_pixels)
         reason = reason_to_skip(image, how.force)
         if reason and row.result_sha256 is not None and sha256 != row.sha256:
@@ -81,7 +86,7 @@ def compress_image(work: Work, settings: Settings, threads: int) -> Finished:
         there = store.find(row.result)
         may_replace = settings.update or how.overwrite or sha256 == row.sha256
         if row.todo == Todo.REPLACE and there and not may_replace and _is_intact(store, row):
-            raise DataError(f"{row.source_path}: {CHANGED}")
+            raise ChangedError(f"{row.source_path}: {CHANGED}")
         if how.dry_run and not there:
             return Finished({**read, "todo": None}, Done(facts.size))
         picture = image.load()
@@ -120,7 +125,8 @@ def compress_image(work: Work, settings: Settings, threads: int) -> Finished:
         )
     size = columns["result_size"] if is_new else 0
     done = Done(facts.size, size, height * width, is_there=not is_new, warnings=tuple(lost))
-    if how.delete_source and (reason := reason_to_keep(picture, lost)):
+    reason = _OF_ARCHIVE if _is_within(store, row) else reason_to_keep(picture, lost)
+    if how.delete_source and reason:
         return Finished(columns, done._replace(lost=reason))
     return Finished(columns, done, how.delete_source)
 
@@ -180,6 +186,12 @@ def hash_file(file: BinaryIO) -> str:
         digest.update(piece)
     file.seek(0)
     return digest.hexdigest()
+
+
+def _is_within(store: Store, row: Row) -> bool:
+    """Whether an image is itself a compressed file of the archive."""
+    folder = os.path.realpath(store.address) + "/"
+    return row.name.lower().endswith(".ppyr") and os.path.realpath(row.source_path).startswith(folder)
 
 
 def _is_intact(store: Store, row: Row) -> bool:

@@ -42,8 +42,8 @@ def archive_restore(
     from pixelpyramids.cli.archive_report import ArchiveReport
     from pixelpyramids.cli.console import live_line, print_json, stdout
     from pixelpyramids.codec.bundled import available_threads
-    from pixelpyramids.errors import DataError, ParameterError
-    from pixelpyramids.terminal import count_of
+    from pixelpyramids.errors import DataError, FullDiskError, ParameterError, is_full_disk
+    from pixelpyramids.terminal import count_of, explain
 
     if is_remote(out):
         raise ParameterError(f"expected a folder on this machine for --out, got {out}")
@@ -62,6 +62,8 @@ def archive_restore(
         report.begin(total, 0)
         work = partial(examining.restore_image, settings=settings)
         for row, result in LocalEngine(at_once)(work, wanted()):
+            if isinstance(result, Exception) and is_full_disk(result):
+                raise FullDiskError(explain(result))
             report.take(f"{settings.archive}/{row.result}", result, False)
     report.raise_fault()
     counts = report.counts

@@ -2,12 +2,15 @@
 
 import time
 from functools import partial
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from pixelpyramids.cli import options
 from pixelpyramids.errors import ParameterError
+
+if TYPE_CHECKING:
+    from pixelpyramids.archive.manifest import Manifest
 
 _SPREAD = 2654435761  # an odd number near 2**32 / the golden ratio: its multiples modulo 2**32 are evenly spread
 
@@ -40,11 +43,12 @@ def archive_verify(
     share = _parse_share(sample)
     address, at_once = absolute(archive), jobs or available_threads()
     with open_existing_for_writing(address) as manifest, live_line(quiet, passing=True) as show:
-        number, begun, goes_on = manifest.begin_verification(share)
-        now = time.time()  # a clock that was ahead may have given later times
-        chosen = f"(images.id * {_SPREAD} + {number} * {round(share * 2**32)}) % 4294967296 < {round(share * 2**32)}"
-        condition = f"{HAS_RESULT} AND {chosen} AND (verified IS NULL OR verified < {begun!r} OR verified > {now!r})"
+        number, condition, goes_on = _begin(manifest, share)
         total = manifest.count(condition)
+        if goes_on and not total:  # only the record of its end was missing
+            manifest.end_verification(number)
+            number, condition, goes_on = _begin(manifest, share)
+            total = manifest.count(condition)
         if goes_on and not quiet:
             stderr.print(f"goes on with the verification that was interrupted: {count_of(total, 'image')} left")
         elif not (goes_on or total) and manifest.count(HAS_RESULT):
@@ -64,6 +68,17 @@ def archive_verify(
         sound = f"{count_of(counts['done'], 'image')} verified: each decodes to the pixels that were compressed"
         stdout.print(f"{sound}{failed}")
     return 1 if report.has_failed else 0
+
+
+def _begin(manifest: "Manifest", share: float) -> tuple[int, str, bool]:
+    """Begin or resume a verification: its number, the condition for what is left (SQL), and whether it goes on."""
+    from pixelpyramids.archive.rows import HAS_RESULT
+
+    number, begun, goes_on = manifest.begin_verification(share)
+    now = time.time()  # a clock that was ahead may have given later times
+    chosen = f"(images.id * {_SPREAD} + {number} * {round(share * 2**32)}) % 4294967296 < {round(share * 2**32)}"
+    condition = f"{HAS_RESULT} AND {chosen} AND (verified IS NULL OR verified < {begun!r} OR verified > {now!r})"
+    return number, condition, goes_on
 
 
 def _parse_share(text: str) -> float:

@@ -1,6 +1,7 @@
 """Exit statuses and their messages: 0 all well, 2 bad usage or input, 130 interrupted (Ctrl-C, SIGTERM).
 
-A command itself returns 1 if some files failed. An error that is a bug shows a traceback.
+A command itself returns 1 if some files failed, and a full disk ends it with 1 too. An error that is a bug shows a
+traceback.
 """
 
 import io
@@ -11,7 +12,7 @@ import warnings
 from collections.abc import Callable
 from typing import Any
 
-from pixelpyramids.errors import PixelPyramidsError
+from pixelpyramids.errors import PixelPyramidsError, is_full_disk
 from pixelpyramids.extras import describe_missing, is_own
 from pixelpyramids.interrupts import interrupt_on_signals
 from pixelpyramids.terminal import explain, printable
@@ -42,7 +43,7 @@ def run(command: Callable[[], object]) -> int:
             if line is None:
                 raise
             _print_error(line)
-            return 2
+            return 1 if is_full_disk(error) else 2
         finally:
             _leave_process_group()
     return 0

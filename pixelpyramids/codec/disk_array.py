@@ -4,7 +4,6 @@
 The system deletes the file when the array or the process ends.
 """
 
-import errno
 import math
 import tempfile
 from collections.abc import Callable, Iterator
@@ -15,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike
 
-from pixelpyramids.errors import DataError, FullDiskError
+from pixelpyramids.errors import DataError, FullDiskError, is_full_disk
 
 LARGE = 2**27  # bytes: larger images are kept on disk
 AT_ONCE = 2**22  # bytes of a band of rows, about
@@ -27,7 +26,7 @@ def report_a_full_disk() -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        kind = FullDiskError if error.errno in (errno.ENOSPC, errno.EDQUOT) else DataError
+        kind = FullDiskError if is_full_disk(error) else DataError
         raise kind(
             f"expected room for a temporary file in {tempfile.gettempdir()}, got: {error.strerror}; make room there, "
             "or set TMPDIR to another folder"

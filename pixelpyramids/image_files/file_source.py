@@ -36,6 +36,10 @@ _PIECE = 2**20  # bytes
 _SPECIAL = "expected a regular file, got a folder, a pipe or a device; to read standard input, pass -"
 
 
+class NotAFileError(DataError):
+    """A folder, a pipe or a device in the place of a file."""
+
+
 class FileSource(ByteSource):
     """The bytes of an open, seekable file. Threads may share it."""
 
@@ -85,7 +89,7 @@ def open_source(path: Path) -> Iterator[FileSource]:
 
 
 def open_regular(path: Path) -> BinaryIO:
-    """Open a file for reading. Raises DataError if it is a folder, a pipe or a device, and OSError as `open` does."""
+    """Open a file for reading. Raises NotAFileError, or OSError as `open` does."""
     try:
         # Without O_NONBLOCK, opening a pipe would wait for a writer.
         file = open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK))  # noqa: SIM115
@@ -94,10 +98,10 @@ def open_regular(path: Path) -> BinaryIO:
         file.close()
     except IsADirectoryError:
         pass
-    raise DataError(f"{path}: {_SPECIAL}")
+    raise NotAFileError(f"{path}: {_SPECIAL}")
 
 
 def check_regular(path: Path) -> None:
-    """Raise DataError if a folder, a pipe or a device is at `path`. Opening a pipe would wait for a writer."""
+    """Raise NotAFileError if a folder, a pipe or a device is at `path`. Opening a pipe would wait for a writer."""
     if os.path.exists(path) and not os.path.isfile(path):
-        raise DataError(f"{path}: {_SPECIAL}")
+        raise NotAFileError(f"{path}: {_SPECIAL}")
