@@ -116,6 +116,7 @@ def main() -> None:
     parser.add_argument("--width", type=int, default=16000)
     parser.add_argument("--cases", nargs="+", choices=CASES, default=CASES)
     arguments = parser.parse_args()
+    arguments.folder.mkdir(parents=True, exist_ok=True)
     print(
         "| image | file, MB | .ppyr, MB | compress | decompress | region | --scale 16 |\n|---|---|---|---|---|---|---|"
     )

@@ -255,3 +255,14 @@ def test_the_papers_figures_say_if_they_are_unverified():
     assert find_paper_figure(load_parameters("photographs")) is None
     smaller = parse_parameters(load_parameters("celeba_256").model_dump() | {"L": 11}, "smaller")
     assert find_paper_figure(smaller).note.startswith("not comparable: this model codes 128 x 128 pixels")
+
+
+@pytest.mark.parametrize(
+    ("words", "completions"),
+    [("pixelpyramids comp", {"complete", "compress"}), ("pixelpyramids info --js", {"--json"})],
+)
+def test_shells_complete_commands_and_options(words, completions):
+    asked = {"_PIXELPYRAMIDS_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": str(words.count(" "))}
+    command = Path(sys.executable).with_name("pixelpyramids")
+    found = subprocess.run([command], env=ENVIRONMENT | asked, capture_output=True, text=True)
+    assert found.returncode == 0 and set(found.stdout.split()) == completions

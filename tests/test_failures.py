@@ -136,7 +136,7 @@ def test_an_import_that_cannot_be_written_leaves_the_old_run(what, importing, mo
 
     with monkeypatch.context() as patched:
         patched.setattr(run_directory, what, full)
-        assert "No space left" in refusal(capsys, *command, "--overwrite")
+        assert "No space left" in output_of(capsys, *command, "--overwrite", expected=1).err
     assert contents(run) == before and not list(run.glob(".*"))
     run_directory.load(run)
     assert status(*command, "--overwrite") == 0

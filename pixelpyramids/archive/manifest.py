@@ -91,10 +91,10 @@ class Manifest:
             untouched = untouched or (read_only and not os.access(path.parent, os.W_OK))
             try:
                 self._connect(read_only, untouched)
-            except sqlite3.OperationalError:
-                if not read_only or untouched:
+            except sqlite3.OperationalError as error:
+                if not read_only or not self._is_full(error):
                     raise
-                self._connect(read_only, True)  # a full disk has no room for companions
+                self._connect(read_only, True)  # there is no room for companions
         self._file = _identify(path)
 
     @classmethod

@@ -21,6 +21,7 @@ SECTIONS = {
     "Train and use models": ("demo", "train", "evaluate", "score", "sample", "complete", "curve"),
     "Prepare a training": ("plan", "data"),
     "Convert models": ("import-checkpoint", "export"),
+    "Find problems": ("doctor",),
 }
 """The commands, by the headings of the help."""
 
@@ -90,7 +91,6 @@ def _exit(status: int | None, **_: object) -> None:
 app = typer.Typer(
     cls=Commands,
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
     result_callback=_exit,
