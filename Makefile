@@ -70,7 +70,7 @@ sanitize: $(DEV)
 	LD_PRELOAD="$$($(CC) -print-file-name=libasan.so) $$($(CC) -print-file-name=libstdc++.so.6)" \
 	$(BIN)/python -m pytest -m "not long" $(SANITIZED)
 
-# Wheels for all systems, in dist/. docs/performance.md says which are tested.
+# Wheels for all systems, in dist/. docs/evidence/performance.md says which are tested.
 wheels: | $(BIN)/pip
 	for target in $(TARGETS); do CORE_TARGET=$$target $(PIP) wheel --quiet --no-deps --wheel-dir dist . || exit 1; done
 

@@ -1,4 +1,5 @@
-"""Tables of docs/performance.md: a training step, scoring, sampling, memory, and how cost grows with the image's size.
+"""Tables of docs/evidence/performance.md: a training step, scoring, sampling, memory, and how cost grows with
+the image's size.
 
     python -m benchmarks [PARAMS] [--repeat 3] [--sizes 64 128 256 512]
 

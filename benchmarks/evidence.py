@@ -1,6 +1,6 @@
-"""Compare with PNG, WebP and JPEG XL on images of eleven domains, and write the tables of docs/evidence.md.
+"""Compare with PNG, WebP and JPEG XL on images of eleven domains, and write the tables of docs/evidence/codecs.md.
 
-    python -m benchmarks.evidence docs/evidence.md
+    python -m benchmarks.evidence docs/evidence/codecs.md
 
 The tables replace what is between two marked lines of the file. Everything is measured once, as `pixelpyramids bench
 --strongest` does: all pixels are decoded and compared. It needs cjxl and djxl. Speeds depend on what else runs on the

@@ -1,4 +1,4 @@
-/* Tables of the mixing; docs/format.md has their formulas. */
+/* Tables of the mixing; docs/reference/format.md has their formulas. */
 
 #ifndef PPYR_MIXING_TABLES_H
 #define PPYR_MIXING_TABLES_H

@@ -1,6 +1,7 @@
 /* The two inner loops of the .ppyr codec: the integer network and the entropy coder.
  *
- * Both compute on integers only, and give the same integers on every processor. docs/format.md is their specification;
+ * Both compute on integers only, and give the same integers on every processor. docs/reference/format.md is their
+ * specification;
  * pixelpyramids/codec/ has the same computations in NumPy. Nothing here reads files, allocates what it does not free,
  * or keeps state between calls, apart from the networks that ppyr_stack_new returns, which are read-only. All functions
  * may be called from any number of threads.
@@ -80,7 +81,8 @@ enum { PPYR_FAR = 1 << 3, PPYR_YCBCR = 1 << 4 };
 
 enum { PPYR_COLOURS = 1 << 24 }; /* of three channels with 8 bits */
 
-/* Find the colours that the conversion from YCbCr gives (docs/format.md): bit `blue` of the 256 bits (four numbers) of
+/* Find the colours that the conversion from YCbCr gives (docs/reference/format.md): bit `blue` of the 256 bits (four
+ * numbers) of
  * red and green is set. `colours` has PPYR_COLOURS bits: red is the slowest index. */
 PPYR_API void ppyr_find_colours(uint64_t *colours);
 
@@ -92,7 +94,8 @@ PPYR_API void ppyr_find_colours(uint64_t *colours);
  * `mixed` has a bit for each coded channel that is coded with context mixing. If it is not 0, `near` holds the known
  * pixels on either side of each site, int32 (2, 3, height, width), any numbers; and what was learnt for the mixing is in
  * `counters`, uint16 (PPYR_COUNTERS), `maps`, uint16 (3, PPYR_DECISIONS, PPYR_MAP_ENTRIES), and `weights`, int32
- * (3, PPYR_DECISIONS, PPYR_INPUTS), from -2**20 to 2**20, which the call updates, too. docs/format.md says what they are
+ * (3, PPYR_DECISIONS, PPYR_INPUTS), from -2**20 to 2**20, which the call updates, too. docs/reference/format.md says
+ * what they are
  * before the first slice. With PPYR_YCBCR, channel 2 is mixed, values have 8 bits, and `colours` says which ones can
  * occur. */
 typedef struct {

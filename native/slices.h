@@ -1,6 +1,7 @@
 /* The loops over the sites of a slice: from a network's integer outputs to intervals or values, and to what was learnt.
  *
- * This file is compiled once for each instruction set that has vectors of its own (slices_*.c). docs/format.md is the
+ * This file is compiled once for each instruction set that has vectors of its own (slices_*.c).
+ * docs/reference/format.md is the
  * specification; pixelpyramids/codec/distributions.py is the same in Python. Right shifts of negative numbers round
  * down, as with every compiler that we build with.
  */

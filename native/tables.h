@@ -1,4 +1,4 @@
-/* Tables of the file format (docs/format.md). tests/test_native.py computes them again. */
+/* Tables of the file format (docs/reference/format.md). tests/test_native.py computes them again. */
 
 #ifndef PPYR_TABLES_H
 #define PPYR_TABLES_H

@@ -95,7 +95,7 @@ def draw_colours(rng, height, width):
 
 
 def convert_ycbcr(y, cb, cr):
-    """Red, green and blue, by the formula of docs/format.md."""
+    """Red, green and blue, by the formula of docs/reference/format.md."""
     offsets = 91881 * (cr - 128), -22554 * (cb - 128) - 46802 * (cr - 128), 116130 * (cb - 128)
     return np.stack([(y + (offset + 2**15 >> 16)).clip(0, 255) for offset in offsets]).astype(np.int32)
 

@@ -1,7 +1,7 @@
 """Build .ppyr files field by field, with correct checksums and any content, and decode them in two independent ways.
 
-The writer follows docs/format.md and shares nothing with the package's writer, so every field can be wrong, as in the
-file of an attacker.
+The writer follows docs/reference/format.md and shares nothing with the package's writer, so every field can be wrong,
+as in the file of an attacker.
 """
 
 import importlib.util
@@ -26,7 +26,7 @@ from pixelpyramids.errors import BitstreamError
 AXIS, WIDE, WEBP, PNG, GREY, VALUES, METADATA, UNKNOWN = 1, 2, 4, 8, 16, 32, 64, 128
 MODEL, CONSTANT, STORED = range(3)
 
-DECODER = ROOT / "docs" / "ppyr_decoder.py"
+DECODER = ROOT / "docs" / "reference" / "ppyr_decoder.py"
 WEIGHTS = bundled.ASSETS / bundled.MODELS["compact"]
 NAME = next(iter(bundled.model_names()))  # the identifier of the model in files
 

@@ -593,7 +593,7 @@ def test_a_manifest_of_a_newer_version_is_refused(tmp_path, capsys):
 
 def test_the_docs_show_the_schema():
     """Every table and column of a new manifest."""
-    text = (ROOT / "docs" / "archives.md").read_text()
+    text = (ROOT / "docs" / "howto" / "archives.md").read_text()
     with Manifest(Path("")) as manifest:
         for (table,) in manifest._query("SELECT name FROM sqlite_master WHERE type = 'table'"):
             columns = [row[1] for row in manifest._query(f"PRAGMA table_info({table})")]

@@ -151,7 +151,7 @@ def test_a_stopped_process_leaves_only_whole_files(number, jobs, tmp_path):
     manifest = set(out.glob("manifest.sqlite*"))
     left = set(out.iterdir()) - set(written) - manifest
     assert len(left) <= (0 if not killed and jobs == 1 else jobs)
-    (find,) = re.findall(r"`(find archive .+? -delete)`", (ROOT / "docs" / "compress.md").read_text())
+    (find,) = re.findall(r"`(find archive .+? -delete)`", (ROOT / "docs" / "howto" / "compress.md").read_text())
     (out / ".mine").touch()
     subprocess.run(shlex.split(find.replace("archive", shlex.quote(str(out)))), check=True)
     assert set(out.iterdir()) == {*written, *manifest, out / ".mine"}

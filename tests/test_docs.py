@@ -26,8 +26,8 @@ from pixelpyramids.cli import main
 
 PAGES = sorted(
     path.relative_to(ROOT).as_posix()
-    for folder in (ROOT, ROOT / "docs", ROOT / "docs" / "data", ROOT / "trainings", ROOT / "pixelpyramids" / "assets")
-    for path in folder.glob("*.md")
+    for pattern in ("*.md", "docs/**/*.md", "trainings/*.md", "pixelpyramids/assets/*.md")
+    for path in ROOT.glob(pattern)
 )
 COMMAND = re.compile(r"^(?:\w+=\S+ )*(?:torchrun .+? -m )?pixelpyramids (?P<arguments>.+?)(?:\s+#.*)?$", re.M)
 ONE_STEP = "--steps 1 --no-samples --no-validation"
@@ -134,7 +134,7 @@ def test_the_readme_and_the_page_on_training_do_what_they_say(tmp_path, monkeypa
     assert np.array_equal(Image.open("back/china.png"), Image.open("photos/china.png"))
 
     shutil.rmtree("larger")
-    for line in shell_lines("docs/training.md"):
+    for line in shell_lines("docs/howto/training.md"):
         bash(line)
     assert {path.name for path in Path("samples").iterdir()} == {"grid.png", *(f"000{i}.png" for i in range(4))}
 
@@ -143,7 +143,7 @@ def test_the_page_on_compression_does_what_it_says(tmp_path, monkeypatch, bash):
     save(tmp_path / "photos" / "2026" / "a.png", icc_profile=b"no real profile")
     save(tmp_path / "a.png")
     monkeypatch.chdir(tmp_path)
-    lines = shell_lines("docs/compress.md")
+    lines = shell_lines("docs/howto/compress.md")
     assert len(lines) >= 10
     for line in lines:
         bash(line)
@@ -154,7 +154,7 @@ def test_the_python_of_the_page_on_compression_runs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     pixels = np.random.default_rng(0).integers(0, 2**16, (90, 120, 3), dtype=np.uint16)
     zarr.create_array("scan.zarr", shape=pixels.shape, chunks=(40, 50, 3), dtype="uint16")[:] = pixels
-    (code,) = blocks("docs/compress.md", "python")
+    (code,) = blocks("docs/howto/compress.md", "python")
     names = {}
     exec(code.replace("8000, 6000, 1024, 1024", "20, 30, 70, 50"), names)
     assert np.array_equal(names["part"], pixels[30:80, 20:90])
@@ -163,7 +163,7 @@ def test_the_python_of_the_page_on_compression_runs(tmp_path, monkeypatch):
 def test_the_python_of_the_page_on_the_paper_runs(tmp_path):
     torch.manual_seed(0)
     save_run(tmp_path / "RUN")
-    (code,) = blocks("docs/paper.md", "python")
+    (code,) = blocks("docs/explained/paper.md", "python")
     names = {"images": torch.randint(0, 256, (2, 3, 9, 7)), "coarse": torch.randint(0, 256, (1, 3, 32, 64))}
     *first, last = ast.parse(code.replace('"RUN"', repr(str(tmp_path / "RUN")))).body
     exec(compile(ast.Module(first, []), "paper.md", "exec"), names)
@@ -173,7 +173,7 @@ def test_the_python_of_the_page_on_the_paper_runs(tmp_path):
 
 
 def test_the_authors_command_has_the_flags_that_the_page_on_the_paper_names():
-    (line,) = re.findall(r"^python main\.py (.+)$", blocks("docs/paper.md")[0], re.M)
+    (line,) = re.findall(r"^python main\.py (.+)$", blocks("docs/explained/paper.md")[0], re.M)
     file = re.search(r"--params_file (\S+)", line)[1]
     parsed = authors_command.parse(["--params_file", file, *re.findall(r"\[(--\w+)\]", line)])
     assert parsed.gen_samples and parsed.evaluate and (ROOT / file).is_file()

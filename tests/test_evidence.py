@@ -1,4 +1,4 @@
-"""benchmarks.evidence: which images are compared, and how the tables of docs/evidence.md are written."""
+"""benchmarks.evidence: which images are compared, and how the tables of docs/evidence/codecs.md are written."""
 
 from pathlib import Path
 
@@ -97,7 +97,7 @@ def test_only_the_tables_of_a_page_are_replaced():
 
 
 def test_the_page_has_a_table_for_each_domain_and_the_sources_as_they_are_now():
-    text = (ROOT / "docs" / "evidence.md").read_text(encoding="utf-8")
+    text = (ROOT / "docs" / "evidence" / "codecs.md").read_text(encoding="utf-8")
     assert all(f"### {domain}\n" in text for domain in DOMAINS)
     assert evidence.sources(DOMAINS) in text
     assert evidence.replace_tables(text, "new").count("###") < text.count("###")

@@ -122,8 +122,8 @@ def test_every_engine_decodes_and_writes_a_golden_file(engine, monkeypatch):
 
 
 def test_released_models_never_change():
-    """Nor are they removed; docs/format.md names each of them."""
-    text = (ROOT / "docs" / "format.md").read_text(encoding="utf-8")
+    """Nor are they removed; docs/reference/format.md names each of them."""
+    text = (ROOT / "docs" / "reference" / "format.md").read_text(encoding="utf-8")
     for name, (file, digest) in RELEASED.items():
         assert bytes.fromhex(name) in bundled.model_names()
         assert hashlib.sha256((bundled.ASSETS / file).read_bytes()).hexdigest() == digest

@@ -104,7 +104,7 @@ def test_the_wheel_holds_the_core_of_this_system(installed):
 
 
 def test_the_files_of_the_wheel_decode_an_archive(installed, tmp_path):
-    text = (ROOT / "docs" / "compress.md").read_text()
+    text = (ROOT / "docs" / "howto" / "compress.md").read_text()
     find, decode = (shlex.split(line)[1:] for line in re.findall(r"^python .+", text, re.M))
     environment = os.environ | {"PYTHONPATH": str(installed)}
     options = {"cwd": tmp_path, "check": True, "stdout": subprocess.PIPE, "text": True}
@@ -122,7 +122,7 @@ def test_the_wheel_holds_parameter_files_and_the_formats_text(installed):
     package = installed / "pixelpyramids"
     for path in (ROOT / "params").iterdir():
         assert (package / "params" / path.name).read_bytes() == path.read_bytes()
-    assert (package / "assets" / "format.md").read_bytes() == (ROOT / "docs" / "format.md").read_bytes()
+    assert (package / "assets" / "format.md").read_bytes() == (ROOT / "docs" / "reference" / "format.md").read_bytes()
 
 
 @pytest.fixture(scope="module")

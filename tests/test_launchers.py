@@ -157,7 +157,7 @@ def start_script(name, training, srun, **environment):
             (folder / program).write_text(f"#!/bin/bash\n{text}\n")
             (folder / program).chmod(0o755)
     path = f"{folder}{os.pathsep}{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    command = ["bash", str(ROOT / "docs" / "slurm" / name), params, images, run, "--steps", "12", *options]
+    command = ["bash", str(ROOT / "docs" / "howto" / "slurm" / name), params, images, run, "--steps", "12", *options]
     return subprocess.Popen(command, env=ENVIRONMENT | {"PATH": path} | environment, **PIPED)
 
 

@@ -59,7 +59,7 @@ def derivatives(units, correction, neighbours, values, bases, coding):
 
 
 def learnt_in_floats(outputs, bases, values, coding):
-    """Compute nats and corrections as docs/format.md defines them, with derivatives by torch's autograd."""
+    """Compute nats and corrections as docs/reference/format.md defines them, with derivatives by torch's autograd."""
     corrections, squares = np.zeros((8, SIZE + 12)), np.zeros((8, SIZE + 12))
     units, nats, above = outputs / UNIT, 0.0, np.zeros((outputs.shape[1], 2, CHANNELS))
     for y in range(len(outputs)):

@@ -82,7 +82,7 @@ def test_the_possible_colours_are_those_of_the_formula_in_every_engine():
     for y in range(256):
         can_be[tuple(convert_ycbcr(y, *chroma))] = True
     unpacked = np.unpackbits(colours.astype("<u8").view(np.uint8), bitorder="little").reshape(can_be.shape)
-    assert np.array_equal(unpacked, can_be) and can_be.sum() == 4_261_968  # which docs/format.md names
+    assert np.array_equal(unpacked, can_be) and can_be.sum() == 4_261_968  # which docs/reference/format.md names
     for engine in (ENGINE, NativeEngine(NETWORK)):
         assert np.array_equal(engine.possible_colours(), colours)
     impossible = np.argwhere(~can_be)[[0, 99, -1]].astype(np.uint8)
@@ -204,7 +204,7 @@ def test_more_effort_gives_no_larger_file(name):
 
 
 class Floats:
-    """The mixing of docs/format.md in floating point; its counters are found by what they are for, without a hash."""
+    """The mixing of docs/reference/format.md in floating point; counters are found by their context, not by a hash."""
 
     def __init__(self):
         self.counters, self.bits = {}, 0.0

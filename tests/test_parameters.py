@@ -176,7 +176,7 @@ def test_an_existing_file_is_preferred_to_a_shipped_name_but_a_folder_is_not(mon
 
 
 def test_every_key_is_documented():
-    text = (ROOT / "docs" / "parameters.md").read_text()
+    text = (ROOT / "docs" / "reference" / "parameters.md").read_text()
     known = Parameters.model_fields.keys() | CompactParameters.model_fields.keys()
     assert {key for key in known if f"`{key}`" not in text} == set()
 

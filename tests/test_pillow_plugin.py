@@ -223,7 +223,7 @@ def test_the_format_is_not_registered_before_the_import():
 
 
 def test_the_examples_of_the_docs_run(tmp_path, monkeypatch):
-    page = ROOT / "docs" / "where_images_live.md"
+    page = ROOT / "docs" / "howto" / "where_images_live.md"
     image = image_of("RGB", 420, 300)
     image.save(tmp_path / "photograph.png", icc_profile=PROFILE)
     monkeypatch.chdir(tmp_path)

@@ -202,5 +202,5 @@ def test_work_that_is_repeated_takes_the_result_that_is_there(todo, tmp_path):
 
 def test_the_cluster_of_the_docs_is_one_that_ray_accepts():
     util = pytest.importorskip("ray.autoscaler._private.util", reason="needs the extra `ray`")
-    config = yaml.safe_load((ROOT / "docs" / "ray" / "cluster.yaml").read_text(encoding="utf-8"))
+    config = yaml.safe_load((ROOT / "docs" / "howto" / "ray" / "cluster.yaml").read_text(encoding="utf-8"))
     util.validate_config(util.prepare_config(config))

@@ -1,7 +1,7 @@
 """The manifest of an archive: an SQLite file that says where each image came from, and what became of it.
 
-docs/archives.md describes its tables. One process writes it; others may read it at the same time. A result is recorded
-only after it was written and flushed, so no file is listed that is not there.
+docs/howto/archives.md describes its tables. One process writes it; others may read it at the same time. A result is
+recorded only after it was written and flushed, so no file is listed that is not there.
 """
 
 import os

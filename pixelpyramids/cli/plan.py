@@ -78,7 +78,7 @@ def plan(
     if len(shares) > 1 and slowest == batch_size * max(cost.seconds for cost in costs):
         stdout.print(
             "the most expensive level fills a device by itself: more devices help only if they share its batches "
-            "(torchrun, docs/cluster.md)"
+            "(torchrun, docs/howto/cluster.md)"
         )
     for share in shares:
         stdout.print()

@@ -1,4 +1,4 @@
-"""The file: a header, an index of the parts, and the parts, octave by octave. docs/format.md specifies the fields.
+"""The file: a header, an index of the parts, and the parts, octave by octave. Specified in docs/reference/format.md.
 
 One CRC-32 covers header and index; each part has its own. Numbers are little-endian; a varint is LEB128 in its shortest
 form.

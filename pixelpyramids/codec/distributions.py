@@ -10,7 +10,7 @@ The symbol x has the frequency F(x + 1) - F(x) of 2**24, which is at least one. 
 weights become conditional on it, w_k' ~ w_k (S_k(x + 1) - S_k(x)), so that the conditionals of the channels multiply to
 the joint mixture. Fixed point: means have 9 fractional bits, z has 16, weights and probabilities are in units of
 2**-24; every division rounds down. `codec.outputs` defines the outputs. The formulas are those of PixelCNN++ (Salimans
-et al. 2017); the tables below are part of the file format (docs/format.md). `codec.coder` describes the coder.
+et al. 2017); the tables below are part of the format (docs/reference/format.md). `codec.coder` describes the coder.
 """
 
 import math

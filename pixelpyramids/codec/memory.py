@@ -1,7 +1,7 @@
 """What is learnt while a plane is coded, and how parts hand it on, from coarse to fine.
 
 A part begins with what its teacher (`parts.find_teachers`) had learnt when it ended, and the base with nothing. Section
-8 of docs/format.md is the specification.
+8 of docs/reference/format.md is the specification.
 """
 
 import math

@@ -7,7 +7,7 @@ weights that are learnt online, as in PAQ (Mahoney 2005); a map by the mixed pro
 
     s_i = ln(p_i / (1 - p_i)),  z = sum of w_i s_i,  p = (sigma(z) + map(z)) / 2,  w_i += rate (bit - sigma(z)) s_i
 
-docs/format.md is the specification.
+docs/reference/format.md is the specification.
 """
 
 import math

@@ -1,4 +1,4 @@
-"""The kinds of parts: coded by the model, constant, or stored as they are (docs/format.md, section 9)."""
+"""The kinds of parts: coded by the model, constant, or stored as they are (docs/reference/format.md, section 9)."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""The reference engine: the network in NumPy, the coder in Python. Slow, and easy to compare with docs/format.md.
+"""The reference engine: the network in NumPy, the coder in Python. Slow, close to docs/reference/format.md.
 
 The native core is tested against it, and it runs if the core cannot be loaded.
 """

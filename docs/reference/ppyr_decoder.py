@@ -1,4 +1,4 @@
-"""Decode a `.ppyr` file of version 1 as specified in docs/format.md: one file, slow and obvious, with NumPy only.
+"""Decode a `.ppyr` file of version 1 as docs/reference/format.md specifies: one file, slow and obvious, NumPy only.
 
     python ppyr_decoder.py FILE.ppyr WEIGHTS.safetensors OUT.npy
 
