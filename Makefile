@@ -11,7 +11,7 @@ DEV := $(VENV)/.installed-dev
 LOCK := requirements-lock.txt
 # The oldest Python that pyproject.toml supports; newer ones can use the same versions.
 LOCK_PYTHON ?= python3.11
-ALL_EXTRAS := data,train,plots,dev
+ALL_EXTRAS := data,train,plots,docs,dev
 
 # Without an NVIDIA GPU, torch comes from PyTorch's index of CPU builds. TORCH_INDEX= uses pip's own index.
 TORCH_INDEX ?= $(shell nvidia-smi -L >/dev/null 2>&1 || echo https://download.pytorch.org/whl/cpu)
@@ -27,7 +27,7 @@ SANITIZED := $(addprefix tests/test_,native.py coder.py mixing.py learning.py co
 # The systems that `make wheels` builds for; native/build.py has their names.
 TARGETS := linux-x86_64 linux-aarch64 macos-x86_64 macos-arm64 windows-x86_64
 
-.PHONY: demo test test-latest check lock bench fuzz sanitize wheels clean
+.PHONY: demo test test-latest check docs lock bench fuzz sanitize wheels clean
 
 demo: $(DEMO)
 	$(BIN)/pixelpyramids demo
@@ -44,6 +44,10 @@ check: $(DEV)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+
+# The site, in build/docs: offline, and every warning (such as a link that leads nowhere) is an error
+docs: $(DEV)
+	$(BIN)/python -m sphinx --quiet --fail-on-warning --keep-going docs build/docs
 
 bench: $(DEV)
 	$(BIN)/python -m benchmarks

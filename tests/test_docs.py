@@ -15,7 +15,7 @@ import torch
 import typer
 import zarr
 from command_line import KEYS, ROOT, status
-from pictures import save
+from pictures import save, write_images
 from PIL import Image
 from test_run_directory import save_run
 
@@ -31,7 +31,13 @@ PAGES = sorted(
 )
 COMMAND = re.compile(r"^(?:\w+=\S+ )*(?:torchrun .+? -m )?pixelpyramids (?P<arguments>.+?)(?:\s+#.*)?$", re.M)
 ONE_STEP = "--steps 1 --no-samples --no-validation"
-SHORTER = {"--minutes 30": ONE_STEP, "--minutes 60": ONE_STEP, " 16 ": " 2 ", "--data DIR": "--data photos"}
+SHORTER = {
+    "--minutes 30": ONE_STEP,
+    "--minutes 60": ONE_STEP,
+    "--minutes 1": ONE_STEP,
+    " 16 ": " 2 ",
+    "--data DIR": "--data photos",
+}
 """What the tests run in place of what a page says."""
 
 
@@ -139,6 +145,19 @@ def test_the_readme_and_the_page_on_training_do_what_they_say(tmp_path, monkeypa
     assert {path.name for path in Path("samples").iterdir()} == {"grid.png", *(f"000{i}.png" for i in range(4))}
 
 
+def test_the_first_page_and_the_page_on_networks_do_what_they_say(tmp_path, monkeypatch, bash):
+    write_images(tmp_path / "photos", count=3, size=(64, 64))
+    save(tmp_path / "photograph.png")
+    monkeypatch.chdir(tmp_path)
+    (code,) = blocks("docs/start.md", "python")
+    exec(code, {})
+    for line in shell_lines("docs/start.md"):
+        bash(line)
+    shutil.rmtree("RUN")
+    for line in shell_lines("docs/howto/network.md"):
+        bash(line)
+
+
 def test_the_page_on_compression_does_what_it_says(tmp_path, monkeypatch, bash):
     save(tmp_path / "photos" / "2026" / "a.png", icc_profile=b"no real profile")
     save(tmp_path / "a.png")
@@ -172,8 +191,8 @@ def test_the_python_of_the_page_on_the_paper_runs(tmp_path):
     assert names["rate"].nats.shape == (2, KEYS["L"]) and names["rate"].nats.dtype == torch.float64
 
 
-def test_the_authors_command_has_the_flags_that_the_page_on_the_paper_names():
-    (line,) = re.findall(r"^python main\.py (.+)$", blocks("docs/explained/paper.md")[0], re.M)
+def test_the_authors_command_has_the_flags_that_the_page_on_checkpoints_names():
+    (line,) = re.findall(r"^python main\.py (.+)$", blocks("docs/howto/checkpoints.md")[0], re.M)
     file = re.search(r"--params_file (\S+)", line)[1]
     parsed = authors_command.parse(["--params_file", file, *re.findall(r"\[(--\w+)\]", line)])
     assert parsed.gen_samples and parsed.evaluate and (ROOT / file).is_file()
