@@ -15,6 +15,8 @@ from commands import commands_as_markdown  # noqa: E402
 project = "PixelPyramids"
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 source_suffix = {".md": "markdown", ".ipynb": "markdown"}
+smartquotes = False  # "--out" keeps its hyphens
+highlight_language = "text"
 html_theme = "furo"
 html_title = project
 html_show_sphinx = False

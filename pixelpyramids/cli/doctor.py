@@ -18,7 +18,7 @@ from pixelpyramids.cli.console import print_json, stdout
 EXPECTED = "8e2b49b19ca22f977e5c5cace35ae80f7be288c3fde19d7e17c5cf6c43bdbf46"
 _SIDE = 256
 _VARIABLES = ("PIXELPYRAMIDS_ENGINE", "PIXELPYRAMIDS_CORE", "OMP_NUM_THREADS", "XDG_CACHE_HOME", "TMPDIR")
-_DEVELOPMENT = {"dev", "fuzz"}  # extras for those who change this package
+_DEVELOPMENT = {"dev", "docs", "fuzz"}  # extras for those who change this package
 _FAST = {"AVX512", "AMX"}  # instruction sets with which speed needs no remark
 
 
