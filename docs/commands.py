@@ -23,8 +23,8 @@ def option_rows(command: Any) -> Iterator[str]:
 def command_as_markdown(command: Any, name: str) -> str:
     """Heading, help, usage and options of a command."""
     usage = " ".join(command.collect_usage_pieces(typer.Context(command)))
-    table = "\n".join(option_rows(command))
-    return f"### {name}\n\n{command.help}\n\n```text\npixelpyramids {name} {usage}\n```\n\n| argument or option | meaning |\n|---|---|\n{table}\n"
+    table = "\n".join(("| argument or option | meaning |", "|---|---|", *option_rows(command)))
+    return f"### {name}\n\n{command.help}\n\n```text\npixelpyramids {name} {usage}\n```\n\n{table}\n"
 
 
 def commands_as_markdown() -> str:
