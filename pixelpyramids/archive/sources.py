@@ -77,7 +77,7 @@ class FolderSource(Source):
     can_delete = True
 
     def __init__(self, path: Path, exclude: Sequence[str] = (), without: Path | None = None) -> None:
-        self.address = os.path.abspath(path)
+        self.address = absolute_path(path)
         self._root, self._without = Path(self.address), without
         self._exclude = relative_patterns(exclude, path)
 
@@ -131,6 +131,16 @@ class FilesSource(FolderSource):
     def entries(self) -> Iterator[Entry]:
         """See `Source`."""
         return (_entry_of(self._root, name) for name in self._names if not is_excluded(name, self._exclude))
+
+
+def absolute_path(path: str | Path) -> str:
+    """The absolute path of a file or folder."""
+    return one_slash(os.path.abspath(path))
+
+
+def one_slash(path: str) -> str:
+    """A normal path with one slash at its beginning: POSIX, and so Python, keeps two."""
+    return path[1:] if path.startswith("//") else path
 
 
 def _entry_of(root: Path, name: str) -> Entry:

@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO, NamedTuple
 
-from pixelpyramids.atomic import replace_file
+from pixelpyramids.atomic import flush_folders, replace_file
 from pixelpyramids.codec.fields import ByteSource
 from pixelpyramids.errors import DataError
 from pixelpyramids.image_files.file_source import open_source
@@ -114,16 +114,7 @@ class FolderStore(Store):
 
     def flush(self, names: Iterable[str]) -> None:
         """See `Store`. The files are flushed already; their names are not."""
-        for folder in {self._path(str(above)) for name in names for above in PurePosixPath(name).parents}:
-            try:
-                descriptor = os.open(folder, os.O_RDONLY)
-            except PermissionError:  # it can be written to, but not read
-                os.sync()
-                continue
-            try:
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
+        flush_folders({self._path(str(above)) for name in names for above in PurePosixPath(name).parents})
 
     def _path(self, name: str) -> Path:
         return Path(self.address) / name
