@@ -310,11 +310,15 @@ def test_a_result_that_cannot_be_looked_for_is_not_missing(tmp_path, capsys, mon
     before = contents(archive)
     save(source, 1)
 
-    def refuse(path):
-        raise PermissionError(13, "Permission denied", str(path))
+    stat = os.stat
+
+    def refuse(path, **options):
+        if path == str(archive / "a.ppyr"):
+            raise PermissionError(13, "Permission denied", path)
+        return stat(path, **options)
 
     with monkeypatch.context() as context:
-        context.setattr(Path, "lstat", refuse)
+        context.setattr(os, "stat", refuse)
         assert "Permission denied" in output_of(capsys, *command, expected=1).err
     assert "pass --update" in output_of(capsys, *command, expected=1).err
     assert contents(archive)["a.ppyr"] == before["a.ppyr"]

@@ -460,7 +460,7 @@ def _facts(path: Path) -> tuple[int, int, int]:
 
 def _stored(value: Any) -> Any:
     """A value as SQLite stores it: text, or bytes for a name that is not UTF-8."""
-    if not isinstance(value, str):
+    if not isinstance(value, str) or value.isascii():
         return value
     data = os.fsencode(value)
     try:

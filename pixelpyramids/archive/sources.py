@@ -90,7 +90,7 @@ class FolderSource(Source):
         for name in walk_files(self._root, problems.append, is_left_out=self._is_left_out):
             yield from self._take(problems)
             if not is_excluded(name, self._exclude):
-                yield _entry_of(self._root, name)
+                yield _entry_of(self.address, name)
         yield from self._take(problems)
 
     def open(self, name: str) -> BinaryIO:
@@ -130,7 +130,7 @@ class FilesSource(FolderSource):
 
     def entries(self) -> Iterator[Entry]:
         """See `Source`."""
-        return (_entry_of(self._root, name) for name in self._names if not is_excluded(name, self._exclude))
+        return (_entry_of(self.address, name) for name in self._names if not is_excluded(name, self._exclude))
 
 
 def absolute_path(path: str | Path) -> str:
@@ -143,13 +143,13 @@ def one_slash(path: str) -> str:
     return path[1:] if path.startswith("//") else path
 
 
-def _entry_of(root: Path, name: str) -> Entry:
-    if ".." in Path(name).parts:
+def _entry_of(root: str, name: str) -> Entry:
+    if ".." in name.split("/"):
         return Entry(name, problem=f"{name}: expected a path without '..', so that its result lies in the archive")
     try:
-        status = os.stat(root / name)
+        status = os.stat(os.path.join(root, name))
     except OSError as error:
-        return Entry(name, problem=explain(error, str(root / name)))
+        return Entry(name, problem=explain(error, os.path.join(root, name)))
     return Entry(name, status.st_size, time_of(status))
 
 
