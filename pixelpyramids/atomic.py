@@ -4,7 +4,7 @@ import errno
 import os
 import secrets
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -55,6 +55,23 @@ def write_bytes(target: Path, content: bytes, new: bool = False) -> None:
 def write_text(target: Path, content: str, new: bool = False) -> None:
     """Write `content` to `target` as UTF-8, completely or not at all; `new` is as for `replace_file`."""
     write_bytes(target, content.encode(), new)
+
+
+def flush_folders(folders: Iterable[Path]) -> None:
+    """Return when the names of the files in some folders would survive a power cut. Raises OSError."""
+    is_complete = True
+    for folder in folders:
+        try:
+            descriptor = os.open(folder, os.O_RDONLY)
+        except PermissionError:  # it can be written to, but not read
+            is_complete = False
+            continue
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+    if not is_complete:
+        os.sync()  # flushes all disks
 
 
 def refuse_existing(target: Path, overwrite: bool) -> None:

@@ -4,7 +4,10 @@ import errno
 
 
 class PixelPyramidsError(Exception):
-    """Says what was expected, what was found, and what to do. The command line prints it and exits with status 2."""
+    """Says what was expected, what was found, and what to do.
+
+    The command line prints it and exits with status 2, or 1 after a FullDiskError.
+    """
 
 
 class ParameterError(PixelPyramidsError):

@@ -23,8 +23,13 @@ from pictures import contents, files, pixels, save
 from PIL import Image
 
 import pixelpyramids as pp
+from pixelpyramids.archive import examining
 from pixelpyramids.archive.archiving import Archiver
+from pixelpyramids.archive.containers import ContainerSource
 from pixelpyramids.archive.manifest import Manifest
+from pixelpyramids.archive.pending import Pending
+from pixelpyramids.archive.stores import FolderStore
+from pixelpyramids.errors import DataError, FullDiskError
 
 
 def rows(archive, columns="state"):
@@ -160,7 +165,7 @@ def test_a_new_manifest_finds_the_results_that_exist(tmp_path, capsys):
             path.unlink()
         if damage:
             (archive / "manifest.sqlite").write_bytes(damage)
-            assert "move it away" in refusal(capsys, *command)
+            assert "move it to another folder" in refusal(capsys, *command)
             (archive / "manifest.sqlite").unlink()
         result = json_of(capsys, *command)
         assert (result["compressed"], result["already_there"]) == (0, 4) and contents(archive) == before
@@ -305,11 +310,15 @@ def test_a_result_that_cannot_be_looked_for_is_not_missing(tmp_path, capsys, mon
     before = contents(archive)
     save(source, 1)
 
-    def refuse(path):
-        raise PermissionError(13, "Permission denied", str(path))
+    stat = os.stat
+
+    def refuse(path, **options):
+        if path == str(archive / "a.ppyr"):
+            raise PermissionError(13, "Permission denied", path)
+        return stat(path, **options)
 
     with monkeypatch.context() as context:
-        context.setattr(Path, "lstat", refuse)
+        context.setattr(os, "stat", refuse)
         assert "Permission denied" in output_of(capsys, *command, expected=1).err
     assert "pass --update" in output_of(capsys, *command, expected=1).err
     assert contents(archive)["a.ppyr"] == before["a.ppyr"]
@@ -789,6 +798,8 @@ def test_a_manifest_cannot_lead_restoring_out_of_its_folder(tmp_path, capsys):
         "pixels = 'none'",
         "verified = 'never'",
         "time = 'late'",
+        "name = CAST(x'80FF' AS TEXT)",
+        "result = 'a' || char(0) || 'b'",
     ],
 )
 def test_damaged_values_in_a_manifest_are_refused(change, tmp_path, capsys):
@@ -804,10 +815,50 @@ def test_damaged_values_in_a_manifest_are_refused(change, tmp_path, capsys):
         ("archive", "verify", archive),
         ("archive", "restore", archive, "--out", tmp_path / "back"),
     ):
-        assert "it is damaged: move it away" in refusal(capsys, *command)
+        assert "it is damaged: move it to another folder" in refusal(capsys, *command)
     assert {name: data for name, data in contents(archive).items() if name.endswith(".ppyr")} == {
         name: data for name, data in before.items() if name.endswith(".ppyr")
     }
+
+
+def test_damaged_times_of_runs_are_refused(tmp_path, capsys):
+    archive = tmp_path / "out"
+    assert status("compress", save_many(tmp_path / "in", 1), "--out", archive) == 0
+    with closing(sqlite3.connect(archive / "manifest.sqlite")) as database, database:
+        database.execute("UPDATE runs SET begun = 'x'")
+        database.execute("INSERT INTO verifications (begun, share) VALUES ('y', 1)")
+    for command in ("status", "verify"):
+        assert "it is damaged: move it to another folder" in refusal(capsys, "archive", command, archive)
+
+
+def write_log(archive, folder):
+    """Copy a manifest to a folder as a process that was killed leaves it: with a log that holds a change."""
+    folder.mkdir()
+    with closing(sqlite3.connect(archive / "manifest.sqlite")) as database, database:
+        database.execute("UPDATE images SET error = 'logged'")
+        database.commit()
+        for end in ("", "-wal"):
+            shutil.copy(archive / f"manifest.sqlite{end}", folder)
+    return folder / "manifest.sqlite"
+
+
+def test_a_manifest_with_a_log_is_read_without_touching_it(tmp_path):
+    assert status("compress", save_many(tmp_path / "in", 2), "--out", tmp_path / "out") == 0
+    path = write_log(tmp_path / "out", tmp_path / "copy")
+    before = contents(path.parent)
+    with Manifest(path, read_only=True, untouched=True) as manifest:
+        assert [row.error for row in manifest.iterate("1")] == ["logged"] * 2
+    assert contents(path.parent) == before
+
+
+def test_a_manifest_that_is_written_while_it_is_read_without_locks_is_noticed(tmp_path):
+    archive = tmp_path / "out"
+    assert status("compress", save_many(tmp_path / "in", 2), "--out", archive) == 0
+    with Manifest(archive / "manifest.sqlite", read_only=True, untouched=True) as manifest:
+        assert len(list(manifest.iterate("1"))) == 2
+        assert status("compress", save_many(tmp_path / "in", 3), "--out", archive) == 0
+        with pytest.raises(DataError, match="was written while it was being read; run the command again"):
+            list(manifest.iterate("1"))
 
 
 def test_a_lost_result_is_written_again_from_a_folder_that_has_moved(tmp_path):
@@ -872,19 +923,79 @@ def test_an_intact_result_of_a_changed_source_is_not_a_failed_one(tmp_path, caps
     assert_sound(archive, tmp_path / "in")
 
 
-def test_two_slashes_at_the_beginning_of_a_listed_path_are_one(tmp_path, capsys):
+def test_a_change_that_only_the_hash_shows_is_not_forgotten(tmp_path, capsys):
+    source, archive = save(tmp_path / "in" / "a.png"), tmp_path / "out"
+    command = ("compress", tmp_path / "in", "--out", archive)
+    assert status(*command) == 0
+    content, when = source.read_bytes(), source.stat()
+    source.write_bytes(content[:-1] + b"?")
+    os.utime(source, ns=(when.st_atime_ns, when.st_mtime_ns))
+    assert status(*command, "--check-hash") == 1
+    for _ in range(2):
+        assert "pass --update" in output_of(capsys, *command, expected=1).err
+    source.write_bytes(content)
+    os.utime(source, ns=(when.st_atime_ns, when.st_mtime_ns))
+    assert status(*command) == 0 and rows(archive, "error")["a.png"] == [None]
+
+
+def test_two_slashes_at_the_beginning_of_a_path_are_one(tmp_path, capsys):
     source = save(tmp_path / "a.png")
     (tmp_path / "list").write_text(f"{source}\n/{source}\n")
     command = ("compress", "--from-list", tmp_path / "list", "--out", tmp_path / "out")
     assert json_of(capsys, *command)["compressed"] == 1
+    for slash in ("", "/"):
+        assert status("compress", f"{slash}{source}", "--out", tmp_path / "named") == 0
+    assert len(rows(tmp_path / "named")) == 1
 
 
-def test_delete_source_keeps_the_results_of_the_archive(tmp_path, capsys):
+@pytest.mark.parametrize("kind", ["itself", "file address", "local address", "link"])
+def test_delete_source_keeps_the_results_of_the_archive(kind, tmp_path, capsys):
     archive = tmp_path / "out"
     assert status("compress", save(tmp_path / "a.png"), "--out", archive) == 0
-    command = ("compress", archive / "a.ppyr", "--force", "--out", archive, "--delete-source")
-    output_of(capsys, *command, expected=1)
+    source = str(archive / "a.ppyr")
+    if kind.endswith("address"):
+        source = f"{kind.split()[0]}://{source}"
+    elif kind == "link":
+        (archive / "a.ppyr").rename(tmp_path / "moved.ppyr")
+        (archive / "a.ppyr").symlink_to(tmp_path / "moved.ppyr")
+    command = ("compress", source, "--force", "--out", archive, "--delete-source")
+    assert "it is a file of the archive" in output_of(capsys, *command, expected=1).err
     assert status("archive", "verify", archive) == 0
+
+
+def test_a_lost_archive_is_not_the_fault_of_a_container(tmp_path, monkeypatch, capsys):
+    source = save_many(tmp_path / "in", 3)
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as file:
+        for number in range(3):
+            file.write(source / f"{number}" / f"{number}.png", f"{number}.png")
+
+    def fail(*_):
+        raise OSError(5, "Input/output error", str(tmp_path / "out"))
+
+    monkeypatch.setattr(FolderStore, "flush", fail)
+    monkeypatch.setattr(Pending, "is_due", True)
+    monkeypatch.setattr(ContainerSource, "contents", refuse_members)
+    assert "out: Input/output error" in refusal(capsys, "compress", tmp_path / "a.zip", "--out", tmp_path / "out")
+
+
+def refuse_members(self, is_wanted):
+    """Every image of a container is damaged."""
+    for entry in self.entries():
+        if is_wanted(entry.name):
+            yield entry, DataError(f"{entry.name}: is damaged")
+
+
+def test_verifying_stops_if_there_is_no_room_for_temporary_files(tmp_path, monkeypatch, capsys):
+    archive = tmp_path / "out"
+    assert status("compress", save_many(tmp_path / "in", 3), "--out", archive) == 0
+
+    def fail(*_, **__):
+        raise FullDiskError("expected room for a temporary file; make room there")
+
+    monkeypatch.setattr(examining, "decode_into", fail)
+    output = output_of(capsys, "archive", "verify", archive, "--jobs", 1, expected=1)
+    assert output.err.count("make room there") == 1 and "run the same command again" in output.err
+    assert all(row == ["done"] for row in rows(archive).values())
 
 
 @pytest.mark.skipif(sys.platform != "linux" or os.geteuid() != 0, reason="needs to mount a small file system")

@@ -118,6 +118,12 @@ def test_complete_keeps_the_coarse_image(trained, images, tmp_path, capsys):
     assert status("complete", trained, images / "03.png", "--scale", 2, "-n", 2, "--out", tmp_path / "up") == 0
     for name in ("0000.png", "0001.png"):
         assert np.array_equal(np.asarray(Image.open(tmp_path / "up" / name))[1::2, 1::2], Image.open(images / "03.png"))
+    found = json_of(capsys, "complete", trained, images / "03.png", "--scale", 2, "-n", 2, "--out", tmp_path / "again")
+    scored = json_of(capsys, "score", trained, images / "03.png", *(tmp_path / "again").glob("0*.png"))["images"]
+    bits = {image["file"]: image["bits_per_dim"] for image in scored}
+    assert bits == pytest.approx(
+        {found["image"]: found["bits_per_dim"]} | {each["file"]: each["bits_per_dim"] for each in found["completions"]}
+    )
     message = refusal(capsys, "complete", trained, images / "03.png", "--scale", 8, "--out", tmp_path / "x")
     assert "--scale 8 needs 6 levels, but this model has 3" in message and not (tmp_path / "x").exists()
 

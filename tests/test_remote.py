@@ -18,8 +18,9 @@ from pictures import contents, encode, files, pixels, save
 
 import pixelpyramids as pp
 from pixelpyramids.archive import network, remote_manifest
-from pixelpyramids.archive.manifest import Manifest
+from pixelpyramids.archive.manifest import Manifest, ManifestError
 from pixelpyramids.archive.rows import State
+from pixelpyramids.errors import FullDiskError
 
 s3fs = pytest.importorskip("s3fs")
 threaded = pytest.importorskip("moto.server")
@@ -431,6 +432,25 @@ def test_which_manifest_counts(bucket, tmp_path, capsys, monkeypatch):
     assert counts() == (0, 3)
     bucket.put("out/manifest.sqlite", b"of another program")
     assert "manifest" in refusal(capsys, "compress", *command)
+
+
+@pytest.mark.parametrize("error", [FullDiskError("no space is left"), ManifestError("database is locked")])
+def test_a_copy_that_cannot_be_read_is_not_taken_for_a_damaged_one(error, tmp_path, monkeypatch):
+    paths = [tmp_path / "copy.sqlite", tmp_path / "received.sqlite"]
+    for path in paths:
+        with Manifest(path):
+            pass
+    version = Manifest.version
+
+    def fail(self):
+        if self.path == paths[0]:
+            raise error
+        return version(self)
+
+    monkeypatch.setattr(Manifest, "identity", lambda _: "the same")
+    monkeypatch.setattr(Manifest, "version", fail)
+    with pytest.raises(type(error), match=str(error)):
+        remote_manifest._is_ahead(*paths)
 
 
 def test_settings_of_the_user_win(monkeypatch):

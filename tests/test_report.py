@@ -106,6 +106,19 @@ def test_a_grid_holds_every_image_between_white_margins(tmp_path, channels, coun
     assert (sheet[rest] == 255).all()
 
 
+@pytest.mark.parametrize("channels", [1, 3])
+def test_captions_stand_under_images_that_are_enlarged_to_hold_them(tmp_path, channels):
+    images = integers(2, channels, 6, 8)
+    save_grid(tmp_path / "grid.png", images, 8, columns=2, captions=["0000  3.21 bits/dim", "b"])
+    sheet = np.asarray(Image.open(tmp_path / "grid.png"))
+    scale = (sheet.shape[1] - 3 * 2) // 16
+    assert scale > 8
+    place = sheet[2 : 2 + 6 * scale, 2 : 2 + 8 * scale]
+    assert (place == np.kron(images[0], np.ones((1, scale, scale), int)).transpose(1, 2, 0)).all()
+    below = (sheet[2 + 6 * scale :] < 128).any(axis=(0, 2))
+    assert below[: 8 * scale].sum() > below[8 * scale :].sum() > 0 and not below[:2].any()
+
+
 @pytest.mark.parametrize(("count", "shape"), {16: (4, 4), 8: (2, 4), 12: (3, 4), 2: (1, 2), 7: (3, 3)}.items())
 def test_a_grid_is_about_square_by_default(count, shape, tmp_path):
     save_grid(tmp_path / "grid.png", integers(count, 1, 8, 8), 8)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from pixelpyramids.archive.containers import ContainerSource, container_stem, is_container
-from pixelpyramids.archive.sources import FilesSource, FolderSource, Source
+from pixelpyramids.archive.sources import FilesSource, FolderSource, Source, absolute_path, one_slash
 from pixelpyramids.archive.stores import FolderStore, Store
 from pixelpyramids.errors import DataError
 from pixelpyramids.image_files.file_source import open_regular
@@ -24,7 +24,7 @@ def is_remote(address: str) -> bool:
 
 def absolute(archive: str) -> str:
     """The address of an archive: an absolute path, or a remote address without a slash at its end."""
-    return archive.rstrip("/") if is_remote(archive) else os.path.abspath(archive)
+    return archive.rstrip("/") if is_remote(archive) else absolute_path(archive)
 
 
 @lru_cache(maxsize=16)
@@ -94,7 +94,7 @@ def _split(address: str) -> tuple[str, str]:
         from pixelpyramids.archive import remote
 
         return remote.split(address)
-    return os.path.dirname(os.path.abspath(address)), Path(address).name
+    return os.path.dirname(absolute_path(address)), Path(address).name
 
 
 def _name_of(address: str) -> str:
@@ -134,8 +134,7 @@ def _read_paths(file: BinaryIO) -> Iterator[str]:
     """The paths of a list."""
     for line in _split_lines(iter(lambda: file.read(LIST_PIECE), b"")):
         if line.strip():
-            path = os.path.normpath(os.fsdecode(line))
-            yield path[1:] if path.startswith("//") else path
+            yield one_slash(os.path.normpath(os.fsdecode(line)))
 
 
 def _split_lines(pieces: Iterable[bytes]) -> Iterator[bytes]:

@@ -90,17 +90,22 @@ class Archiver:
             row = self._manifest.find(number, [name]).get(name)
             return row is not None and row.todo is not None
 
-        try:
-            for entry, content in source.contents(is_wanted):
-                assert row is not None
-                if isinstance(content, DataError):
-                    self._take(row, content)
-                else:
-                    yield Work(row, content, entry.time)
-        except (ManifestError, FullDiskError):
-            raise
-        except (PixelPyramidsError, OSError) as error:  # the images before the damage are compressed
-            self._report.take(source.address, error, False)
+        contents = source.contents(is_wanted)
+        while True:
+            try:
+                entry, content = next(contents)
+            except StopIteration:
+                return
+            except (ManifestError, FullDiskError):
+                raise
+            except (PixelPyramidsError, OSError) as error:  # the images before the damage are compressed
+                self._report.take(source.address, error, False)
+                return
+            assert row is not None
+            if isinstance(content, DataError):
+                self._take(row, content)
+            else:
+                yield Work(row, content, entry.time)
 
     def _compress(self, todo: Iterable[Work], is_large: bool = False) -> Iterator[tuple[Work, Finished | Exception]]:
         return self._engine(partial(compress_image, settings=self._plan.settings), todo, is_large)
@@ -110,7 +115,7 @@ class Archiver:
         name = row.source_path
         if isinstance(result, Exception):
             if is_full_disk(result):
-                raise FullDiskError(explain(result, name)) from result
+                raise FullDiskError(explain(result)) from result  # it names the file, or the folder of temporary files
             reason = explain(result, name)
             # If it was compressed before, its former result is still there, unless another program replaced it.
             keeps_result = row.state == State.DONE and not isinstance(result, WrittenMeanwhileError)
@@ -130,7 +135,7 @@ class Archiver:
     def _record(self) -> None:
         """Record what was noted, after it is safe on the disk; then delete sources, if that was requested.
 
-        Raises DataError if the archive is no longer in its place.
+        Raises ManifestError if the archive is no longer in its place.
         """
         if not self._plan.settings.compression.dry_run:
             self._manifest.expect_in_place()

@@ -18,7 +18,7 @@ from pixelpyramids.atomic import replace_file
 from pixelpyramids.codec.disk_array import allocate
 from pixelpyramids.codec.image import decode_into
 from pixelpyramids.codec.planes import restore_axes
-from pixelpyramids.errors import BitstreamError, DataError
+from pixelpyramids.errors import BitstreamError, DataError, FullDiskError, is_full_disk
 from pixelpyramids.image_files import opening
 from pixelpyramids.image_files.file_source import NotAFileError
 from pixelpyramids.image_files.picture import Picture
@@ -31,6 +31,9 @@ _BROKEN = (BitstreamError, FileNotFoundError, NotADirectoryError, NotAFileError)
 
 BEST = "best"
 """The original format if it can be written, else PNG, or TIFF for more than four channels."""
+
+AGAIN = "then run the same command again: it goes on where it stopped"
+"""What to do about a full disk, after its message."""
 
 
 @dataclass(frozen=True)
@@ -124,6 +127,8 @@ def verify_archive(
     pending = Pending(manifest)
     try:
         for row, result in engine(work, manifest.iterate(condition)):
+            if isinstance(result, Exception) and is_full_disk(result):
+                raise FullDiskError(f"{explain(result)}; {AGAIN}") from result
             if isinstance(result, _BROKEN):
                 pending.add(row.id, {"state": State.FAILED, "error": explain(result)})
             elif not isinstance(result, Exception):

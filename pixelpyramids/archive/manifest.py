@@ -9,8 +9,9 @@ import shutil
 import sqlite3
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Self
 
 from pixelpyramids.archive.rows import Row, State, Todo
@@ -23,7 +24,21 @@ _APPLICATION = 0x50505952  # "PPYR": marks the SQLite file as ours
 _PAGE = 256  # rows that are read at once
 _BUSY = 60.0  # seconds to wait for another process that reads or writes
 _SMALLEST_ROOM = 2**18  # bytes: with less, the disk counts as full
-_DAMAGED = "it is damaged: move it away, and run `compress` again, which finds the results that exist"
+_DAMAGED = (
+    "it is damaged: move it to another folder (it may still tell names and times), and run `compress` again, which "
+    "finds the results that exist, or `decompress`, which needs no manifest"
+)
+# What SQLite says if something around the file is wrong, and not the file itself
+_SURROUNDINGS = {
+    sqlite3.SQLITE_IOERR,
+    sqlite3.SQLITE_CANTOPEN,
+    sqlite3.SQLITE_BUSY,
+    sqlite3.SQLITE_LOCKED,
+    sqlite3.SQLITE_READONLY,
+    sqlite3.SQLITE_PERM,
+    sqlite3.SQLITE_PROTOCOL,
+    sqlite3.SQLITE_NOMEM,
+}
 _SCHEMA = """
 CREATE TABLE archive (
     identity TEXT NOT NULL
@@ -79,38 +94,50 @@ class ManifestError(DataError):
     """A manifest that is damaged, or that cannot be read or written."""
 
 
+class DamagedManifestError(ManifestError):
+    """A file that is no manifest, or that holds what this module does not write."""
+
+
 class Manifest:
-    """An open manifest. Raises ManifestError, which names the file, if it is damaged, or of a newer version."""
+    """An open manifest.
+
+    Its methods raise ManifestError, which names the file, if it is damaged or cannot be used, FullDiskError if there is
+    no room for it, and DataError if it is missing or of a newer version.
+    """
 
     def __init__(self, path: Path, read_only: bool = False, untouched: bool = False) -> None:
         """Open or create it. If it is `untouched` while it is read, SQLite writes no companions beside it."""
-        self.path = path
+        self.path, self._copy = path, ExitStack()
+        self._unwritten: Sequence[Any] = ()
         if read_only and not path.is_file():
             raise missing(path.parent)
         with self._report_errors():
-            untouched = untouched or (read_only and not os.access(path.parent, os.W_OK))
-            try:
-                self._connect(read_only, untouched)
-            except sqlite3.OperationalError as error:
-                if not read_only or not self._is_full(error):
-                    raise
-                self._connect(read_only, True)  # there is no room for companions
+            if read_only and (untouched or not os.access(path.parent, os.W_OK)):
+                self._open_untouched()
+            else:
+                try:
+                    self._connect(path, read_only)
+                except sqlite3.OperationalError as error:
+                    if not read_only or not self._is_full(error):
+                        raise
+                    self._open_untouched()  # there is no room for companions
         self._file = _identify(path)
 
     @classmethod
     def temporary(cls, path: Path) -> Self:
         """A temporary copy of the manifest at `path`, or of an empty one if there is none. Raises its errors."""
         copy = cls(Path(""))
-        copy.path = path
+        copy.path = path  # for messages
         if path.exists():
             with cls(path, read_only=True, untouched=True) as manifest, copy._report_errors():
                 manifest._database.backup(copy._database)
+                manifest._expect_unwritten()
         return copy
 
     def expect_in_place(self) -> None:
-        """Raise DataError if its folder was moved, deleted or unmounted: what is written now lies elsewhere."""
+        """Raise ManifestError if its folder was moved, deleted or unmounted: what is written now lies elsewhere."""
         if _identify(self.path) != self._file:
-            raise DataError(
+            raise ManifestError(
                 f"{self.path}: is no longer the manifest that was opened; put the archive back in its place, and run "
                 "the same command again"
             )
@@ -121,10 +148,33 @@ class Manifest:
             self._database.backup(copy)
             copy.execute("PRAGMA journal_mode = DELETE")  # one file, without companions
 
-    def _connect(self, read_only: bool, untouched: bool) -> None:
-        name = self.path.absolute().as_uri() if self.path.name else ""
-        if untouched and not _has_bytes(self.path.with_name(f"{self.path.name}-wal")):
-            name += "?immutable=1"
+    def _open_untouched(self) -> None:
+        """Open it to read, without writing anything beside it."""
+        log, index = (self.path.with_name(f"{self.path.name}-{end}") for end in ("wal", "shm"))
+        if _has_bytes(log) and _has_bytes(index):  # of a process that writes now, or that was killed
+            with suppress(sqlite3.OperationalError):  # the index cannot be written
+                return self._connect(self.path, True)
+        self._unwritten = self._times()
+        if not _has_bytes(log):
+            return self._connect(self.path, True, "?immutable=1")
+        folder = Path(self._copy.enter_context(TemporaryDirectory()))
+        for each in (self.path, log):
+            shutil.copyfile(each, folder / each.name)
+        self._expect_unwritten()
+        self._unwritten = ()
+        return self._connect(folder / self.path.name, True)
+
+    def _times(self) -> Sequence[Any]:
+        """What changes when the manifest is written."""
+        return [_facts(self.path.with_name(f"{self.path.name}{end}")) for end in ("", "-wal")]
+
+    def _expect_unwritten(self) -> None:
+        """Raise ManifestError if the manifest is read without locks, and was written meanwhile."""
+        if self._unwritten and self._times() != self._unwritten:
+            raise ManifestError(f"{self.path}: was written while it was being read; run the command again")
+
+    def _connect(self, path: Path, read_only: bool, options: str = "") -> None:
+        name = path.absolute().as_uri() + options if path.name else ""
         # With isolation_level None, the module itself begins no transaction.
         self._database = sqlite3.connect(name, timeout=_BUSY, isolation_level=None, uri=True)
         try:
@@ -150,7 +200,9 @@ class Manifest:
                 self._database.execute(f"PRAGMA application_id = {_APPLICATION}")
                 self._database.execute(f"PRAGMA user_version = {FORMAT}")
         elif mark != _APPLICATION:
-            raise DataError(f"{self.path}: expected the manifest of an archive, got another file; move it away")
+            raise DamagedManifestError(
+                f"{self.path}: expected the manifest of an archive, got another file; move it away"
+            )
         elif version != FORMAT:
             raise DataError(
                 f"{self.path}: expected a manifest of version {FORMAT}, got version {version}; use a newer "
@@ -162,6 +214,7 @@ class Manifest:
 
     def __exit__(self, *_: object) -> None:
         self._database.close()
+        self._copy.close()
 
     @contextmanager
     def _report_errors(self) -> Iterator[None]:
@@ -170,11 +223,10 @@ class Manifest:
         except sqlite3.Error as error:
             if self._is_full(error):
                 raise FullDiskError(f"{self.path}: no space is left for the manifest; free some space") from error
-            if isinstance(error, sqlite3.OperationalError):
+            if getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF in _SURROUNDINGS:
                 advice = "check its permissions and the disk, and that no other program holds it"
-            else:
-                advice = _DAMAGED
-            raise ManifestError(f"{self.path}: the manifest cannot be used ({error}); {advice}") from error
+                raise ManifestError(f"{self.path}: the manifest cannot be used ({error}); {advice}") from error
+            raise self._damaged(str(error)) from error
 
     def _is_full(self, error: sqlite3.Error) -> bool:
         """Whether the disk is full. Of the memory that SQLite maps (-shm), it says only that it cannot be written."""
@@ -200,7 +252,9 @@ class Manifest:
 
     def _query(self, query: str, parameters: Sequence[Any] = ()) -> list[Any]:
         with self._report_errors(), closing(self._database.execute(query, parameters)) as cursor:
-            return cursor.fetchall()
+            rows = cursor.fetchall()
+        self._expect_unwritten()
+        return rows
 
     def begin_run(self) -> int:
         """Record that a run begins, forget what earlier runs had left to do, and return the number of the run."""
@@ -235,19 +289,25 @@ class Manifest:
         return [self._row(row) for row in self._query(query, [*map(_stored, results)])]
 
     def _row(self, values: Sequence[Any]) -> Row:
-        """A row. Raises ManifestError if it has values that this class does not write."""
+        """A row. Raises DamagedManifestError if it has values that this class does not write."""
         row = Row._make(os.fsdecode(value) if isinstance(value, bytes) else value for value in values)
         try:
             row = row._replace(state=State(row.state), todo=row.todo and Todo(row.todo))
         except ValueError:
-            raise self._damaged(row) from None
+            raise self._damaged(f"row {row.id} of its images") from None
         has_result = row.state == State.DONE or row.result_sha256 is not None or row.todo is not None
-        if not all(map(isinstance, row, _TYPES)) or (has_result and row.result is None):
-            raise self._damaged(row)
+        is_sound = all(map(isinstance, row, _TYPES)) and not (has_result and row.result is None)
+        if not is_sound or "\0" in f"{row.address}{row.name}{row.result}":
+            raise self._damaged(f"row {row.id} of its images")
         return row
 
-    def _damaged(self, row: Row) -> ManifestError:
-        return ManifestError(f"{self.path}: the manifest cannot be used (row {row.id} of its images); {_DAMAGED}")
+    def _expect_numbers(self, table: str, values: Sequence[Any]) -> None:
+        """Raise DamagedManifestError unless some values of a table are numbers, or missing."""
+        if not all(value is None or isinstance(value, int | float) for value in values):
+            raise self._damaged(f"the table {table}")
+
+    def _damaged(self, what: str) -> DamagedManifestError:
+        return DamagedManifestError(f"{self.path}: the manifest cannot be used ({what}); {_DAMAGED}")
 
     def set_listed(self, source: int, run: int, entries: Iterable[dict[str, Any]]) -> None:
         """Record the images that a run has found in a source.
@@ -313,6 +373,7 @@ class Manifest:
         """
         rows = self._query("SELECT id, begun FROM verifications WHERE ended IS NULL AND share = ?", (share,))
         if rows:
+            self._expect_numbers("verifications", rows[0])
             return rows[0][0], rows[0][1], True
         begun = time.time()
         with self._transaction():
@@ -357,12 +418,17 @@ class Manifest:
             "coalesce(max(id), 0) AS verification, coalesce(max(begun), 0) AS verification_begun FROM verifications)"
         )
         version: tuple[float, int, int] = rows[0]
+        self._expect_numbers("runs or verifications", version)
         return version
 
     def last_run(self) -> tuple[int, float, float | None] | None:
         """The number of the last run, when it began, and when it ended (None if it did not)."""
         rows = self._query("SELECT id, begun, ended FROM runs ORDER BY id DESC LIMIT 1")
-        return rows[0] if rows else None
+        if not rows:
+            return None
+        self._expect_numbers("runs", rows[0])
+        number, begun, ended = rows[0]
+        return number, begun or 0.0, ended
 
 
 def missing(archive: Path | str) -> DataError:
@@ -383,9 +449,18 @@ def _identify(path: Path) -> tuple[int, int] | None:
     return status.st_dev, status.st_ino
 
 
+def _facts(path: Path) -> tuple[int, int, int]:
+    """The number, size and time of a file, which change when it is written; zeros if it is missing or empty."""
+    try:
+        status = path.stat()
+    except OSError:
+        return (0, 0, 0)
+    return (status.st_ino, status.st_size, status.st_mtime_ns) if status.st_size else (0, 0, 0)
+
+
 def _stored(value: Any) -> Any:
     """A value as SQLite stores it: text, or bytes for a name that is not UTF-8."""
-    if not isinstance(value, str):
+    if not isinstance(value, str) or value.isascii():
         return value
     data = os.fsencode(value)
     try:

@@ -147,7 +147,8 @@ class Listing:
             return done._replace(error=explain(error, name))
         if self._store.is_quick and (there is None or there.size != old.result_size):
             return waiting._replace(todo=Todo.NEW if there is None else Todo.REPLACE)
-        if self._plan.check_hash and not self._how.delete_source:
+        was_changed = (old.error or "").endswith(CHANGED)  # which may show in its content alone
+        if (self._plan.check_hash or (is_same and was_changed)) and not self._how.delete_source:
             return done._replace(todo=Todo.CHECK)
         if not is_same and not self._plan.settings.update:
             self._report.take(name, DataError(f"{name}: {CHANGED}"), False)

@@ -104,7 +104,7 @@ class RemoteSource(Remote, Source):
         super().__init__(address)
         self._exclude = [pattern.rstrip("/").removeprefix(f"{self.address}/") for pattern in exclude]
         self._without = without.rstrip("/")
-        self.can_delete = not self._is_web
+        self.can_delete = not self._is_web and "::" not in self.address  # fsspec's chains may delete only a copy
 
     def entries(self) -> Iterator[Entry]:
         """See `Source`. Hidden folders are entries too, and so are folders that cannot be listed, with the problem.

@@ -21,7 +21,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from pixelpyramids.archive import archive_folder
-from pixelpyramids.archive.manifest import NAME, Manifest, missing
+from pixelpyramids.archive.manifest import NAME, DamagedManifestError, Manifest, missing
 from pixelpyramids.archive.remote import Remote, RemoteStore
 from pixelpyramids.errors import DataError
 from pixelpyramids.terminal import explain
@@ -147,7 +147,7 @@ def _receive(address: str, path: Path) -> bool:
         with Manifest(path, read_only=True):
             return True
     except DataError as error:
-        raise DataError(f"{address}/{NAME}: {error}") from error
+        raise type(error)(f"{address}/{NAME}: {error}") from error
 
 
 def _is_ahead(path: Path, received: Path) -> bool:
@@ -159,5 +159,5 @@ def _is_ahead(path: Path, received: Path) -> bool:
     try:
         with Manifest(path, read_only=True) as copy:
             return copy.identity() == identity and copy.version() >= version
-    except DataError:  # it is damaged
+    except DamagedManifestError:
         return False

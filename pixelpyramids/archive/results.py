@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from pixelpyramids.archive.comparison import resembles
-from pixelpyramids.atomic import replace_file
+from pixelpyramids.atomic import flush_folders, replace_file
 from pixelpyramids.errors import BitstreamError, DataError
 from pixelpyramids.image_files.file_source import open_source
 from pixelpyramids.image_files.listing import Task, stat_existing
@@ -83,11 +83,7 @@ def write_result(task: Task, write: Callable[[BinaryIO], None], source: os.stat_
 
 def delete_source(task: Task, source: os.stat_result) -> None:
     """Delete a source after its result was read back from the disk. Raises DataError if the source has changed."""
-    folder = os.open(task.target.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)  # the result's name must reach the disk before the source's is gone
-    finally:
-        os.close(folder)
+    flush_folders([task.target.parent])  # the result's name must reach the disk before the source's is gone
     expect_unchanged(task, source)
     task.source.unlink()
 

@@ -77,7 +77,7 @@ class FolderSource(Source):
     can_delete = True
 
     def __init__(self, path: Path, exclude: Sequence[str] = (), without: Path | None = None) -> None:
-        self.address = os.path.abspath(path)
+        self.address = absolute_path(path)
         self._root, self._without = Path(self.address), without
         self._exclude = relative_patterns(exclude, path)
 
@@ -90,7 +90,7 @@ class FolderSource(Source):
         for name in walk_files(self._root, problems.append, is_left_out=self._is_left_out):
             yield from self._take(problems)
             if not is_excluded(name, self._exclude):
-                yield _entry_of(self._root, name)
+                yield _entry_of(self.address, name)
         yield from self._take(problems)
 
     def open(self, name: str) -> BinaryIO:
@@ -130,16 +130,26 @@ class FilesSource(FolderSource):
 
     def entries(self) -> Iterator[Entry]:
         """See `Source`."""
-        return (_entry_of(self._root, name) for name in self._names if not is_excluded(name, self._exclude))
+        return (_entry_of(self.address, name) for name in self._names if not is_excluded(name, self._exclude))
 
 
-def _entry_of(root: Path, name: str) -> Entry:
-    if ".." in Path(name).parts:
+def absolute_path(path: str | Path) -> str:
+    """The absolute path of a file or folder."""
+    return one_slash(os.path.abspath(path))
+
+
+def one_slash(path: str) -> str:
+    """A normal path with one slash at its beginning: POSIX, and so Python, keeps two."""
+    return path[1:] if path.startswith("//") else path
+
+
+def _entry_of(root: str, name: str) -> Entry:
+    if ".." in name.split("/"):
         return Entry(name, problem=f"{name}: expected a path without '..', so that its result lies in the archive")
     try:
-        status = os.stat(root / name)
+        status = os.stat(os.path.join(root, name))
     except OSError as error:
-        return Entry(name, problem=explain(error, str(root / name)))
+        return Entry(name, problem=explain(error, os.path.join(root, name)))
     return Entry(name, status.st_size, time_of(status))
 
 

@@ -2,13 +2,14 @@
 
 import errno
 import os
+import stat
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO, NamedTuple
 
-from pixelpyramids.atomic import replace_file
+from pixelpyramids.atomic import flush_folders, replace_file
 from pixelpyramids.codec.fields import ByteSource
 from pixelpyramids.errors import DataError
 from pixelpyramids.image_files.file_source import open_source
@@ -76,14 +77,16 @@ class FolderStore(Store):
 
     def find(self, name: str) -> Facts | None:
         """See `Store`. Raises DataError if it is a folder or a device, and OSError if it cannot be looked for."""
-        path = self._path(name)
+        path = os.path.join(self.address, name)  # faster than paths of pathlib, for hundreds of thousands of names
         try:
-            path.lstat()
+            status = os.stat(path)
+            is_file = stat.S_ISREG(status.st_mode)
         except (FileNotFoundError, NotADirectoryError):
-            return None
-        if not path.is_file():
+            if not os.path.lexists(path):
+                return None
+            is_file = False
+        if not is_file:
             raise DataError(f"{path}: expected a result or nothing, got a folder, a device or a broken link; move it")
-        status = path.stat()
         return Facts(status.st_size, status.st_mtime_ns, status.st_mode)
 
     def write(self, name: str, write: Callable[[BinaryIO], None], source: Facts, replace: bool) -> None:
@@ -114,16 +117,7 @@ class FolderStore(Store):
 
     def flush(self, names: Iterable[str]) -> None:
         """See `Store`. The files are flushed already; their names are not."""
-        for folder in {self._path(str(above)) for name in names for above in PurePosixPath(name).parents}:
-            try:
-                descriptor = os.open(folder, os.O_RDONLY)
-            except PermissionError:  # it can be written to, but not read
-                os.sync()
-                continue
-            try:
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
+        flush_folders({self._path(str(above)) for name in names for above in PurePosixPath(name).parents})
 
     def _path(self, name: str) -> Path:
         return Path(self.address) / name

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -27,6 +28,7 @@ from pixelpyramids.terminal import collect_warnings
 
 _OF_ARCHIVE = "the source is not deleted, because it is a file of the archive"
 _AT_ONCE = 2**20  # bytes that are hashed at once
+_LOCAL = re.compile("^(file|local)://")  # matches the protocols with which fsspec reads this machine's own files
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,7 @@ class Work(NamedTuple):
 
 
 class ChangedError(DataError):
-    """An image has changed since it was compressed. Its former result is intact."""
+    """An image has changed since it was compressed. Its former result stays."""
 
 
 class Finished(NamedTuple):
@@ -189,9 +191,13 @@ def hash_file(file: BinaryIO) -> str:
 
 
 def _is_within(store: Store, row: Row) -> bool:
-    """Whether an image is itself a compressed file of the archive."""
-    folder = os.path.realpath(store.address) + "/"
-    return row.name.lower().endswith(".ppyr") and os.path.realpath(row.source_path).startswith(folder)
+    """Whether an image is itself a compressed file of the archive, or a link there."""
+    if not row.name.lower().endswith(".ppyr"):
+        return False
+    archive, path = _LOCAL.sub("", store.address), _LOCAL.sub("", row.source_path)
+    folder, name = os.path.split(path)
+    places = (os.path.realpath(path), os.path.join(os.path.realpath(folder), name))
+    return any(place.startswith(os.path.realpath(archive) + "/") for place in places)
 
 
 def _is_intact(store: Store, row: Row) -> bool:

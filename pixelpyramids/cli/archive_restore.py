@@ -63,7 +63,7 @@ def archive_restore(
         work = partial(examining.restore_image, settings=settings)
         for row, result in LocalEngine(at_once)(work, wanted()):
             if isinstance(result, Exception) and is_full_disk(result):
-                raise FullDiskError(explain(result))
+                raise FullDiskError(f"{explain(result)}; {examining.AGAIN}") from result
             report.take(f"{settings.archive}/{row.result}", result, False)
     report.raise_fault()
     counts = report.counts

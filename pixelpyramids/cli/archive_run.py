@@ -10,6 +10,7 @@ from pathlib import Path
 from pixelpyramids.archive import archive_folder
 from pixelpyramids.archive.addresses import absolute, is_remote, list_sources, open_list, open_store
 from pixelpyramids.archive.archiving import Archiver
+from pixelpyramids.archive.examining import AGAIN
 from pixelpyramids.archive.file_tasks import Compression, describe_check
 from pixelpyramids.archive.jobs import Engine, LocalEngine
 from pixelpyramids.archive.manifest import Manifest
@@ -75,7 +76,7 @@ def compress_archive(paths: Sequence[str], out: str, how: Compression, options: 
                 stdout.print(report.summary())
     report.raise_fault()
     if stopped:
-        stderr.print(f"{stopped}; then run the same command again: it goes on where it stopped")
+        stderr.print(f"{stopped}; {AGAIN}")
     return 1 if stopped or report.has_failed else 0
 
 

@@ -1,16 +1,21 @@
 """`complete`: draw larger images that contain a given small one."""
 
 import math
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
+import numpy as np
 import typer
 
+from pixelpyramids.arguments import plain_array
 from pixelpyramids.atomic import refuse_existing
-from pixelpyramids.cli import model_options
-from pixelpyramids.cli.console import stdout
-from pixelpyramids.cli.sample import OverwriteSet, refuse_other_pictures, save_numbered
+from pixelpyramids.cli import model_options, options
+from pixelpyramids.cli.console import print_json, stdout
+from pixelpyramids.cli.report.pictures import save_grid
+from pixelpyramids.cli.sample import IN_GRID, OverwriteSet, picture_path, refuse_other_pictures, save_numbered
 from pixelpyramids.errors import DataError
+from pixelpyramids.image_files.bit_depth import Pixels
 from pixelpyramids.terminal import count_of
 
 if TYPE_CHECKING:
@@ -29,10 +34,13 @@ def complete(
     params: model_options.ModelParameters = None,
     device: model_options.Device = None,
     overwrite: OverwriteSet = False,
+    json: options.Json = False,
 ) -> None:
     """Enlarge a small image: draw the missing detail.
 
-    In each result, every second, fourth or eighth pixel of the rows and columns is the given image, exactly.
+    Writes 0000.png, 0001.png, … and grid.png, which shows the small image beside the first 63 results. In each result,
+    every second, fourth or eighth pixel of the rows and columns is the small image, exactly. The bits/dim of each say
+    how likely it is; the small image alone has bits/dim of its own.
     """
     from pixelpyramids.cli.model_opening import open_model, read_for
     from pixelpyramids.loading import is_bundled
@@ -46,11 +54,32 @@ def complete(
         _check_levels(loaded.config, scale)
     coarse, _, conversions = read_for(loaded.config, image)
     height, width = scale * coarse.shape[1], scale * coarse.shape[2]
-    drawn = (loaded.complete(coarse[None], height, width, seed=seed, first=i)[0] for i in range(n))
-    save_numbered(out, drawn, range(n), loaded.config.n_bits, "completions")
+    n_bits = loaded.config.n_bits
+    bits: list[float] = []
+
+    def draw() -> Iterator[Pixels]:
+        for number in range(n):
+            drawn = loaded.complete(coarse[None], height, width, seed=seed, first=number)
+            bits.append(float(loaded.rate(drawn).bits_per_dim[0]))
+            yield plain_array(drawn)[0]
+
+    def save_first(path: Path, pictures: Pixels) -> None:
+        enlarged = plain_array(coarse).repeat(scale, axis=1).repeat(scale, axis=2)
+        pictures = np.concatenate([enlarged[None], pictures[: IN_GRID - 1]])
+        captions = [f"{number:04d}  {each:.3f} bits/dim" for number, each in enumerate(bits[: IN_GRID - 1])]
+        save_grid(path, pictures, n_bits, captions=["the small image", *captions])
+
+    save_numbered(out, draw(), range(n), n_bits, "completions", save_first)
+    own = float(loaded.rate(coarse[None]).bits_per_dim[0])
+    if json:
+        files = [{"file": str(picture_path(out, number)), "bits_per_dim": each} for number, each in enumerate(bits)]
+        print_json({"image": str(image), "bits_per_dim": own, "conversions": conversions, "completions": files})
+        return
+    for number, each in enumerate(bits):
+        stdout.print(f"{each:.4f} bits/dim  {picture_path(out, number)}")
     converted = f" (converted: {', '.join(conversions)})" if conversions else ""
     size = f"{height} x {width} (height x width)"
-    stdout.print(f"{count_of(n, 'completion')} of {image}{converted} at {size} in {out}")
+    stdout.print(f"{count_of(n, 'completion')} of {image}{converted}, {own:.4f} bits/dim, at {size} in {out}")
 
 
 def _check_levels(config: "ModelConfig", scale: int) -> None:

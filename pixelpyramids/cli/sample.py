@@ -1,7 +1,8 @@
 """`sample`: draw images from a model."""
 
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -59,7 +60,8 @@ def sample(
     batches = (numbers[done : done + batch_size] for done in range(0, n, batch_size))
     drawn = (loaded.sample(len(batch), *size, seed=seed, first=batch[0]) for batch in batches)
     images = (image for batch in drawn for image in plain_array(batch))
-    save_numbered(out, images, numbers, loaded.config.n_bits, "samples", not no_grid)
+    n_bits = loaded.config.n_bits
+    save_numbered(out, images, numbers, n_bits, "samples", None if no_grid else partial(save_grid, n_bits=n_bits))
     seconds = (time.monotonic() - began) / n
     steps = loaded.config.count_steps(*size)
     at_once = "one at a time" if str(loaded.device) == "cpu" else f"batches of {min(n, batch_size)}"
@@ -93,11 +95,17 @@ def refuse_other_pictures(folder: Path, count: int) -> None:
 
 
 def save_numbered(
-    folder: Path, pictures: Iterable[Pixels], numbers: range, n_bits: int, what: str, with_grid: bool = True
+    folder: Path,
+    pictures: Iterable[Pixels],
+    numbers: range,
+    n_bits: int,
+    what: str,
+    save_first: Callable[[Path, Pixels], None] | None,
 ) -> None:
-    """Write pictures (C, H, W) as they are drawn, and the first 64 as grid.png. A set from number 0 on is a new one.
+    """Write pictures (C, H, W) as they are drawn. A set from number 0 on is a new one.
 
-    Of an earlier, larger set, the pictures with the following numbers and the grid are removed.
+    Of an earlier, larger set, the pictures with the following numbers and the grid are removed. `save_first` writes the
+    first 64 of a new set as grid.png, unless it is None.
     """
     first: list[Pixels] = []
     with progress_bar(what) as report:
@@ -112,5 +120,5 @@ def save_numbered(
         old.unlink()
         following += 1
     (folder / "grid.png").unlink(missing_ok=True)
-    if with_grid:
-        save_grid(folder / "grid.png", np.stack(first), n_bits)
+    if save_first is not None:
+        save_first(folder / "grid.png", np.stack(first))

@@ -182,6 +182,8 @@ def count_kinds(paths: Iterable[Path]) -> Counter[str]:
 
 def is_excluded(name: str, patterns: Sequence[str]) -> bool:
     """Whether a POSIX path below a folder, or one of its parent folders, matches a pattern by name or by path."""
+    if not patterns:
+        return False
     path = PurePosixPath(name)
     places = [path, *path.parents][:-1]  # without the folder itself
     return any(fnmatch(text, pattern) for pattern in patterns for place in places for text in (place.name, str(place)))

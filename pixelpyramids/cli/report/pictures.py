@@ -5,6 +5,7 @@ Images are integers (C, H, W) in [0, 2**n_bits), C = 1 grey, 2 grey and alpha, 3
 """
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from pixelpyramids.pyramid.splitting import pad_coarse, split, to_residual
 
 Bytes = NDArray[np.uint8]
 
-MARGIN = 2  # pixels around each image of a contact sheet
+MARGIN, CAPTION_SIZE = 2, 14  # pixels around each image of a contact sheet, and of its captions
 
 # The picture of a pyramid, in pixels.
 WIDTH, BORDER, GAP, FONT_SIZE, MOST_HEIGHT = 1600, 24, 18, 20, 480
@@ -57,22 +58,39 @@ def save_png(path: Path, values: Pixels, n_bits: int) -> None:
     _write(path, Image.fromarray(pixels))
 
 
-def save_grid(path: Path, images: Pixels, n_bits: int, columns: int | None = None, scale: int = 1) -> None:
+def save_grid(
+    path: Path,
+    images: Pixels,
+    n_bits: int,
+    columns: int | None = None,
+    scale: int = 1,
+    captions: Sequence[str] | None = None,
+) -> None:
     """Write images (N, C, H, W) as one 8-bit PNG: rows from left to right, thin white margins around each.
 
     By default the sheet is about square, with a full last row if that needs at most two more columns. A pixel becomes
-    scale x scale pixels.
+    scale x scale pixels. With `captions`, one stands under each image, and images are enlarged until it fits.
     """
     count, channels, height, width = images.shape
+    font = ImageFont.load_default(CAPTION_SIZE)
+    if captions:
+        scale = max(scale, math.ceil(max(map(font.getlength, captions)) / width))
+    side = (height * scale, width * scale)
+    height, width = side[0] + MARGIN + (3 * CAPTION_SIZE // 2 if captions else 0), side[1] + MARGIN
     columns = _choose_columns(count, height / width) if columns is None else min(columns, count)
-    height, width = height * scale + MARGIN, width * scale + MARGIN
+    places = [(MARGIN + i // columns * height, MARGIN + i % columns * width) for i in range(count)]
     rows = -(-count // columns)
     sheet = np.full((rows * height + MARGIN, columns * width + MARGIN, channels), 255, np.uint8)
-    for index, image in enumerate(images):
-        y, x = MARGIN + index // columns * height, MARGIN + index % columns * width
+    for image, (y, x) in zip(images, places, strict=True):
         pixels = to_uint8(image, n_bits).repeat(scale, axis=0).repeat(scale, axis=1)
-        sheet[y : y + height - MARGIN, x : x + width - MARGIN] = pixels.reshape(*pixels.shape[:2], channels)
-    _write(path, Image.fromarray(sheet[..., 0] if channels == 1 else sheet))
+        sheet[y : y + side[0], x : x + side[1]] = pixels.reshape(*side, channels)
+    picture = Image.fromarray(sheet[..., 0] if channels == 1 else sheet)
+    if captions:
+        picture = picture.convert("RGB")
+        draw = ImageDraw.Draw(picture)
+        for caption, (y, x) in zip(captions, places, strict=True):
+            draw.text((x + side[1] / 2, y + side[0] + CAPTION_SIZE / 4), caption, BLACK, font, anchor="ma")
+    _write(path, picture)
 
 
 def save_pyramid(path: Path, image: Pixels, n_levels: int, n_bits: int) -> None:
