@@ -13,7 +13,7 @@ sys.path[:0] = [str(DOCS.parent), str(DOCS)]  # before an installed package
 from commands import commands_as_markdown  # noqa: E402
 
 project = "PixelPyramids"
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
+extensions = ["myst_parser", "sphinx.ext.autodoc"]
 source_suffix = {".md": "markdown", ".ipynb": "markdown"}
 smartquotes = False  # "--out" keeps its hyphens
 highlight_language = "text"
