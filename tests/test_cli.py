@@ -272,3 +272,38 @@ def test_shells_complete_commands_and_options(words, completions):
     command = Path(sys.executable).with_name("pixelpyramids")
     found = subprocess.run([command], env=ENVIRONMENT | asked, capture_output=True, text=True)
     assert found.returncode == 0 and set(found.stdout.split()) == completions
+
+
+def every_command():
+    from pixelpyramids.cli.main import GROUPS, HEADINGS
+
+    for name in HEADINGS:
+        yield from ((name, each) for each in GROUPS[name][1]) if name in GROUPS else [(name,)]
+
+
+@pytest.mark.parametrize("command", list(every_command()), ids=" ".join)
+def test_every_command_can_be_quiet_verbose_and_read_by_programs(command, capsys):
+    flags = re.findall(r"--[a-z-]+", output_of(capsys, *command, "--help").out)
+    assert {"--quiet", "--verbose"} <= set(flags) and ("--json" in flags or command == ("demo",))
+    assert flags.count("--quiet") == flags.count("--verbose") == 1
+
+
+def test_verbose_commands_say_what_they_took_and_where_an_error_arose(images, tmp_path, capsys):
+    command = ("score", "compact", images / "03.png")
+    said = output_of(capsys, *command, "--verbose").err
+    assert re.fullmatch(r"pixelpyramids [0-9.]+: [0-9.]+ s, [0-9]+ MiB of memory at most\n", said)
+    command = ("complete", "compact", tmp_path / "nosuch.png", "--out", tmp_path / "out")
+    said = output_of(capsys, *command, "-v", expected=2).err
+    assert "Traceback" in said and "read_decoded" in said and "check the path" in said
+    assert "Traceback" not in refusal(capsys, *command)
+
+
+def test_quiet_commands_print_only_results(trained, images, tmp_path, capsys):
+    quiet = output_of(capsys, "sample", "compact", "--height", 8, "--width", 8, "-n", 2, "--out", tmp_path / "a", "-q")
+    assert (quiet.out, quiet.err) == ("", "")
+    quiet = output_of(capsys, "complete", "compact", images / "03.png", "-n", 2, "--out", tmp_path / "b", "-q")
+    assert quiet.out.count("bits/dim") == 2 and quiet.err == ""
+    found = json_of(capsys, "sample", trained, "-n", 2, "--out", tmp_path / "c")
+    assert found["files"] == [str(tmp_path / "c" / name) for name in ("0000.png", "0001.png")]
+    curves = json_of(capsys, "curve", trained, "--out", tmp_path / "curve.png")["curves"]
+    assert {"training", "level 0"} <= set(curves) and len(curves["training"]["steps"]) > 0

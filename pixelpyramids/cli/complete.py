@@ -79,7 +79,7 @@ def complete(
         stdout.print(f"{each:.4f} bits/dim  {picture_path(out, number)}")
     converted = f" (converted: {', '.join(conversions)})" if conversions else ""
     size = f"{height} x {width} (height x width)"
-    stdout.print(f"{count_of(n, 'completion')} of {image}{converted}, {own:.4f} bits/dim, at {size} in {out}")
+    stdout.inform(f"{count_of(n, 'completion')} of {image}{converted}, {own:.4f} bits/dim, at {size} in {out}")
 
 
 def _check_levels(config: "ModelConfig", scale: int) -> None:

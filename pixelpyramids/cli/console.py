@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 from rich.console import Console
@@ -18,11 +19,27 @@ LINE_EVERY = 20.0  # seconds between lines if standard error is not a terminal
 _QUIET = os.environ.get("RANK", "0") != "0"
 
 
+@dataclass
+class Manners:
+    """How much every command prints: `--quiet` and `--verbose`."""
+
+    quiet: bool = False
+    verbose: bool = False
+
+
+manners = Manners()
+
+
 class LineConsole(Console):
     """A console that prints each string as one line, without wrapping it, and escapes unprintable characters.
 
     File names may hold such characters. Rich's texts and tables are printed unchanged.
     """
+
+    def inform(self, text: str) -> None:
+        """Print what is good to know, but neither a result, nor a failure, nor a warning; nothing with `--quiet`."""
+        if not manners.quiet:
+            self.print(text)
 
     def print(self, *objects: Any, **options: Any) -> None:
         """As `Console.print`."""
@@ -54,7 +71,7 @@ def live_line(quiet: bool = False, passing: bool = False) -> Iterator[Callable[[
 
     A `passing` line vanishes at the end, and elsewhere appears only after 20 seconds. With `quiet`, nothing is shown.
     """
-    if quiet:
+    if quiet or manners.quiet:
         yield lambda line: None
         return
     last = [time.monotonic() if passing else -LINE_EVERY]
@@ -77,7 +94,7 @@ def live_line(quiet: bool = False, passing: bool = False) -> Iterator[Callable[[
 @contextmanager
 def progress_bar(what: str, quiet: bool = False) -> Iterator[Callable[[int, int], None]]:
     """Show a progress bar and the time left if standard error is a terminal, unless `quiet`."""
-    if quiet or not stderr.is_terminal:
+    if quiet or manners.quiet or not stderr.is_terminal:
         yield lambda done, of: None
         return
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn

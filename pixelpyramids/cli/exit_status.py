@@ -8,10 +8,13 @@ import io
 import os
 import re
 import sys
+import time
+import traceback
 import warnings
 from collections.abc import Callable
 from typing import Any
 
+from pixelpyramids.cli.console import manners
 from pixelpyramids.errors import PixelPyramidsError, is_full_disk
 from pixelpyramids.extras import describe_missing, is_own
 from pixelpyramids.interrupts import interrupt_on_signals
@@ -30,6 +33,8 @@ def run(command: Callable[[], object]) -> int:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # file names may hold bytes that are not text
     warnings.showwarning = _show_warning  # type: ignore[assignment]  # it ignores the other arguments
+    manners.quiet = manners.verbose = False
+    began = time.monotonic()
     with interrupt_on_signals() as interrupted:
         try:
             command()
@@ -42,10 +47,14 @@ def run(command: Callable[[], object]) -> int:
             line = _explain(error)
             if line is None:
                 raise
+            if manners.verbose:
+                traceback.print_exception(error)
             _print_error(line)
             return 1 if is_full_disk(error) else 2
         finally:
             _leave_process_group()
+            if manners.verbose:
+                _print_error(_describe_costs(time.monotonic() - began))
     return 0
 
 
@@ -56,6 +65,18 @@ def _fill_closed_streams() -> None:
             os.fstat(number)
         except OSError:
             os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
+
+
+def _describe_costs(seconds: float) -> str:
+    from pixelpyramids import __version__
+
+    time_taken = f"pixelpyramids {__version__}: {seconds:.1f} s"
+    if sys.platform == "win32":  # it has no module resource
+        return time_taken
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
+    return f"{time_taken}, {peak:.0f} MiB of memory at most"
 
 
 def _print_error(line: str) -> None:

@@ -8,7 +8,7 @@ import typer
 
 from pixelpyramids.atomic import refuse_existing
 from pixelpyramids.cli import model_options, options
-from pixelpyramids.cli.console import progress_bar, stdout
+from pixelpyramids.cli.console import print_json, progress_bar, stdout
 from pixelpyramids.errors import CheckpointError
 
 if TYPE_CHECKING:
@@ -38,6 +38,7 @@ def import_checkpoint(
         str | None, typer.Option(metavar="DIR", help="Recompute the running statistics on these images.")
     ] = None,
     overwrite: options.Overwrite = False,
+    json: options.Json = False,
 ) -> int:
     """Convert a checkpoint of the authors' release to a run directory.
 
@@ -62,13 +63,17 @@ def import_checkpoint(
         model = compute_statistics(model, _batches(images, params.batch_size, skipped))
         status = 1 if skipped or images.skipped else 0
     save(model, out)
-    stdout.print(
+    if json:
+        facts = {"stages": params.L, "averaged": averaged, "calibrated": calibrate is not None}
+        print_json({"file": str(file), "run": str(out), **facts, "unused": sorted(converted.unused)})
+        return status
+    stdout.inform(
         f"{file}: {params.L} stages converted to {out}"
         f"{', averaged weights' if averaged else ''}{', running statistics recomputed' if calibrate else ''}"
     )
     if converted.unused:
         groups = sorted({".".join(key.split(".")[:3]) for key in converted.unused})
-        stdout.print(f"{len(converted.unused)} weights of the file are not used: {', '.join(groups)}")
+        stdout.inform(f"{len(converted.unused)} weights of the file are not used: {', '.join(groups)}")
     return status
 
 

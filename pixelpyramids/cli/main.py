@@ -12,8 +12,9 @@ from importlib import import_module
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperCommand, TyperGroup
+from typer.core import TyperCommand, TyperGroup, TyperOption
 
+from pixelpyramids.cli.console import manners
 from pixelpyramids.cli.exit_status import run
 
 SECTIONS = {
@@ -46,7 +47,22 @@ class _FlagsWithoutType:
 
 
 class _Command(_FlagsWithoutType, TyperCommand):
-    pass
+    """A command with `--quiet` and `--verbose`."""
+
+    def __init__(self, *arguments: Any, params: list[Any], **options: Any) -> None:
+        if not any(param.name == "quiet" for param in params):
+            params.append(_flag("-q", "quiet", "Print only results, failures and warnings."))
+        params.append(_flag("-v", "verbose", "Also print the time and memory taken, and where an error arose."))
+        super().__init__(*arguments, params=params, **options)
+
+
+def _flag(letter: str, name: str, help: str) -> TyperOption:
+    """A flag of all commands, which sets the manners of that name."""
+
+    def note(ctx: Any, param: Any, value: bool) -> None:
+        setattr(manners, name, value)
+
+    return TyperOption(param_decls=[letter, f"--{name}"], is_flag=True, expose_value=False, callback=note, help=help)
 
 
 class _Group(_FlagsWithoutType, TyperGroup):

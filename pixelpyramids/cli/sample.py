@@ -11,8 +11,8 @@ import typer
 
 from pixelpyramids.arguments import plain_array
 from pixelpyramids.atomic import refuse_existing
-from pixelpyramids.cli import model_options
-from pixelpyramids.cli.console import progress_bar, stdout
+from pixelpyramids.cli import model_options, options
+from pixelpyramids.cli.console import print_json, progress_bar, stdout
 from pixelpyramids.cli.report.pictures import save_grid, save_png
 from pixelpyramids.errors import DataError, ParameterError
 from pixelpyramids.image_files.bit_depth import Pixels
@@ -41,6 +41,7 @@ def sample(
     params: model_options.ModelParameters = None,
     device: model_options.Device = None,
     overwrite: OverwriteSet = False,
+    json: options.Json = False,
 ) -> None:
     """Draw images from a model: 0000.png, 0001.png, … and grid.png with the first 64.
 
@@ -64,8 +65,13 @@ def sample(
     save_numbered(out, images, numbers, n_bits, "samples", None if no_grid else partial(save_grid, n_bits=n_bits))
     seconds = (time.monotonic() - began) / n
     steps = loaded.config.count_steps(*size)
+    if json:
+        files = [str(picture_path(out, number)) for number in numbers]
+        shape = {"height": size[0], "width": size[1]}
+        print_json({"files": files, **shape, "seconds_per_image": seconds, "sequential_steps": steps})
+        return
     at_once = "one at a time" if str(loaded.device) == "cpu" else f"batches of {min(n, batch_size)}"
-    stdout.print(
+    stdout.inform(
         f"{count_of(n, 'sample')} of {size[0]} x {size[1]} (height x width), number{'s'[: n > 1]} {first}"
         f"{f' to {first + n - 1}' if n > 1 else ''}, in "
         f"{out}: {seconds:.3f} s an image ({at_once}), {steps} sequential steps"

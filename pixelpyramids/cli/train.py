@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import numpy as np
 import typer
 
-from pixelpyramids.cli import model_options
-from pixelpyramids.cli.console import format_duration, live_line, stderr
+from pixelpyramids.cli import model_options, options
+from pixelpyramids.cli.console import format_duration, live_line, print_json, stderr
 from pixelpyramids.errors import ParameterError
 from pixelpyramids.pyramid.rate import bits_per_dim
 from pixelpyramids.terminal import count_of
@@ -46,6 +46,7 @@ def train(
         int | None, typer.Option(min=1, help="Images to validate on (default: few enough to leave time for training).")
     ] = None,
     no_samples: Annotated[bool, typer.Option("--no-samples", help="Draw no samples when validating.")] = False,
+    json: options.Json = False,
 ) -> int:
     """Train a model on a folder of images. Run the same command again to resume.
 
@@ -90,7 +91,7 @@ def train(
     processes = training.accelerator.num_processes
     parameters = sum(p.numel() for level in training.levels for p in level.stage.parameters())
     images = "an unknown number of images" if crops.count is None else count_of(crops.count, "image")
-    stderr.print(
+    stderr.inform(
         f"{images} to train on, {len(validation) if validation else 'none'} to validate on; "
         f"crops of {crops.size[0]} x {crops.size[1]}, {count_of(crops.steps_per_epoch, 'step')} an epoch; "
         f"{parameters / 1e6:.2f} million parameters on {training.device}"
@@ -99,14 +100,14 @@ def train(
     )
     resumed_at = training.step
     if resumed_at:
-        stderr.print(
+        stderr.inform(
             f"resuming from step {resumed_at}, after {format_duration(min(level.seconds for level in training.levels))}"
         )
 
     def print_validation(evaluation: "Evaluation") -> None:
         count = len(evaluation.files)
         of = f" of {len(validation)}" if validation and len(validation) > count else ""
-        stderr.print(
+        stderr.inform(
             f"{_describe_steps(training)}: {_describe_bits(evaluation)} on {count}{of} validation "
             f"image{'s'[: count > 1 or bool(of)]}"
         )
@@ -133,6 +134,18 @@ def train(
             draw=None if no_samples else draw_samples,
         )
     finish_tracker(training.accelerator)
+    if json and training.accelerator.is_main_process:
+        validated = outcome.validation
+        print_json(
+            {
+                "run": str(out),
+                "steps": outcome.steps,
+                "seconds": outcome.seconds,
+                "interrupted": outcome.interrupted,
+                "stopped": outcome.stopped,
+                "validation_bits_per_dim": None if validated is None else validated.bits_per_dim,
+            }
+        )
     for message in outcome.stopped.values():
         stderr.print(message, style="bold red")
     if outcome.interrupted:
@@ -141,10 +154,10 @@ def train(
     if outcome.stopped:
         return 1
     if outcome.steps == resumed_at:
-        stderr.print(
+        stderr.inform(
             "nothing is left to train: give more --steps, --epochs or --minutes, which count from the first run on"
         )
-    stderr.print(
+    stderr.inform(
         f"trained {count_of(outcome.steps, 'step')} in {format_duration(outcome.seconds)}; the model is in {out}"
     )
     return 0
