@@ -19,8 +19,8 @@ import numpy as np
 from PIL import features
 
 from benchmarks.domains import DOMAINS, Sample
-from pixelpyramids.cli.bench import Row, Total, total
 from pixelpyramids.cli.report.figures import NOTHING, format_figure
+from pixelpyramids.cli.report.measurements import Row, Total, total
 from pixelpyramids.cli.report.rivals import OURS, Codec, cost, ours, rivals, warm_up
 from pixelpyramids.codec.bundled import available_threads, load_model
 

@@ -18,6 +18,7 @@ _HOMES = {
     "PixelPyramid": "pixelpyramids.model.pixel_pyramid",
     "Parameters": "pixelpyramids.model.parameters",
     "load_parameters": "pixelpyramids.model.parameters",
+    "BitMap": "pixelpyramids.pyramid.bit_map",
     "Rate": "pixelpyramids.pyramid.rate",
 }
 _MODULES = {"pyramid": "pixelpyramids.pyramid", "walk": "pixelpyramids.pyramid.levels"}

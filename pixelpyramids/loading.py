@@ -6,6 +6,7 @@ from typing import Any, Protocol, TypeVar, runtime_checkable
 from pixelpyramids.codec.bundled import MODELS, load_model
 from pixelpyramids.errors import CheckpointError
 from pixelpyramids.extras import import_extra
+from pixelpyramids.pyramid.bit_map import BitMap
 from pixelpyramids.pyramid.rate import Rate
 
 ArrayOrTensor = TypeVar("ArrayOrTensor")
@@ -52,6 +53,9 @@ class Model(Protocol):
 
     def rate(self, images: Any) -> Rate:
         """The code length of each image: `rate.nats` (B, levels), finest level first, and `rate.bits_per_dim` (B,)."""
+
+    def map_bits(self, images: Any) -> BitMap:
+        """The bits of each pixel of images as `rate` takes them, and the level that each pixel is coded in."""
 
     def sample(self, n: int, height: int, width: int, seed: int = 0, first: int = 0) -> Any:
         """N exact samples (n, C, height, width): an array from the bundled model, tensors from others."""

@@ -6,12 +6,17 @@ from pathlib import Path
 import imagecodecs
 import numpy as np
 import pytest
+import tifffile
 from command_line import json_of, output_of, refusal
 from pictures import encode, pixels, save
 from PIL import Image
+from test_report_page import read
 
 from pixelpyramids.cli.report import rivals
+from pixelpyramids.cli.report.bench_page import bench_page
 from pixelpyramids.cli.report.jpeg_xl_programs import PROGRAMS
+from pixelpyramids.cli.report.measurements import Row
+from pixelpyramids.cli.report.measurements import total as total_of
 from pixelpyramids.errors import PixelPyramidsError
 from pixelpyramids.image_files.bit_depth import widen
 
@@ -44,6 +49,45 @@ def test_bench_sums_what_codecs_write(tmp_path, capsys):
     assert "--overwrite" in refusal(capsys, "bench", tmp_path / "in", "--csv", table)
     text = output_of(capsys, "bench", tmp_path / "in" / "b.jpg", tmp_path / "in" / "grey.png").out
     assert "b.jpg *" in text and "* from a lossy file" in text and "2 images; encode and decode" in text
+
+
+def test_bench_writes_a_page_with_the_best_and_the_worst_images(tmp_path, capsys):
+    folder = tmp_path / "in"
+    for number, name in enumerate(("a", "b", "<i>odd", "deep & grey")):
+        save(folder / f"{name}.png", number)
+    Image.fromarray(noise(16, 1)[..., 0]).save(folder / "deep & grey.png")
+    html = tmp_path / "page.html"
+    result = json_of(capsys, "bench", folder, "--html", html)
+    page = read(html.read_text(encoding="utf-8"))
+    pictures = page.all("img")
+    assert len(pictures) == 8 and len(page.all("svg")) == 3  # two best and two worst, each with its map
+    assert "<i>odd.png" in page.text and "16 bits reduced to 8" in page.text
+    for total in result["totals"]:
+        assert f"{total['bytes']:,}" in page.text and f"{total['bits_per_subpixel']:.3f}" in page.text
+    shares = {}
+    for image in result["images"]:
+        sizes = {codec: figures["bytes"] for codec, figures in image["costs"].items() if figures}
+        shares[Path(image["file"]).name] = sizes.pop(".ppyr") / min(sizes.values())
+    best, worst = min(shares, key=shares.get), max(shares, key=shares.get)
+    assert pictures[0]["alt"] == best and pictures[4]["alt"] == worst
+    assert f"{shares[best]:.3f} of the" in page.text
+    assert "page.html" in refusal(capsys, "bench", folder, "--html", html)
+
+
+def test_the_page_says_which_image_has_no_map(tmp_path):
+    costs = {rivals.OURS: rivals.Cost(5, 1, 1), "PNG": rivals.Cost(9, 1, 1)}
+    many = tmp_path / "many.tif"
+    tifffile.imwrite(many, np.zeros((20, 30, 6), np.uint8), photometric="minisblack")
+    channels = {many: 6, save(tmp_path / "a.png"): 3}
+    rows = [Row(str(file), "png", False, 20, 30, count, 8, costs) for file, count in channels.items()]
+    markup = bench_page(rows, [total_of(rows, codec) for codec in costs], "default")
+    page = read(markup)
+    assert (
+        "many.tif: 5 bytes" in page.text
+        and "not for 6 channels" in page.text
+        and len(page.all("img")) == 2
+        and 'class="notice"' in markup
+    )
 
 
 def noise(depth, channels):

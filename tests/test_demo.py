@@ -1,5 +1,6 @@
 """The demo: what it shows, that it resumes, and that it leaves other folders alone."""
 
+import json
 import re
 from unittest.mock import Mock
 
@@ -61,7 +62,9 @@ def test_it_resumes_if_it_was_interrupted_at_its_beginning(left, no_showcase, tm
 def test_it_trains_scores_and_draws_and_resumes(no_showcase, tmp_path, capsys):
     pytest.importorskip("matplotlib")
     demo = tmp_path / "demo"
-    said = output_of(capsys, "demo", "--out", demo, "--minutes", 0.02).out
+    captured = output_of(capsys, "demo", "--out", demo, "--minutes", 0.02, "--json")
+    said, result = captured.err, json.loads(captured.out)
+    assert f"{result['bits_per_dim']:.4f}" in said and 4 < result["png_bits_per_dim"] < 5
     assert re.search(r"china\S* +427 x 640 +\d\.\d{3} +4\.\d{3} +3\.\d{3}", said)
     assert re.search(r"flower\S* +427 x 640", said)
     for name in ("pyramid.png", "samples.png", "completions.png", "curve.png"):

@@ -156,6 +156,23 @@ def test_the_first_page_and_the_page_on_networks_do_what_they_say(tmp_path, monk
     shutil.rmtree("RUN")
     for line in shell_lines("docs/howto/network.md"):
         bash(line)
+    shutil.rmtree("RUN")
+    of_any_folder = [line for line in shell_lines("docs/reference/data/README.md") if "--data photos" in line]
+    assert len(of_any_folder) == 2
+    for line in of_any_folder:
+        bash(line if "check" in line else f"{line} {ONE_STEP}")
+
+
+def test_the_page_on_maps_does_what_it_says(tmp_path, monkeypatch, bash, capsys):
+    save(tmp_path / "photograph.png")
+    monkeypatch.chdir(tmp_path)
+    (line,) = shell_lines("docs/howto/bits.md")
+    bash(line)
+    of_file, of_model = blocks("docs/howto/bits.md", "python")
+    names = {}
+    exec(of_file + of_model, names)
+    assert names["bits"].sum() == pytest.approx(names["bit_map"].bits.sum())
+    assert "in the finest level" in capsys.readouterr().out
 
 
 def test_the_page_on_compression_does_what_it_says(tmp_path, monkeypatch, bash):

@@ -9,7 +9,7 @@ from command_line import ROOT
 from benchmarks import evidence
 from benchmarks.domains import DOMAINS, Sample
 from benchmarks.photographs import PACKAGED
-from pixelpyramids.cli.bench import Row
+from pixelpyramids.cli.report.measurements import Row
 from pixelpyramids.cli.report.rivals import OURS, Cost
 
 

@@ -2,6 +2,7 @@
 
 import io
 import os
+import shlex
 import signal
 import socket
 import subprocess
@@ -9,12 +10,14 @@ import sys
 import tarfile
 import time
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
 from command_line import COMMAND, ENVIRONMENT, json_of, output_of, refusal, status
 from network import FaultyProxy, serve_files
 from pictures import contents, encode, files, pixels, save
+from test_docs import shell_lines
 
 import pixelpyramids as pp
 from pixelpyramids.archive import network, remote_manifest
@@ -464,3 +467,21 @@ def test_settings_of_the_user_win(monkeypatch):
     assert "retries" not in network._options("s3")["config_kwargs"]
     monkeypatch.setitem(conf, "https", {"client_kwargs": {"timeout": 3}})
     assert network._options("https")["client_kwargs"] == {"timeout": 3}
+
+
+def test_the_page_on_archives_does_what_it_says(bucket, tmp_path, monkeypatch, capsys):
+    """All its commands except those of a cluster, which test_ray runs."""
+    monkeypatch.chdir(tmp_path)
+    for number in range(3):
+        save(tmp_path / "photos" / f"{number}.png", number)
+    fill(bucket, "photos")
+    with tarfile.open("more.tar", "w") as tar:
+        tar.add("photos/0.png", "first.png")
+    bucket.put("more.tar", Path("more.tar").read_bytes())
+    with serve_files(tmp_path / "photos") as (host, port):
+        lines = [line for line in shell_lines("docs/howto/archives.md") if "ray" not in line]
+        assert len(lines) == 8
+        for line in lines:
+            line = line.replace("s3://bucket", bucket.address).replace("https://host/folder/", f"http://{host}:{port}/")
+            assert status(*shlex.split(line)[1:]) == 0, line
+    assert sorted(path.name for path in Path("back").rglob("*.png")) == ["0.png", "1.png", "2.png"]

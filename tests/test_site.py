@@ -56,9 +56,11 @@ def test_every_command_and_public_name_is_in_the_reference(site):
     assert {name for name in pp.__all__ if f":: pixelpyramids.{name}" not in text} == {"__version__"}
 
 
-def test_the_figure_of_the_walk_is_up_to_date():
-    draw = runpy.run_path(str(DOCS / "explained" / "draw_walk.py"))["draw"]
-    assert (DOCS / "explained" / "walk.svg").read_text(encoding="utf-8") == draw() + "\n"
+def test_the_figures_are_up_to_date():
+    figures = runpy.run_path(str(DOCS / "explained" / "draw.py"))["FIGURES"]
+    assert set(figures) == {path.name for path in (DOCS / "explained").glob("*.svg")}
+    for name, draw in figures.items():
+        assert (DOCS / "explained" / name).read_text(encoding="utf-8") == draw()
 
 
 def test_the_page_on_the_codec_counts_the_steps():

@@ -10,8 +10,8 @@ from rich.table import Table
 
 import pixelpyramids as pp
 from pixelpyramids.atomic import is_free
-from pixelpyramids.cli import model_options
-from pixelpyramids.cli.console import progress_bar, stdout
+from pixelpyramids.cli import model_options, options
+from pixelpyramids.cli.console import LineConsole, print_json, progress_bar, stderr, stdout
 from pixelpyramids.cli.report.figures import new_table
 from pixelpyramids.cli.report.pictures import save_grid, save_pyramid
 from pixelpyramids.cli.train import train
@@ -33,6 +33,7 @@ def demo(
     out: model_options.Out = Path("pixelpyramids-demo"),
     minutes: Annotated[float, typer.Option("--minutes", help="Minutes to train.")] = 6.0,
     seed: model_options.Seed = 0,
+    json: options.Json = False,
 ) -> int:
     """Compress the bundled photographs, complete small ones, then train a small model and draw samples.
 
@@ -41,13 +42,14 @@ def demo(
     """
     from pixelpyramids.cli.report.curves import read_curve, save_curve
     from pixelpyramids.cli.report.rivals import PNG, WEBP
-    from pixelpyramids.cli.report.tables import images_table, levels_table
+    from pixelpyramids.cli.report.tables import evaluation_json, images_table, levels_table
     from pixelpyramids.cli.showcase import compress_photographs, read_parts, save_completions
     from pixelpyramids.model.parameters import load_parameters, require_paper
     from pixelpyramids.training.evaluation import evaluate
     from pixelpyramids.training.progress import Budget
     from pixelpyramids.training.run_directory import claim, load
 
+    said = stderr if json else stdout
     Budget(minutes=minutes)  # raises ParameterError unless it is positive
     import_extra("matplotlib")  # if it is missing, say so now rather than after the training
     if not is_free(out) and not _is_begun(out):
@@ -57,9 +59,10 @@ def demo(
     training, held_out = open_folder(photographs(), "train", hold_out=False), open_folder(photographs(), "test")
     chelsea = next(i for i, file in enumerate(training.files) if file.stem == "chelsea")
     save_pyramid(out / "pyramid.png", training.read(chelsea), config.L - 1, config.n_bits)
-    stdout.print(compress_photographs(out / "compressed"))
+    said.print(compress_photographs(out / "compressed"))
     save_completions(out / "completions_bundled.png", pp.load("compact"), read_parts(), seed)
     _print_files(
+        said,
         out,
         {
             "compressed": "the files; `pixelpyramids decompress` gives the photographs back",
@@ -67,9 +70,7 @@ def demo(
             "pyramid.png": "how a photograph is split",
         },
     )
-    stdout.print(
-        f"Training a small model for {minutes:g} minutes. Press Ctrl-C to stop; run the same command to resume."
-    )
+    said.print(f"Training a small model for {minutes:g} minutes. Press Ctrl-C to stop; run the same command to resume.")
     status = train(
         config, out / "run", str(photographs()), minutes=minutes, seed=seed, no_validation=True, checkpoint_minutes=1.0
     )
@@ -91,14 +92,17 @@ def demo(
     save_grid(out / "samples.png", samples, config.n_bits, scale=2)
     crops = Crops(held_out, config.image_size, SAMPLES, seed)[0]
     save_completions(out / "completions.png", model, crops[:COMPLETED], seed, zoom=2)
-    stdout.print(levels_table(evaluation, [sum(p.numel() for p in stage.parameters()) for stage in model.stages]))
-    stdout.print(images_table(evaluation, {"PNG": png, "lossless WebP": webp}))
-    stdout.print(_nats_table(model, samples, crops))
-    stdout.print(
-        f"correlation of neighbouring pixels: {lag1_correlation(samples):.3f} in the samples, "
-        f"{lag1_correlation(crops):.3f} in crops of the held-out photographs"
+    counts = [sum(p.numel() for p in stage.parameters()) for stage in model.stages]
+    said.print(levels_table(evaluation, counts))
+    said.print(images_table(evaluation, {"PNG": png, "lossless WebP": webp}))
+    said.print(_nats_table(model, samples, crops))
+    of_samples, of_crops = lag1_correlation(samples), lag1_correlation(crops)
+    said.print(
+        f"correlation of neighbouring pixels: {of_samples:.3f} in the samples, "
+        f"{of_crops:.3f} in crops of the held-out photographs"
     )
     _print_files(
+        said,
         out,
         {
             "samples.png": "samples of the model that was trained",
@@ -107,6 +111,10 @@ def demo(
             "run": "the model, for `pixelpyramids evaluate`, `sample` and `complete`",
         },
     )
+    if json:
+        correlations = {"correlation_in_samples": of_samples, "correlation_in_photographs": of_crops}
+        others = {"png_bits_per_dim": marks["PNG"], "webp_bits_per_dim": marks["lossless WebP"]}
+        print_json(evaluation_json(evaluation, str(out / "run"), counts) | others | correlations)
     return 0
 
 
@@ -121,9 +129,9 @@ def lag1_correlation(images: Pixels) -> float:
     return math.nan if is_constant else float(np.corrcoef(first, second)[0, 1])
 
 
-def _print_files(folder: Path, contents: dict[str, str]) -> None:
+def _print_files(said: LineConsole, folder: Path, contents: dict[str, str]) -> None:
     for name, what in contents.items():
-        stdout.print(f"{folder / name}  {what}")
+        said.print(f"{folder / name}  {what}")
 
 
 def _is_begun(folder: Path) -> bool:

@@ -3,31 +3,49 @@
 import math
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
+import typer
+
+from pixelpyramids.atomic import refuse_existing
 from pixelpyramids.cli import model_options, options
 from pixelpyramids.cli.console import print_json, stderr, stdout
 from pixelpyramids.cli.likelihoods import LIKELIHOODS, OF_BUNDLED, OF_CHECKPOINT, warn_above
+from pixelpyramids.cli.report.bit_maps import save_bits, save_map
 from pixelpyramids.errors import DataError
 from pixelpyramids.image_files.bit_depth import Pixels
 
 if TYPE_CHECKING:
     from pixelpyramids.loading import Model
+    from pixelpyramids.pyramid.bit_map import BitMap
     from pixelpyramids.pyramid.rate import Rate
+
+RateImage = Callable[[Pixels], "Rate"]
+MapImage = Callable[[Pixels], "BitMap"]
 
 
 def score(
     model: model_options.ModelName,
     paths: options.ImagePaths,
+    maps: Annotated[
+        Path | None,
+        typer.Option(
+            "--map",
+            metavar="DIR",
+            help="Also write where the bits of each image go: a picture, NAME.map.png, and an array, NAME.bits.npz.",
+        ),
+    ] = None,
     tile: model_options.TileSide = None,
     params: model_options.ModelParameters = None,
     likelihood: model_options.Likelihood = None,
     device: model_options.Device = None,
+    overwrite: options.Overwrite = False,
     json: options.Json = False,
 ) -> int:
     """Score single images: bits/dim of each, and their mean.
 
-    Status 1 if an image could not be read.
+    With --map, `numpy.load` of an array gives "bits" of each pixel, whose sum is the image's code length, and "levels",
+    the level in which each pixel is coded. Status 1 if an image could not be read.
     """
     from pixelpyramids.cli.model_opening import open_model, read_for
     from pixelpyramids.data.splits import find_images
@@ -37,21 +55,25 @@ def score(
     bundled = is_bundled(model)
     loaded = open_model(model, params, likelihood, device, tile)
     config = loaded.config
-    rate_image = (lambda image: loaded.rate(image[None])) if bundled else _rate_in_tiles(loaded, tile)
-    files: list[Path] = []
+    rate_image, map_image = _whole(loaded) if bundled else _in_tiles(loaded, tile)
+    files: dict[Path, Path] = {}  # and the names of their maps
     scored: list[dict[str, Any]] = []
     failed: list[str] = []
     all_nats, all_dimensions = 0.0, 0
     for path in paths:
         try:
-            files += find_images(path) if path.is_dir() else [path]
+            found = find_images(path) if path.is_dir() else [path]
+            files |= {file: file.relative_to(path) if path.is_dir() else Path(file.name) for file in found}
         except DataError as error:
             failed.append(str(error))
             stderr.print(failed[-1])
-    for file in files:
+    if maps is not None:
+        _refuse_maps(maps, files, overwrite)
+    for file, name in files.items():
         try:
             image, _, conversions = read_for(config, file)
-            rate = rate_image(image)
+            bit_map = None if maps is None else map_image(image)
+            rate = rate_image(image) if bit_map is None else bit_map.to_rate(len(image))
             bits, nats = float(rate.bits_per_dim[0]), float(rate.total_nats[0])
             if not math.isfinite(nats):
                 raise DataError(f"{file}: its code length is not finite, because the model's weights have diverged")
@@ -60,7 +82,17 @@ def score(
             stderr.print(failed[-1])
             continue
         all_nats, all_dimensions = all_nats + nats, all_dimensions + image.size
-        scored.append({"file": str(file), "bits_per_dim": bits, "nats": nats, "conversions": conversions})
+        levels = [
+            {"nats": float(nats), "dimensions": int(dimensions)}
+            for nats, dimensions in zip(rate.nats[0], rate.dimensions[0], strict=True)
+        ]
+        result = {"file": str(file), "bits_per_dim": bits, "nats": nats, "levels": levels, "conversions": conversions}
+        if maps is not None and bit_map is not None:
+            picture, array = _map_files(maps, name)
+            save_map(picture, image, config.n_bits, bit_map)
+            save_bits(array, bit_map)
+            result |= {"map": str(picture), "bits": str(array)}
+        scored.append(result)
         if not json:
             converted = f"  (converted: {', '.join(conversions)})" if conversions else ""
             stdout.print(f"{bits:.4f} bits/dim  {file}{converted}")
@@ -86,12 +118,40 @@ def score(
     return 1 if failed else 0
 
 
-def _rate_in_tiles(model: "Model", tile: int | None) -> "Callable[[Pixels], Rate]":
+def _whole(model: "Model") -> tuple[RateImage, MapImage]:
+    return lambda image: model.rate(image[None]), lambda image: model.map_bits(image[None])
+
+
+def _in_tiles(model: "Model", tile: int | None) -> tuple[RateImage, MapImage]:
     import torch
 
     from pixelpyramids.model.models import AnyModel
-    from pixelpyramids.training.evaluation import default_tile, rate_in_tiles
+    from pixelpyramids.training.evaluation import default_tile, map_in_tiles, rate_in_tiles
 
     assert isinstance(model, AnyModel)
     side = default_tile(model) if tile is None else tile
-    return lambda image: rate_in_tiles(model, torch.from_numpy(image.astype("int64"))[None], side)
+
+    def batch(image: Pixels) -> torch.Tensor:
+        return torch.from_numpy(image.astype("int64"))[None]
+
+    return lambda image: rate_in_tiles(model, batch(image), side), lambda image: map_in_tiles(model, batch(image), side)
+
+
+def _map_files(folder: Path, name: Path) -> tuple[Path, Path]:
+    """The picture and the array of an image's map."""
+    target = folder / name
+    return target.with_name(f"{target.name}.map.png"), target.with_name(f"{target.name}.bits.npz")
+
+
+def _refuse_maps(folder: Path, files: dict[Path, Path], overwrite: bool) -> None:
+    """Raise PixelPyramidsError if maps exist, or two images have one name."""
+    by_name: dict[Path, Path] = {}
+    for file, name in files.items():
+        other = by_name.setdefault(name, file)
+        if other != file:
+            raise DataError(
+                f"{other} and {file}: expected images of different names, because their maps would have the same name; "
+                "score them one after the other, with another folder for --map"
+            )
+        for target in _map_files(folder, name):
+            refuse_existing(target, overwrite)

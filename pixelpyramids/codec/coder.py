@@ -13,6 +13,7 @@ A symbol is a value or, if the value's channel is mixed, a decision about it (se
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pixelpyramids.codec.distributions import START, TOTAL_BITS, WORD
 from pixelpyramids.codec.engine import Engine, SliceModel
@@ -37,7 +38,11 @@ class Symbols:
 
     def bits(self) -> float:
         """Return the code length in bits: the sum of -log2(frequency / 2**24)."""
-        return float(sum(TOTAL_BITS * len(some) - np.log2(some, dtype=np.float64).sum() for _, some in self._intervals))
+        return float(sum(_bits_of(some).sum() for _, some in self._intervals))
+
+    def bits_of_each(self) -> NDArray[np.float64]:
+        """Return the bits of each symbol, in the order of coding."""
+        return np.concatenate([_bits_of(some) for _, some in self._intervals])
 
     def to_bytes(self) -> bytes:
         """Encode the symbols as the bytes of a part."""
@@ -45,6 +50,11 @@ class Symbols:
         words = np.empty(2 * intervals.shape[1] + 1, dtype=np.uint16)
         first, state = self._engine.encode_symbols(intervals, words)
         return state.to_bytes(6 if state >> 40 else 5, "big") + words[first:].astype("<u2").tobytes()
+
+
+def _bits_of(frequencies: NDArray[np.uint32]) -> NDArray[np.float64]:
+    """The bits of symbols of some frequencies."""
+    return TOTAL_BITS - np.log2(frequencies, dtype=np.float64)
 
 
 class PartReader:

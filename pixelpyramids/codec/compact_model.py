@@ -4,11 +4,11 @@ A plane is an integer array (3, H, W). Its first `coded` channels are coded: 3 f
 which the network sees as three equal channels.
 """
 
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from typing import Any, TypeVar
 
 import numpy as np
@@ -23,10 +23,12 @@ from pixelpyramids.codec.outputs import coarsest_outputs
 from pixelpyramids.codec.parts import Part, Tile, list_parts
 from pixelpyramids.errors import DataError
 from pixelpyramids.pyramid import octaves
+from pixelpyramids.pyramid.bit_map import BitMap
 from pixelpyramids.pyramid.rate import Rate
 
 Plane = NDArray[np.uint16]
 ArrayOrTensor = TypeVar("ArrayOrTensor")
+Number = TypeVar("Number", bound=np.generic)
 
 SliceCoder = Callable[[SliceModel, Any], None]
 """Codes one slice, given its values (C, h, w): a view of the plane to read or fill in."""
@@ -80,24 +82,29 @@ class CompactModel:
         The finest octave comes first; the last level is the coarsest pixels. `sample` draws from
         exactly this distribution; files may be shorter, by context mixing. Raises DataError for other images.
         """
+        return self.map_bits(images).to_rate(plain_array(images).shape[1])
+
+    def map_bits(self, images: Any) -> BitMap:
+        """Return the bits of each pixel of images as `rate` takes them; a level's sum is what `rate` gives.
+
+        Level 0 is the pixels that the finest octave adds to the next one, and so on; the last, the coarsest pixels.
+        """
         array = _check_images(images)
-        nats = np.array([self._nats_of(image) for image in array])
-        pixels = [height * width for height, width in octaves.octave_sizes(*array.shape[-2:])]
-        dimensions = array.shape[1] * -np.diff(pixels, append=0)
-        return Rate(convert_like(images, nats), convert_like(images, np.tile(dimensions, (len(array), 1))))
+        bits, levels = np.zeros(array[:, 0].shape), np.zeros(array.shape[-2:], dtype=np.uint8)
+        for image, of_image in zip(array, bits, strict=True):
+            pyramid, places = octave_images(three_channels(image.astype(np.uint16))), octave_images(of_image[None])
+            slices = chain.from_iterable(_slices(part, places) for part in list_parts(*image.shape[-2:]))
+            add = partial(self._fill_bits, slices)
+            self._follow_all(pyramid, [Coding(8, 0, len(image))] * len(pyramid), lambda _, add=add: add)  # type: ignore[misc]
+        for number, octave in enumerate(octave_images(levels[None])):
+            octave[...] = number
+        return BitMap(convert_like(images, bits), convert_like(images, levels))
 
-    def _nats_of(self, image: NDArray[Any]) -> list[float]:
-        """The code length of each octave of an image (C, H, W)."""
-        pyramid = octave_images(three_channels(image.astype(np.uint16)))
-        codings, nats = [Coding(8, 0, len(image))] * len(pyramid), [0.0] * len(pyramid)
-
-        def add(octave: int, *of_slice: Any) -> None:
-            symbols = Symbols(self.engine)
-            symbols.add(*of_slice)
-            nats[octave] += symbols.bits() * math.log(2)
-
-        self._follow_all(pyramid, codings, lambda octave: partial(add, octave))
-        return nats
+    def _fill_bits(self, places: Iterator[NDArray[Any]], model: SliceModel, values: Any) -> None:
+        """Code a slice, and write the bits of its pixels to the next one of the places (1, h, w)."""
+        symbols, (place,) = Symbols(self.engine), next(places)
+        symbols.add(model, values)
+        place[...] = symbols.bits_of_each().reshape(*place.shape, model.coding.coded).sum(axis=-1)
 
     def sample(self, n: int, height: int, width: int, seed: int = 0, first: int = 0) -> NDArray[np.uint8]:
         """Return n samples (n, 3, height, width), decoded from random bits. Sample i is keyed by (seed, first + i)."""
@@ -216,7 +223,7 @@ def three_channels(image: Plane) -> Plane:
     return np.lib.stride_tricks.as_strided(image, (CHANNELS, *image.shape[1:]), strides)
 
 
-def octave_images(plane: Plane) -> list[Plane]:
+def octave_images(plane: NDArray[Number]) -> list[NDArray[Number]]:
     """Return the octaves' images, finest first and the coarsest pixels last, as views of the plane."""
     images = [plane]
     for _ in octaves.octave_sizes(*plane.shape[-2:])[1:]:
@@ -224,11 +231,22 @@ def octave_images(plane: Plane) -> list[Plane]:
     return images
 
 
-def fine_bands(image: Plane, tile: Tile) -> tuple[Plane, Plane, Plane]:
+def fine_bands(image: NDArray[Number], tile: Tile) -> tuple[NDArray[Number], NDArray[Number], NDArray[Number]]:
     """Return views of the pixels OE, EO and EE of a tile of an octave's image."""
     _, *fine = octaves.bands(image)
     oe, eo, ee = (band[:, tile.top : tile.bottom, tile.left : tile.right] for band in fine)
     return oe, eo, ee
+
+
+def _slices(part: Part, pyramid: Sequence[NDArray[Number]]) -> Iterator[NDArray[Number]]:
+    """Yield views of the slices of a part, in the order of coding."""
+    if part.is_base:
+        yield pyramid[-1]
+    for tile in part.tiles:
+        bands = dict(zip(octaves.FINE, fine_bands(pyramid[tile.octave], tile), strict=True))
+        for band, lattice in octaves.SLICES:
+            if 0 not in lattice.shape(*bands[band].shape[-2:]):
+                yield bands[band][:, *lattice.sites]
 
 
 def _lines_around(begin: int, end: int, reach: int, sites: int) -> tuple[int, int]:

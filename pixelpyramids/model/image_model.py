@@ -3,6 +3,7 @@
 log p(image) = sum over stages of log p(fine | coarse)
 """
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any, TypeVar
@@ -17,6 +18,7 @@ from pixelpyramids.model.compact_stage import CompactStage
 from pixelpyramids.model.device import full_float32
 from pixelpyramids.model.paper_stage import PaperStage
 from pixelpyramids.model.parameters import AnyParameters, CompactParameters
+from pixelpyramids.pyramid.bit_map import BitMap
 from pixelpyramids.pyramid.rate import Rate
 
 ArrayOrTensor = TypeVar("ArrayOrTensor")
@@ -65,9 +67,28 @@ class ImageModel(nn.Module, ABC):
         dimensions = torch.zeros(len(tensor), len(stages), dtype=torch.int64)
         for index, (fine, coarse) in self.config.decompose(tensor).items():
             if levels is None or index in levels:
-                nats[:, index] = self.stages[index](fine, coarse, torch.float64).double().sum(dim=(1, 2)).cpu()
+                nats[:, index] = self._pixel_nats(index, fine, coarse).sum(dim=(1, 2))
                 dimensions[:, index] = fine[0].numel()
         return Rate(nats, dimensions) if isinstance(images, Tensor) else Rate(nats.numpy(), dimensions.numpy())
+
+    @torch.no_grad()
+    @full_float32()
+    def map_bits(self, images: Any) -> BitMap:
+        """The bits of each pixel of images as `rate` takes them, on the CPU; a level's sum is what `rate` gives."""
+        tensor = check_images(images, self.config, self.device)
+        bits = torch.zeros(len(tensor), 1, *tensor.shape[-2:], dtype=torch.float64)
+        levels = torch.zeros(1, 1, *tensor.shape[-2:], dtype=torch.uint8)
+        places, numbers = self.config.decompose(bits), self.config.decompose(levels)
+        for index, (fine, coarse) in self.config.decompose(tensor).items():
+            places[index][0][:, 0] = self._pixel_nats(index, fine, coarse) / math.log(2)
+            numbers[index][0].fill_(index)
+        bit_map = BitMap(bits[:, 0], levels[0, 0])
+        return bit_map if isinstance(images, Tensor) else BitMap(bit_map.bits.numpy(), bit_map.levels.numpy())
+
+    def _pixel_nats(self, index: int, fine: Tensor, coarse: Tensor | None) -> Tensor:
+        """The nats of each pixel (B, h, w) of a stage's fine half, float64, on the CPU."""
+        nats: Tensor = self.stages[index](fine, coarse, torch.float64).double().cpu()
+        return nats
 
     def sample(
         self, n: int, height: int | None = None, width: int | None = None, seed: int = 0, first: int = 0

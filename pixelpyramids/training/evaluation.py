@@ -20,6 +20,7 @@ from torch.utils.data import Dataset
 from pixelpyramids.data.images import Images
 from pixelpyramids.errors import DataError
 from pixelpyramids.model.models import AnyModel
+from pixelpyramids.pyramid.bit_map import BitMap
 from pixelpyramids.pyramid.rate import Rate, bits_per_dim, cat
 from pixelpyramids.training.reading_ahead import make_loader
 
@@ -126,14 +127,11 @@ def rate_in_tiles(
     The sum over tiles is an exact code length too: that of an image sent tile by tile. Every pixel counts. Tiles of one
     size are scored together, in batches with at most as many pixels as batch_size training images.
     """
-    if tile < 1:
-        raise DataError(f"expected tiles of at least 1 pixel a side, got {tile}")
     count, _, height, width = images.shape
     by_shape: dict[tuple[int, int], list[Tensor]] = {}
-    for y in range(0, height, tile):
-        for x in range(0, width, tile):
-            part = images[..., y : y + tile, x : x + tile]
-            by_shape.setdefault((part.shape[-2], part.shape[-1]), []).append(part)
+    for window in _tiles(height, width, tile):
+        part = images[..., *window]
+        by_shape.setdefault((part.shape[-2], part.shape[-1]), []).append(part)
     nats = torch.zeros(count, model.config.n_stages, dtype=torch.float64)
     dimensions = torch.zeros(count, model.config.n_stages, dtype=torch.int64)
     for (h, w), parts in by_shape.items():
@@ -143,6 +141,26 @@ def rate_in_tiles(
         nats += rate.nats.unflatten(0, (len(parts), count)).sum(dim=0)
         dimensions += rate.dimensions.unflatten(0, (len(parts), count)).sum(dim=0)
     return Rate(nats, dimensions)
+
+
+def map_in_tiles(model: AnyModel, images: Tensor, tile: int) -> BitMap:
+    """`model.map_bits`, but images larger than tile x tile are cut into tiles as `rate_in_tiles` does it."""
+    height, width = images.shape[-2:]
+    bits = torch.zeros(len(images), height, width, dtype=torch.float64)
+    levels = torch.zeros(height, width, dtype=torch.uint8)
+    for window in _tiles(height, width, tile):
+        part = model.map_bits(images[..., *window])
+        bits[..., *window], levels[window] = part.bits, part.levels
+    return BitMap(bits, levels)
+
+
+def _tiles(height: int, width: int, tile: int) -> Iterator[tuple[slice, slice]]:
+    """The rows and columns of each tile. Raises DataError if a tile has no pixels."""
+    if tile < 1:
+        raise DataError(f"expected tiles of at least 1 pixel a side, got {tile}")
+    for y in range(0, height, tile):
+        for x in range(0, width, tile):
+            yield slice(y, y + tile), slice(x, x + tile)
 
 
 def default_tile(model: AnyModel) -> int:

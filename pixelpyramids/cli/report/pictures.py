@@ -4,6 +4,7 @@ Images are integers (C, H, W) in [0, 2**n_bits), C = 1 grey, 2 grey and alpha, 3
 8 bits of a screen only here; `data.reading` with the same n_bits reads the same integers back.
 """
 
+import io
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -56,6 +57,13 @@ def save_png(path: Path, values: Pixels, n_bits: int) -> None:
     else:
         pixels = to_uint8(values, n_bits)
     _write(path, Image.fromarray(pixels))
+
+
+def encode_png(values: Pixels, n_bits: int) -> bytes:
+    """(C, H, W) as the bytes of an 8-bit PNG."""
+    file = io.BytesIO()
+    Image.fromarray(to_uint8(values, n_bits)).save(file, "PNG", optimize=True)
+    return file.getvalue()
 
 
 def save_grid(
