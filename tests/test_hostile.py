@@ -229,7 +229,9 @@ def test_what_no_reader_accepts_is_not_written():
 @pytest.mark.parametrize("height, width", [(1, 2**28), (3, 2**26), (2**8, 2**20), (2**14, 2**14), (2**28, 1)])
 @pytest.mark.parametrize("channels", [1, 4])
 def test_a_large_image_in_a_short_file_is_refused_before_anything_is_allocated(height, width, channels):
-    data = File(height, width, channels=channels, parts=((CONSTANT, bytes(6)),) * 3).to_bytes()
+    parts = ((CONSTANT, bytes(6)),) * 3
+    data = File(height, width, channels=channels, parts=parts).to_bytes()
+    assert_refused(File(2**12, 2**12, parts=parts), "expected an index")  # the first refusal imports modules
     with at_most(1, 2**20):
         assert_refused(data, "expected an index of .* parts")
 
