@@ -19,6 +19,7 @@ import numpy as np
 from PIL import features
 
 from benchmarks.domains import DOMAINS, Sample
+from pixelpyramids.cli.report.environment import processor_name
 from pixelpyramids.cli.report.figures import NOTHING, format_figure
 from pixelpyramids.cli.report.measurements import Row, Total, total
 from pixelpyramids.cli.report.rivals import OURS, Codec, cost, ours, rivals, warm_up
@@ -128,11 +129,8 @@ def versions() -> str:
 
 
 def processor() -> str:
-    """The processor's name, if Linux knows it, and the number of threads."""
-    file = Path("/proc/cpuinfo")
-    lines = file.read_text().splitlines() if file.exists() else []
-    names = [line.partition(": ")[2] for line in lines if line.startswith("model name")]
-    return f"Speeds: {available_threads()} threads of {names[0] if names else 'an unknown processor'}."
+    """The processor's name and the number of threads."""
+    return f"Speeds: {available_threads()} threads of {processor_name()}."
 
 
 def report(measured: Mapping[str, Sequence[Row]], with_speeds: bool) -> str:

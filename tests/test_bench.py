@@ -1,5 +1,7 @@
 """bench: the files of several codecs for the same pixels, decoded and compared."""
 
+import platform
+import shlex
 import shutil
 from pathlib import Path
 
@@ -17,6 +19,7 @@ from pixelpyramids.cli.report.bench_page import bench_page
 from pixelpyramids.cli.report.jpeg_xl_programs import PROGRAMS
 from pixelpyramids.cli.report.measurements import Row
 from pixelpyramids.cli.report.measurements import total as total_of
+from pixelpyramids.cli.report.page import Section
 from pixelpyramids.errors import PixelPyramidsError
 from pixelpyramids.image_files.bit_depth import widen
 
@@ -71,6 +74,8 @@ def test_bench_writes_a_page_with_the_best_and_the_worst_images(tmp_path, capsys
     best, worst = min(shares, key=shares.get), max(shares, key=shares.get)
     assert pictures[0]["alt"] == best and pictures[4]["alt"] == worst
     assert f"{shares[best]:.3f} of the" in page.text
+    assert shlex.join(["pixelpyramids", "bench", str(folder), "--html", str(html), "--json"]) in page.text
+    assert f"numpy{np.__version__}" in page.text and platform.python_version() in page.text
     assert "page.html" in refusal(capsys, "bench", folder, "--html", html)
 
 
@@ -80,7 +85,7 @@ def test_the_page_says_which_image_has_no_map(tmp_path):
     tifffile.imwrite(many, np.zeros((20, 30, 6), np.uint8), photometric="minisblack")
     channels = {many: 6, save(tmp_path / "a.png"): 3}
     rows = [Row(str(file), "png", False, 20, 30, count, 8, costs) for file, count in channels.items()]
-    markup = bench_page(rows, [total_of(rows, codec) for codec in costs], "default")
+    markup = bench_page(rows, [total_of(rows, codec) for codec in costs], "default", Section("made here", []))
     page = read(markup)
     assert (
         "many.tif: 5 bytes" in page.text

@@ -163,6 +163,15 @@ def test_the_first_page_and_the_page_on_networks_do_what_they_say(tmp_path, monk
         bash(line if "check" in line else f"{line} {ONE_STEP}")
 
 
+def test_the_page_on_reports_does_what_it_says(trained, images, tmp_path, monkeypatch, bash):
+    shutil.copytree(trained, tmp_path / "RUN")
+    shutil.copytree(images, tmp_path / "photos")
+    monkeypatch.chdir(tmp_path)
+    for line in shell_lines("docs/howto/report.md"):
+        bash(line)
+    assert Path("RUN/report.html").exists()
+
+
 def test_the_page_on_maps_does_what_it_says(tmp_path, monkeypatch, bash, capsys):
     save(tmp_path / "photograph.png")
     monkeypatch.chdir(tmp_path)

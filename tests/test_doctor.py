@@ -45,5 +45,5 @@ def test_an_engine_that_does_not_exist_is_named(capsys, monkeypatch):
 
 
 def test_missing_packages_are_named_with_the_line_that_installs_them(capsys, monkeypatch):
-    monkeypatch.setattr(doctor, "_version", lambda package: None if package == "zarr" else "1.0")
+    monkeypatch.setattr(doctor, "installed_version", lambda package: None if package == "zarr" else "1.0")
     assert 'lacks zarr; pip install "pixelpyramids[zarr]"' in output_of(capsys, "doctor").out

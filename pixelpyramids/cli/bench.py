@@ -18,6 +18,7 @@ from pixelpyramids.cli.console import (
 )
 from pixelpyramids.cli.outcomes import describe_others, others_json
 from pixelpyramids.cli.report.charts import chart_format
+from pixelpyramids.cli.report.environment import command_line, describe_environment, environment_section
 from pixelpyramids.cli.report.figures import (
     best_in_bold,
     names_in_common_folder,
@@ -106,8 +107,10 @@ def bench(
         save_chart(plot, bits, {t.codec: (t.encode_megapixels_per_second, t.bits_per_subpixel) for t in totals})
     if html is not None:
         from pixelpyramids.cli.report.bench_page import bench_page
+        from pixelpyramids.codec.bundled import available_threads
 
-        write_page(html, bench_page(rows, totals, effort))
+        environment = describe_environment(("numpy", "pillow", "imagecodecs"), available_threads())
+        write_page(html, bench_page(rows, totals, effort, environment_section(command_line(), environment)))
     if json:
         images = [row._asdict() | {"costs": {k: c and c._asdict() for k, c in row.costs.items()}} for row in rows]
         result = {"images": images, "totals": [t._asdict() for t in totals]}

@@ -13,6 +13,7 @@ from typing import Any
 
 from pixelpyramids.cli import options
 from pixelpyramids.cli.console import print_json, stdout
+from pixelpyramids.cli.report.environment import installed_version
 
 # The file that every machine must make of `_test_image`; it changes if version 1 of the format or its model does.
 EXPECTED = "8e2b49b19ca22f977e5c5cace35ae80f7be288c3fde19d7e17c5cf6c43bdbf46"
@@ -101,15 +102,8 @@ def _find_extras() -> dict[str, dict[str, str | None]]:
     for requirement in metadata.requires("pixelpyramids") or []:
         found = re.match(r"([\w.-]+).*extra == ['\"]([\w-]+)['\"]", requirement)
         if found and found[2] not in _DEVELOPMENT:
-            extras.setdefault(found[2], {})[found[1]] = _version(found[1])
+            extras.setdefault(found[2], {})[found[1]] = installed_version(found[1])
     return extras
-
-
-def _version(package: str) -> str | None:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return None
 
 
 def _describe_cache() -> dict[str, Any]:

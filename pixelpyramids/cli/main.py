@@ -19,7 +19,7 @@ from pixelpyramids.cli.exit_status import run
 
 SECTIONS = {
     "Compress images": ("compress", "decompress", "archive", "info", "verify", "bench"),
-    "Train and use models": ("demo", "train", "evaluate", "score", "sample", "complete", "curve"),
+    "Train and use models": ("demo", "train", "evaluate", "score", "sample", "complete", "curve", "report"),
     "Prepare a training": ("plan", "data"),
     "Convert models": ("import-checkpoint", "export"),
     "Find problems": ("doctor",),
@@ -31,6 +31,9 @@ GROUPS = {
     "data": ("Check data before training on it.", ("check",)),
 }
 """The commands that are groups: their help, and their own commands."""
+
+MODULES = {"report": "report_run"}  # cli/report is a folder
+"""The modules and functions of commands that do not have the command's name."""
 
 HEADINGS = {name: heading for heading, names in SECTIONS.items() for name in names}
 
@@ -90,7 +93,7 @@ def _load(name: str) -> Any:
     if text:
         group.callback(help=text, no_args_is_help=True)(lambda: None)
     for each in commands:
-        module = f"{name}_{each}" if text else name.replace("-", "_")
+        module = f"{name}_{each}" if text else MODULES.get(name, name.replace("-", "_"))
         function = getattr(import_module(f"pixelpyramids.cli.{module}"), module)
         paragraphs = (function.__doc__ or "").split("\n\n")
         help = "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)

@@ -80,12 +80,16 @@ def load(path: str | Path, params: str | Path | None = None, likelihood: str | N
 
 def require_levels(run: Path, config: AnyParameters) -> None:
     """Raise CheckpointError, naming them, if levels of the run have no weights."""
-    missing = [index for index in range(config.n_stages) if not level_file(run, index).is_file()]
-    if missing:
+    if missing := missing_levels(run, config):
         levels = ",".join(map(str, missing))
         raise CheckpointError(
             f"{run}: level(s) {levels} (of {config.n_stages}) have no weights yet; train them with --levels {levels}"
         )
+
+
+def missing_levels(run: Path, config: AnyParameters) -> list[int]:
+    """The levels of the run that have no weights yet."""
+    return [index for index in range(config.n_stages) if not level_file(run, index).is_file()]
 
 
 def with_likelihood(model: AnyModel, likelihood: str) -> AnyModel:

@@ -25,8 +25,8 @@ COLOUR_AND_ALPHA = 4  # channels
 MOST_SIDE = 640  # of a picture, in pixels
 
 
-def bench_page(rows: Sequence[Row], totals: Sequence[Total], effort: str) -> Html:
-    """The page about at least one image."""
+def bench_page(rows: Sequence[Row], totals: Sequence[Total], effort: str, made: Section) -> Html:
+    """The page about at least one image; `made` says how it was made."""
     files = [row.file for row in rows]
     names = dict(zip(files, map(str, names_in_common_folder(files)), strict=True))
     summary = f"{count_of(len(rows), 'image')}, compressed without loss by {count_of(len(totals), 'codec')}."
@@ -41,7 +41,7 @@ def bench_page(rows: Sequence[Row], totals: Sequence[Total], effort: str) -> Htm
             Section(f"Where {OURS} does best", _with_maps(ranked[:count], names)),
             Section(f"Where {OURS} does worst", _with_maps(ranked[: -count - 1 : -1], names)),
         ]
-    return page(f"{OURS} beside other codecs", summary, sections)
+    return page(f"{OURS} beside other codecs", summary, [*sections, made])
 
 
 def _all_images(rows: Sequence[Row], totals: Sequence[Total], effort: str) -> list[Html]:

@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterable, Mapping
 from itertools import cycle
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,8 +12,13 @@ from numpy.typing import NDArray
 from pixelpyramids.atomic import replace_file
 from pixelpyramids.cli.report.charts import BLUE, FAINT, INK, SPARE, VERMILION, chart_format, style_axes
 from pixelpyramids.errors import PixelPyramidsError
+from pixelpyramids.extras import import_extra
 from pixelpyramids.pyramid.rate import bits_per_dim
 from pixelpyramids.training.run_directory import log_file, read_log
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 Series = tuple[NDArray[np.int64], NDArray[np.float64]]
 """Steps, ascending, and the bits/dim at each."""
@@ -47,16 +53,42 @@ def save_curve(path: Path, series: Mapping[str, Series], title: str, marks: Mapp
     matplotlib is missing.
     """
     format = chart_format(path)
-    from matplotlib import colormaps
     from matplotlib.figure import Figure
 
     marks = {name: bits for name, bits in (marks or {}).items() if math.isfinite(bits)}
-    series = {name: (s[np.isfinite(b)], b[np.isfinite(b)]) for name, (s, b) in series.items()}
-    series = {name: (s, b) for name, (s, b) in series.items() if len(s)}
+    series = finite_series(series)
     if not series:
         raise PixelPyramidsError(f"{path}: expected logged steps to draw, got none; train first")
     figure = Figure(figsize=(9, 5.4), dpi=160, layout="constrained")
     axes = figure.add_subplot()
+    _draw(axes, series, marks)
+    axes.set_title(title, loc="left", fontsize=14, color=INK)
+    figure.legend(loc="outside right upper", frameon=False, fontsize=11, labelcolor=INK)
+    with replace_file(path) as temporary:
+        figure.savefig(temporary, format=format)
+
+
+def curve_figure(series: Mapping[str, Series]) -> "Figure":
+    """Bits/dim over steps for a page, drawn as `save_curve` does; at least one series."""
+    import_extra("matplotlib", "plots")
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(5.2, 4.2), layout="constrained")
+    _draw(figure.add_subplot(), series, {})
+    columns = 2 if len(series) <= 2 else 3
+    figure.legend(loc="outside lower center", frameon=False, fontsize=10, labelcolor=INK, ncols=columns)
+    return figure
+
+
+def finite_series(series: Mapping[str, Series]) -> dict[str, Series]:
+    """The series without values that are not finite; those with none left are left out."""
+    finite = {name: (s[np.isfinite(b)], b[np.isfinite(b)]) for name, (s, b) in series.items()}
+    return {name: (s, b) for name, (s, b) in finite.items() if len(s)}
+
+
+def _draw(axes: "Axes", series: Mapping[str, Series], marks: Mapping[str, float]) -> None:
+    from matplotlib import colormaps
+
     spare = cycle(SPARE)
     shades = iter(colormaps["viridis"](np.linspace(0.0, 0.9, len(series))))
     for (name, mark), style in zip(marks.items(), cycle(("--", "-.", ":"))):
@@ -72,15 +104,11 @@ def save_curve(path: Path, series: Mapping[str, Series], title: str, marks: Mapp
     last = max(int(steps[-1]) for steps, _ in series.values())
     axes.set_xlim(0, max(last, 1))
     axes.set_ylim(*_value_range(series.values(), marks.values(), last))
-    axes.set_title(title, loc="left", fontsize=14, color=INK)
     axes.set_xlabel("step", fontsize=12, color=INK)
     axes.set_ylabel("bits / dim", fontsize=12, color=INK)
     axes.xaxis.set_major_formatter(lambda step, _: f"{step:,.0f}")
     axes.grid(axis="y", color="#e6e6e6", linewidth=0.8)
     style_axes(axes)
-    figure.legend(loc="outside right upper", frameon=False, fontsize=11, labelcolor=INK)
-    with replace_file(path) as temporary:
-        figure.savefig(temporary, format=format)
 
 
 def _by_step(log: list[dict[str, float]], key: str) -> dict[int, tuple[float, float]]:

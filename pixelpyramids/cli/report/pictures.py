@@ -59,10 +59,12 @@ def save_png(path: Path, values: Pixels, n_bits: int) -> None:
     _write(path, Image.fromarray(pixels))
 
 
-def encode_png(values: Pixels, n_bits: int) -> bytes:
-    """(C, H, W) as the bytes of an 8-bit PNG."""
-    file = io.BytesIO()
-    Image.fromarray(to_uint8(values, n_bits)).save(file, "PNG", optimize=True)
+def encode_png(values: Pixels, n_bits: int, most_side: int | None = None) -> bytes:
+    """(C, H, W) as the bytes of an 8-bit PNG. An image with a side above `most_side` is reduced to that."""
+    picture, file = Image.fromarray(to_uint8(values, n_bits)), io.BytesIO()
+    if most_side is not None:
+        picture.thumbnail((most_side, most_side))
+    picture.save(file, "PNG", optimize=True)
     return file.getvalue()
 
 
