@@ -2,6 +2,7 @@
 
 import errno
 import os
+import re
 import secrets
 import stat
 from collections.abc import Iterable, Iterator
@@ -9,6 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from pixelpyramids.errors import PixelPyramidsError
+
+_TEMPORARY = re.compile(r"\..+\.[0-9a-f]{16}\.part")
 
 
 @contextmanager
@@ -44,6 +47,21 @@ def replace_file(target: Path, new: bool = False, mode: int = 0o666) -> Iterator
         raise
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def remove_temporary_files(folder: str) -> None:
+    """Remove what killed processes left of `replace_file` below a folder. No other process may be writing there.
+
+    Links are not followed. Raises OSError.
+    """
+    folders = [folder]
+    while folders:
+        with os.scandir(folders.pop()) as entries:  # a folder may hold millions of names
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    folders.append(entry.path)
+                elif _TEMPORARY.fullmatch(entry.name) and entry.is_file(follow_symlinks=False):
+                    Path(entry.path).unlink(missing_ok=True)
 
 
 def write_bytes(target: Path, content: bytes, new: bool = False) -> None:

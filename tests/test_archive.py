@@ -543,9 +543,32 @@ def test_killed_at_random_moments_nothing_is_lost_or_doubled(times, tmp_path, ca
                 assert state != "done" or (archive / result).stat().st_size == size, name
     assert kills > times / 4
     assert status("compress", source, "--out", archive) == 0
+    assert not list(archive.rglob(".*.part"))
     assert_sound(archive, source)
     assert json_of(capsys, "compress", source, "--out", archive)["already_there"] == 10 * times
     assert status("archive", "verify", archive) == 0
+
+
+def test_what_a_killed_run_left_is_removed_by_the_next_one_alone(tmp_path):
+    source, archive = save_many(tmp_path / "in", 3), tmp_path / "out"
+    command = ("compress", source, "--out", archive)
+    assert status(*command) == 0
+    left = archive / "sub" / ".a.ppyr.0123456789abcdef.part"
+    others = [
+        archive / name for name in (".0123456789abcdef.part", ".a.ppyr.0123456789ABCDEF.part", ".a.part", "a.part")
+    ]
+    elsewhere = tmp_path / "elsewhere" / left.name
+    for path in (left, elsewhere, *others):
+        path.parent.mkdir(exist_ok=True)
+        path.touch()
+    (archive / "link").symlink_to(elsewhere.parent)
+    assert status(*command) == 0 and left.exists()  # the run before has ended
+    with sqlite3.connect(archive / "manifest.sqlite") as database:
+        database.execute("UPDATE runs SET ended = NULL WHERE id = (SELECT max(id) FROM runs)")
+    database.close()
+    assert status(*command, "--dry-run") == 0 and left.exists()
+    assert status(*command) == 0 and not left.exists()
+    assert all(path.exists() for path in (elsewhere, *others))
 
 
 @pytest.mark.skipif(sys.platform != "linux" or os.geteuid() != 0, reason="needs to mount a small file system")

@@ -110,13 +110,15 @@ def test_results_and_errors_are_those_of_this_machine(cluster, tmp_path, capsys)
 
 
 def test_an_interrupt_leaves_only_whole_files(cluster, tmp_path):
-    source = write_images(tmp_path / "in", IMAGES, (150, 150))
+    source = write_images(tmp_path / "in", 5 * IMAGES, (150, 150))  # more than are done before the signal
     for number in (signal.SIGINT, signal.SIGTERM):
         archive = tmp_path / number.name
         process = spawn("compress", source, "--out", archive, "--quiet", *on(cluster))
         process.send_signal(number)
         _, err = process.communicate(timeout=60)
-        assert (process.returncode, err) == (130, b"interrupted; run the same command again to finish\n")
+        assert (process.returncode, err.decode()) == (130, "interrupted; run the same command again to finish\n"), (
+            number
+        )
         for path in archive.glob("*.ppyr"):
             assert np.array_equal(pp.decode(path.read_bytes()), pixels(int(path.stem), (150, 150, 3)))
 

@@ -384,8 +384,10 @@ def test_an_interrupted_run_sends_its_manifest(bucket, tmp_path, capsys):
         save(tmp_path / "in" / f"{number:02d}.png", number)
     process = run_to(bucket, tmp_path / "in", "--jobs", "1")
     wait_for(lambda: len(bucket.names("out")) >= 2)
+    process.send_signal(signal.SIGSTOP)  # it must not finish meanwhile
     assert "another process" in refusal(capsys, "compress", tmp_path / "in", "--out", f"{bucket.address}/out")
     process.send_signal(signal.SIGINT)
+    process.send_signal(signal.SIGCONT)
     process.communicate()
     assert process.returncode == 130
     states = [row.state for row in bucket.rows("out", tmp_path).values()]

@@ -39,6 +39,9 @@ class Archiver:
 
         Raises DataError if there is no image at all, and FullDiskError if there is no room for more results.
         """
+        last = self._manifest.last_run()
+        if last is not None and last[2] is None and not self._plan.settings.compression.dry_run:
+            self._store.remove_temporary_files()  # that run was killed, or its tasks on a cluster were
         self.number = self._manifest.begin_run()
         listing = Listing(self._manifest, self._store, self._plan, self._report, self.number)
         self._named = listing.named

@@ -127,39 +127,38 @@ class RayEngine:
     def __call__(
         self, function: Callable[..., Result], todo: Iterable[T], is_large: bool = False
     ) -> Iterator[tuple[T, Result | Exception]]:
-        """See `jobs.Engine`. If the caller stops early, what was submitted is cancelled."""
+        """See `jobs.Engine`. If the caller stops early, what was submitted ends with the connection.
+
+        Nothing is cancelled: Ray 2.60 ends the whole process if a task that it cancels finishes at that moment.
+        """
         waiting, again = iter(todo), deque[_Batch[T]]()
         under_way: dict[Any, _Batch[T]] = {}
-        try:
-            while True:
-                while room := self._room(under_way.values()):
-                    batch = again.popleft() if again else self._next_batch(waiting, is_large, room)
-                    if not batch.tasks:
-                        break
-                    task = self._remote.options(num_cpus=batch.cpus)
-                    under_way[task.remote(function, batch.tasks, batch.cpus, self._requirements)] = batch
-                if not under_way:
-                    return
-                for reference in self._finished(under_way):
-                    batch = under_way.pop(reference)
-                    results = self._get(reference)
-                    if results is not None:
-                        yield from zip(batch.tasks, results, strict=True)
-                    elif len(batch.tasks) > 1:
-                        again += [_Batch([each], batch.cpus) for each in batch.tasks]
-                    elif batch.deaths + 1 < DEATHS:
-                        again.append(_Batch(batch.tasks, batch.cpus, batch.deaths + 1))
-                    else:
-                        yield (
-                            batch.tasks[0],
-                            DataError(
-                                f"the process that worked on it, or its machine, died {DEATHS} times; check that the "
-                                "machines have enough memory"
-                            ),
-                        )
-        finally:
-            for reference in under_way:
-                self._ray.cancel(reference)
+        while True:
+            while room := self._room(under_way.values()):
+                batch = again.popleft() if again else self._next_batch(waiting, is_large, room)
+                if not batch.tasks:
+                    break
+                task = self._remote.options(num_cpus=batch.cpus)
+                under_way[task.remote(function, batch.tasks, batch.cpus, self._requirements)] = batch
+            if not under_way:
+                return
+            for reference in self._finished(under_way):
+                batch = under_way.pop(reference)
+                results = self._get(reference)
+                if results is not None:
+                    yield from zip(batch.tasks, results, strict=True)
+                elif len(batch.tasks) > 1:
+                    again += [_Batch([each], batch.cpus) for each in batch.tasks]
+                elif batch.deaths + 1 < DEATHS:
+                    again.append(_Batch(batch.tasks, batch.cpus, batch.deaths + 1))
+                else:
+                    yield (
+                        batch.tasks[0],
+                        DataError(
+                            f"the process that worked on it, or its machine, died {DEATHS} times; check that the "
+                            "machines have enough memory"
+                        ),
+                    )
 
     def _next_batch(self, waiting: Iterator[T], is_large: bool, room: int) -> _Batch[T]:
         """The next tasks; at most `room` of them. None are left if it is empty."""

@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO, NamedTuple
 
-from pixelpyramids.atomic import flush_folders, replace_file
+from pixelpyramids.atomic import flush_folders, remove_temporary_files, replace_file
 from pixelpyramids.codec.fields import ByteSource
 from pixelpyramids.errors import DataError
 from pixelpyramids.image_files.file_source import open_source
@@ -61,6 +61,9 @@ class Store(ABC):
     @abstractmethod
     def flush(self, names: Iterable[str]) -> None:
         """Return when the results would survive a power cut."""
+
+    def remove_temporary_files(self) -> None:  # noqa: B027
+        """Remove what killed processes left, while no process writes results. By default, there is nothing."""
 
     def describe(self, name: str) -> str:
         """The name of a result in messages."""
@@ -118,6 +121,10 @@ class FolderStore(Store):
     def flush(self, names: Iterable[str]) -> None:
         """See `Store`. The files are flushed already; their names are not."""
         flush_folders({self._path(str(above)) for name in names for above in PurePosixPath(name).parents})
+
+    def remove_temporary_files(self) -> None:
+        """See `Store`. Raises OSError."""
+        remove_temporary_files(self.address)
 
     def _path(self, name: str) -> Path:
         return Path(self.address) / name
