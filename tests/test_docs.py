@@ -184,6 +184,15 @@ def test_the_page_on_maps_does_what_it_says(tmp_path, monkeypatch, bash, capsys)
     assert "in the finest level" in capsys.readouterr().out
 
 
+def test_the_page_on_odd_images_does_what_it_says(tmp_path, monkeypatch, bash, capsys):
+    write_images(tmp_path / "ordinary", 10, (48, 40))
+    write_images(tmp_path / "photos", 2, (48, 40))
+    monkeypatch.chdir(tmp_path)
+    (line,) = shell_lines("docs/howto/odd.md")
+    bash(line)
+    assert len(capsys.readouterr().out.splitlines()) == 2
+
+
 def test_the_page_on_compression_does_what_it_says(tmp_path, monkeypatch, bash):
     save(tmp_path / "photos" / "2026" / "a.png", icc_profile=b"no real profile")
     save(tmp_path / "a.png")

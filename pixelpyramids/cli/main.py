@@ -19,7 +19,7 @@ from pixelpyramids.cli.exit_status import run
 
 SECTIONS = {
     "Compress images": ("compress", "decompress", "archive", "info", "verify", "bench"),
-    "Train and use models": ("demo", "train", "evaluate", "score", "sample", "complete", "curve", "report"),
+    "Train and use models": ("demo", "train", "evaluate", "score", "odd", "sample", "complete", "curve", "report"),
     "Prepare a training": ("plan", "data"),
     "Convert models": ("import-checkpoint", "export"),
     "Find problems": ("doctor",),
