@@ -86,10 +86,14 @@ def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, metavar="FOLDER", help="photographs for the reference, as WebP files")
-    files = sorted(parser.parse_args().folder.glob("*.webp"))[:REFERENCE]
+    folder = parser.parse_args().folder
+    files = sorted(folder.glob("*.webp"))[:REFERENCE]
+    if len(files) < REFERENCE:
+        parser.error(f"{folder}: expected at least {REFERENCE} WebP files, got {len(files)}")
     draw = np.random.default_rng(0)
     known = [crop for file in files for crop in crops(Image.open(file).convert("RGB"), 1, draw)]
-    reference = oddness.fit(describe(known)[0])
+    of_known = describe(known)[0]
+    reference = oddness.fit(of_known)
     normal = []
     for root, splits in PACKAGED.items():
         for name in splits["test"]:
@@ -101,7 +105,9 @@ def main() -> None:
     odd |= {f"enlarged {factor} times": [enlarged(image, factor) for image in normal] for factor in (1.5, 2)}
     odd |= {f"noise of sigma {sigma}": [noisy(image, sigma, draw) for image in normal] for sigma in (2, 5, 10)}
     ordinary, ordinary_bits = describe(normal)
-    print(f"{len(known)} reference images, {len(normal)} ordinary ones, and as many odd ones of each kind\n")
+    print(f"{len(known)} reference images, {len(normal)} ordinary ones, and as many odd ones of each kind")
+    medians = [np.median(reference.oddness(described)) for described in (of_known, ordinary)]
+    print(f"median score: {medians[0]:.2f} of the reference images, {medians[1]:.2f} of the ordinary ones\n")
     print("| odd images | `odd` | more bits/dim | fewer bits/dim |\n|---|---|---|---|")
     for kind, images in odd.items():
         described, bits = describe(images)

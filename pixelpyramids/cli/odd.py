@@ -30,8 +30,9 @@ def odd(
 
     It compares the bits/dim of the four finest octaves under the bundled network, and of a PNG as a measure of
     complexity, with those of the reference images. The score is a Mahalanobis distance; beside it are the standard
-    deviations (z) of each octave's bits and of the PNG's, the finest octave first. Of an image larger than 256 x 256
-    pixels, only the centre counts. Status 1 if an image could not be read.
+    deviations (z) of the logarithm of each octave's bits, of the differences from one octave to the next, and of the
+    PNG's bits; the finest octave comes first. Of an image larger than 256 x 256 pixels, only the centre counts. Status
+    1 if an image could not be read.
     """
     import numpy as np
 
@@ -67,8 +68,10 @@ def odd(
         print_json({"images": images, "reference": summary, "failed": failed})
         return 1 if failed else 0
     for image in images:
-        octaves = " ".join(f"{image['z'][name]:+.1f}" for name in oddness.NAMES[: oddness.OCTAVES])
-        stdout.print(f"{image['score']:.2f}  octaves {octaves}  png {image['z']['png']:+.1f}  {image['file']}")
+        z = [f"{each:+.1f}" for each in image["z"].values()]
+        octaves, differences = " ".join(z[: oddness.OCTAVES]), " ".join(z[oddness.OCTAVES : -1])
+        of_all = f"octaves {octaves}  differences {differences}  png {z[-1]}"
+        stdout.print(f"{image['score']:.2f}  {of_all}  {image['file']}")
     stderr.inform(
         f"the {summary['images']} reference images: median {summary['median']:.2f}, largest {summary['largest']:.2f}"
     )
