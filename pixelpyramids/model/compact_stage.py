@@ -6,7 +6,7 @@ The few coarsest pixels have one fixed mixture. `pixelpyramids.codec.outputs` sa
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -57,26 +57,44 @@ class CompactStage(nn.Module):
     ) -> Float[Tensor, "batch height width"]:
         """Nats of each pixel of the images; the mixtures in `dtype`."""
         nats = torch.zeros(fine.shape[0], *fine.shape[-2:], dtype=dtype, device=fine.device)
-        images, places = [fine], [nats]
-        for _ in octaves.octave_sizes(*fine.shape[-2:])[1:]:
-            images.append(octaves.bands(images[-1]).oo)
-            places.append(octaves.bands(places[-1]).oo)
 
-        def code(index: int, part: octaves.BandSlice | None, outputs: Tensor, offset: Tensor) -> Tensor:
-            values, place = images[index], places[index]
-            if part is not None:
-                at = (..., *part.lattice.sites)
-                values = getattr(octaves.bands(values), part.band)[at]
-                place = getattr(octaves.bands(place), part.band)[at]
+        def score(outputs: Tensor, values: Tensor, offset: Tensor) -> tuple[Tensor]:
             outputs = outputs.to(dtype)
             if outputs.requires_grad:
-                place.copy_(compact_loss.nats(outputs, values, offset, self.n_values))
-            else:
-                place.copy_(-self._mixture(outputs).log_prob(values, offset, self.n_values))
+                return (compact_loss.nats(outputs, values, offset, self.n_values),)
+            return (-self._mixture(outputs).log_prob(values, offset, self.n_values),)
+
+        self._score(fine, (nats,), score)
+        return nats
+
+    def cumulative(
+        self, fine: Int[Tensor, "batch channels height width"], coarse: None = None
+    ) -> tuple[Float[Tensor, "batch channels height width"], Float[Tensor, "batch channels height width"]]:
+        """`Mixture.cumulative` of the images, in float64."""
+        below, up_to = (torch.zeros(fine.shape, dtype=torch.float64, device=fine.device) for _ in range(2))
+
+        def score(outputs: Tensor, values: Tensor, offset: Tensor) -> tuple[Tensor, Tensor]:
+            return self._mixture(outputs.double()).cumulative(values, offset, self.n_values)
+
+        self._score(fine, (below, up_to), score)
+        return below, up_to
+
+    def _score(self, fine: Tensor, places: Sequence[Tensor], score: Callable[..., Sequence[Tensor]]) -> None:
+        """Fill the places (…, height, width) with what `score` gives for outputs, values and their offset."""
+        octave_places = [[fine, *places]]
+        for _ in octaves.octave_sizes(*fine.shape[-2:])[1:]:
+            octave_places.append([octaves.bands(each).oo for each in octave_places[-1]])
+
+        def code(index: int, part: octaves.BandSlice | None, outputs: Tensor, offset: Tensor) -> Tensor:
+            here = octave_places[index]
+            if part is not None:
+                here = [getattr(octaves.bands(each), part.band)[..., *part.lattice.sites] for each in here]
+            values, *parts = here
+            for place, scores in zip(parts, score(outputs, values, offset), strict=True):
+                place.copy_(scores)
             return values
 
         self.follow(fine.shape[0], fine.shape[-2], fine.shape[-1], code)
-        return nats
 
     def follow(self, batch: int, height: int, width: int, code: Code, coarse: Tensor | None = None) -> Tensor:
         """Go through the slices of the octaves in order; `code` gives the values of each. Return the images.

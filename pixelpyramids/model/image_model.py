@@ -85,6 +85,22 @@ class ImageModel(nn.Module, ABC):
         bit_map = BitMap(bits[:, 0], levels[0, 0])
         return bit_map if isinstance(images, Tensor) else BitMap(bit_map.bits.numpy(), bit_map.levels.numpy())
 
+    @torch.no_grad()
+    @full_float32()
+    def cumulative(self, images: Any) -> dict[int, tuple[Tensor, Tensor]]:
+        """By level, the probabilities of a lower value, and of one that is not higher, of each value of images.
+
+        Both have the shape (B, C, h, w) of the level's fine half, float64, on the CPU. They are given the coarse half
+        and what the network draws before the value, and are always of the exact likelihood. Images are as `rate` takes
+        them.
+        """
+        tensor, found = check_images(images, self.config, self.device), {}
+        for index, (fine, coarse) in self.config.decompose(tensor).items():
+            stage: Any = self.stages[index]
+            below, up_to = stage.cumulative(fine, coarse)
+            found[index] = below.cpu(), up_to.cpu()
+        return found
+
     def _pixel_nats(self, index: int, fine: Tensor, coarse: Tensor | None) -> Tensor:
         """The nats of each pixel (B, h, w) of a stage's fine half, float64, on the CPU."""
         nats: Tensor = self.stages[index](fine, coarse, torch.float64).double().cpu()

@@ -48,17 +48,33 @@ class Mixture(NamedTuple):
         n_values: int,
     ) -> Float[Tensor, "batch height width"]:
         """Log-probability, in nats, of the values in [0, n_values) of each position."""
+        terms = self._standardise(values, offset, n_values).log_prob()
+        return torch.logsumexp(terms.sum(dim=2) + F.log_softmax(self.logits, dim=1), dim=1)
+
+    def cumulative(
+        self,
+        values: Int[Tensor, "batch channels height width"],
+        offset: Real[Tensor, "batch channels height width"] | float,
+        n_values: int,
+    ) -> tuple[Float[Tensor, "batch channels height width"], Float[Tensor, "batch channels height width"]]:
+        """Probabilities of a lower value, and of one that is not higher, in each channel given the channels before it.
+
+        Their difference is the channel's probability. Given the channels before, component k counts by its weight times
+        the probability that it gave them.
+        """
+        cells = self._standardise(values, offset, n_values)
+        terms = cells.log_prob()
+        shares = torch.softmax(terms.cumsum(dim=2) - terms + self.logits.unsqueeze(2), dim=1)
+        below = torch.sigmoid(cells.centred - cells.inverse_scales / 2).masked_fill(cells.lowest, 0.0)
+        up_to = torch.sigmoid(cells.centred + cells.inverse_scales / 2).masked_fill(cells.highest, 1.0)
+        return (shares * below).sum(dim=1), (shares * up_to).sum(dim=1)
+
+    def _standardise(self, values: Tensor, offset: Tensor | float, n_values: int) -> "_Cells":
         difference = (values - offset).to(self.means.dtype)
         means = _condition_means(self.means, self.weights, difference)
         inverse_scales = torch.exp(-self.log_scales)
         centred = (difference.unsqueeze(1) - means) * inverse_scales
-        lowest, highest = (values == 0).unsqueeze(1), (values == n_values - 1).unsqueeze(1)
-        terms = (
-            F.logsigmoid(centred + inverse_scales / 2).masked_fill(highest, 0.0)
-            + F.logsigmoid(inverse_scales / 2 - centred).masked_fill(lowest, 0.0)
-            + torch.log(-torch.expm1(-inverse_scales)).masked_fill(lowest | highest, 0.0)
-        )
-        return torch.logsumexp(terms.sum(dim=2) + F.log_softmax(self.logits, dim=1), dim=1)
+        return _Cells(centred, inverse_scales, (values == 0).unsqueeze(1), (values == n_values - 1).unsqueeze(1))
 
     def sample(
         self,
@@ -92,6 +108,26 @@ class Mixture(NamedTuple):
             values.append(value)
             differences.append(value - origin[:, channel])
         return torch.stack(values, dim=1).long()
+
+
+class _Cells(NamedTuple):
+    """Values in units of the scales, from the means (B, K, C, H, W); a cell is `inverse_scales` wide.
+
+    `lowest` and `highest` (B, 1, C, H, W) mark the values whose cells take the tails.
+    """
+
+    centred: Tensor
+    inverse_scales: Tensor
+    lowest: Tensor
+    highest: Tensor
+
+    def log_prob(self) -> Tensor:
+        """Log-probability (B, K, C, H, W) of each channel in each component, given the channels before it."""
+        return (
+            F.logsigmoid(self.centred + self.inverse_scales / 2).masked_fill(self.highest, 0.0)
+            + F.logsigmoid(self.inverse_scales / 2 - self.centred).masked_fill(self.lowest, 0.0)
+            + torch.log(-torch.expm1(-self.inverse_scales)).masked_fill(self.lowest | self.highest, 0.0)
+        )
 
 
 def paper_mixture(

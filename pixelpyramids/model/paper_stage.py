@@ -54,12 +54,26 @@ class PaperStage(nn.Module):
         dtype: torch.dtype = torch.float32,
     ) -> Float[Tensor, "batch height width"]:
         """Nats of each position of `fine`, or of the coarsest image if coarse is None; the mixture in `dtype`."""
+        outputs, values, offset = self._predict(fine, coarse)
+        return -self.log_prob(outputs.to(dtype), values, offset)
+
+    def cumulative(
+        self,
+        fine: Int[Tensor, "batch channels height width"],
+        coarse: Int[Tensor, "batch channels coarse_height coarse_width"] | None,
+    ) -> tuple[Float[Tensor, "batch channels height width"], Float[Tensor, "batch channels height width"]]:
+        """`Mixture.cumulative` of the coded values of `fine`, in float64; of the exact likelihood, for imports too."""
+        outputs, values, offset = self._predict(fine, coarse)
+        mixture = paper_mixture(outputs.double(), self.channels, self.n_values, self.unit)
+        return mixture.cumulative(values, offset, self.n_values)
+
+    def _predict(self, fine: Tensor, coarse: Tensor | None) -> tuple[Tensor, Tensor, Offset]:
+        """The network's outputs, and the coded values with their offset."""
         coarse = None if coarse is None else pad_coarse(coarse, (fine.shape[-2], fine.shape[-1]))
         values = self.code(fine, coarse)
         known = () if coarse is None else (self._units(coarse),)
         offset = self._offset(coarse)
-        outputs = self.network(self._feed(values, offset), *known)
-        return -self.log_prob(outputs.to(dtype), values, offset)
+        return self.network(self._feed(values, offset), *known), values, offset
 
     def log_prob(self, outputs: Tensor, values: Tensor, offset: Offset) -> Tensor:
         """Log-probability of coded values at each position, by the likelihood of the parameters."""

@@ -66,6 +66,22 @@ class Evaluation:
         return float(residuals.std(ddof=1) / dimensions.mean() / math.sqrt(n))
 
     @property
+    def bits_per_dim_of_levels(self) -> NDArray[np.float64]:
+        """Bits/dim of each level, over all images."""
+        bits: NDArray[np.float64] = bits_per_dim(self.nats.sum(axis=0), self.dimensions.sum(axis=0))
+        return bits
+
+    @property
+    def standard_error_of_levels(self) -> NDArray[np.float64]:
+        """Standard error of `bits_per_dim_of_levels`, as `standard_error`."""
+        n = len(self.files)
+        if n < 2:
+            return np.full(self.nats.shape[1], math.nan)
+        residuals = bits_per_dim(self.nats, 1) - self.bits_per_dim_of_levels * self.dimensions
+        errors: NDArray[np.float64] = residuals.std(axis=0, ddof=1) / self.dimensions.mean(axis=0) / math.sqrt(n)
+        return errors
+
+    @property
     def bits_per_dim_of_images(self) -> NDArray[np.float64]:
         """Bits/dim of each image."""
         bits: NDArray[np.float64] = bits_per_dim(self.nats.sum(axis=1), self.dimensions.sum(axis=1))
@@ -129,7 +145,7 @@ def rate_in_tiles(
     """
     count, _, height, width = images.shape
     by_shape: dict[tuple[int, int], list[Tensor]] = {}
-    for window in _tiles(height, width, tile):
+    for window in list_tiles(height, width, tile):
         part = images[..., *window]
         by_shape.setdefault((part.shape[-2], part.shape[-1]), []).append(part)
     nats = torch.zeros(count, model.config.n_stages, dtype=torch.float64)
@@ -148,13 +164,13 @@ def map_in_tiles(model: AnyModel, images: Tensor, tile: int) -> BitMap:
     height, width = images.shape[-2:]
     bits = torch.zeros(len(images), height, width, dtype=torch.float64)
     levels = torch.zeros(height, width, dtype=torch.uint8)
-    for window in _tiles(height, width, tile):
+    for window in list_tiles(height, width, tile):
         part = model.map_bits(images[..., *window])
         bits[..., *window], levels[window] = part.bits, part.levels
     return BitMap(bits, levels)
 
 
-def _tiles(height: int, width: int, tile: int) -> Iterator[tuple[slice, slice]]:
+def list_tiles(height: int, width: int, tile: int) -> Iterator[tuple[slice, slice]]:
     """The rows and columns of each tile. Raises DataError if a tile has no pixels."""
     if tile < 1:
         raise DataError(f"expected tiles of at least 1 pixel a side, got {tile}")
