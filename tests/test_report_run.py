@@ -14,11 +14,14 @@ from test_report_page import read
 
 from pixelpyramids.cli import report_run
 from pixelpyramids.cli.report.growth import grow
-from pixelpyramids.model.parameters import load_parameters, parse_parameters
+from pixelpyramids.data.folder import open_folder
+from pixelpyramids.model import parameters
+from pixelpyramids.model.parameters import PaperFigure, load_parameters, parse_parameters
 from pixelpyramids.training import run_directory
+from pixelpyramids.training.evaluation import evaluate
 from pixelpyramids.training.run_directory import read_log
 
-SECTIONS = ["Training", "Samples", "One sample, level by level", "Parameters", "How this page was made"]
+SECTIONS = ["Training", "Likelihood", "Samples", "One sample, level by level", "Parameters", "How this page was made"]
 
 
 def shown(tag):
@@ -126,3 +129,63 @@ def test_drawing_stops_after_its_time_unless_a_number_was_given(trained, tmp_pat
     assert json_of(capsys, "report", trained, "--out", file)["samples"] == 0
     assert "0 of 8 samples" in read(file.read_text(encoding="utf-8")).text
     assert json_of(capsys, "report", trained, "--out", file, "--samples", 1, "--overwrite")["samples"] == 1
+
+
+def test_the_likelihood_is_that_of_evaluate_with_the_standard_error_of_each_level(trained, images, tmp_path, capsys):
+    file, common = tmp_path / "page.html", (trained, "--data", images, "--split", "all", "--device", "cpu")
+    result = json_of(capsys, "report", *common, "--out", file, "--samples", 0)
+    expected = json_of(capsys, "evaluate", *common)
+    markup = file.read_text(encoding="utf-8")
+    scores = result["scores"]
+    assert scores["bits_per_dim"] == pytest.approx(expected["bits_per_dim"])
+    assert scores["standard_error"] == pytest.approx(expected["standard_error"])
+    assert [each["bits_per_dim"] for each in scores["levels"]] == pytest.approx(
+        [each["bits_per_dim"] for each in expected["levels"]]
+    )
+    shown_text = read(markup).text
+    for each in scores["levels"]:
+        assert f"{each['bits_per_dim']:.4f} ± {each['standard_error']:.4f}" in shown_text
+        assert f"{each['calibration_distance']:.4f}" in shown_text
+    assert f"{scores['bits_per_dim']:.4f} ± {scores['standard_error']:.4f} bits/dim on 20 images" in shown_text
+    assert headings(markup) == ["Training", "Likelihood", "Calibration", *SECTIONS[2:3], *SECTIONS[4:]]
+    assert "paper" not in scores["warnings"] and scores["paper"] is None
+    assert "trained on" in scores["warnings"][0]
+
+
+def test_standard_errors_of_levels_are_those_of_the_images(trained, images):
+    """All images have one size: the standard deviation over the root of their number."""
+    evaluation = evaluate(run_directory.load(trained), open_folder(images, "all"))
+    bits = evaluation.nats / evaluation.dimensions / np.log(2)
+    np.testing.assert_allclose(evaluation.standard_error_of_levels, bits.std(axis=0, ddof=1) / np.sqrt(20))
+
+
+def test_some_images_are_scored_evenly_spaced(trained, images, tmp_path, capsys):
+    common = ("--split", "all", "--out", tmp_path / "p.html", "--samples", 0, "--device", "cpu")
+    result = json_of(capsys, "report", trained, "--data", images, "--images", 5, *common)
+    assert result["scores"]["images"] == 5
+    assert "Of 20 images, 5 were chosen, evenly spaced" in read((tmp_path / "p.html").read_text()).text
+    chosen = report_run._spread(20, 5)
+    assert chosen == [0, 4, 8, 12, 16] and report_run._spread(3, 5) == range(3)
+
+
+def test_the_papers_figure_stands_beside_those_of_its_data_set(trained, images, tmp_path, monkeypatch):
+    """Only for test images of one of the six data sets."""
+    figure = PaperFigure(1.23, "as the paper measured it")
+    monkeypatch.setattr(parameters, "find_paper_figure", lambda config: figure)
+    file = tmp_path / "p.html"
+    common = ("report", trained, "--data", images, "--out", file, "--overwrite", "--samples", 0, "--device", "cpu")
+    assert status(*common) == 0
+    text = read(file.read_text()).text
+    assert "1.23" in text and "as the paper measured it" in text
+    assert status(*common, "--split", "train") == 0
+    assert "as the paper measured it" not in read(file.read_text()).text
+
+
+def test_images_need_a_folder_and_weights(trained, images, tmp_path, capsys):
+    assert "name a folder with --data" in refusal(capsys, "report", trained, "--split", "test")
+    assert "--data" in refusal(capsys, "report", trained, "--images", 5)
+    part = tmp_path / "part"
+    shutil.copytree(trained, part)
+    next(part.glob("level_00*safetensors")).unlink()
+    assert "got none of level(s) 0" in refusal(capsys, "report", part, "--data", images)
+    assert not (part / "report.html").exists()

@@ -4,7 +4,7 @@ import math
 from collections import Counter
 from itertools import chain
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
@@ -18,13 +18,7 @@ from pixelpyramids.terminal import count_of
 def evaluate(
     model: model_options.TrainedModelName,
     data: model_options.Data = None,
-    split: Annotated[
-        Literal["train", "validation", "test", "all"] | None,
-        typer.Option(
-            help="Which images to score (default: test; all, if the folder has no splits and the model was not trained "
-            "on it)."
-        ),
-    ] = None,
+    split: model_options.Split = None,
     batch_statistics: Annotated[
         int | None,
         typer.Option(metavar="N", min=1, help="Normalise over batches of N images, as the authors' code does."),

@@ -43,6 +43,13 @@ Data = Annotated[
         "the parameter file).",
     ),
 ]
+Split = Annotated[
+    Literal["train", "validation", "test", "all"] | None,
+    typer.Option(
+        help="Which images to score (default: test; all, if the folder has no splits and the model was not trained "
+        "on it)."
+    ),
+]
 ModelParameters = Annotated[str | None, typer.Option(metavar="PARAMS", help="Parameter file for the authors' .pt.")]
 Likelihood = Annotated[
     Literal["exact", "authors"] | None,

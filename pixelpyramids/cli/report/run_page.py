@@ -57,6 +57,14 @@ def training_section(series: dict[str, Series], sessions: Sequence[Session]) -> 
     return Section("Training", content)
 
 
+def nothing_scored_section() -> Section:
+    """What a page says if no images were scored."""
+    text = (
+        "No images were scored. `pixelpyramids report RUN --data DIR` adds the bits/dim and calibration of each level."
+    )
+    return Section("Likelihood", [paragraph(text)])
+
+
 def samples_section(samples: Pixels, n_bits: int, seed: int, remarks: Sequence[str]) -> Section:
     """Samples (N, C, H, W) as pictures, and what is to be said of how many there are."""
     content = []
