@@ -844,6 +844,65 @@ def test_damaged_values_in_a_manifest_are_refused(change, tmp_path, capsys):
     }
 
 
+@pytest.mark.parametrize("seed", range(24))
+def test_a_manifest_with_damaged_bytes_hides_no_image(seed, tmp_path, capsys):
+    """Either it is refused and stays as it is, or all images are listed. The results decode without it."""
+    source, archive = tmp_path / "in", tmp_path / "out"
+    source.mkdir()
+    archive.mkdir()
+    path, rng = archive / "manifest.sqlite", np.random.default_rng(seed)
+    with Manifest(path) as manifest:
+        entry = dict(size=1000, time=0, state="waiting", error=None, result=None, todo=None)
+        names = (f"{number}/a name that is long {number}.png" for number in range(300))
+        manifest.set_listed(manifest.source_number(str(source)), 1, [entry | {"name": name} for name in names])
+    data = np.fromfile(path, np.uint8)
+    before, at, count = data.copy(), int(rng.integers(len(data))), int(rng.choice([1, 64, 4096, 20_000]))
+    if seed % 3 == 0:
+        data[at : at + count] = 0
+    elif seed % 3 == 1:
+        data[at : at + count] = rng.integers(0, 256, len(data[at : at + count]))
+    else:
+        data = data[:at]
+    data.tofile(path)
+    listing = ("archive", "list", archive)
+    if status(*listing) == 0:
+        assert output_of(capsys, *listing).out.count("waiting") == 300
+    else:
+        assert not np.array_equal(data, before)
+        for command in (listing, ("archive", "status", archive), ("compress", source, "--out", archive)):
+            refusal(capsys, *command)
+        assert np.array_equal(np.fromfile(path, np.uint8), data)
+
+
+def test_a_row_that_damage_hides_is_noticed_and_results_decode_without_the_manifest(tmp_path, capsys):
+    """The number of the rows of a page is made smaller: its last images would silently be left out."""
+    source, archive = save_many(tmp_path / "in", 3), tmp_path / "out"
+    assert status("compress", source, "--out", archive) == 0
+    path = archive / "manifest.sqlite"
+    with closing(sqlite3.connect(path)) as database:
+        (page,), (size,) = (
+            database.execute(query).fetchone()
+            for query in ("SELECT rootpage FROM sqlite_master WHERE name = 'images'", "PRAGMA page_size")
+        )
+    data = bytearray(path.read_bytes())
+    place = (page - 1) * size + 3  # two bytes: the number of rows
+    assert int.from_bytes(data[place : place + 2]) == 3
+    data[place : place + 2] = (2).to_bytes(2)
+    path.write_bytes(data)
+    message = refusal(capsys, "archive", "restore", archive, "--out", tmp_path / "back")
+    assert "it is damaged" in message and "`decompress`" in message and not (tmp_path / "back").exists()
+    assert status("decompress", archive, "--out", tmp_path / "back") == 0
+    assert contents(tmp_path / "back").keys() == contents(source).keys()
+
+
+def test_tables_of_another_program_are_refused(tmp_path, capsys):
+    archive = tmp_path / "out"
+    assert status("compress", save_many(tmp_path / "in", 1), "--out", archive) == 0
+    with closing(sqlite3.connect(archive / "manifest.sqlite")) as database, database:
+        database.execute("ALTER TABLE images RENAME COLUMN seconds TO minutes")
+    assert "its tables are others" in refusal(capsys, "archive", "status", archive)
+
+
 def test_damaged_times_of_runs_are_refused(tmp_path, capsys):
     archive = tmp_path / "out"
     assert status("compress", save_many(tmp_path / "in", 1), "--out", archive) == 0

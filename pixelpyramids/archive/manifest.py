@@ -208,6 +208,20 @@ class Manifest:
                 f"{self.path}: expected a manifest of version {FORMAT}, got version {version}; use a newer "
                 "pixelpyramids"
             )
+        else:
+            self._expect_sound()
+
+    def _expect_sound(self) -> None:
+        """Raise DamagedManifestError if SQLite finds damage, or tables that this module did not make.
+
+        A row that damage has taken out of a table would otherwise be an image that is silently left out.
+        """
+        made = {row[0] for row in self._database.execute("SELECT sql FROM sqlite_master WHERE sql IS NOT NULL")}
+        if made != {statement.strip() for statement in _SCHEMA.split(";") if statement.strip().startswith("CREATE")}:
+            raise self._damaged("its tables are others")
+        (found,) = self._database.execute("PRAGMA integrity_check(1)").fetchone()
+        if found != "ok":
+            raise self._damaged(found.strip().splitlines()[-1])
 
     def __enter__(self) -> Self:
         return self
