@@ -33,22 +33,22 @@ def crops(image: Image.Image, count: int, draw: np.random.Generator) -> Iterator
         yield image.crop((left, top, left + SIDE, top + SIDE))
 
 
-def drawing(draw: np.random.Generator) -> Image.Image:
+def drawing(draw: np.random.Generator, side: int = SIDE) -> Image.Image:
     """Filled ellipses and rectangles."""
-    image = Image.new("RGB", (SIDE, SIDE), tuple(map(int, draw.integers(0, 256, 3))))
+    image = Image.new("RGB", (side, side), tuple(map(int, draw.integers(0, 256, 3))))
     pen = ImageDraw.Draw(image)
     for _ in range(12):
-        left, top, width, height = map(int, draw.integers(0, SIDE, 4))
+        left, top, width, height = map(int, draw.integers(0, side, 4))
         shape = pen.ellipse if draw.integers(2) else pen.rectangle
         shape((left, top, left + width, top + height), fill=tuple(map(int, draw.integers(0, 256, 3))))
     return image
 
 
-def page(draw: np.random.Generator) -> Image.Image:
+def page(draw: np.random.Generator, side: int = SIDE) -> Image.Image:
     """Lines of text, as on a screen."""
-    image = Image.new("RGB", (SIDE, SIDE), "white")
+    image = Image.new("RGB", (side, side), "white")
     pen, font = ImageDraw.Draw(image), ImageFont.load_default(int(draw.integers(9, 16)))
-    for top in range(0, SIDE, 16):
+    for top in range(0, side, 16):
         pen.text((4, top), "".join(map(chr, draw.integers(97, 123, 24))), fill="black", font=font)
     return image
 
@@ -67,7 +67,7 @@ def enlarged(image: Image.Image, factor: float) -> Image.Image:
 
 
 def noisy(image: Image.Image, sigma: float, draw: np.random.Generator) -> Image.Image:
-    values = np.asarray(image) + draw.normal(0, sigma, (SIDE, SIDE, 3))
+    values = np.asarray(image) + draw.normal(0, sigma, (image.height, image.width, 3))
     return Image.fromarray(values.round().clip(0, 255).astype(np.uint8))
 
 

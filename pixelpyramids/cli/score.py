@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -35,6 +36,10 @@ def score(
             help="Also write where the bits of each image go: a picture, NAME.map.png, and an array, NAME.bits.npz.",
         ),
     ] = None,
+    history: Annotated[
+        bool,
+        typer.Option("--history", help="Also say whether each image was a JPEG, or was enlarged (model: compact)."),
+    ] = False,
     tile: model_options.TileSide = None,
     params: model_options.ModelParameters = None,
     likelihood: model_options.Likelihood = None,
@@ -45,7 +50,8 @@ def score(
     """Score single images: bits/dim of each, and their mean.
 
     With --map, `numpy.load` of an array gives "bits" of each pixel, whose sum is the image's code length, and "levels",
-    the level in which each pixel is coded. Status 1 if an image could not be read.
+    the level in which each pixel is coded. --history looks for traces of JPEG blocks, JPEG colours and enlargement in
+    the centre of each image. Status 1 if an image could not be read.
     """
     from pixelpyramids.cli.model_opening import open_model, read_for
     from pixelpyramids.data.splits import find_images
@@ -53,6 +59,8 @@ def score(
     from pixelpyramids.pyramid.rate import bits_per_dim
 
     bundled = is_bundled(model)
+    if history and not bundled:
+        raise DataError(f"--history needs the model compact, whose bits it knows, got {model}")
     loaded = open_model(model, params, likelihood, device, tile)
     config = loaded.config
     rate_image, map_image = _whole(loaded) if bundled else _in_tiles(loaded, tile)
@@ -92,10 +100,13 @@ def score(
             save_map(picture, image, config.n_bits, bit_map)
             save_bits(array, bit_map)
             result |= {"map": str(picture), "bits": str(array)}
+        past = ""
+        if history:
+            result["history"], past = _trace(image, map_image)
         scored.append(result)
         if not json:
             converted = f"  (converted: {', '.join(conversions)})" if conversions else ""
-            stdout.print(f"{bits:.4f} bits/dim  {file}{converted}")
+            stdout.print(f"{bits:.4f} bits/dim  {file}{converted}{past}")
     warning = warn_above(
         [image["bits_per_dim"] for image in scored], config.n_bits, OF_BUNDLED if bundled else OF_CHECKPOINT
     )
@@ -135,6 +146,30 @@ def _in_tiles(model: "Model", tile: int | None) -> tuple[RateImage, MapImage]:
         return torch.from_numpy(image.astype("int64"))[None]
 
     return lambda image: rate_in_tiles(model, batch(image), side), lambda image: map_in_tiles(model, batch(image), side)
+
+
+def _trace(image: Pixels, map_image: MapImage) -> tuple[dict[str, Any] | None, str]:
+    """What the history of an image seems to be, as facts and in words; None if it is too small."""
+    from pixelpyramids.history import centre, trace
+
+    try:
+        middle = centre(image)
+    except DataError as error:
+        return None, f"  history unknown: {error}"
+    found = trace(map_image(middle), middle)
+    signs = [name for name, seen in (("blocks", found.has_blocks), ("colours", found.has_jpeg_colours)) if seen]
+    words = (
+        f"was a JPEG ({', '.join(signs)})" if signs else _answer("a JPEG", found.was_jpeg),
+        _answer("enlarged", found.was_enlarged),
+    )
+    facts = asdict(found) | {"was_jpeg": found.was_jpeg, "was_enlarged": found.was_enlarged}
+    return facts, f"  {'; '.join(words)}"
+
+
+def _answer(what: str, known: bool | None) -> str:
+    if known is None:
+        return f"{what}: unknown (too flat)"
+    return f"{'was' if known else 'not'} {what}"
 
 
 def _map_files(folder: Path, name: Path) -> tuple[Path, Path]:
