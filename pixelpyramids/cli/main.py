@@ -18,7 +18,7 @@ from pixelpyramids.cli.console import manners
 from pixelpyramids.cli.exit_status import run
 
 SECTIONS = {
-    "Compress images": ("compress", "decompress", "archive", "info", "verify", "bench"),
+    "Compress images": ("compress", "decompress", "archive", "info", "verify", "bench", "serve"),
     "Train and use models": ("demo", "train", "evaluate", "score", "odd", "sample", "complete", "curve", "report"),
     "Prepare a training": ("plan", "data"),
     "Convert models": ("import-checkpoint", "export"),

@@ -1,0 +1,95 @@
+"""`serve`: a page in the browser that compresses an image, maps its bits and draws detail."""
+
+import os
+import socket
+import tempfile
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from pixelpyramids.cli import options
+from pixelpyramids.cli.console import print_json, stderr, stdout
+from pixelpyramids.errors import ParameterError, PixelPyramidsError
+from pixelpyramids.extras import import_extra
+from pixelpyramids.interrupts import defer_interrupts
+
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
+
+
+def serve(
+    host: Annotated[
+        str,
+        typer.Option(
+            metavar="ADDRESS", help="Address to listen on; 0.0.0.0 lets every machine of the network in, without a password."
+        ),
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 takes a free one.")] = 7860,
+    max_mb: Annotated[int, typer.Option(metavar="N", min=1, help="Refuse files of more than N megabytes.")] = 100,
+    max_pixels: Annotated[
+        int, typer.Option(metavar="N", min=1, help="Refuse images of more than N pixels (height x width).")
+    ] = 25_000_000,
+    json: options.Json = False,
+) -> int:
+    """Serve a page on this machine: compress an image, see it arrive from coarse to fine, and draw new detail for it.
+
+    The page also shows where the bits of the image go, and its size as PNG, WebP and JPEG XL. It needs no network. Uploads
+    are deleted when the server stops (Ctrl-C), with status 130.
+    """
+    port = _check_address(host, port)
+    with tempfile.TemporaryDirectory(prefix="pixelpyramids_", ignore_cleanup_errors=True) as folder:
+        # Gradio reads these when it is imported.
+        os.environ |= {"GRADIO_TEMP_DIR": folder, "GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_DISABLE_TELEMETRY": "1"}
+        layout = import_extra("pixelpyramids.cli.web.layout", "demo")
+        jobs = import_extra("pixelpyramids.cli.web.jobs", "demo").Jobs()
+        page = layout.build(Path(folder), jobs, max_mb, max_pixels)
+        with defer_interrupts(lambda _: None) as stopped:
+            try:
+                address = _launch(page, layout, host, port, max_mb)
+                if json:
+                    print_json({"address": address})
+                else:
+                    stdout.print(f"{address}")
+                if host not in LOOPBACK:
+                    stderr.print("warning: every machine that reaches this address can use the page")
+                stderr.inform("press Ctrl-C to stop")
+                while not stopped():
+                    time.sleep(0.1)
+            finally:
+                jobs.stop_all()
+                page.close(verbose=False)
+    return 130
+
+
+def _check_address(host: str, port: int) -> int:
+    """The port, or a free one for 0. Raises ParameterError if the address cannot be listened on."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        with socket.create_server((host, port), family=family) as server:
+            free: int = server.getsockname()[1]
+    except OSError as error:
+        raise ParameterError(
+            f"{host} port {port}: {error.strerror}; choose another with --host and --port, or --port 0 for a free port"
+        ) from error
+    return free
+
+
+def _launch(page: Any, layout: Any, host: str, port: int, max_mb: int) -> str:
+    """Start the server, and return its address."""
+    try:
+        page.launch(
+            server_name=host,
+            server_port=port,
+            prevent_thread_lock=True,
+            quiet=True,
+            share=False,
+            max_file_size=f"{max_mb}mb",
+            footer_links=[],
+            ssr_mode=False,
+            theme=layout.THEME,
+            css_paths=[layout.STYLE],
+        )
+    except OSError as error:
+        raise PixelPyramidsError(f"the server did not start: {error}") from error
+    return str(page.local_url)
