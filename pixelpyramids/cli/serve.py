@@ -22,7 +22,8 @@ def serve(
     host: Annotated[
         str,
         typer.Option(
-            metavar="ADDRESS", help="Address to listen on; 0.0.0.0 lets every machine of the network in, without a password."
+            metavar="ADDRESS",
+            help="Address to listen on; 0.0.0.0 lets every machine of the network in, without a password.",
         ),
     ] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 takes a free one.")] = 7860,
@@ -34,8 +35,8 @@ def serve(
 ) -> int:
     """Serve a page on this machine: compress an image, see it arrive from coarse to fine, and draw new detail for it.
 
-    The page also shows where the bits of the image go, and its size as PNG, WebP and JPEG XL. It needs no network. Uploads
-    are deleted when the server stops (Ctrl-C), with status 130.
+    The page also shows where the bits of the image go, and its size as PNG, WebP and JPEG XL. It needs no network.
+    Ctrl-C stops the server, with status 130, and deletes what was uploaded.
     """
     port = _check_address(host, port)
     with tempfile.TemporaryDirectory(prefix="pixelpyramids_", ignore_cleanup_errors=True) as folder:
@@ -43,14 +44,14 @@ def serve(
         os.environ |= {"GRADIO_TEMP_DIR": folder, "GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_DISABLE_TELEMETRY": "1"}
         layout = import_extra("pixelpyramids.cli.web.layout", "demo")
         jobs = import_extra("pixelpyramids.cli.web.jobs", "demo").Jobs()
-        page = layout.build(Path(folder), jobs, max_mb, max_pixels)
+        page = layout.Page(Path(folder), jobs, max_mb, max_pixels).blocks
         with defer_interrupts(lambda _: None) as stopped:
             try:
                 address = _launch(page, layout, host, port, max_mb)
                 if json:
                     print_json({"address": address})
                 else:
-                    stdout.print(f"{address}")
+                    stdout.print(address)
                 if host not in LOOPBACK:
                     stderr.print("warning: every machine that reaches this address can use the page")
                 stderr.inform("press Ctrl-C to stop")

@@ -242,7 +242,8 @@ def _find_tags_not_kept(tags: ImageFileDirectory_v2, source: FileSource, head: b
 
 def _by_pillow(data: bytes, tiff: Tiff) -> Pixels:
     """The stored values, as Pillow reads them."""
-    with TiffImageFile(io.BytesIO(data), "") as image:
+    image = TiffImageFile(io.BytesIO(data), "")
+    with image:
         if image.n_frames != 1:
             raise DataError(f"expected one picture, got {image.n_frames} pages; save one of them as a file")
         image.info.pop("xmp", None)  # Pillow would also rotate the pixels by it

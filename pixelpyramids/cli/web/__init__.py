@@ -1,1 +1,1 @@
-"""The page of `serve`: its layout (layout.py), the work behind it (tasks.py), and the processes that do it (jobs.py)."""
+"""The page of `serve`: its layout, the work behind it, and the processes that do this work."""

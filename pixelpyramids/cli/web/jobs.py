@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
+from pathlib import Path
 from typing import Any
 
 from pixelpyramids.errors import PixelPyramidsError
@@ -27,14 +28,14 @@ class Jobs:
         self._lock = threading.Lock()
         self._processes: dict[str, BaseProcess] = {}
 
-    def run(self, visitor: str, task: Task, *arguments: Any) -> Iterator[Message | None]:
-        """Call a function of a module in a new process, and yield what it yields, or None after every half second.
+    def run(self, visitor: str, folder: Path, task: Task, *arguments: Any) -> Iterator[Message | None]:
+        """Call `task(folder, *arguments)` in a new process, and yield what it yields, or None after every half second.
 
         If it fails, the last message is {"error": text}. If `stop` was called, there is no last message.
         """
         context = multiprocessing.get_context("spawn")
         receiver, sender = context.Pipe(duplex=False)
-        process = context.Process(target=_work, args=(sender, task, arguments), daemon=True)
+        process = context.Process(target=_work, args=(sender, task, (folder, *arguments)), daemon=True)
         with receiver, self._registered(visitor, process):
             sender.close()
             while True:

@@ -9,6 +9,7 @@ drawn       picture files of completions with their captions, and drawn_note the
 """
 
 import math
+import time
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -32,15 +33,15 @@ from pixelpyramids.errors import DataError
 from pixelpyramids.image_files.opening import read_picture
 from pixelpyramids.image_files.picture import Picture
 from pixelpyramids.loading import load
-from pixelpyramids.pyramid.rate import bits_per_dim
 from pixelpyramids.terminal import collect_warnings
 
 MOST_SHOWN = 1024  # pixels of a side of a picture on the page
 MOST_DRAWN = 512  # pixels of a side of a completion
 COARSEST = 64
+STAGE_SECONDS = 0.3  # for which each scale of the image is shown, at least
 
 
-def compress(path: Path, folder: Path, max_pixels: int) -> Iterator[Message]:
+def compress(folder: Path, path: Path, max_pixels: int) -> Iterator[Message]:
     """Compress an image, decode it coarse to fine, map its bits, and compare its size with other formats."""
     others = rivals(strongest=False)
     progress = partial(_progress, of=4 + len(others))
@@ -53,7 +54,7 @@ def compress(path: Path, folder: Path, max_pixels: int) -> Iterator[Message]:
     with open(target, "w+b") as file:
         encode_picture(file, picture, Compression("default", True, True, max_pixels, True, False, False))
     data = target.read_bytes()
-    yield {"file": target} | progress("decoding from coarse to fine", 2)
+    yield {"file": str(target)} | progress("decoding from coarse to fine", 2)
     yield from _decode(data, folder, [_facts(path, picture), *warnings])
     sizes: list[tuple[str, int | None]] = [(OURS, len(data))]
     yield {"sizes": sizes} | progress("mapping its bits", 3)
@@ -66,7 +67,7 @@ def compress(path: Path, folder: Path, max_pixels: int) -> Iterator[Message]:
     yield progress("done", 4 + len(others))
 
 
-def complete(path: Path, folder: Path, max_pixels: int, scale: int, count: int, seed: int) -> Iterator[Message]:
+def complete(folder: Path, path: Path, max_pixels: int, scale: int, count: int, seed: int) -> Iterator[Message]:
     """Reduce the middle of an image by `scale`, and draw its detail `count` times.
 
     Raises DataError if a completion made small again is not the reduced image, which would be a bug.
@@ -78,19 +79,24 @@ def complete(path: Path, folder: Path, max_pixels: int, scale: int, count: int, 
     image = _middle(image, MOST_DRAWN)
     height, width = image.shape[1:]
     if min(height, width) < 2 * scale:
-        raise DataError(f"expected an image of at least {2 * scale} pixels a side to reduce by {scale}, got {width} x "
-                        f"{height}; choose a smaller scale")
+        raise DataError(
+            f"expected an image of at least {2 * scale} pixels a side to reduce by {scale}, got {width} x "
+            f"{height}; choose a smaller scale"
+        )
     coarse = _reduce(image, scale)
     small, original = folder / "coarse.png", folder / "original.png"
     save_png(small, coarse.repeat(scale, axis=1).repeat(scale, axis=2), model.config.n_bits)
     save_png(original, image, model.config.n_bits)
     own = float(model.rate(image[None]).bits_per_dim[0])
-    ends = [(small, f"coarse version, {coarse.shape[2]} x {coarse.shape[1]}"), (original, f"original, {own:.3f} bits/dim")]
-    drawn: list[tuple[Path, str]] = []
+    ends = [
+        (str(small), f"coarse version, {coarse.shape[2]} x {coarse.shape[1]}"),
+        (str(original), f"original, {own:.3f} bits/dim"),
+    ]
+    drawn: list[tuple[str, str]] = []
     converted = f" Converted: {', '.join(conversions)}." if conversions else ""
     note = (
-        f"Each drawn image is {width} x {height} pixels and contains the coarse version exactly: reduced by {scale}, it gives "
-        f"the same pixels again, which was checked. Seed {seed}.{converted}"
+        f"Each drawn image has {width} x {height} pixels, and reduced by {scale} it is the coarse version again, pixel "
+        f"for pixel, which was checked. Seed {seed}.{converted}"
     )
     for number in range(count):
         yield _progress(f"drawing image {number + 1}", number, count) | {"drawn": ends[:1] + drawn + ends[1:]}
@@ -99,7 +105,7 @@ def complete(path: Path, folder: Path, max_pixels: int, scale: int, count: int, 
             raise DataError("a drawn image does not contain the coarse version; please report this with the image")
         file = folder / f"{number:04d}.png"
         save_png(file, result[0], model.config.n_bits)
-        drawn.append((file, f"number {number}, {float(model.rate(result).bits_per_dim[0]):.3f} bits/dim"))
+        drawn.append((str(file), f"number {number}, {float(model.rate(result).bits_per_dim[0]):.3f} bits/dim"))
     yield _progress("done", count, count) | {"drawn": ends[:1] + drawn + ends[1:], "drawn_note": note}
 
 
@@ -112,7 +118,9 @@ def _facts(path: Path, picture: Picture) -> str:
     channels = math.prod(picture.array.shape[2:])
     lossy = ", which was compressed with loss: without loss, its pixels take more" if picture.is_lossy else ""
     values = f"{channels} {'channel' if channels == 1 else 'channels'} of {picture.depth} bits"
-    return f"{width} x {height} pixels, {values}; the {picture.format} file has {path.stat().st_size:,} bytes{lossy}"
+    return (
+        f"all {width} x {height} pixels, {values}; the {picture.format} file has {path.stat().st_size:,} bytes{lossy}"
+    )
 
 
 def _decode(data: bytes, folder: Path, facts: list[str]) -> Iterator[Message]:
@@ -126,8 +134,9 @@ def _decode(data: bytes, folder: Path, facts: list[str]) -> Iterator[Message]:
         picture = folder / f"scale_{scale}.png"
         _shown(pixels, index.header.depth, shape).save(picture)
         height, width = pixels.shape[:2]
-        text = f"{width} x {height} pixels, one of {scale} in each direction" if octave else "all pixels: " + "; ".join(facts)
-        yield {"picture": picture, "caption": text}
+        text = f"{width} x {height} pixels, one of {scale} in each direction" if octave else "; ".join(facts)
+        yield {"picture": str(picture), "caption": text}
+        time.sleep(STAGE_SECONDS if octave else 0)
 
 
 def _shown(pixels: NDArray[Any], depth: int, shape: tuple[int, int]) -> Image.Image:
@@ -147,16 +156,16 @@ def _map(path: Path, folder: Path) -> Message:
     try:
         image, _, conversions = read_for(model.config, path)
     except DataError as error:
-        return {"map_note": f"No map of its bits: {error}"}
+        return {"map_note": f"There is no map of its bits: {error}"}
     bit_map = model.map_bits(image[None])
     file = folder / "map.png"
     map_picture(image, model.config.n_bits, bit_map).save(file)
     rate = bit_map.to_rate(len(image))
     converted = f" The network saw it converted: {', '.join(conversions)}." if conversions else ""
     return {
-        "map": file,
-        "map_note": f"By the network alone, the image takes {float(rate.bits_per_dim[0]):.3f} bits/dim. Bright pixels take "
-        f"many bits; level 0 is the finest.{converted}",
+        "map": str(file),
+        "map_note": "## Where its bits go\n\nBy the network alone, the image takes "
+        f"{float(rate.bits_per_dim[0]):.3f} bits/dim. Bright pixels take many bits; level 0 is the finest.{converted}",
     }
 
 
