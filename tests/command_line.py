@@ -5,6 +5,7 @@ import math
 import os
 import signal
 import sys
+import time
 import tracemalloc
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,6 +28,14 @@ KEYS = {
     "n_squeeze": [1, 1, 0], "n_channels": 8, "n_res_layers": 1, "condition_channels": 8, "lstm_channels": 8,
 }  # fmt: skip
 """The parameters of a tiny model."""
+
+
+def wait_for(condition):
+    """Wait until a condition is true, for 20 seconds at most."""
+    end = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.02)
 
 
 def write_params(path, keys):

@@ -1,5 +1,7 @@
 """Fixtures of several test files."""
 
+import signal
+
 import pytest
 from command_line import KEYS, status, write_params
 from hypothesis import settings
@@ -7,6 +9,9 @@ from pictures import write_compressed, write_images
 
 settings.register_profile("without deadlines", deadline=None)  # other processes share the processor
 settings.load_profile("without deadlines")
+
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # as for the background jobs of a shell; tests send it
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

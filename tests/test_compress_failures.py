@@ -125,7 +125,6 @@ def test_a_stopped_process_leaves_only_whole_files(number, jobs, tmp_path):
     process = spawn(
         *("compress", tmp_path / "in", "--out", out, "--jobs", jobs),
         start_new_session=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background jobs ignore it
     )
     while not (out.exists() and any(out.glob("*.ppyr"))) and process.poll() is None:
         time.sleep(0.01)

@@ -1,5 +1,7 @@
 """Conversions of images are reported by every reader and every command."""
 
+import struct
+
 import imagecodecs
 import numpy as np
 import pytest
@@ -51,7 +53,6 @@ CASES = [
     (encode(COLOUR), 3, 5, ("8 bits reduced to 5",)),
     (tiff(ALPHA, photometric="rgb", extrasamples=["unspecified"]), 3, 8, ("further channels dropped",)),
     (encode(COLOUR, "GIF", save_all=True, append_images=[NEGATIVE]), 3, 8, ("first of several frames",)),
-    (encode(Image.fromarray(COLOUR).convert("YCbCr"), "TIFF"), 3, 8, ("YCbCr to RGB",)),
 ]
 
 
@@ -90,6 +91,22 @@ def test_a_tiff_is_read_as_it_is_stored_or_refused(compression, byteorder, photo
         assert photometric == "miniswhite" or planar
     else:
         assert np.array_equal(read, np.atleast_3d(expected).transpose(2, 0, 1))
+
+
+@pytest.mark.parametrize("extra", [b"", bytes(1000)])
+def test_an_uncompressed_ycbcr_tiff_is_read_as_it_is_stored_or_refused(extra):
+    expected = np.asarray(Image.frombytes("YCbCr", (12, 9), COLOUR.tobytes()).convert("RGB"))
+    stored = tiff(COLOUR, photometric="ycbcr", subsampling=(1, 1))
+    try:
+        read = read_decoded(stored + extra, 3)
+    except DataError as error:
+        assert "YCbCr, which this Pillow misreads" in str(error)
+    else:
+        assert np.array_equal(read.pixels, expected.transpose(2, 0, 1)) and read.conversions == ("YCbCr to RGB",)
+    factors = stored.index(struct.pack("<HHI", 530, 3, 2)) + 8  # the value of the tag YCbCrSubSampling
+    subsampled = stored[:factors] + struct.pack("<HH", 2, 2) + stored[factors + 4 :]
+    with pytest.raises(DataError, match="YCbCr, which this Pillow misreads"):
+        read_decoded(subsampled + extra, 3)
 
 
 def test_greys_of_12_bits_keep_their_values():

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from command_line import COMMAND, ENVIRONMENT, json_of, output_of, refusal, status
+from command_line import COMMAND, ENVIRONMENT, json_of, output_of, refusal, status, wait_for
 from network import FaultyProxy, serve_files
 from pictures import contents, encode, files, pixels, save
 from test_docs import shell_lines
@@ -351,13 +351,6 @@ def test_other_file_systems_get_results_by_a_move(tmp_path, monkeypatch):
 def run_to(bucket, folder, *options):
     command = (*COMMAND, "compress", str(folder), "--out", f"{bucket.address}/out", "--quiet", *options)
     return subprocess.Popen(command, env=ENVIRONMENT | os.environ, stderr=subprocess.PIPE, text=True)
-
-
-def wait_for(condition):
-    end = time.monotonic() + 20
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.02)
 
 
 def test_a_killed_run_goes_on(bucket, server, tmp_path, capsys):

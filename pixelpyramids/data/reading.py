@@ -41,6 +41,7 @@ _WITH_ALPHA = ("LA", "PA", "La", "RGBA", "RGBa")
 _MULTIPLIED = {"La": "LA", "RGBa": "RGBA"}
 _OTHER_COLOURS = ("CMYK", "HSV", "YCbCr")
 _CONVERTED = ("I", "HSV", "YCbCr", "RGBX", *_MULTIPLIED)
+_SUBSAMPLING = 530  # the TIFF tag YCbCrSubSampling
 _BOMB = (Image.DecompressionBombError, Image.DecompressionBombWarning)
 
 
@@ -203,7 +204,7 @@ def _check_request(channels: int, n_bits: int) -> None:
 
 def _check_image(image: Image.Image, n_bits: int) -> None:
     check_mode(image, _CONVERTED)
-    _check_tiff(_tiff_tags(image))
+    _check_tiff(_tiff_tags(image), image.mode)
     depth = max(stored_bits(image), 8) if image.mode in (*SIXTEEN_BITS, "I") else 8
     if n_bits > depth:
         raise DataError(
@@ -216,7 +217,7 @@ def _tiff_tags(image: Image.Image) -> Mapping[int, Any]:
     return getattr(image, "tag_v2", {}) if image.format == "TIFF" else {}
 
 
-def _check_tiff(tags: Mapping[int, Any]) -> None:
+def _check_tiff(tags: Mapping[int, Any], mode: str) -> None:
     """Raise DataError for a TIFF that Pillow decodes to other values without an error."""
     is_deep, channels = max(tags.get(Tag.BitsPerSample, (8,))) > 8, tags.get(Tag.SamplesPerPixel, 1)
     is_planar, is_plain = tags.get(Tag.PlanarConfiguration) == 2, tags.get(Tag.Compression, 1) == 1
@@ -224,6 +225,9 @@ def _check_tiff(tags: Mapping[int, Any]) -> None:
         raise DataError("expected the channels of the TIFF pixel by pixel, got one after the other; convert it to PNG")
     if is_deep and tags.get(Tag.PhotometricInterpretation) == 0:
         raise DataError("expected 0 to be black in a TIFF of more than 8 bits, got white; convert it to PNG")
+    is_ycbcr, is_subsampled = tags.get(Tag.PhotometricInterpretation) == 6, tags.get(_SUBSAMPLING, (2, 2)) != (1, 1)
+    if is_plain and is_ycbcr and (is_subsampled or mode != "YCbCr"):  # Pillow 12 takes the values for RGB
+        raise DataError("expected RGB in an uncompressed TIFF, got YCbCr, which this Pillow misreads; convert it to PNG")
 
 
 def _conversions(image: Image.Image, channels: int, n_bits: int, is_grey: bool) -> tuple[str, ...]:
