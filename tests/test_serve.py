@@ -116,8 +116,8 @@ def test_an_image_arrives_from_coarse_to_fine_and_all_that_is_said_of_it_is_true
         wait_until(page, "done")
         captions = page.evaluate("window.captions")
         sizes = [tuple(map(int, re.search(r"(\d+) x (\d+) pixels", text).groups())) for text in captions]
-        assert sizes == sorted(sizes) and {(4, 3), (16, 12), (65, 48), (WIDTH, HEIGHT)} <= set(sizes)
-        assert f"all {WIDTH} x {HEIGHT} pixels, 3 channels of 8 bits" in captions[-1]
+        assert sizes == sorted(sizes) and {(3, 4), (12, 16), (48, 65), (HEIGHT, WIDTH)} <= set(sizes)
+        assert f"all {HEIGHT} x {WIDTH} pixels (height x width), 3 channels of 8 bits" in captions[-1]
         assert np.array_equal(fetch(page, "#picture")[0], image)
 
         with page.expect_download() as download:

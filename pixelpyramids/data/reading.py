@@ -227,7 +227,9 @@ def _check_tiff(tags: Mapping[int, Any], mode: str) -> None:
         raise DataError("expected 0 to be black in a TIFF of more than 8 bits, got white; convert it to PNG")
     is_ycbcr, is_subsampled = tags.get(Tag.PhotometricInterpretation) == 6, tags.get(_SUBSAMPLING, (2, 2)) != (1, 1)
     if is_plain and is_ycbcr and (is_subsampled or mode != "YCbCr"):  # Pillow 12 takes the values for RGB
-        raise DataError("expected RGB in an uncompressed TIFF, got YCbCr, which this Pillow misreads; convert it to PNG")
+        raise DataError(
+            "expected RGB in an uncompressed TIFF, got YCbCr, which this Pillow misreads; convert it to PNG"
+        )
 
 
 def _conversions(image: Image.Image, channels: int, n_bits: int, is_grey: bool) -> tuple[str, ...]:

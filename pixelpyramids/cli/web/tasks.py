@@ -80,8 +80,8 @@ def complete(folder: Path, path: Path, max_pixels: int, scale: int, count: int, 
     height, width = image.shape[1:]
     if min(height, width) < 2 * scale:
         raise DataError(
-            f"expected an image of at least {2 * scale} pixels a side to reduce by {scale}, got {width} x "
-            f"{height}; choose a smaller scale"
+            f"expected an image of at least {2 * scale} pixels a side to reduce by {scale}, got {height} x "
+            f"{width}; choose a smaller scale"
         )
     coarse = _reduce(image, scale)
     small, original = folder / "coarse.png", folder / "original.png"
@@ -89,13 +89,13 @@ def complete(folder: Path, path: Path, max_pixels: int, scale: int, count: int, 
     save_png(original, image, model.config.n_bits)
     own = float(model.rate(image[None]).bits_per_dim[0])
     ends = [
-        (str(small), f"coarse version, {coarse.shape[2]} x {coarse.shape[1]}"),
+        (str(small), f"coarse version, {coarse.shape[1]} x {coarse.shape[2]}"),
         (str(original), f"original, {own:.3f} bits/dim"),
     ]
     drawn: list[tuple[str, str]] = []
     converted = f" Converted: {', '.join(conversions)}." if conversions else ""
     note = (
-        f"Each drawn image has {width} x {height} pixels, and reduced by {scale} it is the coarse version again, pixel "
+        f"Each drawn image has {height} x {width} pixels, and reduced by {scale} it is the coarse version again, pixel "
         f"for pixel, which was checked. Seed {seed}.{converted}"
     )
     for number in range(count):
@@ -118,9 +118,7 @@ def _facts(path: Path, picture: Picture) -> str:
     channels = math.prod(picture.array.shape[2:])
     lossy = ", which was compressed with loss: without loss, its pixels take more" if picture.is_lossy else ""
     values = f"{channels} {'channel' if channels == 1 else 'channels'} of {picture.depth} bits"
-    return (
-        f"all {width} x {height} pixels, {values}; the {picture.format} file has {path.stat().st_size:,} bytes{lossy}"
-    )
+    return f"all {height} x {width} pixels (height x width), {values}; the {picture.format} file has {path.stat().st_size:,} bytes{lossy}"
 
 
 def _decode(data: bytes, folder: Path, facts: list[str]) -> Iterator[Message]:
@@ -134,7 +132,7 @@ def _decode(data: bytes, folder: Path, facts: list[str]) -> Iterator[Message]:
         picture = folder / f"scale_{scale}.png"
         _shown(pixels, index.header.depth, shape).save(picture)
         height, width = pixels.shape[:2]
-        text = f"{width} x {height} pixels, one of {scale} in each direction" if octave else "; ".join(facts)
+        text = f"{height} x {width} pixels, one of {scale} in each direction" if octave else "; ".join(facts)
         yield {"picture": str(picture), "caption": text}
         time.sleep(STAGE_SECONDS if octave else 0)
 
@@ -165,7 +163,8 @@ def _map(path: Path, folder: Path) -> Message:
     return {
         "map": str(file),
         "map_note": "## Where its bits go\n\nBy the network alone, the image takes "
-        f"{float(rate.bits_per_dim[0]):.3f} bits/dim. Bright pixels take many bits; level 0 is the finest.{converted}",
+        f"{float(rate.bits_per_dim[0]):.3f} bits/dim; the file may take fewer, because the codec also learns from the "
+        f"image itself. Bright pixels take many bits; level 0 is the finest.{converted}",
     }
 
 
