@@ -118,7 +118,8 @@ def _facts(path: Path, picture: Picture) -> str:
     channels = math.prod(picture.array.shape[2:])
     lossy = ", which was compressed with loss: without loss, its pixels take more" if picture.is_lossy else ""
     values = f"{channels} {'channel' if channels == 1 else 'channels'} of {picture.depth} bits"
-    return f"all {height} x {width} pixels (height x width), {values}; the {picture.format} file has {path.stat().st_size:,} bytes{lossy}"
+    size = f"all {height} x {width} pixels (height x width), {values}"
+    return f"{size}; the {picture.format} file has {path.stat().st_size:,} bytes{lossy}"
 
 
 def _decode(data: bytes, folder: Path, facts: list[str]) -> Iterator[Message]:
