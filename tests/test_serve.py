@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import time
 import urllib.error
 import urllib.request
 from contextlib import contextmanager
@@ -45,10 +46,11 @@ def serving(temporary, *options):
     """A server, its process, and its address."""
     process = subprocess.Popen(
         [*COMMAND, "serve", "--port", "0", "--json", *options],
-        env=ENVIRONMENT | {"TMPDIR": str(temporary)},
+        env=ENVIRONMENT | {"TMPDIR": str(temporary), "HTTP_PROXY": "http://127.0.0.1:9"},  # which is not there
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        start_new_session=True,
     )
     try:
         yield process, json.loads(process.stdout.readline())["address"]
@@ -91,8 +93,8 @@ def choose(page, file):
     page.set_input_files("input[type=file]", file)
 
 
-def wait_until(page, words):
-    playwright.expect(page.locator("#progress")).to_contain_text(words, timeout=30_000)
+def wait_until(page, words, place="#progress"):
+    playwright.expect(page.locator(place)).to_contain_text(words, timeout=30_000)
 
 
 def fetch(page, selector):
@@ -127,8 +129,8 @@ def test_an_image_arrives_from_coarse_to_fine_and_all_that_is_said_of_it_is_true
         assert np.array_equal(pp.decode(data), image)
         table = dict(re.findall(r"^(\S[^\t]*)\t([\d,]+)\t", page.locator("#sizes").inner_text(), re.MULTILINE))
         bytes_of = {name: int(count.replace(",", "")) for name, count in table.items()}
-        assert bytes_of[".ppyr"] == len(data) and bytes_of["this file"] == file.stat().st_size
-        assert {"PNG", "WebP", "JXL -e 7", "JXL -e 9"} < set(bytes_of)
+        assert bytes_of[".ppyr"] == len(data) and bytes_of["your file"] == file.stat().st_size
+        assert {"PNG", "WebP", "JPEG XL, effort 7", "JPEG XL, effort 9"} < set(bytes_of)
         (mapped,) = fetch(page, "#map")
         bits = float(pp.load("compact").rate(image.transpose(2, 0, 1)[None]).bits_per_dim[0])
         assert mapped.shape[1] == 1280 and f"{bits:.3f} bits/dim" in page.locator("#map_note").inner_text()
@@ -142,8 +144,8 @@ def test_completions_contain_the_coarse_version_and_depend_on_the_seed(browser, 
 
     def draw(page, seed):
         page.get_by_label("Seed").fill(str(seed))
-        page.click("#draw")
-        playwright.expect(page.locator("#drawn_note")).to_contain_text(f"Seed {seed}.")
+        page.dblclick("#draw")
+        wait_until(page, f"Seed {seed}.", "#drawn_note")
         playwright.expect(page.locator("#draw")).to_be_enabled()
         _, *drawn, original = fetch(page, "#drawn")
         assert np.array_equal(original, image)
@@ -152,6 +154,9 @@ def test_completions_contain_the_coarse_version_and_depend_on_the_seed(browser, 
     with visit(browser, server[1]) as page:
         choose(page, file)
         wait_until(page, "done")
+        page.get_by_label("Seed").fill("1.5")
+        page.click("#draw")
+        wait_until(page, "a whole number from 0 to", "#drawing_progress [role=alert]")
         first, second, again = draw(page, 5), draw(page, 6), draw(page, 5)
         assert len(first) == 3 and all(np.array_equal(each[3::4, 3::4], coarse) for each in first + second)
         assert all(np.array_equal(*pair) for pair in zip(first, again, strict=True))
@@ -173,31 +178,82 @@ def test_what_cannot_be_read_is_refused_in_words(browser, server, tmp_path):
             wait_until(page, "no image yet")
         choose(page, tmp_path / "heavy.bin")
         playwright.expect(page.get_by_text("exceed the maximum allowed size")).to_be_visible()
-        choose(page, save(tmp_path / "fine.png", 3))  # and it goes on
+        np.save(tmp_path / "six.npy", np.zeros((30, 40, 6), np.uint8))
+        choose(page, tmp_path / "six.npy")  # and it goes on
         wait_until(page, "done")
+        assert "6 channels" in page.locator("#map_note").inner_text()
+        assert "/" not in page.locator("#map_note").inner_text() + page.locator("#caption").inner_text()
+        assert not page.locator("#draw").is_visible()
 
 
 @in_browser
-def test_work_can_be_cancelled_and_ends_when_the_visitor_leaves(browser, server, tmp_path):
-    noise = np.random.default_rng(0).integers(0, 256, (540, 540, 3), dtype=np.uint8)
-    Image.fromarray(noise).save(tmp_path / "noise.png", compress_level=9)
-
-    def working():
-        threads = Path(f"/proc/{server[0].pid}/task").glob("*/children")
-        children = [child for thread in threads for child in thread.read_text().split()]
-        return [each for each in children if b"spawn_main" in Path(f"/proc/{each}/cmdline").read_bytes()]
-
+def test_compressed_files_and_arrays_are_taken_too(browser, server, tmp_path):
+    image = pixels(1, (40, 50, 3))
+    np.save(tmp_path / "array.npy", image)
+    pp.save(tmp_path / "compressed.ppyr", image)
     with visit(browser, server[1]) as page:
-        choose(page, tmp_path / "noise.png")
+        for name in ("array.npy", "compressed.ppyr"):
+            choose(page, tmp_path / name)
+            wait_until(page, "done")
+            assert np.array_equal(fetch(page, "#picture")[0], image) and len(fetch(page, "#map")) == 1
+            with page.expect_download() as download:
+                page.click("#download")
+            data = Path(download.value.path()).read_bytes()
+            assert np.array_equal(pp.decode(data), image)
+            page.click("#draw")
+            wait_until(page, "Seed 0.", "#drawn_note")
+            page.get_by_label("Clear").click()
+            wait_until(page, "no image yet")
+    assert data == (tmp_path / "compressed.ppyr").read_bytes()
+
+
+def workers(server):
+    """The processes that work for visitors."""
+    threads = Path(f"/proc/{server[0].pid}/task").glob("*/children")
+    children = [child for thread in threads for child in thread.read_text().split()]
+    return [each for each in children if b"spawn_main" in Path(f"/proc/{each}/cmdline").read_bytes()]
+
+
+@pytest.fixture
+def noise(tmp_path):
+    """An image that takes seconds."""
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (540, 540, 3), np.uint8)).save(tmp_path / "noise.png")
+    return tmp_path / "noise.png"
+
+
+@in_browser
+def test_work_can_be_cancelled_and_ends_when_the_visitor_leaves(browser, server, noise):
+    with visit(browser, server[1]) as page:
+        choose(page, noise)
         wait_until(page, "compressing")
         page.click("#cancel")
         wait_until(page, "cancelled")
-        wait_for(lambda: not working())
+        wait_for(lambda: not workers(server))
         playwright.expect(page.locator("#cancel")).to_be_disabled()
         page.get_by_label("Clear").click()
-        choose(page, tmp_path / "noise.png")
-        wait_for(working)
-    wait_for(lambda: not working())
+        choose(page, noise)
+        wait_for(lambda: workers(server))
+    wait_for(lambda: not workers(server))
+
+
+@in_browser
+def test_others_wait_and_an_image_that_was_removed_meanwhile_is_forgotten(browser, server, noise, tmp_path):
+    with visit(browser, server[1]) as first, visit(browser, server[1]) as second:
+        choose(first, noise)
+        wait_until(first, "compressing")
+        choose(second, save(tmp_path / "removed.png", 1))
+        wait_until(second, "waiting for 1 other image")
+        second.get_by_label("Clear").click()
+        wait_until(second, "no image yet")
+        choose(second, save(tmp_path / "kept.png", 2))
+        wait_until(second, "waiting for 1 other image")
+        first.click("#cancel")
+        wait_until(first, "cancelled")
+        wait_until(second, "done")
+        assert np.array_equal(fetch(second, "#picture")[0], pixels(2))
+        with second.expect_download() as download:
+            second.click("#download")
+        assert download.value.suggested_filename == "kept.ppyr"
 
 
 @in_browser
@@ -219,7 +275,7 @@ def test_the_page_is_used_by_keyboard_and_fits_a_phone(browser, server, tmp_path
                 page.keyboard.press("Enter")
                 break
         assert "download" in reached and any("Seed" in name for name in reached), reached
-        playwright.expect(page.locator("#drawn_note")).to_contain_text("Seed 0.")
+        wait_until(page, "Seed 0.", "#drawn_note")
         assert page.evaluate("document.documentElement.scrollWidth") <= 390
 
 
@@ -236,10 +292,21 @@ def test_files_of_this_machine_are_not_served(server, tmp_path):
 def test_an_interrupt_stops_the_server_and_deletes_what_was_uploaded(tmp_path, number):
     with serving(tmp_path) as (process, _):
         assert len(list(tmp_path.glob("pixelpyramids_*"))) == 1
-        process.send_signal(number)
+        os.killpg(process.pid, number)  # as a terminal and a batch system do
         out, err = process.communicate()
-    assert (process.returncode, out, err) == (130, "", "press Ctrl-C to stop\n")
+    assert (process.returncode, out, err) == (130, "", "press Ctrl-C to stop\nstopping\n")
     assert not list(tmp_path.glob("pixelpyramids_*"))
+
+
+@in_browser
+def test_an_interrupt_while_it_works_says_nothing_of_the_work(browser, tmp_path, noise):
+    with serving(tmp_path / "..") as server, visit(browser, server[1]) as page:
+        choose(page, noise)
+        wait_for(lambda: workers(server))
+        os.killpg(server[0].pid, signal.SIGINT)
+        began = time.monotonic()
+        assert server[0].communicate() == ("", "press Ctrl-C to stop\nstopping\n")
+        assert server[0].returncode == 130 and time.monotonic() - began < 5
 
 
 def test_addresses_that_cannot_be_used_are_refused(capsys):

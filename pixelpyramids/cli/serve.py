@@ -1,5 +1,6 @@
 """`serve`: a page in the browser that compresses an image, maps its bits and draws detail."""
 
+import logging
 import os
 import socket
 import tempfile
@@ -15,15 +16,13 @@ from pixelpyramids.errors import ParameterError, PixelPyramidsError
 from pixelpyramids.extras import import_extra
 from pixelpyramids.interrupts import defer_interrupts
 
-LOOPBACK = ("127.0.0.1", "::1", "localhost")
-
 
 def serve(
     host: Annotated[
         str,
         typer.Option(
             metavar="ADDRESS",
-            help="Address to listen on; 0.0.0.0 lets every machine of the network in, without a password.",
+            help="Address to listen on. 0.0.0.0 lets any machine on your network use the page; there is no password.",
         ),
     ] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 takes a free one.")] = 7860,
@@ -36,44 +35,55 @@ def serve(
     """Serve a page on this machine: compress an image, see it arrive from coarse to fine, and draw new detail for it.
 
     The page also shows where the bits of the image go, and its size as PNG, WebP and JPEG XL. It needs no network.
-    Ctrl-C stops the server, with status 130, and deletes what was uploaded.
+    Ctrl-C stops the server (exit status 130), and deletes uploads and results.
     """
     port = _check_address(host, port)
-    with tempfile.TemporaryDirectory(prefix="pixelpyramids_", ignore_cleanup_errors=True) as folder:
-        # Gradio reads these when it is imported.
-        os.environ |= {"GRADIO_TEMP_DIR": folder, "GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_DISABLE_TELEMETRY": "1"}
+    with (
+        tempfile.TemporaryDirectory(prefix="pixelpyramids_", ignore_cleanup_errors=True) as folder,
+        defer_interrupts(lambda _: stderr.inform("stopping")) as stopped,
+    ):
+        _set_environment(host, folder)
         layout = import_extra("pixelpyramids.cli.web.layout", "demo")
         jobs = import_extra("pixelpyramids.cli.web.jobs", "demo").Jobs()
         page = layout.Page(Path(folder), jobs, max_mb, max_pixels).blocks
-        with defer_interrupts(lambda _: None) as stopped:
-            try:
-                address = _launch(page, layout, host, port, max_mb)
-                if json:
-                    print_json({"address": address})
-                else:
-                    stdout.print(address)
-                if host not in LOOPBACK:
-                    stderr.print("warning: every machine that reaches this address can use the page")
-                stderr.inform("press Ctrl-C to stop")
-                while not stopped():
-                    time.sleep(0.1)
-            finally:
-                jobs.stop_all()
+        try:
+            address = _launch(page, layout, host, port, max_mb)
+            if not socket.gethostbyname(host).startswith("127."):
+                stderr.print("warning: every machine that reaches this address can use the page")
+            stderr.inform("press Ctrl-C to stop")
+            if json:
+                print_json({"address": address})
+            else:
+                stdout.print(address)
+            while not stopped():
+                time.sleep(0.1)
+        finally:
+            jobs.close()
+            if page.is_running:
+                logging.getLogger("uvicorn.error").disabled = True  # it would show a traceback
+                page.server.force_exit = True  # it would wait for browsers that show the page
                 page.close(verbose=False)
     return 130
 
 
 def _check_address(host: str, port: int) -> int:
     """The port, or a free one for 0. Raises ParameterError if the address cannot be listened on."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        with socket.create_server((host, port), family=family) as server:
+        with socket.create_server((host, port)) as server:
             free: int = server.getsockname()[1]
-    except OSError as error:
+    except (OSError, OverflowError, UnicodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else str(error)
         raise ParameterError(
-            f"{host} port {port}: {error.strerror}; choose another with --host and --port, or --port 0 for a free port"
+            f"{host} port {port}: {reason}; choose another with --host (IPv4) and --port, or --port 0 for a free port"
         ) from error
     return free
+
+
+def _set_environment(host: str, folder: str) -> None:
+    """Set what Gradio reads when it is imported. It asks its own server whether it runs, which needs no proxy."""
+    os.environ |= {"GRADIO_TEMP_DIR": folder, "GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_DISABLE_TELEMETRY": "1"}
+    for name in ("no_proxy", "NO_PROXY"):
+        os.environ[name] = ",".join(filter(None, (os.environ.get(name), host, "localhost", "127.0.0.1")))
 
 
 def _launch(page: Any, layout: Any, host: str, port: int, max_mb: int) -> str:
@@ -91,6 +101,6 @@ def _launch(page: Any, layout: Any, host: str, port: int, max_mb: int) -> str:
             theme=layout.THEME,
             css_paths=[layout.STYLE],
         )
-    except OSError as error:
+    except (OSError, ValueError) as error:
         raise PixelPyramidsError(f"the server did not start: {error}") from error
     return str(page.local_url)

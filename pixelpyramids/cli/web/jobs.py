@@ -1,10 +1,11 @@
-"""Work for a visitor, done in a process of its own, so that it can be cancelled at any moment."""
+"""Work for visitors, one job at a time, each in a process of its own, so that it can be stopped at any moment."""
 
 import multiprocessing
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -12,81 +13,124 @@ from typing import Any
 
 from pixelpyramids.errors import PixelPyramidsError
 from pixelpyramids.extras import describe_missing, is_own
-from pixelpyramids.terminal import explain
+from pixelpyramids.terminal import count_of, explain
 
 Message = Mapping[str, Any]
 Task = Callable[..., Iterator[Message]]
 
-POLL = 0.5  # seconds after which `run` gives control back if there is no message
-ERROR = "error"
+ERROR, PROGRESS = "error", "progress"
+POLL = 0.25  # seconds between two looks at what goes on
+MOST_WAITING = 16
+
+
+class _Job:
+    process: BaseProcess | None = None
 
 
 class Jobs:
-    """The processes that work now, at most one for each visitor."""
+    """The jobs of all visitors. The first one is at work, and the others wait."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._processes: dict[str, BaseProcess] = {}
+        self._jobs: dict[str, _Job] = {}  # by visitor, in the order in which they came
+        self._is_closed = False
 
-    def run(self, visitor: str, folder: Path, task: Task, *arguments: Any) -> Iterator[Message | None]:
-        """Call `task(folder, *arguments)` in a new process, and yield what it yields, or None after every half second.
+    def run(self, visitor: str, folder: Path, task: Task, *arguments: Any) -> Iterator[Message]:
+        """Stop the visitor's last job, call `task(folder, *arguments)` in a new process, and yield what it yields.
 
-        If it fails, the last message is {"error": text}. If `stop` was called, there is no last message.
+        While it waits for others, it says so in messages of its own, and while the task is silent, it yields {} now and
+        then. If the task fails, the last message is {"error": text}. After `stop`, nothing is yielded any more.
         """
-        context = multiprocessing.get_context("spawn")
-        receiver, sender = context.Pipe(duplex=False)
-        process = context.Process(target=_work, args=(sender, task, (folder, *arguments)), daemon=True)
-        with receiver, self._registered(visitor, process):
-            sender.close()
-            while True:
-                if not receiver.poll(POLL):
-                    yield None
-                    continue
-                try:
-                    yield receiver.recv()
-                except EOFError:
-                    break
-            process.join()
-            if process.exitcode and self._processes.get(visitor) is process:
-                yield {ERROR: "the work ended without a result, perhaps because memory ran out; try a smaller image"}
+        job = self._enter(visitor)
+        if job is None:
+            yield {ERROR: "too many others are waiting; try again in a minute"}
+            return
+        try:
+            while place := self._place(visitor, job):
+                yield {PROGRESS: (f"waiting for {count_of(place, 'other image')}", 0, 1)}
+                time.sleep(POLL)
+            if place is not None:
+                yield from self._work(visitor, job, task, (folder, *arguments))
+        finally:
+            self._leave(visitor, job)
 
     def stop(self, visitor: str) -> None:
-        """End the work for a visitor, if there is any."""
+        """End the work for a visitor, if there is any, whether it waits or is under way."""
         with self._lock:
-            process = self._processes.pop(visitor, None)
-        if process is not None:
-            process.kill()
-            process.join()
+            job = self._jobs.pop(visitor, None)
+        if job is not None and job.process is not None:
+            job.process.kill()
+            job.process.join()
 
-    def stop_all(self) -> None:
-        """End all work."""
-        for visitor in list(self._processes):
+    def close(self) -> None:
+        """End all work, and take no more."""
+        with self._lock:
+            self._is_closed = True
+        for visitor in list(self._jobs):
             self.stop(visitor)
 
-    @contextmanager
-    def _registered(self, visitor: str, process: BaseProcess) -> Iterator[None]:
-        """Start a process in place of the visitor's last one, and end it after the block."""
+    def _enter(self, visitor: str) -> _Job | None:
         self.stop(visitor)
         with self._lock:
-            process.start()
-            self._processes[visitor] = process
-        try:
-            yield
-        finally:
-            with self._lock:
-                if self._processes.get(visitor) is process:
-                    del self._processes[visitor]
-            process.kill()
-            process.join()
+            if self._is_closed or len(self._jobs) > MOST_WAITING:
+                return None
+            return self._jobs.setdefault(visitor, _Job())
+
+    def _place(self, visitor: str, job: _Job) -> int | None:
+        """The number of jobs before this one, or None if it was stopped."""
+        with self._lock:
+            return list(self._jobs.values()).index(job) if self._jobs.get(visitor) is job else None
+
+    def _leave(self, visitor: str, job: _Job) -> None:
+        if self._place(visitor, job) is not None:
+            self.stop(visitor)
+
+    def _work(self, visitor: str, job: _Job, task: Task, arguments: tuple[Any, ...]) -> Iterator[Message]:
+        context = multiprocessing.get_context("spawn")
+        receiver, sender = context.Pipe(duplex=False)
+        process = context.Process(target=_run, args=(sender, task, arguments), daemon=True)
+        with receiver:
+            with sender, self._lock:
+                if self._jobs.get(visitor) is not job:
+                    return
+                _start_without_interrupts(process)
+                job.process = process
+            while True:
+                try:
+                    message = receiver.recv() if receiver.poll(POLL) else {}
+                except (EOFError, OSError):  # the process has ended, perhaps within a message
+                    break
+                if self._place(visitor, job) is None:
+                    return
+                yield message
+        process.join()
+        if process.exitcode and self._place(visitor, job) is not None:
+            killed = "the work was killed, perhaps because memory ran out; try a smaller image"
+            yield {ERROR: killed if process.exitcode < 0 else "unexpected error; the server's terminal shows it"}
 
 
-def _work(sender: Connection, task: Task, arguments: tuple[Any, ...]) -> None:
+def _start_without_interrupts(process: BaseProcess) -> None:
+    """Start a process that does not get the Ctrl-C that the server gets: the server ends it."""
+    if not hasattr(signal, "pthread_sigmask"):
+        process.start()
+        return
+    resource_tracker.ensure_running()  # or `start` does this, and lets interrupts through again
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+    try:
+        process.start()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _run(sender: Connection, task: Task, arguments: tuple[Any, ...]) -> None:
     """Send the messages of a task."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the server ends this process
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         for message in task(*arguments):
             sender.send(message)
-    except (PixelPyramidsError, OSError, MemoryError) as error:
+    except MemoryError:
+        sender.send({ERROR: "out of memory; try a smaller image"})
+    except (PixelPyramidsError, OSError) as error:
         sender.send({ERROR: explain(error)})
     except ModuleNotFoundError as error:
         if is_own(error):

@@ -1,24 +1,25 @@
 """The page of `serve`: what it shows, and what its controls do."""
 
+import shutil
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import gradio as gr
 
 from pixelpyramids.cli.web import markup, tasks
-from pixelpyramids.cli.web.jobs import ERROR, Jobs, Message
+from pixelpyramids.cli.web.jobs import ERROR, PROGRESS, Jobs, Message
 
 STYLE = Path(__file__).with_name("style.css")
 THEME = gr.themes.Default(
     font=("ui-sans-serif", "system-ui", "sans-serif"), font_mono=("ui-monospace", "Consolas", "monospace")
 )  # fonts of the system, because others come from the network
 
-MOST_WAITING = 16  # visitors; others are asked to come back
 MOST_DRAWN = 6  # images at once
 LARGEST_SEED = 2**31 - 1
+SWEEP, KEPT = 3600, 86_400  # seconds between two looks for uploads that are too old, and their age
 
 FORMATS = "PNG, TIFF, JPEG, WebP, GIF, BMP, AVIF, JPEG 2000, PPM, .npy or .ppyr."
 INTRODUCTION = """
@@ -30,13 +31,21 @@ and the network can draw new detail for a coarse version of it. The image stays 
 COMPLETIONS = f"""
 ## Draw new detail
 
-The middle of the image, at most {tasks.MOST_DRAWN} pixels a side, is reduced to a coarse version. The network draws
-images with this coarse version. Their bits/dim say how likely they are: fewer is likelier. The same seed draws the same
-images.
+The middle of the image, at most {tasks.MOST_DRAWN} pixels a side, is made smaller: a coarse version. The network then
+draws new images that all reduce to this coarse version. Fewer bits/dim means that the network finds an image likelier.
+The same seed draws the same images.
 """
 
 Changes = dict[Any, Any]
 """New values or properties of components."""
+
+
+class Controls(NamedTuple):
+    """What shows how far a kind of work is, and stops it."""
+
+    progress: gr.HTML
+    duration: gr.HTML
+    cancel: gr.Button
 
 
 class Page:
@@ -45,10 +54,10 @@ class Page:
     def __init__(self, folder: Path, jobs: Jobs, max_megabytes: int, max_pixels: int) -> None:
         """Results are written below `folder`. Images of more than `max_pixels` pixels are refused."""
         self._folder, self._jobs, self._max_pixels = folder, jobs, max_pixels
-        with gr.Blocks(title="PixelPyramids", analytics_enabled=False) as self.blocks:
+        self._folders: dict[str, Path] = {}  # with the results of each visitor
+        with gr.Blocks(title="PixelPyramids", analytics_enabled=False, delete_cache=(SWEEP, KEPT)) as self.blocks:
             self._place_components(f"at most {max_megabytes:,} MB and {max_pixels / 1e6:.3g} megapixels")
             self._connect()
-        self.blocks.queue(max_size=MOST_WAITING)
 
     def _place_components(self, limits: str) -> None:
         gr.Markdown(INTRODUCTION)
@@ -56,23 +65,25 @@ class Page:
             with gr.Column():
                 self._upload = gr.File(label=f"Image ({limits})", file_count="single", type="filepath", height=160)
                 gr.Markdown(FORMATS)
-                self._progress = gr.HTML(markup.message("no image yet"), elem_id="progress")
-                self._cancel = gr.Button("Cancel", interactive=False, elem_id="cancel")
+                self._compressing = _controls("no image yet", "")
                 self._sizes = gr.HTML(visible=False, elem_id="sizes")
                 self._download = gr.DownloadButton("Download the .ppyr file", visible=False, elem_id="download")
             with gr.Column():
                 picture = _picture("The image, as far as it is decoded", "picture")
-                caption = gr.Markdown(visible=False, elem_id="caption")
-        map_note = gr.Markdown(visible=False, elem_id="map_note")
-        map_picture = _picture("Maps of the bits of each pixel, over the image and by level", "map")
-        with gr.Column(visible=False) as self._completions:
+                caption = gr.HTML(visible=False, elem_id="caption")
+        with gr.Column(visible=False) as self._mapping:
+            gr.Markdown("## Where its bits go")
+            map_note = gr.HTML(visible=False, elem_id="map_note")
+            map_picture = _picture("Maps of the bits of each pixel, over the image and by level", "map")
+        with gr.Column(visible=False) as self._completing:
             gr.Markdown(COMPLETIONS)
             with gr.Row():
-                self._scale = gr.Radio([2, 4, 8], value=4, label="Reduce by")
+                self._scale = gr.Radio([2, 4, 8], value=4, label="Make smaller by a factor of")
                 self._count = gr.Slider(1, MOST_DRAWN, value=3, step=1, label="Images to draw", buttons=[])
-                self._seed = gr.Number(0, label="Seed", precision=0, minimum=0, maximum=LARGEST_SEED)
+                self._seed = gr.Number(0, label="Seed")
             self._draw = gr.Button("Draw", variant="primary", elem_id="draw")
-            drawn_note = gr.Markdown(visible=False, elem_id="drawn_note")
+            self._drawing = _controls("nothing drawn yet", "drawing_")
+            drawn_note = gr.HTML(visible=False, elem_id="drawn_note")
             drawn = gr.Gallery(
                 visible=False,
                 show_label=False,
@@ -84,81 +95,125 @@ class Page:
                 buttons=["download", "fullscreen"],
                 elem_id="drawn",
             )
-        self._shown = {
-            "picture": picture,
-            "caption": caption,
-            "map": map_picture,
-            "map_note": map_note,
-            "drawn": drawn,
-            "drawn_note": drawn_note,
-        }
+        self._pictures = {"picture": picture, "map": map_picture, "drawn": drawn}
+        self._texts = {"caption": caption, "map_note": map_note, "drawn_note": drawn_note}
         """Components by the names that messages have for them."""
 
     def _connect(self) -> None:
-        """Connect the controls with the functions. One visitor's work is done at a time, and others wait in a queue."""
-        results = [self._sizes, self._download, self._completions, *self._shown.values()]
-        changed = [self._progress, self._cancel, self._draw, *results]
+        """Connect the controls with the functions. `Jobs` lets one visitor work at a time."""
+        results = [*self._pictures.values(), *self._texts.values(), self._sizes, self._download]
+        changed = [*results, *self._compressing, *self._drawing, self._draw, self._mapping, self._completing]
         at_once: dict[str, Any] = {"queue": False, "show_progress": "hidden"}
-        work: dict[str, Any] = {"outputs": changed, "concurrency_id": "work", "show_progress": "hidden"}
-        self._upload.upload(self._clear, None, changed, **at_once).then(self._compress, self._upload, **work)
+        work: dict[str, Any] = {"concurrency_limit": None, "show_progress": "hidden", "trigger_mode": "multiple"}
         self._upload.clear(self._clear, None, changed, **at_once)
-        self._draw.click(self._complete, [self._upload, self._scale, self._count, self._seed], **work)
-        self._cancel.click(self._stop, None, None, **at_once)
-        self.blocks.unload(self._stop)
+        self._upload.upload(self._compress, self._upload, changed, **work)
+        self._draw.click(self._complete, [self._upload, self._scale, self._count, self._seed], changed, **work)
+        for controls in (self._compressing, self._drawing):
+            controls.cancel.click(self._cancelling(controls), None, changed, **at_once)
+        self.blocks.unload(self._forget)
 
-    def _compress(self, name: str, request: gr.Request) -> Iterator[Changes]:
-        file = Path(name)
-        yield from self._changes(file, self._jobs.run(*self._job(request), tasks.compress, file, self._max_pixels))
+    def _compress(self, name: str | None, request: gr.Request) -> Iterator[Changes]:
+        yield self._clear(request)
+        if name is not None:
+            file = Path(name)
+            job = self._jobs.run(_visitor(request), self._new_folder(request), tasks.compress, file, self._max_pixels)
+            yield from self._changes(self._compressing, file, job)
 
     def _complete(
-        self, name: str | None, scale: int, count: int, seed: int | None, request: gr.Request
+        self, name: str | None, scale: int, count: int, seed: float | None, request: gr.Request
     ) -> Iterator[Changes]:
-        if name is None or seed is None:
-            yield {self._progress: markup.failure("choose an image, and a whole number as seed")}
+        if name is None or seed is None or seed != int(seed) or not 0 <= seed <= LARGEST_SEED:
+            text = f"choose an image, and a whole number from 0 to {LARGEST_SEED:,} as seed"
+            yield {self._drawing.progress: markup.failure(text)}
             return
         file = Path(name)
         numbers = int(scale), int(count), int(seed)
-        job = self._jobs.run(*self._job(request), tasks.complete, file, self._max_pixels, *numbers)
-        yield from self._changes(file, job)
+        folder = self._new_folder(request)
+        yield {self._pictures["drawn"]: _HIDDEN, self._texts["drawn_note"]: _HIDDEN}
+        job = self._jobs.run(_visitor(request), folder, tasks.complete, file, self._max_pixels, *numbers)
+        yield from self._changes(self._drawing, file, job)
 
-    def _stop(self, request: gr.Request) -> None:
-        self._jobs.stop(str(request.session_hash))
+    def _cancelling(self, controls: Controls) -> Callable[[gr.Request], Changes]:
+        def cancel(request: gr.Request) -> Changes:
+            self._jobs.stop(_visitor(request))
+            return {**_at_rest(controls, "cancelled"), self._draw: gr.update(interactive=True)}
+
+        return cancel
 
     def _clear(self, request: gr.Request) -> Changes:
-        self._stop(request)
-        hidden = gr.update(value=None, visible=False)
-        results = dict.fromkeys([*self._shown.values(), self._sizes, self._download], hidden)
-        return {**results, self._completions: gr.update(visible=False), self._progress: markup.message("no image yet")}
+        """Stop the visitor's work, delete its results, and show the page as it was at first."""
+        self._forget(request)
+        parts = (*self._pictures.values(), *self._texts.values(), self._sizes, self._download)
+        return {
+            **dict.fromkeys(parts, _HIDDEN),
+            **dict.fromkeys((self._mapping, self._completing), gr.update(visible=False)),
+            **_at_rest(self._compressing, "no image yet"),
+            **_at_rest(self._drawing, "nothing drawn yet"),
+            self._draw: gr.update(interactive=True),
+        }
 
-    def _job(self, request: gr.Request) -> tuple[str, Path]:
-        """The visitor, and a new folder for the results."""
-        return str(request.session_hash), Path(tempfile.mkdtemp(dir=self._folder))
+    def _forget(self, request: gr.Request) -> None:
+        """Stop the visitor's work, and delete its results."""
+        self._jobs.stop(_visitor(request))
+        folder = self._folders.pop(_visitor(request), None)
+        if folder is not None:
+            shutil.rmtree(folder, ignore_errors=True)
 
-    def _changes(self, file: Path, messages: Iterator[Message | None]) -> Iterator[Changes]:
+    def _new_folder(self, request: gr.Request) -> Path:
+        """An empty folder for results."""
+        visitor = _visitor(request)
+        if visitor not in self._folders:
+            self._folders[visitor] = Path(tempfile.mkdtemp(dir=self._folder))
+        return Path(tempfile.mkdtemp(dir=self._folders[visitor]))
+
+    def _changes(self, controls: Controls, file: Path, messages: Iterator[Message]) -> Iterator[Changes]:
         """What the messages of a task about a file change on the page."""
-        began, failed = time.monotonic(), False
-        step: tuple[str, int, int] = ("starting", 0, 1)
-        yield {self._cancel: gr.update(interactive=True), self._draw: gr.update(interactive=False)}
+        began, step = time.monotonic(), ("starting", 0, 1)
+        is_first = True
         for message in messages:
-            known = message or {}
-            step = known.get("progress", step)
-            change: Changes = {self._progress: markup.bar(*step, time.monotonic() - began)}
-            for name in self._shown.keys() & known.keys():
-                change[self._shown[name]] = gr.update(value=known[name], visible=True)
-            if "sizes" in known:
-                table = markup.size_table(known["sizes"], file.stat().st_size)
-                change[self._sizes] = gr.update(value=table, visible=True)
-            if "file" in known:
-                change[self._download] = gr.update(value=known["file"], visible=True)
-                change[self._completions] = gr.update(visible=True)
-            if ERROR in known:
-                failed = True
-                change[self._progress] = markup.failure(known[ERROR].replace(str(file), file.name))
-            yield change
-        ended: Changes = {self._cancel: gr.update(interactive=False), self._draw: gr.update(interactive=True)}
-        if not failed and step[1] < step[2]:
-            ended[self._progress] = markup.message("cancelled")
-        yield ended
+            changes: Changes = {controls.duration: markup.duration(time.monotonic() - began)}
+            if is_first:
+                changes |= {controls.cancel: gr.update(interactive=True), self._draw: gr.update(interactive=False)}
+                is_first = False
+            if message.get(PROGRESS, step) != step:
+                step = message[PROGRESS]
+                changes[controls.progress] = markup.bar(*step)
+            if ERROR in message:
+                changes[controls.progress] = markup.failure(_without_folder(message[ERROR], file))
+            for name in self._pictures.keys() & message.keys():
+                changes[self._pictures[name]] = gr.update(value=message[name], visible=True)
+            for name in self._texts.keys() & message.keys():
+                text = markup.plain(_without_folder(message[name], file))
+                changes[self._texts[name]] = gr.update(value=text, visible=True)
+            if "sizes" in message:
+                table = markup.size_table(message["sizes"], file.stat().st_size)
+                changes[self._sizes] = gr.update(value=table, visible=True)
+            if "file" in message:
+                changes[self._download] = gr.update(value=message["file"], visible=True)
+            if "map_note" in message:
+                changes[self._mapping] = gr.update(visible=True)
+            if message.get("can_draw"):
+                changes[self._completing] = gr.update(visible=True)
+            if ERROR in message or step[1] == step[2]:
+                changes |= {controls.cancel: gr.update(interactive=False), self._draw: gr.update(interactive=True)}
+            yield changes
+
+
+_HIDDEN = gr.update(value=None, visible=False)
+
+
+def _controls(text: str, prefix: str) -> Controls:
+    progress = gr.HTML(markup.message(text), elem_id=f"{prefix}progress", elem_classes="progress")
+    duration = gr.HTML(elem_id=f"{prefix}duration", elem_classes="duration")
+    return Controls(progress, duration, gr.Button("Cancel", interactive=False, elem_id=f"{prefix}cancel"))
+
+
+def _at_rest(controls: Controls, text: str) -> Changes:
+    return {
+        controls.progress: markup.message(text),
+        controls.duration: "",
+        controls.cancel: gr.update(interactive=False),
+    }
 
 
 def _picture(description: str, name: str) -> gr.Image:
@@ -172,3 +227,12 @@ def _picture(description: str, name: str) -> gr.Image:
         buttons=["download", "fullscreen"],
         elem_id=name,
     )
+
+
+def _visitor(request: gr.Request) -> str:
+    return str(request.session_hash)
+
+
+def _without_folder(text: str, file: Path) -> str:
+    """A text without the folder of the visitor's file, which is of no use to visitors."""
+    return text.replace(str(file), file.name)
