@@ -197,6 +197,8 @@ class Page:
             if ERROR in message or step[1] == step[2]:
                 changes |= {controls.cancel: gr.update(interactive=False), self._draw: gr.update(interactive=True)}
             yield changes
+        # Gradio makes the last changes again at the end, when those of a stopped task are out of date.
+        yield {controls.duration: gr.skip()}
 
 
 _HIDDEN = gr.update(value=None, visible=False)
