@@ -45,7 +45,7 @@ def test_octaves_of_64_tiles_teach_and_those_of_more_hand_on_what_they_began_wit
 
 
 def test_the_teachers_of_a_long_image_are_found_at_once():
-    with at_most(5, 2**28):
+    with at_most(60, 2**28):
         teachers = find_teachers(list_parts(1, 2**23))
     assert len(teachers) > 2**15
 

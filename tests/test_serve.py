@@ -2,6 +2,7 @@
 
 import io
 import json
+import multiprocessing
 import os
 import re
 import signal
@@ -9,10 +10,11 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import urllib.error
 import urllib.request
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from shutil import which
 
@@ -23,6 +25,7 @@ from pictures import pixels, save
 from PIL import Image
 
 import pixelpyramids as pp
+from pixelpyramids.cli.web.jobs import ERROR, MOST_WAITING, Jobs
 
 pytest.importorskip("gradio", reason="needs the extra demo")
 playwright = pytest.importorskip("playwright.sync_api", reason="needs the Python package playwright")
@@ -37,6 +40,7 @@ FLAGS = [
     "--disable-sync",
     "--no-first-run",
 ]
+PROXIES = {"HTTP_PROXY": "http://127.0.0.1:9", "ALL_PROXY": "socks5://127.0.0.1:9"}  # nothing listens there
 HEIGHT, WIDTH = 96, 131
 LIMITS = "--max-mb", "1", "--max-pixels", "300000"
 
@@ -46,7 +50,7 @@ def serving(temporary, *options):
     """A server, its process, and its address."""
     process = subprocess.Popen(
         [*COMMAND, "serve", "--port", "0", "--json", *options],
-        env=ENVIRONMENT | {"TMPDIR": str(temporary), "HTTP_PROXY": "http://127.0.0.1:9"},  # which is not there
+        env=ENVIRONMENT | PROXIES | {"TMPDIR": str(temporary)},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -277,6 +281,47 @@ def test_the_page_is_used_by_keyboard_and_fits_a_phone(browser, server, tmp_path
         assert "download" in reached and any("Seed" in name for name in reached), reached
         wait_until(page, "Seed 0.", "#drawn_note")
         assert page.evaluate("document.documentElement.scrollWidth") <= 390
+
+
+def count_slowly(name):
+    """A task that yields numbers for a minute."""
+    for number in range(600):
+        yield {"number": number, "name": name}
+        time.sleep(0.1)
+
+
+def test_of_several_requests_of_a_visitor_at_once_only_the_last_is_worked_on():
+    jobs, seen = Jobs(), []
+
+    def work(name):
+        with jobs.entered("a visitor") as job:
+            seen.extend(message["name"] for message in jobs.run(job, count_slowly, name) if message)
+
+    threads = [threading.Thread(target=work, args=(name,)) for name in "abcdef"]
+    for thread in threads:
+        thread.start()
+        time.sleep(0.001)
+    wait_for(lambda: len(seen) > 3)
+    assert len(multiprocessing.active_children()) == 1
+    last = seen[-1]
+    jobs.stop("a visitor")
+    assert not multiprocessing.active_children()
+    for thread in threads:
+        thread.join()
+    assert seen[-1] == last
+
+
+def test_others_are_refused_when_too_many_wait():
+    jobs = Jobs()
+    with ExitStack() as stack:
+        for number in range(MOST_WAITING + 1):
+            assert stack.enter_context(jobs.entered(str(number))) is not None
+        late = stack.enter_context(jobs.entered("late"))
+        (message,) = jobs.run(late, count_slowly, "late")
+        assert "too many" in message[ERROR]
+    jobs.close()
+    with jobs.entered("later still") as job:
+        assert job is None
 
 
 def test_files_of_this_machine_are_not_served(server, tmp_path):

@@ -42,7 +42,8 @@ def serve(
         tempfile.TemporaryDirectory(prefix="pixelpyramids_", ignore_cleanup_errors=True) as folder,
         defer_interrupts(lambda _: stderr.inform("stopping")) as stopped,
     ):
-        _set_environment(host, folder)
+        folder = os.path.realpath(folder)
+        _set_environment(folder)
         layout = import_extra("pixelpyramids.cli.web.layout", "demo")
         jobs = import_extra("pixelpyramids.cli.web.jobs", "demo").Jobs()
         page = layout.Page(Path(folder), jobs, max_mb, max_pixels).blocks
@@ -79,11 +80,10 @@ def _check_address(host: str, port: int) -> int:
     return free
 
 
-def _set_environment(host: str, folder: str) -> None:
-    """Set what Gradio reads when it is imported. It asks its own server whether it runs, which needs no proxy."""
+def _set_environment(folder: str) -> None:
+    """Set what Gradio reads when it is imported. It asks only its own server whether it runs, which needs no proxy."""
     os.environ |= {"GRADIO_TEMP_DIR": folder, "GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_DISABLE_TELEMETRY": "1"}
-    for name in ("no_proxy", "NO_PROXY"):
-        os.environ[name] = ",".join(filter(None, (os.environ.get(name), host, "localhost", "127.0.0.1")))
+    os.environ |= {"no_proxy": "*", "NO_PROXY": "*"}
 
 
 def _launch(page: Any, layout: Any, host: str, port: int, max_mb: int) -> str:
@@ -103,4 +103,11 @@ def _launch(page: Any, layout: Any, host: str, port: int, max_mb: int) -> str:
         )
     except (OSError, ValueError) as error:
         raise PixelPyramidsError(f"the server did not start: {error}") from error
+    logging.getLogger("uvicorn.error").addFilter(_is_no_disconnect)
     return str(page.local_url)
+
+
+def _is_no_disconnect(record: logging.LogRecord) -> bool:
+    """Whether a message is about something else than a browser that left during an upload."""
+    error = record.exc_info[0] if record.exc_info else None
+    return error is None or error.__name__ != "ClientDisconnect"

@@ -1,7 +1,9 @@
 """The page of `serve`: what it shows, and what its controls do."""
 
+import re
 import shutil
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -19,6 +21,7 @@ THEME = gr.themes.Default(
 
 MOST_DRAWN = 6  # images at once
 LARGEST_SEED = 2**31 - 1
+LEAVING = 5  # seconds in which the last request of a visitor who leaves may begin
 SWEEP, KEPT = 3600, 86_400  # seconds between two looks for uploads that are too old, and their age
 
 FORMATS = "PNG, TIFF, JPEG, WebP, GIF, BMP, AVIF, JPEG 2000, PPM, .npy or .ppyr."
@@ -55,6 +58,7 @@ class Page:
         """Results are written below `folder`. Images of more than `max_pixels` pixels are refused."""
         self._folder, self._jobs, self._max_pixels = folder, jobs, max_pixels
         self._folders: dict[str, Path] = {}  # with the results of each visitor
+        self._lock = threading.Lock()  # of these folders
         with gr.Blocks(title="PixelPyramids", analytics_enabled=False, delete_cache=(SWEEP, KEPT)) as self.blocks:
             self._place_components(f"at most {max_megabytes:,} MB and {max_pixels / 1e6:.3g} megapixels")
             self._connect()
@@ -105,19 +109,23 @@ class Page:
         changed = [*results, *self._compressing, *self._drawing, self._draw, self._mapping, self._completing]
         at_once: dict[str, Any] = {"queue": False, "show_progress": "hidden"}
         work: dict[str, Any] = {"concurrency_limit": None, "show_progress": "hidden", "trigger_mode": "multiple"}
-        self._upload.clear(self._clear, None, changed, **at_once)
-        self._upload.upload(self._compress, self._upload, changed, **work)
-        self._draw.click(self._complete, [self._upload, self._scale, self._count, self._seed], changed, **work)
+        uploaded = self._upload.upload(self._compress, self._upload, changed, **work)
+        drawn = self._draw.click(self._complete, [self._upload, self._scale, self._count, self._seed], changed, **work)
+        self._upload.clear(self._clear, None, changed, cancels=[uploaded, drawn], **at_once)
         for controls in (self._compressing, self._drawing):
             controls.cancel.click(self._cancelling(controls), None, changed, **at_once)
-        self.blocks.unload(self._forget)
+        self.blocks.unload(self._leave)
 
     def _compress(self, name: str | None, request: gr.Request) -> Iterator[Changes]:
-        yield self._clear(request)
-        if name is not None:
-            file = Path(name)
-            job = self._jobs.run(_visitor(request), self._new_folder(request), tasks.compress, file, self._max_pixels)
-            yield from self._changes(self._compressing, file, job)
+        visitor = _visitor(request)
+        self._forget(visitor)
+        if name is None:
+            return
+        file = Path(name)
+        with self._jobs.entered(visitor) as job:
+            yield self._at_first()
+            messages = self._jobs.run(job, tasks.compress, self._new_folder(visitor), file, self._max_pixels)
+            yield from self._changes(self._compressing, file, messages)
 
     def _complete(
         self, name: str | None, scale: int, count: int, seed: float | None, request: gr.Request
@@ -126,12 +134,11 @@ class Page:
             text = f"choose an image, and a whole number from 0 to {LARGEST_SEED:,} as seed"
             yield {self._drawing.progress: markup.failure(text)}
             return
-        file = Path(name)
-        numbers = int(scale), int(count), int(seed)
-        folder = self._new_folder(request)
-        yield {self._pictures["drawn"]: _HIDDEN, self._texts["drawn_note"]: _HIDDEN}
-        job = self._jobs.run(_visitor(request), folder, tasks.complete, file, self._max_pixels, *numbers)
-        yield from self._changes(self._drawing, file, job)
+        file, visitor = Path(name), _visitor(request)
+        with self._jobs.entered(visitor) as job:
+            yield {self._pictures["drawn"]: _HIDDEN, self._texts["drawn_note"]: _HIDDEN}
+            arguments = self._new_folder(visitor), file, self._max_pixels, int(scale), int(count), int(seed)
+            yield from self._changes(self._drawing, file, self._jobs.run(job, tasks.complete, *arguments))
 
     def _cancelling(self, controls: Controls) -> Callable[[gr.Request], Changes]:
         def cancel(request: gr.Request) -> Changes:
@@ -141,8 +148,18 @@ class Page:
         return cancel
 
     def _clear(self, request: gr.Request) -> Changes:
-        """Stop the visitor's work, delete its results, and show the page as it was at first."""
-        self._forget(request)
+        self._forget(_visitor(request))
+        return self._at_first()
+
+    def _leave(self, request: gr.Request) -> None:
+        """Forget a visitor who has left, and what began while this happened."""
+        self._forget(_visitor(request))
+        again = threading.Timer(LEAVING, self._forget, [_visitor(request)])
+        again.daemon = True
+        again.start()
+
+    def _at_first(self) -> Changes:
+        """Show the page as it was at first."""
         parts = (*self._pictures.values(), *self._texts.values(), self._sizes, self._download)
         return {
             **dict.fromkeys(parts, _HIDDEN),
@@ -152,19 +169,24 @@ class Page:
             self._draw: gr.update(interactive=True),
         }
 
-    def _forget(self, request: gr.Request) -> None:
-        """Stop the visitor's work, and delete its results."""
-        self._jobs.stop(_visitor(request))
-        folder = self._folders.pop(_visitor(request), None)
-        if folder is not None:
-            shutil.rmtree(folder, ignore_errors=True)
+    def _forget(self, visitor: str) -> None:
+        """Stop a visitor's work, and delete its results."""
+        self._jobs.stop(visitor)
+        with self._lock:
+            folder = self._folders.pop(visitor, None)
+            if folder is not None:
+                shutil.rmtree(folder, ignore_errors=True)
 
-    def _new_folder(self, request: gr.Request) -> Path:
+    def _new_folder(self, visitor: str) -> Path:
         """An empty folder for results."""
-        visitor = _visitor(request)
-        if visitor not in self._folders:
-            self._folders[visitor] = Path(tempfile.mkdtemp(dir=self._folder))
-        return Path(tempfile.mkdtemp(dir=self._folders[visitor]))
+        with self._lock:
+            if visitor not in self._folders:
+                self._folders[visitor] = Path(tempfile.mkdtemp(dir=self._folder))
+            return Path(tempfile.mkdtemp(dir=self._folders[visitor]))
+
+    def _without_folders(self, text: str) -> str:
+        """A text with the names of files in the folders of uploads and results, which are of no use to visitors."""
+        return re.sub(rf"{re.escape(str(self._folder))}/(?:\w+/)*", "", text)
 
     def _changes(self, controls: Controls, file: Path, messages: Iterator[Message]) -> Iterator[Changes]:
         """What the messages of a task about a file change on the page."""
@@ -179,11 +201,11 @@ class Page:
                 step = message[PROGRESS]
                 changes[controls.progress] = markup.bar(*step)
             if ERROR in message:
-                changes[controls.progress] = markup.failure(_without_folder(message[ERROR], file))
+                changes[controls.progress] = markup.failure(self._without_folders(message[ERROR]))
             for name in self._pictures.keys() & message.keys():
                 changes[self._pictures[name]] = gr.update(value=message[name], visible=True)
             for name in self._texts.keys() & message.keys():
-                text = markup.plain(_without_folder(message[name], file))
+                text = markup.plain(self._without_folders(message[name]))
                 changes[self._texts[name]] = gr.update(value=text, visible=True)
             if "sizes" in message:
                 table = markup.size_table(message["sizes"], file.stat().st_size)
@@ -233,8 +255,3 @@ def _picture(description: str, name: str) -> gr.Image:
 
 def _visitor(request: gr.Request) -> str:
     return str(request.session_hash)
-
-
-def _without_folder(text: str, file: Path) -> str:
-    """A text without the folder of the visitor's file, which is of no use to visitors."""
-    return text.replace(str(file), file.name)
