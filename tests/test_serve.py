@@ -305,7 +305,7 @@ def test_of_several_requests_of_a_visitor_at_once_only_the_last_is_worked_on():
     assert len(multiprocessing.active_children()) == 1
     last = seen[-1]
     jobs.stop("a visitor")
-    assert not multiprocessing.active_children()
+    wait_for(lambda: not multiprocessing.active_children())
     for thread in threads:
         thread.join()
     assert seen[-1] == last
