@@ -38,11 +38,9 @@ USES = {
     "train": ("python", "from pixelpyramids import load_parameters, PixelPyramid; load_parameters('celeba_256')"),
     "demo": (
         "python",
-        "import json, signal, subprocess\n"
-        "command = 'from pixelpyramids.cli.main import main; main()'\n"
-        "import sys\n"
-        "server = subprocess.Popen([sys.executable, '-c', command, 'serve', '--port', '0', '--json'],"
-        " stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)\n"
+        "import json, signal, subprocess, sys\n"
+        "command = [sys.executable, '-m', 'pixelpyramids', 'serve', '--port', '0', '--json']\n"
+        "server = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)\n"
         "assert json.loads(server.stdout.readline())['address'].startswith('http://127.0.0.1:')\n"
         "server.send_signal(signal.SIGINT)\n"
         "assert server.wait() == 130",

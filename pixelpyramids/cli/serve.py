@@ -39,8 +39,8 @@ def serve(
     """
     port = _check_address(host, port)
     with (
-        tempfile.TemporaryDirectory(prefix="pixelpyramids_", ignore_cleanup_errors=True) as folder,
         defer_interrupts(lambda _: stderr.inform("stopping")) as stopped,
+        tempfile.TemporaryDirectory(prefix="pixelpyramids_", ignore_cleanup_errors=True) as folder,
     ):
         folder = os.path.realpath(folder)
         _set_environment(folder)

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import gradio as gr
 
+from pixelpyramids.cli.complete import SCALES
 from pixelpyramids.cli.web import markup, tasks
 from pixelpyramids.cli.web.jobs import ERROR, PROGRESS, Jobs, Message
 
@@ -82,7 +83,7 @@ class Page:
         with gr.Column(visible=False) as self._completing:
             gr.Markdown(COMPLETIONS)
             with gr.Row():
-                self._scale = gr.Radio([2, 4, 8], value=4, label="Make smaller by a factor of")
+                self._scale = gr.Radio(list(SCALES), value=4, label="Make smaller by a factor of")
                 self._count = gr.Slider(1, MOST_DRAWN, value=3, step=1, label="Images to draw", buttons=[])
                 self._seed = gr.Number(0, label="Seed")
             self._draw = gr.Button("Draw", variant="primary", elem_id="draw")
@@ -130,7 +131,7 @@ class Page:
     def _complete(
         self, name: str | None, scale: int, count: int, seed: float | None, request: gr.Request
     ) -> Iterator[Changes]:
-        if name is None or seed is None or seed != int(seed) or not 0 <= seed <= LARGEST_SEED:
+        if name is None or seed is None or not 0 <= seed <= LARGEST_SEED or seed != int(seed):
             text = f"choose an image, and a whole number from 0 to {LARGEST_SEED:,} as seed"
             yield {self._drawing.progress: markup.failure(text)}
             return
@@ -228,7 +229,7 @@ _HIDDEN = gr.update(value=None, visible=False)
 
 def _controls(text: str, prefix: str) -> Controls:
     progress = gr.HTML(markup.message(text), elem_id=f"{prefix}progress", elem_classes="progress")
-    duration = gr.HTML(elem_id=f"{prefix}duration", elem_classes="duration")
+    duration = gr.HTML(elem_id=f"{prefix}duration")
     return Controls(progress, duration, gr.Button("Cancel", interactive=False, elem_id=f"{prefix}cancel"))
 
 

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from pixelpyramids.archive.file_tasks import Compression, encode_picture
+from pixelpyramids.cli.complete import SCALES
 from pixelpyramids.cli.report.bit_maps import map_picture
 from pixelpyramids.cli.report.pictures import save_png, to_uint8
 from pixelpyramids.cli.report.rivals import OURS, cost, rivals
@@ -40,7 +41,6 @@ from pixelpyramids.terminal import collect_warnings, count_of
 
 MOST_SHOWN = 1024  # pixels of a side of a picture on the page
 MOST_DRAWN = 512  # pixels of a side of a completion
-SMALLEST_SCALE = 2  # of coarse versions
 COARSEST = 64  # scale of the first picture
 STAGE_SECONDS = 0.3  # for which each scale of the image is shown, at least
 N_BITS = 8  # of the images that the network takes
@@ -177,7 +177,7 @@ def _map(picture: Picture, folder: Path) -> Message:
         f"By the network alone, the image takes {bits:.3f} bits/dim; the file may take fewer, because the codec also "
         f"learns from the image itself. Bright pixels take many bits; level 0 is the finest.{converted}"
     )
-    can_draw = min(image.shape[1:]) >= 2 * SMALLEST_SCALE
+    can_draw = min(image.shape[1:]) >= 2 * min(SCALES)
     return {"map": str(file), "map_note": note, "can_draw": can_draw}
 
 
